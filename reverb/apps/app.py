@@ -1,0 +1,60 @@
+"""An app: its credentials, its limits, and what it allows."""
+
+from typing import Annotated, Literal
+
+import msgspec
+
+Count = Annotated[int, msgspec.Meta(ge=0)]
+"""A limit; 0 means that there is none."""
+Seconds = Annotated[int, msgspec.Meta(ge=1)]
+Name = Annotated[str, msgspec.Meta(min_length=1)]
+
+
+class App(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One Pusher app: a tenant of the server, isolated from the others.
+
+    Every number that limits something means "no limit" when it is 0.
+    """
+
+    id: Name
+    """In the path of the HTTP API: ``/apps/{id}/events``."""
+    key: Name
+    """Public: in the WebSocket URL and in every signature."""
+    secret: Name
+    """Signs channels, users and HTTP requests; never leaves the server."""
+    enabled: bool = True
+    """A disabled app gets 4003 on its sockets and 403 on its API."""
+    allowed_origins: tuple[str, ...] = ("*",)
+    """Host patterns (``*`` matches any run of characters) that a browser's
+    Origin header must match; ``*`` alone also admits clients without one."""
+    client_events: Literal["members", "all", "none"] = "members"
+    """Who may send ``client-`` events: subscribers of private and presence
+    channels, subscribers of any channel, or nobody."""
+    activity_timeout: Seconds = 120
+    """Seconds of silence after which clients are told to ping."""
+    ping_interval: Seconds = 60
+    """Seconds of inbound silence after which the server pings."""
+    pong_timeout: Seconds = 30
+    """Seconds that a pinged client has to send anything."""
+    max_connections: Count = 0
+    """Sockets that may be open at once."""
+    max_message_bytes: Count = 10_240
+    """Bytes of one WebSocket message from a client."""
+    max_event_bytes: Count = 10_240
+    """Bytes of one published event's data."""
+    max_channels_per_event: Count = 100
+    """Channels that one publication may name."""
+    max_batch_events: Count = 10
+    """Events in one batch."""
+    max_channel_name: Count = 200
+    """Characters in a channel's name."""
+    max_event_name: Count = 200
+    """Characters in an event's name."""
+    max_presence_members: Count = 0
+    """Distinct users in one presence channel."""
+    max_presence_member_bytes: Count = 2_048
+    """Bytes of one presence member's ``user_info``."""
+    max_channels_per_connection: Count = 0
+    """Channels that one socket may be subscribed to."""
+    client_events_per_second: Count = 10
+    """Client events that one socket may send in a second."""

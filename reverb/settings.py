@@ -1,0 +1,44 @@
+"""All that can be configured, as one frozen object.
+
+Only the composition root (:mod:`reverb.service`) reads it; every part gets the
+values it needs. Where the values come from is :mod:`reverb.configuration`.
+"""
+
+from typing import Annotated
+
+import msgspec
+
+from reverb.apps.app import App, Count, Seconds
+
+Port = Annotated[int, msgspec.Meta(ge=0, le=65_535)]
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One node's settings. Limits mean "no limit" when they are 0."""
+
+    apps: tuple[App, ...] = ()
+    """The apps that this node serves."""
+    host: str = "127.0.0.1"
+    """Address to listen on; ignored when ``listen`` is given."""
+    port: Port = 8080
+    """TCP port to listen on, 0 for a free one; ignored when ``listen`` is given."""
+    listen: tuple[str, ...] = ()
+    """Twisted endpoint strings to listen on instead of ``host`` and ``port``."""
+    path: str = ""
+    """Prefix of every route, such as ``/realtime``."""
+    max_request_bytes: Count = 1_048_576
+    """Bytes of one HTTP request's body."""
+    max_request_head_bytes: Annotated[int, msgspec.Meta(ge=256)] = 16_384
+    """Bytes of one HTTP request's head."""
+    handshake_timeout: Seconds = 10
+    """Seconds that a new connection has to send a complete request head."""
+    request_timeout: Seconds = 60
+    """Seconds that an HTTP connection may be idle, or take to send one request."""
+    max_buffered_bytes: Count = 1_048_576
+    """Bytes that may wait for one slow client before it is cut."""
+    cache_ttl: Seconds = 1_800
+    """Seconds that a cache channel remembers its last event."""
+    signature_tolerance: Seconds = 600
+    """Seconds that a signed request's timestamp may differ from our clock."""
+    shutdown_timeout: Seconds = 10
+    """Seconds that clients have to close when the server stops."""

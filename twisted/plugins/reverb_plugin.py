@@ -1,0 +1,10 @@
+"""Names the plugin, so that ``twistd reverb`` finds it."""
+
+from twisted.application.service import ServiceMaker
+
+reverb = ServiceMaker(
+    "Reverb",
+    "reverb.tap",
+    "A realtime server that speaks the Pusher Channels protocol.",
+    "reverb",
+)
