@@ -42,3 +42,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Seconds that a signed request's timestamp may differ from our clock."""
     shutdown_timeout: Seconds = 10
     """Seconds that clients have to close when the server stops."""
+
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        """The Twisted endpoint strings to listen on."""
+        if self.listen:
+            return self.listen
+        host = self.host.replace(":", "\\:")
+        kind = "tcp6" if ":" in self.host else "tcp"
+        return (f"{kind}:{self.port}:interface={host}:backlog=1024",)

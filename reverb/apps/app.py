@@ -56,5 +56,7 @@ class App(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """Bytes of one presence member's ``user_info``."""
     max_channels_per_connection: Count = 0
     """Channels that one socket may be subscribed to."""
+    api_requests_per_second: Count = 0
+    """Requests that the app may send to the HTTP API in a second."""
     client_events_per_second: Count = 10
     """Client events that one socket may send in a second."""

@@ -1,0 +1,137 @@
+"""Whether a request of the API is signed by the app's server.
+
+Source: Pusher's documentation, "HTTP API: Authentication".
+"""
+
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from urllib.parse import unquote, unquote_plus
+
+from reverb.api.replies import ApiError
+from reverb.apps.app import App
+from reverb.protocol.signing import request_text, same, sign
+
+_VERSION = "1.0"
+_ARRAY = re.compile(r"(.*)\[[^\]]*\]")
+
+
+def parse_query(query: str) -> list[tuple[str, str]]:
+    """Split a query string into names and values, neither of them decoded."""
+    pairs = (pair.partition("=") for pair in query.split("&") if pair)
+    return [(name, value) for name, _, value in pairs]
+
+
+def check_signature(
+    app: App,
+    *,
+    method: str,
+    path: str,
+    prefix: str,
+    query: Sequence[tuple[str, str]],
+    body: bytes,
+    now: float,
+    tolerance: int,
+) -> None:
+    """Check that a request was signed with the app's secret, for this body, lately.
+
+    Args:
+        app: The app that the request names.
+        method: The HTTP method.
+        path: As it was on the wire, without the query.
+        prefix: Of this node's routes; SDKs differ in whether they sign it.
+        query: Names and values, not decoded.
+        body: As it was received.
+        now: Seconds since the epoch.
+        tolerance: Seconds that the request's timestamp may differ from it.
+
+    Raises:
+        ApiError: With 401, or 400 for another app's key; the sentence says
+            what was expected, never the secret.
+    """
+    decoded = {unquote(name).lower(): unquote(value) for name, value in query}
+    for name in ("auth_key", "auth_timestamp", "auth_version", "auth_signature"):
+        if not decoded.get(name):
+            raise ApiError(401, f"Missing {name}: every request must be signed")
+    if not same(app.key, decoded["auth_key"]):
+        raise ApiError(400, f"Unknown auth_key: it is not a key of app {app.id}")
+    if decoded["auth_version"] != _VERSION:
+        raise ApiError(401, f"Unsupported auth_version: expected {_VERSION}")
+    _check_timestamp(decoded["auth_timestamp"], now, tolerance)
+    _check_body(decoded.get("body_md5"), body)
+    given = decoded["auth_signature"]
+    texts = _texts(method, path, prefix, query)
+    expected = next(texts)
+    if same(sign(app.secret, expected), given):
+        return
+    if not any(same(sign(app.secret, text), given) for text in texts):
+        shown = expected.replace("\n", "\\n")
+        raise ApiError(
+            401,
+            f'Invalid signature: you should have sent HmacSHA256Hex("{shown}", your_secret_key), '
+            f'but you sent "{given[:100]}"',
+        )
+
+
+def _check_timestamp(timestamp: str, now: float, tolerance: int) -> None:
+    if not re.fullmatch(r"[0-9]{1,12}", timestamp, re.ASCII):
+        raise ApiError(401, "Invalid auth_timestamp: expected seconds since 1970")
+    if abs(now - int(timestamp)) > tolerance:
+        raise ApiError(
+            401,
+            f"Timestamp expired: Given timestamp ({_iso(int(timestamp))}) not within "
+            f"{tolerance}s of server time ({_iso(now)})",
+        )
+
+
+def _iso(seconds: float) -> str:
+    try:
+        return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (OverflowError, ValueError):
+        return "beyond all years"
+
+
+def _check_body(given: str | None, body: bytes) -> None:
+    # Without a body, body_md5 is not looked at: the Python SDK sends it all the same.
+    if not body:
+        return
+    if not given:
+        raise ApiError(401, "Missing body_md5: a request with a body must sign its MD5")
+    expected = hashlib.md5(body, usedforsecurity=False).hexdigest()
+    if not same(expected, given.lower()):
+        raise ApiError(
+            401, f"Invalid body_md5: the body that arrived has {expected}, but you sent {given[:64]}"
+        )
+
+
+def _texts(
+    method: str, path: str, prefix: str, query: Sequence[tuple[str, str]]
+) -> Iterator[str]:
+    """Yield what may have been signed, the likeliest first.
+
+    SDKs agree on everything but three details: whether the path is signed
+    with the prefix of a proxy or server, escaped or not, and whether query
+    values are signed escaped.
+    """
+    paths = [path.removeprefix(prefix)]
+    paths += [path, unquote(path), unquote(path.removeprefix(prefix))]
+    seen = set()
+    for candidate in paths:
+        for decode in (unquote, unquote_plus, str):
+            pairs = _joined([(decode(name), decode(value)) for name, value in query])
+            text = request_text(method, candidate, pairs)
+            if text not in seen:
+                seen.add(text)
+                yield text
+
+
+def _joined(pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Join the parts of PHP's arrays, which it signs as one value with commas."""
+    if not any("[" in name for name, _ in pairs):
+        return pairs
+    values: dict[str, list[str]] = {}
+    for name, value in pairs:
+        array = _ARRAY.fullmatch(name)
+        values.setdefault(array[1] if array else name, []).append(value)
+    return [(name, ",".join(parts)) for name, parts in values.items()]

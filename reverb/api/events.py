@@ -1,0 +1,203 @@
+"""Publishing: ``POST /events`` and ``/batch_events``.
+
+Source: Pusher's documentation, "HTTP API: Publishing events".
+"""
+
+from typing import Any, TypeVar
+
+import msgspec
+
+from reverb.api.infos import counts_info, parse_info
+from reverb.api.replies import ApiError
+from reverb.api.resources import Arguments, Context, SignedResource
+from reverb.apps.app import App
+from reverb.protocol.codes import ClientError
+from reverb.protocol.events import EventError, check_event
+from reverb.protocol.messages import data_text
+
+_INFOS = ("user_count", "subscription_count")
+S = TypeVar("S")
+
+
+class _Event(msgspec.Struct):
+    name: str
+    data: msgspec.Raw = msgspec.Raw(b"")
+    channel: str | None = None
+    channels: list[str] | None = None
+    socket_id: str | None = None
+    info: str | None = None
+
+
+class _Batch(msgspec.Struct):
+    batch: list[_Event]
+
+
+class Event:
+    """One event of a request, checked.
+
+    Args:
+        app: Whose limits count.
+        event: As it was sent.
+
+    Raises:
+        ApiError: With 400 or 413; the sentence names the field.
+    """
+
+    def __init__(self, app: App, event: _Event) -> None:
+        self.name = event.name
+        self.channels = _channels(event)
+        self.data = _data(event)
+        self.socket_id = event.socket_id or None
+        self.wanted = parse_info(event.info, _INFOS)
+        try:
+            check_event(
+                app,
+                name=self.name,
+                channels=self.channels,
+                data=self.data,
+                socket_id=self.socket_id,
+            )
+        except EventError as error:
+            raise ApiError(413 if error.too_large else 400, error.message) from None
+
+    def publish(self, context: Context, app: App) -> None:
+        """Publish the event."""
+        context.hub.publish(app, self.channels, self.name, self.data, self.socket_id)
+
+    async def infos(self, context: Context, app: App) -> dict[str, dict[str, Any]]:
+        """Say of each channel what the request asked."""
+        return {
+            channel: counts_info(
+                channel, self.wanted, await context.store.counts(app.id, channel)
+            )
+            for channel in self.channels
+        }
+
+
+def _channels(event: _Event) -> list[str]:
+    """Get the channels, each once; an event names one or several, not both."""
+    if event.channel is not None and event.channels is not None:
+        raise ApiError(400, "channel, channels: give one of them, not both")
+    if event.channel is not None:
+        return [event.channel]
+    if event.channels is None:
+        raise ApiError(400, "channel, channels: one of them is required")
+    return list(dict.fromkeys(event.channels))
+
+
+def _data(event: _Event) -> str:
+    if not event.data or event.data == b"null":
+        raise ApiError(400, "data: required, a string (any other JSON value is serialized)")
+    try:
+        return data_text(event.data)
+    except ClientError as error:
+        raise ApiError(400, error.message) from None
+
+
+class Events(SignedResource):
+    """``POST /apps/{id}/events``."""
+
+    methods = ("POST",)
+
+    def obey(self, app: App, arguments: Arguments, body: bytes) -> Any:
+        """Publish one event to one or several channels."""
+        sent = _decoded(_event_decoder, body) if body else _from_query(arguments)
+        event = Event(app, sent)
+        event.publish(self.context, app)
+        return self._infos(app, event) if event.wanted else {}
+
+    async def _infos(self, app: App, event: Event) -> Any:
+        return {"channels": await event.infos(self.context, app)}
+
+
+class BatchEvents(SignedResource):
+    """``POST /apps/{id}/batch_events``."""
+
+    methods = ("POST",)
+
+    def obey(self, app: App, arguments: Arguments, body: bytes) -> Any:
+        """Publish several events, or none if one of them is refused."""
+        batch = _decoded(_batch_decoder, body).batch
+        most = app.max_batch_events
+        if most and len(batch) > most:
+            raise ApiError(400, f"Batch too large: {len(batch)} events, but a batch may have {most}")
+        events = [self._event(app, index, sent) for index, sent in enumerate(batch)]
+        for event in events:
+            event.publish(self.context, app)
+        if any(event.wanted for event in events):
+            return self._infos(app, events)
+        return {}
+
+    def _event(self, app: App, index: int, sent: _Event) -> Event:
+        try:
+            if sent.channels is not None:
+                raise ApiError(400, "channels: an event of a batch has one channel")
+            return Event(app, sent)
+        except ApiError as error:
+            raise ApiError(error.status, f"batch[{index}]: {error.sentence}") from None
+
+    async def _infos(self, app: App, events: list[Event]) -> Any:
+        """Answer in the order of the events, with nothing for those that asked nothing."""
+        infos = []
+        for event in events:
+            about = await event.infos(self.context, app) if event.wanted else {}
+            infos.append(about.get(event.channels[0], {}))
+        return {"batch": infos}
+
+
+class ChannelEvents(SignedResource):
+    """``POST /apps/{id}/channels/{name}/events``, which Pusher deprecates: the body is the data."""
+
+    methods = ("POST",)
+
+    def __init__(self, context: Context, app_id: str, channel: str) -> None:
+        super().__init__(context, app_id)
+        self.channel = channel
+
+    def obey(self, app: App, arguments: Arguments, body: bytes) -> Any:
+        """Publish one event to the channel of the path."""
+        try:
+            data = body.decode()
+        except UnicodeDecodeError as error:
+            raise ApiError(400, f"The body is not UTF-8: {error}") from None
+        sent = _Event(
+            name=arguments.one("name") or "",
+            channel=self.channel,
+            data=msgspec.Raw(msgspec.json.encode(data)),
+            socket_id=arguments.one("socket_id"),
+        )
+        Event(app, sent).publish(self.context, app)
+        return {}
+
+
+_event_decoder = msgspec.json.Decoder(_Event)
+_batch_decoder = msgspec.json.Decoder(_Batch)
+
+
+def _decoded(decoder: msgspec.json.Decoder[S], body: bytes) -> S:
+    """Decode a body, whatever its Content-Type says."""
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as error:
+        raise ApiError(400, f"Invalid body: {_sentence(error)}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ApiError(400, f"The body is not valid JSON: {_sentence(error)}") from None
+
+
+def _sentence(error: Exception) -> str:
+    return str(error).replace("`", "'")
+
+
+def _from_query(arguments: Arguments) -> _Event:
+    """Read an event from the query, where it may stand instead of in the body."""
+    name, data = arguments.one("name"), arguments.one("data")
+    if name is None:
+        raise ApiError(400, "Empty body: send the event as a JSON object")
+    return _Event(
+        name=name,
+        data=msgspec.Raw(b"" if data is None else msgspec.json.encode(data)),
+        channel=arguments.one("channel"),
+        channels=arguments.many("channels") or None,
+        socket_id=arguments.one("socket_id"),
+        info=arguments.one("info"),
+    )

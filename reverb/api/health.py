@@ -1,0 +1,40 @@
+"""For load balancers and supervisors: ``GET /up`` and ``/ready``."""
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.web.server import Request
+
+from reverb.api.replies import ApiError
+from reverb.api.resources import JsonResource
+
+
+class Up(JsonResource):
+    """``GET /up``: the process lives; Laravel Reverb answers the same."""
+
+    methods = ("GET", "HEAD")
+
+    def answer(self, request: Request) -> Any:
+        """Say so."""
+        return {"health": "OK"}
+
+
+class Ready(JsonResource):
+    """``GET /ready``: new clients are welcome.
+
+    Args:
+        trouble: Says why they are not; None when they are.
+    """
+
+    methods = ("GET", "HEAD")
+
+    def __init__(self, trouble: Callable[[], str | None]) -> None:
+        super().__init__()
+        self._trouble = trouble
+
+    def answer(self, request: Request) -> Any:
+        """Say so, or refuse with 503 and the reason."""
+        trouble = self._trouble()
+        if trouble is not None:
+            raise ApiError(503, trouble)
+        return {"ready": True}

@@ -1,0 +1,232 @@
+"""What the API's resources have in common: routes, signatures, and no surprise."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any, ClassVar
+from urllib.parse import unquote
+
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Request
+
+from reverb.api.authentication import check_signature, parse_query
+from reverb.api.replies import ApiError, reply, reply_error
+from reverb.apps.app import App
+from reverb.hub.hub import Hub
+from reverb.hub.limits import RateLimit
+from reverb.interfaces import IApps, IChannelStore
+
+
+class Context:
+    """What the resources need to answer.
+
+    Args:
+        hub: Publishes and terminates.
+        store: Answers what is true across nodes.
+        apps: Finds apps.
+        clock: Monotonic, for rate limits.
+        now: The wall clock, in seconds since the epoch, for timestamps.
+        path: Prefix of every route, empty or like ``/realtime``.
+        tolerance: Seconds that a request's timestamp may be off.
+    """
+
+    def __init__(
+        self,
+        *,
+        hub: Hub,
+        store: IChannelStore,
+        apps: IApps,
+        clock: IReactorTime,
+        now: Callable[[], float],
+        path: str,
+        tolerance: int,
+    ) -> None:
+        self.hub = hub
+        self.store = store
+        self.apps = apps
+        self.clock = clock
+        self.now = now
+        self.path = path
+        self.tolerance = tolerance
+        self._rates: dict[str, RateLimit] = {}
+
+    def check_rate(self, app: App) -> None:
+        """Count a request of an app.
+
+        Raises:
+            ApiError: With 429 when the app sends too many.
+        """
+        if not app.api_requests_per_second:
+            return
+        rate = self._rates.setdefault(app.id, RateLimit(app.api_requests_per_second))
+        if not rate.allow(self.clock.seconds()):
+            raise ApiError(
+                429,
+                f"Too many requests: the app may send {rate.per_second} per second",
+                {"Retry-After": "1"},
+            )
+
+
+class JsonResource(Resource):
+    """A route that answers in JSON; errors, unknown routes and wrong methods too.
+
+    Attributes:
+        methods: The methods that it understands.
+    """
+
+    _log = Logger()
+
+    methods: ClassVar[tuple[str, ...]] = ()
+
+    def getChild(self, path: bytes, request: Request) -> Resource:
+        """Answer 404 on every route that is not there."""
+        return NotFound()
+
+    def render(self, request: Request) -> int:
+        """Answer, sooner or later, whatever happens."""
+        method = request.method.decode("latin-1")
+        try:
+            if method == "OPTIONS" and self.methods:
+                self._options(request)
+                return NOT_DONE_YET
+            if self.methods and method not in self.methods:
+                raise ApiError(
+                    405,
+                    f"{method[:20]} is not allowed here: use {' or '.join(self.methods)}",
+                    {"Allow": ", ".join((*self.methods, "OPTIONS"))},
+                )
+            answer = self.answer(request)
+            if inspect.isawaitable(answer):
+                self._wait(request, answer)
+            else:
+                reply(request, 200, answer)
+        except Exception:  # noqa: BLE001 - the client gets an answer, the log the failure
+            self._failed(Failure(), request)
+        return NOT_DONE_YET
+
+    def answer(self, request: Request) -> Any:
+        """Say what to answer, as something that becomes JSON, or wait for it.
+
+        Raises:
+            ApiError: The request is refused.
+        """
+        raise NotImplementedError
+
+    def _options(self, request: Request) -> None:
+        request.setResponseCode(204)
+        allowed = ", ".join((*self.methods, "OPTIONS"))
+        request.responseHeaders.setRawHeaders("Allow", [allowed])
+        request.finish()
+
+    def _wait(self, request: Request, answer: Any) -> None:
+        done: Deferred[Any] = ensureDeferred(answer)
+        if not done.called:
+            gone: Deferred[Any] = request.notifyFinish()
+            gone.addErrback(lambda failure: failure.trap(ConnectionDone, ConnectionLost))
+        done.addCallback(lambda result: self._reply(request, result))
+        done.addErrback(self._failed, request)
+
+    def _reply(self, request: Request, answer: Any) -> None:
+        # The client may have gone while the store was being asked.
+        if request.channel is not None:
+            reply(request, 200, answer)
+
+    def _failed(self, failure: Failure, request: Request) -> None:
+        error = failure.value
+        if not isinstance(error, ApiError):
+            self._log.failure("answering {method} {path}", failure,
+                              method=request.method, path=request.path)
+            error = ApiError(500, "The server failed to answer; this is its fault, not yours")
+        if request.channel is not None:
+            reply_error(request, error)
+
+
+class NotFound(JsonResource):
+    """Every route that is not there."""
+
+    def answer(self, request: Request) -> Any:
+        """Refuse."""
+        path = request.path.decode("latin-1")[:200]
+        raise ApiError(404, f"Not found: there is no route {path}")
+
+
+class SignedResource(JsonResource):
+    """A route that only an app's own server may use.
+
+    Args:
+        context: What resources need.
+        app_id: Of the app that the route names; None where the signature's
+            key names it.
+    """
+
+    def __init__(self, context: Context, app_id: str | None) -> None:
+        super().__init__()
+        self.context = context
+        self.app_id = app_id
+
+    async def answer(self, request: Request) -> Any:
+        """Check the signature, then obey."""
+        context = self.context
+        path, _, query_text = request.uri.decode("latin-1").partition("?")
+        query = parse_query(query_text)
+        app = await self._app(query)
+        content = request.content
+        assert content is not None
+        body = content.read()
+        check_signature(
+            app,
+            method=request.method.decode("latin-1"),
+            path=path,
+            prefix=context.path,
+            query=query,
+            body=body,
+            now=context.now(),
+            tolerance=context.tolerance,
+        )
+        if not app.enabled:
+            raise ApiError(403, f"App {app.id} is disabled")
+        context.check_rate(app)
+        arguments = Arguments(query)
+        result = self.obey(app, arguments, body)
+        return await result if inspect.isawaitable(result) else result
+
+    async def _app(self, query: list[tuple[str, str]]) -> App:
+        apps = self.context.apps
+        if self.app_id is not None:
+            app = await apps.by_id(self.app_id)
+            if app is None:
+                raise ApiError(404, f"No app has the id {self.app_id[:100]!r}")
+            return app
+        key = Arguments(query).one("auth_key") or ""
+        app = await apps.by_key(key)
+        if app is None:
+            raise ApiError(400, "Unknown auth_key: no app has this key")
+        return app
+
+    def obey(self, app: App, arguments: "Arguments", body: bytes) -> Any:
+        """Do what a signed request asks for; see :meth:`JsonResource.answer`."""
+        raise NotImplementedError
+
+
+class Arguments:
+    """The decoded names and values of a query.
+
+    Args:
+        query: Names and values, not decoded.
+    """
+
+    def __init__(self, query: list[tuple[str, str]]) -> None:
+        self._pairs = [(unquote(name), unquote(value)) for name, value in query]
+
+    def one(self, name: str) -> str | None:
+        """Get the last value of a name; None when there is none."""
+        return next((value for n, value in reversed(self._pairs) if n == name), None)
+
+    def many(self, name: str) -> list[str]:
+        """Get every value of an array: ``name[]=a&name[]=b`` or ``name[0]=a``."""
+        start = name + "["
+        return [value for n, value in self._pairs if n.startswith(start)]

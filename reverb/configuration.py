@@ -1,0 +1,147 @@
+"""Builds the settings: defaults, then the file, the environment and the command line.
+
+A later source beats an earlier one. :mod:`reverb.sources` reads each of them; here they
+are put together, and what is impossible only in combination is refused.
+"""
+
+import re
+from collections.abc import Mapping
+
+import msgspec
+
+from reverb import development, endpoint_strings
+from reverb.apps.app import App
+from reverb.settings import Settings
+from reverb.sources import (
+    CREDENTIALS,
+    ConfigurationError,
+    FileValues,
+    Overrides,
+    Value,
+    Values,
+    read_environment,
+    read_file,
+    read_options,
+)
+
+__all__ = ["Configuration", "ConfigurationError", "load"]
+
+_PATH = re.compile(r"(/(?!\.{1,2}(/|\Z))[A-Za-z0-9._~-]+)*")
+
+
+class Configuration(msgspec.Struct, frozen=True, kw_only=True):
+    """The settings, and what is to be known about where they come from."""
+
+    settings: Settings
+    """All settings of this node."""
+    is_development: bool
+    """Whether its only app was made up, because none was configured."""
+
+
+def load(
+    *, options: Mapping[str, object], environ: Mapping[str, str], config_path: str | None
+) -> Configuration:
+    """Build the settings from all sources.
+
+    Args:
+        options: The command line's options by name, such as ``app-id``; see
+            :func:`reverb.sources.read_options`.
+        environ: The environment.
+        config_path: Path of the TOML file, None to use no file.
+
+    Returns:
+        The configuration, which has at least one app.
+
+    Raises:
+        ConfigurationError: If any source is wrong, or they do not fit together.
+    """
+    file = read_file(config_path) if config_path is not None else FileValues({}, {}, [])
+    environment = read_environment(environ)
+    command_line = read_options(options)
+    values = file.settings | environment.settings | command_line.settings
+    _check_addresses(values, command_line)
+    _normalise_path(values)
+    apps = _merge_apps(file, environment, command_line)
+    _check_complete(apps[: len(file.apps)], f"{config_path}: ")
+    is_development = not apps
+    if is_development:
+        apps = [file.app_defaults | environment.app | _made_up_credentials()]
+    _check_distinct(apps)
+    settings = Settings(apps=tuple(App(**_plain(app)) for app in apps), **_plain(values))
+    if is_development:
+        development.require_loopback(settings)
+    return Configuration(settings=settings, is_development=is_development)
+
+
+def _merge_apps(file: FileValues, environment: Overrides, command_line: Overrides) -> list[Values]:
+    """Give the file's apps their defaults and overrides, then add an app from outside."""
+    apps = [file.app_defaults | app | environment.app for app in file.apps]
+    credentials = command_line.credentials or environment.credentials
+    if not credentials:
+        return apps
+    for app in apps:
+        if "id" in app and app["id"].value == credentials["id"].value:
+            app.update(credentials)
+            return apps
+    return [*apps, file.app_defaults | environment.app | credentials]
+
+
+def _check_complete(apps: list[Values], prefix: str) -> None:
+    for index, app in enumerate(apps):
+        for name in CREDENTIALS:
+            if name not in app:
+                raise ConfigurationError(f"{prefix}apps[{index}].{name}: missing")
+
+
+def _check_distinct(apps: list[Values]) -> None:
+    for name in ("id", "key"):
+        first_uses: dict[str, str] = {}
+        for app in apps:
+            value, origin = app[name]
+            if value in first_uses:
+                raise ConfigurationError(
+                    f"{origin}: {value!r} is already the {name} of the app at {first_uses[value]}"
+                )
+            first_uses[value] = origin
+
+
+def _check_addresses(values: Values, command_line: Overrides) -> None:
+    """Refuse endpoint strings that cannot work, and options that would have no effect."""
+    if "host" in values and not values["host"].value:
+        raise ConfigurationError(f"{values['host'].origin}: expected an address, got ''")
+    listen = values.get("listen")
+    if listen is None or not listen.value:
+        return
+    for name in ("host", "port"):
+        if name in command_line.settings:
+            raise ConfigurationError(f"--{name}: has no effect, because {listen.origin} is given")
+    for endpoint in listen.value:
+        if problem := endpoint_strings.problem_of(endpoint):
+            raise ConfigurationError(
+                f"{listen.origin}: cannot listen on endpoint {endpoint!r}: {problem}"
+            )
+
+
+def _normalise_path(values: Values) -> None:
+    """Make the path empty, or start with a slash and not end with one."""
+    if "path" not in values:
+        return
+    given, origin = values["path"]
+    path = "/" + given.strip("/") if given.strip("/") else ""
+    if not _PATH.fullmatch(path):
+        raise ConfigurationError(
+            f"{origin}: expected a URL path of letters, digits and the characters - . _ ~ /, "
+            f"got {given!r}"
+        )
+    values["path"] = Value(path, origin)
+
+
+def _made_up_credentials() -> Values:
+    return {
+        name: Value(text, "the development app")
+        for name, text in development.make_credentials().items()
+    }
+
+
+def _plain(values: Values) -> dict[str, object]:
+    return {name: value for name, (value, _) in values.items()}

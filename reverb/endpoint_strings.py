@@ -1,0 +1,119 @@
+"""What can be known of a Twisted endpoint string before the reactor listens on it."""
+
+import ipaddress
+from typing import NamedTuple
+
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import IStreamServerEndpointStringParser
+from twisted.plugin import getPlugins
+
+# Twisted's own kinds only keep the reactor for later, so they can be parsed without one.
+_KINDS_OF_TWISTED = ("tcp", "tcp6", "ssl", "tls", "unix", "systemd", "haproxy")
+_KINDS_WITH_INTERFACE = ("tcp", "tcp6", "ssl", "tls")
+_HIGHEST_PORT = 65_535
+
+
+class Endpoint(NamedTuple):
+    """An endpoint string's parts, without their escapes."""
+
+    kind: str
+    positional: list[str]
+    named: dict[str, str]
+
+    @property
+    def port(self) -> str:
+        """The TCP port as it is written, or nothing if the kind has none."""
+        if self.kind not in _KINDS_WITH_INTERFACE:
+            return ""
+        # In tls: the certificates' directory comes first.
+        position = 1 if self.kind == "tls" else 0
+        default = "443" if self.kind == "tls" else ""
+        given = self.positional[position : position + 1]
+        return self.named.get("port", given[0] if given else default)
+
+
+def parse(text: str) -> Endpoint:
+    r"""Split an endpoint string at its colons.
+
+    Args:
+        text: Such as ``tcp6:8080:interface=\:\:1``.
+
+    Returns:
+        The parts of the string.
+    """
+    arguments: list[list[str]] = [[""]]
+    characters = iter(text)
+    for character in characters:
+        if character == ":":
+            arguments.append([""])
+        elif character == "=" and len(arguments[-1]) == 1:
+            arguments[-1].append("")
+        else:
+            arguments[-1][-1] += next(characters, "") if character == "\\" else character
+    kind, *rest = arguments
+    return Endpoint(
+        kind=kind[0],
+        positional=[argument[0] for argument in rest if len(argument) == 1],
+        named={argument[0]: argument[1] for argument in rest if len(argument) > 1},
+    )
+
+
+def problem_of(text: str) -> str:
+    """Tell why nothing can listen on an endpoint string.
+
+    Endpoints of other packages' plugins are not built, as that may need the reactor.
+
+    Args:
+        text: The endpoint string.
+
+    Returns:
+        The reason in a few words, or nothing when the string is good.
+    """
+    endpoint = parse(text)
+    if endpoint.kind not in _KINDS_OF_TWISTED:
+        plugins = getPlugins(IStreamServerEndpointStringParser)
+        known = any(plugin.prefix.lower() == endpoint.kind.lower() for plugin in plugins)
+        return "" if known else f"unknown kind of endpoint {endpoint.kind!r}"
+    try:
+        serverFromString(None, text)
+    except LookupError:
+        return "systemd passed no such socket"
+    except Exception as error:  # noqa: BLE001 - parsers raise whatever their arguments cause
+        return " ".join(str(error).split()) or type(error).__name__
+    if endpoint.port and int(endpoint.port) not in range(_HIGHEST_PORT + 1):
+        return f"a port is from 0 to {_HIGHEST_PORT}"
+    return ""
+
+
+def is_local(text: str) -> bool:
+    """Tell whether an endpoint is reachable from this machine only.
+
+    Args:
+        text: The endpoint string.
+
+    Returns:
+        True for a UNIX socket, or TCP with an ``interface=`` that is a loopback address.
+    """
+    endpoint = parse(text)
+    if endpoint.kind == "unix":
+        return True
+    return endpoint.kind in _KINDS_WITH_INTERFACE and is_loopback(
+        endpoint.named.get("interface", "")
+    )
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host is this machine's loopback.
+
+    Args:
+        host: An IP address or a name.
+
+    Returns:
+        True for 127.0.0.0/8, ``::1`` and ``localhost``.
+    """
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

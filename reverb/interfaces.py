@@ -1,0 +1,189 @@
+"""The contracts between the parts, for those who replace one.
+
+Every Deferred that a store or a broker returns may already have fired; the
+memory implementations always fire at once. Failures that callers must expect
+are defined beside the interface that raises them.
+"""
+
+from collections.abc import Callable, Mapping
+
+import msgspec
+from twisted.internet.defer import Deferred
+from zope.interface import Attribute, Interface
+
+from reverb.apps.app import App
+from reverb.brokers.envelope import Envelope
+from reverb.protocol.messages import Member
+
+
+class IConnection(Interface):
+    """One client, as the hub knows it."""
+
+    socket_id: str = Attribute("The connection's socket id.")
+
+    def send(frame: bytes) -> None:
+        """Send ready WebSocket frames, one or several joined.
+
+        Waits for nobody: what the client does not take now is queued, and past
+        the node's ``max_buffered_bytes`` the connection is closed instead.
+        Does nothing on a connection that is closing or closed.
+        """
+
+    def close(code: int, reason: str) -> None:
+        """Send ``pusher:error`` and a close frame, both with the code and the reason.
+
+        Nothing is received or sent after that. Harmless on a closed connection.
+        """
+
+
+class IApps(Interface):
+    """Where apps come from."""
+
+    def by_key(key: str) -> "Deferred[App | None]":
+        """Find the app that a client connects to.
+
+        Returns:
+            Fires with the app, or with None when there is none of this key.
+        """
+
+    def by_id(app_id: str) -> "Deferred[App | None]":
+        """Find the app that an API request names.
+
+        Returns:
+            Fires with the app, or with None when there is none of this id.
+        """
+
+
+class IBroker(Interface):
+    """Carries publications to every node that has subscribers, this one included.
+
+    Delivery: at most once. Ordering: per publishing node and channel.
+    """
+
+    connected: bool = Attribute("Whether publications reach the other nodes.")
+
+    def start(deliver: "Callable[[Envelope], None]") -> "Deferred[None]":
+        """Begin to deliver.
+
+        Args:
+            deliver: Called with each envelope that is meant for this node.
+
+        Returns:
+            Fires when the broker is ready.
+        """
+
+    def stop() -> "Deferred[None]":
+        """End delivery; fires when nothing of the broker is left."""
+
+    def publish(envelope: Envelope) -> None:
+        """Carry one envelope; this node's subscribers are served before it returns."""
+
+
+class Joined(msgspec.Struct, frozen=True):
+    """What a subscription changed, across all nodes."""
+
+    occupied: bool
+    """The channel had no subscription before."""
+    added: bool
+    """The member's user had no subscription to the channel before."""
+    subscriptions: int
+    """Subscriptions to the channel, this one included."""
+    members: Mapping[str, str]
+    """``user_info`` JSON text by user id, the joiner included; empty unless it is a member."""
+
+
+class Left(msgspec.Struct, frozen=True):
+    """What the end of a subscription changed, across all nodes."""
+
+    vacated: bool
+    """The channel has no subscription any more."""
+    removed: str | None
+    """The user id that has no subscription to the channel any more."""
+    subscriptions: int
+    """Subscriptions left."""
+
+
+class Counts(msgspec.Struct, frozen=True):
+    """How many there are on a channel, across all nodes."""
+
+    subscriptions: int
+    users: int
+    """Distinct users; 0 but on presence channels."""
+
+
+class Cached(msgspec.Struct, frozen=True):
+    """The last event of a cache channel."""
+
+    event: str
+    data: str
+    ttl: float
+    """Seconds that it will still be remembered."""
+
+
+class ChannelFullError(Exception):
+    """The presence channel has as many members as its app allows."""
+
+
+class IChannelStore(Interface):
+    """What is true of channels across all nodes. Every change is atomic there."""
+
+    def connect(app_id: str, socket_id: str, limit: int) -> "Deferred[bool]":
+        """Count a connection.
+
+        Args:
+            app_id: The app.
+            socket_id: The connection's.
+            limit: Connections that the app may have, 0 for any number.
+
+        Returns:
+            Fires with whether it was admitted; when not, nothing changed.
+        """
+
+    def disconnect(app_id: str, socket_id: str) -> "Deferred[None]":
+        """Stop counting a connection; harmless when it was not counted."""
+
+    def connections(app_id: str) -> "Deferred[int]":
+        """Fire with the number of connections."""
+
+    def join(
+        app_id: str, channel: str, socket_id: str, member: Member | None, max_members: int
+    ) -> "Deferred[Joined]":
+        """Add a subscription.
+
+        A user who is a member already keeps one place in the members, and the
+        new ``user_info`` replaces the old one.
+
+        Args:
+            app_id: The app.
+            channel: The channel's name.
+            socket_id: The subscriber's.
+            member: Who joins, on a presence channel.
+            max_members: Distinct users that the channel may have, 0 for any number.
+
+        Returns:
+            Fires when the subscription is in place. Fails with
+            ChannelFullError when one more user would be too many; nothing
+            changed then.
+        """
+
+    def leave(app_id: str, channel: str, socket_id: str) -> "Deferred[Left | None]":
+        """End a subscription.
+
+        Returns:
+            Fires with what that changed, or with None when there was none.
+        """
+
+    def members(app_id: str, channel: str) -> "Deferred[Mapping[str, str]]":
+        """Fire with the ``user_info`` JSON text of each user id on a presence channel."""
+
+    def counts(app_id: str, channel: str) -> "Deferred[Counts]":
+        """Fire with the channel's counts; zeros when nobody is subscribed."""
+
+    def channels(app_id: str, prefix: str) -> "Deferred[Mapping[str, Counts]]":
+        """Fire with the counts of every occupied channel whose name begins with the prefix."""
+
+    def remember(app_id: str, channel: str, event: str, data: str, ttl: int) -> "Deferred[None]":
+        """Keep a cache channel's last event for ``ttl`` seconds, subscribers or not."""
+
+    def recall(app_id: str, channel: str) -> "Deferred[Cached | None]":
+        """Fire with the cache channel's last event, or None when nothing is remembered."""

@@ -1,0 +1,163 @@
+"""Log observers for ``twistd --logger``: one line per event, from a chosen level on.
+
+``twistd --nodaemon --logger reverb.logs.text`` is for reading and
+``--logger reverb.logs.json`` for programs; both write to standard output. The
+environment variable ``REVERB_LOG_LEVEL`` names the lowest level that is written.
+"""
+
+import math
+import os
+import sys
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from json import dumps
+from typing import TextIO
+
+from twisted.logger import (
+    ILogObserver,
+    LogEvent,
+    LogLevel,
+    formatEvent,
+    formatEventAsClassicLogText,
+    formatTime,
+)
+from zope.interface import implementer
+
+_LEVELS = {level.name: position for position, level in enumerate(LogLevel.iterconstants())}
+"""The levels' names, lowest first."""
+
+
+@implementer(ILogObserver)
+class LineObserver:
+    """Writes each event of some level or above as text.
+
+    Args:
+        stream: Where the text is written to.
+        lowest_level: Name of the lowest level to write; events without a level are written.
+        format_event: Makes an event's text, with its line end.
+    """
+
+    def __init__(
+        self, stream: TextIO, lowest_level: str, format_event: Callable[[LogEvent], str]
+    ) -> None:
+        self._stream = stream
+        self._lowest = _LEVELS[lowest_level]
+        self._format = format_event
+
+    def __call__(self, event: LogEvent) -> None:
+        """Write the event.
+
+        Args:
+            event: The event.
+        """
+        if _LEVELS.get(_level(event), self._lowest) < self._lowest:
+            return
+        try:
+            line = self._format(event)
+        except Exception as error:  # noqa: BLE001 - an odd event must not silence the log
+            line = f"an event could not be formatted: {type(error).__name__}\n"
+        encoding = self._stream.encoding or "utf-8"
+        self._stream.write(line.encode(encoding, "backslashreplace").decode(encoding))
+        self._stream.flush()
+
+
+def text() -> LineObserver:
+    """Make an observer that writes text for people, as twistd's own log is.
+
+    Returns:
+        The observer, which writes to standard output.
+
+    Raises:
+        SystemExit: If REVERB_LOG_LEVEL names no level.
+    """
+    return LineObserver(sys.stdout, lowest_level(os.environ), format_text)
+
+
+def json() -> LineObserver:
+    """Make an observer that writes one JSON object per line.
+
+    Returns:
+        The observer, which writes to standard output.
+
+    Raises:
+        SystemExit: If REVERB_LOG_LEVEL names no level.
+    """
+    return LineObserver(sys.stdout, lowest_level(os.environ), format_json)
+
+
+def lowest_level(environ: Mapping[str, str]) -> str:
+    """Find the lowest level to write.
+
+    Args:
+        environ: The environment, with or without REVERB_LOG_LEVEL.
+
+    Returns:
+        A level's name; ``info`` unless another one is chosen.
+
+    Raises:
+        SystemExit: If there is no such level. twistd makes observers where it would show
+            the traceback of any other exception.
+    """
+    given = environ.get("REVERB_LOG_LEVEL", "").strip()
+    name = given.lower() or "info"
+    if name not in _LEVELS:
+        raise SystemExit(
+            f"reverb: REVERB_LOG_LEVEL: expected one of {', '.join(_LEVELS)}, got {given!r}"
+        )
+    return name
+
+
+def format_text(event: LogEvent) -> str:
+    """Make an event's text for people.
+
+    Args:
+        event: The event.
+
+    Returns:
+        Time, namespace, level and message, then a failure's traceback; nothing if the
+        event says nothing.
+    """
+    return formatEventAsClassicLogText(event, formatTime=formatTime) or ""
+
+
+def format_json(event: LogEvent) -> str:
+    """Make an event's JSON.
+
+    Args:
+        event: The event.
+
+    Returns:
+        One line with one object: time (ISO 8601, UTC), level, namespace, message, the
+        traceback if there is a failure, and those of the event's fields that are strings,
+        numbers or booleans.
+    """
+    fields = {
+        name: value
+        for name, value in event.items()
+        if isinstance(name, str) and not name.startswith("log_") and _is_simple(value)
+    }
+    fields |= {
+        "time": _time(event),
+        "level": _level(event),
+        "namespace": str(event.get("log_namespace", "")),
+        "message": formatEvent(event),
+    }
+    if (failure := event.get("log_failure")) is not None:
+        fields["traceback"] = failure.getTraceback()
+    # Plain ASCII: what is not valid Unicode could not be written otherwise.
+    return dumps(fields) + "\n"
+
+
+def _level(event: LogEvent) -> str:
+    return str(getattr(event.get("log_level"), "name", "info"))
+
+
+def _time(event: LogEvent) -> str:
+    moment = datetime.fromtimestamp(event.get("log_time", 0), UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _is_simple(value: object) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return isinstance(value, str | int)

@@ -1,0 +1,97 @@
+"""Whether a client that wants to connect may: the rules of the connection URL.
+
+Source: Pusher's documentation, "WebSocket protocol: Connection".
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from fnmatch import translate
+from functools import lru_cache
+from urllib.parse import urlsplit
+
+from reverb.apps.app import App
+from reverb.protocol.codes import Code
+
+SUBPROTOCOL = "pusher-channels-protocol-7"
+"""What the Swift SDK offers, and expects to be told back."""
+
+_OLDEST, _NEWEST = 4, 7
+_VERSION = re.compile(r"[0-9A-Za-z][-+.0-9A-Za-z_]{0,63}")
+
+
+class Rejection(Exception):
+    """Why a client is turned away; it is told by an error event and a close code.
+
+    Args:
+        code: The protocol's code.
+        reason: A sentence for the client's developer.
+    """
+
+    def __init__(self, code: Code, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+
+
+def check_version(query: Mapping[str, Sequence[str]]) -> None:
+    """Check the ``protocol`` and ``version`` of the connection URL's query.
+
+    Raises:
+        Rejection: With 4006, 4007 or 4008.
+    """
+    version = query.get("version", [""])[-1]
+    if version and not _VERSION.fullmatch(version):
+        raise Rejection(Code.BAD_VERSION, f"Invalid version string format: {version[:64]!r}")
+    protocol = query.get("protocol", [""])[-1]
+    if not protocol:
+        raise Rejection(Code.NO_PROTOCOL, "No protocol version supplied: add protocol=7")
+    if not (protocol.isascii() and protocol.isdigit()):
+        raise Rejection(Code.BAD_VERSION, f"Invalid protocol version: {protocol[:64]!r}")
+    if not _OLDEST <= int(protocol[:9]) <= _NEWEST:
+        raise Rejection(
+            Code.UNSUPPORTED_PROTOCOL,
+            f"Unsupported protocol version {protocol[:9]}: this server speaks {_OLDEST} to "
+            f"{_NEWEST}",
+        )
+
+
+def check_app(app: App | None, key: str) -> App:
+    """Check that there is an app of the key, and that it is enabled.
+
+    Raises:
+        Rejection: With 4001 or 4003.
+    """
+    if app is None:
+        raise Rejection(Code.UNKNOWN_APP, f"App key {key[:100]} does not exist")
+    if not app.enabled:
+        raise Rejection(Code.APP_DISABLED, "Application disabled")
+    return app
+
+
+def check_origin(app: App, origin: str) -> None:
+    """Check a browser's Origin against what the app allows.
+
+    Args:
+        app: Its ``allowed_origins`` are patterns of host names.
+        origin: The Origin header, empty when there was none. Its scheme and
+            port do not matter.
+
+    Raises:
+        Rejection: With 4009.
+    """
+    patterns = app.allowed_origins
+    if "*" in patterns:
+        return
+    try:
+        host = urlsplit(origin).hostname or ""
+    except ValueError:
+        host = ""
+    if not host or not any(_pattern(pattern).fullmatch(host) for pattern in patterns):
+        raise Rejection(Code.UNAUTHORIZED, f"Origin not allowed: {origin[:100] or 'none'}")
+
+
+@lru_cache
+def _pattern(pattern: str) -> re.Pattern[str]:
+    """Compile a host pattern, in which only ``*`` is special."""
+    stars = pattern.lower().replace("[", "[[]").replace("?", "[?]")
+    return re.compile(translate(stars))

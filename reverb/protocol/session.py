@@ -1,0 +1,250 @@
+"""One connection's life: what each message of a client does, and what it may not do.
+
+A session is open from the moment its app has admitted it until it is closed.
+In that time each message is decoded, checked against what the session already
+is (signed in, subscribed), and either answered at once or carried out by the
+hub. What a client does wrong becomes a ``pusher:error`` and changes nothing.
+
+Source: Pusher's documentation, "WebSocket protocol"; the texts of refusals are
+the live service's.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import ClassVar, Protocol
+
+import msgspec
+
+from reverb.apps.app import App
+from reverb.protocol import messages, signing
+from reverb.protocol.codes import ClientError
+from reverb.protocol.frames import text_frame
+from reverb.protocol.messages import Member, Message, User
+from reverb.protocol.names import (
+    SERVER_TO_USER,
+    ChannelType,
+    Kind,
+    channel_name_problem,
+    channel_type,
+)
+
+Done = Awaitable[object] | None
+"""None when a step is done, else something to wait for before the next message."""
+
+
+class Connection(Protocol):
+    """What a session needs of its connection; :class:`reverb.interfaces.IConnection`."""
+
+    def send(self, frame: bytes) -> None:
+        """Send ready WebSocket frames."""
+
+    def close(self, code: int, reason: str) -> None:
+        """Tell the client why, and close."""
+
+
+class Hub(Protocol):
+    """What a session needs of the hub."""
+
+    def subscribe(
+        self, session: "Session", channel: str, type_: ChannelType, member: Member | None
+    ) -> Done:
+        """Subscribe the session; answers the client itself."""
+
+    def unsubscribe(self, session: "Session", channel: str) -> Done:
+        """End the session's subscription."""
+
+    def client_event(self, session: "Session", channel: str, event: str, data: str) -> Done:
+        """Publish a client's event to the others on the channel."""
+
+    def sign_in(self, session: "Session", user: User) -> Done:
+        """Make the session one of the user's."""
+
+
+class Session:
+    """One admitted connection.
+
+    Args:
+        app: The app whose key the client connected with.
+        socket_id: Unique among live connections, as ``digits.digits``.
+        connection: Where answers go.
+        hub: Who carries out what reaches beyond this connection.
+
+    Attributes:
+        channels: What the session is subscribed to, or about to be: each
+            channel's name, with the member it is there (None but in presence
+            channels).
+        user: Who signed in, if anybody did.
+        open: Whether messages are still obeyed.
+    """
+
+    __slots__ = ("app", "channels", "connection", "hub", "open", "socket_id", "user")
+
+    def __init__(self, app: App, socket_id: str, connection: Connection, hub: Hub) -> None:
+        self.app = app
+        self.socket_id = socket_id
+        self.connection = connection
+        self.hub = hub
+        self.channels: dict[str, Member | None] = {}
+        self.user: User | None = None
+        self.open = True
+
+    def receive(self, payload: bytes) -> Done:
+        """Obey one message.
+
+        Args:
+            payload: The text frame's payload, valid UTF-8.
+
+        Returns:
+            None when the message has been dealt with. Otherwise something to
+            wait for before the client's next message is given.
+        """
+        if not self.open:
+            return None
+        try:
+            message = messages.decode_message(payload)
+            handler = self._HANDLERS.get(message.event)
+            if handler is not None:
+                return handler(self, message)
+            if message.event.startswith("client-"):
+                return self._client_event(message)
+            raise ClientError(f"Unsupported event received on socket: {message.event[:200]}")
+        except ClientError as error:
+            self.refuse(error)
+            return None
+
+    def refuse(self, error: ClientError) -> None:
+        """Tell the client what it did wrong."""
+        self.send(messages.error(error.message, error.code))
+
+    def send(self, payload: bytes) -> None:
+        """Send one message to this client alone."""
+        self.connection.send(text_frame(payload))
+
+    def _ping(self, message: Message) -> None:
+        self.send(messages.PONG)
+
+    def _pong(self, message: Message) -> None:
+        """Take note of nothing: that it arrived is all it says."""
+
+    def _subscribe(self, message: Message) -> Done:
+        request = messages.decode_subscribe(message.data)
+        name = request.channel
+        problem = channel_name_problem(name, self.app.max_channel_name)
+        if problem:
+            raise ClientError(problem)
+        if name in self.channels:
+            raise ClientError(f"Existing subscription to channel {name}")
+        most = self.app.max_channels_per_connection
+        if most and len(self.channels) >= most:
+            raise ClientError(
+                f"Cannot subscribe to {name}: this connection is subscribed to {most} channels, "
+                "as many as the app allows"
+            )
+        type_ = channel_type(name)
+        if type_.signed:
+            self._check_channel_auth(request)
+        if type_.kind is Kind.USER and (
+            self.user is None or name != SERVER_TO_USER + self.user.id
+        ):
+            raise ClientError(f"Cannot subscribe to {name}: not signed in as this user")
+        member = self._member(request) if type_.kind is Kind.PRESENCE else None
+        self.channels[name] = member
+        return self.hub.subscribe(self, name, type_, member)
+
+    def _check_channel_auth(self, request: messages.Subscribe) -> None:
+        name = request.channel
+        if not request.auth:
+            raise ClientError(f"Auth info required to subscribe to {name}")
+        text = signing.channel_text(self.socket_id, name, request.channel_data)
+        self._check_signature(
+            request.auth,
+            text,
+            "subscription",
+            f"Auth value for subscription to {name} is invalid: should be of format "
+            "'key:signature'",
+        )
+
+    def _check_signature(self, auth: str, text: str, where: str, malformed: str) -> None:
+        """Check ``KEY:signature``; the texts tell the developer what to sign, never the secret."""
+        key, colon, signature = auth.partition(":")
+        if not colon:
+            raise ClientError(malformed)
+        if not signing.same(self.app.key, key):
+            raise ClientError(f"Invalid key in {where} auth data: {key[:100]!r}")
+        if not signing.same(signing.sign(self.app.secret, text), signature):
+            raise ClientError(
+                f"Invalid signature: Expected HMAC SHA256 hex digest of {text[:1000]}, "
+                f"but got {signature[:100]}"
+            )
+
+    def _member(self, request: messages.Subscribe) -> Member:
+        """Tell who joins: from ``channel_data``, or who signed in (Pusher: "Presence channels")."""
+        if request.channel_data:
+            return messages.decode_member(request.channel_data, self.app.max_presence_member_bytes)
+        if self.user is not None:
+            return Member(self.user.id, self.user.user_info)
+        raise ClientError(
+            f"channel_data is required to subscribe to {request.channel}, unless the user "
+            "has signed in"
+        )
+
+    def _unsubscribe(self, message: Message) -> Done:
+        name = messages.decode_unsubscribe(message.data).channel
+        if name not in self.channels:
+            raise ClientError(
+                f"No current subscription to channel {name[:200]}, or subscription in progress"
+            )
+        return self.hub.unsubscribe(self, name)
+
+    def _sign_in(self, message: Message) -> Done:
+        request = messages.decode_sign_in(message.data)
+        self._check_signature(
+            request.auth,
+            signing.user_text(self.socket_id, request.user_data),
+            "signin",
+            "Invalid format: auth must have the format key:signature",
+        )
+        user = messages.decode_user(request.user_data, self.app.max_presence_member_bytes)
+        if self.user is not None and self.user.id != user.id:
+            raise ClientError(f"Connection already signed in as user {self.user.id}")
+        self.user = user
+        self.send(messages.signin_success(request.user_data))
+        return self.hub.sign_in(self, user)
+
+    def _client_event(self, message: Message) -> Done:
+        name = message.channel
+        if name is None or not message.data:
+            raise ClientError("Invalid client event (must contain channel and data)")
+        self._check_client_event(name, message.event)
+        data = messages.data_text(message.data)
+        most = self.app.max_event_bytes
+        if most and len(data.encode()) > most:
+            raise ClientError(
+                f"The data content of this client event exceeds the allowed maximum ({most} bytes)"
+            )
+        return self.hub.client_event(self, name, message.event, data)
+
+    def _check_client_event(self, channel: str, event: str) -> None:
+        app = self.app
+        if app.client_events == "none":
+            raise ClientError("To send client events, you must enable this feature for the app")
+        most = app.max_event_name
+        if most and len(event) > most:
+            raise ClientError(f"Invalid event name: longer than {most} characters")
+        kind = channel_type(channel).kind
+        if kind is Kind.USER or (kind is Kind.PUBLIC and app.client_events != "all"):
+            raise ClientError(
+                "Client event rejected - only supported on private and presence channels"
+            )
+        if channel not in self.channels:
+            raise ClientError(
+                "Cannot broadcast client event (connection not subscribed to channel "
+                f"{channel[:200]})"
+            )
+
+    _HANDLERS: ClassVar[dict[str, Callable[["Session", Message], Done]]] = {
+        "pusher:ping": _ping,
+        "pusher:pong": _pong,
+        "pusher:subscribe": _subscribe,
+        "pusher:unsubscribe": _unsubscribe,
+        "pusher:signin": _sign_in,
+    }

@@ -1,0 +1,243 @@
+"""The composition root: builds one node out of its parts, starts and stops them in order.
+
+An application that embeds the server imports this::
+
+    service = ReverbService(Settings(apps=(App(id="1", key="key", secret="secret"),)))
+    service.setServiceParent(application)
+    service.publish(app, ["news"], "headline", {"text": "Hello"})
+"""
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+from twisted.application.internet import StreamServerEndpointService
+from twisted.application.service import MultiService, Service
+from twisted.application.strports import service as listen_service
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError, maybeDeferred
+from twisted.internet.interfaces import IAddress, IListeningPort
+from twisted.logger import Logger
+
+from reverb.api.resources import Context
+from reverb.api.root import make_root
+from reverb.apps.app import App
+from reverb.apps.static import StaticApps
+from reverb.brokers.local import LocalBroker
+from reverb.hub.hub import Hub
+from reverb.hub.notices import Notice
+from reverb.interfaces import IApps, IBroker, IChannelStore
+from reverb.protocol.codes import Code
+from reverb.protocol.events import check_event
+from reverb.settings import Settings
+from reverb.stores.memory import MemoryStore
+from reverb.transport.deadlines import Deadlines
+from reverb.transport.front import FrontFactory
+from reverb.transport.http import ApiSite
+from reverb.transport.websocket import PusherFactory
+
+N = TypeVar("N", bound=Notice)
+
+_STOP_STAGE = 5
+"""Seconds that a stage of the stop may take that waits for no client."""
+
+
+class ReverbService(MultiService):
+    """One node.
+
+    Starting binds its ports and begins to deliver. Stopping closes the
+    listeners, then asks every client to reconnect and waits for them, then
+    stops the rest, in this order; no part can hold up the stop for ever.
+
+    Args:
+        settings: What is configured.
+        reactor: The reactor, or a test's; None for Twisted's global one.
+        apps: Where apps come from; None for those of the settings.
+        broker: Carries publications; None for this process only.
+        store: Keeps what is true of channels; None for this process's memory.
+        now: The wall clock, in seconds since the epoch.
+
+    Attributes:
+        settings: What is configured.
+        hub: This node's connections and channels.
+        factory: Speaks both protocols on a connection; for applications that
+            listen themselves.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        reactor: Any = None,
+        apps: IApps | None = None,
+        broker: IBroker | None = None,
+        store: IChannelStore | None = None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        super().__init__()
+        if reactor is None:
+            # Not before: importing it would install the default one.
+            from twisted.internet import reactor  # noqa: PLC0415
+        self.settings = settings
+        self._clock = reactor
+        self._apps = apps if apps is not None else StaticApps(settings.apps)
+        self._broker = broker if broker is not None else LocalBroker()
+        self._store = store if store is not None else MemoryStore(reactor.seconds)
+        self._deadlines = Deadlines(reactor)
+        self._trouble: str | None = "starting"
+        self.hub = Hub(
+            broker=self._broker, store=self._store, clock=reactor, cache_ttl=settings.cache_ttl
+        )
+        self._websockets = self._make_websockets()
+        self.factory = FrontFactory(
+            websockets=self._websockets,
+            site=self._make_site(now),
+            deadlines=self._deadlines,
+            handshake_timeout=settings.handshake_timeout,
+            max_request_head_bytes=settings.max_request_head_bytes,
+        )
+        self._listeners = MultiService()
+        for endpoint in settings.endpoints:
+            listen_service(endpoint, self.factory, reactor).setServiceParent(self._listeners)
+        self._listeners.setServiceParent(self)
+
+    def _make_websockets(self) -> PusherFactory:
+        settings = self.settings
+        return PusherFactory(
+            hub=self.hub,
+            apps=self._apps,
+            deadlines=self._deadlines,
+            clock=self._clock,
+            path=settings.path,
+            max_buffered_bytes=settings.max_buffered_bytes,
+            handshake_timeout=settings.handshake_timeout,
+        )
+
+    def _make_site(self, now: Callable[[], float]) -> ApiSite:
+        settings = self.settings
+        context = Context(
+            hub=self.hub,
+            store=self._store,
+            apps=self._apps,
+            clock=self._clock,
+            now=now,
+            path=settings.path,
+            tolerance=settings.signature_tolerance,
+        )
+        return ApiSite(
+            make_root(context, self.trouble),
+            reactor=self._clock,
+            timeout=settings.request_timeout,
+            max_request_bytes=settings.max_request_bytes,
+            max_request_head_bytes=settings.max_request_head_bytes,
+        )
+
+    # For the embedding application
+
+    def publish(
+        self,
+        app: App,
+        channels: Sequence[str],
+        event: str,
+        data: Any,
+        *,
+        socket_id: str | None = None,
+    ) -> None:
+        """Publish an event, as ``POST /events`` does, without HTTP.
+
+        Args:
+            app: The app whose clients get it.
+            channels: Names of channels; ``#server-to-user-ID`` reaches a user.
+            event: The event's name.
+            data: A string, delivered as it is, or anything that becomes JSON.
+            socket_id: The one connection that must not get it.
+
+        Raises:
+            EventError: The event breaks one of the app's limits.
+        """
+        text = data if isinstance(data, str) else msgspec.json.encode(data).decode()
+        check_event(app, name=event, channels=channels, data=text, socket_id=socket_id)
+        self.hub.publish(app, channels, event, text, socket_id)
+
+    def on(self, kind: type[N], callback: Callable[[N], object]) -> None:
+        """Call back whenever something of a kind happens on this node.
+
+        Args:
+            kind: A class of :mod:`reverb.hub.notices`; ``Notice`` for all.
+            callback: Called in the reactor's thread, between two messages: it
+                must not block. What it raises is logged and harms nobody.
+        """
+
+        def watcher(notice: Notice) -> None:
+            if isinstance(notice, kind):
+                callback(notice)
+
+        self.hub.watch(watcher)
+
+    def trouble(self) -> str | None:
+        """Say why the node is not ready for new clients; None when it is."""
+        if self._trouble is None and not self._broker.connected:
+            return "the broker is not connected"
+        return self._trouble
+
+    def addresses(self) -> "list[IAddress]":
+        """List the addresses that the node listens on."""
+        listeners = [s for s in self._listeners if isinstance(s, StreamServerEndpointService)]
+        waiting = [listener._waitingForPort for listener in listeners]  # noqa: SLF001 - there is no public way
+        ports = [getattr(port, "result", None) for port in waiting if port is not None]
+        return [port.getHost() for port in ports if IListeningPort.providedBy(port)]
+
+    # Start and stop
+
+    def startService(self) -> None:
+        """Begin to serve."""
+        self._deadlines.start()
+        self.factory.site.startFactory()
+        started = self._broker.start(self.hub.deliver)
+        started.addCallbacks(
+            self._started, lambda failure: self._log.failure("starting the broker", failure)
+        )
+        super().startService()
+        for address in self.addresses():
+            self._log.info("listening on {address}", address=address)
+
+    def _started(self, _: object) -> None:
+        self._trouble = None
+
+    def stopService(self) -> "Deferred[None]":
+        """Stop, in order.
+
+        Returns:
+            Fires when all is stopped: at the latest after
+            ``shutdown_timeout`` and a few seconds.
+        """
+        self._trouble = "stopping"
+        Service.stopService(self)
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        patience = self.settings.shutdown_timeout
+        await self._stage("listeners", self._listeners.stopService)
+        await self._stage(
+            "clients",
+            lambda: self._websockets.close_all(Code.RECONNECT, "Please reconnect immediately"),
+            patience,
+        )
+        self._websockets.abort_all()
+        self.factory.abort_all()
+        await self._stage("broker", self._broker.stop)
+        self.factory.site.stopFactory()
+        self._deadlines.stop()
+
+    async def _stage(
+        self, name: str, stop: Callable[[], "Awaitable[object] | None"], seconds: float = _STOP_STAGE
+    ) -> None:
+        """Stop one part; log what goes wrong, and go on with the next in any case."""
+        try:
+            await maybeDeferred(stop).addTimeout(seconds, self._clock)
+        except (TimeoutError, CancelledError):
+            self._log.warn("stopping: gave up on {name} after {s} s", name=name, s=seconds)
+        except Exception:  # noqa: BLE001 - the next part has to be stopped all the same
+            self._log.failure("stopping {name}", name=name)

@@ -1,0 +1,290 @@
+"""Reads the sources of the configuration: a TOML file, the environment, the command line.
+
+Every value gets its field's type here and keeps the place it came from, so that a
+later error can still name it. :mod:`reverb.configuration` decides which value wins.
+"""
+
+import difflib
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+from msgspec import inspect
+
+from reverb.apps.app import App
+from reverb.settings import Settings
+
+
+class ConfigurationError(Exception):
+    """The configuration cannot be used; the text is one line for the operator."""
+
+
+class Value(NamedTuple):
+    """A value of its field's type, and the place it came from."""
+
+    value: Any
+    origin: str
+    """Such as ``reverb.toml: apps[1].ping_interval``, ``REVERB_LISTEN`` or ``--port``."""
+
+
+Values = dict[str, Value]
+
+
+class FileValues(NamedTuple):
+    """What a configuration file says."""
+
+    settings: Values
+    app_defaults: Values
+    apps: list[Values]
+
+
+class Overrides(NamedTuple):
+    """What the environment or the command line says."""
+
+    settings: Values
+    credentials: Values
+    """The id, key and secret of one app, or nothing."""
+    app: Values
+    """Fields that apply to every app."""
+
+
+def _field_types(struct: type[msgspec.Struct]) -> dict[str, Any]:
+    return {field.name: field.type for field in msgspec.structs.fields(struct)}
+
+
+CREDENTIALS = ("id", "key", "secret")
+SETTINGS_FIELDS = {name: kind for name, kind in _field_types(Settings).items() if name != "apps"}
+APP_FIELDS = _field_types(App)
+
+# Where Laravel Reverb has the same setting, its .env must work here unchanged.
+_LARAVEL_VARIABLES = {
+    "host": "REVERB_SERVER_HOST",
+    "port": "REVERB_SERVER_PORT",
+    "path": "REVERB_SERVER_PATH",
+    "max_request_bytes": "REVERB_MAX_REQUEST_SIZE",
+    "max_message_bytes": "REVERB_APP_MAX_MESSAGE_SIZE",
+    "client_events": "REVERB_APP_ACCEPT_CLIENT_EVENTS_FROM",
+}
+SETTINGS_VARIABLES = {
+    name: _LARAVEL_VARIABLES.get(name, f"REVERB_{name.upper()}") for name in SETTINGS_FIELDS
+}
+APP_VARIABLES = {
+    name: _LARAVEL_VARIABLES.get(name, f"REVERB_APP_{name.upper()}") for name in APP_FIELDS
+}
+SETTINGS_OPTIONS = {name: f"--{name}" for name in ("host", "port", "listen", "path")}
+APP_OPTIONS = {name: f"--app-{name}" for name in CREDENTIALS}
+
+# HOST, PORT and SCHEME are where Laravel's clients connect, not where a server listens.
+_IGNORED_VARIABLES = re.compile(
+    r"REVERB_(HOST|PORT|SCHEME|SERVER|LOG_LEVEL|(SCALING|PULSE|TELESCOPE)_\w+"
+    r"|APP_RATE_LIMITING_ENABLED|APP_RATE_LIMIT_\w+)"
+)
+_UNSET = ("", "null", "(null)")
+_BOOLEANS = dict.fromkeys(("true", "1", "yes", "on"), True) | dict.fromkeys(
+    ("false", "0", "no", "off"), False
+)
+_SHOWN_CHARACTERS = 60
+
+
+def read_file(path: str) -> FileValues:
+    """Read a TOML configuration file.
+
+    Args:
+        path: Path of the file.
+
+    Returns:
+        The file's values; apps need not be complete yet.
+
+    Raises:
+        ConfigurationError: If the file cannot be read or says something impossible.
+    """
+    document = _parse_file(path)
+    defaults = document.pop("app_defaults", {})
+    apps = document.pop("apps", [])
+    if not isinstance(apps, list):
+        raise ConfigurationError(f"{path}: apps: expected [[apps]] tables, got {_shown(apps)}")
+    return FileValues(
+        settings=_read_table(document, SETTINGS_FIELDS, f"{path}: "),
+        app_defaults=_read_defaults(defaults, f"{path}: app_defaults"),
+        apps=[_read_app(app, f"{path}: apps[{index}]") for index, app in enumerate(apps)],
+    )
+
+
+def read_environment(environ: Mapping[str, str]) -> Overrides:
+    """Read the ``REVERB_*`` environment variables.
+
+    Args:
+        environ: The environment; other variables are ignored.
+
+    Returns:
+        The values of the variables that are set to something.
+
+    Raises:
+        ConfigurationError: If a variable is unknown or its value is impossible.
+    """
+    settings_names = {variable: name for name, variable in SETTINGS_VARIABLES.items()}
+    app_names = {variable: name for name, variable in APP_VARIABLES.items()}
+    settings: Values = {}
+    app: Values = {}
+    for variable, text in sorted(environ.items()):
+        if not variable.startswith("REVERB_") or _IGNORED_VARIABLES.fullmatch(variable):
+            continue
+        if variable not in settings_names and variable not in app_names:
+            hint = _suggestion(variable, [*settings_names, *app_names])
+            raise ConfigurationError(f"{variable}: unknown environment variable{hint}")
+        if text.strip().lower() in _UNSET:
+            continue
+        if name := settings_names.get(variable):
+            settings[name] = _from_text(text, SETTINGS_FIELDS[name], variable)
+        else:
+            name = app_names[variable]
+            app[name] = _from_text(text, APP_FIELDS[name], variable, secret=name == "secret")
+    credentials = _take_credentials(app, APP_VARIABLES)
+    return Overrides(settings=settings, credentials=credentials, app=app)
+
+
+def read_options(options: Mapping[str, object]) -> Overrides:
+    """Read the command line's options.
+
+    Args:
+        options: Option names without dashes in front, such as ``app-id``, and what was
+            given: text, or a list of texts for ``listen``. None or an empty list means
+            that the option was not given; other names are ignored.
+
+    Returns:
+        The values of the options that were given.
+
+    Raises:
+        ConfigurationError: If an option's value is impossible.
+    """
+    settings = _read_given(options, SETTINGS_OPTIONS, SETTINGS_FIELDS)
+    app = _read_given(options, APP_OPTIONS, APP_FIELDS)
+    return Overrides(settings=settings, credentials=_take_credentials(app, APP_OPTIONS), app={})
+
+
+def _parse_file(path: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(Path(path).read_bytes().decode())
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{path}: is not UTF-8 at byte {error.start}") from None
+    except RecursionError:
+        raise ConfigurationError(f"{path}: is not TOML: too deeply nested") from None
+    except ValueError as error:
+        raise ConfigurationError(f"{path}: is not TOML: {error}") from None
+
+
+def _read_table(table: Mapping[str, Any], fields: Mapping[str, Any], prefix: str) -> Values:
+    values: Values = {}
+    for key, raw in table.items():
+        origin = prefix + (key if re.fullmatch(r"[\w-]+", key, re.ASCII) else repr(key))
+        if key not in fields:
+            raise ConfigurationError(f"{origin}: unknown key{_place_or_suggestion(key, fields)}")
+        values[key] = _convert(raw, fields[key], origin, secret=key == "secret")
+    return values
+
+
+def _read_app(table: object, origin: str) -> Values:
+    if not isinstance(table, dict):
+        raise ConfigurationError(f"{origin}: expected a table, got {_shown(table)}")
+    return _read_table(table, APP_FIELDS, f"{origin}.")
+
+
+def _read_defaults(table: object, origin: str) -> Values:
+    values = _read_app(table, origin)
+    for name in CREDENTIALS:
+        if name in values:
+            raise ConfigurationError(f"{origin}.{name}: belongs in each of the [[apps]] tables")
+    return values
+
+
+def _read_given(
+    options: Mapping[str, object], labels: Mapping[str, str], fields: Mapping[str, Any]
+) -> Values:
+    values: Values = {}
+    for name, label in labels.items():
+        given = options.get(label.removeprefix("--"))
+        if isinstance(given, str):
+            values[name] = _from_text(given, fields[name], label, secret=name == "secret")
+        elif given:
+            values[name] = _convert(given, fields[name], label)
+    return values
+
+
+def _take_credentials(app: Values, labels: Mapping[str, str]) -> Values:
+    """Move an app's id, key and secret out of ``app``: all three or none."""
+    credentials = {name: app.pop(name) for name in CREDENTIALS if name in app}
+    missing = [labels[name] for name in CREDENTIALS if name not in credentials]
+    if credentials and missing:
+        given = " and ".join(labels[name] for name in credentials)
+        verb = "is" if len(credentials) == 1 else "are"
+        raise ConfigurationError(f"{' and '.join(missing)}: missing, although {given} {verb} given")
+    return credentials
+
+
+def _from_text(text: str, kind: Any, origin: str, *, secret: bool = False) -> Value:
+    """Convert text of the environment or command line to a field's type."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ConfigurationError(f"{origin}: is not UTF-8") from None
+    raw: object = text
+    match inspect.type_info(kind):
+        case inspect.VarTupleType():
+            raw = [part.strip() for part in text.split(",") if part.strip()]
+        case inspect.BoolType():
+            raw = _BOOLEANS.get(text.strip().lower(), text)
+        case inspect.IntType():
+            raw = int(text) if re.fullmatch(r"\s*-?[0-9]{1,20}\s*", text) else text
+    return _convert(raw, kind, origin, secret=secret)
+
+
+def _convert(raw: object, kind: Any, origin: str, *, secret: bool = False) -> Value:
+    try:
+        return Value(msgspec.convert(raw, kind), origin)
+    except msgspec.ValidationError:
+        got = "something else (not shown)" if secret and raw else _shown(raw)
+        raise ConfigurationError(f"{origin}: expected {_expectation(kind)}, got {got}") from None
+
+
+def _expectation(kind: Any) -> str:
+    match inspect.type_info(kind):
+        case inspect.IntType(ge=low, le=None):
+            return f"a whole number, {low} or more"
+        case inspect.IntType(ge=low, le=high):
+            return f"a whole number from {low} to {high}"
+        case inspect.BoolType():
+            return "true or false"
+        case inspect.LiteralType(values=values):
+            return f"one of {', '.join(map(repr, values))}"
+        case inspect.VarTupleType():
+            return "a list of strings"
+        case inspect.StrType(min_length=1):
+            return "a string that is not empty"
+    return "a string"
+
+
+def _shown(raw: object) -> str:
+    if isinstance(raw, bool):
+        return str(raw).lower()
+    shown = repr(raw)
+    return shown if len(shown) <= _SHOWN_CHARACTERS else shown[:_SHOWN_CHARACTERS] + "..."
+
+
+def _place_or_suggestion(key: str, fields: Mapping[str, Any]) -> str:
+    # In TOML everything after a table's head is in that table, which is easily overlooked.
+    if fields is APP_FIELDS and key in SETTINGS_FIELDS:
+        return " of an app, it belongs before the first table"
+    if fields is SETTINGS_FIELDS and key in APP_FIELDS:
+        return ", it belongs in [[apps]] or [app_defaults]"
+    tables = [] if fields is APP_FIELDS else ["apps", "app_defaults"]
+    return _suggestion(key, [*fields, *tables])
+
+
+def _suggestion(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f", did you mean {close[0]}?" if close else ""

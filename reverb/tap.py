@@ -1,0 +1,73 @@
+"""What ``twistd reverb`` offers on the command line, and the service it runs."""
+
+import os
+
+from twisted.application.service import IService
+from twisted.python import usage
+
+from reverb.configuration import ConfigurationError, load
+from reverb.development import DevelopmentNotice
+from reverb.service import ReverbService
+from reverb.settings import Settings
+
+_DEFAULTS = Settings()
+
+
+class Options(usage.Options):
+    """The command line's options. They beat the environment and the configuration file."""
+
+    synopsis = "[options]"
+    longdesc = (
+        "A realtime server that speaks the Pusher Channels protocol. Everything else that can "
+        "be configured is set in the file given to --config, or by environment variables named "
+        "REVERB_*. With no app from any of these the server makes up a development app, logs "
+        "its credentials, and listens on loopback only."
+    )
+    optParameters = [  # noqa: RUF012 - usage.Options declares it as an instance variable
+        ["port", "p", None, f"TCP port to listen on, 0 for a free one. Default: {_DEFAULTS.port}"],
+        ["host", None, None, f"IP address to listen on. Default: {_DEFAULTS.host}"],
+        ["path", None, None, "URL path in front of every route, such as /ws. Default: none"],
+        ["config", "c", None, "Path of the TOML configuration file. Default: no file"],
+        ["app-id", None, None, "Id of an app; needs its key and secret too. Default: none"],
+        ["app-key", None, None, "Public key of that app. Default: none"],
+        [
+            "app-secret",
+            None,
+            None,
+            "Secret of that app; other users of the machine can see it, "
+            "REVERB_APP_SECRET hides it from them. Default: none",
+        ],
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self["listen"] = []
+
+    def opt_listen(self, endpoint: str) -> None:
+        """Twisted endpoint to listen on instead of --host and --port: tcp:, tls:, unix:,
+        systemd:, haproxy: and so on. May be given more than once. Default: none
+        """
+        self["listen"].append(endpoint)
+
+
+def makeService(options: Options) -> IService:
+    """Make the service that twistd runs.
+
+    Args:
+        options: The parsed command line.
+
+    Returns:
+        The server, not started.
+
+    Raises:
+        SystemExit: If the configuration is wrong, with one line that tells why. twistd
+            shows the traceback of any other exception here, UsageError included.
+    """
+    try:
+        configuration = load(options=options, environ=os.environ, config_path=options["config"])
+    except ConfigurationError as error:
+        raise SystemExit(f"reverb: {error}") from None
+    service = ReverbService(configuration.settings)
+    if configuration.is_development:
+        DevelopmentNotice(configuration.settings).setServiceParent(service)
+    return service

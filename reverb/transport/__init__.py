@@ -1,0 +1,1 @@
+"""Bytes in and out: one port, two protocols, and the write path."""

@@ -1,0 +1,76 @@
+"""One timer for all connections, however many wait for something.
+
+Each connection is filed under the second at which it has to be looked at next,
+so that a tick costs as much as there is to do, not as much as there are
+connections.
+"""
+
+from collections.abc import Callable
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+
+class Deadlines:
+    """Calls functions after whole seconds, with one timer.
+
+    Args:
+        clock: The reactor, or a test's clock.
+
+    Attributes:
+        now: The time of the latest tick, in whole seconds: cheap to read on
+            every message, and at most a second old.
+    """
+
+    _log = Logger()
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self._clock = clock
+        self._loop = LoopingCall(self._tick)
+        self._loop.clock = clock
+        self._began = clock.seconds()
+        self.now = 0
+        self._due: dict[int, set[Callable[[], None]]] = {}
+
+    def start(self) -> None:
+        """Begin to tick."""
+        self._loop.start(1, now=False)
+
+    def stop(self) -> None:
+        """End; what is filed is forgotten."""
+        if self._loop.running:
+            self._loop.stop()
+        self._due.clear()
+
+    def file(self, seconds: int, look: Callable[[], None]) -> int:
+        """Call ``look`` once, between ``seconds`` and a second more from now.
+
+        Returns:
+            What :meth:`cancel` takes.
+        """
+        # What is left of the second that has begun does not count.
+        due = int(self._clock.seconds() - self._began) + seconds + 1
+        self._due.setdefault(due, set()).add(look)
+        return due
+
+    def cancel(self, due: int, look: Callable[[], None]) -> None:
+        """Take back what was filed; harmless when it has been called."""
+        looks = self._due.get(due)
+        if looks is not None:
+            looks.discard(look)
+            if not looks:
+                del self._due[due]
+
+    def __len__(self) -> int:
+        return sum(map(len, self._due.values()))
+
+    def _tick(self) -> None:
+        was, self.now = self.now, int(self._clock.seconds() - self._began)
+        # A tick may come late, and then stands for several.
+        for due in range(was + 1, self.now + 1):
+            for look in self._due.pop(due, ()):
+                try:
+                    look()
+                except Exception:  # noqa: BLE001 - one connection's failure is not the others'
+                    self._log.failure("at a deadline")

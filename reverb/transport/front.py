@@ -1,0 +1,164 @@
+"""One port, two protocols: the front door.
+
+It reads the head of each request. An upgrade to WebSocket goes, bytes
+untouched, to the Autobahn factory; all else goes to the API's site. Reading
+both from one ``twisted.web`` channel would parse each upgrade twice, keep the
+channel alive as long as the socket, and re-serialize headers in which an
+attacker may have hidden others.
+"""
+
+import re
+from collections.abc import Callable
+
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.python.failure import Failure
+
+from reverb.transport.deadlines import Deadlines
+from reverb.transport.http import ApiChannel, ApiSite, raw_error
+from reverb.transport.websocket import PusherFactory
+
+_END = b"\r\n\r\n"
+_UPGRADE = re.compile(rb"\r\nupgrade[ \t]*:[^\r\n]*websocket", re.IGNORECASE)
+# Autobahn splits a head wherever Python's str.splitlines does, so that such a
+# byte would let one header pass for two.
+_SMUGGLING = re.compile(rb"[\x00-\x08\x0b-\x0c\x0e-\x1f\x7f]|\r(?!\n)|(?<!\r)\n|\r\n[ \t]")
+_NEXT_LINE = b"\x85"
+
+
+class FrontDoor(Protocol):
+    """One connection, until it is known what the client wants."""
+
+    factory: "FrontFactory"
+
+    def connectionMade(self) -> None:
+        """Wait for a request's head, but not for ever."""
+        self._head = b""
+        self._channel: ApiChannel | None = None
+        self.factory.doors.add(self)
+        self._due = self.factory.deadlines.file(self.factory.handshake_timeout, self._late)
+        # Together with the direct write path, waiting for more to send would
+        # only delay.
+        set_no_delay: Callable[[bool], None] | None = getattr(self.transport, "setTcpNoDelay", None)
+        if set_no_delay is not None:
+            try:
+                set_no_delay(True)
+            except OSError:
+                pass  # A Unix socket has no such option.
+
+    def dataReceived(self, data: bytes) -> None:
+        """Read heads; everything else of a request goes straight to the channel."""
+        channel = self._channel
+        if channel is not None and not channel.idle:
+            channel.dataReceived(data)
+            return
+        head = self._head = self._head + data if self._head else data
+        end = head.find(_END)
+        if (end if end >= 0 else len(head)) > self.factory.max_request_head_bytes:
+            most = self.factory.max_request_head_bytes
+            self._refuse(431, f"The request's head exceeds the allowed maximum ({most} bytes)")
+        elif end >= 0:
+            self._head = b""
+            if head.startswith(b"GET ") and _UPGRADE.search(head, 0, end):
+                self._upgrade(head, end)
+            else:
+                self._serve(head)
+
+    def _upgrade(self, data: bytes, end: int) -> None:
+        """Hand the connection to Autobahn, with all that has been read."""
+        if _SMUGGLING.search(data, 0, end):
+            self._refuse(400, "Bad request: control characters or folded lines in the head")
+            return
+        head = data[:end]
+        if _NEXT_LINE in head:
+            # It may stand in a cookie in UTF-8; no header that is read has it.
+            data = head.replace(_NEXT_LINE, b"?") + data[end:]
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            channel.setTimeout(None)
+            self.transport.unregisterProducer()  # type: ignore[union-attr]
+        self._leave()
+        protocol = self.factory.websockets.buildProtocol(self.transport.getPeer())  # type: ignore[union-attr]
+        # From here on the transport's calls reach the new protocol directly.
+        self.dataReceived = protocol.dataReceived  # type: ignore[method-assign]
+        self.connectionLost = protocol.connectionLost  # type: ignore[method-assign]
+        protocol.makeConnection(self.transport)
+        protocol.dataReceived(data)
+
+    def _serve(self, data: bytes) -> None:
+        """Let the API read a request."""
+        if self._channel is None:
+            # The channel has its own timeout for the next request.
+            self.factory.deadlines.cancel(self._due, self._late)
+            self._channel = self.factory.site.make_channel()
+            self._channel.makeConnection(self.transport)
+        self._channel.dataReceived(data)
+
+    def _refuse(self, status: int, sentence: str) -> None:
+        if self._channel is not None:
+            self._channel.refuse(status, sentence)
+            return
+        self.transport.write(raw_error(status, sentence))  # type: ignore[union-attr]
+        self.transport.loseConnection()  # type: ignore[union-attr]
+
+    def _late(self) -> None:
+        """Give up on a client that has not sent a request's head in time."""
+        self.transport.write(  # type: ignore[union-attr]
+            raw_error(408, f"No complete request within {self.factory.handshake_timeout} seconds")
+        )
+        self.transport.loseConnection()  # type: ignore[union-attr]
+        self._due = self.factory.deadlines.file(self.factory.handshake_timeout, self.abort)
+
+    def abort(self) -> None:
+        """Cut the connection."""
+        self.transport.abortConnection()  # type: ignore[union-attr]
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Forget the connection."""
+        self._leave()
+        if self._channel is not None:
+            self._channel.connectionLost(reason)
+
+    def _leave(self) -> None:
+        self.factory.deadlines.cancel(self._due, self._late)
+        self.factory.deadlines.cancel(self._due, self.abort)
+        self.factory.doors.discard(self)
+
+
+class FrontFactory(Factory):
+    """Stands at the listening port.
+
+    Args:
+        websockets: Takes the upgrades.
+        site: Takes all other requests.
+        deadlines: Looks at clients that send nothing.
+        handshake_timeout: Seconds that a new connection has to send a head.
+        max_request_head_bytes: Bytes of one request's head.
+
+    Attributes:
+        doors: The connections that are not WebSockets.
+    """
+
+    protocol = FrontDoor
+    noisy = False
+
+    def __init__(
+        self,
+        *,
+        websockets: PusherFactory,
+        site: ApiSite,
+        deadlines: Deadlines,
+        handshake_timeout: int,
+        max_request_head_bytes: int,
+    ) -> None:
+        self.websockets = websockets
+        self.site = site
+        self.deadlines = deadlines
+        self.handshake_timeout = handshake_timeout
+        self.max_request_head_bytes = max_request_head_bytes
+        self.doors: set[FrontDoor] = set()
+
+    def abort_all(self) -> None:
+        """Cut every connection that is not a WebSocket."""
+        for door in list(self.doors):
+            door.abort()
+

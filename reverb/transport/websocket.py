@@ -1,0 +1,377 @@
+"""The Pusher protocol's side of the door, on Autobahn.
+
+Autobahn does the WebSocket protocol (RFC 6455); here its messages are given to
+the connection's session one after the other, and the session's answers and the
+fan-out's frames go out through the connection's outbox.
+"""
+
+import re
+from collections.abc import Callable
+from urllib.parse import unquote
+
+import txaio
+from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
+from autobahn.websocket.types import ConnectionRequest
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from reverb.hub.hub import Hub
+from reverb.interfaces import IApps, IConnection
+from reverb.protocol import messages
+from reverb.protocol.codes import Code
+from reverb.protocol.frames import PING, text_frame
+from reverb.protocol.handshake import (
+    SUBPROTOCOL,
+    Rejection,
+    check_app,
+    check_origin,
+    check_version,
+)
+from reverb.protocol.session import Done, Session
+from reverb.transport.deadlines import Deadlines
+from reverb.transport.http import raw_error
+from reverb.transport.outbox import make_outbox
+
+_UNSUPPORTED_DATA = 1003
+# Of the handshake, nothing is needed once it has been read.
+_HANDSHAKE_LEFTOVERS = (
+    "http_request_data",
+    "http_status_line",
+    "http_headers",
+    "http_request_uri",
+    "http_request_path",
+    "http_request_params",
+    "http_response_data",
+    "websocket_extensions",
+    "_wskey",
+)
+
+
+def _discard(frames: bytes) -> None:
+    """Stand for the outbox of a connection to which nothing more is sent."""
+
+
+@implementer(IConnection)
+class PusherConnection(WebSocketServerProtocol):  # type: ignore[misc] # Autobahn is not typed
+    """One client.
+
+    Attributes:
+        socket_id: The connection's id, once it is admitted.
+        send: Sends ready frames; see :class:`reverb.interfaces.IConnection`.
+    """
+
+    # Autobahn copies its options from the factory onto every connection, and
+    # formats them for a log line that nobody sees, for all that are listed
+    # here: a third of what a connect costs. They are class attributes instead.
+    CONFIG_ATTRS = ()
+    logOctets = False
+    logFrames = False
+    trackTimings = False
+    utf8validateIncoming = True
+    applyMask = True
+    maxFramePayloadSize = 0
+    maxMessagePayloadSize = 10_240
+    autoFragmentSize = 0
+    failByDrop = False
+    echoCloseCodeReason = True
+    openHandshakeTimeout = 0  # the front door has its own
+    closeHandshakeTimeout = 2
+    tcpNoDelay = True
+    autoPingInterval = 0  # see _look
+    autoPingTimeout = 0
+    autoPingSize = 12
+    autoPingRestartOnAnyTraffic = True
+    versions = (13,)
+    webStatus = False
+    requireMaskedClientFrames = True
+    maskServerFrames = False
+    perMessageCompressionAccept = staticmethod(lambda _: None)
+    serveFlashSocketPolicy = False
+    flashSocketPolicy = ""
+    allowedOrigins = ("*",)  # each app has its own
+    allowedOriginsPatterns = (re.compile(".*"),)
+    allowNullOrigin = True
+    maxConnections = 0  # the app's limit counts
+    trustXForwardedFor = 0
+
+    # Autobahn's own lines repeat what _log tells in one.
+    log = txaio.make_logger(level="error")
+    _log = Logger()
+
+    factory: "PusherFactory"
+    socket_id = ""
+    send: Callable[[bytes], None] = staticmethod(_discard)
+    _request: ConnectionRequest | None = None
+    _session: Session | None = None
+    _waiting = False
+    _closed_because = ""
+    _due = 0
+    _pinged: int | None = None
+
+    # Autobahn calls these
+
+    def onConnect(self, request: ConnectionRequest) -> str | None:
+        """Accept the upgrade: who is turned away is told over the WebSocket.
+
+        A browser learns nothing of a refused upgrade and would retry for ever.
+        """
+        self._request = request
+        return SUBPROTOCOL if SUBPROTOCOL in request.protocols else None
+
+    def onOpen(self) -> None:
+        """Admit the client, or turn it away."""
+        factory = self.factory
+        factory.connections.add(self)
+        self._backlog: list[bytes] = []
+        self.transport.unregisterProducer()
+        outbox = make_outbox(self.transport, factory.max_buffered_bytes, self._overflowed)
+        self.send = outbox.send
+        self._heard = factory.deadlines.now
+        self._opened = factory.clock.seconds()
+        self._due = factory.deadlines.file(factory.handshake_timeout, self._look)
+        self._wait_for(Deferred.fromCoroutine(self._admit()))
+        for name in _HANDSHAKE_LEFTOVERS:
+            self.__dict__.pop(name, None)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Take note that the client lives, and read its frames."""
+        self._heard = self.factory.deadlines.now
+        self._dataReceived(data)
+
+    def onMessageBegin(self, isBinary: bool) -> None:
+        """Refuse binary messages before they are read."""
+        super().onMessageBegin(isBinary)
+        if isBinary and not self.failedByMe:
+            self._fail_connection(_UNSUPPORTED_DATA, "Binary messages are not supported")
+
+    def onMessage(self, payload: bytes, isBinary: bool) -> None:
+        """Give the session a message, after those that came before it."""
+        if self._waiting:
+            self._backlog.append(payload)
+        elif self._session is not None:
+            self._wait_for(self._session.receive(payload))
+
+    def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
+        """Take leave of the client, however it went."""
+        self.send = _discard
+        self.factory.deadlines.cancel(self._due, self._look)
+        self.factory.disconnected(self)
+        session, self._session = self._session, None
+        if session is None:
+            return
+        self.factory.hub.leave(session)
+        self._log.info(
+            "disconnected {socket_id} app={app_id} after {seconds:.1f} s: {reason}",
+            socket_id=self.socket_id,
+            app_id=session.app.id,
+            seconds=self.factory.clock.seconds() - self._opened,
+            reason=self._reason(wasClean, code),
+        )
+
+    def _reason(self, was_clean: bool, code: int | None) -> str:
+        if self._closed_because:
+            return self._closed_because
+        if self.failedByMe:
+            reason = (self.localCloseReason or b"").decode("utf-8", "replace")
+            return f"{self.localCloseCode} {reason}"
+        if was_clean:
+            return f"the client closed ({code or 'no code'})"
+        return f"lost: {self.wasNotCleanReason}"
+
+    def sendHttpErrorResponse(
+        self, code: int, reason: str, responseHeaders: list[tuple[str, str]] | None = None
+    ) -> None:
+        """Refuse a malformed upgrade the way the API refuses requests."""
+        self.transport.write(raw_error(code, reason, responseHeaders or ()))
+
+    def sendCloseFrame(
+        self, code: int | None = None, reasonUtf8: bytes | None = None, isReply: bool = False
+    ) -> None:
+        """Close: nothing is sent after this frame, and nothing obeyed (RFC 6455, 5.5.1)."""
+        self.send = _discard
+        if self._session is not None:
+            self._session.open = False
+        super().sendCloseFrame(code, reasonUtf8, isReply)
+
+    def _closeConnection(self, abort: bool = False) -> None:
+        # After a full closing handshake there is no reason for a TCP reset,
+        # which is how Autobahn would end it.
+        super()._closeConnection(abort and not self.wasClean)
+
+    # The hub calls this
+
+    def close(self, code: int, reason: str) -> None:
+        """Tell the client why, and close; see :class:`reverb.interfaces.IConnection`."""
+        if self.state != self.STATE_OPEN:
+            return
+        self.send(text_frame(messages.error(reason, Code(code))))
+        self._closed_because = f"{int(code)} {reason}"
+        self.sendClose(int(code), reason)
+
+    def _overflowed(self) -> None:
+        """Cut a client that does not read; it may come back when it can."""
+        self.close(Code.OVER_CAPACITY, "Connection too slow: too much waits to be read")
+
+    # One message after the other
+
+    async def _admit(self) -> None:
+        factory = self.factory
+        request, self._request = self._request, None
+        assert request is not None
+        try:
+            key = self._key(request.path)
+            check_version(request.params)
+            app = check_app(await factory.apps.by_key(key), key)
+            check_origin(app, request.origin)
+            if self.state != self.STATE_OPEN:
+                return
+            session = await factory.hub.admit(app, self)
+            if session is None:
+                raise Rejection(Code.OVER_QUOTA, "Application is over connection quota")
+        except Rejection as rejection:
+            self._log.info(
+                "rejected {peer}: {code} {reason}",
+                peer=self.peer,
+                code=int(rejection.code),
+                reason=rejection.reason,
+            )
+            self.close(rejection.code, rejection.reason)
+            return
+        self._begin(session)
+
+    def _key(self, path: str) -> str:
+        route = self.factory.path + "/app/"
+        key = unquote(path.removeprefix(route)) if path.startswith(route) else ""
+        if not key or "/" in key:
+            raise Rejection(Code.PATH_NOT_FOUND, f"Path not found: connect to {route}KEY")
+        return key
+
+    def _begin(self, session: Session) -> None:
+        if self.state != self.STATE_OPEN:  # It went away while the store was being asked.
+            self.factory.hub.leave(session)
+            return
+        self._session = session
+        self.socket_id = session.socket_id
+        app = session.app
+        if app.max_message_bytes != self.maxMessagePayloadSize:
+            self.maxMessagePayloadSize = app.max_message_bytes
+        self.factory.deadlines.cancel(self._due, self._look)
+        self._due = self.factory.deadlines.file(app.ping_interval, self._look)
+        self._log.info(
+            "connected {socket_id} app={app_id} peer={peer}",
+            socket_id=self.socket_id,
+            app_id=app.id,
+            peer=self.peer,
+        )
+        session.send(messages.connection_established(session.socket_id, app.activity_timeout))
+
+    def _wait_for(self, done: Done) -> None:
+        """Hold back the client's further messages until a step is done."""
+        if done is None:
+            return
+        step: Deferred[object] = done  # type: ignore[assignment] # in this process all are Deferreds
+        self._waiting = True
+        step.addErrback(self._broke)
+        step.addBoth(self._go_on)
+
+    def _broke(self, failure: Failure) -> None:
+        self._log.failure("serving {peer}", failure, peer=self.peer)
+        self.close(Code.RECONNECT, "The server failed to do this; please reconnect")
+
+    def _go_on(self, _: object) -> None:
+        self._waiting = False
+        while self._backlog and not self._waiting:
+            self.onMessage(self._backlog.pop(0), isBinary=False)
+
+    # Liveness
+
+    def _look(self) -> None:
+        """Ping a client that has been silent, and close one that does not answer.
+
+        Pusher's documentation, "WebSocket protocol: Ping and pong messages".
+        """
+        deadlines = self.factory.deadlines
+        if self._session is None:
+            self.transport.abortConnection()
+            return
+        app = self._session.app
+        if self._pinged is not None and self._heard < self._pinged:
+            self.close(Code.NO_PONG, "Pong reply not received")
+            return
+        self._pinged = None
+        silent = deadlines.now - self._heard
+        if silent < app.ping_interval:
+            self._due = deadlines.file(app.ping_interval - silent, self._look)
+            return
+        self._pinged = deadlines.now
+        self.send(PING)
+        self._due = deadlines.file(app.pong_timeout, self._look)
+
+
+class PusherFactory(WebSocketServerFactory):  # type: ignore[misc] # Autobahn is not typed
+    """Makes the connections, and knows those that are open.
+
+    Args:
+        hub: Admits and serves them.
+        apps: Finds the app of a key.
+        deadlines: Looks at silent connections.
+        clock: The reactor, or a test's clock.
+        path: Prefix of the route, empty or like ``/realtime``.
+        max_buffered_bytes: Bytes that may wait for one client, 0 for any number.
+        handshake_timeout: Seconds that admitting a client may take.
+
+    Attributes:
+        connections: The open ones, admitted or about to be.
+    """
+
+    protocol = PusherConnection
+    noisy = False
+
+    def __init__(
+        self,
+        *,
+        hub: Hub,
+        apps: IApps,
+        deadlines: Deadlines,
+        clock: IReactorTime,
+        path: str,
+        max_buffered_bytes: int,
+        handshake_timeout: int,
+    ) -> None:
+        super().__init__(server="", reactor=clock)
+        self.hub = hub
+        self.apps = apps
+        self.deadlines = deadlines
+        self.clock = clock
+        self.path = path
+        self.max_buffered_bytes = max_buffered_bytes
+        self.handshake_timeout = handshake_timeout
+        self.connections: set[PusherConnection] = set()
+        self._empty: Deferred[None] | None = None
+
+    def close_all(self, code: Code, reason: str) -> "Deferred[None]":
+        """Close every connection.
+
+        Returns:
+            Fires when none is open any more.
+        """
+        for connection in list(self.connections):
+            connection.close(code, reason)
+        self._empty = Deferred()
+        if not self.connections:
+            self._empty.callback(None)
+        return self._empty
+
+    def abort_all(self) -> None:
+        """Cut every connection that is still open."""
+        for connection in list(self.connections):
+            connection.transport.abortConnection()
+
+    def disconnected(self, connection: PusherConnection) -> None:
+        """Forget a connection."""
+        self.connections.discard(connection)
+        if self._empty is not None and not self.connections and not self._empty.called:
+            self._empty.callback(None)
