@@ -6,6 +6,7 @@ are put together, and what is impossible only in combination is refused.
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
@@ -107,8 +108,9 @@ def _check_distinct(apps: list[Values]) -> None:
 
 def _check_addresses(values: Values, command_line: Overrides) -> None:
     """Refuse endpoint strings that cannot work, and options that would have no effect."""
-    if "host" in values and not values["host"].value:
-        raise ConfigurationError(f"{values['host'].origin}: expected an address, got ''")
+    if "host" in values and not endpoint_strings.is_host(values["host"].value):
+        host, origin = values["host"]
+        raise ConfigurationError(f"{origin}: expected an IP address or a host's name, got {host!r}")
     listen = values.get("listen")
     if listen is None or not listen.value:
         return
@@ -143,5 +145,5 @@ def _made_up_credentials() -> Values:
     }
 
 
-def _plain(values: Values) -> dict[str, object]:
+def _plain(values: Values) -> dict[str, Any]:
     return {name: value for name, (value, _) in values.items()}

@@ -40,7 +40,7 @@ def require_loopback(settings: Settings) -> None:
     if settings.listen:
         exposed = [text for text in settings.listen if not endpoint_strings.is_local(text)]
     else:
-        exposed = [settings.host] if not endpoint_strings.is_loopback(settings.host) else []
+        exposed = [host for host in (settings.host,) if not endpoint_strings.is_loopback(host)]
     if exposed:
         raise ConfigurationError(
             f"no app is configured, and the development app listens on loopback only, not on "
@@ -63,9 +63,13 @@ def development_banner(settings: Settings) -> str:
     connection = {
         **_address(settings),
         **({"wsPath": settings.path} if settings.path else {}),
-        "enabledTransports": ["ws", "wss"],
+        "enabledTransports": ["ws"],
         "cluster": "",
     }
+    if "wsPort" not in connection and "wssPort" not in connection:
+        hint = "Connect to it from JavaScript, with wsPort set to the port that you reach it at:"
+    else:
+        hint = "Connect to it from JavaScript:"
     arguments = ", ".join(f"{name}: {json.dumps(value)}" for name, value in connection.items())
     return "\n".join(
         [
@@ -73,7 +77,7 @@ def development_banner(settings: Settings) -> str:
             f"  app id:     {app.id}",
             f"  app key:    {app.key}",
             f"  app secret: {app.secret}",
-            "Connect to it from JavaScript:",
+            hint,
             '  import Pusher from "pusher-js";',
             f"  new Pusher({json.dumps(app.key)}, {{{arguments}}});",
         ]
@@ -94,20 +98,21 @@ class DevelopmentNotice(Service):
 
     def startService(self) -> None:
         """Log the banner."""
-        super().startService()
+        super().startService()  # type: ignore[no-untyped-call]
         self._log.info("{banner}", banner=development_banner(self._settings))
 
 
 def _address(settings: Settings) -> dict[str, object]:
     """Give pusher-js its options for the first address that has a port."""
-    host, port, secure = settings.host, str(settings.port), False
-    for endpoint in map(endpoint_strings.parse, settings.listen):
-        if endpoint.port:
-            host, port = endpoint.named["interface"], endpoint.port
-            secure = endpoint.kind in ("ssl", "tls")
-            break
+    endpoints = [endpoint_strings.parse(text) for text in settings.endpoints]
+    endpoint = next((endpoint for endpoint in endpoints if endpoint.port not in ("", "0")), None)
+    if endpoint is None:
+        # A free port, or a UNIX socket behind a proxy.
+        return {"wsHost": "127.0.0.1", "forceTLS": False}
+    host = endpoint.named["interface"]
+    secure = endpoint.kind in ("ssl", "tls")
     return {
         "wsHost": f"[{host}]" if ":" in host else host,
-        "wssPort" if secure else "wsPort": int(port),
+        "wssPort" if secure else "wsPort": int(endpoint.port),
         "forceTLS": secure,
     }

@@ -1,6 +1,7 @@
 """What can be known of a Twisted endpoint string before the reactor listens on it."""
 
 import ipaddress
+import re
 from typing import NamedTuple
 
 from twisted.internet.endpoints import serverFromString
@@ -75,7 +76,7 @@ def problem_of(text: str) -> str:
         known = any(plugin.prefix.lower() == endpoint.kind.lower() for plugin in plugins)
         return "" if known else f"unknown kind of endpoint {endpoint.kind!r}"
     try:
-        serverFromString(None, text)
+        serverFromString(None, text)  # type: ignore[no-untyped-call]
     except LookupError:
         return "systemd passed no such socket"
     except Exception as error:  # noqa: BLE001 - parsers raise whatever their arguments cause
@@ -102,6 +103,18 @@ def is_local(text: str) -> bool:
     )
 
 
+def is_host(host: str) -> bool:
+    """Tell whether text can name a network interface.
+
+    Args:
+        host: The text.
+
+    Returns:
+        True for an IP address and for anything that could be a host's name.
+    """
+    return _is_address(host) or re.fullmatch(r"[A-Za-z0-9._-]+", host) is not None
+
+
 def is_loopback(host: str) -> bool:
     """Tell whether a host is this machine's loopback.
 
@@ -111,9 +124,12 @@ def is_loopback(host: str) -> bool:
     Returns:
         True for 127.0.0.0/8, ``::1`` and ``localhost``.
     """
-    if host == "localhost":
-        return True
+    return host == "localhost" or (_is_address(host) and ipaddress.ip_address(host).is_loopback)
+
+
+def _is_address(text: str) -> bool:
     try:
-        return ipaddress.ip_address(host).is_loopback
+        ipaddress.ip_address(text)
     except ValueError:
         return False
+    return True

@@ -133,8 +133,9 @@ def read_environment(environ: Mapping[str, str]) -> Overrides:
         if not variable.startswith("REVERB_") or _IGNORED_VARIABLES.fullmatch(variable):
             continue
         if variable not in settings_names and variable not in app_names:
-            hint = _suggestion(variable, [*settings_names, *app_names])
-            raise ConfigurationError(f"{variable}: unknown environment variable{hint}")
+            raise ConfigurationError(
+                f"{variable}: unknown environment variable{_suggest_variable(variable)}"
+            )
         if text.strip().lower() in _UNSET:
             continue
         if name := settings_names.get(variable):
@@ -254,18 +255,20 @@ def _convert(raw: object, kind: Any, origin: str, *, secret: bool = False) -> Va
 def _expectation(kind: Any) -> str:
     match inspect.type_info(kind):
         case inspect.IntType(ge=low, le=None):
-            return f"a whole number, {low} or more"
+            words = f"a whole number, {low} or more"
         case inspect.IntType(ge=low, le=high):
-            return f"a whole number from {low} to {high}"
+            words = f"a whole number from {low} to {high}"
         case inspect.BoolType():
-            return "true or false"
+            words = "true or false"
         case inspect.LiteralType(values=values):
-            return f"one of {', '.join(map(repr, values))}"
+            words = f"one of {', '.join(map(repr, values))}"
         case inspect.VarTupleType():
-            return "a list of strings"
+            words = "a list of strings"
         case inspect.StrType(min_length=1):
-            return "a string that is not empty"
-    return "a string"
+            words = "a string that is not empty"
+        case _:
+            words = "a string"
+    return words
 
 
 def _shown(raw: object) -> str:
@@ -283,6 +286,15 @@ def _place_or_suggestion(key: str, fields: Mapping[str, Any]) -> str:
         return ", it belongs in [[apps]] or [app_defaults]"
     tables = [] if fields is APP_FIELDS else ["apps", "app_defaults"]
     return _suggestion(key, [*fields, *tables])
+
+
+def _suggest_variable(variable: str) -> str:
+    """Suggest by this project's names too where the variable has Laravel's name."""
+    variables = {name.upper(): variable for name, variable in SETTINGS_VARIABLES.items()}
+    variables |= {f"APP_{name.upper()}": variable for name, variable in APP_VARIABLES.items()}
+    variables |= {known.removeprefix("REVERB_"): known for known in variables.values()}
+    close = difflib.get_close_matches(variable.removeprefix("REVERB_"), list(variables), n=1)
+    return f", did you mean {variables[close[0]]}?" if close else ""
 
 
 def _suggestion(name: str, known: Iterable[str]) -> str:

@@ -34,20 +34,22 @@ class Options(usage.Options):
             "app-secret",
             None,
             None,
-            "Secret of that app; other users of the machine can see it, "
-            "REVERB_APP_SECRET hides it from them. Default: none",
+            "Secret of that app; REVERB_APP_SECRET hides it from other users. Default: none",
         ],
     ]
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self["listen"] = []
 
-    def opt_listen(self, endpoint: str) -> None:
-        """Twisted endpoint to listen on instead of --host and --port: tcp:, tls:, unix:,
-        systemd:, haproxy: and so on. May be given more than once. Default: none
-        """
+    def opt_listen(self, endpoint: str) -> None:  # noqa: D102 - it is set below
         self["listen"].append(endpoint)
+
+    # Not a docstring, as --help would show that with its line breaks and indentation.
+    opt_listen.__doc__ = (
+        "Twisted endpoint string to listen on instead of --host and --port, such as tcp:, tls:, "
+        "unix:, systemd: or haproxy:. May be given more than once. Default: none"
+    )
 
 
 def makeService(options: Options) -> IService:
@@ -69,5 +71,5 @@ def makeService(options: Options) -> IService:
         raise SystemExit(f"reverb: {error}") from None
     service = ReverbService(configuration.settings)
     if configuration.is_development:
-        DevelopmentNotice(configuration.settings).setServiceParent(service)
+        DevelopmentNotice(configuration.settings).setServiceParent(service)  # type: ignore[no-untyped-call]
     return service

@@ -39,7 +39,12 @@ class Channels(SignedResource):
             )
         channels = await self.context.store.channels(app.id, prefix)
         return {
-            "channels": {name: counts_info(name, wanted, here) for name, here in channels.items()}
+            "channels": {
+                name: counts_info(name, wanted, here)
+                for name, here in channels.items()
+                # Server-to-user channels are the server's own affair.
+                if channel_type(name).kind is not Kind.USER
+            }
         }
 
 

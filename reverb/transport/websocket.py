@@ -36,6 +36,8 @@ from reverb.transport.http import raw_error
 from reverb.transport.outbox import make_outbox
 
 _UNSUPPORTED_DATA = 1003
+_CLOSE_TIMEOUT = 2
+"""Seconds that a client has to answer a close frame."""
 # Of the handshake, nothing is needed once it has been read.
 _HANDSHAKE_LEFTOVERS = (
     "http_request_data",
@@ -78,7 +80,7 @@ class PusherConnection(WebSocketServerProtocol):  # type: ignore[misc] # Autobah
     failByDrop = False
     echoCloseCodeReason = True
     openHandshakeTimeout = 0  # the front door has its own
-    closeHandshakeTimeout = 2
+    closeHandshakeTimeout = 0  # see sendCloseFrame
     tcpNoDelay = True
     autoPingInterval = 0  # see _look
     autoPingTimeout = 0
@@ -191,9 +193,14 @@ class PusherConnection(WebSocketServerProtocol):  # type: ignore[misc] # Autobah
         self, code: int | None = None, reasonUtf8: bytes | None = None, isReply: bool = False
     ) -> None:
         """Close: nothing is sent after this frame, and nothing obeyed (RFC 6455, 5.5.1)."""
+        if self.state != self.STATE_OPEN:
+            return
         self.send = _discard
         if self._session is not None:
             self._session.open = False
+        deadlines = self.factory.deadlines
+        deadlines.cancel(self._due, self._look)
+        self._due = deadlines.file(_CLOSE_TIMEOUT, self._look)
         super().sendCloseFrame(code, reasonUtf8, isReply)
 
     def _closeConnection(self, abort: bool = False) -> None:
@@ -294,7 +301,8 @@ class PusherConnection(WebSocketServerProtocol):  # type: ignore[misc] # Autobah
         Pusher's documentation, "WebSocket protocol: Ping and pong messages".
         """
         deadlines = self.factory.deadlines
-        if self._session is None:
+        if self._session is None or self.state != self.STATE_OPEN:
+            # It was neither admitted nor did it close in time.
             self.transport.abortConnection()
             return
         app = self._session.app
