@@ -79,7 +79,7 @@ def problem_of(text: str) -> str:
         serverFromString(None, text)  # type: ignore[no-untyped-call]
     except LookupError:
         return "systemd passed no such socket"
-    except Exception as error:  # noqa: BLE001 - parsers raise whatever their arguments cause
+    except Exception as error:
         return " ".join(str(error).split()) or type(error).__name__
     if endpoint.port and int(endpoint.port) not in range(_HIGHEST_PORT + 1):
         return f"a port is from 0 to {_HIGHEST_PORT}"

@@ -54,7 +54,7 @@ class LineObserver:
             return
         try:
             line = self._format(event)
-        except Exception as error:  # noqa: BLE001 - an odd event must not silence the log
+        except Exception as error:
             line = f"an event could not be formatted: {type(error).__name__}\n"
         encoding = self._stream.encoding or "utf-8"
         self._stream.write(line.encode(encoding, "backslashreplace").decode(encoding))

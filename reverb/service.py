@@ -15,7 +15,8 @@ import msgspec
 from twisted.application.internet import StreamServerEndpointService
 from twisted.application.service import MultiService, Service
 from twisted.application.strports import service as listen_service
-from twisted.internet.defer import CancelledError, Deferred, TimeoutError, maybeDeferred
+from twisted.internet import defer
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IAddress, IListeningPort
 from twisted.logger import Logger
 
@@ -79,7 +80,7 @@ class ReverbService(MultiService):
         super().__init__()
         if reactor is None:
             # Not before: importing it would install the default one.
-            from twisted.internet import reactor  # noqa: PLC0415
+            from twisted.internet import reactor
         self.settings = settings
         self._clock = reactor
         self._apps = apps if apps is not None else StaticApps(settings.apps)
@@ -185,7 +186,7 @@ class ReverbService(MultiService):
     def addresses(self) -> "list[IAddress]":
         """List the addresses that the node listens on."""
         listeners = [s for s in self._listeners if isinstance(s, StreamServerEndpointService)]
-        waiting = [listener._waitingForPort for listener in listeners]  # noqa: SLF001 - there is no public way
+        waiting = [listener._waitingForPort for listener in listeners]
         ports = [getattr(port, "result", None) for port in waiting if port is not None]
         return [port.getHost() for port in ports if IListeningPort.providedBy(port)]
 
@@ -232,12 +233,15 @@ class ReverbService(MultiService):
         self._deadlines.stop()
 
     async def _stage(
-        self, name: str, stop: Callable[[], "Awaitable[object] | None"], seconds: float = _STOP_STAGE
+        self,
+        name: str,
+        stop: Callable[[], "Awaitable[object] | None"],
+        seconds: float = _STOP_STAGE,
     ) -> None:
         """Stop one part; log what goes wrong, and go on with the next in any case."""
         try:
             await maybeDeferred(stop).addTimeout(seconds, self._clock)
-        except (TimeoutError, CancelledError):
+        except defer.TimeoutError:
             self._log.warn("stopping: gave up on {name} after {s} s", name=name, s=seconds)
-        except Exception:  # noqa: BLE001 - the next part has to be stopped all the same
+        except Exception:
             self._log.failure("stopping {name}", name=name)

@@ -23,7 +23,7 @@ class Options(usage.Options):
         "REVERB_*. With no app from any of these the server makes up a development app, logs "
         "its credentials, and listens on loopback only."
     )
-    optParameters = [  # noqa: RUF012 - usage.Options declares it as an instance variable
+    optParameters = [
         ["port", "p", None, f"TCP port to listen on, 0 for a free one. Default: {_DEFAULTS.port}"],
         ["host", None, None, f"IP address to listen on. Default: {_DEFAULTS.host}"],
         ["path", None, None, "URL path in front of every route, such as /ws. Default: none"],
@@ -42,7 +42,7 @@ class Options(usage.Options):
         super().__init__()  # type: ignore[no-untyped-call]
         self["listen"] = []
 
-    def opt_listen(self, endpoint: str) -> None:  # noqa: D102 - it is set below
+    def opt_listen(self, endpoint: str) -> None:
         self["listen"].append(endpoint)
 
     # Not a docstring, as --help would show that with its line breaks and indentation.

@@ -32,7 +32,7 @@ from reverb.protocol import signing
 from reverb.service import ReverbService
 from reverb.settings import Settings
 
-APP = App(id="app-id", key="app-key", secret="app-secret")  # noqa: S106 - a test's secret
+APP = App(id="app-id", key="app-key", secret="app-secret")
 """The app of a :class:`MemoryServer` that is given none."""
 
 NOW = 1_700_000_000.0
@@ -187,12 +187,12 @@ class MemoryClient:
     def _received(self, opcode: int, payload: bytes) -> None:
         if opcode == 1:
             self.events.append(msgspec.json.decode(payload))
-        elif opcode == 8:  # noqa: PLR2004 - RFC 6455, 5.5.1
+        elif opcode == 8:
             self.close_code = int.from_bytes(payload[:2])
             self.close_reason = payload[2:].decode()
             if self.answers_close:
                 self._wire.write(frame(payload[:2], opcode=8))
-        elif opcode == 9:  # noqa: PLR2004 - RFC 6455, 5.5.2
+        elif opcode == 9:
             self.pings += 1
             if self.answers_pings:
                 self._wire.write(frame(payload, opcode=10))
@@ -313,8 +313,8 @@ class MemoryServer:
         """Let everything that is under way arrive."""
         for _ in range(1000):
             self.clock.advance(0)
-            # A list, so that every client reads even when one before it did.
-            if not any([client.pump() for client in self.clients]):
+            moved = [client.pump() for client in self.clients]
+            if not any(moved):
                 return
         raise AssertionError("the server and its clients do not come to rest")
 
@@ -423,9 +423,9 @@ def frame(
     first = (0x80 if fin else 0) | rsv << 4 | opcode
     length = len(payload)
     bit = 0x80 if masked else 0
-    if length < 126:  # noqa: PLR2004 - RFC 6455, 5.2
+    if length < 126:
         head = bytes([first, bit | length])
-    elif length < 65_536:  # noqa: PLR2004 - RFC 6455, 5.2
+    elif length < 65_536:
         head = bytes([first, bit | 126]) + length.to_bytes(2)
     else:
         head = bytes([first, bit | 127]) + length.to_bytes(8)
@@ -436,18 +436,18 @@ def frame(
 
 def parse_frame(data: bytes) -> tuple[int, bytes, bytes] | None:
     """Split a server's first frame off: its opcode, its payload, and what follows."""
-    if len(data) < 2:  # noqa: PLR2004 - RFC 6455, 5.2
+    if len(data) < 2:
         return None
     start, length = 2, data[1] & 0x7F
-    if length >= 126:  # noqa: PLR2004 - RFC 6455, 5.2
-        start += 2 if length == 126 else 8  # noqa: PLR2004 - RFC 6455, 5.2
+    if length >= 126:
+        start += 2 if length == 126 else 8
         length = int.from_bytes(data[2:start])
     if len(data) < start + length:
         return None
     return data[0] & 0x0F, data[start : start + length], data[start + length :]
 
 
-def signed_query(  # noqa: PLR0913 - all of it is signed
+def signed_query(
     app: App, method: str, path: str, parameters: Mapping[str, str], body: bytes, now: float
 ) -> dict[str, str]:
     """Sign an API request: get the query's parameters, with the signature."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+
 from reverb.apps.app import App
 from reverb.configuration import load
 from reverb.settings import Settings
@@ -78,7 +79,7 @@ class TestTables:
         assert kind == type_of(field.type)
         assert default == shown_default(field.default)
         assert variable == f"`{variables[field.name]}`"
-        assert option.split(",")[0].strip("`–") == options.get(field.name, "")
+        assert option.split(",")[0].strip("`-") == options.get(field.name, "").strip("-")
         assert sentence.endswith(".")
         for suffix, expected in UNITS.items():
             if field.name.endswith(suffix):

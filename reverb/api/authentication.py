@@ -101,13 +101,12 @@ def _check_body(given: str | None, body: bytes) -> None:
     expected = hashlib.md5(body, usedforsecurity=False).hexdigest()
     if not same(expected, given.lower()):
         raise ApiError(
-            401, f"Invalid body_md5: the body that arrived has {expected}, but you sent {given[:64]}"
+            401,
+            f"Invalid body_md5: the body that arrived has {expected}, but you sent {given[:64]}",
         )
 
 
-def _texts(
-    method: str, path: str, prefix: str, query: Sequence[tuple[str, str]]
-) -> Iterator[str]:
+def _texts(method: str, path: str, prefix: str, query: Sequence[tuple[str, str]]) -> Iterator[str]:
     """Yield what may have been signed, the likeliest first.
 
     SDKs agree on everything but three details: whether the path is signed

@@ -5,14 +5,15 @@ Source: Pusher's documentation, "HTTP API: Querying application state".
 
 from typing import Any
 
+from twisted.web.resource import Resource
+from twisted.web.server import Request
+
 from reverb.api.events import ChannelEvents
 from reverb.api.infos import counts_info, parse_info
 from reverb.api.replies import ApiError
-from reverb.api.resources import Arguments, Context, SignedResource
+from reverb.api.resources import Call, Context, SignedResource
 from reverb.apps.app import App
 from reverb.protocol.names import Kind, channel_name_problem, channel_type
-from twisted.web.resource import Resource
-from twisted.web.server import Request
 
 _PRESENCE = "presence-"
 
@@ -27,17 +28,17 @@ class Channels(SignedResource):
         assert self.app_id is not None
         return Channel(self.context, self.app_id, path.decode("utf-8", "replace"))
 
-    async def obey(self, app: App, arguments: Arguments, body: bytes) -> Any:
+    async def obey(self, call: Call) -> Any:
         """List the occupied channels."""
-        prefix = arguments.one("filter_by_prefix") or ""
-        wanted = parse_info(arguments.one("info"), ("user_count",))
+        prefix = call.arguments.one("filter_by_prefix") or ""
+        wanted = parse_info(call.arguments.one("info"), ("user_count",))
         if wanted and not prefix.startswith(_PRESENCE):
             raise ApiError(
                 400,
                 "user_count may only be requested for presence channels - please supply "
                 "filter_by_prefix beginning with presence-",
             )
-        channels = await self.context.store.channels(app.id, prefix)
+        channels = await self.context.store.channels(call.app.id, prefix)
         return {
             "channels": {
                 name: counts_info(name, wanted, here)
@@ -60,11 +61,11 @@ class Channel(SignedResource):
         self.putChild(b"events", ChannelEvents(context, app_id, name))
         self.putChild(b"stats", Stats(context, app_id, name))
 
-    async def obey(self, app: App, arguments: Arguments, body: bytes) -> Any:
+    async def obey(self, call: Call) -> Any:
         """Tell of one channel; one that nobody uses is not an error."""
-        _check_name(app, self.name)
+        _check_name(call.app, self.name)
         wanted = parse_info(
-            arguments.one("info"), ("user_count", "subscription_count", "cache")
+            call.arguments.one("info"), ("user_count", "subscription_count", "cache")
         )
         type_ = channel_type(self.name)
         if "user_count" in wanted and type_.kind is not Kind.PRESENCE:
@@ -73,11 +74,11 @@ class Channel(SignedResource):
             )
         if "cache" in wanted and not type_.cached:
             raise ApiError(400, "Cannot retrieve the cache unless the channel is a cache channel")
-        counts = await self.context.store.counts(app.id, self.name)
+        counts = await self.context.store.counts(call.app.id, self.name)
         answer: dict[str, Any] = {"occupied": counts.subscriptions > 0}
         answer |= counts_info(self.name, wanted, counts)
         if "cache" in wanted:
-            cached = await self.context.store.recall(app.id, self.name)
+            cached = await self.context.store.recall(call.app.id, self.name)
             answer["cache"] = cached and {"data": cached.data, "ttl": int(cached.ttl)}
         return answer
 
@@ -91,12 +92,12 @@ class Users(SignedResource):
         super().__init__(context, app_id)
         self.name = name
 
-    async def obey(self, app: App, arguments: Arguments, body: bytes) -> Any:
+    async def obey(self, call: Call) -> Any:
         """List a presence channel's users."""
-        _check_name(app, self.name)
+        _check_name(call.app, self.name)
         if channel_type(self.name).kind is not Kind.PRESENCE:
             raise ApiError(400, "Users can only be retrieved for presence channels")
-        members = await self.context.store.members(app.id, self.name)
+        members = await self.context.store.members(call.app.id, self.name)
         return {"users": [{"id": user_id} for user_id in members]}
 
 
@@ -109,10 +110,10 @@ class Stats(SignedResource):
         super().__init__(context, app_id)
         self.name = name
 
-    async def obey(self, app: App, arguments: Arguments, body: bytes) -> Any:
+    async def obey(self, call: Call) -> Any:
         """Tell how many use a channel."""
-        _check_name(app, self.name)
-        counts = await self.context.store.counts(app.id, self.name)
+        _check_name(call.app, self.name)
+        counts = await self.context.store.counts(call.app.id, self.name)
         answer = {
             "occupied": counts.subscriptions > 0,
             "connection_count": counts.subscriptions,
@@ -125,9 +126,9 @@ class Connections(SignedResource):
 
     methods = ("GET", "HEAD")
 
-    async def obey(self, app: App, arguments: Arguments, body: bytes) -> Any:
+    async def obey(self, call: Call) -> Any:
         """Count the app's connections, subscribed to something or not."""
-        return {"connections": await self.context.store.connections(app.id)}
+        return {"connections": await self.context.store.connections(call.app.id)}
 
 
 def _check_name(app: App, name: str) -> None:

@@ -9,7 +9,7 @@ import msgspec
 
 from reverb.api.infos import counts_info, parse_info
 from reverb.api.replies import ApiError
-from reverb.api.resources import Arguments, Context, SignedResource
+from reverb.api.resources import Arguments, Call, Context, SignedResource
 from reverb.apps.app import App
 from reverb.protocol.codes import ClientError
 from reverb.protocol.events import EventError, check_event
@@ -67,9 +67,7 @@ class Event:
     async def infos(self, context: Context, app: App) -> dict[str, dict[str, Any]]:
         """Say of each channel what the request asked."""
         return {
-            channel: counts_info(
-                channel, self.wanted, await context.store.counts(app.id, channel)
-            )
+            channel: counts_info(channel, self.wanted, await context.store.counts(app.id, channel))
             for channel in self.channels
         }
 
@@ -99,12 +97,13 @@ class Events(SignedResource):
 
     methods = ("POST",)
 
-    def obey(self, app: App, arguments: Arguments, body: bytes) -> Any:
+    def obey(self, call: Call) -> Any:
         """Publish one event to one or several channels."""
-        sent = _decoded(_event_decoder, body) if body else _from_query(arguments)
-        event = Event(app, sent)
-        event.publish(self.context, app)
-        return self._infos(app, event) if event.wanted else {}
+        body = call.body
+        sent = _decoded(_event_decoder, body) if body else _from_query(call.arguments)
+        event = Event(call.app, sent)
+        event.publish(self.context, call.app)
+        return self._infos(call.app, event) if event.wanted else {}
 
     async def _infos(self, app: App, event: Event) -> Any:
         return {"channels": await event.infos(self.context, app)}
@@ -115,12 +114,15 @@ class BatchEvents(SignedResource):
 
     methods = ("POST",)
 
-    def obey(self, app: App, arguments: Arguments, body: bytes) -> Any:
+    def obey(self, call: Call) -> Any:
         """Publish several events, or none if one of them is refused."""
-        batch = _decoded(_batch_decoder, body).batch
+        app = call.app
+        batch = _decoded(_batch_decoder, call.body).batch
         most = app.max_batch_events
         if most and len(batch) > most:
-            raise ApiError(400, f"Batch too large: {len(batch)} events, but a batch may have {most}")
+            raise ApiError(
+                400, f"Batch too large: {len(batch)} events, but a batch may have {most}"
+            )
         events = [self._event(app, index, sent) for index, sent in enumerate(batch)]
         for event in events:
             event.publish(self.context, app)
@@ -154,19 +156,19 @@ class ChannelEvents(SignedResource):
         super().__init__(context, app_id)
         self.channel = channel
 
-    def obey(self, app: App, arguments: Arguments, body: bytes) -> Any:
+    def obey(self, call: Call) -> Any:
         """Publish one event to the channel of the path."""
         try:
-            data = body.decode()
+            data = call.body.decode()
         except UnicodeDecodeError as error:
             raise ApiError(400, f"The body is not UTF-8: {error}") from None
         sent = _Event(
-            name=arguments.one("name") or "",
+            name=call.arguments.one("name") or "",
             channel=self.channel,
             data=msgspec.Raw(msgspec.json.encode(data)),
-            socket_id=arguments.one("socket_id"),
+            socket_id=call.arguments.one("socket_id"),
         )
-        Event(app, sent).publish(self.context, app)
+        Event(call.app, sent).publish(self.context, call.app)
         return {}
 
 

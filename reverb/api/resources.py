@@ -2,11 +2,10 @@
 
 import inspect
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 from urllib.parse import unquote
 
 from twisted.internet.defer import Deferred, ensureDeferred
-from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -104,7 +103,7 @@ class JsonResource(Resource):
                 self._wait(request, answer)
             else:
                 reply(request, 200, answer)
-        except Exception:  # noqa: BLE001 - the client gets an answer, the log the failure
+        except Exception:
             self._failed(Failure(), request)
         return NOT_DONE_YET
 
@@ -126,7 +125,7 @@ class JsonResource(Resource):
         done: Deferred[Any] = ensureDeferred(answer)
         if not done.called:
             gone: Deferred[Any] = request.notifyFinish()
-            gone.addErrback(lambda failure: failure.trap(ConnectionDone, ConnectionLost))
+            gone.addErrback(lambda _: None)  # _reply and _failed see for themselves
         done.addCallback(lambda result: self._reply(request, result))
         done.addErrback(self._failed, request)
 
@@ -138,8 +137,9 @@ class JsonResource(Resource):
     def _failed(self, failure: Failure, request: Request) -> None:
         error = failure.value
         if not isinstance(error, ApiError):
-            self._log.failure("answering {method} {path}", failure,
-                              method=request.method, path=request.path)
+            self._log.failure(
+                "answering {method} {path}", failure, method=request.method, path=request.path
+            )
             error = ApiError(500, "The server failed to answer; this is its fault, not yours")
         if request.channel is not None:
             reply_error(request, error)
@@ -190,8 +190,7 @@ class SignedResource(JsonResource):
         if not app.enabled:
             raise ApiError(403, f"App {app.id} is disabled")
         context.check_rate(app)
-        arguments = Arguments(query)
-        result = self.obey(app, arguments, body)
+        result = self.obey(Call(app, Arguments(query), body))
         return await result if inspect.isawaitable(result) else result
 
     async def _app(self, query: list[tuple[str, str]]) -> App:
@@ -207,9 +206,17 @@ class SignedResource(JsonResource):
             raise ApiError(400, "Unknown auth_key: no app has this key")
         return app
 
-    def obey(self, app: App, arguments: "Arguments", body: bytes) -> Any:
+    def obey(self, call: "Call") -> Any:
         """Do what a signed request asks for; see :meth:`JsonResource.answer`."""
         raise NotImplementedError
+
+
+class Call(NamedTuple):
+    """A signed request."""
+
+    app: App
+    arguments: "Arguments"
+    body: bytes
 
 
 class Arguments:

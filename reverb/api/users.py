@@ -9,8 +9,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import Request
 
 from reverb.api.replies import ApiError
-from reverb.api.resources import Arguments, Context, JsonResource, NotFound, SignedResource
-from reverb.apps.app import App
+from reverb.api.resources import Call, Context, JsonResource, NotFound, SignedResource
 from reverb.protocol.names import user_id_problem
 
 
@@ -50,10 +49,10 @@ class TerminateConnections(SignedResource):
         super().__init__(context, app_id)
         self.user_id = user_id
 
-    def obey(self, app: App, arguments: Arguments, body: bytes) -> Any:
+    def obey(self, call: Call) -> Any:
         """Close every connection that the user is signed in on."""
         problem = user_id_problem(self.user_id)
         if problem:
             raise ApiError(400, problem)
-        self.context.hub.terminate(app, self.user_id)
+        self.context.hub.terminate(call.app, self.user_id)
         return {}

@@ -20,6 +20,7 @@ S = TypeVar("S")
 
 # What a client says
 
+
 class Message(msgspec.Struct):
     """The envelope of every message from a client."""
 

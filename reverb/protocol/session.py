@@ -12,8 +12,6 @@ the live service's.
 from collections.abc import Awaitable, Callable
 from typing import ClassVar, Protocol
 
-import msgspec
-
 from reverb.apps.app import App
 from reverb.protocol import messages, signing
 from reverb.protocol.codes import ClientError
@@ -142,9 +140,7 @@ class Session:
         type_ = channel_type(name)
         if type_.signed:
             self._check_channel_auth(request)
-        if type_.kind is Kind.USER and (
-            self.user is None or name != SERVER_TO_USER + self.user.id
-        ):
+        if type_.kind is Kind.USER and (self.user is None or name != SERVER_TO_USER + self.user.id):
             raise ClientError(f"Cannot subscribe to {name}: not signed in as this user")
         member = self._member(request) if type_.kind is Kind.PRESENCE else None
         self.channels[name] = member

@@ -8,7 +8,8 @@ attacker may have hidden others.
 """
 
 import re
-from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
 
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -29,6 +30,7 @@ class FrontDoor(Protocol):
     """One connection, until it is known what the client wants."""
 
     factory: "FrontFactory"
+    transport: Any  # Twisted's annotation admits None and knows only half of it
 
     def connectionMade(self) -> None:
         """Wait for a request's head, but not for ever."""
@@ -36,14 +38,9 @@ class FrontDoor(Protocol):
         self._channel: ApiChannel | None = None
         self.factory.doors.add(self)
         self._due = self.factory.deadlines.file(self.factory.handshake_timeout, self._late)
-        # Together with the direct write path, waiting for more to send would
-        # only delay.
-        set_no_delay: Callable[[bool], None] | None = getattr(self.transport, "setTcpNoDelay", None)
-        if set_no_delay is not None:
-            try:
-                set_no_delay(True)
-            except OSError:
-                pass  # A Unix socket has no such option.
+        # What is sent together is written together: to wait for more only delays.
+        with suppress(AttributeError, OSError):  # A Unix socket has no such option.
+            self.transport.setTcpNoDelay(True)
 
     def dataReceived(self, data: bytes) -> None:
         """Read heads; everything else of a request goes straight to the channel."""
@@ -75,9 +72,9 @@ class FrontDoor(Protocol):
         channel, self._channel = self._channel, None
         if channel is not None:
             channel.setTimeout(None)
-            self.transport.unregisterProducer()  # type: ignore[union-attr]
+            self.transport.unregisterProducer()
         self._leave()
-        protocol = self.factory.websockets.buildProtocol(self.transport.getPeer())  # type: ignore[union-attr]
+        protocol = self.factory.websockets.buildProtocol(self.transport.getPeer())
         # From here on the transport's calls reach the new protocol directly.
         self.dataReceived = protocol.dataReceived  # type: ignore[method-assign]
         self.connectionLost = protocol.connectionLost  # type: ignore[method-assign]
@@ -97,20 +94,20 @@ class FrontDoor(Protocol):
         if self._channel is not None:
             self._channel.refuse(status, sentence)
             return
-        self.transport.write(raw_error(status, sentence))  # type: ignore[union-attr]
-        self.transport.loseConnection()  # type: ignore[union-attr]
+        self.transport.write(raw_error(status, sentence))
+        self.transport.loseConnection()
 
     def _late(self) -> None:
         """Give up on a client that has not sent a request's head in time."""
-        self.transport.write(  # type: ignore[union-attr]
+        self.transport.write(
             raw_error(408, f"No complete request within {self.factory.handshake_timeout} seconds")
         )
-        self.transport.loseConnection()  # type: ignore[union-attr]
+        self.transport.loseConnection()
         self._due = self.factory.deadlines.file(self.factory.handshake_timeout, self.abort)
 
     def abort(self) -> None:
         """Cut the connection."""
-        self.transport.abortConnection()  # type: ignore[union-attr]
+        self.transport.abortConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Forget the connection."""
@@ -138,7 +135,7 @@ class FrontFactory(Factory):
         doors: The connections that are not WebSockets.
     """
 
-    protocol = FrontDoor
+    protocol = FrontDoor  # type: ignore[assignment] # a class is the callable it asks for
     noisy = False
 
     def __init__(
@@ -161,4 +158,3 @@ class FrontFactory(Factory):
         """Cut every connection that is not a WebSocket."""
         for door in list(self.doors):
             door.abort()
-

@@ -1,6 +1,6 @@
 """The HTTP side of the door: twisted.web with limits, and errors as JSON."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -70,6 +70,10 @@ class ApiChannel(http.HTTPChannel):
     """
 
     factory: "ApiSite"
+    site: "ApiSite"
+    timeOut: int | None
+    callLater: Callable[..., Any]
+    transport: Any  # Twisted's annotation admits None and knows only half of it
     max_request_bytes = 0
     refused = False
 
@@ -84,7 +88,7 @@ class ApiChannel(http.HTTPChannel):
             return
         self.refused = True
         self.transport.write(raw_error(status, sentence))
-        self._networkProducer.unregisterProducer()
+        self.transport.unregisterProducer()
         if isinstance(self.transport, tcp.Connection) and not self.transport.TLS:
             # Closing both ways while the client is sending would reset the
             # connection, and the answer would be lost with it.
@@ -156,9 +160,8 @@ class ApiSite(Site):
         max_request_bytes: int,
         max_request_head_bytes: int,
     ) -> None:
-        super().__init__(
-            resource, timeout=timeout, reactor=reactor, parsePOSTFormSubmission=False
-        )
+        super().__init__(resource, timeout=timeout, reactor=reactor, parsePOSTFormSubmission=False)
+        self._timeout = timeout
         self._max_request_bytes = max_request_bytes
         self._max_request_head_bytes = max_request_head_bytes
 
@@ -168,7 +171,7 @@ class ApiSite(Site):
         channel.factory = self
         channel.site = self
         channel.requestFactory = self.requestFactory
-        channel.timeOut = self.timeOut
+        channel.timeOut = self._timeout
         channel.callLater = self.reactor.callLater
         channel.max_request_bytes = self._max_request_bytes
         channel.totalHeadersSize = channel.MAX_LENGTH = self._max_request_head_bytes

@@ -52,7 +52,7 @@ class DirectOutbox:
     def send(self, data: bytes) -> None:
         """Send bytes without waiting for anybody."""
         transport = self._transport
-        if transport.dataBuffer or transport._tempDataBuffer or transport.disconnecting:  # noqa: SLF001 - see the module's docstring
+        if transport.dataBuffer or transport._tempDataBuffer or transport.disconnecting:
             self._queue(data)
             return
         try:
@@ -66,7 +66,7 @@ class DirectOutbox:
     def _queue(self, data: bytes) -> None:
         transport = self._transport
         transport.write(data)
-        queued = len(transport.dataBuffer) - transport.offset + transport._tempDataLen  # noqa: SLF001 - see the module's docstring
+        queued = len(transport.dataBuffer) - transport.offset + transport._tempDataLen
         if self._limit and queued > self._limit:
             self._overflowed()
 
@@ -75,9 +75,7 @@ class DirectOutbox:
 class BufferedOutbox:
     """Writes to any transport, such as TLS, and counts what is sent while it is full."""
 
-    def __init__(
-        self, transport: ITransport, limit: int, overflowed: Callable[[], None]
-    ) -> None:
+    def __init__(self, transport: ITransport, limit: int, overflowed: Callable[[], None]) -> None:
         self._transport = transport
         self._limit = limit
         self._overflowed = overflowed

@@ -1,0 +1,573 @@
+"""The settings are what the file, the environment and the command line say, or one clear line."""
+
+import os
+
+import msgspec
+import pytest
+
+from reverb.apps.app import App
+from reverb.configuration import ConfigurationError, load
+from reverb.settings import Settings
+from reverb.sources import APP_FIELDS, APP_VARIABLES, SETTINGS_FIELDS, SETTINGS_VARIABLES
+
+CREDENTIALS = {"REVERB_APP_ID": "1", "REVERB_APP_KEY": "key", "REVERB_APP_SECRET": "secret"}
+APP_OPTIONS = {"app-id": "1", "app-key": "key", "app-secret": "secret"}
+APP_TABLE = '[[apps]]\nid = "1"\nkey = "key"\nsecret = "secret"\n'
+
+
+@pytest.fixture
+def from_file(tmp_path, monkeypatch):
+    """Loads a file of the given text, which messages call reverb.toml."""
+    monkeypatch.chdir(tmp_path)
+
+    def load_file(text, environ=(), **options):
+        data = text if isinstance(text, bytes) else text.encode()
+        (tmp_path / "reverb.toml").write_bytes(data)
+        return load(options=options, environ=dict(environ), config_path="reverb.toml")
+
+    return load_file
+
+
+def from_environment(**variables):
+    return load(options={}, environ=CREDENTIALS | variables, config_path=None)
+
+
+def from_options(options):
+    return load(options=APP_OPTIONS | options, environ={}, config_path=None)
+
+
+def message_of(call, *args, **kwargs):
+    with pytest.raises(ConfigurationError) as caught:
+        call(*args, **kwargs)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+class TestOrder:
+    def test_defaults(self):
+        settings = from_environment().settings
+
+        assert settings == Settings(apps=(App(id="1", key="key", secret="secret"),))
+
+    def test_the_file_beats_the_defaults(self, from_file):
+        settings = from_file("port = 1\ncache_ttl = 2\n" + APP_TABLE).settings
+
+        assert (settings.port, settings.cache_ttl) == (1, 2)
+
+    def test_the_environment_beats_the_file(self, from_file):
+        settings = from_file("port = 1\n" + APP_TABLE, {"REVERB_SERVER_PORT": "2"}).settings
+
+        assert settings.port == 2
+
+    def test_the_options_beat_the_environment(self, from_file):
+        environ = {"REVERB_SERVER_PORT": "2", "REVERB_SERVER_PATH": "two"}
+
+        settings = from_file("port = 1\n" + APP_TABLE, environ, port="3", path="").settings
+
+        assert (settings.port, settings.path) == (3, "")
+
+    def test_options_that_were_not_given(self):
+        settings = from_options({"port": None, "host": None, "listen": [], "config": None}).settings
+
+        assert (settings.port, settings.host, settings.listen) == (8080, "127.0.0.1", ())
+
+
+class TestFile:
+    def test_everything_can_be_set(self, from_file):
+        settings = Settings(
+            host="0.0.0.0",
+            port=0,
+            listen=("tcp:1",),
+            path="/ws",
+            apps=(
+                App(id="1", key="a", secret="s", enabled=False, allowed_origins=("x", "y")),
+                App(id="2", key="b", secret="s", client_events="none", ping_interval=1),
+            ),
+        )
+
+        assert from_file(msgspec.toml.encode(settings)).settings == settings
+
+    def test_app_defaults_apply_where_an_app_is_silent(self, from_file):
+        text = "[app_defaults]\nping_interval = 5\nmax_connections = 6\n"
+
+        (app,) = from_file(text + APP_TABLE + "max_connections = 7\n").settings.apps
+
+        assert (app.ping_interval, app.max_connections) == (5, 7)
+
+    @pytest.mark.parametrize(
+        ("text", "expected"),
+        [
+            ("port = 70000", "port: expected a whole number from 0 to 65535, got 70000"),
+            ("port = '80'", "port: expected a whole number from 0 to 65535, got '80'"),
+            ("port = true", "port: expected a whole number from 0 to 65535, got true"),
+            ("port = 80.0", "port: expected a whole number from 0 to 65535, got 80.0"),
+            ("cache_ttl = 0", "cache_ttl: expected a whole number, 1 or more, got 0"),
+            ("host = 1", "host: expected a string, got 1"),
+            ("host = ''", "host: expected an IP address or a host's name, got ''"),
+            ("host = 'a:1'", "host: expected an IP address or a host's name, got 'a:1'"),
+            ("listen = 'tcp:1'", "listen: expected a list of strings, got 'tcp:1'"),
+            ("listen = ['tcp:1', 2]", "listen: expected a list of strings, got ['tcp:1', 2]"),
+            (f"host = [{'1, ' * 99}]", f"host: expected a string, got [{'1, ' * 19}1,..."),
+            ("prot = 1", "prot: unknown key, did you mean port?"),
+            ("zzz = 1", "zzz: unknown key"),
+            ('"a\\nb" = 1', "'a\\nb': unknown key"),
+            ("app = 1", "app: unknown key, did you mean apps?"),
+            (
+                "ping_interval = 1",
+                "ping_interval: unknown key, it belongs in [[apps]] or [app_defaults]",
+            ),
+            ("apps = 1", "apps: expected [[apps]] tables, got 1"),
+            ("apps = [1]", "apps[0]: expected a table, got 1"),
+            ("[apps]\nid = '1'", "apps: expected [[apps]] tables, got {'id': '1'}"),
+            ("app_defaults = 1", "app_defaults: expected a table, got 1"),
+            ("[app_defaults]\nid = '1'", "app_defaults.id: belongs in each of the [[apps]] tables"),
+            (
+                "[app_defaults]\nenabled = 1",
+                "app_defaults.enabled: expected true or false, got 1",
+            ),
+            (
+                APP_TABLE + "port = 1",
+                "apps[0].port: unknown key of an app, it belongs before the first table",
+            ),
+            (
+                APP_TABLE + "ping_intervall = 1",
+                "apps[0].ping_intervall: unknown key, did you mean ping_interval?",
+            ),
+            (
+                APP_TABLE + "client_events = 'some'",
+                "apps[0].client_events: expected one of 'all', 'members', 'none', got 'some'",
+            ),
+            ("[[apps]]\nid = 1", "apps[0].id: expected a string that is not empty, got 1"),
+            ("[[apps]]\nid = ''", "apps[0].id: expected a string that is not empty, got ''"),
+            (
+                "[[apps]]\nsecret = 12345",
+                "apps[0].secret: expected a string that is not empty, got something else "
+                "(not shown)",
+            ),
+            ("[[apps]]\nid = '1'\nkey = 'k'", "apps[0].secret: missing"),
+            (APP_TABLE + "[[apps]]\nkey = 'k'", "apps[1].id: missing"),
+            (
+                APP_TABLE + "[[apps]]\nid = '1'\nkey = 'k'\nsecret = 's'",
+                "apps[1].id: '1' is already the id of the app at reverb.toml: apps[0].id",
+            ),
+            (
+                APP_TABLE + "[[apps]]\nid = '2'\nkey = 'key'\nsecret = 's'",
+                "apps[1].key: 'key' is already the key of the app at reverb.toml: apps[0].key",
+            ),
+            (
+                "path = '/a b'",
+                "path: expected a URL path of letters, digits and the characters - . _ ~ /, "
+                "got '/a b'",
+            ),
+            (
+                "listen = ['tcp:x']",
+                "listen: cannot listen on endpoint 'tcp:x': invalid literal for int() with base "
+                "10: 'x'",
+            ),
+            ("port = ", "is not TOML: Invalid value (at line 1, column 8)"),
+            ("\nport = 1\nport = 2", "is not TOML: Cannot overwrite a value (at line 3, column 9)"),
+            (
+                f"port = {'1' * 5000}",
+                "is not TOML: Exceeds the limit (4300 digits) for integer "
+                "string conversion: value has 5000 digits; use "
+                "sys.set_int_max_str_digits() to increase the limit",
+            ),
+            (b"host = '\xff'", "is not UTF-8 at byte 8"),
+        ],
+    )
+    def test_mistakes(self, from_file, text, expected):
+        assert message_of(from_file, text) == f"reverb.toml: {expected}"
+
+    def test_nesting_without_end(self, from_file):
+        assert message_of(from_file, "a = " + "[" * 100_000).startswith(
+            "reverb.toml: is not TOML: "
+        )
+
+    def test_a_missing_file(self, tmp_path):
+        path = str(tmp_path / "none.toml")
+
+        message = message_of(load, options={}, environ={}, config_path=path)
+
+        assert message == f"{path}: cannot be read: No such file or directory"
+
+    def test_a_folder(self, tmp_path):
+        message = message_of(load, options={}, environ={}, config_path=str(tmp_path))
+
+        assert message == f"{tmp_path}: cannot be read: Is a directory"
+
+    @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+    def test_a_file_without_permission(self, from_file, tmp_path):
+        (tmp_path / "reverb.toml").touch(mode=0)
+
+        message = message_of(load, options={}, environ={}, config_path="reverb.toml")
+
+        assert message == "reverb.toml: cannot be read: Permission denied"
+
+
+SAMPLES = {"int": ("300", 300), "str": ("x", "x"), "bool": ("false", False)}
+
+
+def sample(kind):
+    """A text, and the value it should become."""
+    match msgspec.inspect.type_info(kind):
+        case msgspec.inspect.IntType():
+            return "300", 300
+        case msgspec.inspect.BoolType():
+            return "false", False
+        case msgspec.inspect.LiteralType():
+            return "all", "all"
+        case msgspec.inspect.VarTupleType():
+            return "unix:/a, unix:/b,", ("unix:/a", "unix:/b")
+        case _:
+            return "/x", "/x"
+
+
+class TestEnvironment:
+    @pytest.mark.parametrize(
+        ("name", "kind"), [item for item in SETTINGS_FIELDS.items() if item[0] != "host"]
+    )
+    def test_every_setting(self, name, kind):
+        text, value = sample(kind)
+
+        settings = from_environment(**{SETTINGS_VARIABLES[name]: text}).settings
+
+        assert getattr(settings, name) == value
+
+    @pytest.mark.parametrize(("name", "kind"), APP_FIELDS.items())
+    def test_every_field_of_an_app(self, name, kind):
+        text, value = sample(kind)
+
+        (app,) = from_environment(**{APP_VARIABLES[name]: text}).settings.apps
+
+        assert getattr(app, name) == value
+
+    def test_names(self):
+        assert SETTINGS_VARIABLES["max_buffered_bytes"] == "REVERB_MAX_BUFFERED_BYTES"
+        assert APP_VARIABLES["pong_timeout"] == "REVERB_APP_PONG_TIMEOUT"
+
+    def test_a_laravel_file(self):
+        settings = from_environment(
+            REVERB_SERVER="reverb",
+            REVERB_SERVER_HOST="0.0.0.0",
+            REVERB_SERVER_PORT="6001",
+            REVERB_SERVER_PATH="",
+            REVERB_HOST="ws.example.com",
+            REVERB_PORT="443",
+            REVERB_SCHEME="https",
+            REVERB_MAX_REQUEST_SIZE="20000",
+            REVERB_SCALING_ENABLED="false",
+            REVERB_SCALING_CHANNEL="reverb",
+            REVERB_PULSE_INGEST_INTERVAL="15",
+            REVERB_TELESCOPE_INGEST_INTERVAL="15",
+            REVERB_APP_PING_INTERVAL="50",
+            REVERB_APP_ACTIVITY_TIMEOUT="40",
+            REVERB_APP_MAX_CONNECTIONS="null",
+            REVERB_APP_MAX_MESSAGE_SIZE="30000",
+            REVERB_APP_ACCEPT_CLIENT_EVENTS_FROM="all",
+            REVERB_APP_RATE_LIMITING_ENABLED="false",
+            REVERB_APP_RATE_LIMIT_MAX_ATTEMPTS="60",
+            REVERB_APP_RATE_LIMIT_DECAY_SECONDS="60",
+            REVERB_APP_RATE_LIMIT_TERMINATE="false",
+            VITE_REVERB_HOST="${REVERB_HOST}",
+        ).settings
+
+        (app,) = settings.apps
+        assert (settings.host, settings.port, settings.path) == ("0.0.0.0", 6001, "")
+        assert settings.max_request_bytes == 20_000
+        assert (app.ping_interval, app.activity_timeout, app.max_connections) == (50, 40, 0)
+        assert (app.max_message_bytes, app.client_events) == (30_000, "all")
+
+    @pytest.mark.parametrize("text", ["", " ", "null", "(null)", "NULL"])
+    def test_not_set(self, text):
+        assert from_environment(REVERB_SERVER_PORT=text).settings.port == 8080
+
+    @pytest.mark.parametrize(
+        ("text", "value"),
+        [(text, True) for text in ("true", "1", "yes", "on", "TRUE", " true ")]
+        + [(text, False) for text in ("false", "0", "no", "off", "False")],
+    )
+    def test_booleans(self, text, value):
+        assert from_environment(REVERB_APP_ENABLED=text).settings.apps[0].enabled is value
+
+    def test_it_overrides_every_app_of_the_file(self, from_file):
+        text = APP_TABLE + "ping_interval = 1\n[[apps]]\nid = '2'\nkey = 'k'\nsecret = 's'\n"
+
+        apps = from_file(text, {"REVERB_APP_PING_INTERVAL": "9"}).settings.apps
+
+        assert [app.ping_interval for app in apps] == [9, 9]
+
+    def test_the_log_level_is_not_its_business(self):
+        assert from_environment(REVERB_LOG_LEVEL="debug")
+
+    @pytest.mark.parametrize(
+        ("variable", "text", "expected"),
+        [
+            ("REVERB_SERVER_PORT", "x", "expected a whole number from 0 to 65535, got 'x'"),
+            ("REVERB_SERVER_PORT", "65536", "expected a whole number from 0 to 65535, got 65536"),
+            ("REVERB_SERVER_PORT", "-1", "expected a whole number from 0 to 65535, got -1"),
+            (
+                "REVERB_SERVER_PORT",
+                "tcp://10.0.0.1:8080",
+                "expected a whole number from 0 to 65535, got 'tcp://10.0.0.1:8080'",
+            ),
+            ("REVERB_CACHE_TTL", "1.5", "expected a whole number, 1 or more, got '1.5'"),
+            ("REVERB_APP_ENABLED", "maybe", "expected true or false, got 'maybe'"),
+            ("REVERB_SERVER_PATH", "\udcff", "is not UTF-8"),
+            (
+                "REVERB_LISTEN",
+                "unix:/a,htp:1",
+                "cannot listen on endpoint 'htp:1': unknown kind of endpoint 'htp'",
+            ),
+            (
+                "REVERB_PRT",
+                "1",
+                "unknown environment variable, did you mean REVERB_SERVER_PORT?",
+            ),
+            (
+                "REVERB_MAX_REQUEST_BYTES",
+                "",
+                "unknown environment variable, did you mean REVERB_MAX_REQUEST_SIZE?",
+            ),
+            (
+                "REVERB_PING_INTERVAL",
+                "1",
+                "unknown environment variable, did you mean REVERB_APP_PING_INTERVAL?",
+            ),
+            (
+                "REVERB_APP_CLIENT_EVENTS",
+                "all",
+                "unknown environment variable, did you mean REVERB_APP_ACCEPT_CLIENT_EVENTS_FROM?",
+            ),
+            ("REVERB_QQQQ", "1", "unknown environment variable"),
+        ],
+    )
+    def test_mistakes(self, variable, text, expected):
+        assert message_of(from_environment, **{variable: text}) == f"{variable}: {expected}"
+
+
+class TestOptions:
+    def test_all(self):
+        settings = from_options({"host": "::1", "port": "1", "path": "ws"}).settings
+
+        assert (settings.host, settings.port, settings.path) == ("::1", 1, "/ws")
+        assert settings.apps == (App(id="1", key="key", secret="secret"),)
+
+    def test_listen(self):
+        settings = from_options({"listen": ["unix:/a,b", "tcp:1"]}).settings
+
+        assert settings.listen == ("unix:/a,b", "tcp:1")
+
+    @pytest.mark.parametrize(
+        ("options", "expected"),
+        [
+            ({"port": "x"}, "--port: expected a whole number from 0 to 65535, got 'x'"),
+            ({"host": ""}, "--host: expected an IP address or a host's name, got ''"),
+            ({"app-key": ""}, "--app-key: expected a string that is not empty, got ''"),
+            ({"app-key": None}, "--app-key: missing, although --app-id and --app-secret are given"),
+            (
+                {"listen": ["tcp:1"], "port": "1"},
+                "--port: has no effect, because --listen is given",
+            ),
+            (
+                {"listen": ["tcp"]},
+                "--listen: cannot listen on endpoint 'tcp': _parseTCP() missing 1 required "
+                "positional argument: 'port'",
+            ),
+        ],
+    )
+    def test_mistakes(self, options, expected):
+        assert message_of(from_options, options) == expected
+
+    def test_an_address_is_refused_where_the_file_has_endpoints(self, from_file):
+        message = message_of(from_file, "listen = ['tcp:1']\n" + APP_TABLE, host="::1")
+
+        assert message == "--host: has no effect, because reverb.toml: listen is given"
+
+    def test_an_address_in_the_environment_gives_way_to_endpoints(self, from_file):
+        text = "listen = ['tcp:1']\n" + APP_TABLE
+
+        assert from_file(text, {"REVERB_SERVER_PORT": "9"}).settings.listen == ("tcp:1",)
+
+
+class TestCredentials:
+    def test_they_replace_those_of_the_same_app(self, from_file):
+        text = '[[apps]]\nid = "1"\nping_interval = 5\n'
+
+        assert from_file(text, CREDENTIALS).settings.apps == (
+            App(id="1", key="key", secret="secret", ping_interval=5),
+        )
+
+    def test_they_add_an_app(self, from_file):
+        text = "[app_defaults]\nping_interval = 5\n[[apps]]\nid = 'a'\nkey = 'b'\nsecret = 'c'\n"
+
+        assert from_file(text, CREDENTIALS).settings.apps == (
+            App(id="a", key="b", secret="c", ping_interval=5),
+            App(id="1", key="key", secret="secret", ping_interval=5),
+        )
+
+    def test_the_options_replace_the_environment(self):
+        options = {"app-id": "2", "app-key": "k", "app-secret": "s"}
+
+        settings = load(options=options, environ=CREDENTIALS, config_path=None).settings
+
+        assert settings.apps == (App(id="2", key="k", secret="s"),)
+
+    @pytest.mark.parametrize(
+        ("unset", "expected"),
+        [
+            (
+                ["REVERB_APP_SECRET"],
+                "REVERB_APP_SECRET: missing, although REVERB_APP_ID and REVERB_APP_KEY are given",
+            ),
+            (
+                ["REVERB_APP_ID", "REVERB_APP_KEY"],
+                "REVERB_APP_ID and REVERB_APP_KEY: missing, although REVERB_APP_SECRET is given",
+            ),
+        ],
+    )
+    def test_all_or_none(self, unset, expected):
+        assert message_of(from_environment, **dict.fromkeys(unset, "")) == expected
+
+    def test_a_key_that_another_app_has(self, from_file):
+        text = '[[apps]]\nid = "2"\nkey = "key"\nsecret = "s"\n'
+
+        message = message_of(from_file, text, CREDENTIALS)
+
+        assert message == (
+            "REVERB_APP_KEY: 'key' is already the key of the app at reverb.toml: apps[0].key"
+        )
+
+
+class TestPath:
+    @pytest.mark.parametrize(
+        ("given", "path"),
+        [
+            ("ws", "/ws"),
+            ("/ws", "/ws"),
+            ("/ws/", "/ws"),
+            ("/", ""),
+            ("a/b-c.d_e~f/", "/a/b-c.d_e~f"),
+            ("/.well-known", "/.well-known"),
+        ],
+    )
+    def test_good(self, given, path):
+        assert from_options({"path": given}).settings.path == path
+
+    @pytest.mark.parametrize("given", ["a b", "a//b", "/a?b", "a%20b", "é", "..", "a/../b", "a\n"])
+    def test_bad(self, given):
+        assert message_of(from_options, {"path": given}) == (
+            "--path: expected a URL path of letters, digits and the characters - . _ ~ /, "
+            f"got {given!r}"
+        )
+
+
+class TestEndpoints:
+    @pytest.mark.parametrize(
+        "endpoint",
+        [
+            "tcp:0",
+            "tcp:65535:interface=0.0.0.0:backlog=9",
+            r"tcp6:8080:interface=\:\:1",
+            "unix:/run/x:mode=660",
+            "haproxy:tcp:80",
+            "tls:/tmp:port=443",
+        ],
+    )
+    def test_good(self, endpoint):
+        assert from_options({"listen": [endpoint]}).settings.listen == (endpoint,)
+
+    @pytest.mark.parametrize(
+        ("endpoint", "problem"),
+        [
+            ("", "unknown kind of endpoint ''"),
+            ("8080", "unknown kind of endpoint '8080'"),
+            ("tcp:65536", "a port is from 0 to 65535"),
+            ("tls:/tmp:65536", "a port is from 0 to 65535"),
+            ("haproxy:htp:1", "Unknown endpoint type: 'htp'"),
+            ("systemd:domain=INET:name=ws", "systemd passed no such socket"),
+            (
+                "ssl:1:privateKey=/nowhere.pem",
+                "[Errno 2] No such file or directory: '/nowhere.pem'",
+            ),
+            ("tcp:1\\", "generator raised StopIteration"),
+        ],
+    )
+    def test_bad(self, endpoint, problem):
+        assert message_of(from_options, {"listen": [endpoint]}) == (
+            f"--listen: cannot listen on endpoint {endpoint!r}: {problem}"
+        )
+
+
+class TestDevelopmentApp:
+    def test_without_an_app(self):
+        configuration = load(options={}, environ={}, config_path=None)
+
+        (app,) = configuration.settings.apps
+        assert configuration.is_development
+        assert app.id.isdecimal()
+        assert len(app.id) == 6
+        assert app.key.isalnum()
+        assert app.key.islower()
+        assert len(app.key) == 20
+        assert app.secret.isalnum()
+        assert len(app.secret) >= 20
+
+    def test_it_is_another_one_each_time(self):
+        one, other = (load(options={}, environ={}, config_path=None) for _ in range(2))
+
+        assert one.settings.apps[0].secret != other.settings.apps[0].secret
+
+    def test_it_has_the_values_of_every_app(self, from_file):
+        text = "[app_defaults]\nping_interval = 5\npong_timeout = 5\n"
+
+        (app,) = from_file(text, {"REVERB_APP_PONG_TIMEOUT": "6"}).settings.apps
+
+        assert (app.ping_interval, app.pong_timeout) == (5, 6)
+
+    def test_not_with_an_app(self):
+        assert not from_environment().is_development
+
+    @pytest.mark.parametrize(
+        "options",
+        [
+            {"host": "127.9.9.9"},
+            {"host": "::1"},
+            {"host": "localhost"},
+            {"listen": ["unix:/a", "tcp:1:interface=127.0.0.1"]},
+            {"listen": [r"tcp6:1:interface=\:\:1", "tls:/tmp:port=0:interface=localhost"]},
+        ],
+    )
+    def test_on_loopback(self, options):
+        assert load(options=options, environ={}, config_path=None).is_development
+
+    @pytest.mark.parametrize(
+        ("options", "exposed"),
+        [
+            ({"host": "0.0.0.0"}, "0.0.0.0"),
+            ({"host": "::"}, "::"),
+            ({"host": "example.com"}, "example.com"),
+            ({"host": "127.0.0.1.example.com"}, "127.0.0.1.example.com"),
+            ({"listen": ["unix:/a", "tcp:1"]}, "tcp:1"),
+            ({"listen": ["tcp:1:127.0.0.1"]}, "tcp:1:127.0.0.1"),
+            ({"listen": ["tcp6:1"]}, "tcp6:1"),
+            ({"listen": ["tls:/tmp"]}, "tls:/tmp"),
+            (
+                {"listen": ["tcp:1:interface=127.0.0.1:interface=0.0.0.0"]},
+                "tcp:1:interface=127.0.0.1:interface=0.0.0.0",
+            ),
+            (
+                {"listen": ["haproxy:tcp:1:interface=127.0.0.1"]},
+                "haproxy:tcp:1:interface=127.0.0.1",
+            ),
+        ],
+    )
+    def test_nowhere_else(self, options, exposed):
+        message = message_of(load, options=options, environ={}, config_path=None)
+
+        assert message == (
+            "no app is configured, and the development app listens on loopback only, not on "
+            f"{exposed!r}: configure an app by --app-id, --app-key and --app-secret, by "
+            "REVERB_APP_ID, REVERB_APP_KEY and REVERB_APP_SECRET, or by [[apps]] in the file "
+            "given to --config"
+        )
