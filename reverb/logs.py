@@ -8,6 +8,7 @@ environment variable ``REVERB_LOG_LEVEL`` names the lowest level that is written
 import math
 import os
 import sys
+import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from json import dumps
@@ -54,8 +55,8 @@ class LineObserver:
             return
         try:
             line = self._format(event)
-        except Exception as error:
-            line = f"an event could not be formatted: {type(error).__name__}\n"
+        except Exception as error:  # noqa: BLE001 - an odd event must not silence the log
+            line = self._format(_substitute(event, error))
         encoding = self._stream.encoding or "utf-8"
         self._stream.write(line.encode(encoding, "backslashreplace").decode(encoding))
         self._stream.flush()
@@ -146,6 +147,18 @@ def format_json(event: LogEvent) -> str:
         fields["traceback"] = failure.getTraceback()
     # Plain ASCII: what is not valid Unicode could not be written otherwise.
     return dumps(fields) + "\n"
+
+
+def _substitute(event: LogEvent, error: Exception) -> LogEvent:
+    """Make an event that can be formatted for one that cannot."""
+    return {
+        "log_format": "an event could not be formatted ({error}), its message was: {text}",
+        "log_level": LogLevel.error,
+        "log_namespace": __name__,
+        "log_time": time.time(),
+        "error": type(error).__name__,
+        "text": formatEvent(event),
+    }
 
 
 def _level(event: LogEvent) -> str:

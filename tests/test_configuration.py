@@ -12,6 +12,7 @@ from reverb.sources import APP_FIELDS, APP_VARIABLES, SETTINGS_FIELDS, SETTINGS_
 
 CREDENTIALS = {"REVERB_APP_ID": "1", "REVERB_APP_KEY": "key", "REVERB_APP_SECRET": "secret"}
 APP_OPTIONS = {"app-id": "1", "app-key": "key", "app-secret": "secret"}
+ANY_ADDRESS = "0.0.0.0"  # noqa: S104 - nothing listens in these tests
 APP_TABLE = '[[apps]]\nid = "1"\nkey = "key"\nsecret = "secret"\n'
 
 
@@ -75,18 +76,37 @@ class TestOrder:
 
 class TestFile:
     def test_everything_can_be_set(self, from_file):
-        settings = Settings(
-            host="0.0.0.0",
+        text = """
+            host = "::"
+            port = 0
+            listen = ["tcp:1"]
+            path = "/ws"
+            cache_ttl = 1
+            [[apps]]
+            id = "1"
+            key = "a"
+            secret = "s"
+            enabled = false
+            allowed_origins = ["x", "y"]
+            [[apps]]
+            id = "2"
+            key = "b"
+            secret = "s"
+            client_events = "none"
+            ping_interval = 1
+        """
+
+        assert from_file(text).settings == Settings(
+            host="::",
             port=0,
             listen=("tcp:1",),
             path="/ws",
+            cache_ttl=1,
             apps=(
                 App(id="1", key="a", secret="s", enabled=False, allowed_origins=("x", "y")),
                 App(id="2", key="b", secret="s", client_events="none", ping_interval=1),
             ),
         )
-
-        assert from_file(msgspec.toml.encode(settings)).settings == settings
 
     def test_app_defaults_apply_where_an_app_is_silent(self, from_file):
         text = "[app_defaults]\nping_interval = 5\nmax_connections = 6\n"
@@ -142,8 +162,10 @@ class TestFile:
             ("[[apps]]\nid = ''", "apps[0].id: expected a string that is not empty, got ''"),
             (
                 "[[apps]]\nsecret = 12345",
-                "apps[0].secret: expected a string that is not empty, got something else "
-                "(not shown)",
+                (
+                    "apps[0].secret: expected a string that is not empty, got something else "
+                    "(not shown)"
+                ),
             ),
             ("[[apps]]\nid = '1'\nkey = 'k'", "apps[0].secret: missing"),
             (APP_TABLE + "[[apps]]\nkey = 'k'", "apps[1].id: missing"),
@@ -157,21 +179,17 @@ class TestFile:
             ),
             (
                 "path = '/a b'",
-                "path: expected a URL path of letters, digits and the characters - . _ ~ /, "
-                "got '/a b'",
+                (
+                    "path: expected a URL path of letters, digits and the characters - . _ ~ /, "
+                    "got '/a b'"
+                ),
             ),
             (
                 "listen = ['tcp:x']",
-                "listen: cannot listen on endpoint 'tcp:x': invalid literal for int() with base "
-                "10: 'x'",
-            ),
-            ("port = ", "is not TOML: Invalid value (at line 1, column 8)"),
-            ("\nport = 1\nport = 2", "is not TOML: Cannot overwrite a value (at line 3, column 9)"),
-            (
-                f"port = {'1' * 5000}",
-                "is not TOML: Exceeds the limit (4300 digits) for integer "
-                "string conversion: value has 5000 digits; use "
-                "sys.set_int_max_str_digits() to increase the limit",
+                (
+                    "listen: cannot listen on endpoint 'tcp:x': invalid literal for int() with "
+                    "base 10: 'x'"
+                ),
             ),
             (b"host = '\xff'", "is not UTF-8 at byte 8"),
         ],
@@ -179,10 +197,23 @@ class TestFile:
     def test_mistakes(self, from_file, text, expected):
         assert message_of(from_file, text) == f"reverb.toml: {expected}"
 
-    def test_nesting_without_end(self, from_file):
-        assert message_of(from_file, "a = " + "[" * 100_000).startswith(
-            "reverb.toml: is not TOML: "
-        )
+    @pytest.mark.parametrize(
+        ("text", "place"),
+        [
+            ("port 1", "(at line 1, column 6)"),
+            ("port = 1\nport = 2\n", "(at line 2, column 9)"),
+            ("host = 'a", "(at end of document)"),
+            (f"port = {'1' * 5000}", ""),
+            ("a = " + "[" * 100_000, ""),
+        ],
+        ids=["no equals sign", "twice", "no end", "long number", "deep nesting"],
+    )
+    def test_text_that_is_not_toml(self, from_file, text, place):
+        message = message_of(from_file, text)
+
+        # The words between are those of Python's parser, which differ between its versions.
+        assert message.startswith("reverb.toml: is not TOML: ")
+        assert message.endswith(place)
 
     def test_a_missing_file(self, tmp_path):
         path = str(tmp_path / "none.toml")
@@ -203,9 +234,6 @@ class TestFile:
         message = message_of(load, options={}, environ={}, config_path="reverb.toml")
 
         assert message == "reverb.toml: cannot be read: Permission denied"
-
-
-SAMPLES = {"int": ("300", 300), "str": ("x", "x"), "bool": ("false", False)}
 
 
 def sample(kind):
@@ -249,7 +277,7 @@ class TestEnvironment:
     def test_a_laravel_file(self):
         settings = from_environment(
             REVERB_SERVER="reverb",
-            REVERB_SERVER_HOST="0.0.0.0",
+            REVERB_SERVER_HOST=ANY_ADDRESS,
             REVERB_SERVER_PORT="6001",
             REVERB_SERVER_PATH="",
             REVERB_HOST="ws.example.com",
@@ -273,7 +301,7 @@ class TestEnvironment:
         ).settings
 
         (app,) = settings.apps
-        assert (settings.host, settings.port, settings.path) == ("0.0.0.0", 6001, "")
+        assert (settings.host, settings.port, settings.path) == (ANY_ADDRESS, 6001, "")
         assert settings.max_request_bytes == 20_000
         assert (app.ping_interval, app.activity_timeout, app.max_connections) == (50, 40, 0)
         assert (app.max_message_bytes, app.client_events) == (30_000, "all")
@@ -371,8 +399,10 @@ class TestOptions:
             ),
             (
                 {"listen": ["tcp"]},
-                "--listen: cannot listen on endpoint 'tcp': _parseTCP() missing 1 required "
-                "positional argument: 'port'",
+                (
+                    "--listen: cannot listen on endpoint 'tcp': _parseTCP() missing 1 required "
+                    "positional argument: 'port'"
+                ),
             ),
         ],
     )
@@ -544,7 +574,7 @@ class TestDevelopmentApp:
     @pytest.mark.parametrize(
         ("options", "exposed"),
         [
-            ({"host": "0.0.0.0"}, "0.0.0.0"),
+            ({"host": ANY_ADDRESS}, ANY_ADDRESS),
             ({"host": "::"}, "::"),
             ({"host": "example.com"}, "example.com"),
             ({"host": "127.0.0.1.example.com"}, "127.0.0.1.example.com"),

@@ -1,0 +1,172 @@
+"""A chat page, and the web server that signs its presence channel.
+
+It needs a running server, and pusher-js, which it serves itself::
+
+    twistd -n reverb --app-id chat --app-key chat-key --app-secret chat-secret
+    npm install pusher-js
+    python examples/chat/app.py
+
+Messages are client events: they go from browser to browser through the realtime
+server and never reach this one, which only says who may join.
+"""
+
+import argparse
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import CannotListenError
+from twisted.internet.task import react
+from twisted.python.log import startLogging
+from twisted.web.resource import Resource
+from twisted.web.server import Request, Site
+from twisted.web.static import Data, File
+
+from reverb.protocol.signing import channel_text, sign
+
+HERE = Path(__file__).resolve().parent
+CHANNEL = "presence-chat"
+LONGEST_NAME = 40
+PUSHER_JS = "node_modules/pusher-js/dist/web/pusher.min.js"
+
+
+class Authorization(Resource):
+    """``POST /pusher/auth``, which pusher-js asks before it joins the channel.
+
+    There are no accounts here: everybody has the name they ask for, and every
+    connection is a person of its own. A real application would take both the
+    user's id and name from its session, never from the request.
+
+    Args:
+        app_key: The app's public key.
+        app_secret: Its secret, which signs.
+    """
+
+    isLeaf = True
+
+    def __init__(self, app_key: str, app_secret: str) -> None:
+        super().__init__()
+        self._key = app_key
+        self._secret = app_secret
+
+    def render_POST(self, request: Request) -> bytes:
+        """Sign the subscription, or refuse it with 403."""
+        socket_id, channel = _field(request, b"socket_id"), _field(request, b"channel_name")
+        name = _field(request, b"name").strip()
+        if not re.fullmatch(r"[0-9]+\.[0-9]+", socket_id) or channel != CHANNEL:
+            return _refuse(request, f"only connections that want to join {CHANNEL} are signed")
+        if not 0 < len(name) <= LONGEST_NAME:
+            return _refuse(request, f"a name has 1 to {LONGEST_NAME} characters")
+        member = json.dumps({"user_id": socket_id, "user_info": {"name": name}})
+        signature = sign(self._secret, channel_text(socket_id, channel, member))
+        request.setHeader("Content-Type", "application/json")
+        return json.dumps({"auth": f"{self._key}:{signature}", "channel_data": member}).encode()
+
+
+def _field(request: Request, name: bytes) -> str:
+    """Get a field of the form that pusher-js posts."""
+    values: list[bytes] = (request.args or {}).get(name, [])
+    return values[-1].decode("utf-8", "replace") if values else ""
+
+
+def _refuse(request: Request, sentence: str) -> bytes:
+    request.setResponseCode(403)
+    request.setHeader("Content-Type", "text/plain; charset=utf-8")
+    return sentence.encode()
+
+
+def find_pusher_js(given: Path | None) -> Path:
+    """Find pusher-js's build for browsers.
+
+    Args:
+        given: The path that the command line names, if any.
+
+    Returns:
+        A path of a file that exists.
+
+    Raises:
+        SystemExit: There is none; the sentence says what to do.
+    """
+    project = HERE.parent.parent
+    folders = (Path.cwd(), HERE, project, project / "tests/e2e")
+    candidates = [given] if given is not None else [folder / PUSHER_JS for folder in folders]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    raise SystemExit(
+        f"pusher-js is not at {' or '.join(map(str, candidates))}: run 'npm install pusher-js' "
+        "here, or give the path of its pusher.min.js as --pusher-js"
+    )
+
+
+def make_site(options: argparse.Namespace) -> Site:
+    """Build the web site.
+
+    Args:
+        options: The parsed command line.
+    """
+    config = {
+        "key": options.app_key,
+        "host": options.reverb_host,
+        "port": options.reverb_port,
+        "channel": CHANNEL,
+    }
+    # A script and not a JSON file: the page has it before anybody can click.
+    script = f"const config = {json.dumps(config)};\n".encode()
+    signing = Resource()
+    signing.putChild(b"auth", Authorization(options.app_key, options.app_secret))
+    root = File(str(HERE / "static"))
+    root.putChild(b"config.js", Data(script, "text/javascript"))
+    root.putChild(b"pusher.min.js", File(str(find_pusher_js(options.pusher_js))))
+    root.putChild(b"pusher", signing)
+    return Site(root)
+
+
+async def serve(reactor: Any, options: argparse.Namespace) -> None:
+    """Serve the page until the process is told to stop.
+
+    Args:
+        reactor: The reactor.
+        options: The parsed command line.
+
+    Raises:
+        SystemExit: Nothing can listen on the port.
+    """
+    site = make_site(options)
+    try:
+        port = reactor.listenTCP(options.port, site, interface=options.host)
+    except CannotListenError as error:
+        raise SystemExit(str(error)) from None
+    host = f"[{options.host}]" if ":" in options.host else options.host
+    print(f"The chat is at http://{host}:{port.getHost().port}/", flush=True)
+    await Deferred()
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Parse the command line.
+
+    Args:
+        arguments: Its words; None for the process's own.
+    """
+    parser = argparse.ArgumentParser(description="A chat page on a Pusher protocol server.")
+    parser.add_argument("--app-key", default="chat-key", help="default: %(default)s")
+    parser.add_argument("--app-secret", default="chat-secret", help="default: %(default)s")
+    parser.add_argument(
+        "--reverb-host", help="where browsers reach the realtime server; default: the page's host"
+    )
+    parser.add_argument("--reverb-port", type=int, default=8080, help="default: %(default)s")
+    parser.add_argument("--host", default="127.0.0.1", help="to listen on; default: %(default)s")
+    parser.add_argument("--port", type=int, default=8000, help="to listen on; default: %(default)s")
+    parser.add_argument(
+        "--pusher-js", type=Path, help="pusher.min.js; default: where npm puts it, if it is near"
+    )
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    options = parse()
+    startLogging(sys.stderr, setStdout=False)
+    react(serve, (options,))

@@ -1,0 +1,73 @@
+"""The server inside another Twisted application, which publishes and reacts without HTTP.
+
+It is a file for twistd, as a ``.tac`` is; PORT is another port than 8080::
+
+    twistd -ny examples/embedded.py
+
+- Everybody on the channel ``ticker`` gets a ``tick`` each second.
+- Who sends ``client-ask`` gets an ``answer`` on the same channel.
+- ``ticker`` is told how many people are in ``presence-room`` when that changes.
+"""
+
+import itertools
+import os
+from collections import Counter
+
+import msgspec
+from twisted.application.internet import TimerService
+from twisted.application.service import Application
+from twisted.logger import Logger
+
+from reverb.apps.app import App
+from reverb.hub.notices import ClientEvent, MemberAdded, MemberRemoved
+from reverb.service import ReverbService
+from reverb.settings import Settings
+
+# Client events on public channels too, so that a client can ask without an
+# endpoint that signs its channel.
+APP = App(id="ticker", key="ticker-key", secret="ticker-secret", client_events="all")  # noqa: S106
+
+log = Logger("embedded")
+server = ReverbService(Settings(apps=(APP,), port=int(os.environ.get("PORT", "8080"))))
+numbers = itertools.count(1)
+people: Counter[str] = Counter()
+
+
+def tick() -> None:
+    """Publish the next number."""
+    server.publish(APP, ["ticker"], "tick", {"number": next(numbers)})
+
+
+def answer(notice: ClientEvent) -> None:
+    """Answer a client's question."""
+    if notice.event != "client-ask":
+        return
+    log.info(
+        "{id} asks {question} on {channel}",
+        id=notice.socket_id,
+        question=notice.data,
+        channel=notice.channel,
+    )
+    # The data is whatever text the client sent, usually JSON.
+    try:
+        question = msgspec.json.decode(notice.data)
+    except msgspec.DecodeError:
+        question = notice.data
+    server.publish(APP, [notice.channel], "answer", {"question": question, "answer": 42})
+
+
+def count(notice: MemberAdded | MemberRemoved) -> None:
+    """Tell everybody how many people are in a room."""
+    people[notice.channel] += 1 if isinstance(notice, MemberAdded) else -1
+    server.publish(
+        APP, ["ticker"], "people", {"channel": notice.channel, "count": people[notice.channel]}
+    )
+
+
+server.on(ClientEvent, answer)
+server.on(MemberAdded, count)
+server.on(MemberRemoved, count)
+
+application = Application("ticker")
+server.setServiceParent(application)
+TimerService(1, tick).setServiceParent(application)

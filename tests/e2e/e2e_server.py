@@ -1,0 +1,182 @@
+"""A real server: a twistd process, its log, and its HTTP API."""
+
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pusher
+from pusher.http import GET, Request
+
+BOUND = 20
+"""Seconds that anything may take before its test fails."""
+MASTER_KEY = "OHRXNUZRTG5pUTFzQlF3d3J3N3Q2aHBVdEdHWmpaMjY="
+TWISTD = str(Path(sys.executable).with_name("twistd"))
+
+
+class Credentials(NamedTuple):
+    id: str
+    key: str
+    secret: str
+
+
+APP = Credentials("1001", "e2e-key", "e2e-secret")
+AS_APP = ("--app-id", APP.id, "--app-key", APP.key, "--app-secret", APP.secret)
+
+
+def poll(what: str, ask: Callable[[], Any], seconds: float = BOUND) -> Any:
+    """Ask until the answer is true, and return it; fail when it never is."""
+    end = time.monotonic() + seconds
+    while not (answer := ask()):
+        assert time.monotonic() < end, f"{what}: not within {seconds} s"
+        time.sleep(0.01)
+    return answer
+
+
+def clean_environment() -> dict[str, str]:
+    """Copy the environment without what would configure the server."""
+    return {name: text for name, text in os.environ.items() if not name.startswith("REVERB_")}
+
+
+class Server:
+    """One ``twistd -n reverb`` process, listening.
+
+    Args:
+        directory: Where the process runs; its log is there too.
+        arguments: Those of ``twistd reverb``.
+        apps: The apps to check for leftovers at the end.
+        prefix: What ``--path`` was told.
+        unix: The socket file that it listens on, instead of TCP.
+        tls: Trusts the server's certificate, if it speaks TLS.
+        command: What to run in place of twistd, which it is to run in turn.
+        fds: Descriptors to pass on.
+        wait: Whether to wait until it listens.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *arguments: str,
+        apps: tuple[Credentials, ...] = (APP,),
+        prefix: str = "",
+        unix: str = "",
+        tls: ssl.SSLContext | None = None,
+        command: tuple[str, ...] = (),
+        fds: tuple[int, ...] = (),
+        wait: bool = True,
+    ) -> None:
+        self.apps, self.prefix, self.unix, self.tls = apps, prefix, unix, tls
+        self.port = 0
+        self._log = directory / "server.log"
+        words = [*command, TWISTD, "-n", "--pidfile=", "reverb", *arguments]
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(
+                words,
+                cwd=directory,
+                env=clean_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                pass_fds=fds,
+            )
+        if wait:
+            self._wait_until_up()
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text("utf-8")
+
+    def _wait_until_up(self) -> None:
+        def listens() -> re.Match[str] | None:
+            assert self.process.poll() is None, self.log
+            return re.search(r"listening on .*(?:port=(\d+)|UNIXAddress)", self.log)
+
+        try:
+            self.port = int(poll("listening", listens)[1] or 0)
+            assert self.get("/up") == {"health": "OK"}
+        except BaseException:
+            self.kill()
+            raise
+
+    # Talking to it
+
+    def connect(self) -> socket.socket:
+        """Open a connection; the caller closes it."""
+        if self.unix:
+            raw = socket.socket(socket.AF_UNIX)
+            raw.settimeout(BOUND)
+            raw.connect(self.unix)
+            return raw
+        plain = socket.create_connection(("127.0.0.1", self.port), timeout=BOUND)
+        return self.tls.wrap_socket(plain, server_hostname="127.0.0.1") if self.tls else plain
+
+    def get(self, path: str) -> Any:
+        """Get JSON from a path below the prefix."""
+        connection = http.client.HTTPConnection("127.0.0.1")
+        connection.sock = self.connect()
+        try:
+            connection.request("GET", self.prefix + path)
+            response = connection.getresponse()
+            body = response.read()
+        finally:
+            connection.close()
+        assert response.status == 200, (response.status, body)
+        return json.loads(body)
+
+    def sdk(self, app: Credentials = APP) -> pusher.Pusher:
+        """Make Pusher's own Python SDK talk to this server."""
+        return pusher.Pusher(
+            *app,
+            host="127.0.0.1",
+            port=self.port or 80,
+            ssl=False,
+            timeout=BOUND,
+            encryption_master_key_base64=MASTER_KEY,
+        )
+
+    def ask(self, path: str, app: Credentials = APP) -> Any:
+        """Get JSON from a path of an app, signed by the SDK."""
+        client = self.sdk(app)._pusher_client
+        full = f"{self.prefix}/apps/{app.id}{path}"
+        return self.get(Request(client, GET, full).signed_path.removeprefix(self.prefix))
+
+    def check_empty(self) -> None:
+        """Check that nothing is left of the clients that are gone."""
+        for app in self.apps:
+            poll("no connections", lambda app=app: self.ask("/connections", app)["connections"] == 0)
+            assert self.ask("/channels", app) == {"channels": {}}
+
+    # Ending it
+
+    def terminate(self) -> None:
+        """Ask it to stop; go on at once."""
+        self.process.send_signal(signal.SIGTERM)
+
+    def wait(self) -> int:
+        """Wait for the end of the process, and return its exit code."""
+        return self.process.wait(BOUND)
+
+    def stop(self) -> None:
+        """Stop it as an operator does, and check that all went well."""
+        self.terminate()
+        assert self.wait() in (0, 143, -signal.SIGTERM), self.log
+        self.check_log()
+
+    def check_log(self) -> None:
+        for word in ("Traceback", "Unhandled"):
+            assert word not in self.log, self.log
+
+    def kill(self) -> None:
+        """End the process, if it has not ended."""
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait(BOUND)

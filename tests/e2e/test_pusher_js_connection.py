@@ -1,0 +1,106 @@
+"""pusher-js: connecting, staying, and coming back."""
+
+from e2e_node import Clients
+from e2e_server import APP, AS_APP, Server, poll
+
+MALFORMED = "Auth value for subscription to private-a is invalid"
+
+
+def test_it_connects_and_has_a_socket_id(server: Server, clients: Clients):
+    alice = clients.pusher("alice", server, wait=False)
+    assert alice.next("connection") == ["state", "connected"]
+    left, dot, right = alice.socket_id.partition(".")
+    assert (left.isdigit(), dot, right.isdigit()) == (True, ".", True)
+    assert server.ask("/connections") == {"connections": 1}
+
+
+def test_disconnecting_is_seen_by_both_sides(server: Server, clients: Clients):
+    alice = clients.pusher("alice", server)
+    socket_id = alice.socket_id
+    alice.do("disconnect")
+    assert alice.next("connection") == ["state", "disconnected"]
+    poll("a line in the log", lambda: f"disconnected {socket_id}" in server.log)
+    server.check_empty()
+
+
+def test_a_wrong_key_is_told_and_not_tried_again(server: Server, clients: Clients):
+    mallory = clients.pusher("mallory", server, key="no-such-key", wait=False)
+    event, error = mallory.next("connection")
+    assert event == "error"
+    assert error["error"]["data"]["code"] == 4001
+    assert "no-such-key" in error["error"]["data"]["message"]
+    assert mallory.next("connection") == ["state", "disconnected"]
+    assert mallory.do("idle")
+
+
+def test_a_wrong_path_is_told_and_not_tried_again(server: Server, clients: Clients):
+    lost = clients.pusher("lost", server, wsPath="/elsewhere", wait=False)
+    event, error = lost.next("connection")
+    assert (event, error["error"]["data"]["code"]) == ("error", 4005)
+    assert lost.next("connection") == ["state", "disconnected"]
+    assert lost.do("idle")
+
+
+def test_pings_of_a_silent_client_are_answered(server: Server, clients: Clients):
+    alice = clients.pusher("alice", server, activityTimeout=50, pongTimeout=10_000)
+    pongs = [alice.next("message") for _ in range(3)]
+    assert [pong["event"] for pong in pongs] == ["pusher:pong"] * 3
+    assert alice.do("socket_id")
+
+
+def test_errors_reach_the_connection_and_leave_it_open(server: Server, clients: Clients, sdk):
+    alice = clients.pusher("alice", server)
+    alice.do("send", event="pusher:subscribe", data={"channel": "private-a", "auth": "nonsense"})
+    event, error = alice.next("connection")
+    assert event == "error"
+    assert error["type"] == "PusherError"
+    assert error["data"]["code"] is None
+    assert error["data"]["message"].startswith(MALFORMED)
+    alice.subscribe("room")
+    sdk.trigger("room", "still", "here")
+    assert alice.next("room") == ["still", "here"]
+
+
+def test_a_wrong_signature_is_told_with_what_should_have_been_signed(
+    server: Server, clients: Clients
+):
+    mallory = clients.pusher("mallory", server)
+    auth = f"{APP.key}:{'0' * 64}"
+    mallory.do("send", event="pusher:subscribe", data={"channel": "private-a", "auth": auth})
+    _, error = mallory.next("connection")
+    assert f"Invalid signature: Expected HMAC SHA256 hex digest of {mallory.socket_id}:private-a" in (
+        error["data"]["message"]
+    )
+    assert server.ask("/channels") == {"channels": {}}
+
+
+def test_it_comes_back_with_its_channels_after_a_restart(start_server, clients: Clients):
+    first = start_server()
+    alice = clients.pusher("alice", first)
+    old_id = alice.socket_id
+    alice.subscribe("room")
+    alice.subscribe("private-room")
+    first.stop()
+    event, error = alice.next("connection")
+    assert (event, error["data"]["code"]) == ("error", 4200)
+    second = start_server("--port", str(first.port), *AS_APP)
+    items = iter(lambda: alice.next("connection"), ["state", "connected"])
+    assert ["state", "connecting"] in list(items)
+    assert alice.socket_id != old_id
+    for channel in ("room", "private-room"):
+        assert alice.next(channel)[0] == "pusher:subscription_succeeded"
+    second.sdk().trigger(["room", "private-room"], "back", {})
+    for channel in ("room", "private-room"):
+        assert alice.next(channel) == ["back", {}]
+
+
+def test_apps_are_isolated(start_server, clients: Clients, tmp_path):
+    config = tmp_path / "reverb.toml"
+    apps = [APP, APP._replace(id="1002", key="other-key", secret="other-secret")]
+    tables = [f'[[apps]]\nid = "{a.id}"\nkey = "{a.key}"\nsecret = "{a.secret}"\n' for a in apps]
+    config.write_text("port = 0\n" + "".join(tables))
+    server = start_server("--config", str(config), apps=tuple(apps))
+    for name, app in zip(("one", "two"), apps, strict=True):
+        clients.pusher(name, server, key=app.key).subscribe("room")
+    for app in apps:
+        server.sdk(app).trigger("room", "for", app.id)

@@ -1,0 +1,52 @@
+"""Fixtures that start programs, and end those that they started."""
+
+import itertools
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from example_support import TWISTD, Program
+
+Start = Callable[..., Program]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Start programs: ``start(*words, **environment)``; their directory is ``tmp_path``."""
+    programs: list[Program] = []
+    numbers = itertools.count()
+
+    def start(*words: str | Path, **env: str) -> Program:
+        output = tmp_path / f"output-{next(numbers)}"
+        program = Program(words, output, tmp_path, env)
+        programs.append(program)
+        return program
+
+    yield start
+    for program in reversed(programs):
+        program.stop()
+
+
+@pytest.fixture
+def reverb(start: Start) -> Program:
+    """A server on a free port, with the app that the chat's documentation has."""
+    words = "--app-id chat --app-key chat-key --app-secret chat-secret --port 0".split()
+    return start(TWISTD, "--nodaemon", "--pidfile=", "reverb", *words)
+
+
+@pytest.fixture
+def need() -> Callable[[str], str]:
+    """Get a program's path, or skip for want of it; CI must have all of them."""
+
+    def need(name: str) -> str:
+        # Debian has servers where the PATH of users does not look.
+        found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin:/lib/systemd")
+        if found is None and os.environ.get("CI") == "true":
+            pytest.fail(f"{name} is not installed, and in CI it has to be")
+        if found is None:
+            pytest.skip(f"{name} is not installed")
+        return found
+
+    return need

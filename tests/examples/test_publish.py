@@ -1,0 +1,90 @@
+"""publish.py, against a real server."""
+
+import sys
+
+import pytest
+from example_support import EXAMPLES, Client, free_port
+
+CREDENTIALS = "--app-id chat --app-key chat-key --app-secret chat-secret".split()
+
+
+@pytest.fixture
+def publish(start):
+    def publish(*arguments, **env):
+        program = start(sys.executable, EXAMPLES / "publish.py", *arguments, **env)
+        status = program.end()
+        assert "Traceback" not in program.output
+        return status, program.output
+
+    return publish
+
+
+@pytest.mark.parametrize(
+    ("text", "data"),
+    [('{"text": "Hällo"}', {"text": "Hällo"}), ("7", 7), ('"plain"', "plain")],
+)
+def test_a_subscriber_gets_the_event(publish, reverb, text, data):
+    port = reverb.port()
+    with Client(port, "chat-key") as client:
+        client.subscribe("news")
+        status, output = publish(*CREDENTIALS, "--port", str(port), "news", "headline", text)
+        assert (status, output) == (0, "published headline to news\n")
+        assert client.expect("headline", "news") == data
+
+
+def test_text_that_is_not_json_is_sent_as_it_is(publish, reverb):
+    with Client(reverb.port(), "chat-key") as client:
+        client.subscribe("news")
+        publish(*CREDENTIALS, "--port", str(reverb.port()), "news", "headline", "Hello you")
+        assert client.receive()["data"] == "Hello you"
+
+
+def test_credentials_and_address_come_from_the_environment(publish, reverb):
+    with Client(reverb.port(), "chat-key") as client:
+        client.subscribe("news")
+        status, _ = publish(
+            "news", "headline", "1",
+            REVERB_APP_ID="chat", REVERB_APP_KEY="chat-key", REVERB_APP_SECRET="chat-secret",
+            REVERB_HOST="127.0.0.1", REVERB_PORT=str(reverb.port()), REVERB_SCHEME="http",
+        )  # fmt: skip
+        assert status == 0
+        assert client.expect("headline", "news") == 1
+
+
+def test_missing_credentials_are_named(publish):
+    status, output = publish("--app-id", "chat", "news", "headline", "1")
+    assert status == 2
+    assert "--app-key is missing, and so is REVERB_APP_KEY" in output
+
+
+def test_an_unreachable_server_is_named(publish):
+    port = str(free_port())
+    status, output = publish(*CREDENTIALS, "--port", port, "news", "headline", "1")
+    assert status == 1
+    assert f"no server could be reached at http://127.0.0.1:{port}" in output
+
+
+def test_the_servers_refusal_is_told(publish, reverb):
+    arguments = [*CREDENTIALS, "--app-secret", "wrong", "--port", str(reverb.port())]
+    status, output = publish(*arguments, "news", "headline", "1")
+    assert status == 1
+    assert "the server refused the event: " in output
+    assert "Invalid signature" in output
+
+
+def test_what_the_sdk_refuses_is_told(publish, reverb):
+    status, output = publish(
+        *CREDENTIALS, "--port", str(reverb.port()), "no spaces here", "headline", "1"
+    )
+    assert status == 1
+    assert "the event cannot be sent: " in output
+
+
+def test_without_the_sdk_it_says_how_to_get_it(publish, tmp_path):
+    # An import of None fails as one of a missing module does.
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['pusher'] = None\n")
+    status, output = publish(
+        *CREDENTIALS, "news", "headline", "1", PYTHONPATH=str(tmp_path)
+    )
+    assert status == 1
+    assert "run 'pip install pusher'" in output

@@ -1,0 +1,223 @@
+"""``twistd reverb`` as its user meets it: options, one-line errors, the development notice."""
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+from twisted.application.service import IService
+from twisted.logger import formatEvent, globalLogPublisher
+from twisted.python import usage
+
+from reverb.apps.app import App
+from reverb.development import DevelopmentNotice, development_banner
+from reverb.service import ReverbService
+from reverb.settings import Settings
+from reverb.tap import Options, makeService
+
+TWISTD = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()"]
+
+
+@pytest.fixture(autouse=True)
+def _no_variables(monkeypatch):
+    for variable in [name for name in os.environ if name.startswith("REVERB_")]:
+        monkeypatch.delenv(variable)
+
+
+def parsed(*arguments):
+    options = Options()
+    options.parseOptions(list(arguments))
+    return options
+
+
+def with_app(*arguments):
+    return parsed("--app-id=1", "--app-key=key", "--app-secret=secret", *arguments)
+
+
+def development_settings(**fields):
+    app = App(id="123456", key="0123456789abcdefghij", secret="the-secret")
+    return Settings(apps=(app,), **fields)
+
+
+class TestOptions:
+    def test_nothing_is_given(self):
+        options = parsed()
+
+        names = ("port", "host", "path", "config", "app-id", "app-key", "app-secret")
+        assert [options[name] for name in names] == [None] * 7
+        assert options["listen"] == []
+
+    def test_everything_is_given(self):
+        arguments = "-p 1 --host h --path /ws -c file --listen tcp:1 --listen unix:/a,b"
+
+        options = parsed(*arguments.split())
+
+        assert (options["port"], options["host"], options["path"]) == ("1", "h", "/ws")
+        assert options["config"] == "file"
+        assert options["listen"] == ["tcp:1", "unix:/a,b"]
+
+    def test_two_commands_do_not_share_their_endpoints(self):
+        parsed("--listen", "tcp:1")
+
+        assert parsed()["listen"] == []
+
+    @pytest.mark.parametrize("argument", ["--prot=1", "extra"])
+    def test_what_is_not_an_option(self, argument):
+        with pytest.raises(usage.UsageError):
+            parsed(argument)
+
+    @pytest.mark.parametrize(
+        "line",
+        [
+            "-p, --port=TCP port to listen on, 0 for a free one. Default: 8080",
+            "--host=IP address to listen on. Default: 127.0.0.1",
+            "--listen=Twisted endpoint string to listen on instead of --host and --port",
+            "--path=URL path in front of every route, such as /ws. Default: none",
+            "-c, --config=Path of the TOML configuration file. Default: no file",
+            "--app-id=Id of an app",
+            "--app-key=Public key",
+            "--app-secret=Secret",
+        ],
+    )
+    def test_help(self, line):
+        words = re.sub(r"=\s+", "=", " ".join(Options().getUsage(width=80).split()))
+
+        assert line in words
+
+    def test_help_tells_of_the_rest(self):
+        assert "REVERB_*" in Options().getUsage()
+
+
+class TestMakeService:
+    def test_it_runs_what_is_configured(self):
+        service = makeService(with_app("--port=0", "--path=ws"))
+
+        assert IService.providedBy(service)
+        assert isinstance(service, ReverbService)
+        assert service.settings == Settings(
+            port=0, path="/ws", apps=(App(id="1", key="key", secret="secret"),)
+        )
+        assert not [child for child in service if isinstance(child, DevelopmentNotice)]
+
+    def test_it_reads_the_environment(self, monkeypatch):
+        monkeypatch.setenv("REVERB_CACHE_TTL", "7")
+
+        assert makeService(with_app()).settings.cache_ttl == 7
+
+    def test_it_reads_the_file(self, tmp_path):
+        path = tmp_path / "reverb.toml"
+        path.write_text("cache_ttl = 8")
+
+        assert makeService(with_app("--config", str(path))).settings.cache_ttl == 8
+
+    def test_without_an_app_it_tells_how_to_connect(self):
+        service = makeService(parsed())
+
+        assert [child for child in service if isinstance(child, DevelopmentNotice)]
+
+    def test_a_mistake_is_one_line(self):
+        with pytest.raises(SystemExit) as caught:
+            makeService(with_app("--port=x"))
+
+        assert caught.value.code == (
+            "reverb: --port: expected a whole number from 0 to 65535, got 'x'"
+        )
+
+
+class TestDevelopmentBanner:
+    def test_it_has_all_that_a_client_needs(self):
+        assert development_banner(development_settings()).splitlines() == [
+            "No app is configured, so this is a development app with fresh random credentials.",
+            "  app id:     123456",
+            "  app key:    0123456789abcdefghij",
+            "  app secret: the-secret",
+            "Connect to it from JavaScript:",
+            '  import Pusher from "pusher-js";',
+            (
+                '  new Pusher("0123456789abcdefghij", {wsHost: "127.0.0.1", wsPort: 8080, '
+                'forceTLS: false, enabledTransports: ["ws"], cluster: ""});'
+            ),
+        ]
+
+    @pytest.mark.parametrize(
+        ("fields", "arguments"),
+        [
+            ({"path": "/ws"}, 'wsPort: 8080, forceTLS: false, wsPath: "/ws", '),
+            ({"host": "::1", "port": 1}, 'wsHost: "[::1]", wsPort: 1, forceTLS: false, '),
+            (
+                {"listen": ("unix:/a", "tcp:2:interface=localhost")},
+                'wsHost: "localhost", wsPort: 2, forceTLS: false, ',
+            ),
+            (
+                {"listen": (r"tls:/certificates:interface=\:\:1",)},
+                'wsHost: "[::1]", wssPort: 443, forceTLS: true, ',
+            ),
+        ],
+    )
+    def test_addresses(self, fields, arguments):
+        assert arguments in development_banner(development_settings(**fields))
+
+    @pytest.mark.parametrize("fields", [{"port": 0}, {"listen": ("unix:/a",)}])
+    def test_without_a_known_port(self, fields):
+        banner = development_banner(development_settings(**fields))
+
+        assert "with wsPort set to the port that you reach it at:" in banner
+        assert '{wsHost: "127.0.0.1", forceTLS: false, ' in banner
+
+    def test_it_is_logged_at_the_start(self):
+        settings = development_settings()
+        events = []
+        globalLogPublisher.addObserver(events.append)
+
+        DevelopmentNotice(settings).startService()
+
+        globalLogPublisher.removeObserver(events.append)
+        assert [formatEvent(event) for event in events] == [development_banner(settings)]
+
+
+class TestTwistd:
+    """Real processes."""
+
+    def run(self, *arguments, cwd, **variables):
+        """Run twistd until it ends by itself."""
+        return subprocess.run(
+            [*TWISTD, "--nodaemon", "--pidfile=", *arguments],
+            cwd=cwd,
+            env=os.environ | variables,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+
+    def test_a_wrong_configuration(self, tmp_path):
+        result = self.run("reverb", "--host", "192.0.2.1", cwd=tmp_path)
+
+        assert result.returncode == 1
+        assert result.stdout == ""
+        assert len(result.stderr.splitlines()) == 1
+        assert result.stderr.startswith("reverb: no app is configured, and the development app ")
+
+    def test_a_wrong_log_level(self, tmp_path):
+        result = self.run(
+            *("--logger", "reverb.logs.json", "reverb", "--port=0"),
+            cwd=tmp_path,
+            REVERB_LOG_LEVEL="loud",
+        )
+
+        assert result.returncode == 1
+        assert result.stdout == ""
+        assert result.stderr == (
+            "reverb: REVERB_LOG_LEVEL: expected one of debug, info, warn, error, critical, "
+            "got 'loud'\n"
+        )
+
+    def test_no_reactor_before_it_is_needed(self):
+        script = (
+            "import reverb.tap, reverb.logs, sys; print('twisted.internet.reactor' in sys.modules)"
+        )
+
+        output = subprocess.check_output([sys.executable, "-c", script], text=True)
+
+        assert output == "False\n"
