@@ -11,9 +11,7 @@ It is a file for twistd, as a ``.tac`` is; PORT is another port than 8080::
 
 import itertools
 import os
-from collections import Counter
 
-import msgspec
 from twisted.application.internet import TimerService
 from twisted.application.service import Application
 from twisted.logger import Logger
@@ -25,12 +23,12 @@ from reverb.settings import Settings
 
 # Client events on public channels too, so that a client can ask without an
 # endpoint that signs its channel.
-APP = App(id="ticker", key="ticker-key", secret="ticker-secret", client_events="all")  # noqa: S106
+APP = App(id="1001", key="ticker-key", secret="ticker-secret", client_events="all")  # noqa: S106
 
 log = Logger("embedded")
 server = ReverbService(Settings(apps=(APP,), port=int(os.environ.get("PORT", "8080"))))
 numbers = itertools.count(1)
-people: Counter[str] = Counter()
+people: set[str] = set()
 
 
 def tick() -> None:
@@ -40,28 +38,22 @@ def tick() -> None:
 
 def answer(notice: ClientEvent) -> None:
     """Answer a client's question."""
-    if notice.event != "client-ask":
-        return
-    log.info(
-        "{id} asks {question} on {channel}",
-        id=notice.socket_id,
-        question=notice.data,
-        channel=notice.channel,
-    )
-    # The data is whatever text the client sent, usually JSON.
-    try:
-        question = msgspec.json.decode(notice.data)
-    except msgspec.DecodeError:
-        question = notice.data
-    server.publish(APP, [notice.channel], "answer", {"question": question, "answer": 42})
+    if notice.event == "client-ask":
+        log.info("{id} asks on {channel}", id=notice.socket_id, channel=notice.channel)
+        # The data is the text that clients get, usually JSON.
+        text = f"You asked {len(notice.data)} characters"
+        server.publish(APP, [notice.channel], "answer", {"text": text})
 
 
 def count(notice: MemberAdded | MemberRemoved) -> None:
-    """Tell everybody how many people are in a room."""
-    people[notice.channel] += 1 if isinstance(notice, MemberAdded) else -1
-    server.publish(
-        APP, ["ticker"], "people", {"channel": notice.channel, "count": people[notice.channel]}
-    )
+    """Tell everybody how many people are in the room."""
+    if notice.channel != "presence-room":
+        return
+    if isinstance(notice, MemberAdded):
+        people.add(notice.user_id)
+    else:
+        people.discard(notice.user_id)
+    server.publish(APP, ["ticker"], "people", {"count": len(people)})
 
 
 server.on(ClientEvent, answer)

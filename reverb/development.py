@@ -98,21 +98,23 @@ class DevelopmentNotice(Service):
 
     def startService(self) -> None:
         """Log the banner."""
-        super().startService()  # type: ignore[no-untyped-call]
+        super().startService()
         self._log.info("{banner}", banner=development_banner(self._settings))
 
 
 def _address(settings: Settings) -> dict[str, object]:
     """Give pusher-js its options for the first address that has a port."""
     endpoints = [endpoint_strings.parse(text) for text in settings.endpoints]
-    endpoint = next((endpoint for endpoint in endpoints if endpoint.port not in ("", "0")), None)
+    endpoint = next((endpoint for endpoint in endpoints if endpoint.port), None)
     if endpoint is None:
-        # A free port, or a UNIX socket behind a proxy.
+        # Only UNIX sockets: the address is that of the proxy in front of them.
         return {"wsHost": "127.0.0.1", "forceTLS": False}
     host = endpoint.named["interface"]
     secure = endpoint.kind in ("ssl", "tls")
+    port = int(endpoint.port)
     return {
         "wsHost": f"[{host}]" if ":" in host else host,
-        "wssPort" if secure else "wsPort": int(endpoint.port),
+        # A free port is not known yet.
+        **({"wssPort" if secure else "wsPort": port} if port else {}),
         "forceTLS": secure,
     }

@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+from pathlib import Path
 from typing import NamedTuple
 
 from twisted.internet.endpoints import serverFromString
@@ -76,14 +77,20 @@ def problem_of(text: str) -> str:
         known = any(plugin.prefix.lower() == endpoint.kind.lower() for plugin in plugins)
         return "" if known else f"unknown kind of endpoint {endpoint.kind!r}"
     try:
-        serverFromString(None, text)  # type: ignore[no-untyped-call]
+        serverFromString(None, text)
     except LookupError:
         return "systemd passed no such socket"
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - parsers raise whatever their arguments cause
         return " ".join(str(error).split()) or type(error).__name__
+    if endpoint.kind == "tls" and not Path(_first(endpoint)).is_dir():
+        return f"there is no directory of certificates {_first(endpoint)!r}"
     if endpoint.port and int(endpoint.port) not in range(_HIGHEST_PORT + 1):
         return f"a port is from 0 to {_HIGHEST_PORT}"
     return ""
+
+
+def _first(endpoint: Endpoint) -> str:
+    return endpoint.positional[0] if endpoint.positional else ""
 
 
 def is_local(text: str) -> bool:

@@ -80,7 +80,7 @@ class ReverbService(MultiService):
         super().__init__()
         if reactor is None:
             # Not before: importing it would install the default one.
-            from twisted.internet import reactor
+            from twisted.internet import reactor  # noqa: PLC0415
         self.settings = settings
         self._clock = reactor
         self._apps = apps if apps is not None else StaticApps(settings.apps)
@@ -186,7 +186,7 @@ class ReverbService(MultiService):
     def addresses(self) -> "list[IAddress]":
         """List the addresses that the node listens on."""
         listeners = [s for s in self._listeners if isinstance(s, StreamServerEndpointService)]
-        waiting = [listener._waitingForPort for listener in listeners]
+        waiting = [listener._waitingForPort for listener in listeners]  # noqa: SLF001 - there is no public way
         ports = [getattr(port, "result", None) for port in waiting if port is not None]
         return [port.getHost() for port in ports if IListeningPort.providedBy(port)]
 
@@ -243,5 +243,5 @@ class ReverbService(MultiService):
             await maybeDeferred(stop).addTimeout(seconds, self._clock)
         except defer.TimeoutError:
             self._log.warn("stopping: gave up on {name} after {s} s", name=name, s=seconds)
-        except Exception:
+        except Exception:  # noqa: BLE001 - the next part has to be stopped all the same
             self._log.failure("stopping {name}", name=name)

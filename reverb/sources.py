@@ -78,9 +78,11 @@ SETTINGS_OPTIONS = {name: f"--{name}" for name in ("host", "port", "listen", "pa
 APP_OPTIONS = {name: f"--app-{name}" for name in CREDENTIALS}
 
 # HOST, PORT and SCHEME are where Laravel's clients connect, not where a server listens.
+# The last line is what Kubernetes puts into every pod beside a Service named reverb.
 _IGNORED_VARIABLES = re.compile(
     r"REVERB_(HOST|PORT|SCHEME|SERVER|LOG_LEVEL|(SCALING|PULSE|TELESCOPE)_\w+"
-    r"|APP_RATE_LIMITING_ENABLED|APP_RATE_LIMIT_\w+)"
+    r"|APP_RATE_LIMITING_ENABLED|APP_RATE_LIMIT_\w+"
+    r"|SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_[0-9]+_\w+)"
 )
 _UNSET = ("", "null", "(null)")
 _BOOLEANS = dict.fromkeys(("true", "1", "yes", "on"), True) | dict.fromkeys(

@@ -3,6 +3,7 @@
 import os
 
 from twisted.application.service import IService
+from twisted.internet.error import CannotListenError
 from twisted.python import usage
 
 from reverb.configuration import ConfigurationError, load
@@ -23,7 +24,7 @@ class Options(usage.Options):
         "REVERB_*. With no app from any of these the server makes up a development app, logs "
         "its credentials, and listens on loopback only."
     )
-    optParameters = [
+    optParameters = [  # noqa: RUF012 - usage.Options collects it from the class
         ["port", "p", None, f"TCP port to listen on, 0 for a free one. Default: {_DEFAULTS.port}"],
         ["host", None, None, f"IP address to listen on. Default: {_DEFAULTS.host}"],
         ["path", None, None, "URL path in front of every route, such as /ws. Default: none"],
@@ -39,10 +40,10 @@ class Options(usage.Options):
     ]
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self["listen"] = []
 
-    def opt_listen(self, endpoint: str) -> None:
+    def opt_listen(self, endpoint: str) -> None:  # noqa: D102 - it is set below
         self["listen"].append(endpoint)
 
     # Not a docstring, as --help would show that with its line breaks and indentation.
@@ -50,6 +51,18 @@ class Options(usage.Options):
         "Twisted endpoint string to listen on instead of --host and --port, such as tcp:, tls:, "
         "unix:, systemd: or haproxy:. May be given more than once. Default: none"
     )
+
+
+class _CommandService(ReverbService):
+    """The server as a process of its own."""
+
+    def privilegedStartService(self) -> None:
+        """Bind the ports; end the process with one line when that fails."""
+        try:
+            super().privilegedStartService()
+        except (CannotListenError, OSError) as error:
+            self._log.critical("reverb: cannot listen: {error}", error=error)
+            raise SystemExit(1) from None
 
 
 def makeService(options: Options) -> IService:
@@ -69,7 +82,7 @@ def makeService(options: Options) -> IService:
         configuration = load(options=options, environ=os.environ, config_path=options["config"])
     except ConfigurationError as error:
         raise SystemExit(f"reverb: {error}") from None
-    service = ReverbService(configuration.settings)
+    service = _CommandService(configuration.settings)
     if configuration.is_development:
-        DevelopmentNotice(configuration.settings).setServiceParent(service)  # type: ignore[no-untyped-call]
+        DevelopmentNotice(configuration.settings).setServiceParent(service)
     return service

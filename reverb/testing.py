@@ -447,7 +447,7 @@ def parse_frame(data: bytes) -> tuple[int, bytes, bytes] | None:
     return data[0] & 0x0F, data[start : start + length], data[start + length :]
 
 
-def signed_query(
+def signed_query(  # noqa: PLR0917 - in the order in which they are signed
     app: App, method: str, path: str, parameters: Mapping[str, str], body: bytes, now: float
 ) -> dict[str, str]:
     """Sign an API request: get the query's parameters, with the signature."""

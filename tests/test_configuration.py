@@ -601,3 +601,15 @@ class TestDevelopmentApp:
             "REVERB_APP_ID, REVERB_APP_KEY and REVERB_APP_SECRET, or by [[apps]] in the file "
             "given to --config"
         )
+
+
+def test_what_kubernetes_adds_for_a_service_named_reverb_is_ignored() -> None:
+    """A pod gets such variables whether it wants them or not."""
+    environ = {
+        "REVERB_SERVICE_HOST": "10.0.0.1",
+        "REVERB_SERVICE_PORT": "8080",
+        "REVERB_SERVICE_PORT_HTTP": "8080",
+        "REVERB_PORT_8080_TCP_ADDR": "10.0.0.1",
+    }
+    configuration = load(options={}, environ=environ, config_path=None)
+    assert configuration.settings.port == 8080

@@ -158,12 +158,19 @@ class TestDevelopmentBanner:
     def test_addresses(self, fields, arguments):
         assert arguments in development_banner(development_settings(**fields))
 
-    @pytest.mark.parametrize("fields", [{"port": 0}, {"listen": ("unix:/a",)}])
-    def test_without_a_known_port(self, fields):
+    @pytest.mark.parametrize(
+        ("fields", "host"),
+        [
+            ({"port": 0}, "127.0.0.1"),
+            ({"port": 0, "host": "::1"}, "[::1]"),
+            ({"listen": ("unix:/a",)}, "127.0.0.1"),
+        ],
+    )
+    def test_without_a_known_port(self, fields, host):
         banner = development_banner(development_settings(**fields))
 
         assert "with wsPort set to the port that you reach it at:" in banner
-        assert '{wsHost: "127.0.0.1", forceTLS: false, ' in banner
+        assert f'{{wsHost: "{host}", forceTLS: false, ' in banner
 
     def test_it_is_logged_at_the_start(self):
         settings = development_settings()

@@ -2,7 +2,7 @@
 
 It needs a running server, and pusher-js, which it serves itself::
 
-    twistd -n reverb --app-id chat --app-key chat-key --app-secret chat-secret
+    twistd -n reverb --app-id 1001 --app-key chat-key --app-secret chat-secret
     npm install pusher-js
     python examples/chat/app.py
 

@@ -50,7 +50,8 @@ def check_signature(
         ApiError: With 401, or 400 for another app's key; the sentence says
             what was expected, never the secret.
     """
-    decoded = {unquote(name).lower(): unquote(value) for name, value in query}
+    pairs = [(unquote(name), unquote(value)) for name, value in query]
+    decoded = {name.lower(): value for name, value in pairs}
     for name in ("auth_key", "auth_timestamp", "auth_version", "auth_signature"):
         if not decoded.get(name):
             raise ApiError(401, f"Missing {name}: every request must be signed")
@@ -61,11 +62,12 @@ def check_signature(
     _check_timestamp(decoded["auth_timestamp"], now, tolerance)
     _check_body(decoded.get("body_md5"), body)
     given = decoded["auth_signature"]
-    texts = _texts(method, path, prefix, query)
-    expected = next(texts)
+    expected = request_text(method, path.removeprefix(prefix), _joined(pairs))
     if same(sign(app.secret, expected), given):
         return
-    if not any(same(sign(app.secret, text), given) for text in texts):
+    if not any(
+        same(sign(app.secret, text), given) for text in _variants(method, path, prefix, query)
+    ):
         shown = expected.replace("\n", "\\n")
         raise ApiError(
             401,
@@ -106,23 +108,20 @@ def _check_body(given: str | None, body: bytes) -> None:
         )
 
 
-def _texts(method: str, path: str, prefix: str, query: Sequence[tuple[str, str]]) -> Iterator[str]:
-    """Yield what may have been signed, the likeliest first.
+def _variants(
+    method: str, path: str, prefix: str, query: Sequence[tuple[str, str]]
+) -> Iterator[str]:
+    """Yield what else may have been signed.
 
     SDKs agree on everything but three details: whether the path is signed
     with the prefix of a proxy or server, escaped or not, and whether query
     values are signed escaped.
     """
-    paths = [path.removeprefix(prefix)]
-    paths += [path, unquote(path), unquote(path.removeprefix(prefix))]
-    seen = set()
-    for candidate in paths:
+    short = path.removeprefix(prefix)
+    for candidate in dict.fromkeys((short, path, unquote(short), unquote(path))):
         for decode in (unquote, unquote_plus, str):
-            pairs = _joined([(decode(name), decode(value)) for name, value in query])
-            text = request_text(method, candidate, pairs)
-            if text not in seen:
-                seen.add(text)
-                yield text
+            pairs = [(decode(name), decode(value)) for name, value in query]
+            yield request_text(method, candidate, _joined(pairs))
 
 
 def _joined(pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 from urllib.parse import unquote
 
@@ -103,7 +104,7 @@ class JsonResource(Resource):
                 self._wait(request, answer)
             else:
                 reply(request, 200, answer)
-        except Exception:
+        except Exception:  # noqa: BLE001 - the client gets an answer, the log the failure
             self._failed(Failure(), request)
         return NOT_DONE_YET
 
@@ -227,7 +228,11 @@ class Arguments:
     """
 
     def __init__(self, query: list[tuple[str, str]]) -> None:
-        self._pairs = [(unquote(name), unquote(value)) for name, value in query]
+        self._query = query
+
+    @cached_property
+    def _pairs(self) -> list[tuple[str, str]]:
+        return [(unquote(name), unquote(value)) for name, value in self._query]
 
     def one(self, name: str) -> str | None:
         """Get the last value of a name; None when there is none."""

@@ -326,5 +326,5 @@ class Hub:
         for watcher in self._watchers:
             try:
                 watcher(notice)
-            except Exception:
+            except Exception:  # noqa: BLE001 - a watcher is somebody else's code
                 self._log.failure("telling {watcher} of {notice}", watcher=watcher, notice=notice)

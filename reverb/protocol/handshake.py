@@ -19,7 +19,7 @@ _OLDEST, _NEWEST = 4, 7
 _VERSION = re.compile(r"[0-9A-Za-z][-+.0-9A-Za-z_]{0,63}")
 
 
-class Rejection(Exception):
+class Rejection(Exception):  # noqa: N818 - it is an answer as much as an error
     """Why a client is turned away; it is told by an error event and a close code.
 
     Args:

@@ -72,5 +72,5 @@ class Deadlines:
             for look in self._due.pop(due, ()):
                 try:
                     look()
-                except Exception:
+                except Exception:  # noqa: BLE001 - one connection's failure is not the others'
                     self._log.failure("at a deadline")

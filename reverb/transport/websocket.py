@@ -214,7 +214,9 @@ class PusherConnection(WebSocketServerProtocol):  # type: ignore[misc] # Autobah
         """Tell the client why, and close; see :class:`reverb.interfaces.IConnection`."""
         if self.state != self.STATE_OPEN:
             return
-        self.send(text_frame(messages.error(reason, Code(code))))
+        # First, as the outbox of a client that is too slow would only call back here.
+        send, self.send = self.send, _discard
+        send(text_frame(messages.error(reason, Code(code))))
         self._closed_because = f"{int(code)} {reason}"
         self.sendClose(int(code), reason)
 

@@ -1,6 +1,7 @@
 """Real servers, and real clients that others wrote."""
 
 import os
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -60,9 +61,15 @@ def nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
 @pytest.fixture
 def sdk(server: Server) -> Iterator[pusher.Pusher]:
     """Pusher's Python SDK, as the application's server uses it."""
-    client = server.sdk()
-    yield client
-    client._pusher_client.http.session.close()
+    with server.sdk_session() as client:
+        yield client
+
+
+@pytest.fixture
+def listening() -> Iterator[socket.socket]:
+    """A listening socket to start servers with, one after the other."""
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        yield sock
 
 
 @pytest.fixture(scope="session")

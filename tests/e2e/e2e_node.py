@@ -157,12 +157,12 @@ class Clients:
         self.auth = auth
 
     def pusher(
-        self, name: str, server: Server, *, key: str = APP.key, wait: bool = True, **options: Any
+        self, name: str, server: Server, *, key: str = APP.key, secret: str = "", wait: bool = True, **options: Any
     ) -> PusherJs:
-        """Connect a pusher-js, and wait until it is."""
+        """Connect a pusher-js, and wait until it is; with a secret it signs for itself."""
         settings = {**address(server), **auth_options(name, self.auth), **options}
         client = PusherJs(self.driver, name)
-        client.do("pusher", key=key, options=settings)
+        client.do("pusher", key=key, secret=secret, options=settings)
         if wait:
             assert client.next("connection") == ["state", "connected"]
         return client

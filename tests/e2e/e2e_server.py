@@ -10,17 +10,27 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pusher
 from pusher.http import GET, Request
+from pusher.pusher_client import PusherClient
 
 BOUND = 20
 """Seconds that anything may take before its test fails."""
 MASTER_KEY = "OHRXNUZRTG5pUTFzQlF3d3J3N3Q2aHBVdEdHWmpaMjY="
 TWISTD = str(Path(sys.executable).with_name("twistd"))
+
+# Passes a socket on the way systemd does: as descriptor 3, to this very process.
+_ACTIVATE = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1", LISTEN_FDNAMES="ws")
+os.execv(sys.argv[2], sys.argv[2:])
+"""
 
 
 class Credentials(NamedTuple):
@@ -31,6 +41,7 @@ class Credentials(NamedTuple):
 
 APP = Credentials("1001", "e2e-key", "e2e-secret")
 AS_APP = ("--app-id", APP.id, "--app-key", APP.key, "--app-secret", APP.secret)
+BY_SYSTEMD = ("--listen", "systemd:domain=INET:name=ws", *AS_APP)
 
 
 def poll(what: str, ask: Callable[[], Any], seconds: float = BOUND) -> Any:
@@ -45,6 +56,12 @@ def poll(what: str, ask: Callable[[], Any], seconds: float = BOUND) -> Any:
 def clean_environment() -> dict[str, str]:
     """Copy the environment without what would configure the server."""
     return {name: text for name, text in os.environ.items() if not name.startswith("REVERB_")}
+
+
+def activation(listening: socket.socket) -> dict[str, Any]:
+    """Tell Server to start twistd with a socket, as systemd does."""
+    fd = listening.fileno()
+    return {"command": (sys.executable, "-c", _ACTIVATE, str(fd)), "fds": (fd,)}
 
 
 class Server:
@@ -132,22 +149,26 @@ class Server:
         assert response.status == 200, (response.status, body)
         return json.loads(body)
 
-    def sdk(self, app: Credentials = APP) -> pusher.Pusher:
+    @contextmanager
+    def sdk_session(self, app: Credentials = APP) -> Iterator[pusher.Pusher]:
         """Make Pusher's own Python SDK talk to this server."""
-        return pusher.Pusher(
+        sdk = pusher.Pusher(
             *app,
             host="127.0.0.1",
-            port=self.port or 80,
-            ssl=False,
+            port=self.port,
+            ssl=self.tls is not None,
             timeout=BOUND,
             encryption_master_key_base64=MASTER_KEY,
         )
+        try:
+            yield sdk
+        finally:
+            sdk._pusher_client.http.session.close()
 
     def ask(self, path: str, app: Credentials = APP) -> Any:
         """Get JSON from a path of an app, signed by the SDK."""
-        client = self.sdk(app)._pusher_client
-        full = f"{self.prefix}/apps/{app.id}{path}"
-        return self.get(Request(client, GET, full).signed_path.removeprefix(self.prefix))
+        request = Request(PusherClient(*app), GET, f"{self.prefix}/apps/{app.id}{path}")
+        return self.get(request.signed_path.removeprefix(self.prefix))
 
     def check_empty(self) -> None:
         """Check that nothing is left of the clients that are gone."""

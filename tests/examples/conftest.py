@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from example_support import TWISTD, Program
+from example_support import CREDENTIALS, TWISTD, Program
 
 Start = Callable[..., Program]
 
@@ -31,9 +31,8 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 @pytest.fixture
 def reverb(start: Start) -> Program:
-    """A server on a free port, with the app that the chat's documentation has."""
-    words = "--app-id chat --app-key chat-key --app-secret chat-secret --port 0".split()
-    return start(TWISTD, "--nodaemon", "--pidfile=", "reverb", *words)
+    """A server on a free port, with the app that the examples' documentation has."""
+    return start(TWISTD, "--nodaemon", "--pidfile=", "reverb", *CREDENTIALS, "--port", "0")
 
 
 @pytest.fixture

@@ -23,6 +23,12 @@ T = TypeVar("T")
 PROJECT = Path(__file__).resolve().parents[2]
 EXAMPLES = PROJECT / "examples"
 TWISTD = Path(sys.executable).with_name("twistd")
+CREDENTIALS = (
+    *("--app-id", "1001"),
+    *("--app-key", "chat-key"),
+    *("--app-secret", "chat-secret"),
+)
+"""Of the app in the examples' documentation."""
 PATIENCE = 20
 """Seconds that anything may take."""
 
@@ -78,6 +84,17 @@ class Program:
 
         return wait_until(look, lambda: f"no {pattern!r} in:\n{self.output}")
 
+    def wait_for_port(self, port: int) -> None:
+        """Wait until something accepts connections on a port of 127.0.0.1."""
+
+        def look() -> bool | None:
+            assert self._process.poll() is None, f"ended:\n{self.output}"
+            with socket.socket() as probe:
+                probe.settimeout(PATIENCE)
+                return probe.connect_ex(("127.0.0.1", port)) == 0 or None
+
+        wait_until(look, lambda: f"nothing listens on {port}:\n{self.output}")
+
     def port(self) -> int:
         """Wait until a server listens, and tell on which port."""
         return int(self.wait_for(r"listening on IPv[46]Address\(.*port=(\d+)")[1])
@@ -116,13 +133,6 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def accepts(port: int) -> bool | None:
-    """Tell whether somebody listens on a port."""
-    with socket.socket() as probe:
-        probe.settimeout(PATIENCE)
-        return probe.connect_ex(("127.0.0.1", port)) == 0 or None
-
-
 class Client:
     """A Pusher client on a bare socket, connected and greeted.
 
@@ -140,6 +150,13 @@ class Client:
         if context is not None:
             self._socket = context.wrap_socket(self._socket, server_hostname="localhost")
         self._reader = self._socket.makefile("rb")
+        try:
+            self._greet(key)
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def _greet(self, key: str) -> None:
         nonce = base64.b64encode(os.urandom(16)).decode()
         self._socket.sendall(
             f"GET /app/{key}?protocol=7&client=test&version=1.0 HTTP/1.1\r\n"
@@ -147,7 +164,7 @@ class Client:
             f"Sec-WebSocket-Key: {nonce}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
         )
         status = self._reader.readline()
-        assert b" 101 " in status, status + self._reader.read(2000)
+        assert b" 101 " in status, status + self._reader.read1(2000)
         while self._reader.readline().strip():
             pass
         self.socket_id: str = self.expect("pusher:connection_established")["socket_id"]
@@ -164,14 +181,20 @@ class Client:
         message = {"event": event, "data": data} | ({"channel": channel} if channel else {})
         payload = json.dumps(message).encode()
         assert len(payload) < 0x10000
+        if len(payload) < 126:
+            head = struct.pack("!BB", 0x81, 0x80 | len(payload))
+        else:
+            head = struct.pack("!BBH", 0x81, 0xFE, len(payload))
         # A mask of zeros leaves the payload as it is.
-        head = struct.pack("!BBH4x", 0x81, 0xFE, len(payload))
+        head += bytes(4)
         self._socket.sendall(head + payload)
 
     def receive(self) -> dict[str, Any]:
         """Get the next message, and fail when there is none in time."""
         while True:
-            first, second = self._reader.read(2)
+            head = self._reader.read(2)
+            assert len(head) == 2, "cut without a close frame"
+            first, second = head
             size = second & 0x7F
             if size == 126:
                 size = struct.unpack("!H", self._reader.read(2))[0]

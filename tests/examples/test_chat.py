@@ -13,7 +13,6 @@ import pytest
 from example_support import EXAMPLES, Client, Program
 
 APP = EXAMPLES / "chat/app.py"
-ARGUMENTS = "--app-key chat-key --app-secret chat-secret"
 
 opener = build_opener(ProxyHandler({}))
 
@@ -30,7 +29,7 @@ def chat(start, reverb, tmp_path: Path) -> str:
     stub = tmp_path / "pusher.min.js"
     stub.write_text("// pusher-js")
     program = start(
-        sys.executable, APP, *ARGUMENTS.split(),
+        sys.executable, APP, "--app-key", "chat-key", "--app-secret", "chat-secret",
         "--reverb-port", str(reverb.port()), "--port", "0", "--pusher-js", stub,
     )  # fmt: skip
     return program.wait_for(r"The chat is at (http://127\.0\.0\.1:\d+/)")[1]
@@ -109,7 +108,7 @@ def test_nothing_else_is_signed(chat, form):
 
 def test_the_wrong_secret_cannot_join(start, reverb, tmp_path):
     (tmp_path / "pusher.min.js").touch()
-    arguments = "--app-secret wrong --port 0 --pusher-js pusher.min.js".split()
+    arguments = ["--app-secret", "wrong", "--port", "0", "--pusher-js", "pusher.min.js"]
     chat = start(sys.executable, APP, *arguments).wait_for(r"at (http://\S+)")[1]
     with (
         Client(reverb.port(), "chat-key") as client,
@@ -151,6 +150,6 @@ def test_a_port_in_use_is_one_sentence(start, reverb, tmp_path):
 
 def test_its_defaults_are_those_of_the_documented_server():
     readme = (EXAMPLES / "README.md").read_text()
-    command = "twistd -n reverb --app-id chat --app-key chat-key --app-secret chat-secret"
+    command = "twistd -n reverb --app-id 1001 --app-key chat-key --app-secret chat-secret"
     assert command in readme
     assert command in APP.read_text()

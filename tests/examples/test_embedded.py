@@ -20,15 +20,12 @@ def test_it_ticks(embedded):
         assert client.expect("tick", "ticker") == {"number": first + 1}
 
 
-@pytest.mark.parametrize(
-    ("sent", "told"), [({"of": "life"}, {"of": "life"}), ("Why? {", "Why? {")], ids=str
-)
-def test_it_answers_a_client_event(embedded, sent, told):
+def test_it_answers_a_client_event(embedded):
     with Client(embedded.port(), "ticker-key") as client:
         client.subscribe("questions")
-        client.send("client-other", {}, "questions")
-        client.send("client-ask", sent, "questions")
-        assert client.expect("answer", "questions") == {"question": told, "answer": 42}
+        client.send("client-other", "not a question", "questions")
+        client.send("client-ask", "Why?", "questions")
+        assert client.expect("answer", "questions") == {"text": "You asked 4 characters"}
 
 
 def test_it_counts_the_people_in_a_room(embedded):
@@ -36,21 +33,19 @@ def test_it_counts_the_people_in_a_room(embedded):
         watcher.subscribe("ticker")
         with Client(embedded.port(), "ticker-key") as guest:
             data = json.dumps({"user_id": "7"})
-            text = channel_text(guest.socket_id, "presence-room", data)
-            auth = f"ticker-key:{sign('ticker-secret', text)}"
-            guest.subscribe("presence-room", auth=auth, channel_data=data)
-            people = {"channel": "presence-room", "count": 1}
-            assert watcher.expect("people", "ticker") == people
-        assert watcher.expect("people", "ticker") == people | {"count": 0}
+            for channel in ("presence-other", "presence-room"):
+                text = channel_text(guest.socket_id, channel, data)
+                auth = f"ticker-key:{sign('ticker-secret', text)}"
+                guest.subscribe(channel, auth=auth, channel_data=data)
+            assert watcher.expect("people", "ticker") == {"count": 1}
+        assert watcher.expect("people", "ticker") == {"count": 0}
 
 
 def test_it_stops_cleanly_with_a_client(embedded):
-    with (
-        Client(embedded.port(), "ticker-key") as client,
-        pytest.raises(AssertionError, match="Please reconnect"),
-    ):
+    with Client(embedded.port(), "ticker-key") as client:
         client.subscribe("ticker")
         embedded.stop()
-        client.expect("nothing")
+        with pytest.raises(AssertionError, match="Please reconnect"):
+            client.expect("nothing")
     assert "Unhandled" not in embedded.output
     assert "Traceback" not in embedded.output

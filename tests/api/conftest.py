@@ -1,0 +1,183 @@
+"""What the tests of the API share: servers, raw connections, requests of one's own making."""
+
+import hashlib
+import time
+
+import msgspec
+import pytest
+from reverb.protocol import signing
+from reverb.testing import APP, MemoryServer, parse_response
+from twisted.logger import LogLevel, formatEvent, globalLogPublisher
+from twisted.test.iosim import FakeTransport
+
+GRAVE = (LogLevel.error, LogLevel.critical)
+
+
+class Log:
+    """What has been logged."""
+
+    def __init__(self):
+        self.events = []
+
+    def __call__(self, event):
+        self.events.append(event)
+
+    def problems(self):
+        """Take the events that tell of a failure."""
+        grave = [e for e in self.events if "log_failure" in e or e["log_level"] in GRAVE]
+        self.events = [e for e in self.events if e not in grave]
+        return [(formatEvent(e), e.get("log_failure")) for e in grave]
+
+
+@pytest.fixture
+def log():
+    """The log; whatever it tells of a failure fails the test, unless the test takes it."""
+    log = Log()
+    globalLogPublisher.addObserver(log)
+    yield log
+    globalLogPublisher.removeObserver(log)
+    assert log.problems() == []
+
+
+class Server(MemoryServer):
+    """A server in memory with short names for the requests of the tests."""
+
+    def get(self, route, *, app=None, **query):
+        app = app or self.app
+        return self.request("GET", f"/apps/{app.id}/{route}", query=query, app=app)
+
+    def post(self, route, body=b"", *, app=None, **query):
+        app = app or self.app
+        return self.request("POST", f"/apps/{app.id}/{route}", body, query=query, app=app)
+
+    def raw(self, method, path, query, body=b"", headers=()):
+        """Make a request with the query as it is."""
+        lines = [f"{method} {path}?{query} HTTP/1.1", "Host: x", *headers]
+        head = "\r\n".join([*lines, f"Content-Length: {len(body)}"]) + "\r\n\r\n"
+        return parse_response(self.exchange(head.encode() + body))
+
+    def subscriber(self, *channels, **more):
+        client = self.client()
+        for channel in channels:
+            client.subscribe(channel, **more)
+        client.take()
+        return client
+
+
+@pytest.fixture
+def make_server(log):
+    """Start servers in memory; each is stopped at the end, and has to leave nothing behind."""
+    servers = []
+
+    def make(*apps, **settings):
+        servers.append(Server(*apps, **settings))
+        return servers[-1]
+
+    yield make
+    for server in servers:
+        if server.service.running:
+            server.stop()
+
+
+@pytest.fixture
+def server(make_server):
+    return make_server()
+
+
+@pytest.fixture
+def app_with():
+    def make(**changes):
+        return msgspec.structs.replace(APP, **changes)
+
+    return make
+
+
+class Wire:
+    """A connection of which the test sends the bytes itself."""
+
+    def __init__(self, server):
+        self.server = server
+        door = server.service.factory.buildProtocol(None)
+        self.transport = FakeTransport(door, isServer=True)
+        door.makeConnection(self.transport)
+        self.received = b""
+        self.lost = False
+
+    def send(self, *segments):
+        for segment in segments:
+            self.transport.protocol.dataReceived(segment)
+            self.settle()
+
+    def settle(self):
+        self.server.settle()
+        self.received += self.transport.getOutBuffer() or b""
+
+    def advance(self, seconds):
+        self.server.advance(seconds)
+        self.settle()
+
+    def vanish(self, reason=None):
+        if not self.lost:
+            self.lost = True
+            if reason is not None:
+                self.transport.disconnectReason = reason
+            self.transport.reportDisconnect()
+            self.server.settle()
+
+    @property
+    def ended(self):
+        return bool(self.transport.disconnecting)
+
+    def responses(self):
+        """Take the responses that have been received."""
+        data, self.received = self.received, b""
+        responses = []
+        while data:
+            responses.append(parse_response(data))
+            _, end, rest = data.partition(b"\r\n\r\n")
+            assert end
+            data = rest[len(responses[-1].body) :]
+        return responses
+
+
+@pytest.fixture
+def wire(server):
+    """Open a raw connection, to another server if one is given."""
+    wires = []
+
+    def open_wire(to=None):
+        wires.append(Wire(to or server))
+        return wires[-1]
+
+    yield open_wire
+    for wire in wires:
+        wire.vanish()
+
+
+@pytest.fixture
+def signed():
+    """Sign a request by hand: get the parameters, of which the test may change any."""
+
+    def sign(server, method, path, body=b"", **more):
+        parameters = {
+            "auth_key": server.app.key,
+            "auth_timestamp": str(int(server.now())),
+            "auth_version": "1.0",
+        }
+        if body:
+            parameters["body_md5"] = hashlib.md5(body).hexdigest()
+        parameters |= {name: value for name, value in more.items() if value is not None}
+        for name in [name for name, value in more.items() if value is None]:
+            parameters.pop(name, None)
+        text = signing.request_text(method, path, parameters.items())
+        signature = signing.sign(server.app.secret, text)
+        return {**parameters, "auth_signature": signature}
+
+    return sign
+
+
+@pytest.fixture
+def vector_time(monkeypatch):
+    """Let servers have the wall clock of the documentation's test vector."""
+    monkeypatch.setattr("reverb.testing.NOW", 1_353_088_179.0)
+    return time

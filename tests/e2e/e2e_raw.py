@@ -1,0 +1,119 @@
+"""A WebSocket client that does what it is told and nothing by itself, on a plain socket."""
+
+import base64
+import hashlib
+import json
+import os
+import socket
+from typing import Any, NamedTuple
+
+from e2e_server import APP
+
+TEXT, CLOSE, PING, PONG = 1, 8, 9, 10
+_GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+
+
+class Frame(NamedTuple):
+    opcode: int
+    payload: bytes
+
+    @property
+    def close_code(self) -> int:
+        return int.from_bytes(self.payload[:2], "big")
+
+    @property
+    def message(self) -> dict[str, Any]:
+        """The message, its data decoded where it is a JSON string."""
+        message = json.loads(self.payload)
+        if isinstance(message.get("data"), str):
+            message["data"] = json.loads(message["data"])
+        return message
+
+
+def frame(payload: bytes, opcode: int = TEXT) -> bytes:
+    """Make a masked frame, as clients must."""
+    mask = os.urandom(4)
+    assert len(payload) < 65_536
+    size = len(payload)
+    length = bytes([0x80 | size]) if size < 126 else b"\xfe" + size.to_bytes(2, "big")
+    masked = bytes(byte ^ mask[i % 4] for i, byte in enumerate(payload))
+    return bytes([0x80 | opcode]) + length + mask + masked
+
+
+def message(event: str, **rest: Any) -> bytes:
+    """Make the frame of a message."""
+    return frame(json.dumps({"event": event, **rest}).encode())
+
+
+class RawWebSocket:
+    """One connection, upgraded.
+
+    Args:
+        sock: The connection; it is closed with this.
+        prefix: What the server was told as ``--path``.
+        early: Frames to send in the same segment as the upgrade request.
+        headers: More lines of the request, each with its end.
+    """
+
+    def __init__(
+        self, sock: socket.socket, *, prefix: str = "", early: bytes = b"", headers: str = ""
+    ) -> None:
+        self.socket = sock
+        self._buffer = b""
+        key = base64.b64encode(os.urandom(16)).decode()
+        request = (
+            f"GET {prefix}/app/{APP.key}?protocol=7&client=raw&version=1.0 HTTP/1.1\r\n"
+            "Host: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n{headers}\r\n"
+        )
+        sock.sendall(request.encode() + early)
+        self.head = self._read_head()
+        assert self.head.startswith("HTTP/1.1 101 "), self.head
+        accept = base64.b64encode(hashlib.sha1((key + _GUID).encode()).digest()).decode()
+        assert f"sec-websocket-accept: {accept}".lower() in self.head.lower(), self.head
+
+    def __enter__(self) -> "RawWebSocket":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.socket.close()
+
+    def _receive(self) -> None:
+        data = self.socket.recv(65_536)
+        if not data:
+            raise EOFError
+        self._buffer += data
+
+    def _read_head(self) -> str:
+        while b"\r\n\r\n" not in self._buffer:
+            self._receive()
+        head, _, self._buffer = self._buffer.partition(b"\r\n\r\n")
+        return head.decode()
+
+    def _take(self, count: int) -> bytes:
+        while len(self._buffer) < count:
+            self._receive()
+        taken, self._buffer = self._buffer[:count], self._buffer[count:]
+        return taken
+
+    def next(self) -> Frame:
+        """Read the next frame; EOFError when the server has closed the connection."""
+        first, length = self._take(2)
+        assert first & 0x80, "the server sent a fragment"
+        assert not length & 0x80, "the server masked a frame"
+        if length == 126:
+            length = int.from_bytes(self._take(2), "big")
+        return Frame(first & 0x0F, self._take(length))
+
+    def expect(self, event: str) -> Any:
+        """Read the next frame, which is a message of this event; return its data."""
+        got = self.next()
+        assert (got.opcode, got.message["event"]) == (TEXT, event), got
+        return got.message["data"]
+
+    def at_end(self) -> bool:
+        """Tell whether the server has closed the connection, without sending anything more."""
+        try:
+            return self.socket.recv(1) == b""
+        except ConnectionResetError:
+            return True

@@ -1,0 +1,206 @@
+"""What the tests of the hub share: a node without a transport, and its clients."""
+
+import json
+
+import msgspec
+import pytest
+from hypothesis import settings
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.logger import LogLevel, globalLogPublisher
+
+from reverb.apps.app import App
+from reverb.brokers.local import LocalBroker
+from reverb.hub.hub import Hub
+from reverb.protocol import signing
+from reverb.stores.memory import MemoryStore
+from reverb.testing import MemoryConnection
+
+settings.register_profile("bounded", deadline=None, max_examples=100, database=None)
+settings.load_profile("bounded")
+
+APP = App(id="1", key="the-key", secret="the-secret")
+OTHER = App(id="2", key="other-key", secret="other-secret")
+TTL = 60
+
+
+def result_of(awaitable):
+    """The result of what is done already; what it raises is raised here."""
+    results = []
+    deferred = awaitable if isinstance(awaitable, Deferred) else Deferred.fromCoroutine(awaitable)
+    deferred.addBoth(results.append)
+    assert results, "it is not done"
+    if hasattr(results[0], "raiseException"):
+        results[0].raiseException()
+    return results[0]
+
+
+class Client:
+    """A client with its session; :meth:`take` tells what it has been sent."""
+
+    def __init__(self, node, app, session, connection):
+        self.node = node
+        self.app = app
+        self.session = session
+        self.connection = connection
+
+    @property
+    def socket_id(self):
+        return self.session.socket_id
+
+    def send(self, event, data=None, **more):
+        return self.session.receive(msgspec.json.encode({"event": event, "data": data, **more}))
+
+    def subscribe(self, channel, member=None):
+        """Subscribe, as a member if ``member`` is an id or a dict of channel data."""
+        if isinstance(member, str):
+            member = {"user_id": member}
+        data = {"channel": channel}
+        if member is not None:
+            data["channel_data"] = json.dumps(member)
+        text = signing.channel_text(self.socket_id, channel, data.get("channel_data"))
+        data["auth"] = f"{self.app.key}:{signing.sign(self.app.secret, text)}"
+        return self.send("pusher:subscribe", data)
+
+    def unsubscribe(self, channel):
+        return self.send("pusher:unsubscribe", {"channel": channel})
+
+    def client_event(self, channel, data=None, event="client-x"):
+        return self.send(event, data, channel=channel)
+
+    def sign_in(self, user_id):
+        user_data = json.dumps({"id": user_id})
+        text = signing.user_text(self.socket_id, user_data)
+        auth = f"{self.app.key}:{signing.sign(self.app.secret, text)}"
+        return self.send("pusher:signin", {"auth": auth, "user_data": user_data})
+
+    def leave(self):
+        self.node.hub.leave(self.session)
+
+    def sends(self):
+        """How often something has been sent since the last time."""
+        return len(self.connection.frames)
+
+    def take(self):
+        """Take what has been sent, by event: (event, channel, data)."""
+        self.node.clock.advance(0)
+        messages = [msgspec.json.decode(payload) for payload in self.connection.payloads()]
+        self.connection.frames.clear()
+        return [tidy(message) for message in messages]
+
+    def events(self):
+        """Take what has been sent, the names of the events alone."""
+        return [event for event, *_ in self.take()]
+
+
+def tidy(message):
+    """Make a tuple of a message, without the protocol's prefixes, its data decoded."""
+    data = message["data"]
+    if isinstance(data, str):
+        try:
+            data = msgspec.json.decode(data)
+        except msgspec.DecodeError:
+            pass
+    name = message["event"].removeprefix("pusher_internal:").removeprefix("pusher:")
+    more = [message["user_id"]] if "user_id" in message else []
+    return (name, message.get("channel"), data, *more)
+
+
+class Node:
+    """A hub with a memory store, a local broker and a clock, and all of its notices."""
+
+    def __init__(self, make_store=None, broker=None):
+        self.clock = Clock()
+        self.store = (make_store or MemoryStore)(self.clock.seconds)
+        self.broker = LocalBroker() if broker is None else broker
+        self.hub = Hub(broker=self.broker, store=self.store, clock=self.clock, cache_ttl=TTL)
+        self.broker.start(self.hub.deliver)
+        self.notices = []
+        self.hub.watch(self.notices.append)
+        self.clients = []
+
+    def connect(self, app=APP):
+        client = self.try_to_connect(app)
+        assert client is not None
+        return client
+
+    def try_to_connect(self, app=APP):
+        connection = MemoryConnection()
+        session = result_of(self.hub.admit(app, connection))
+        if session is None:
+            return None
+        connection.socket_id = session.socket_id
+        client = Client(self, app, session, connection)
+        self.clients.append(client)
+        return client
+
+    def publish(self, channel, data="1", *, app=APP, event="e", exclude=None):
+        self.hub.publish(app, [channel], event, data, exclude)
+
+    def turn(self):
+        """End this turn of the reactor."""
+        self.clock.advance(0)
+
+    def take_notices(self):
+        """Take the notices: the name of each, and what it says but for the app."""
+        taken = [(type(notice).__name__, *fields_of(notice)) for notice in self.notices]
+        self.notices.clear()
+        return taken
+
+    def assert_empty(self):
+        """Nobody is connected or subscribed, and nothing waits."""
+        hub = self.hub
+        assert hub.sessions == {}
+        assert hub.channels == {}
+        assert hub._users == {}
+        assert hub._client_event_rates == {}
+        assert hub._reserved == set()
+        self.turn()
+        assert self.clock.getDelayedCalls() == []
+
+
+def fields_of(notice):
+    return [value for key, value in msgspec.structs.asdict(notice).items() if key != "app_id"]
+
+
+def limited(**limits):
+    return msgspec.structs.replace(APP, **limits)
+
+
+class Logged:
+    """The failures that have been logged."""
+
+    def __init__(self):
+        self.failures = []
+
+    def __call__(self, event):
+        if event["log_level"] >= LogLevel.error:
+            self.failures.append(event)
+
+    def flush(self, kind=Exception):
+        """Take the failures of a kind; the others stay."""
+        taken = [e for e in self.failures if e["log_failure"].check(kind)]
+        self.failures = [e for e in self.failures if e not in taken]
+        return [event["log_failure"].value for event in taken]
+
+
+@pytest.fixture(autouse=True)
+def logged():
+    """Every failure that is logged has to be flushed by the test that caused it."""
+    observer = Logged()
+    globalLogPublisher.addObserver(observer)
+    try:
+        yield observer
+    finally:
+        globalLogPublisher.removeObserver(observer)
+    assert observer.failures == []
+
+
+@pytest.fixture
+def node():
+    return Node()
+
+
+@pytest.fixture
+def make_node():
+    return Node

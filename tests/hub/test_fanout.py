@@ -1,0 +1,192 @@
+"""From one publication to every subscriber: order, coalescing, exclusion, flushes."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.task import Clock
+
+from reverb.hub.channel import Channel
+from reverb.hub.fanout import Fanout
+from reverb.testing import MemoryConnection
+
+
+def make_channel(*socket_ids):
+    channel = Channel()
+    for socket_id in socket_ids:
+        channel.subscribers[socket_id] = MemoryConnection(socket_id)
+    return channel
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def fanout(clock):
+    return Fanout(clock)
+
+
+def sent(channel):
+    return {socket_id: c.frames for socket_id, c in channel.subscribers.items()}
+
+
+class TestTurns:
+    def test_nothing_is_sent_before_the_turn_ends(self, fanout, clock):
+        channel = make_channel("1.1")
+
+        fanout.add(channel, b"a", None)
+        assert sent(channel) == {"1.1": []}
+
+        clock.advance(0)
+        assert sent(channel) == {"1.1": [b"a"]}
+
+    def test_many_publications_of_a_turn_are_one_send_in_their_order(self, fanout, clock):
+        channel = make_channel("1.1", "2.2")
+
+        for frame in [b"a", b"b", b"c"]:
+            fanout.add(channel, frame, None)
+        clock.advance(0)
+
+        assert sent(channel) == {"1.1": [b"abc"], "2.2": [b"abc"]}
+
+    def test_turns_are_not_mixed(self, fanout, clock):
+        channel = make_channel("1.1")
+
+        for frame in [b"a", b"b"]:
+            fanout.add(channel, frame, None)
+            clock.advance(0)
+
+        assert sent(channel) == {"1.1": [b"a", b"b"]}
+
+    def test_a_turn_has_one_timer_however_many_channels_it_is_for(self, fanout, clock):
+        channels = [make_channel(f"{number}.1") for number in range(5)]
+
+        for channel in channels:
+            fanout.add(channel, b"a", None)
+            fanout.add(channel, b"b", None)
+        assert len(clock.getDelayedCalls()) == 1
+        clock.advance(0)
+
+        assert [list(sent(channel).values()) for channel in channels] == [[[b"ab"]]] * 5
+        assert clock.getDelayedCalls() == []
+
+    def test_what_is_published_while_a_turn_is_sent_goes_with_the_next(self, fanout, clock):
+        channel = make_channel("1.1")
+
+        class Eager(MemoryConnection):
+            def send(self, frame):
+                super().send(frame)
+                if frame == b"a":
+                    fanout.add(channel, b"b", None)
+
+        channel.subscribers["2.2"] = Eager("2.2")
+        fanout.add(channel, b"a", None)
+        clock.advance(0)
+        clock.advance(0)
+
+        assert sent(channel) == {"1.1": [b"a", b"b"], "2.2": [b"a", b"b"]}
+
+    def test_a_frame_is_the_same_bytes_for_every_subscriber(self, fanout, clock):
+        channel = make_channel("1.1", "2.2", "3.3")
+
+        for frame in [b"a" * 100, b"b" * 100]:
+            fanout.add(channel, frame, "9.9")
+        clock.advance(0)
+
+        assert len({id(frames[0]) for frames in sent(channel).values()}) == 1
+
+
+class TestFlush:
+    def test_it_sends_at_once_and_only_once(self, fanout, clock):
+        channel = make_channel("1.1")
+
+        fanout.add(channel, b"a", None)
+        fanout.flush(channel)
+        assert sent(channel) == {"1.1": [b"a"]}
+
+        clock.advance(0)
+        assert sent(channel) == {"1.1": [b"a"]}
+
+    def test_what_comes_after_it_in_the_same_turn_is_sent_too(self, fanout, clock):
+        channel = make_channel("1.1")
+
+        fanout.add(channel, b"a", None)
+        fanout.flush(channel)
+        fanout.add(channel, b"b", None)
+        clock.advance(0)
+
+        assert sent(channel) == {"1.1": [b"a", b"b"]}
+        assert clock.getDelayedCalls() == []
+
+    def test_it_leaves_other_channels_alone(self, fanout):
+        one, other = make_channel("1.1"), make_channel("2.2")
+
+        fanout.add(one, b"a", None)
+        fanout.add(other, b"a", None)
+        fanout.flush(one)
+
+        assert sent(other) == {"2.2": []}
+
+    def test_without_anything_to_send(self, fanout):
+        channel = make_channel("1.1")
+
+        fanout.flush(channel)
+
+        assert sent(channel) == {"1.1": []}
+
+
+class TestExclusion:
+    def test_the_excluded_connection_gets_the_others_only(self, fanout, clock):
+        channel = make_channel("1.1", "2.2", "3.3")
+
+        for frame, exclude in [(b"a", None), (b"b", "1.1"), (b"c", "2.2"), (b"d", "9.9")]:
+            fanout.add(channel, frame, exclude)
+        clock.advance(0)
+
+        assert sent(channel) == {"1.1": [b"acd"], "2.2": [b"abd"], "3.3": [b"abcd"]}
+
+    def test_who_is_excluded_from_all_is_sent_nothing(self, fanout, clock):
+        channel = make_channel("1.1", "2.2")
+
+        fanout.add(channel, b"a", "1.1")
+        fanout.add(channel, b"b", "1.1")
+        clock.advance(0)
+
+        assert sent(channel) == {"1.1": [], "2.2": [b"ab"]}
+
+    def test_an_unknown_connection_is_no_error(self, fanout, clock):
+        channel = make_channel("1.1")
+
+        fanout.add(channel, b"a", "9.9")
+        clock.advance(0)
+
+        assert sent(channel) == {"1.1": [b"a"]}
+
+    @given(
+        st.lists(
+            st.tuples(st.integers(0, 2), st.none() | st.sampled_from(["1.1", "2.2", "9.9"])),
+            max_size=12,
+        ),
+        st.sets(st.integers(0, 12)),
+    )
+    def test_everybody_gets_what_one_by_one_would_have_sent(self, publications, turns):
+        clock = Clock()
+        fanout = Fanout(clock)
+        channels = [make_channel("1.1", "2.2"), make_channel("2.2"), make_channel("3.3")]
+        expected = [dict.fromkeys(channel.subscribers, b"") for channel in channels]
+
+        for number, (which, exclude) in enumerate(publications):
+            frame = b"<%d>" % number
+            fanout.add(channels[which], frame, exclude)
+            for socket_id in expected[which]:
+                if socket_id != exclude:
+                    expected[which][socket_id] += frame
+            if number in turns:
+                clock.advance(0)
+        clock.advance(0)
+
+        for channel, frames in zip(channels, expected, strict=True):
+            assert {name: b"".join(f) for name, f in sent(channel).items()} == frames
+            assert all(frame for frames in sent(channel).values() for frame in frames)
+            assert channel.pending == []

@@ -1,0 +1,126 @@
+"""What the tests of the pure protocol share."""
+
+import msgspec
+import pytest
+from hypothesis import settings
+
+from reverb.apps.app import App
+from reverb.protocol import signing
+from reverb.protocol.names import channel_type
+from reverb.protocol.session import Session
+from reverb.testing import MemoryConnection
+
+settings.register_profile("bounded", deadline=None, max_examples=100, database=None)
+settings.load_profile("bounded")
+
+SOCKET_ID = "123.456"
+DEFAULT_APP = App(id="1", key="the-key", secret="the-secret")
+
+
+class RecordingHub:
+    """Does to the session what the hub does, and keeps what it was asked for."""
+
+    def __init__(self):
+        self.calls = []
+        self.answer = None
+        self.error = None
+
+    def _record(self, *call):
+        if self.error is not None:
+            raise self.error
+        self.calls.append(call)
+        return self.answer
+
+    def subscribe(self, session, channel, type_, member):
+        return self._record("subscribe", channel, type_, member)
+
+    def unsubscribe(self, session, channel):
+        session.channels.pop(channel)
+        return self._record("unsubscribe", channel)
+
+    def client_event(self, session, channel, event, data):
+        return self._record("client_event", channel, event, data)
+
+    def sign_in(self, session, user):
+        return self._record("sign_in", user)
+
+
+class Peer:
+    """A client with its session, and the hub that stands behind it."""
+
+    def __init__(self, app=DEFAULT_APP):
+        self.app = app
+        self.hub = RecordingHub()
+        self.connection = MemoryConnection(SOCKET_ID)
+        self.session = Session(app, SOCKET_ID, self.connection, self.hub)
+
+    @property
+    def state(self):
+        """What no refusal may change."""
+        session = self.session
+        return dict(session.channels), session.user, session.open, self.connection.closed
+
+    def send(self, message):
+        payload = message if isinstance(message, bytes) else msgspec.json.encode(message)
+        return self.session.receive(payload)
+
+    def event(self, name, **data):
+        return self.send({"event": name, "data": data})
+
+    def take(self):
+        """Take the messages that the session has sent."""
+        payloads = self.connection.payloads()
+        self.connection.frames.clear()
+        return [msgspec.json.decode(payload) for payload in payloads]
+
+    def auth(self, text, *, key=None, secret=None):
+        return f"{key or self.app.key}:{signing.sign(secret or self.app.secret, text)}"
+
+    def channel_auth(self, channel, channel_data=None, **more):
+        return self.auth(signing.channel_text(SOCKET_ID, channel, channel_data), **more)
+
+    def subscribe(self, channel, channel_data=None, **more):
+        data = {"channel": channel, "auth": self.channel_auth(channel, channel_data), **more}
+        if channel_data is not None:
+            data["channel_data"] = channel_data
+        return self.event("pusher:subscribe", **data)
+
+    def sign_in(self, user_data):
+        auth = self.auth(signing.user_text(SOCKET_ID, user_data))
+        return self.event("pusher:signin", auth=auth, user_data=user_data)
+
+    def client_event(self, channel, name="client-x", data=1):
+        return self.send({"event": name, "channel": channel, "data": data})
+
+    def refused(self):
+        """Take the one message there is: an error that leaves the client as it was."""
+        (message,) = self.take()
+        assert list(message) == ["event", "data"]
+        assert message["event"] == "pusher:error"
+        assert list(message["data"]) == ["code", "message"]
+        assert message["data"]["code"] is None
+        return message["data"]["message"]
+
+
+def subscribed(peer, channel, member=None):
+    """Whether the hub was asked for this subscription, and the session knows of it."""
+    return (
+        peer.hub.calls == [("subscribe", channel, channel_type(channel), member)]
+        and peer.session.channels == {channel: member}
+        and not peer.take()
+    )
+
+
+@pytest.fixture
+def peer():
+    return Peer()
+
+
+@pytest.fixture
+def make_peer():
+    """Make peers of an app with other limits."""
+
+    def make(**limits):
+        return Peer(msgspec.structs.replace(DEFAULT_APP, **limits))
+
+    return make

@@ -1,0 +1,195 @@
+"""Who may connect: versions, apps and origins."""
+
+import msgspec
+import pytest
+
+from reverb.apps.app import App
+from reverb.protocol.codes import Code
+from reverb.protocol.handshake import (
+    SUBPROTOCOL,
+    Rejection,
+    check_app,
+    check_origin,
+    check_version,
+)
+
+APP = App(id="1", key="k", secret="s")
+
+
+def rejection(function, *arguments):
+    with pytest.raises(Rejection) as raised:
+        function(*arguments)
+    assert raised.value.reason == str(raised.value)
+    # It has to fit into a close frame's payload, if need be cut (RFC 6455, 5.5).
+    assert len(raised.value.reason) < 1000
+    return raised.value.code
+
+
+class TestProtocol:
+    @pytest.mark.parametrize("protocol", ["4", "5", "6", "7"])
+    def test_what_is_spoken(self, protocol):
+        check_version({"protocol": [protocol]})
+
+    @pytest.mark.parametrize("protocol", ["0", "1", "2", "3", "8", "70", "9" * 5000])
+    def test_what_is_not(self, protocol):
+        code = rejection(check_version, {"protocol": [protocol]})
+
+        assert code == Code.UNSUPPORTED_PROTOCOL
+
+    @pytest.mark.parametrize("query", [{}, {"protocol": [""]}, {"version": ["8.6.0"]}])
+    def test_none_at_all(self, query):
+        assert rejection(check_version, query) == Code.NO_PROTOCOL
+
+    @pytest.mark.parametrize(
+        "protocol",
+        ["x", "7.0", "-7", "+7", " 7", "7\n", "0x7", "seven", "\u0667", "\u00b2", "\uff17"],
+    )
+    def test_what_is_no_number(self, protocol):
+        assert rejection(check_version, {"protocol": [protocol]}) == Code.BAD_VERSION
+
+    def test_the_last_of_many_counts(self):
+        check_version({"protocol": ["1", "7"]})
+        code = rejection(check_version, {"protocol": ["7", "1"]})
+
+        assert code == Code.UNSUPPORTED_PROTOCOL
+
+    def test_the_subprotocol_of_swift(self):
+        assert SUBPROTOCOL == "pusher-channels-protocol-7"
+
+
+class TestVersion:
+    @pytest.mark.parametrize(
+        "version", ["8.6.0", "1.9.3", "0", "7.0.3-beta.1", "2.0.0+build_7", "main", "x" * 64, ""]
+    )
+    def test_well_formed(self, version):
+        check_version({"protocol": ["7"], "version": [version]})
+
+    def test_it_may_be_missing(self):
+        check_version({"protocol": ["7"]})
+
+    @pytest.mark.parametrize(
+        "version",
+        ["-1", ".1", " 1", "1 ", "1\n", "1/2", "<b>", "1\0", "caf\u00e9", "\u0661", "x" * 65],
+    )
+    def test_badly_formed(self, version):
+        query = {"protocol": ["7"], "version": [version]}
+
+        assert rejection(check_version, query) == Code.BAD_VERSION
+
+    def test_other_parameters_do_not_matter(self):
+        check_version({"protocol": ["7"], "client": ["\0"], "flash": ["x"], "": [""]})
+
+
+class TestApp:
+    def test_an_app_that_is_there(self):
+        assert check_app(APP, "k") is APP
+
+    @pytest.mark.parametrize("key", ["x", "\u00e9", "x" * 100_000])
+    def test_none_that_is_there(self, key):
+        assert rejection(check_app, None, key) == Code.UNKNOWN_APP
+
+    def test_one_that_is_disabled(self):
+        app = msgspec.structs.replace(APP, enabled=False)
+
+        assert rejection(check_app, app, "k") == Code.APP_DISABLED
+
+
+class TestOrigin:
+    @staticmethod
+    def admits(patterns, origin):
+        app = msgspec.structs.replace(APP, allowed_origins=tuple(patterns))
+        try:
+            check_origin(app, origin)
+        except Rejection as error:
+            return error.code != Code.UNAUTHORIZED
+        return True
+
+    @pytest.mark.parametrize("patterns", [["*"], ["a.example", "*"]])
+    @pytest.mark.parametrize("origin", ["", "null", "http://[", "https://x.example", "\0"])
+    def test_a_star_admits_everybody(self, patterns, origin):
+        assert self.admits(patterns, origin)
+
+    @pytest.mark.parametrize(
+        "origin",
+        [
+            "https://a.example",
+            "http://a.example",
+            "http://a.example:8080",
+            "https://A.Example",
+            "capacitor://a.example",
+            "https://a.example/",
+        ],
+    )
+    def test_scheme_port_and_case_do_not_matter(self, origin):
+        assert self.admits(["a.example"], origin)
+        assert self.admits(["A.EXAMPLE"], origin)
+        assert self.admits(["x.example", "a.example"], origin)
+
+    @pytest.mark.parametrize(
+        "origin",
+        [
+            "",
+            "null",
+            "a.example",
+            "//",
+            "https://",
+            "http://[",
+            "http://[::1",
+            "http://]",
+            "https://b.example",
+            "https://a.example.evil.example",
+            "https://xa.example",
+            "https://a-example",
+            "https://a.example.",
+            "https://a.example@evil.example",
+            "https://evil.example/a.example",
+            "https://evil.example#a.example",
+            "https://evil.example?a.example",
+            "\0",
+            "https://\ud800",
+        ],
+    )
+    def test_anything_else_is_turned_away(self, origin):
+        assert not self.admits(["a.example"], origin)
+
+    def test_no_pattern_admits_nobody(self):
+        assert not self.admits([], "https://a.example")
+
+    @pytest.mark.parametrize(
+        ("pattern", "host", "admitted"),
+        [
+            ("*.a.example", "x.a.example", True),
+            ("*.a.example", "x.y.a.example", True),
+            ("*.a.example", "a.example", False),
+            ("*.a.example", "xa.example", False),
+            ("*.a.example", "x.a.example.evil.example", False),
+            ("a.*", "a.example", True),
+            ("a.*", "b.a.example", False),
+            ("*a*", "xax.example", True),
+            ("pr-*.a.example", "pr-17.a.example", True),
+            ("localhost", "localhost", True),
+            ("127.0.0.1", "127.0.0.1", True),
+            ("a.example", "axexample", False),
+            ("?.example", "a.example", False),
+            ("[ab].example", "a.example", False),
+            ("[!a].example", "b.example", False),
+            ("[a-z].example", "m.example", False),
+            ("a.exampl[e]", "a.example", False),
+            ("[", "a", False),
+            ("]", "a", False),
+            ("[]", "a", False),
+            ("(a|b).example", "a.example", False),
+            ("a+.example", "aa.example", False),
+            ("\\w.example", "a.example", False),
+            ("^a.example$", "a.example", False),
+            ("", "a.example", False),
+        ],
+    )
+    def test_only_the_star_is_special_in_a_pattern(self, pattern, host, admitted):
+        assert self.admits([pattern], f"https://{host}") == admitted
+
+    def test_an_address_of_ipv6(self):
+        assert self.admits(["::1"], "http://[::1]:8080")
+
+    def test_a_pattern_of_many_stars_is_decided_soon(self):
+        assert not self.admits(["*a" * 50 + "b"], "https://" + "a" * 5000)

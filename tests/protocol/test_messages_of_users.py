@@ -1,0 +1,175 @@
+"""Who a client says that it is: the members of presence channels, and who signs in."""
+
+import json
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reverb.protocol import messages
+from reverb.protocol.codes import ClientError
+from reverb.protocol.messages import Member, User
+
+INVALID_INFO = "is invalid - if supplied it must be a type of hash"
+BROKEN = ["", "{", "x", "{'user_id':1}", '{"user_id":1,"id":"1"', '{"user_id":01}', "\\ud800"]
+
+
+def refusal(function, *arguments):
+    """The message of the ClientError that a call raises."""
+    with pytest.raises(ClientError) as raised:
+        function(*arguments)
+    assert raised.value.code is None
+    return raised.value.message
+
+
+class TestDecodeMember:
+    @pytest.mark.parametrize(
+        ("number", "expected"),
+        [
+            ('"10"', "10"),
+            ("10", "10"),
+            ("10.0", "10"),
+            ("1e1", "10"),
+            ("1.0E+1", "10"),
+            ("0", "0"),
+            ("-0.0", "0"),
+            ("-5", "-5"),
+            ("10.5", "10.5"),
+            ("9007199254740993", "9007199254740993"),
+            ("123456789012345678901234567890", "123456789012345678901234567890"),
+        ],
+    )
+    def test_a_number_is_the_user_that_its_text_is(self, number, expected):
+        member = messages.decode_member(f'{{"user_id":{number}}}', 0)
+
+        assert member == Member(expected, "{}")
+
+    @pytest.mark.parametrize("user_id", ["true", "false", "[]", "{}", "[1]", '{"id":1}'])
+    def test_nothing_else_is_an_id(self, user_id):
+        assert "$.user_id" in refusal(messages.decode_member, f'{{"user_id":{user_id}}}', 0)
+
+    @pytest.mark.parametrize("data", ["{}", '{"user_id":null}', '{"user_id":""}', '{"id":"1"}'])
+    def test_an_id_is_required(self, data):
+        assert "user_id is required" in refusal(messages.decode_member, data, 0)
+
+    @pytest.mark.parametrize("number", ["1e400", "-1e400", "9" * 5000, "1" + "0" * 5000 + ".0"])
+    def test_a_huge_number(self, number):
+        refusal(messages.decode_member, f'{{"user_id":{number}}}', 0)
+
+    @pytest.mark.parametrize(
+        "user_id", ["a b", "caf\u00e9", "\U0001f600", "a\0b", 'q"uote', "back\\slash", "#1", "a:b"]
+    )
+    def test_an_id_of_a_member_may_hold_anything(self, user_id):
+        data = json.dumps({"user_id": user_id})
+
+        assert messages.decode_member(data, 0).user_id == user_id
+
+    @pytest.mark.parametrize("data", ['{"user_id":"1"}', '{"user_id":"1","user_info":null}'])
+    def test_no_user_info_is_an_empty_object(self, data):
+        assert messages.decode_member(data, 0).user_info == "{}"
+
+    @pytest.mark.parametrize(
+        "info", ["{}", '{"name": "Ann"}', '{"b":1,"a":[ 1.0 ]}', '{"u":"a\\/\\u00e9\u00e9"}']
+    )
+    def test_user_info_is_kept_as_it_was_written(self, info):
+        data = f'{{"user_id":"1", "user_info": {info} }}'
+
+        assert messages.decode_member(data, 0).user_info == info
+
+    @pytest.mark.parametrize("info", ["1", "1.5", "true", "false", '"x"', "[]", '[{"a":1}]', '""'])
+    def test_user_info_is_an_object(self, info):
+        data = f'{{"user_id":"1","user_info":{info}}}'
+
+        assert refusal(messages.decode_member, data, 0) == (
+            f"user_info supplied to presence subscription {INVALID_INFO}"
+        )
+
+    @pytest.mark.parametrize("info", ["{", '{"a":01}', '{"a":}', '{"a":"\\ud800"}', '{"a":1e400}'])
+    def test_user_info_is_looked_into(self, info):
+        refusal(messages.decode_member, f'{{"user_id":"1","user_info":{info}}}', 0)
+
+    @pytest.mark.parametrize("data", [*BROKEN, "[]", "null", '"x"', "1"])
+    def test_channel_data_is_a_json_object(self, data):
+        refusal(messages.decode_member, data, 0)
+
+    def test_deep_nesting(self):
+        deep = '{"a":' * 10_000 + "1" + "}" * 10_000
+
+        refusal(messages.decode_member, deep, 0)
+        refusal(messages.decode_member, f'{{"user_id":"1","user_info":{deep}}}', 0)
+
+    def test_the_size_of_user_info_counts_bytes(self):
+        info = '{"a":"\u00e9"}'
+        data = f'{{"user_id":"1","user_info":{info}}}'
+
+        assert messages.decode_member(data, 10).user_info == info
+        assert "10 bytes, at most 9" in refusal(messages.decode_member, data, 9)
+
+    def test_zero_is_no_limit_to_its_size(self):
+        info = json.dumps({"a": "x" * 100_000})
+
+        assert messages.decode_member(f'{{"user_id":"1","user_info":{info}}}', 0).user_info == info
+
+    def test_the_last_of_duplicate_keys_counts(self):
+        data = '{"user_id":"1","user_info":{"a":1},"user_id":"2","user_info":{"a":2}}'
+
+        assert messages.decode_member(data, 0) == Member("2", '{"a":2}')
+
+    @given(st.text(st.characters(codec="utf-8"), max_size=200))
+    def test_no_text_crashes_it(self, text):
+        for decode in (messages.decode_member, messages.decode_user):
+            with suppress(ClientError):
+                decode(text, 100)
+
+
+class TestDecodeUser:
+    @pytest.mark.parametrize("user_id", ["1", "ann", "a@b.example", "-_=@,.;", "x" * 200])
+    def test_an_id(self, user_id):
+        assert messages.decode_user(json.dumps({"id": user_id}), 0) == User(user_id, "{}")
+
+    @pytest.mark.parametrize("user_id", ["1", "1.5", "true", "null", "[]", "{}"])
+    def test_an_id_is_a_string(self, user_id):
+        # pusher-js takes the sign-in for a failure when it is not.
+        assert "$.id" in refusal(messages.decode_user, f'{{"id":{user_id}}}', 0)
+
+    @pytest.mark.parametrize(
+        "user_id", ["", "a b", "a:b", "#1", "caf\u00e9", "\U0001f600", "x" * 201, "1\n", "a\0"]
+    )
+    def test_an_id_is_what_a_channels_name_can_hold(self, user_id):
+        assert "Invalid user id" in refusal(messages.decode_user, json.dumps({"id": user_id}), 0)
+
+    def test_an_id_is_required(self):
+        assert "'id'" in refusal(messages.decode_user, '{"user_id":"1"}', 0)
+
+    @pytest.mark.parametrize("data", [*BROKEN, "[]", "null", '"x"', "1"])
+    def test_user_data_is_a_json_object(self, data):
+        refusal(messages.decode_user, data, 0)
+
+    @pytest.mark.parametrize("data", ['{"id":"1"}', '{"id":"1","user_info":null}'])
+    def test_no_user_info_is_an_empty_object(self, data):
+        assert messages.decode_user(data, 0).user_info == "{}"
+
+    def test_user_info_is_kept_as_it_was_written(self):
+        data = '{"id":"1","user_info":{"b": 1.0,"a":"\\/"}}'
+
+        assert messages.decode_user(data, 0).user_info == '{"b": 1.0,"a":"\\/"}'
+
+    @pytest.mark.parametrize("info", ["1", "true", '"x"', "[]"])
+    def test_user_info_is_an_object(self, info):
+        data = f'{{"id":"1","user_info":{info}}}'
+
+        assert refusal(messages.decode_user, data, 0) == (
+            f"user_info supplied to sign-in {INVALID_INFO}"
+        )
+
+    def test_the_size_of_user_info(self):
+        data = '{"id":"1","user_info":{"a":"\u00e9"}}'
+
+        assert messages.decode_user(data, 10).id == "1"
+        assert "at most 9" in refusal(messages.decode_user, data, 9)
+
+    def test_other_keys_are_ignored(self):
+        data = '{"id":"1","watchlist":["2","3"],"x":[]}'
+
+        assert messages.decode_user(data, 0) == User("1", "{}")

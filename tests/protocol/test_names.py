@@ -1,0 +1,199 @@
+"""Channel names: what they may hold, and what their prefixes mean."""
+
+import string
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from reverb.protocol.names import (
+    MAX_USER_ID,
+    SERVER_TO_USER,
+    ChannelType,
+    Kind,
+    channel_name_problem,
+    channel_type,
+    user_id_problem,
+)
+
+LEGAL = string.ascii_letters + string.digits + "_-=@,.;"
+PREFIXES = {
+    "": ChannelType(Kind.PUBLIC, cached=False),
+    "private-": ChannelType(Kind.PRIVATE, cached=False),
+    "presence-": ChannelType(Kind.PRESENCE, cached=False),
+    "private-encrypted-": ChannelType(Kind.ENCRYPTED, cached=False),
+    "cache-": ChannelType(Kind.PUBLIC, cached=True),
+    "private-cache-": ChannelType(Kind.PRIVATE, cached=True),
+    "presence-cache-": ChannelType(Kind.PRESENCE, cached=True),
+    "private-encrypted-cache-": ChannelType(Kind.ENCRYPTED, cached=True),
+    "#server-to-user-": ChannelType(Kind.USER, cached=False),
+}
+ILLEGAL = [
+    "a b",
+    "a:b",
+    "a/b",
+    "a\\b",
+    "a%23",
+    "a+b",
+    "a*",
+    "a'b",
+    'a"b',
+    "news\n",
+    "\nnews",
+    "news\r\n",
+    "news ",
+    "news\0",
+    "\0",
+    "caf\u00e9",
+    "\u0661\u0662",  # digits, but not of ASCII
+    "\U0001f600",
+    "\ud800",
+]
+
+
+class TestChannelType:
+    @pytest.mark.parametrize(("prefix", "expected"), PREFIXES.items())
+    def test_each_prefix_makes_its_type(self, prefix, expected):
+        assert channel_type(prefix + "x") == expected
+
+    @pytest.mark.parametrize(("prefix", "expected"), PREFIXES.items())
+    def test_a_prefix_needs_nothing_behind_it(self, prefix, expected):
+        assert channel_type(prefix) == expected
+
+    @given(prefix=st.sampled_from(list(PREFIXES)), rest=st.text(LEGAL, min_size=1, max_size=150))
+    def test_the_longest_prefix_decides_whatever_follows(self, prefix, rest):
+        name = prefix + rest
+        longer = [other for other in PREFIXES if len(other) > len(prefix)]
+        assume(not any(name.startswith(other) for other in longer))
+
+        assert channel_type(name) == PREFIXES[prefix]
+        assert channel_name_problem(name, 200) is None
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "my-cache-x",
+            "my-private-x",
+            "x-presence-y",
+            "encrypted-x",
+            "encrypted-cache-x",
+            "Private-x",
+            "PRESENCE-x",
+            "private",
+            "presence",
+            "cache",
+            "privatecache-x",
+            " private-x",
+            "-private-x",
+            "server-to-user-1",
+        ],
+    )
+    def test_only_the_beginning_of_a_name_counts(self, name):
+        assert channel_type(name) == ChannelType(Kind.PUBLIC, cached=False)
+
+    @pytest.mark.parametrize(
+        ("name", "expected"),
+        [
+            ("cache-private-x", ChannelType(Kind.PUBLIC, cached=True)),
+            ("cache-presence-x", ChannelType(Kind.PUBLIC, cached=True)),
+            ("cache-cache-x", ChannelType(Kind.PUBLIC, cached=True)),
+            ("private-my-cache-x", ChannelType(Kind.PRIVATE, cached=False)),
+            ("private-presence-x", ChannelType(Kind.PRIVATE, cached=False)),
+            ("private-encrypted", ChannelType(Kind.PRIVATE, cached=False)),
+            ("private-encryptedcache-x", ChannelType(Kind.PRIVATE, cached=False)),
+            ("private-cache-encrypted-x", ChannelType(Kind.PRIVATE, cached=True)),
+            ("private-encrypted-cache", ChannelType(Kind.ENCRYPTED, cached=False)),
+            ("private-encrypted-private-cache-x", ChannelType(Kind.ENCRYPTED, cached=False)),
+            ("presence-encrypted-x", ChannelType(Kind.PRESENCE, cached=False)),
+            ("presence-encrypted-cache-x", ChannelType(Kind.PRESENCE, cached=False)),
+        ],
+    )
+    def test_prefixes_inside_prefixes(self, name, expected):
+        assert channel_type(name) == expected
+
+    @pytest.mark.parametrize(("prefix", "expected"), PREFIXES.items())
+    def test_private_encrypted_and_presence_are_signed(self, prefix, expected):
+        assert channel_type(prefix).signed == prefix.startswith(("private-", "presence-"))
+
+
+class TestChannelNameProblem:
+    @pytest.mark.parametrize("character", LEGAL)
+    def test_every_legal_character_may_stand_alone(self, character):
+        assert channel_name_problem(character, 200) is None
+
+    @pytest.mark.parametrize("name", ILLEGAL)
+    @pytest.mark.parametrize("prefix", ["", "x", "private-", "presence-cache-", SERVER_TO_USER])
+    def test_anything_else_is_illegal(self, prefix, name):
+        problem = channel_name_problem(prefix + name, 200)
+
+        assert "Invalid channel name" in problem
+        assert problem.isascii()
+
+    @pytest.mark.parametrize("name", ["", SERVER_TO_USER])
+    def test_nothing_at_all_is_no_name(self, name):
+        assert "Invalid channel name" in channel_name_problem(name, 200)
+
+    @given(st.text(max_size=300))
+    def test_what_is_legal_is_legal_character_by_character(self, name):
+        body = name.removeprefix(SERVER_TO_USER)
+        legal = bool(body) and set(body) <= set(LEGAL)
+
+        assert (channel_name_problem(name, 0) is None) == legal
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "#",
+            "#news",
+            "#server-to-user",
+            "#server-to-user-",
+            "##server-to-user-1",
+            "#server-to-user-#server-to-user-1",
+            "#server-to-user-1#",
+            "#SERVER-TO-USER-1",
+            "private-#server-to-user-1",
+            "x#server-to-user-1",
+            "#private-x",
+        ],
+    )
+    def test_a_hash_begins_nothing_but_a_users_channel(self, name):
+        assert channel_name_problem(name, 200) is not None
+
+    @pytest.mark.parametrize("prefix", ["", "private-", "private-encrypted-cache-"])
+    def test_the_length_counts_the_prefix(self, prefix):
+        name = prefix + "x" * (200 - len(prefix))
+
+        assert channel_name_problem(name, 200) is None
+        assert "longer than 200" in channel_name_problem(name + "x", 200)
+
+    def test_the_longest_user_id_can_be_reached(self):
+        name = SERVER_TO_USER + "x" * MAX_USER_ID
+
+        assert channel_name_problem(name, 200) is None
+        assert "longer than 200" in channel_name_problem(name + "x", 200)
+
+    def test_another_limit(self):
+        assert channel_name_problem("x" * 164, 164) is None
+        assert "longer than 164" in channel_name_problem("x" * 165, 164)
+
+    def test_zero_is_no_limit(self):
+        assert channel_name_problem("x" * 10_000, 0) is None
+
+    def test_a_long_name_is_not_repeated_in_full(self):
+        assert len(channel_name_problem("\u00e9" * 100_000, 200)) < 1000
+
+
+class TestUserIdProblem:
+    @pytest.mark.parametrize("user_id", ["1", "a@b.example", "a-b_c=d,e.f;g", "x" * 200])
+    def test_legal_ids(self, user_id):
+        assert user_id_problem(user_id) is None
+
+    @pytest.mark.parametrize("user_id", ["", *ILLEGAL, "#1", "#server-to-user-1"])
+    def test_illegal_ids(self, user_id):
+        problem = user_id_problem(user_id)
+
+        assert "Invalid user id" in problem
+        assert problem.isascii()
+
+    def test_too_long_an_id(self):
+        assert "longer than 200" in user_id_problem("x" * 201)

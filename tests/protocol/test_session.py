@@ -1,0 +1,217 @@
+"""One connection's life: pings, sign-in, and what is refused."""
+
+import json
+
+import pytest
+from twisted.internet.defer import Deferred
+
+from reverb.protocol.codes import ClientError, Code
+from reverb.protocol.messages import User
+
+from .conftest import SOCKET_ID, subscribed
+
+ANN = '{"user_id": "ann", "user_info": {"name":"Ann"}}'
+
+
+class TestPing:
+    @pytest.mark.parametrize(
+        "more", ["", ',"data":null', ',"data":{}', ',"data":"{}"', ',"data":[1]']
+    )
+    def test_it_is_answered_at_once(self, peer, more):
+        assert peer.send(b'{"event":"pusher:ping"%s}' % more.encode()) is None
+
+        assert peer.take() == [{"event": "pusher:pong", "data": "{}"}]
+
+    @pytest.mark.parametrize("more", ["", ',"data":null', ',"data":{}'])
+    def test_a_pong_is_not_answered(self, peer, more):
+        peer.send(b'{"event":"pusher:pong"%s}' % more.encode())
+
+        assert peer.take() == []
+        assert peer.hub.calls == []
+
+
+class TestUnknownEvents:
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "",
+            "x",
+            "client",
+            "Client-x",
+            "pusher:",
+            "pusher:Ping",
+            "PUSHER:PING",
+            "pusher:error",
+            "pusher_internal:member_added",
+            "caf\u00e9",
+            "a\0b",
+        ],
+    )
+    def test_they_are_refused_by_name(self, peer, name):
+        peer.event(name)
+
+        assert peer.refused() == f"Unsupported event received on socket: {name}"
+
+    def test_a_long_name_is_not_repeated_in_full(self, peer):
+        peer.event("x" * 10_000)
+
+        assert len(peer.refused()) < 300
+
+    def test_broken_json(self, peer):
+        peer.send(b"{")
+
+        assert peer.refused().startswith("Received invalid JSON")
+
+
+class TestSignIn:
+    def test_the_answer_holds_what_was_sent(self, peer):
+        text = '{"id": "ann", "user_info":{"url":"a\\/b"}}'
+        peer.sign_in(text)
+
+        assert peer.session.user == User("ann", '{"url":"a\\/b"}')
+        assert peer.hub.calls == [("sign_in", peer.session.user)]
+        (message,) = peer.take()
+        assert message["event"] == "pusher:signin_success"
+        assert json.loads(message["data"]) == {"user_data": text}
+
+    def test_the_same_user_again(self, peer):
+        peer.sign_in('{"id":"ann"}')
+        peer.sign_in('{"id":"ann","user_info":{"a":1}}')
+
+        assert [message["event"] for message in peer.take()] == ["pusher:signin_success"] * 2
+        assert peer.session.user == User("ann", '{"a":1}')
+
+    def test_another_user(self, peer):
+        peer.sign_in('{"id":"ann"}')
+        peer.take()
+        peer.sign_in('{"id":"bob"}')
+
+        assert peer.refused() == "Connection already signed in as user ann"
+        assert peer.session.user == User("ann", "{}")
+        assert len(peer.hub.calls) == 1
+
+    @pytest.mark.parametrize("auth", ["", "nonsense"])
+    def test_malformed_auth(self, peer, auth):
+        peer.event("pusher:signin", auth=auth, user_data='{"id":"ann"}')
+
+        assert peer.refused() == "Invalid format: auth must have the format key:signature"
+
+    def test_the_key_of_another_app(self, peer):
+        auth = peer.auth(f'{SOCKET_ID}::user::{{"id":"ann"}}', key="other")
+        peer.event("pusher:signin", auth=auth, user_data='{"id":"ann"}')
+
+        assert "Invalid key in signin auth data: 'other'" in peer.refused()
+
+    @pytest.mark.parametrize("text", ["{sid}:user:{data}", "1.2::user::{data}", "{sid}:{data}", ""])
+    def test_a_wrong_signature(self, peer, text):
+        data = '{"id":"ann"}'
+        auth = peer.auth(text.replace("{sid}", SOCKET_ID).replace("{data}", data))
+        peer.event("pusher:signin", auth=auth, user_data=data)
+
+        assert f"of {SOCKET_ID}::user::{data}, but got" in peer.refused()
+        assert peer.session.user is None
+
+    @pytest.mark.parametrize("data", ["", "{", "[]", "{}", '{"id":1}', '{"id":""}', '{"id":"a b"}'])
+    def test_user_data_that_makes_no_user(self, peer, data):
+        peer.sign_in(data)
+
+        assert peer.refused()
+        assert peer.session.user is None
+
+
+class TestServerToUser:
+    def test_the_users_own_channel(self, peer):
+        peer.sign_in('{"id":"ann"}')
+        peer.take()
+        peer.hub.calls.clear()
+        peer.event("pusher:subscribe", channel="#server-to-user-ann", auth="")
+
+        assert subscribed(peer, "#server-to-user-ann")
+
+    @pytest.mark.parametrize("user_id", ["bob", "an", "anna", "ANN"])
+    def test_anothers(self, peer, user_id):
+        peer.sign_in('{"id":"ann"}')
+        peer.take()
+        peer.event("pusher:subscribe", channel=f"#server-to-user-{user_id}", auth="")
+
+        assert "not signed in as this user" in peer.refused()
+
+    def test_before_the_sign_in(self, peer):
+        peer.event("pusher:subscribe", channel="#server-to-user-ann", auth="")
+
+        assert "not signed in as this user" in peer.refused()
+
+    def test_a_signature_does_not_help(self, peer):
+        peer.subscribe("#server-to-user-ann")
+
+        assert "not signed in as this user" in peer.refused()
+
+
+class TestClosed:
+    @pytest.mark.parametrize("payload", [b'{"event":"pusher:ping"}', b"{", b"\xff"])
+    def test_what_comes_after_the_close_is_ignored(self, peer, payload):
+        peer.session.open = False
+
+        assert peer.send(payload) is None
+        assert peer.take() == []
+
+
+class TestHub:
+    def test_what_the_hub_waits_for_is_handed_on(self, peer):
+        peer.hub.answer = Deferred()
+
+        for step in (
+            peer.subscribe("private-x"),
+            peer.client_event("private-x"),
+            peer.event("pusher:unsubscribe", channel="private-x"),
+            peer.sign_in('{"id":"ann"}'),
+        ):
+            assert step is peer.hub.answer
+
+    def test_a_refusal_of_the_hub_keeps_its_code(self, peer):
+        peer.subscribe("private-x")
+        peer.hub.error = ClientError("too many", Code.CLIENT_EVENT_RATE)
+        peer.client_event("private-x")
+
+        assert peer.take() == [
+            {"event": "pusher:error", "data": {"code": 4301, "message": "too many"}}
+        ]
+
+
+REFUSED = [
+    b"",
+    b"[]",
+    b"{}",
+    b'{"event":null}',
+    b'{"event":"x"}',
+    b'{"event":"client-x"}',
+    b'{"event":"client-x","channel":"news","data":1}',
+    b'{"event":"client-x","channel":"private-z","data":1}',
+    b'{"event":"pusher:subscribe"}',
+    b'{"event":"pusher:subscribe","data":null}',
+    b'{"event":"pusher:subscribe","data":{"channel":"private-z","auth":"x"}}',
+    b'{"event":"pusher:subscribe","data":{"channel":"presence-b"}}',
+    b'{"event":"pusher:subscribe","data":{"channel":"#server-to-user-bob"}}',
+    b'{"event":"pusher:subscribe","data":{"channel":"fourth"}}',
+    b'{"event":"pusher:unsubscribe","data":{"channel":"elsewhere"}}',
+    b'{"event":"pusher:unsubscribe","data":{}}',
+    b'{"event":"pusher:signin","data":{"auth":"x","user_data":"{}"}}',
+    b'{"event":"pusher:signin","data":{"auth":"the-key:x","user_data":"{}"}}',
+]
+
+
+@pytest.mark.parametrize("payload", REFUSED)
+def test_a_refusal_leaves_the_client_as_it_was(make_peer, payload):
+    peer = make_peer(max_channels_per_connection=3)
+    peer.sign_in('{"id":"ann"}')
+    peer.event("pusher:subscribe", channel="news")
+    peer.subscribe("private-a")
+    peer.subscribe("presence-b", ANN)
+    peer.take()
+    before, calls = peer.state, list(peer.hub.calls)
+
+    assert peer.send(payload) is None
+
+    assert peer.refused()
+    assert peer.state == before
+    assert peer.hub.calls == calls

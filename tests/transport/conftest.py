@@ -1,0 +1,247 @@
+"""What the tests of the transport share: servers, raw connections, real sockets, the log."""
+
+import select
+import socket
+
+import pytest
+from reverb.testing import MemoryServer, parse_frame, parse_response, upgrade_request
+from twisted.internet import tcp
+from twisted.internet.address import IPv4Address
+from twisted.internet.posixbase import _DisconnectSelectableMixin
+from twisted.logger import LogLevel, formatEvent, globalLogPublisher
+from twisted.python.failure import Failure
+from twisted.test.iosim import FakeTransport
+
+GRAVE = (LogLevel.error, LogLevel.critical)
+
+
+class Log:
+    """What has been logged."""
+
+    def __init__(self):
+        self.events = []
+
+    def __call__(self, event):
+        self.events.append(event)
+
+    def problems(self):
+        """Take the events that tell of a failure."""
+        grave = [e for e in self.events if "log_failure" in e or e["log_level"] in GRAVE]
+        self.events = [e for e in self.events if e not in grave]
+        return [(formatEvent(e), e.get("log_failure")) for e in grave]
+
+    def lines(self, beginning):
+        return [text for e in self.events if (text := formatEvent(e)).startswith(beginning)]
+
+
+@pytest.fixture
+def log():
+    """The log; whatever it tells of a failure fails the test, unless the test takes it."""
+    log = Log()
+    globalLogPublisher.addObserver(log)
+    yield log
+    globalLogPublisher.removeObserver(log)
+    assert log.problems() == []
+
+
+@pytest.fixture
+def make_server(log):
+    """Start servers in memory; each is stopped at the end, and has to leave nothing behind."""
+    servers = []
+
+    def make(*apps, **settings):
+        servers.append(MemoryServer(*apps, **settings))
+        return servers[-1]
+
+    yield make
+    for server in servers:
+        if server.service.running:
+            server.stop()
+        assert not server.service._websockets.connections
+
+
+@pytest.fixture
+def server(make_server):
+    return make_server()
+
+
+class _Transport(FakeTransport):
+    aborted = False
+
+    def abortConnection(self):
+        self.aborted = True
+        super().abortConnection()
+
+
+class Wire:
+    """A connection of which the test sends the bytes itself."""
+
+    def __init__(self, server):
+        self.server = server
+        door = server.service.factory.buildProtocol(None)
+        self.transport = _Transport(door, isServer=True)
+        door.makeConnection(self.transport)
+        self.received = b""
+        self.lost = False
+
+    def send(self, *segments):
+        for segment in segments:
+            self.transport.protocol.dataReceived(segment)
+            self.settle()
+        return self.received
+
+    def settle(self):
+        self.server.settle()
+        self.received += self.transport.getOutBuffer() or b""
+
+    def advance(self, seconds):
+        self.server.advance(seconds)
+        self.settle()
+
+    def vanish(self, reason=None):
+        if not self.lost:
+            self.lost = True
+            if reason is not None:
+                self.transport.disconnectReason = reason
+            self.transport.reportDisconnect()
+            self.server.settle()
+
+    @property
+    def ended(self):
+        """Whether the server has ended the connection."""
+        return bool(self.transport.disconnecting)
+
+    def take(self):
+        """Take what has been received."""
+        data, self.received = self.received, b""
+        return data
+
+    def responses(self):
+        """Take the HTTP responses that have been received."""
+        data, responses = self.take(), []
+        while data:
+            responses.append(parse_response(data))
+            head, end, rest = data.partition(b"\r\n\r\n")
+            assert end
+            data = rest[len(responses[-1].body) :]
+        return responses
+
+
+@pytest.fixture
+def wire(server):
+    """Open a raw connection, to another server if one is given."""
+    wires = []
+
+    def open_wire(to=None):
+        wires.append(Wire(to or server))
+        return wires[-1]
+
+    yield open_wire
+    for wire in wires:
+        wire.vanish()
+
+
+class Real:
+    """A client on a real socket; the server's side has no reactor but :meth:`turn`."""
+
+    def __init__(self, server, small):
+        self.server = server
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            self.socket = socket.socket()
+            if small:
+                self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            self.socket.connect(listener.getsockname())
+            accepted, address = listener.accept()
+        if small:
+            accepted.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        accepted.setblocking(False)
+        self.socket.settimeout(5)
+        protocol = server.service.factory.buildProtocol(IPv4Address("TCP", *address))
+        self.transport = tcp.Server(accepted, protocol, address, None, 1, server.clock)
+        protocol.makeConnection(self.transport)
+        self.buffer = b""
+
+    def turn(self):
+        """Let the server read and write what it can now."""
+        clock = self.server.clock
+        for _ in range(1000):
+            clock.advance(0)
+            readers, writers = clock.getReaders(), clock.getWriters()
+            ready = select.select(readers, writers, [], 0)[:2]
+            if not any(ready):
+                return
+            for selectable, step in [(r, "doRead") for r in ready[0]] + [
+                (w, "doWrite") for w in ready[1]
+            ]:
+                if selectable not in (readers if step == "doRead" else writers):
+                    continue
+                why = getattr(selectable, step)() if selectable.fileno() >= 0 else None
+                if why is not None:
+                    _DisconnectSelectableMixin._disconnectSelectable(
+                        clock, selectable, why, step == "doRead"
+                    )
+
+    def advance(self, seconds):
+        for _ in range(seconds):
+            self.server.clock.advance(1)
+            self.turn()
+
+    def send(self, data):
+        """Send as much as fits, and let the server read it."""
+        self.socket.sendall(data)
+        self.turn()
+
+    def connect(self):
+        """Become a WebSocket; get the server's half of the connection."""
+        self.send(upgrade_request(f"/app/{self.server.app.key}?protocol=7"))
+        self.read_until(b"activity_timeout")
+        self.buffer = b""
+        return self.transport.protocol.dataReceived.__self__
+
+    def read_until(self, end):
+        while end not in self.buffer:
+            self.read()
+
+    def read(self):
+        """Read some; nothing when the server has ended the connection."""
+        self.turn()
+        try:
+            data = self.socket.recv(65_536)
+        except ConnectionError:
+            data = b""
+        self.turn()
+        self.buffer += data
+        return data
+
+    def read_all(self):
+        while self.read():
+            pass
+        return self.buffer
+
+    def frames(self):
+        """Take the frames that have been read."""
+        frames = []
+        while (parsed := parse_frame(self.buffer)) is not None:
+            *frame, self.buffer = parsed
+            frames.append(tuple(frame))
+        return frames
+
+    def close(self):
+        self.socket.close()
+        self.turn()
+        if self.transport.connected:
+            self.transport.connectionLost(Failure(ConnectionError("the test is over")))
+
+
+@pytest.fixture
+def real(make_server):
+    """Open real connections to a server."""
+    clients = []
+
+    def open_real(server, *, small=False):
+        clients.append(Real(server, small))
+        return clients[-1]
+
+    yield open_real
+    for client in clients:
+        client.close()

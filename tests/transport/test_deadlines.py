@@ -1,0 +1,146 @@
+"""One timer for everything that is waited for."""
+
+import pytest
+from reverb.transport.deadlines import Deadlines
+from twisted.internet.task import Clock
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def deadlines(clock):
+    deadlines = Deadlines(clock)
+    deadlines.start()
+    yield deadlines
+    deadlines.stop()
+    assert clock.getDelayedCalls() == []
+
+
+class Look:
+    def __init__(self, clock):
+        self.clock = clock
+        self.calls = []
+
+    def __call__(self):
+        self.calls.append(self.clock.seconds())
+
+
+@pytest.mark.parametrize("seconds", [1, 2, 7])
+@pytest.mark.parametrize("phase", [0.0, 0.1, 0.5, 0.9])
+@pytest.mark.parametrize("began", [0.0, 0.25, 0.9])
+def test_a_look_is_between_the_seconds_and_one_more_from_now(clock, seconds, phase, began):
+    deadlines = Deadlines(clock)
+    clock.advance(began)  # A service is started some time after it is built.
+    deadlines.start()
+    clock.advance(3 + phase)
+    look, now = Look(clock), clock.seconds()
+    deadlines.file(seconds, look)
+    for _ in range(200):
+        clock.advance(0.05)
+    (at,) = look.calls
+    assert now + seconds - 0.06 <= at <= now + seconds + 1.06
+    deadlines.stop()
+
+
+def test_now_is_the_latest_whole_second(clock, deadlines):
+    clock.advance(1)
+    clock.advance(0.9)
+    assert deadlines.now == 1
+    clock.advance(0.1)
+    assert deadlines.now == 2
+
+
+def test_a_late_tick_stands_for_several(clock, deadlines):
+    look, later = Look(clock), Look(clock)
+    for seconds in range(5):
+        deadlines.file(seconds, look.__call__)
+        deadlines.file(seconds, Look.__call__.__get__(look))
+    deadlines.file(30, later)
+    clock.advance(20)
+    assert look.calls
+    assert not later.calls
+    assert deadlines.now == 20
+    clock.advance(20)
+    assert later.calls == [40]
+    assert len(deadlines) == 0
+
+
+def test_what_is_cancelled_is_not_called(clock, deadlines):
+    look, other = Look(clock), Look(clock)
+    due = deadlines.file(2, look)
+    deadlines.file(2, other)
+    deadlines.cancel(due, look)
+    assert len(deadlines) == 1
+    clock.pump([1] * 5)
+    assert look.calls == []
+    assert len(other.calls) == 1
+
+
+def test_cancelling_what_is_over_is_harmless(clock, deadlines):
+    look = Look(clock)
+    due = deadlines.file(1, look)
+    clock.pump([1] * 3)
+    deadlines.cancel(due, look)
+    deadlines.cancel(due, look)
+    deadlines.cancel(99, look)
+    assert len(look.calls) == 1
+
+
+def test_a_failing_look_does_not_stop_the_others(clock, deadlines, log):
+    def fail():
+        raise RuntimeError("no")
+
+    looks = [Look(clock) for _ in range(20)]
+    for i, look in enumerate(looks):
+        deadlines.file(1, look)
+        deadlines.file(1, [fail, lambda: fail()][i % 2])
+    clock.pump([1] * 3)
+    assert [len(look.calls) for look in looks] == [1] * 20
+    assert log.problems()
+    again = Look(clock)
+    deadlines.file(1, again)
+    clock.pump([1] * 3)
+    assert len(again.calls) == 1
+
+
+def test_a_look_may_file_and_cancel_others(clock, deadlines):
+    calls = []
+
+    def second():
+        calls.append("second")
+
+    def first():
+        calls.append("first")
+        deadlines.file(0, second)
+        deadlines.cancel(never_due, never)
+
+    def never():
+        calls.append("never")
+
+    deadlines.file(1, first)
+    never_due = deadlines.file(2, never)
+    clock.pump([1] * 5)
+    assert calls == ["first", "second"]
+
+
+def test_a_look_filed_while_a_late_tick_catches_up_is_not_lost(clock, deadlines):
+    look = Look(clock)
+    deadlines.file(1, lambda: deadlines.file(2, look))
+    clock.advance(10)
+    clock.pump([1] * 4)
+    assert len(look.calls) == 1
+
+
+def test_what_is_filed_is_forgotten_at_the_stop(clock):
+    deadlines = Deadlines(clock)
+    deadlines.start()
+    look = Look(clock)
+    deadlines.file(1, look)
+    deadlines.stop()
+    deadlines.stop()
+    clock.pump([1] * 5)
+    assert look.calls == []
+    assert len(deadlines) == 0

@@ -1,0 +1,330 @@
+"""The write path, on real sockets: order, slow readers, and Twisted's private attributes."""
+
+import socket
+
+import pytest
+from reverb.testing import frame
+from reverb.transport.outbox import BufferedOutbox, DirectOutbox, make_outbox
+from twisted.internet import tcp
+from twisted.internet.protocol import Protocol
+from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.python.failure import Failure
+
+LIMIT = 100_000
+
+
+@pytest.fixture
+def pair():
+    """A plain Twisted transport over a socket pair with small buffers, and the other end."""
+    ours, theirs = socket.socketpair()
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    ours.setblocking(False)
+    theirs.setblocking(False)
+    transport = tcp.Server(ours, Protocol(), ("127.0.0.1", 1), None, 1, MemoryReactorClock())
+    yield transport, theirs
+    theirs.close()
+    if transport.connected:
+        transport.connectionLost(Failure(ConnectionError("the test is over")))
+
+
+def received(theirs):
+    data = b""
+    while True:
+        try:
+            part = theirs.recv(65_536)
+        except BlockingIOError:
+            return data
+        if not part:
+            return data
+        data += part
+
+
+class Overflow:
+    def __init__(self):
+        self.times = 0
+
+    def __call__(self):
+        self.times += 1
+
+
+def test_twisted_has_what_the_direct_path_reads(pair):
+    """The write path reads private attributes: this fails when Twisted changes what they mean."""
+    transport, theirs = pair
+    assert (transport.dataBuffer, transport.offset) == (b"", 0)
+    assert (transport._tempDataBuffer, transport._tempDataLen) == ([], 0)
+    assert transport.disconnecting in (0, False)
+    assert transport.TLS in (0, False)
+    transport.write(b"abc")
+    transport.write(b"de")
+    assert (transport._tempDataBuffer, transport._tempDataLen) == ([b"abc", b"de"], 5)
+    assert transport.dataBuffer == b""
+    transport.doWrite()
+    assert received(theirs) == b"abcde"
+    assert (transport.dataBuffer, transport.offset) == (b"", 0)
+    assert (transport._tempDataBuffer, transport._tempDataLen) == ([], 0)
+    # A write that the kernel takes in part leaves all of it, and how far it has come.
+    transport.write(b"x" * 500_000)
+    transport.doWrite()
+    assert len(transport.dataBuffer) == 500_000
+    assert 0 < transport.offset < 500_000
+    assert transport._tempDataLen == 0
+    assert transport.dataBuffer[transport.offset :] == b"x" * (500_000 - transport.offset)
+    transport.write(b"more")
+    assert transport._tempDataLen == 4
+    assert len(received(theirs)) == transport.offset
+
+
+def test_what_is_chosen_for_a_plain_socket_is_direct(pair):
+    transport, _ = pair
+    assert isinstance(make_outbox(transport, 1, Overflow()), DirectOutbox)
+    transport.TLS = True
+    assert isinstance(make_outbox(transport, 1, Overflow()), BufferedOutbox)
+    transport.unregisterProducer()
+    assert isinstance(make_outbox(StringTransport(), 1, Overflow()), BufferedOutbox)
+
+
+def test_an_idle_socket_is_written_at_once(pair):
+    transport, theirs = pair
+    outbox = DirectOutbox(transport, LIMIT, Overflow())
+    outbox.send(b"first")
+    outbox.send(b"second")
+    assert received(theirs) == b"firstsecond"
+    assert transport._tempDataLen == 0
+    assert transport.reactor.getWriters() == []
+
+
+def test_what_waits_in_twisted_goes_first(pair):
+    transport, theirs = pair
+    outbox = DirectOutbox(transport, LIMIT, Overflow())
+    transport.write(b"first")
+    outbox.send(b"second")
+    assert received(theirs) == b""
+    transport.doWrite()
+    assert received(theirs) == b"firstsecond"
+
+
+@pytest.mark.parametrize("size", [1, 999, 50_000, 300_000])
+def test_what_the_kernel_does_not_take_keeps_its_order(pair, size):
+    transport, theirs = pair
+    outbox = DirectOutbox(transport, 0, Overflow())
+    sent = got = b""
+    for i in range(40):
+        data = bytes([i]) * size
+        outbox.send(data)
+        sent += data
+        if i % 3 == 0:
+            got += received(theirs)[:]
+        if i % 2 == 0:
+            transport.doWrite()
+    while len(got) < len(sent):
+        transport.doWrite()
+        got += received(theirs)
+    assert got == sent
+
+
+def test_a_reader_that_stops_overflows_by_what_waits_here_not_in_the_kernel(pair):
+    transport, theirs = pair
+    overflow = Overflow()
+    outbox = DirectOutbox(transport, LIMIT, overflow)
+    total = 0
+    while not overflow.times:
+        outbox.send(b"x" * 1000)
+        total += 1000
+    waits = len(transport.dataBuffer) - transport.offset + transport._tempDataLen
+    assert LIMIT < waits <= LIMIT + 1000
+    assert total > waits
+
+
+def test_what_has_been_written_does_not_count(pair):
+    transport, theirs = pair
+    overflow = Overflow()
+    outbox = DirectOutbox(transport, LIMIT, overflow)
+    for _ in range(200):
+        outbox.send(b"x" * (LIMIT // 2))
+        waits = True
+        while waits:
+            transport.doWrite()
+            waits = len(received(theirs)) > 0
+    assert overflow.times == 0
+
+
+def test_without_a_limit_nothing_overflows(pair):
+    transport, _ = pair
+    overflow = Overflow()
+    outbox = DirectOutbox(transport, 0, overflow)
+    for _ in range(100):
+        outbox.send(b"x" * LIMIT)
+    assert overflow.times == 0
+
+
+@pytest.mark.parametrize("end", ["peer closed", "socket closed", "losing", "lost"])
+def test_sending_on_a_connection_that_ends_is_harmless(pair, end):
+    transport, theirs = pair
+    outbox = DirectOutbox(transport, LIMIT, Overflow())
+    if end == "peer closed":
+        theirs.close()
+    elif end == "socket closed":
+        transport.socket.close()
+    elif end == "losing":
+        transport.loseConnection()
+    else:
+        transport.connectionLost(Failure(ConnectionError("gone")))
+    outbox.send(b"data")
+    outbox.send(b"more")
+
+
+# Transports that are not plain sockets
+
+
+def test_a_buffered_outbox_counts_what_is_sent_while_the_transport_is_full():
+    transport, overflow = StringTransport(), Overflow()
+    outbox = make_outbox(transport, 10, overflow)
+    outbox.send(b"x" * 100)
+    assert overflow.times == 0
+    transport.producer.pauseProducing()
+    outbox.send(b"x" * 10)
+    transport.producer.pauseProducing()
+    assert overflow.times == 0
+    outbox.send(b"x")
+    assert overflow.times == 1
+    assert transport.value() == b"x" * 111
+
+
+def test_a_buffered_outbox_forgets_when_the_transport_is_empty_again():
+    transport, overflow = StringTransport(), Overflow()
+    outbox = make_outbox(transport, 10, overflow)
+    for _ in range(10):
+        transport.producer.pauseProducing()
+        outbox.send(b"x" * 9)
+        transport.producer.resumeProducing()
+        outbox.send(b"x" * 99)
+    assert overflow.times == 0
+
+
+def test_a_buffered_outbox_without_a_limit_never_overflows():
+    transport, overflow = StringTransport(), Overflow()
+    outbox = make_outbox(transport, 0, overflow)
+    transport.producer.pauseProducing()
+    outbox.send(b"x" * 10_000_000)
+    transport.producer.stopProducing()
+    outbox.send(b"x")
+    assert overflow.times == 0
+
+
+# The whole server on real sockets
+
+
+def test_frames_arrive_in_order_on_a_real_socket(make_server, real):
+    server = make_server()
+    client = real(server)
+    client.connect()
+    client.send(_subscribe("news"))
+    client.read_until(b"subscription_succeeded")
+    client.buffer = b""
+    for i in range(100):
+        server.service.publish(server.app, ["news"], "event", str(i))
+        if i % 10 == 0:
+            client.turn()
+    client.turn()
+    client.read_until(b'"99"')
+    texts = [payload for _, payload in client.frames()]
+    assert texts == [b'{"event":"event","channel":"news","data":"%d"}' % i for i in range(100)]
+
+
+def _subscribe(channel):
+    return frame(b'{"event":"pusher:subscribe","data":{"channel":"%s"}}' % channel.encode())
+
+
+def test_a_slow_reader_is_closed_with_4100_and_nobody_else_notices(make_server, real, log):
+    server = make_server(max_buffered_bytes=LIMIT)
+    healthy = [real(server), real(server)]
+    slow = real(server, small=True)
+    order = [healthy[0], slow, healthy[1]]
+    for client in order:
+        client.connect()
+        client.send(_subscribe("news"))
+        client.read_until(b"subscription_succeeded")
+        client.buffer = b""
+    published = 0
+    while len(server.service.hub.sessions) == 3 and not log.lines("disconnected "):
+        server.service.publish(server.app, ["news"], "event", "x" * 10_000)
+        published += 1
+        for client in healthy:
+            client.read()
+        if not all(s.open for s in server.service.hub.sessions.values()):
+            break
+        assert published < 2000
+    for client in healthy:
+        while client.buffer.count(b'"event":"event"') < published:
+            client.read()
+    # It never reads, so it is cut after the time that a close may take.
+    slow.advance(4)
+    assert len(server.service.hub.sessions) == 2
+    (line,) = log.lines("disconnected ")
+    assert "4100 Connection too slow" in line
+    server.service.publish(server.app, ["news"], "after", "all")
+    for client in healthy:
+        client.read_until(b'"after"')
+        assert len(client.frames()) == published + 1
+
+
+def test_a_slow_reader_that_reads_on_is_told_once_why(make_server, real):
+    server = make_server(max_buffered_bytes=LIMIT)
+    client = real(server, small=True)
+    client.connect()
+    client.send(_subscribe("news"))
+    client.read_until(b"subscription_succeeded")
+    client.buffer = b""
+    for _ in range(1000):
+        server.service.publish(server.app, ["news"], "event", "x" * 10_000)
+        server.clock.advance(0)
+        if not all(s.open for s in server.service.hub.sessions.values()):
+            break
+    client.read_all()
+    *events, error, close = client.frames()
+    assert b'"event":"event"' in events[-1][1]
+    assert b'"code":4100' in error[1]
+    assert close[0] == 8
+    assert int.from_bytes(close[1][:2]) == 4100
+
+
+def test_a_full_transport_that_is_not_a_plain_socket_is_closed_with_4100(make_server):
+    server = make_server(max_buffered_bytes=1000)
+    slow, healthy = server.client(), server.client()
+    for client in (slow, healthy):
+        client.subscribe("news")
+        client.take()
+    for connection in server.service._websockets.connections:
+        if connection.socket_id == slow.socket_id:
+            connection.transport.producer.pauseProducing()
+    server.publish("news", "event", "x" * 2000)
+    assert len(healthy.take()) == 1
+    assert [e["event"] for e in slow.take()] == ["event", "pusher:error"]
+    assert slow.close_code == 4100
+
+
+def test_the_limit_may_be_off(make_server, real):
+    server = make_server(max_buffered_bytes=0)
+    client = real(server, small=True)
+    client.connect()
+    client.send(_subscribe("news"))
+    client.read_until(b"subscription_succeeded")
+    client.buffer = b""
+    for _ in range(300):
+        server.service.publish(server.app, ["news"], "event", "x" * 10_000)
+        server.clock.advance(0)
+    while client.buffer.count(b'"event":"event"') < 300:
+        client.read()
+
+
+def test_an_idle_api_client_that_does_not_read_is_cut(make_server, real):
+    """Its answers lie in the buffer, so an orderly end would never come."""
+    server = make_server(request_timeout=5)
+    client = real(server, small=True)
+    client.socket.sendall(b"GET /app/x HTTP/1.1\r\n\r\n" * 1)
+    client.turn()
+    client.transport.write(b"x" * 3_000_000)  # as a large answer would
+    client.turn()
+    for _ in range(60):
+        client.advance(1)
+    assert not client.transport.connected

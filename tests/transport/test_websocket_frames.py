@@ -1,0 +1,279 @@
+"""What clients put into frames, right and wrong (RFC 6455), and how connections end."""
+
+import msgspec
+import pytest
+from reverb.testing import APP, frame, upgrade_request
+
+PING = b'{"event":"pusher:ping","data":{}}'
+SUBSCRIBE = frame(b'{"event":"pusher:subscribe","data":{"channel":"late"}}')
+
+
+def app_with(**changes):
+    return msgspec.structs.replace(APP, **changes)
+
+
+def names(client):
+    return [event["event"] for event in client.take()]
+
+
+@pytest.fixture
+def client(server):
+    client = server.client()
+    client.take()
+    return client
+
+
+def fragments(payload, *cuts):
+    """A message in several frames, cut at the given places."""
+    edges = [0, *cuts, len(payload)]
+    parts = [payload[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    last = len(parts) - 1
+    return b"".join(
+        frame(part, opcode=0 if i else 1, fin=i == last) for i, part in enumerate(parts)
+    )
+
+
+def test_fragments_are_one_message(client):
+    client.send_raw(fragments(PING, 3, 3, 10))
+    assert names(client) == ["pusher:pong"]
+
+
+def test_a_ping_may_come_between_fragments(server):
+    client = server.client()
+    first, second = frame(PING[:5], fin=False), frame(PING[5:], opcode=0)
+    client.send_raw(first + frame(b"now", opcode=9) + second)
+    assert client.events[-1]["event"] == "pusher:pong"
+
+
+def test_frames_may_be_cut_anywhere(client):
+    data = fragments(PING, 7) + frame(b"", opcode=9) + frame(PING)
+    for i in range(len(data)):
+        client.send_raw(data[i : i + 1])
+    assert names(client) == ["pusher:pong"] * 2
+
+
+@pytest.mark.parametrize("payload", [b"", b"x", b"x" * 125])
+def test_a_websocket_ping_is_answered_with_its_payload(server, wire, payload):
+    wire = wire()
+    wire.send(upgrade_request("/app/app-key?protocol=7"))
+    wire.take()
+    wire.send(frame(payload, opcode=9))
+    assert wire.take() == bytes([0x8A, len(payload)]) + payload
+
+
+def test_an_unsolicited_pong_is_ignored(client):
+    client.send_raw(frame(b"x", opcode=10) + frame(PING))
+    assert names(client) == ["pusher:pong"]
+
+
+VIOLATIONS = {
+    "binary": (1003, frame(b"{}", opcode=2)),
+    "empty binary": (1003, frame(b"", opcode=2)),
+    "first fragment of binary": (1003, frame(b"{}", opcode=2, fin=False)),
+    "unmasked": (1002, frame(PING, masked=False)),
+    "bad UTF-8": (1007, frame(b'{"event":"\xff"}')),
+    "surrogate in UTF-8": (1007, frame(b"\xed\xa0\x80")),
+    "overlong UTF-8": (1007, frame(b"\xc0\xaf")),
+    "unfinished UTF-8": (1007, frame(b"\xc3")),
+    "bad UTF-8 over fragments": (1007, frame(b"\xf0\x9f", fin=False) + frame(b"\x41", opcode=0)),
+    "unfinished UTF-8 over fragments": (1007, frame(b"a", fin=False) + frame(b"\xe2\x82", opcode=0)),
+    "reserved opcode 3": (1002, frame(b"", opcode=3)),
+    "reserved opcode 7": (1002, frame(b"", opcode=7)),
+    "reserved control opcode": (1002, frame(b"", opcode=11)),
+    "RSV1": (1002, frame(PING, rsv=4)),
+    "RSV2": (1002, frame(PING, rsv=2)),
+    "RSV3": (1002, frame(PING, rsv=1)),
+    "fragmented ping": (1002, frame(b"", opcode=9, fin=False)),
+    "long ping": (1002, frame(b"x" * 126, opcode=9)),
+    "continuation of nothing": (1002, frame(b"x", opcode=0)),
+    "text inside a fragmented message": (1002, frame(b"a", fin=False) + frame(b"b")),
+    "length not minimal": (1002, b"\x81\xfe\x00\x01\x00\x00\x00\x00x"),
+    "length with the top bit": (1002, b"\x81\xff" + b"\xff" * 8 + bytes(4)),
+    "close code 999": (1002, frame((999).to_bytes(2), opcode=8)),
+    "close code 1005": (1002, frame((1005).to_bytes(2), opcode=8)),
+    "close code 5000": (1002, frame((5000).to_bytes(2), opcode=8)),
+    "close of one byte": (1002, frame(b"\x03", opcode=8)),
+    "close with bad UTF-8": (1007, frame(b"\x03\xe8\xff", opcode=8)),
+    "long close": (1002, frame(b"\x03\xe8" + b"x" * 124, opcode=8)),
+    "too large": (1009, frame(b"x" * 10_241)),
+    "too large by its header alone": (1009, frame(b"x" * 70_000)[:14]),
+    "too large in fragments": (1009, frame(b"x" * 6000, fin=False) + frame(b"x" * 6000, opcode=0)),
+    "too large in many fragments": (
+        1009,
+        frame(b"x" * 2000, fin=False) + frame(b"x" * 2000, opcode=0, fin=False) * 9,
+    ),
+}
+
+
+@pytest.mark.parametrize("in_one_segment", [True, False])
+@pytest.mark.parametrize("code,data", VIOLATIONS.values(), ids=VIOLATIONS)
+def test_a_violation_closes_and_nothing_after_it_is_obeyed(server, code, data, in_one_segment):
+    client = server.client()
+    client.answers_close = False
+    if in_one_segment:
+        client.send_raw(data + SUBSCRIBE)
+    else:
+        client.send_raw(data)
+        client.send_raw(SUBSCRIBE)
+    assert client.close_code == code
+    assert client.close_reason
+    assert len(client.close_reason.encode()) <= 123
+    assert len(client.events) == 1
+    assert not server.service.hub.channels
+    server.advance(4)
+    assert not client.connected
+    server.assert_empty()
+
+
+def test_a_character_may_be_cut_by_fragments(client):
+    message = '{"event":"pusher:ping","x":"€😀"}'.encode()
+    for cut in range(27, len(message)):
+        client.send_raw(fragments(message, cut))
+    assert set(names(client)) == {"pusher:pong"}
+
+
+def padded(size):
+    return b'{"event":"pusher:ping","data":"' + b"x" * (size - 33) + b'"}'
+
+
+@pytest.mark.parametrize("most", [50, 126, 10_240, 70_000])
+def test_the_largest_message_is_the_apps_own(make_server, most):
+    server = make_server(app_with(max_message_bytes=most))
+    client = server.client()
+    assert len(padded(most)) == most
+    client.send(padded(most))
+    client.send_raw(fragments(padded(most), most // 2))
+    assert names(client) == ["pusher:pong"] * 2
+    client.send(padded(most + 1))
+    assert client.close_code == 1009
+    other = server.client()
+    other.send_raw(fragments(padded(most + 1), most // 2))
+    assert other.close_code == 1009
+
+
+def test_without_a_limit_any_message_is_taken(make_server):
+    client = make_server(app_with(max_message_bytes=0)).client()
+    client.send(padded(1_000_000))
+    assert names(client) == ["pusher:pong"]
+
+
+def test_each_app_has_its_own_limit(make_server):
+    small = app_with(max_message_bytes=60)
+    large = app_with(id="2", key="large", max_message_bytes=500)
+    server = make_server(small, large)
+    first, second = server.client(), server.client("large")
+    first.send(padded(100))
+    second.send(padded(100))
+    assert first.close_code == 1009
+    assert names(second) == ["pusher:pong"]
+
+
+# How connections end
+
+
+@pytest.mark.parametrize("code", [1000, 1001, 3000, 4999])
+def test_a_clients_close_is_echoed(server, code):
+    client = server.client()
+    client.subscribe("news")
+    client.answers_close = False
+    client.send_raw(frame(code.to_bytes(2) + b"bye", opcode=8))
+    assert client.close_code == code
+    assert not client.connected
+    server.assert_empty()
+
+
+def test_a_close_without_a_code_is_answered(server):
+    client = server.client()
+    client.answers_close = False
+    client.send_raw(frame(b"", opcode=8))
+    assert client.close_code is not None
+    assert not client.connected
+
+
+def test_messages_after_a_close_are_ignored(server):
+    client = server.client()
+    client.answers_close = False
+    client.send_raw(frame((1000).to_bytes(2), opcode=8) + SUBSCRIBE + frame(PING))
+    assert len(client.events) == 1
+    assert not server.service.hub.channels
+
+
+def test_messages_after_the_servers_close_are_ignored(server):
+    client = server.client()
+    client.subscribe("news")
+    client.take()
+    client.answers_close = False
+    server.service.hub.close_all(4200, "bye")
+    server.settle()
+    assert (client.close_code, client.close_reason) == (4200, "bye")
+    client.take()
+    client.send_raw(SUBSCRIBE + frame(PING) + frame(b"", opcode=9))
+    server.publish("news", "event", "data")
+    assert client.take() == []
+    assert ("app-id", "late") not in server.service.hub.channels
+
+
+def test_who_does_not_answer_the_close_frame_is_cut(server):
+    client = server.client()
+    client.answers_close = False
+    server.service.hub.close_all(4200, "bye")
+    server.settle()
+    server.advance(1)
+    assert client.connected
+    server.advance(3)
+    assert not client.connected
+
+
+def test_who_chatters_instead_of_answering_the_close_frame_is_cut(server):
+    client = server.client()
+    client.answers_close = False
+    server.service.hub.close_all(4200, "bye")
+    for _ in range(4):
+        server.advance(1)
+        client.send(PING)
+    assert not client.connected
+
+
+def test_both_may_close_at_once(server):
+    client = server.client()
+    client.answers_close = False
+    server.service.hub.close_all(4200, "bye")
+    client.send_raw(frame((1000).to_bytes(2), opcode=8))
+    assert not client.connected
+    server.assert_empty()
+
+
+def test_a_second_close_does_nothing(server, log):
+    client = server.client()
+    client.answers_close = False
+    (connection,) = server.service._websockets.connections
+    connection.close(4200, "first")
+    connection.close(4100, "second")
+    server.settle()
+    assert [e["data"]["message"] for e in client.take()] == ["first"]
+    assert client.close_code == 4200
+    client.vanish()
+    connection.close(4100, "third")
+    connection.send(b"\x81\x00")
+    assert log.lines("disconnected ")[0].endswith("4200 first")
+
+
+@pytest.mark.parametrize("reason", ["", "ä" * 62, "x" * 124, "😀" * 200])
+def test_a_close_reason_is_cut_to_what_a_frame_holds(server, reason):
+    client = server.client()
+    server.service.hub.close_all(4200, reason)
+    server.settle()
+    assert client.events[-1]["data"]["message"] == reason
+    assert client.close_code == 4200
+    assert reason.startswith(client.close_reason)
+    assert len(reason.encode()) - len(client.close_reason.encode()) in range(
+        max(len(reason.encode()) - 123, 0), max(len(reason.encode()) - 119, 1)
+    )
+
+
+def test_a_vanished_client_is_forgotten(server):
+    client = server.client()
+    client.subscribe("news")
+    client.vanish()
+    server.assert_empty()
+    server.publish("news", "event", "data")
