@@ -39,6 +39,9 @@ from reverb.transport.websocket import PusherFactory
 
 N = TypeVar("N", bound=Notice)
 
+_STARTING = "the node is starting"
+_STOPPING = "the node is stopping"
+
 _STOP_STAGE = 5
 """Seconds that a stage of the stop may take that waits for no client."""
 
@@ -87,7 +90,7 @@ class ReverbService(MultiService):
         self._broker = broker if broker is not None else LocalBroker()
         self._store = store if store is not None else MemoryStore(reactor.seconds)
         self._deadlines = Deadlines(reactor)
-        self._trouble: str | None = "starting"
+        self._trouble: str | None = _STARTING
         self.hub = Hub(
             broker=self._broker, store=self._store, clock=reactor, cache_ttl=settings.cache_ttl
         )
@@ -159,8 +162,9 @@ class ReverbService(MultiService):
             EventError: The event breaks one of the app's limits.
         """
         text = data if isinstance(data, str) else msgspec.json.encode(data).decode()
-        check_event(app, name=event, channels=channels, data=text, socket_id=socket_id)
-        self.hub.publish(app, channels, event, text, socket_id)
+        names = list(dict.fromkeys(channels))
+        check_event(app, name=event, channels=names, data=text, socket_id=socket_id)
+        self.hub.publish(app, names, event, text, socket_id)
 
     def on(self, kind: type[N], callback: Callable[[N], object]) -> None:
         """Call back whenever something of a kind happens on this node.
@@ -194,7 +198,9 @@ class ReverbService(MultiService):
 
     def startService(self) -> None:
         """Begin to serve."""
+        self._trouble = _STARTING
         self._deadlines.start()
+        self._websockets.open()
         self.factory.site.startFactory()
         started = self._broker.start(self.hub.deliver)
         started.addCallbacks(
@@ -205,7 +211,8 @@ class ReverbService(MultiService):
             self._log.info("listening on {address}", address=address)
 
     def _started(self, _: object) -> None:
-        self._trouble = None
+        if self._trouble == _STARTING:
+            self._trouble = None
 
     def stopService(self) -> "Deferred[None]":
         """Stop, in order.
@@ -214,7 +221,7 @@ class ReverbService(MultiService):
             Fires when all is stopped: at the latest after
             ``shutdown_timeout`` and a few seconds.
         """
-        self._trouble = "stopping"
+        self._trouble = _STOPPING
         Service.stopService(self)
         return Deferred.fromCoroutine(self._stop())
 

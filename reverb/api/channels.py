@@ -24,7 +24,7 @@ class Channels(SignedResource):
     methods = ("GET", "HEAD")
 
     def getChild(self, path: bytes, request: Request) -> Resource:
-        """Find a channel by its name, or the list itself behind a final slash."""
+        """Find a channel by its name."""
         assert self.app_id is not None
         return Channel(self.context, self.app_id, path.decode("utf-8", "replace"))
 

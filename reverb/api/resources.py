@@ -201,7 +201,9 @@ class SignedResource(JsonResource):
             if app is None:
                 raise ApiError(404, f"No app has the id {self.app_id[:100]!r}")
             return app
-        key = Arguments(query).one("auth_key") or ""
+        key = Arguments(query).one("auth_key")
+        if not key:
+            raise ApiError(401, "Missing auth_key: every request must be signed")
         app = await apps.by_key(key)
         if app is None:
             raise ApiError(400, "Unknown auth_key: no app has this key")

@@ -31,7 +31,7 @@ from reverb.hub.notices import (
     MemberRemoved,
     Notice,
 )
-from reverb.interfaces import ChannelFullError, IBroker, IChannelStore, IConnection, Left
+from reverb.interfaces import ChannelFullError, IBroker, IChannelStore, IConnection, Joined, Left
 from reverb.protocol import messages
 from reverb.protocol.codes import ClientError, Code
 from reverb.protocol.frames import text_frame
@@ -163,22 +163,27 @@ class Hub:
         except BaseException:
             session.channels.pop(name, None)
             raise
-        if joined.occupied:
-            self._notify(ChannelOccupied(app_id=app_id, channel=name))
         if member is not None and joined.added:
             payload = messages.member_added(name, member)
             self._broker.publish(Publication(app_id, name, payload, socket_id))
-            self._notify(MemberAdded(app_id=app_id, channel=name, user_id=member.user_id))
+        if session.open:
+            self._add_subscriber(session, name)
+            if member is None:
+                session.send(messages.subscription_succeeded(name))
+            else:
+                session.send(messages.presence_succeeded(name, joined.members))
+        self._notify_joined(app_id, name, member, joined)
         if not session.open:  # It left while the store was being asked.
             await self._leave(app_id, name, socket_id)
-            return
-        self._add_subscriber(session, name)
-        if member is None:
-            session.send(messages.subscription_succeeded(name))
-        else:
-            session.send(messages.presence_succeeded(name, joined.members))
-        if type_.cached:
+        elif type_.cached:
             await self._replay(session, name)
+
+    def _notify_joined(self, app_id: str, name: str, member: Member | None, joined: Joined) -> None:
+        """Tell watchers; what they publish in answer reaches the new subscriber too."""
+        if joined.occupied:
+            self._notify(ChannelOccupied(app_id=app_id, channel=name))
+        if member is not None and joined.added:
+            self._notify(MemberAdded(app_id=app_id, channel=name, user_id=member.user_id))
 
     def _add_subscriber(self, session: Session, name: str) -> None:
         key = (session.app.id, name)

@@ -44,6 +44,9 @@ def check_event(
         EventError: Something is wrong with it.
     """
     _check_name(app, name)
+    for field, text in (("name", name), ("data", data)):
+        if not text.isascii():
+            _check_unicode(field, text)
     if not channels:
         raise EventError("channels: at least one channel is required")
     most = app.max_channels_per_event
@@ -62,6 +65,14 @@ def check_event(
             f"The data content of this event exceeds the allowed maximum ({limit} bytes)",
             too_large=True,
         )
+
+
+def _check_unicode(field: str, text: str) -> None:
+    """Refuse what cannot be sent: half of a surrogate pair has no UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise EventError(f"{field}: not valid Unicode: {error.reason}") from None
 
 
 def _check_name(app: App, name: str) -> None:

@@ -35,6 +35,7 @@ class Deadlines:
 
     def start(self) -> None:
         """Begin to tick."""
+        self._began, self.now = self._clock.seconds(), 0
         self._loop.start(1, now=False)
 
     def stop(self) -> None:

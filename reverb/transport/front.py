@@ -1,7 +1,7 @@
 """One port, two protocols: the front door.
 
-It reads the head of each request. An upgrade to WebSocket goes, bytes
-untouched, to the Autobahn factory; all else goes to the API's site. Reading
+It reads the head of each request. An upgrade to WebSocket goes to the Autobahn
+factory, with the Origin header renamed; all else goes to the API's site. Reading
 both from one ``twisted.web`` channel would parse each upgrade twice, keep the
 channel alive as long as the socket, and re-serialize headers in which an
 attacker may have hidden others.
@@ -14,12 +14,14 @@ from typing import Any
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 
+from reverb.api.replies import raw_error
 from reverb.transport.deadlines import Deadlines
-from reverb.transport.http import ApiChannel, ApiSite, raw_error
-from reverb.transport.websocket import PusherFactory
+from reverb.transport.http import ApiChannel, ApiSite
+from reverb.transport.websocket import ORIGIN, PusherFactory
 
 _END = b"\r\n\r\n"
 _UPGRADE = re.compile(rb"\r\nupgrade[ \t]*:[^\r\n]*websocket", re.IGNORECASE)
+_ORIGIN = re.compile(rb"\r\norigin[ \t]*:", re.IGNORECASE)
 # Autobahn splits a head wherever Python's str.splitlines does, so that such a
 # byte would let one header pass for two.
 _SMUGGLING = re.compile(rb"[\x00-\x08\x0b-\x0c\x0e-\x1f\x7f]|\r(?!\n)|(?<!\r)\n|\r\n[ \t]")
@@ -65,10 +67,9 @@ class FrontDoor(Protocol):
         if _SMUGGLING.search(data, 0, end):
             self._refuse(400, "Bad request: control characters or folded lines in the head")
             return
-        head = data[:end]
-        if _NEXT_LINE in head:
-            # It may stand in a cookie in UTF-8; no header that is read has it.
-            data = head.replace(_NEXT_LINE, b"?") + data[end:]
+        head = _ORIGIN.sub(b"\r\n%b:" % ORIGIN.encode(), data[:end])
+        # This byte may stand in a cookie in UTF-8; no header that is read has it.
+        data = head.replace(_NEXT_LINE, b"?") + data[end:]
         channel, self._channel = self._channel, None
         if channel is not None:
             channel.setTimeout(None)

@@ -1,39 +1,17 @@
 """The HTTP side of the door: twisted.web with limits, and errors as JSON."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
-import msgspec
 from twisted.internet import tcp
 from twisted.protocols.basic import LineReceiver
 from twisted.web import http
 from twisted.web.server import Request, Site
 
+from reverb.api.replies import raw_error
+
 _LINGER = 5
 """Seconds that a refused client has to take the answer while it is still sending."""
-
-
-def raw_error(status: int, sentence: str, headers: Iterable[tuple[str, str]] = ()) -> bytes:
-    """Make a whole HTTP response that refuses a request and ends the connection.
-
-    For requests that are refused before they are complete; complete ones get
-    the same from :mod:`reverb.api.replies`.
-
-    Args:
-        status: The HTTP status.
-        sentence: What is wrong, for the client's developer.
-        headers: More headers.
-    """
-    body = msgspec.json.encode({"error": sentence})
-    phrase = http.RESPONSES.get(status, b"Error").decode()
-    lines = [
-        f"HTTP/1.1 {status} {phrase}",
-        "Content-Type: application/json",
-        f"Content-Length: {len(body)}",
-        "Connection: close",
-        *(f"{name}: {value}" for name, value in headers),
-    ]
-    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
 class ApiRequest(Request):
@@ -93,9 +71,9 @@ class ApiChannel(http.HTTPChannel):
             # Closing both ways while the client is sending would reset the
             # connection, and the answer would be lost with it.
             self.transport.loseWriteConnection()
-            self.setTimeout(_LINGER)
         else:
             self.transport.loseConnection()
+        self.setTimeout(_LINGER)
 
     def dataReceived(self, data: bytes) -> None:
         """Read requests; one must be complete in time, however its bytes trickle."""
@@ -128,6 +106,7 @@ class ApiChannel(http.HTTPChannel):
             self.refuse(408, f"No complete request within {self.timeOut} seconds")
         else:
             self.loseConnection()
+            self._abortingCall = self.callLater(self.abortTimeout, self.forceAbortClient)
 
     def _send100Continue(self) -> None:
         if not self.refused:

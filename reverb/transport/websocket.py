@@ -6,6 +6,7 @@ fan-out's frames go out through the connection's outbox.
 """
 
 import re
+from collections import deque
 from collections.abc import Callable
 from urllib.parse import unquote
 
@@ -18,6 +19,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from reverb.api.replies import raw_error
 from reverb.hub.hub import Hub
 from reverb.interfaces import IApps, IConnection
 from reverb.protocol import messages
@@ -32,8 +34,11 @@ from reverb.protocol.handshake import (
 )
 from reverb.protocol.session import Done, Session
 from reverb.transport.deadlines import Deadlines
-from reverb.transport.http import raw_error
 from reverb.transport.outbox import make_outbox
+
+ORIGIN = "reverb-origin"
+"""What the front door calls the Origin header: Autobahn would refuse the
+upgrade for an origin that it cannot parse, and each app has its own rule."""
 
 _UNSUPPORTED_DATA = 1003
 _CLOSE_TIMEOUT = 2
@@ -127,7 +132,7 @@ class PusherConnection(WebSocketServerProtocol):  # type: ignore[misc] # Autobah
         """Admit the client, or turn it away."""
         factory = self.factory
         factory.connections.add(self)
-        self._backlog: list[bytes] = []
+        self._backlog: deque[bytes] = deque()
         self.transport.unregisterProducer()
         outbox = make_outbox(self.transport, factory.max_buffered_bytes, self._overflowed)
         self.send = outbox.send
@@ -152,9 +157,12 @@ class PusherConnection(WebSocketServerProtocol):  # type: ignore[misc] # Autobah
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
         """Give the session a message, after those that came before it."""
         if self._waiting:
+            if not self._backlog:
+                # What has not been read yet waits in the client's kernel, not in our memory.
+                self.transport.pauseProducing()
             self._backlog.append(payload)
-        elif self._session is not None:
-            self._wait_for(self._session.receive(payload))
+        else:
+            self._obey(payload)
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
         """Take leave of the client, however it went."""
@@ -231,10 +239,11 @@ class PusherConnection(WebSocketServerProtocol):  # type: ignore[misc] # Autobah
         request, self._request = self._request, None
         assert request is not None
         try:
+            factory.check_open()
             key = self._key(request.path)
             check_version(request.params)
             app = check_app(await factory.apps.by_key(key), key)
-            check_origin(app, request.origin)
+            check_origin(app, request.headers.get(ORIGIN, ""))
             if self.state != self.STATE_OPEN:
                 return
             session = await factory.hub.admit(app, self)
@@ -277,6 +286,10 @@ class PusherConnection(WebSocketServerProtocol):  # type: ignore[misc] # Autobah
         )
         session.send(messages.connection_established(session.socket_id, app.activity_timeout))
 
+    def _obey(self, payload: bytes) -> None:
+        if self._session is not None:
+            self._wait_for(self._session.receive(payload))
+
     def _wait_for(self, done: Done) -> None:
         """Hold back the client's further messages until a step is done."""
         if done is None:
@@ -292,8 +305,12 @@ class PusherConnection(WebSocketServerProtocol):  # type: ignore[misc] # Autobah
 
     def _go_on(self, _: object) -> None:
         self._waiting = False
+        if not self._backlog:
+            return
         while self._backlog and not self._waiting:
-            self.onMessage(self._backlog.pop(0), isBinary=False)
+            self._obey(self._backlog.popleft())
+        if not self._backlog:
+            self.transport.resumeProducing()
 
     # Liveness
 
@@ -308,17 +325,19 @@ class PusherConnection(WebSocketServerProtocol):  # type: ignore[misc] # Autobah
             self.transport.abortConnection()
             return
         app = self._session.app
+        now = deadlines.now
         if self._pinged is not None and self._heard < self._pinged:
-            self.close(Code.NO_PONG, "Pong reply not received")
-            return
-        self._pinged = None
-        silent = deadlines.now - self._heard
-        if silent < app.ping_interval:
-            self._due = deadlines.file(app.ping_interval - silent, self._look)
-            return
-        self._pinged = deadlines.now
-        self.send(PING)
-        self._due = deadlines.file(app.pong_timeout, self._look)
+            if now - self._pinged >= app.pong_timeout:
+                self.close(Code.NO_PONG, "Pong reply not received")
+                return
+            wait = app.pong_timeout - (now - self._pinged)
+        elif now - self._heard < app.ping_interval:
+            wait = app.ping_interval - (now - self._heard)
+        else:
+            self._pinged = now
+            self.send(PING)
+            wait = app.pong_timeout
+        self._due = deadlines.file(min(wait, app.ping_interval), self._look)
 
 
 class PusherFactory(WebSocketServerFactory):  # type: ignore[misc] # Autobahn is not typed
@@ -360,20 +379,35 @@ class PusherFactory(WebSocketServerFactory):  # type: ignore[misc] # Autobahn is
         self.max_buffered_bytes = max_buffered_bytes
         self.handshake_timeout = handshake_timeout
         self.connections: set[PusherConnection] = set()
-        self._empty: Deferred[None] | None = None
+        self._closing: Rejection | None = None
+        self._waiting_for_none: list[Deferred[None]] = []
+
+    def open(self) -> None:
+        """Admit clients, also after :meth:`close_all`."""
+        self._closing = None
+
+    def check_open(self) -> None:
+        """Make sure that clients are admitted.
+
+        Raises:
+            Rejection: As it was said to :meth:`close_all`.
+        """
+        if self._closing is not None:
+            raise self._closing
 
     def close_all(self, code: Code, reason: str) -> "Deferred[None]":
-        """Close every connection.
+        """Close every connection, and each one that still comes.
 
         Returns:
             Fires when none is open any more.
         """
+        self._closing = Rejection(code, reason)
         for connection in list(self.connections):
             connection.close(code, reason)
-        self._empty = Deferred()
-        if not self.connections:
-            self._empty.callback(None)
-        return self._empty
+        none_left: Deferred[None] = Deferred()
+        self._waiting_for_none.append(none_left)
+        self._tell_if_none_left()
+        return none_left
 
     def abort_all(self) -> None:
         """Cut every connection that is still open."""
@@ -383,5 +417,12 @@ class PusherFactory(WebSocketServerFactory):  # type: ignore[misc] # Autobahn is
     def disconnected(self, connection: PusherConnection) -> None:
         """Forget a connection."""
         self.connections.discard(connection)
-        if self._empty is not None and not self.connections and not self._empty.called:
-            self._empty.callback(None)
+        self._tell_if_none_left()
+
+    def _tell_if_none_left(self) -> None:
+        if self.connections or not self._waiting_for_none:
+            return
+        waiting, self._waiting_for_none = self._waiting_for_none, []
+        for none_left in waiting:
+            if not none_left.called:
+                none_left.callback(None)

@@ -1,7 +1,6 @@
 """What the tests of the API share: servers, raw connections, requests of one's own making."""
 
 import hashlib
-import time
 
 import msgspec
 import pytest
@@ -180,4 +179,3 @@ def signed():
 def vector_time(monkeypatch):
     """Let servers have the wall clock of the documentation's test vector."""
     monkeypatch.setattr("reverb.testing.NOW", 1_353_088_179.0)
-    return time

@@ -93,6 +93,9 @@ const commands = {
   disconnect({ client }) {
     pushers.get(client).disconnect();
   },
+  open({ client, kind, channel }) {
+    echoes.get(client)[kind](channel).subscribed(() => report(`${client}/${channel}`, "subscribed"));
+  },
   listen({ client, kind, channel, how, arguments: given }) {
     const queue = [channel, how, ...given].join(" ");
     echoes.get(client)[kind](channel)[how](...given, (data) => report(`${client}/${queue}`, data ?? null));

@@ -116,6 +116,11 @@ class PusherJs:
 class Echo(PusherJs):
     """A Laravel Echo in a driver; its queues are named after channel and listener."""
 
+    def open(self, kind: str, channel: str) -> None:
+        """Call ``echo.KIND(channel)``, and wait until it is subscribed."""
+        self.do("open", kind=kind, channel=channel)
+        assert self.next(channel) == "subscribed"
+
     def listen(self, kind: str, channel: str, how: str, *arguments: Any) -> str:
         """Call ``echo.KIND(channel).HOW(...arguments, callback)``; return the queue's name."""
         return self.do("listen", kind=kind, channel=channel, how=how, arguments=arguments)

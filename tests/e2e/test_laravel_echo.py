@@ -1,7 +1,7 @@
 """Laravel Echo, with both of its broadcasters that speak the Pusher protocol."""
 
 import pytest
-from e2e_node import Clients, Echo
+from e2e_node import Clients
 from e2e_server import Server, poll
 
 
@@ -10,17 +10,11 @@ def broadcaster(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-
-def ready(echo: Echo, kind: str, channel: str) -> None:
-    """Wait until Echo has subscribed."""
-    echo.next(echo.listen(kind, channel, "subscribed"))
-
-
 def test_namespaced_events_arrive(server: Server, clients: Clients, sdk, broadcaster):
     echo = clients.echo("alice", server, broadcaster)
+    echo.open("channel", "orders")
     short = echo.listen("channel", "orders", "listen", "OrderShipped")
     full = echo.listen("channel", "orders", "listen", ".App\\Models\\Order.Paid")
-    ready(echo, "channel", "orders")
     sdk.trigger("orders", "App\\Events\\OrderShipped", {"id": 1})
     sdk.trigger("orders", "App\\Models\\Order.Paid", {"id": 2})
     assert echo.next(short) == {"id": 1}
@@ -31,9 +25,9 @@ def test_private_channels_and_notifications_work(
     server: Server, clients: Clients, sdk, broadcaster
 ):
     echo = clients.echo("alice", server, broadcaster)
+    echo.open("private", "user.1")
     events = echo.listen("private", "user.1", "listen", "Happened")
     notices = echo.listen("private", "user.1", "notification")
-    ready(echo, "private", "user.1")
     sdk.trigger("private-user.1", "App\\Events\\Happened", {"a": 1})
     created = "Illuminate\\Notifications\\Events\\BroadcastNotificationCreated"
     sdk.trigger("private-user.1", created, {"type": "App\\Notifications\\Paid"})
@@ -64,21 +58,21 @@ def test_whispers_reach_the_others_only(
     server: Server, clients: Clients, sdk, broadcaster, kind
 ):
     alice, bob = (clients.echo(name, server, broadcaster) for name in ("alice", "bob"))
-    heard = [echo.listen(kind, "room", "listenForWhisper", "typing") for echo in (alice, bob)]
     for echo in (alice, bob):
-        ready(echo, kind, "room")
+        echo.open(kind, "room")
+        heard = echo.listen(kind, "room", "listenForWhisper", "typing")
     alice.do("whisper", kind=kind, channel="room", event="typing", data={"name": "Alice"})
-    assert bob.next(heard[1]) == {"name": "Alice"}
+    assert bob.next(heard) == {"name": "Alice"}
     bob.do("whisper", kind=kind, channel="room", event="typing", data={"name": "Bob"})
-    assert alice.next(heard[0]) == {"name": "Bob"}
+    assert alice.next(heard) == {"name": "Bob"}
 
 
 def test_encrypted_private_channels_are_decrypted(
     server: Server, clients: Clients, sdk, broadcaster
 ):
     echo = clients.echo("alice", server, broadcaster)
+    echo.open("encryptedPrivate", "safe")
     queue = echo.listen("encryptedPrivate", "safe", "listen", "Opened")
-    ready(echo, "encryptedPrivate", "safe")
     sdk.trigger("private-encrypted-safe", "App\\Events\\Opened", {"by": "Alice"})
     assert echo.next(queue) == {"by": "Alice"}
 
@@ -87,9 +81,9 @@ def test_to_others_leaves_out_the_socket_of_the_sender(
     server: Server, clients: Clients, sdk, broadcaster
 ):
     alice, bob = (clients.echo(name, server, broadcaster) for name in ("alice", "bob"))
-    queue = [echo.listen("channel", "orders", "listen", "Shipped") for echo in (alice, bob)][0]
     for echo in (alice, bob):
-        ready(echo, "channel", "orders")
+        echo.open("channel", "orders")
+        queue = echo.listen("channel", "orders", "listen", "Shipped")
     sdk.trigger("orders", "App\\Events\\Shipped", 1, socket_id=alice.do("echo_socket_id"))
     sdk.trigger("orders", "App\\Events\\Shipped", 2)
     assert [bob.next(queue), bob.next(queue)] == [1, 2]
@@ -99,7 +93,7 @@ def test_to_others_leaves_out_the_socket_of_the_sender(
 def test_leaving_ends_every_variant_of_the_channel(server: Server, clients: Clients, broadcaster):
     echo = clients.echo("alice", server, broadcaster)
     for kind in ("channel", "private", "join", "encryptedPrivate"):
-        ready(echo, kind, "room")
+        echo.open(kind, "room")
     names = {"room", "private-room", "presence-room", "private-encrypted-room"}
     assert set(server.ask("/channels")["channels"]) == names
     echo.do("leave", channel="room")

@@ -1,6 +1,7 @@
 """What the tests of the hub share: a node without a transport, and its clients."""
 
 import json
+from contextlib import suppress
 
 import msgspec
 import pytest
@@ -97,10 +98,8 @@ def tidy(message):
     """Make a tuple of a message, without the protocol's prefixes, its data decoded."""
     data = message["data"]
     if isinstance(data, str):
-        try:
+        with suppress(msgspec.DecodeError):
             data = msgspec.json.decode(data)
-        except msgspec.DecodeError:
-            pass
     name = message["event"].removeprefix("pusher_internal:").removeprefix("pusher:")
     more = [message["user_id"]] if "user_id" in message else []
     return (name, message.get("channel"), data, *more)

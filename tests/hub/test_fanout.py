@@ -1,5 +1,7 @@
 """From one publication to every subscriber: order, coalescing, exclusion, flushes."""
 
+from contextlib import suppress
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -95,6 +97,25 @@ class TestTurns:
         clock.advance(0)
 
         assert len({id(frames[0]) for frames in sent(channel).values()}) == 1
+
+
+class TestBrokenConnection:
+    """A connection is somebody else's code: nobody else may suffer from it."""
+
+    def test_one_that_raises_does_not_silence_other_channels(self, fanout, clock):
+        broken, healthy = make_channel("1.1"), make_channel("2.2")
+
+        def fail(frame):
+            raise ZeroDivisionError
+
+        broken.subscribers["1.1"].send = fail
+        for frame in [b"a", b"b"]:
+            fanout.add(broken, frame, None)
+            fanout.add(healthy, frame, None)
+            with suppress(ZeroDivisionError):
+                clock.advance(0)
+
+        assert b"".join(healthy.subscribers["2.2"].frames) == b"ab"
 
 
 class TestFlush:

@@ -1,0 +1,160 @@
+"""A store that fails: the client is told, the failure is logged, and nothing leaks."""
+
+import pytest
+
+from .conftest import APP, Node, result_of
+from .slow_store import SlowStore
+
+SORRY = ("error", None, {"code": None, "message": "The server could not do this now; try again"})
+
+
+class StoreError(Exception):
+    """What a store fails with, one that nobody expects."""
+
+
+@pytest.fixture
+def node():
+    return Node(make_store=SlowStore)
+
+
+@pytest.fixture
+def broken(node, logged):
+    """Make a method of the store fail; what is logged of it has to be one failure."""
+    names = []
+
+    def break_(name):
+        node.store.fails[name] = StoreError(name)
+        names.append(name)
+
+    yield break_
+    assert [str(error) for error in logged.flush(StoreError)] == names
+
+
+@pytest.mark.parametrize("channel", ["news", "cache-x", "presence-x"])
+def test_a_subscription_that_failed_can_be_tried_again(node, broken, channel):
+    client = node.connect()
+    broken("join")
+    assert client.subscribe(channel, "ann") is None
+
+    assert client.take() == [SORRY]
+    assert client.session.channels == {}
+    assert node.hub.channels == {}
+    node.store.fails.clear()
+    client.subscribe(channel, "ann")
+    assert client.events()[0] == "subscription_succeeded"
+
+
+def test_a_subscription_that_fails_later(node, logged):
+    client = node.connect()
+    node.store.holds = {"join"}
+    done = client.subscribe("news")
+    node.store.fail(StoreError())
+
+    assert done.called
+    assert client.take() == [SORRY]
+    assert len(logged.flush(StoreError)) == 1
+    client.leave()
+    node.assert_empty()
+
+
+def test_a_subscription_that_fails_after_the_client_left(node, logged):
+    client = node.connect()
+    node.store.holds = {"join"}
+    client.subscribe("news")
+    client.leave()
+    node.store.fail(StoreError())
+
+    assert len(logged.flush(StoreError)) == 1
+    node.assert_empty()
+
+
+def test_an_end_of_a_subscription_that_failed(node, broken):
+    client = node.connect()
+    client.subscribe("news")
+    client.take()
+    broken("leave")
+    client.unsubscribe("news")
+    node.publish("news")
+
+    assert client.take() == [SORRY]
+    assert client.session.channels == {}
+    client.leave()
+    node.assert_empty()
+
+
+def test_a_replay_that_failed_leaves_the_subscription(node, broken):
+    client = node.connect()
+    broken("recall")
+    client.subscribe("cache-x")
+
+    assert client.take() == [("subscription_succeeded", "cache-x", {}), SORRY]
+    node.publish("cache-x")
+    assert client.events() == ["e"]
+    client.leave()
+    node.assert_empty()
+
+
+def test_a_publication_that_could_not_be_remembered_is_delivered(node, broken):
+    client = node.connect()
+    client.subscribe("cache-x")
+    client.take()
+    broken("remember")
+    node.publish("cache-x")
+
+    assert client.events() == ["e"]
+
+
+def test_a_connection_that_could_not_be_uncounted_is_gone(node, broken):
+    client = node.connect()
+    client.subscribe("news")
+    broken("disconnect")
+    node.take_notices()
+    client.leave()
+
+    node.assert_empty()
+    assert [name for name, *_ in node.take_notices()] == ["ChannelVacated", "Disconnected"]
+
+
+def test_a_client_that_vanishes_leaves_all_of_its_channels_whatever_fails(node, logged):
+    client, other = node.connect(), node.connect()
+    for channel in ["a", "b", "c"]:
+        client.subscribe(channel)
+        other.subscribe(channel)
+    node.store.fails["leave"] = StoreError()
+    client.leave()
+
+    assert len(logged.flush(StoreError)) == 3
+    for channel in node.hub.channels.values():
+        assert list(channel.subscribers) == [other.socket_id]
+
+
+def test_a_connection_that_could_not_be_counted_is_not_admitted(node):
+    node.store.fails["connect"] = StoreError()
+
+    with pytest.raises(StoreError):
+        node.connect()
+
+    node.assert_empty()
+    assert node.take_notices() == []
+
+
+def test_the_failure_of_one_harms_no_other(node, broken):
+    one, other = node.connect(), node.connect()
+    broken("join")
+    one.subscribe("news")
+    node.store.fails.clear()
+    other.subscribe("news")
+    node.publish("news")
+
+    assert one.events() == ["error"]
+    assert other.events() == ["subscription_succeeded", "e"]
+    assert result_of(node.store.counts(APP.id, "news")).subscriptions == 1
+
+
+def test_the_client_is_not_told_what_went_wrong(node, logged):
+    client = node.connect()
+    node.store.fails["join"] = StoreError("redis://user:password@host")
+    client.subscribe("news")
+
+    assert b"password" not in b"".join(client.connection.frames)
+    logged.flush(StoreError)

@@ -1,0 +1,258 @@
+"""The hub over a store that takes its time, as one that other nodes share does."""
+
+import itertools
+
+import pytest
+
+from reverb.brokers.envelope import Publication
+from reverb.protocol import messages
+from reverb.protocol.codes import Code
+from reverb.protocol.messages import Member
+
+from .conftest import APP, Node, limited, result_of
+from .slow_store import SlowStore
+
+
+@pytest.fixture
+def node():
+    return Node(make_store=SlowStore)
+
+
+@pytest.fixture
+def store(node):
+    return node.store
+
+
+def fire_in(store, order):
+    """Answer the calls that wait in an order of their indices, then all that follow."""
+    waiting = list(store.waiting)
+    for index in order:
+        store.fire(store.waiting.index(waiting[index]))
+    store.fire_all()
+
+
+class TestJoining:
+    def test_the_client_waits_for_the_answer(self, node, store):
+        store.holds = {"join"}
+        client = node.connect()
+
+        done = client.subscribe("news")
+        assert not done.called
+        assert client.take() == []
+
+        store.fire()
+        assert done.called
+        assert client.events() == ["subscription_succeeded"]
+
+    def test_others_do_not_wait(self, node, store):
+        one, other = node.connect(), node.connect()
+        store.holds = {"join"}
+        one.subscribe("slow")
+        store.holds = set()
+        other.subscribe("news")
+        node.publish("news")
+
+        assert other.events() == ["subscription_succeeded", "e"]
+        assert one.take() == []
+
+    def test_what_is_published_meanwhile_comes_after_the_confirmation_or_not_at_all(
+        self, node, store
+    ):
+        store.holds = {"join"}
+        client = node.connect()
+        client.subscribe("news")
+        node.publish("news", "1")
+        store.fire()
+        node.publish("news", "2")
+
+        events = client.take()
+        assert events[0][0] == "subscription_succeeded"
+        assert events[-1] == ("e", "news", 2)
+
+    def test_a_member_who_is_added_on_another_node_meanwhile_is_not_missed(self, node, store):
+        """The store has answered before the other joined; the broker is faster than it."""
+        store.holds, store.applies_at_once = {"join"}, True
+        ann = node.connect()
+        ann.subscribe("presence-x", "ann")
+        added = messages.member_added("presence-x", Member("bob", "{}"))
+        node.hub.deliver(Publication(APP.id, "presence-x", added, "9.9"))
+        node.turn()
+        store.fire()
+
+        known = set()
+        for event, _, data in ann.take():
+            known |= set(data["presence"]["ids"] if "presence" in data else [data["user_id"]])
+            assert event in {"subscription_succeeded", "member_added"}
+        assert known == {"ann", "bob"}
+
+
+class TestLeavingWhileJoining:
+    @pytest.mark.parametrize("applies_at_once", [False, True])
+    @pytest.mark.parametrize("order", itertools.permutations(range(3)))
+    def test_nothing_is_left_of_who_vanished(self, node, store, applies_at_once, order):
+        store.holds, store.applies_at_once = {"join", "leave", "disconnect"}, applies_at_once
+        client = node.connect()
+        client.subscribe("presence-x", "ann")
+        client.leave()
+        assert store.asked == ["join", "leave", "disconnect"]
+        fire_in(store, order)
+
+        node.assert_empty()
+        assert client.take() == []
+        assert result_of(store.channels(APP.id, "")) == {}
+        assert result_of(store.connections(APP.id)) == 0
+
+    @pytest.mark.parametrize("applies_at_once", [False, True])
+    @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+    def test_notices_end_with_what_is_true(self, node, store, applies_at_once, order):
+        store.applies_at_once = applies_at_once
+        client = node.connect()
+        node.take_notices()
+        store.holds = {"join", "leave"}
+        client.subscribe("presence-x", "ann")
+        client.leave()
+        fire_in(store, order)
+
+        names = [name for name, *_ in node.take_notices() if name != "Disconnected"]
+        assert names == ["ChannelOccupied", "MemberAdded", "MemberRemoved", "ChannelVacated"]
+
+    @pytest.mark.parametrize("applies_at_once", [False, True])
+    @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+    def test_others_are_not_left_with_a_ghost(self, node, store, applies_at_once, order):
+        store.applies_at_once = applies_at_once
+        bob, ann = node.connect(), node.connect()
+        bob.subscribe("presence-x", "bob")
+        bob.take()
+        store.holds = {"join", "leave"}
+        ann.subscribe("presence-x", "ann")
+        ann.leave()
+        fire_in(store, order)
+
+        assert bob.events() in ([], ["member_added", "member_removed"])
+        assert list(result_of(store.members(APP.id, "presence-x"))) == ["bob"]
+
+    def test_a_refusal_that_comes_too_late_harms_nobody(self, node, store):
+        app = limited(max_presence_members=1)
+        ann, bob = node.connect(app), node.connect(app)
+        ann.subscribe("presence-x", "ann")
+        store.holds = {"join"}
+        bob.subscribe("presence-x", "bob")
+        bob.leave()
+        store.fire_all()
+
+        assert list(node.hub.sessions) == [ann.socket_id]
+        assert list(result_of(store.members(APP.id, "presence-x"))) == ["ann"]
+
+    @pytest.mark.parametrize("how", ["terminate", "close_all"])
+    def test_a_client_that_is_closed_is_not_confirmed(self, node, store, how):
+        client = node.connect()
+        client.sign_in("ann")
+        client.take()
+        store.holds = {"join"}
+        client.subscribe("presence-x", "ann")
+        if how == "terminate":
+            node.hub.terminate(APP, "ann")
+        else:
+            node.hub.close_all(Code.RECONNECT, "Please reconnect immediately")
+        store.fire_all()
+
+        assert client.take() == []
+        assert result_of(store.channels(APP.id, "")) == {}
+        client.leave()
+        node.assert_empty()
+
+
+class TestLeaving:
+    def test_nothing_reaches_the_client_while_the_store_takes_its_time(self, node, store):
+        client = node.connect()
+        client.subscribe("news")
+        client.take()
+        store.holds = {"leave"}
+        done = client.unsubscribe("news")
+        node.publish("news")
+
+        assert not done.called
+        assert client.take() == []
+        assert node.hub.channels == {}
+        store.fire()
+        assert done.called
+
+    def test_a_member_is_removed_when_the_store_says_so(self, node, store):
+        ann, bob = node.connect(), node.connect()
+        for client, user_id in [(ann, "ann"), (bob, "bob")]:
+            client.subscribe("presence-x", user_id)
+            client.take()
+        bob.take(), ann.take()
+        store.holds = {"leave"}
+        bob.leave()
+        assert ann.take() == []
+        store.fire()
+
+        assert ann.events() == ["member_removed"]
+
+    def test_a_connection_is_gone_at_once_and_counted_until_the_store_knows(self, node, store):
+        store.holds = {"disconnect"}
+        client = node.connect()
+        client.leave()
+
+        assert node.hub.sessions == {}
+        assert result_of(store.connections(APP.id)) == 1
+        store.fire()
+        assert result_of(store.connections(APP.id)) == 0
+
+
+class TestCache:
+    def test_a_publication_does_not_wait_until_it_is_remembered(self, node, store):
+        client = node.connect()
+        client.subscribe("cache-x")
+        client.take()
+        store.holds = {"remember"}
+        node.publish("cache-x")
+
+        assert client.events() == ["e"]
+        store.fire()
+
+    def test_the_cached_event_comes_before_what_is_published_meanwhile(self, node, store):
+        """It is older: a client that got it last would show what is no longer true."""
+        node.publish("cache-x", "1")
+        store.holds, store.applies_at_once = {"recall"}, True
+        client = node.connect()
+        client.subscribe("cache-x")
+        node.publish("cache-x", "2")
+        node.turn()
+        store.fire()
+
+        assert client.take() == [
+            ("subscription_succeeded", "cache-x", {}),
+            ("e", "cache-x", 1),
+            ("e", "cache-x", 2),
+        ]
+
+    def test_who_vanished_meanwhile_misses_nothing(self, node, store):
+        client = node.connect()
+        store.holds = {"recall"}
+        client.subscribe("cache-x")
+        client.take()
+        client.leave()
+        node.take_notices()
+        store.fire()
+
+        assert client.take() == []
+        assert node.take_notices() == []
+        node.assert_empty()
+
+
+class TestConnecting:
+    def test_a_socket_id_that_waits_is_not_given_again(self, node, store, monkeypatch):
+        numbers = iter([1, 2, 1, 2, 3, 4])
+        monkeypatch.setattr("reverb.hub.hub.secrets.randbits", lambda _: next(numbers))
+        store.holds = {"connect"}
+        for _ in range(2):
+            admitting = node.hub.admit(APP, object())
+            with pytest.raises(StopIteration):
+                while True:
+                    awaited = admitting.send(None)
+                    assert not awaited.called
+                    raise StopIteration
+
+        assert [held.arguments[1] for held in store.waiting] == ["1.2", "3.4"]
