@@ -54,6 +54,29 @@ class Response(msgspec.Struct):
         return msgspec.json.decode(self.body)
 
 
+class _Transport(FakeTransport):
+    """A transport that stops reading when it is told to."""
+
+    _paused = False
+    _unread = b""
+
+    def pauseProducing(self) -> None:
+        self._paused = True
+
+    def resumeProducing(self) -> None:
+        self._paused = False
+        unread, self._unread = self._unread, b""
+        if unread:
+            self.received(unread)
+
+    def received(self, data: bytes) -> None:
+        """Give the protocol bytes, now or when it reads again."""
+        if self._paused:
+            self._unread += data
+        else:
+            self.protocol.dataReceived(data)
+
+
 class _Wire:
     """A client's end of a connection in memory."""
 
@@ -61,14 +84,14 @@ class _Wire:
         self._server = server
         door = server.service.factory.buildProtocol(None)
         assert isinstance(door, Protocol)
-        self.transport = FakeTransport(door, isServer=True)
+        self.transport = _Transport(door, isServer=True)
         self.lost = False
         door.makeConnection(self.transport)
 
     def write(self, data: bytes) -> None:
         """Give the server bytes, as one segment."""
         if not self.lost:
-            self.transport.protocol.dataReceived(data)
+            self.transport.received(data)
         self._server.settle()
 
     def read(self) -> bytes:

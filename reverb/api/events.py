@@ -84,7 +84,7 @@ def _channels(event: _Event) -> list[str]:
 
 
 def _data(event: _Event) -> str:
-    if not event.data or event.data == b"null":
+    if not event.data or bytes(event.data) == b"null":
         raise ApiError(400, "data: required, a string (any other JSON value is serialized)")
     try:
         return data_text(event.data)

@@ -1,6 +1,37 @@
 """A channel as this process sees it: who gets what is published to it."""
 
+from typing import Protocol
+
 from reverb.protocol.session import Connection
+
+
+class Subscriber(Protocol):
+    """What gets a channel's frames."""
+
+    def send(self, frame: bytes) -> None:
+        """Take ready WebSocket frames."""
+
+
+class Newcomer:
+    """Stands in for a connection whose subscription is not confirmed yet.
+
+    It is among the subscribers before the store is asked, so that nothing is
+    missed that is published while the store answers.
+    """
+
+    __slots__ = ("_frames",)
+
+    def __init__(self) -> None:
+        self._frames: list[bytes] = []
+
+    def send(self, frame: bytes) -> None:
+        """Keep frames, until the confirmation has been sent."""
+        self._frames.append(frame)
+
+    def pass_on(self, connection: Connection) -> None:
+        """Give the connection what has come meanwhile."""
+        for frame in self._frames:
+            connection.send(frame)
 
 
 class Channel:
@@ -15,5 +46,5 @@ class Channel:
     __slots__ = ("pending", "subscribers")
 
     def __init__(self) -> None:
-        self.subscribers: dict[str, Connection] = {}
+        self.subscribers: dict[str, Subscriber] = {}
         self.pending: list[tuple[bytes, str | None]] = []

@@ -6,6 +6,7 @@ That is the difference between 5 and 0.9 microseconds for a delivery.
 """
 
 from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
 
 from reverb.hub.channel import Channel
 
@@ -20,6 +21,8 @@ class Fanout:
     Args:
         clock: Whose next turn ends this one.
     """
+
+    _log = Logger()
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
@@ -42,7 +45,10 @@ class Fanout:
     def _flush_all(self) -> None:
         waiting, self._waiting = self._waiting, []
         for channel in waiting:
-            self.flush(channel)
+            try:
+                self.flush(channel)
+            except Exception:  # noqa: BLE001 - one channel's failure is not the others'
+                self._log.failure("sending to a channel's subscribers")
 
     def flush(self, channel: Channel) -> None:
         """Send what waits for a channel's subscribers now."""

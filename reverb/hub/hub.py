@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 
 from reverb.apps.app import App
 from reverb.brokers.envelope import Envelope, Publication, Termination
-from reverb.hub.channel import Channel
+from reverb.hub.channel import Channel, Newcomer
 from reverb.hub.fanout import Fanout
 from reverb.hub.limits import RateLimit
 from reverb.hub.notices import (
@@ -62,6 +62,7 @@ class Hub:
         self._fanout = Fanout(clock)
         self._watchers: list[Callable[[Notice], None]] = []
         self._reserved: set[str] = set()
+        self._joining: set[tuple[str, str]] = set()
         self._sessions: dict[str, Session] = {}
         self._channels: dict[tuple[str, str], Channel] = {}
         self._users: dict[tuple[str, str], set[Session]] = {}
@@ -150,33 +151,74 @@ class Hub:
         self, session: Session, name: str, type_: ChannelType, member: Member | None
     ) -> None:
         app_id, socket_id = session.app.id, session.socket_id
+        newcomer = self._add_newcomer(session, name)
+        self._joining.add((socket_id, name))
         try:
             joined = await self._store.join(
                 app_id, name, socket_id, member, session.app.max_presence_members
             )
         except ChannelFullError:
-            del session.channels[name]
+            self._drop(session, name)
             raise ClientError(
                 f"Cannot subscribe to {name}: it has {session.app.max_presence_members} members, "
                 "as many as the app allows"
             ) from None
         except BaseException:
-            session.channels.pop(name, None)
+            self._drop(session, name)
             raise
+        finally:
+            self._joining.discard((socket_id, name))
         if member is not None and joined.added:
             payload = messages.member_added(name, member)
             self._broker.publish(Publication(app_id, name, payload, socket_id))
         if session.open:
-            self._add_subscriber(session, name)
-            if member is None:
-                session.send(messages.subscription_succeeded(name))
-            else:
-                session.send(messages.presence_succeeded(name, joined.members))
+            self._confirm(session, name, member, joined)
         self._notify_joined(app_id, name, member, joined)
         if not session.open:  # It left while the store was being asked.
+            self._drop(session, name)
             await self._leave(app_id, name, socket_id)
-        elif type_.cached:
-            await self._replay(session, name)
+            return
+        try:
+            if type_.cached:
+                await self._replay(session, name)
+        finally:
+            self._welcome(session, name, newcomer)
+
+    def _add_newcomer(self, session: Session, name: str) -> Newcomer:
+        key = (session.app.id, name)
+        channel = self._channels.get(key)
+        if channel is None:
+            channel = self._channels[key] = Channel()
+        # What was published before this subscription is not for it.
+        self._fanout.flush(channel)
+        newcomer = channel.subscribers[session.socket_id] = Newcomer()
+        return newcomer
+
+    @staticmethod
+    def _confirm(session: Session, name: str, member: Member | None, joined: Joined) -> None:
+        if member is None:
+            session.send(messages.subscription_succeeded(name))
+        else:
+            session.send(messages.presence_succeeded(name, joined.members))
+
+    def _welcome(self, session: Session, name: str, newcomer: Newcomer) -> None:
+        """Put the connection in the newcomer's place, with what has come meanwhile."""
+        channel = self._channels.get((session.app.id, name))
+        if channel is not None and channel.subscribers.get(session.socket_id) is newcomer:
+            newcomer.pass_on(session.connection)
+            channel.subscribers[session.socket_id] = session.connection
+
+    def _drop(self, session: Session, name: str) -> None:
+        """Take a session off a channel, at once and on this node."""
+        session.channels.pop(name, None)
+        key, socket_id = (session.app.id, name), session.socket_id
+        channel = self._channels.get(key)
+        if channel is not None and socket_id in channel.subscribers:
+            # What was published before the end is still for it.
+            self._fanout.flush(channel)
+            del channel.subscribers[socket_id]
+            if not channel.subscribers:
+                del self._channels[key]
 
     def _notify_joined(self, app_id: str, name: str, member: Member | None, joined: Joined) -> None:
         """Tell watchers; what they publish in answer reaches the new subscriber too."""
@@ -184,15 +226,6 @@ class Hub:
             self._notify(ChannelOccupied(app_id=app_id, channel=name))
         if member is not None and joined.added:
             self._notify(MemberAdded(app_id=app_id, channel=name, user_id=member.user_id))
-
-    def _add_subscriber(self, session: Session, name: str) -> None:
-        key = (session.app.id, name)
-        channel = self._channels.get(key)
-        if channel is None:
-            channel = self._channels[key] = Channel()
-        # What was published before this subscription is not for it.
-        self._fanout.flush(channel)
-        channel.subscribers[session.socket_id] = session.connection
 
     async def _replay(self, session: Session, name: str) -> None:
         """Give a new subscriber what its cache channel remembers."""
@@ -207,15 +240,11 @@ class Hub:
 
     def unsubscribe(self, session: Session, channel: str) -> Done:
         """End a session's subscription; nothing of the channel reaches it after this."""
-        session.channels.pop(channel)
+        self._drop(session, channel)
         app_id, socket_id = session.app.id, session.socket_id
-        here = self._channels.get((app_id, channel))
-        if here is not None and socket_id in here.subscribers:
-            # What was published before the end is still for it.
-            self._fanout.flush(here)
-            del here.subscribers[socket_id]
-            if not here.subscribers:
-                del self._channels[app_id, channel]
+        if (socket_id, channel) in self._joining:
+            # Who is joining leaves when that is done: the store is asked one after the other.
+            return None
         return self._run(session, self._leave(app_id, channel, socket_id))
 
     async def _leave(self, app_id: str, name: str, socket_id: str) -> None:

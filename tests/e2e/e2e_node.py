@@ -132,7 +132,7 @@ def address(server: Server) -> dict[str, Any]:
     path = {"wsPath": server.prefix} if server.prefix else {}
     return {
         "wsHost": "127.0.0.1",
-        "forceTLS": server.tls is not None,
+        "forceTLS": server.certificate is not None,
         "enabledTransports": ["ws", "wss"],
         "cluster": "",
         **port,

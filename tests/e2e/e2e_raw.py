@@ -50,26 +50,33 @@ class RawWebSocket:
 
     Args:
         sock: The connection; it is closed with this.
+        key: The app's.
         prefix: What the server was told as ``--path``.
         early: Frames to send in the same segment as the upgrade request.
         headers: More lines of the request, each with its end.
     """
 
     def __init__(
-        self, sock: socket.socket, *, prefix: str = "", early: bytes = b"", headers: str = ""
+        self,
+        sock: socket.socket,
+        *,
+        key: str = APP.key,
+        prefix: str = "",
+        early: bytes = b"",
+        headers: str = "",
     ) -> None:
         self.socket = sock
         self._buffer = b""
-        key = base64.b64encode(os.urandom(16)).decode()
+        nonce = base64.b64encode(os.urandom(16)).decode()
         request = (
-            f"GET {prefix}/app/{APP.key}?protocol=7&client=raw&version=1.0 HTTP/1.1\r\n"
+            f"GET {prefix}/app/{key}?protocol=7&client=raw&version=1.0 HTTP/1.1\r\n"
             "Host: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n{headers}\r\n"
+            f"Sec-WebSocket-Key: {nonce}\r\nSec-WebSocket-Version: 13\r\n{headers}\r\n"
         )
         sock.sendall(request.encode() + early)
         self.head = self._read_head()
         assert self.head.startswith("HTTP/1.1 101 "), self.head
-        accept = base64.b64encode(hashlib.sha1((key + _GUID).encode()).digest()).decode()
+        accept = base64.b64encode(hashlib.sha1((nonce + _GUID).encode()).digest()).decode()
         assert f"sec-websocket-accept: {accept}".lower() in self.head.lower(), self.head
 
     def __enter__(self) -> "RawWebSocket":

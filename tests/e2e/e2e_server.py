@@ -55,7 +55,8 @@ def poll(what: str, ask: Callable[[], Any], seconds: float = BOUND) -> Any:
 
 def clean_environment() -> dict[str, str]:
     """Copy the environment without what would configure the server."""
-    return {name: text for name, text in os.environ.items() if not name.startswith("REVERB_")}
+    ours = ("REVERB_", "LISTEN_")
+    return {name: text for name, text in os.environ.items() if not name.startswith(ours)}
 
 
 def activation(listening: socket.socket) -> dict[str, Any]:
@@ -73,7 +74,7 @@ class Server:
         apps: The apps to check for leftovers at the end.
         prefix: What ``--path`` was told.
         unix: The socket file that it listens on, instead of TCP.
-        tls: Trusts the server's certificate, if it speaks TLS.
+        certificate: Its certificate, if it speaks TLS.
         command: What to run in place of twistd, which it is to run in turn.
         fds: Descriptors to pass on.
         wait: Whether to wait until it listens.
@@ -86,12 +87,12 @@ class Server:
         apps: tuple[Credentials, ...] = (APP,),
         prefix: str = "",
         unix: str = "",
-        tls: ssl.SSLContext | None = None,
+        certificate: Path | None = None,
         command: tuple[str, ...] = (),
         fds: tuple[int, ...] = (),
         wait: bool = True,
     ) -> None:
-        self.apps, self.prefix, self.unix, self.tls = apps, prefix, unix, tls
+        self.apps, self.prefix, self.unix, self.certificate = apps, prefix, unix, certificate
         self.port = 0
         self._log = directory / "server.log"
         words = [*command, TWISTD, "-n", "--pidfile=", "reverb", *arguments]
@@ -134,7 +135,10 @@ class Server:
             raw.connect(self.unix)
             return raw
         plain = socket.create_connection(("127.0.0.1", self.port), timeout=BOUND)
-        return self.tls.wrap_socket(plain, server_hostname="127.0.0.1") if self.tls else plain
+        if self.certificate is None:
+            return plain
+        context = ssl.create_default_context(cafile=self.certificate)
+        return context.wrap_socket(plain, server_hostname="127.0.0.1")
 
     def get(self, path: str) -> Any:
         """Get JSON from a path below the prefix."""
@@ -156,10 +160,11 @@ class Server:
             *app,
             host="127.0.0.1",
             port=self.port,
-            ssl=self.tls is not None,
+            ssl=self.certificate is not None,
             timeout=BOUND,
             encryption_master_key_base64=MASTER_KEY,
         )
+        sdk._pusher_client.http.options["verify"] = str(self.certificate)
         try:
             yield sdk
         finally:
@@ -180,7 +185,7 @@ class Server:
 
     def terminate(self) -> None:
         """Ask it to stop; go on at once."""
-        self.process.send_signal(signal.SIGTERM)
+        self.process.terminate()
 
     def wait(self) -> int:
         """Wait for the end of the process, and return its exit code."""

@@ -3,6 +3,7 @@
 import itertools
 
 import pytest
+from twisted.internet.defer import Deferred
 
 from reverb.brokers.envelope import Publication
 from reverb.protocol import messages
@@ -88,7 +89,7 @@ class TestJoining:
 
 class TestLeavingWhileJoining:
     @pytest.mark.parametrize("applies_at_once", [False, True])
-    @pytest.mark.parametrize("order", itertools.permutations(range(3)))
+    @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
     def test_nothing_is_left_of_who_vanished(self, node, store, applies_at_once, order):
         store.holds, store.applies_at_once = {"join", "leave", "disconnect"}, applies_at_once
         client = node.connect()
@@ -247,12 +248,18 @@ class TestConnecting:
         numbers = iter([1, 2, 1, 2, 3, 4])
         monkeypatch.setattr("reverb.hub.hub.secrets.randbits", lambda _: next(numbers))
         store.holds = {"connect"}
-        for _ in range(2):
-            admitting = node.hub.admit(APP, object())
-            with pytest.raises(StopIteration):
-                while True:
-                    awaited = admitting.send(None)
-                    assert not awaited.called
-                    raise StopIteration
+        admitting = [Deferred.fromCoroutine(node.hub.admit(APP, object())) for _ in range(2)]
+        assert node.hub.sessions == {}
+        store.fire_all()
 
-        assert [held.arguments[1] for held in store.waiting] == ["1.2", "3.4"]
+        assert [result_of(session).socket_id for session in admitting] == ["1.2", "3.4"]
+
+    def test_the_limit_counts_who_waits(self, node, store):
+        app = limited(max_connections=1)
+        store.holds = {"connect"}
+        admitting = [Deferred.fromCoroutine(node.hub.admit(app, object())) for _ in range(2)]
+        store.fire_all()
+
+        admitted, refused = [result_of(session) for session in admitting]
+        assert refused is None
+        assert node.hub.sessions == {admitted.socket_id: admitted}

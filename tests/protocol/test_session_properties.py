@@ -108,7 +108,7 @@ def test_any_bytes(payloads):
         send(peer, payload)
 
 
-@given(st.lists(valid, max_size=12))
+@given(st.lists(valid, max_size=8) | st.lists(valid, min_size=20, max_size=30))
 def test_any_sequence_of_messages(sequence):
     peer = Peer()
     for message in sequence:

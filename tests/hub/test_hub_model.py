@@ -1,0 +1,126 @@
+"""The hub, with its turns and joined frames, sends what a naive one would have sent."""
+
+from collections import defaultdict
+
+import msgspec
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from .conftest import APP, OTHER, TTL, Node
+from .naive import NaiveHub
+
+CHANNELS = ["news", "private-x", "cache-x", "private-cache-x", "presence-x", "presence-cache-x"]
+APPS = [msgspec.structs.replace(app, client_events_per_second=0) for app in (APP, OTHER)]
+USERS = [(0, "ann"), (0, "ann"), (0, "bob"), (0, "eve"), (1, "ann")]
+"""The app and the user of each client."""
+
+who = st.integers(0, len(USERS) - 1)
+where = st.sampled_from(CHANNELS)
+step = st.one_of(
+    st.tuples(st.just("subscribe"), who, where),
+    st.tuples(st.just("subscribe"), who, where),
+    st.tuples(st.just("unsubscribe"), who, where),
+    st.tuples(st.just("publish"), st.integers(0, 1), where, st.none() | who),
+    st.tuples(st.just("client_event"), who, where),
+    st.tuples(st.just("reconnect"), who),
+    st.tuples(st.just("wait"), st.sampled_from([0, 0, 0, 1, TTL - 1, TTL])),
+)
+# Left alone, hypothesis makes short lists, in which little happens.
+steps = st.lists(step, max_size=10) | st.lists(step, min_size=40, max_size=80)
+
+
+class Both:
+    """The real hub and the naive one, led through the same steps."""
+
+    def __init__(self):
+        self.real = Node()
+        self.naive = NaiveHub(TTL)
+        self.pairs = [self._connect(index) for index in range(len(USERS))]
+        self.gone = []
+        self.number = 0
+
+    def _connect(self, index):
+        app, user_id = USERS[index]
+        return self.real.connect(APPS[app]), self.naive.connect(APPS[app].id, user_id)
+
+    def step(self, action, *arguments):
+        self.number += 1
+        getattr(self, action)(*arguments)
+
+    def subscribe(self, index, channel):
+        real, naive = self.pairs[index]
+        info = {"n": self.number}
+        real.subscribe(channel, {"user_id": naive.user_id, "user_info": info})
+        self.naive.subscribe(naive, channel, info)
+
+    def unsubscribe(self, index, channel):
+        real, naive = self.pairs[index]
+        real.unsubscribe(channel)
+        self.naive.unsubscribe(naive, channel)
+
+    def publish(self, app, channel, excluded):
+        real, naive = (None, None) if excluded is None else self.pairs[excluded]
+        exclude = None if real is None else real.socket_id
+        self.real.publish(channel, str(self.number), app=APPS[app], exclude=exclude)
+        self.naive.publish(APPS[app].id, channel, self.number, naive)
+
+    def client_event(self, index, channel):
+        real, naive = self.pairs[index]
+        real.client_event(channel, self.number)
+        self.naive.client_event(naive, channel, self.number)
+
+    def reconnect(self, index):
+        real, naive = self.pairs[index]
+        real.leave()
+        self.naive.leave(naive)
+        self.gone.append((real, naive))
+        self.pairs[index] = self._connect(index)
+
+    def wait(self, seconds):
+        self.real.clock.advance(seconds)
+        self.naive.now += seconds
+
+    def compare(self):
+        self.real.turn()
+        for real, naive in [*self.pairs, *self.gone]:
+            assert by_channel(real.take()) == dict(naive.received)
+            naive.received.clear()
+
+
+def by_channel(messages):
+    """Sort messages by channel; the ids of members have no order that anybody relies on."""
+    received = defaultdict(list)
+    for message in messages:
+        name, channel, data, *_ = message
+        if name == "error":
+            received[None].append(name)
+            continue
+        if "presence" in data if isinstance(data, dict) else False:
+            data["presence"]["ids"].sort()
+        received[channel].append(message)
+    return dict(received)
+
+
+@settings(max_examples=300)
+@given(steps)
+def test_every_client_gets_what_one_by_one_would_have_been_sent(sequence):
+    both = Both()
+    for step in sequence:
+        both.step(*step)
+    both.compare()
+
+    for index in range(len(USERS)):
+        both.reconnect(index)
+    both.compare()
+    for real, _ in both.pairs:
+        real.leave()
+    both.real.assert_empty()
+
+
+@settings(max_examples=50)
+@given(steps)
+def test_it_does_so_after_every_turn(sequence):
+    both = Both()
+    for step in sequence:
+        both.step(*step)
+        both.compare()

@@ -1,0 +1,143 @@
+"""Through the whole server: one client's messages in order, also over a slow store."""
+
+import pytest
+
+from reverb.service import ReverbService
+from reverb.testing import MemoryServer
+
+from .conftest import tidy
+from .slow_store import SlowStore
+
+
+class SlowServer(MemoryServer):
+    """A server in memory over a store that answers when the test says so."""
+
+    def __init__(self):
+        super().__init__(service=self._make_service)
+
+    def _make_service(self, settings, *, reactor, now):
+        self.store = SlowStore(reactor.seconds)
+        return ReverbService(settings, reactor=reactor, now=now, store=self.store)
+
+    def fire(self):
+        self.store.fire()
+        self.settle()
+
+
+@pytest.fixture
+def server():
+    server = SlowServer()
+    yield server
+    server.store.holds.clear()
+    server.store.fire_all()
+    server.stop()
+
+
+def names(client):
+    return [tidy(message)[0] for message in client.take()]
+
+
+def ping(client):
+    client.send({"event": "pusher:ping"})
+
+
+def test_messages_wait_for_the_one_before_them(server):
+    client = server.client()
+    server.store.holds = {"join"}
+    client.subscribe("news")
+    ping(client)
+    client.subscribe("more")
+    ping(client)
+
+    assert names(client) == []
+    server.fire()
+    assert names(client) == ["subscription_succeeded", "pong"]
+    server.fire()
+    assert names(client) == ["subscription_succeeded", "pong"]
+
+
+def test_other_clients_do_not_wait(server):
+    one, other = server.client(), server.client()
+    server.store.holds = {"join"}
+    one.subscribe("news")
+    ping(one)
+    ping(other)
+
+    assert names(one) == []
+    assert names(other) == ["pong"]
+
+
+def test_a_channel_that_is_left_and_joined_again(server):
+    client = server.client()
+    client.subscribe("news")
+    server.store.holds = {"join", "leave"}
+    client.send({"event": "pusher:unsubscribe", "data": {"channel": "news"}})
+    client.subscribe("news")
+    client.send({"event": "pusher:unsubscribe", "data": {"channel": "news"}})
+    client.subscribe("news")
+
+    for expected in ["leave", "join", "leave", "join"]:
+        assert server.store.asked == [expected]
+        server.fire()
+    server.publish("news", "e", "1")
+    assert names(client) == ["subscription_succeeded"] * 3 + ["e"]
+
+
+def test_an_event_to_a_channel_that_is_being_joined(server):
+    one, other = server.client(), server.client()
+    other.subscribe("private-x")
+    other.take()
+    server.store.holds = {"join"}
+    one.subscribe("private-x")
+    one.send({"event": "client-x", "channel": "private-x", "data": 1})
+    assert names(other) == []
+    server.fire()
+
+    assert names(one) == ["subscription_succeeded"]
+    assert names(other) == ["client-x"]
+
+
+def test_what_waits_is_forgotten_when_the_client_vanishes(server):
+    client = server.client()
+    server.store.holds = {"join"}
+    client.subscribe("a")
+    client.subscribe("b")
+    client.vanish()
+    server.store.fire_all()
+    server.settle()
+
+    server.assert_empty()
+    assert server.store.asked == []
+
+
+def test_a_client_that_vanishes_while_it_is_admitted(server):
+    server.store.holds = {"connect"}
+    client = server.client()
+    client.vanish()
+    server.store.fire_all()
+    server.settle()
+
+    server.assert_empty()
+    assert server.store.connections(server.app.id).result == 0
+
+
+def test_what_comes_before_the_admission_waits_for_it(server):
+    server.store.holds = {"connect"}
+    client = server.client()
+    ping(client)
+    assert client.events == []
+    server.fire()
+
+    assert [tidy(message)[0] for message in client.events] == ["connection_established", "pong"]
+
+
+def test_a_failure_lets_the_next_message_through(server, logged):
+    client = server.client()
+    server.store.holds = {"join"}
+    client.subscribe("news")
+    ping(client)
+    server.store.fail(ZeroDivisionError())
+    server.settle()
+
+    assert names(client) == ["error", "pong"]
+    assert len(logged.flush(ZeroDivisionError)) == 1

@@ -1,0 +1,552 @@
+"""The whole node: its start, its stop in order, and what an embedding application calls."""
+
+import json
+import socket
+
+import pytest
+import pytest_twisted
+from reverb.apps.app import App
+from reverb.brokers.local import LocalBroker
+from reverb.hub import notices
+from reverb.protocol.events import EventError
+from reverb.service import ReverbService
+from reverb.settings import Settings
+from reverb.stores.memory import MemoryStore
+from reverb.testing import APP, HeldBroker, MemoryServer, frame, parse_frame, upgrade_request
+from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.threads import deferToThread
+from twisted.logger import LogLevel, formatEvent, globalLogPublisher
+from twisted.test.iosim import FakeTransport
+
+UPGRADE = upgrade_request("/app/app-key?protocol=7")
+
+
+class Log:
+    """What has been logged."""
+
+    def __init__(self):
+        self.events = []
+
+    def __call__(self, event):
+        self.events.append(event)
+
+    def problems(self):
+        """Take the events that tell of a failure."""
+        grave = (LogLevel.error, LogLevel.critical)
+        found = [e for e in self.events if "log_failure" in e or e["log_level"] in grave]
+        self.events = [e for e in self.events if e not in found]
+        return [formatEvent(e) for e in found]
+
+
+@pytest.fixture
+def log():
+    """The log; whatever it tells of a failure fails the test, unless the test takes it."""
+    log = Log()
+    globalLogPublisher.addObserver(log)
+    yield log
+    globalLogPublisher.removeObserver(log)
+    assert log.problems() == []
+
+
+@pytest.fixture
+def make_server(log):
+    servers = []
+
+    def make(*apps, parts=None, **settings):
+        def service(all_settings, **more):
+            return ReverbService(all_settings, **more, **(parts or {}))
+
+        servers.append(MemoryServer(*apps, service=service, **settings))
+        return servers[-1]
+
+    yield make
+    for server in servers:
+        if server.service.running:
+            server.stop()
+
+
+@pytest.fixture
+def server(make_server):
+    return make_server()
+
+
+class Door:
+    """A raw connection to a server in memory."""
+
+    def __init__(self, server):
+        self.server = server
+        door = server.service.factory.buildProtocol(None)
+        self.transport = FakeTransport(door, isServer=True)
+        door.makeConnection(self.transport)
+
+    def send(self, data):
+        self.transport.protocol.dataReceived(data)
+        self.server.settle()
+        return self.transport.getOutBuffer() or b""
+
+    def vanish(self):
+        self.transport.reportDisconnect()
+        self.server.settle()
+
+
+class SlowBroker(LocalBroker):
+    """Starts and stops when the test says so."""
+
+    def start(self, deliver):
+        super().start(deliver)
+        self.starting = Deferred()
+        return self.starting
+
+    def stop(self):
+        super().stop()
+        self.stopping = Deferred()
+        return self.stopping
+
+
+# Start
+
+
+def test_a_started_node_listens_and_is_ready(server):
+    assert server.clock.tcpServers[0][0] == 8080
+    assert server.service.trouble() is None
+    assert server.service.running
+
+
+def test_a_node_whose_broker_is_not_ready_says_so_and_serves(make_server):
+    broker = SlowBroker()
+    server = make_server(parts={"broker": broker})
+    assert "starting" in server.service.trouble()
+    assert server.client().socket_id
+    broker.starting.callback(None)
+    assert server.service.trouble() is None
+    broker.connected = False
+    assert "broker" in server.service.trouble()
+    server.service.stopService()
+    broker.stopping.callback(None)
+
+
+def test_a_broker_that_does_not_start_is_logged(make_server, log):
+    class Broken(LocalBroker):
+        def start(self, deliver):
+            return fail(RuntimeError("refused"))
+
+    server = make_server(parts={"broker": Broken()})
+    assert len(log.problems()) == 1
+    assert "starting" in server.service.trouble()
+
+
+# Stop
+
+
+def test_every_client_is_asked_to_reconnect(make_server):
+    server = make_server()
+    clients = [server.client() for _ in range(5)]
+    clients[0].subscribe("news")
+    server.stop()
+    for client in clients:
+        assert client.events[-1]["event"] == "pusher:error"
+        assert client.events[-1]["data"]["code"] == client.close_code == 4200
+        assert not client.connected
+
+
+def test_the_parts_stop_in_order(make_server):
+    """Listeners, then clients, then the broker; readiness is gone at once."""
+    broker = SlowBroker()
+    server = make_server(parts={"broker": broker})
+    broker.starting.callback(None)
+    steps = []
+    closing = Deferred()
+    server.service._listeners.stopService = lambda: steps.append("listeners") or closing
+    client = server.client()
+    client.answers_close = False
+    stopped = server.service.stopService()
+    assert "stopping" in server.service.trouble()
+    server.settle()
+    assert steps == ["listeners"]
+    assert client.close_code is None
+    closing.callback(None)
+    server.settle()
+    assert client.close_code == 4200
+    assert not hasattr(broker, "stopping")
+    client.send_raw(frame((4200).to_bytes(2), opcode=8))
+    assert not client.connected
+    assert not stopped.called
+    broker.stopping.callback(None)
+    assert stopped.called
+    assert stopped.result is None
+    assert server.clock.getDelayedCalls() == []
+
+
+def test_the_stop_ends_soon_when_the_clients_do(server):
+    clients = [server.client() for _ in range(3)]
+    stopped = server.service.stopService()
+    server.settle()
+    assert stopped.called
+    assert not any(client.connected for client in clients)
+
+
+def test_a_client_that_hangs_is_cut(make_server):
+    server = make_server(shutdown_timeout=1)
+    hung = server.client()
+    hung.answers_close = False
+    stopped = server.service.stopService()
+    server.settle()
+    assert not stopped.called
+    server.advance(1)
+    assert stopped.called
+    assert not hung.connected
+    server.assert_empty()
+
+
+def test_a_client_that_is_being_admitted_is_asked_to_reconnect_too(make_server):
+    class Slow:
+        def by_key(self, key):
+            self.asked = Deferred()
+            return self.asked
+
+    apps = Slow()
+    server = make_server(parts={"apps": apps})
+    client = server.client()
+    stopped = server.service.stopService()
+    server.settle()
+    assert client.close_code == 4200
+    assert stopped.called
+    apps.asked.callback(server.app)
+    server.settle()
+    server.assert_empty()
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET /up HTTP/1.1\r\n\r\n", UPGRADE[:40]])
+def test_a_client_that_comes_through_an_open_connection_is_not_admitted(server, begun):
+    """A load balancer keeps connections open, on which an upgrade may come at any time."""
+    hung = server.client()
+    hung.answers_close = False
+    door = Door(server)
+    if begun:
+        door.send(begun)
+    stopped = server.service.stopService()
+    server.settle()
+    answer = door.send(UPGRADE[40:] if begun == UPGRADE[:40] else UPGRADE)
+    assert b"connection_established" not in answer
+    assert b"4200" in answer or b" 503 " in answer or door.transport.disconnecting
+    server.advance(4)
+    door.vanish()
+    # And it does not hold up the stop: the hung client is cut after two seconds.
+    assert stopped.called
+
+
+def test_an_api_connection_is_cut_at_the_end(server):
+    door = Door(server)
+    door.send(b"GET /up HTTP/1.1\r\n\r\n")
+    stopped = server.service.stopService()
+    server.settle()
+    assert stopped.called
+    assert door.transport.disconnecting
+    door.vanish()
+
+
+@pytest.mark.parametrize("part", ["broker", "listeners"])
+def test_a_part_that_never_stops_cannot_hang_the_stop(make_server, part):
+    server = make_server(parts={"broker": SlowBroker()} if part == "broker" else None)
+    if part == "listeners":
+        server.service._listeners.stopService = Deferred
+    client = server.client()
+    stopped = server.service.stopService()
+    server.advance(4)
+    assert not stopped.called
+    server.advance(10)
+    assert stopped.called
+    assert client.close_code == 4200
+    assert server.clock.getDelayedCalls() == []
+
+
+@pytest.mark.parametrize("how", ["raises", "fails"])
+def test_a_part_that_fails_to_stop_is_logged_and_the_rest_stops(make_server, log, how):
+    class Broken(LocalBroker):
+        def stop(self):
+            if how == "fails":
+                return fail(RuntimeError("no"))
+            raise RuntimeError("no")
+
+    server = make_server(parts={"broker": Broken()})
+    server.client()
+    server.stop()
+    assert len(log.problems()) == 1
+
+
+def test_stopping_twice_is_one_stop(server):
+    client = server.client()
+    client.answers_close = False
+    first, second = server.service.stopService(), server.service.stopService()
+    server.settle()
+    assert [e["event"] for e in client.take()] == ["pusher:error"]
+    server.advance(4)  # The client is cut after two seconds, and then nobody is waited for.
+    assert first.called
+    assert second.called
+    third = server.service.stopService()
+    server.settle()
+    assert third.called
+    assert server.clock.getDelayedCalls() == []
+
+
+def test_a_broker_that_is_ready_after_the_stop_has_begun_does_not_make_the_node_ready(make_server):
+    broker = SlowBroker()
+    server = make_server(parts={"broker": broker})
+    server.service.stopService()
+    broker.starting.callback(None)
+    assert "stopping" in server.service.trouble()
+    server.advance(10)
+
+
+def test_publishing_after_the_stop_is_harmless(server):
+    server.stop()
+    server.service.publish(server.app, ["news"], "event", "data")
+    server.settle()
+
+
+# For embedding applications
+
+
+def test_publish_delivers_strings_as_they_are_and_the_rest_as_json(server):
+    client = server.client()
+    client.subscribe("news")
+    client.take()
+    for data in ("text", '{"a":1}', {"a": [1, None]}, [], 5, None, True):
+        server.publish("news", "event", data)
+    assert [e["data"] for e in client.take()] == [
+        "text", '{"a":1}', '{"a":[1,null]}', "[]", "5", "null", "true",
+    ]  # fmt: skip
+
+
+def test_publish_reaches_each_channel_once_and_excludes_one_connection(server):
+    clients = [server.client(), server.client()]
+    for client in clients:
+        client.subscribe("a")
+        client.subscribe("b")
+        client.take()
+    server.service.publish(
+        server.app, ["a", "b", "a"], "event", "x", socket_id=clients[0].socket_id
+    )
+    server.settle()
+    assert clients[0].take() == []
+    assert sorted(e["channel"] for e in clients[1].take()) == ["a", "b"]
+
+
+def test_publish_reaches_a_user(server):
+    client = server.client()
+    client.sign_in('{"id":"u"}')
+    client.subscribe("#server-to-user-u")
+    server.publish("#server-to-user-u", "event", "x")
+    assert client.events[-1]["data"] == "x"
+
+
+@pytest.mark.parametrize(
+    "channels,event,data,socket_id",
+    [
+        ([], "event", "x", None),
+        (["a b"], "event", "x", None),
+        ([f"c{i}" for i in range(101)], "event", "x", None),
+        (["news"], "", "x", None),
+        (["news"], "x" * 201, "x", None),
+        (["news"], "pusher:event", "x", None),
+        (["news"], "event", "x" * 10_241, None),
+        (["news"], "event", ["x" * 10_240], None),
+        (["news"], "event", "x", "12"),
+        (["cache-news"], "event", "\ud800", None),
+    ],
+)
+def test_publish_raises_what_is_wrong_and_publishes_nothing(server, channels, event, data, socket_id):
+    client = server.client()
+    client.subscribe("news")
+    client.subscribe("cache-news")
+    client.take()
+    with pytest.raises(EventError) as raised:
+        server.service.publish(server.app, channels, event, data, socket_id=socket_id)
+    assert str(raised.value)
+    server.settle()
+    assert client.take() == []
+
+
+def test_every_notice_can_be_listened_to(server):
+    heard = []
+    server.service.on(notices.Notice, heard.append)
+    client = server.client()
+    client.subscribe("presence-x", channel_data='{"user_id":"u"}')
+    client.subscribe("cache-x")
+    client.send({"event": "client-e", "channel": "presence-x", "data": {"a": 1}})
+    socket_id = client.socket_id
+    client.vanish()
+    assert heard[:5] == [
+        notices.Connected(app_id="app-id", socket_id=socket_id),
+        notices.ChannelOccupied(app_id="app-id", channel="presence-x"),
+        notices.MemberAdded(app_id="app-id", channel="presence-x", user_id="u"),
+        notices.ChannelOccupied(app_id="app-id", channel="cache-x"),
+        notices.CacheMiss(app_id="app-id", channel="cache-x"),
+    ]
+    assert heard[5] == notices.ClientEvent(
+        app_id="app-id", channel="presence-x", event="client-e", data='{"a":1}',
+        socket_id=socket_id, user_id="u",
+    )  # fmt: skip
+    assert heard[6:] == [
+        notices.MemberRemoved(app_id="app-id", channel="presence-x", user_id="u"),
+        notices.ChannelVacated(app_id="app-id", channel="presence-x"),
+        notices.ChannelVacated(app_id="app-id", channel="cache-x"),
+        notices.Disconnected(app_id="app-id", socket_id=socket_id),
+    ]
+
+
+def test_on_calls_back_for_its_kind_alone(server):
+    heard = []
+    server.service.on(notices.Connected, heard.append)
+    server.client().subscribe("news")
+    assert [type(notice) for notice in heard] == [notices.Connected]
+
+
+def test_a_callback_that_raises_harms_nobody(server, log):
+    heard = []
+
+    def broken(notice):
+        raise RuntimeError("no")
+
+    server.service.on(notices.Notice, broken)
+    server.service.on(notices.Notice, heard.append)
+    client = server.client()
+    client.subscribe("news")
+    assert [e["event"] for e in client.events][1:] == ["pusher_internal:subscription_succeeded"]
+    assert len(heard) == 2
+    assert len(log.problems()) == 2
+    client.vanish()
+    assert len(log.problems()) == 2
+
+
+def test_a_callback_may_publish(server):
+    server.service.on(
+        notices.ChannelOccupied,
+        lambda notice: server.service.publish(server.app, ["news"], "welcome", notice.channel),
+    )
+    other = server.client()
+    other.subscribe("news")
+    other.take()
+    server.client().subscribe("second")
+    assert [e["data"] for e in other.take()] == ["second"]
+
+
+def test_broker_store_and_apps_can_be_replaced(make_server):
+    broker, other = HeldBroker(), App(id="2", key="other", secret="s")
+
+    class Apps:
+        def by_key(self, key):
+            return succeed(other if key == "other" else None)
+
+        def by_id(self, app_id):
+            return succeed(other if app_id == "2" else None)
+
+    store = MemoryStore(lambda: 0.0)
+    server = make_server(parts={"broker": broker, "store": store, "apps": Apps()})
+    client = server.client("other")
+    client.subscribe("news")
+    client.take()
+    assert server.client().close_code == 4001
+    assert store.connections("2").result == 1
+    server.service.publish(other, ["news"], "event", "x")
+    server.settle()
+    assert client.take() == []
+    broker.release()
+    server.settle()
+    assert [e["data"] for e in client.take()] == ["x"]
+    assert server.request("GET", "/apps/2/connections", app=other).json() == {"connections": 1}
+
+
+# On the real reactor
+
+
+def call(address, data, until):
+    """Send bytes to an address and read until some have come; nothing, when refused."""
+    family, where = (
+        (socket.AF_UNIX, address) if isinstance(address, str) else (socket.AF_INET, address)
+    )
+    with socket.socket(family) as client:
+        client.settimeout(5)
+        client.connect(where)
+        client.sendall(data)
+        received = b""
+        while until not in received and (part := client.recv(65_536)):
+            received += part
+        return received
+
+
+@pytest.fixture
+def real_service(log):
+    services = []
+
+    def start(*listen, parent=None, **settings):
+        service = ReverbService(Settings(apps=(APP,), listen=listen, **settings))
+        services.append(parent or service)
+        if parent is not None:
+            service.setServiceParent(parent)
+        services[-1].privilegedStartService()
+        services[-1].startService()
+        return service
+
+    yield start
+    for service in services:
+        if service.running:
+            pytest_twisted.blockon(service.stopService())
+
+
+@pytest_twisted.ensureDeferred
+async def test_every_listener_serves_and_has_an_address(real_service, tmp_path):
+    path = str(tmp_path / "socket")
+    service = real_service("tcp:0:interface=127.0.0.1", "tcp:0:interface=127.0.0.1", f"unix:{path}")
+    first, second, unix = service.addresses()
+    assert first.host == second.host == "127.0.0.1"
+    assert len({first.port, second.port, 0}) == 3
+    for address in ((first.host, first.port), (second.host, second.port), path):
+        answer = await deferToThread(call, address, b"GET /up HTTP/1.1\r\n\r\n", b"}")
+        assert answer.endswith(b'{"health":"OK"}')
+        answer = await deferToThread(call, address, UPGRADE, b"activity_timeout")
+        assert b"pusher:connection_established" in answer
+    await service.stopService()
+    assert service.addresses() == []
+    with pytest.raises(OSError):
+        await deferToThread(call, (first.host, first.port), b"", b"x")
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_node_may_be_a_part_of_another_application(real_service):
+    parent = MultiService()
+    service = real_service("tcp:0:interface=127.0.0.1", parent=parent)
+    assert service.running
+    (address,) = service.addresses()
+    waiting = deferToThread(call, (address.host, address.port), UPGRADE, b"\x88")
+    while not service.hub.sessions:
+        await a_moment()
+    await parent.stopService()
+    answer = await waiting
+    opcode, payload, _ = parse_frame(answer[answer.index(b"\x88") :])
+    assert (opcode, int.from_bytes(payload[:2])) == (8, 4200)
+    data = answer[answer.index(b'{"event":"pusher:error"') :].split(b"\x88")[0]
+    assert json.loads(data)["data"]["code"] == 4200
+    assert not service.running
+
+
+def a_moment():
+    from twisted.internet import reactor, task  # noqa: PLC0415
+
+    return task.deferLater(reactor, 0.01)
+
+
+def test_the_global_reactor_is_used_when_none_is_given():
+    from twisted.internet import reactor  # noqa: PLC0415
+
+    assert ReverbService(Settings(apps=(APP,)))._clock is reactor
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_port_in_use_is_an_error_at_the_start(real_service):
+    service = real_service("tcp:0:interface=127.0.0.1")
+    port = service.addresses()[0].port
+    other = ReverbService(Settings(apps=(APP,), listen=(f"tcp:{port}:interface=127.0.0.1",)))
+    with pytest.raises(Exception, match="in use"):
+        other.privilegedStartService()
