@@ -16,6 +16,7 @@ from twisted.application.internet import StreamServerEndpointService
 from twisted.application.service import MultiService, Service
 from twisted.application.strports import service as listen_service
 from twisted.internet import defer
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IAddress, IListeningPort
 from twisted.logger import Logger
@@ -208,7 +209,7 @@ class ReverbService(MultiService):
         )
         super().startService()
         for address in self.addresses():
-            self._log.info("listening on {address}", address=address)
+            self._log.info("listening on {address}", address=_shown(address))
 
     def _started(self, _: object) -> None:
         if self._trouble == _STARTING:
@@ -252,3 +253,12 @@ class ReverbService(MultiService):
             self._log.warn("stopping: gave up on {name} after {s} s", name=name, s=seconds)
         except Exception:  # noqa: BLE001 - the next part has to be stopped all the same
             self._log.failure("stopping {name}", name=name)
+
+
+def _shown(address: IAddress) -> str:
+    """Write an address the way people do."""
+    if isinstance(address, IPv4Address):
+        return f"{address.host}:{address.port}"
+    if isinstance(address, IPv6Address):
+        return f"[{address.host}]:{address.port}"
+    return str(address)

@@ -15,27 +15,27 @@ from twisted.logger import Logger
 class Deadlines:
     """Calls functions after whole seconds, with one timer.
 
+    Time counts in ticks, so that it stands still while the reactor does: after
+    a stall, clients whose answers lie unread are not taken for silent.
+
     Args:
         clock: The reactor, or a test's clock.
 
     Attributes:
-        now: The time of the latest tick, in whole seconds: cheap to read on
-            every message, and at most a second old.
+        now: The number of ticks, which are seconds: cheap to read on every
+            message.
     """
 
     _log = Logger()
 
     def __init__(self, clock: IReactorTime) -> None:
-        self._clock = clock
         self._loop = LoopingCall(self._tick)
         self._loop.clock = clock
-        self._began = clock.seconds()
         self.now = 0
         self._due: dict[int, set[Callable[[], None]]] = {}
 
     def start(self) -> None:
         """Begin to tick."""
-        self._began, self.now = self._clock.seconds(), 0
         self._loop.start(1, now=False)
 
     def stop(self) -> None:
@@ -51,7 +51,7 @@ class Deadlines:
             What :meth:`cancel` takes.
         """
         # What is left of the second that has begun does not count.
-        due = int(self._clock.seconds() - self._began) + seconds + 1
+        due = self.now + seconds + 1
         self._due.setdefault(due, set()).add(look)
         return due
 
@@ -67,11 +67,9 @@ class Deadlines:
         return sum(map(len, self._due.values()))
 
     def _tick(self) -> None:
-        was, self.now = self.now, int(self._clock.seconds() - self._began)
-        # A tick may come late, and then stands for several.
-        for due in range(was + 1, self.now + 1):
-            for look in self._due.pop(due, ()):
-                try:
-                    look()
-                except Exception:  # noqa: BLE001 - one connection's failure is not the others'
-                    self._log.failure("at a deadline")
+        self.now += 1
+        for look in self._due.pop(self.now, ()):
+            try:
+                look()
+            except Exception:  # noqa: BLE001 - one connection's failure is not the others'
+                self._log.failure("at a deadline")

@@ -34,6 +34,7 @@ from reverb.protocol.handshake import (
 )
 from reverb.protocol.session import Done, Session
 from reverb.transport.deadlines import Deadlines
+from reverb.transport.fastlane import take_text
 from reverb.transport.outbox import make_outbox
 
 ORIGIN = "reverb-origin"
@@ -112,6 +113,7 @@ class PusherConnection(WebSocketServerProtocol):  # type: ignore[misc] # Autobah
     socket_id = ""
     send: Callable[[bytes], None] = staticmethod(_discard)
     _request: ConnectionRequest | None = None
+    _path = ""
     _session: Session | None = None
     _waiting = False
     _closed_because = ""
@@ -126,6 +128,8 @@ class PusherConnection(WebSocketServerProtocol):  # type: ignore[misc] # Autobah
         A browser learns nothing of a refused upgrade and would retry for ever.
         """
         self._request = request
+        # Not request.path: it lacks what follows a semicolon.
+        self._path = self.http_request_uri.partition("?")[0]
         return SUBPROTOCOL if SUBPROTOCOL in request.protocols else None
 
     def onOpen(self) -> None:
@@ -146,7 +150,24 @@ class PusherConnection(WebSocketServerProtocol):  # type: ignore[misc] # Autobah
     def dataReceived(self, data: bytes) -> None:
         """Take note that the client lives, and read its frames."""
         self._heard = self.factory.deadlines.now
-        self._dataReceived(data)
+        start = 0
+        # Between two messages, whole text frames need none of Autobahn's care.
+        while self.state == self.STATE_OPEN and not (
+            self.data or self.inside_message or self.current_frame
+        ):
+            taken = take_text(data, start, self.maxMessagePayloadSize)
+            if taken is None:
+                break
+            payload, start = taken
+            try:
+                payload.decode()
+            except UnicodeDecodeError as error:
+                self._invalid_payload(f"invalid UTF-8 in a text message: {error.reason}")
+                break
+            self.onMessage(payload, isBinary=False)
+            if start == len(data):
+                return
+        self._dataReceived(data[start:])
 
     def onMessageBegin(self, isBinary: bool) -> None:
         """Refuse binary messages before they are read."""
@@ -240,7 +261,7 @@ class PusherConnection(WebSocketServerProtocol):  # type: ignore[misc] # Autobah
         assert request is not None
         try:
             factory.check_open()
-            key = self._key(request.path)
+            key = self._key(self._path)
             check_version(request.params)
             app = check_app(await factory.apps.by_key(key), key)
             check_origin(app, request.headers.get(ORIGIN, ""))
@@ -326,6 +347,8 @@ class PusherConnection(WebSocketServerProtocol):  # type: ignore[misc] # Autobah
             return
         app = self._session.app
         now = deadlines.now
+        if self._backlog:  # Nobody reads what it says, so silence tells nothing.
+            self._heard = now
         if self._pinged is not None and self._heard < self._pinged:
             if now - self._pinged >= app.pong_timeout:
                 self.close(Code.NO_PONG, "Pong reply not received")
@@ -379,7 +402,7 @@ class PusherFactory(WebSocketServerFactory):  # type: ignore[misc] # Autobahn is
         self.max_buffered_bytes = max_buffered_bytes
         self.handshake_timeout = handshake_timeout
         self.connections: set[PusherConnection] = set()
-        self._closing: Rejection | None = None
+        self._closing: tuple[Code, str] | None = None
         self._waiting_for_none: list[Deferred[None]] = []
 
     def open(self) -> None:
@@ -393,7 +416,7 @@ class PusherFactory(WebSocketServerFactory):  # type: ignore[misc] # Autobahn is
             Rejection: As it was said to :meth:`close_all`.
         """
         if self._closing is not None:
-            raise self._closing
+            raise Rejection(*self._closing)
 
     def close_all(self, code: Code, reason: str) -> "Deferred[None]":
         """Close every connection, and each one that still comes.
@@ -401,7 +424,7 @@ class PusherFactory(WebSocketServerFactory):  # type: ignore[misc] # Autobahn is
         Returns:
             Fires when none is open any more.
         """
-        self._closing = Rejection(code, reason)
+        self._closing = code, reason
         for connection in list(self.connections):
             connection.close(code, reason)
         none_left: Deferred[None] = Deferred()

@@ -4,10 +4,11 @@ import hashlib
 
 import msgspec
 import pytest
-from reverb.protocol import signing
-from reverb.testing import APP, MemoryServer, parse_response
 from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 from twisted.test.iosim import FakeTransport
+
+from reverb.protocol import signing
+from reverb.testing import APP, MemoryServer, parse_response
 
 GRAVE = (LogLevel.error, LogLevel.critical)
 

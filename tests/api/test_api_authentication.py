@@ -4,6 +4,7 @@ import hashlib
 from urllib.parse import quote
 
 import pytest
+
 from reverb.apps.app import App
 from reverb.protocol import signing
 
@@ -46,7 +47,7 @@ def test_the_documentations_vector_is_accepted(vector_server):
 
 
 @pytest.mark.parametrize(
-    "old,new",
+    ("old", "new"),
     [
         ("e6c", "e6d"),
         ("auth_version=1.0&", "auth_version=1.0&info=user_count&"),
@@ -110,18 +111,19 @@ def test_another_version_is_refused(server, signed, version):
 
 
 @pytest.mark.parametrize("tolerance", [600, 60, 1])
-@pytest.mark.parametrize("beyond,status", [(0, 200), (1, 401)])
 @pytest.mark.parametrize("sign", [1, -1])
-def test_a_timestamp_may_be_off_by_the_tolerance(
-    make_server, signed, tolerance, beyond, status, sign
-):
+def test_a_timestamp_may_be_off_by_the_tolerance(make_server, signed, tolerance, sign):
     server = make_server(signature_tolerance=tolerance)
-    timestamp = int(server.now()) + sign * (tolerance + beyond)
-    parameters = signed(server, "POST", EVENTS, BODY, auth_timestamp=str(timestamp))
-    response = server.raw("POST", EVENTS, joined(parameters), BODY)
-    assert response.status == status
-    if status == 401:
-        assert f"not within {tolerance}s" in error(response)
+
+    def send(off):
+        timestamp = str(int(server.now()) + sign * off)
+        parameters = signed(server, "POST", EVENTS, BODY, auth_timestamp=timestamp)
+        return server.raw("POST", EVENTS, joined(parameters), BODY)
+
+    assert send(tolerance).status == 200
+    late = send(tolerance + 1)
+    assert late.status == 401
+    assert f"not within {tolerance}s" in error(late)
 
 
 def test_a_request_grows_old(server, signed):
@@ -233,9 +235,11 @@ def test_php_signs_an_array_as_one_value_with_commas(server, signed):
     path = "/apps/app-id/channels"
     parameters = signed(server, "GET", path, info="user_count,subscription_count")
     rest = joined({k: v for k, v in parameters.items() if k != "info"})
-    for array in ("info[0]=user_count&info[1]=subscription_count",
-                  "info%5B0%5D=user_count&info%5B1%5D=subscription_count",
-                  "info[]=user_count&info[]=subscription_count"):
+    for array in (
+        "info[0]=user_count&info[1]=subscription_count",
+        "info%5B0%5D=user_count&info%5B1%5D=subscription_count",
+        "info[]=user_count&info[]=subscription_count",
+    ):
         assert server.raw("GET", path, f"{array}&{rest}").status == 200
 
 

@@ -42,7 +42,8 @@ def test_the_occupied_channels_are_listed(crowd):
 
 
 @pytest.mark.parametrize(
-    "prefix,count", [("presence-", 2), ("presence", 2), ("news", 1), ("newsx", 0), ("", 5), ("EWS", 0)]
+    ("prefix", "count"),
+    [("presence-", 2), ("presence", 2), ("news", 1), ("newsx", 0), ("", 5), ("EWS", 0)],
 )
 def test_channels_may_be_filtered(crowd, prefix, count):
     assert len(crowd.get("channels", filter_by_prefix=prefix).json()["channels"]) == count
@@ -97,7 +98,9 @@ def test_apps_do_not_see_each_others_channels(make_server, app_with):
 # GET /channels/NAME
 
 
-@pytest.mark.parametrize("name", ["nobody", "private-x", "presence-x", "cache-x", "%23server-to-user-u"])
+@pytest.mark.parametrize(
+    "name", ["nobody", "private-x", "presence-x", "cache-x", "%23server-to-user-u"]
+)
 def test_a_channel_that_nobody_uses_is_no_error(server, name):
     response = server.get(f"channels/{name}")
     assert (response.status, response.body) == (200, b'{"occupied":false}')
@@ -108,12 +111,20 @@ def test_an_occupied_channel_says_so(crowd):
 
 
 @pytest.mark.parametrize(
-    "name,info,expected",
+    ("name", "info", "expected"),
     [
         ("news", "subscription_count", {"subscription_count": 2}),
         ("presence-room", "user_count", {"user_count": 2}),
-        ("presence-room", "user_count,subscription_count", {"user_count": 2, "subscription_count": 3}),
-        ("presence-room", " user_count , subscription_count ", {"user_count": 2, "subscription_count": 3}),
+        (
+            "presence-room",
+            "user_count,subscription_count",
+            {"user_count": 2, "subscription_count": 3},
+        ),
+        (
+            "presence-room",
+            " user_count , subscription_count ",
+            {"user_count": 2, "subscription_count": 3},
+        ),
         ("cache-c", "cache", {"cache": None}),
         ("presence-cache-hall", "cache,user_count", {"cache": None, "user_count": 1}),
         ("news", "", {}),
@@ -125,7 +136,7 @@ def test_a_channels_info(crowd, name, info, expected):
 
 
 @pytest.mark.parametrize(
-    "name,info",
+    ("name", "info"),
     [
         ("news", "user_count"),
         ("private-a", "subscription_count,user_count"),
@@ -142,7 +153,9 @@ def test_what_is_not_available_for_a_channel_is_an_error(crowd, name, info):
     assert error(response)
 
 
-@pytest.mark.parametrize("name", ["cache-c", "private-cache-c", "presence-cache-c", "private-encrypted-cache-c"])
+@pytest.mark.parametrize(
+    "name", ["cache-c", "private-cache-c", "presence-cache-c", "private-encrypted-cache-c"]
+)
 def test_a_cache_channel_tells_its_last_event_and_for_how_long(make_server, name):
     server = make_server(cache_ttl=60)
     event = {"name": "e", "channel": name, "data": '{"a":1}'}
@@ -159,7 +172,9 @@ def test_a_cache_channel_tells_its_last_event_and_for_how_long(make_server, name
     assert server.get(f"channels/{name}", info="cache").json()["cache"] is None
 
 
-@pytest.mark.parametrize("name", ["a%20b", "a%2Fb", "%C3%A4", "%FF", "%00", "x" * 201, "a:b", "%23x"])
+@pytest.mark.parametrize(
+    "name", ["a%20b", "a%2Fb", "%C3%A4", "%FF", "%00", "x" * 201, "a:b", "%23x"]
+)
 def test_a_bad_channel_name_is_refused(server, name):
     for route in ("", "/users", "/stats"):
         response = server.get(f"channels/{name}{route}")
@@ -234,7 +249,9 @@ def signed_in(server):
     return [*clients, join(server, "presence-x", "u")]
 
 
-@pytest.mark.parametrize("path", ["/apps/app-id/users/u/terminate_connections", "/users/u/terminate_connections"])
+@pytest.mark.parametrize(
+    "path", ["/apps/app-id/users/u/terminate_connections", "/users/u/terminate_connections"]
+)
 @pytest.mark.parametrize("body", [b"{}", b"", b"null"])
 def test_a_signed_in_users_connections_are_ended(server, signed_in, path, body):
     response = server.request("POST", path, body)

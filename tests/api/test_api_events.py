@@ -36,7 +36,7 @@ def test_an_event_reaches_all_its_channels_once(server, client):
 
 
 @pytest.mark.parametrize(
-    "data,text",
+    ("data", "text"),
     [
         ('"text"', "text"),
         ('""', ""),
@@ -63,7 +63,8 @@ def test_an_events_name_is_free_form(server, client, name):
 
 
 @pytest.mark.parametrize(
-    "channel", ["private-x", "presence-x", "private-encrypted-x", "cache-x", "#server-to-user-u", "x" * 200]
+    "channel",
+    ["private-x", "presence-x", "private-encrypted-x", "cache-x", "#server-to-user-u", "x" * 200],
 )
 def test_every_kind_of_channel_may_be_published_to(server, channel):
     assert server.post("events", {**EVENT, "channel": channel}).status == 200
@@ -119,11 +120,28 @@ def test_a_bad_event_is_refused_and_reaches_nobody(server, client, body):
 
 @pytest.mark.parametrize(
     "body",
-    [b"x", b"[]", b'"text"', b"null", b"1", b"{", b'{"name":"e"', b"\xff", b"{}", b'{"a":"\xff"}',
-     b"[" * 10_000, b'{"a":' * 10_000, b'{"name":"\xed\xa0\x80"}', b'{"name":"\\ud800"}', b"\xef\xbb\xbf{}",
-     b'{"name":"e","channel":"news","data":[1,]}', b'{"name":"e","channel":"news","data":"\\ud800"}',
-     b'{"name":"e","channel":"news","data":{"a":"\xff"}}', b'{"name":"e","channel":"news","data":nul}'],
-)  # fmt: skip
+    [
+        b"x",
+        b"[]",
+        b'"text"',
+        b"null",
+        b"1",
+        b"{",
+        b'{"name":"e"',
+        b"\xff",
+        b"{}",
+        b'{"a":"\xff"}',
+        b"[" * 10_000,
+        b'{"a":' * 10_000,
+        b'{"name":"\xed\xa0\x80"}',
+        b'{"name":"\\ud800"}',
+        b"\xef\xbb\xbf{}",
+        b'{"name":"e","channel":"news","data":[1,]}',
+        b'{"name":"e","channel":"news","data":"\\ud800"}',
+        b'{"name":"e","channel":"news","data":{"a":"\xff"}}',
+        b'{"name":"e","channel":"news","data":nul}',
+    ],
+)
 @pytest.mark.parametrize("route", ["events", "batch_events"])
 def test_a_body_that_is_no_such_json_is_refused(server, client, route, body):
     response = server.post(route, body)
@@ -132,7 +150,7 @@ def test_a_body_that_is_no_such_json_is_refused(server, client, route, body):
     assert client.take() == []
 
 
-@pytest.mark.parametrize("depth,status", [(100, 200), (5000, 400)])
+@pytest.mark.parametrize(("depth", "status"), [(100, 200), (5000, 400)])
 def test_deep_nesting_is_taken_or_refused_but_never_fatal(server, client, depth, status):
     nested = "[" * depth + "]" * depth
     body = f'{{"name":"e","channel":"news","data":{nested}}}'.encode()
@@ -158,8 +176,10 @@ def test_data_may_have_the_full_size(server, client, data):
 
 @pytest.mark.parametrize("data", ["x" * 10_241, "ä" * 5121, {"a": "x" * 10_233}])
 def test_data_that_is_too_large_is_413(server, client, data):
-    for route, body in (("events", {**EVENT, "data": data}),
-                        ("batch_events", {"batch": [EVENT, {**EVENT, "data": data}]})):  # fmt: skip
+    for route, body in (
+        ("events", {**EVENT, "data": data}),
+        ("batch_events", {"batch": [EVENT, {**EVENT, "data": data}]}),
+    ):
         response = server.post(route, body)
         assert response.status == 413
         assert "10240 bytes" in error(response)
@@ -171,8 +191,13 @@ def test_what_counts_is_the_data_not_its_json(server, client):
 
 
 def test_limits_are_the_apps_own(make_server, app_with):
-    app = app_with(max_event_bytes=5, max_channels_per_event=2, max_batch_events=1,
-                   max_channel_name=4, max_event_name=6)  # fmt: skip
+    app = app_with(
+        max_event_bytes=5,
+        max_channels_per_event=2,
+        max_batch_events=1,
+        max_channel_name=4,
+        max_event_name=6,
+    )
     server = make_server(app)
     assert server.post("events", {**EVENT, "data": "x" * 5}).status == 200
     assert server.post("events", {**EVENT, "data": "x" * 6}).status == 413
@@ -187,7 +212,12 @@ def test_zero_is_no_limit(make_server, app_with):
     app = app_with(max_event_bytes=0, max_channels_per_event=0, max_batch_events=0)
     server = make_server(app)
     assert server.post("events", {**EVENT, "data": "x" * 500_000}).status == 200
-    assert server.post("events", {"name": "e", "data": "x", "channels": [f"c{i}" for i in range(300)]}).status == 200
+    assert (
+        server.post(
+            "events", {"name": "e", "data": "x", "channels": [f"c{i}" for i in range(300)]}
+        ).status
+        == 200
+    )
     assert server.post("batch_events", {"batch": [EVENT] * 50}).status == 200
 
 
@@ -223,8 +253,12 @@ def crowd(server):
 
 
 def test_info_tells_of_each_channel_what_applies(crowd):
-    body = {"name": "e", "data": "x", "channels": ["news", "presence-x", "news", "empty"],
-            "info": "user_count, subscription_count"}  # fmt: skip
+    body = {
+        "name": "e",
+        "data": "x",
+        "channels": ["news", "presence-x", "news", "empty"],
+        "info": "user_count, subscription_count",
+    }
     assert crowd.post("events", body).json() == {
         "channels": {
             "news": {"subscription_count": 2},
@@ -285,7 +319,17 @@ def test_a_batch_of_too_many_is_refused(server, client):
 
 
 @pytest.mark.parametrize(
-    "body", [{}, {"batch": {}}, {"batch": None}, {"batch": "x"}, {"batch": ["x"]}, {"batch": [[]]}, EVENT, [EVENT]]
+    "body",
+    [
+        {},
+        {"batch": {}},
+        {"batch": None},
+        {"batch": "x"},
+        {"batch": ["x"]},
+        {"batch": [[]]},
+        EVENT,
+        [EVENT],
+    ],
 )
 def test_a_batch_that_is_none_is_refused(server, client, body):
     assert server.post("batch_events", body).status == 400
@@ -321,7 +365,9 @@ def test_one_channel_may_stand_in_the_query(server, client):
     assert received(client) == [("e", "news", "x")]
 
 
-@pytest.mark.parametrize("query", [{}, {"name": "e"}, {"name": "e", "data": "x"}, {"name": "e", "channel": "news"}])
+@pytest.mark.parametrize(
+    "query", [{}, {"name": "e"}, {"name": "e", "data": "x"}, {"name": "e", "channel": "news"}]
+)
 def test_an_empty_body_without_an_event_in_the_query_is_refused(server, query):
     response = server.post("events", **query)
     assert response.status == 400
@@ -330,7 +376,9 @@ def test_an_empty_body_without_an_event_in_the_query_is_refused(server, query):
 
 def test_the_deprecated_route_publishes_the_body_as_it_is(server, client):
     other = server.subscriber("news")
-    response = server.post("channels/news/events", b'{"raw": 1}', name="e", socket_id=other.socket_id)
+    response = server.post(
+        "channels/news/events", b'{"raw": 1}', name="e", socket_id=other.socket_id
+    )
     assert response.status in (200, 202)
     assert response.json() == {}
     assert received(client) == [("e", "news", '{"raw": 1}')]
@@ -338,7 +386,7 @@ def test_the_deprecated_route_publishes_the_body_as_it_is(server, client):
 
 
 @pytest.mark.parametrize(
-    "route,body,query",
+    ("route", "body", "query"),
     [
         ("channels/news/events", b"x", {}),
         ("channels/news/events", b"\xff", {"name": "e"}),

@@ -5,10 +5,11 @@ import json
 
 import pytest
 from OpenSSL import SSL
+from twisted.internet import error as errors
+from twisted.internet.defer import Deferred
+
 from reverb.service import ReverbService
 from reverb.stores.memory import MemoryStore
-from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionAborted, ConnectionLost, TimeoutError
 
 EVENTS = "/apps/app-id/events"
 BODY = b'{"name":"event","channel":"news","data":"x"}'
@@ -41,11 +42,31 @@ def post(signed):
 
 @pytest.mark.parametrize(
     "path",
-    ["/", "//", "/x", "/apps", "/apps/", "/apps/app-id", "/apps/app-id/", "/apps/app-id/nope", "/up/x",
-     "/ready/", "/users", "/users/", "/users/u", "/apps/app-id/users", "/apps/app-id/users/u",
-     "/apps/app-id/users/u/nope", "/apps/app-id/channels/x/y", "/apps/app-id/events/x", "/../up", "/%2e%2e/up",
-     "/apps/app-id/channels/presence-x/users/x", "http://x/up"],
-)  # fmt: skip
+    [
+        "/",
+        "//",
+        "/x",
+        "/apps",
+        "/apps/",
+        "/apps/app-id",
+        "/apps/app-id/",
+        "/apps/app-id/nope",
+        "/up/x",
+        "/ready/",
+        "/users",
+        "/users/",
+        "/users/u",
+        "/apps/app-id/users",
+        "/apps/app-id/users/u",
+        "/apps/app-id/users/u/nope",
+        "/apps/app-id/channels/x/y",
+        "/apps/app-id/events/x",
+        "/../up",
+        "/%2e%2e/up",
+        "/apps/app-id/channels/presence-x/users/x",
+        "http://x/up",
+    ],
+)
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_an_unknown_route_is_404(server, method, path):
     response = server.request(method, path, sign=False)
@@ -69,16 +90,18 @@ ROUTES = {
 }
 
 
-@pytest.mark.parametrize("path,methods", ROUTES.items())
+@pytest.mark.parametrize(("path", "methods"), ROUTES.items())
 def test_a_wrong_method_is_405_with_what_is_allowed(server, path, methods):
-    for method in {"GET", "POST", "PUT", "DELETE", "PATCH", "TRACE", "FOO"} - set(methods.split(", ")):
+    for method in {"GET", "POST", "PUT", "DELETE", "PATCH", "TRACE", "FOO"} - set(
+        methods.split(", ")
+    ):
         response = server.request(method, path, sign=False)
         assert response.status == 405
         assert response.headers["allow"] == f"{methods}, OPTIONS"
         assert error(response)
 
 
-@pytest.mark.parametrize("path,methods", ROUTES.items())
+@pytest.mark.parametrize(("path", "methods"), ROUTES.items())
 def test_options_tells_what_is_allowed(wire, path, methods):
     client = wire()
     client.send(f"OPTIONS {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode() + UP)
@@ -117,58 +140,6 @@ def test_the_routes_have_the_servers_prefix(make_server):
         assert server.request("GET", path).status == 404
 
 
-# Health
-
-
-def test_up_and_ready(server):
-    assert server.request("GET", "/up", sign=False).json() == {"health": "OK"}
-    assert server.request("GET", "/ready", sign=False).json() == {"ready": True}
-
-
-def test_a_node_without_its_broker_is_up_but_not_ready(server):
-    server.service._broker.connected = False
-    response = server.request("GET", "/ready", sign=False)
-    assert response.status == 503
-    assert "broker" in error(response)
-    assert server.request("GET", "/up", sign=False).status == 200
-
-
-def test_a_stopping_node_is_not_ready(server, wire):
-    client = server.client()
-    client.answers_close = False
-    waiting = wire()
-    waiting.send(UP)
-    server.service.stopService()
-    waiting.send(UP.replace(b"/up", b"/ready"))
-    up, ready = waiting.responses()
-    assert (up.status, ready.status) == (200, 503)
-    assert "stopping" in error(ready)
-    server.advance(20)
-
-
-# Rate
-
-
-def test_too_many_requests_of_an_app_are_429(make_server, app_with):
-    busy, other = app_with(api_requests_per_second=3), app_with(id="2", key="k2", secret="s2")
-    server = make_server(busy, other)
-    assert [server.get("channels").status for _ in range(5)] == [200, 200, 200, 429, 429]
-    response = server.post("events", BODY)
-    assert response.status == 429
-    assert response.headers["retry-after"] == "1"
-    assert "3 per second" in error(response)
-    assert server.get("channels", app=other).status == 200
-    server.advance(1)
-    assert server.get("channels").status == 200
-
-
-def test_requests_that_are_not_signed_do_not_count(make_server, app_with):
-    server = make_server(app_with(api_requests_per_second=2))
-    for _ in range(10):
-        assert server.request("POST", EVENTS, BODY, sign=False).status == 401
-    assert server.get("channels").status == 200
-
-
 # Keep-alive
 
 
@@ -200,7 +171,9 @@ def test_a_body_may_come_in_any_segments(server, wire, post):
         assert [r.status for r in connection.responses()] == [200]
 
 
-@pytest.mark.parametrize("request_", [UP.replace(b"1.1", b"1.0"), UP.replace(b"Host: x", b"Connection: close")])
+@pytest.mark.parametrize(
+    "request_", [UP.replace(b"1.1", b"1.0"), UP.replace(b"Host: x", b"Connection: close")]
+)
 def test_a_connection_ends_when_the_client_says_so(wire, request_):
     connection = wire()
     connection.send(request_)
@@ -238,7 +211,9 @@ def test_a_trickling_body_does_not_put_the_deadline_off(make_server, wire):
 @pytest.mark.parametrize("length", [b"101", b"1000000000000", b"9" * 40])
 def test_a_body_announced_too_large_is_413_before_it_comes(make_server, wire, length):
     connection = wire(make_server(max_request_bytes=100))
-    connection.send(b"POST /up HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: " + length + b"\r\n\r\n")
+    connection.send(
+        b"POST /up HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: " + length + b"\r\n\r\n"
+    )
     (response,) = connection.responses()
     assert response.status == 413
     assert "100 bytes" in error(response)
@@ -312,8 +287,18 @@ def test_a_malformed_head_is_400_and_ends_the_connection(server, wire, headers):
 
 
 @pytest.mark.parametrize(
-    "chunks", [b"zz\r\n", b"-1\r\n", b"+5\r\nhello\r\n", b"0x5\r\nhello\r\n", b"5\r\nhelloX\r\n", b"\r\n", b"5 \r\n", b"5" * 5000]
-)  # fmt: skip
+    "chunks",
+    [
+        b"zz\r\n",
+        b"-1\r\n",
+        b"+5\r\nhello\r\n",
+        b"0x5\r\nhello\r\n",
+        b"5\r\nhelloX\r\n",
+        b"\r\n",
+        b"5 \r\n",
+        b"5" * 5000,
+    ],
+)
 def test_malformed_chunks_are_400(wire, chunks):
     connection = wire()
     connection.send(b"POST /up HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", chunks, UP)
@@ -324,8 +309,18 @@ def test_malformed_chunks_are_400(wire, chunks):
 
 
 @pytest.mark.parametrize(
-    "line", [b"GET", b"GET /up", b"GET /up HTTP/1.1 x", b"GET  /up HTTP/1.1", b"/up", b"\xff /up HTTP/1.1", b"GET /\xff HTTP/1.1", b"GET /up HTTP/x"]
-)  # fmt: skip
+    "line",
+    [
+        b"GET",
+        b"GET /up",
+        b"GET /up HTTP/1.1 x",
+        b"GET  /up HTTP/1.1",
+        b"/up",
+        b"\xff /up HTTP/1.1",
+        b"GET /\xff HTTP/1.1",
+        b"GET /up HTTP/x",
+    ],
+)
 def test_a_malformed_request_line_is_400(wire, line):
     connection = wire()
     connection.send(line + b"\r\n\r\n")
@@ -335,7 +330,14 @@ def test_a_malformed_request_line_is_400(wire, line):
 
 def test_a_good_chunked_body_is_read(server, wire, post):
     client = server.subscriber("news")
-    chunked = b"5;ext=1\r\n" + BODY[:5] + b"\r\n" + b"%X\r\n" % (len(BODY) - 5) + BODY[5:] + b"\r\n0\r\nX-T: 1\r\n\r\n"
+    chunked = (
+        b"5;ext=1\r\n"
+        + BODY[:5]
+        + b"\r\n"
+        + b"%X\r\n" % (len(BODY) - 5)
+        + BODY[5:]
+        + b"\r\n0\r\nX-T: 1\r\n\r\n"
+    )
     connection = wire()
     connection.send(post(server, "Transfer-Encoding: chunked", wire_body=chunked) + UP)
     assert [r.status for r in connection.responses()] == [200, 200]
@@ -393,7 +395,10 @@ def test_pipelined_requests_wait_for_the_one_before(slow):
     assert [r.status for r in ups] == [200, 200]
 
 
-@pytest.mark.parametrize("reason", [None, ConnectionLost(), ConnectionAborted(), TimeoutError(), SSL.Error()])
+@pytest.mark.parametrize(
+    "reason",
+    [None, errors.ConnectionLost(), errors.ConnectionAborted(), errors.TimeoutError(), SSL.Error()],
+)
 @pytest.mark.parametrize("fails", [True, False])
 def test_a_client_may_go_before_the_answer_comes(slow, log, reason, fails):
     connection, store = slow

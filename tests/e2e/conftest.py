@@ -11,6 +11,7 @@ from e2e_auth import AuthServer
 from e2e_node import Clients, Driver
 from e2e_programs import HERE, node
 from e2e_server import AS_APP, Server
+from e2e_tls import make_certificate
 
 StartServer = Callable[..., Server]
 
@@ -97,3 +98,21 @@ def clients(
         yield Clients(driver, auth)
     finally:
         driver.close()
+
+
+@pytest.fixture(scope="session")
+def pem(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with the key and the certificate of 127.0.0.1, alone in its directory."""
+    path = tmp_path_factory.mktemp("tls") / "server.pem"
+    path.write_bytes(make_certificate())
+    return path
+
+
+@pytest.fixture(params=["ssl", "tls"])
+def tls_server(request: pytest.FixtureRequest, start_server: StartServer, pem: Path) -> Server:
+    """A server that speaks TLS, by each of Twisted's endpoints for it."""
+    endpoints = {
+        "ssl": f"ssl:0:interface=127.0.0.1:privateKey={pem}:certKey={pem}",
+        "tls": f"tls:{pem.parent}:port=0:interface=127.0.0.1",
+    }
+    return start_server("--listen", endpoints[request.param], *AS_APP, certificate=pem)

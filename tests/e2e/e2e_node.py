@@ -162,7 +162,14 @@ class Clients:
         self.auth = auth
 
     def pusher(
-        self, name: str, server: Server, *, key: str = APP.key, secret: str = "", wait: bool = True, **options: Any
+        self,
+        name: str,
+        server: Server,
+        *,
+        key: str = APP.key,
+        secret: str = "",
+        wait: bool = True,
+        **options: Any,
     ) -> PusherJs:
         """Connect a pusher-js, and wait until it is; with a secret it signs for itself."""
         settings = {**address(server), **auth_options(name, self.auth), **options}

@@ -178,7 +178,9 @@ class Server:
     def check_empty(self) -> None:
         """Check that nothing is left of the clients that are gone."""
         for app in self.apps:
-            poll("no connections", lambda app=app: self.ask("/connections", app)["connections"] == 0)
+            poll(
+                "no connections", lambda app=app: self.ask("/connections", app)["connections"] == 0
+            )
             assert self.ask("/channels", app) == {"channels": {}}
 
     # Ending it

@@ -54,9 +54,7 @@ def test_members_are_here_joining_and_leaving(server: Server, clients: Clients, 
 
 
 @pytest.mark.parametrize("kind", ["private", "join"])
-def test_whispers_reach_the_others_only(
-    server: Server, clients: Clients, sdk, broadcaster, kind
-):
+def test_whispers_reach_the_others_only(server: Server, clients: Clients, sdk, broadcaster, kind):
     alice, bob = (clients.echo(name, server, broadcaster) for name in ("alice", "bob"))
     for echo in (alice, bob):
         echo.open(kind, "room")

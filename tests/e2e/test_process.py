@@ -23,6 +23,15 @@ def hears_an_event(server: Server, client: RawWebSocket) -> None:
     assert client.expect("headline") == {"a": 1}
 
 
+def leave(client: RawWebSocket) -> None:
+    """Do what a client does that is asked to reconnect."""
+    assert client.expect("pusher:error")["code"] == 4200
+    closing = client.next()
+    assert (closing.opcode, closing.close_code) == (CLOSE, 4200)
+    client.socket.sendall(frame(closing.payload, CLOSE))
+    assert client.at_end()
+
+
 def test_without_an_app_it_makes_one_up_and_logs_how_to_connect(start_server):
     server = start_server("--port", "0", apps=())
     names = ("id", "key", "secret")
@@ -42,11 +51,7 @@ def test_a_stop_asks_clients_to_reconnect_and_ends_when_they_have_closed(start_s
     with greet(server) as alice, greet(server) as bob:
         server.process.send_signal(stop)
         for client in (alice, bob):
-            assert client.expect("pusher:error")["code"] == 4200
-            closing = client.next()
-            assert (closing.opcode, closing.close_code) == (CLOSE, 4200)
-            client.socket.sendall(frame(closing.payload, CLOSE))
-            assert client.at_end()
+            leave(client)
     assert server.wait() in (0, -stop)
     server.check_log()
 
@@ -77,8 +82,10 @@ def test_a_stop_ends_idle_and_half_sent_http_requests(start_server):
 
 def test_it_starts_again_on_the_same_port_at_once(start_server):
     first = start_server()
-    with greet(first):
-        first.stop()
+    with greet(first) as client:
+        first.terminate()
+        leave(client)
+    first.wait()
     second = start_server("--port", str(first.port), *AS_APP)
     assert second.port == first.port
     with greet(second) as client:
@@ -99,9 +106,7 @@ def test_a_port_in_use_is_told_in_one_line(start_server, listening: socket.socke
 def test_a_wrong_setting_is_told_in_one_line(start_server):
     server = start_server("--port", "eighty", *AS_APP, wait=False)
     assert server.wait() == 1
-    assert server.log == (
-        "reverb: --port: expected a whole number from 0 to 65535, got 'eighty'\n"
-    )
+    assert server.log == ("reverb: --port: expected a whole number from 0 to 65535, got 'eighty'\n")
 
 
 def test_every_route_is_below_the_path(start_server):

@@ -1,7 +1,7 @@
 """pusher-js: connecting, staying, and coming back."""
 
 from e2e_node import Clients
-from e2e_server import APP, BY_SYSTEMD, Server, activation, poll
+from e2e_server import APP, AS_APP, BY_SYSTEMD, Server, activation, poll
 
 MALFORMED = "Auth value for subscription to private-a is invalid"
 
@@ -41,6 +41,13 @@ def test_a_wrong_path_is_told_and_not_tried_again(server: Server, clients: Clien
     assert lost.do("idle")
 
 
+def test_it_connects_below_a_path(start_server, clients: Clients):
+    server = start_server("--port", "0", "--path", "/realtime", *AS_APP, prefix="/realtime")
+    alice = clients.pusher("alice", server)
+    alice.subscribe("private-room")
+    assert server.ask("/channels") == {"channels": {"private-room": {}}}
+
+
 def test_pings_of_a_silent_client_are_answered(server: Server, clients: Clients):
     alice = clients.pusher("alice", server, activityTimeout=50, pongTimeout=10_000)
     pongs = [alice.next("message") for _ in range(3)]
@@ -68,8 +75,9 @@ def test_a_wrong_signature_is_told_with_what_should_have_been_signed(
     auth = f"{APP.key}:{'0' * 64}"
     mallory.do("send", event="pusher:subscribe", data={"channel": "private-a", "auth": auth})
     _, error = mallory.next("connection")
-    assert f"Invalid signature: Expected HMAC SHA256 hex digest of {mallory.socket_id}:private-a" in (
-        error["data"]["message"]
+    assert (
+        f"Invalid signature: Expected HMAC SHA256 hex digest of {mallory.socket_id}:private-a"
+        in (error["data"]["message"])
     )
     assert server.ask("/channels") == {"channels": {}}
 

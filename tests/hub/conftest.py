@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import msgspec
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.logger import LogLevel, globalLogPublisher
@@ -17,7 +17,13 @@ from reverb.protocol import signing
 from reverb.stores.memory import MemoryStore
 from reverb.testing import MemoryConnection
 
-settings.register_profile("bounded", deadline=None, max_examples=100, database=None)
+settings.register_profile(
+    "bounded",
+    deadline=None,
+    max_examples=100,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],  # a busy machine is no error
+)
 settings.load_profile("bounded")
 
 APP = App(id="1", key="the-key", secret="the-secret")
@@ -154,6 +160,7 @@ class Node:
         assert hub._users == {}
         assert hub._client_event_rates == {}
         assert hub._reserved == set()
+        assert hub._joining == set()
         self.turn()
         assert self.clock.getDelayedCalls() == []
 

@@ -1,6 +1,7 @@
 """A channel of this node."""
 
-from reverb.hub.channel import Channel
+from reverb.hub.channel import Channel, Newcomer
+from reverb.testing import MemoryConnection
 
 
 def test_it_starts_without_subscribers_and_with_nothing_to_send():
@@ -17,3 +18,13 @@ def test_channels_do_not_share_anything():
     one.pending.append((b"x", None))
 
     assert (other.subscribers, other.pending) == ({}, [])
+
+
+def test_a_newcomer_keeps_what_comes_until_its_connection_gets_it():
+    newcomer, connection = Newcomer(), MemoryConnection()
+
+    for frame in [b"a", b"b"]:
+        newcomer.send(frame)
+    newcomer.pass_on(connection)
+
+    assert b"".join(connection.frames) == b"ab"

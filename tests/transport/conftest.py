@@ -4,13 +4,14 @@ import select
 import socket
 
 import pytest
-from reverb.testing import MemoryServer, parse_frame, parse_response, upgrade_request
 from twisted.internet import tcp
 from twisted.internet.address import IPv4Address
 from twisted.internet.posixbase import _DisconnectSelectableMixin
 from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.test.iosim import FakeTransport
+
+from reverb.testing import MemoryServer, parse_frame, parse_response, upgrade_request
 
 GRAVE = (LogLevel.error, LogLevel.critical)
 
@@ -121,7 +122,7 @@ class Wire:
         data, responses = self.take(), []
         while data:
             responses.append(parse_response(data))
-            head, end, rest = data.partition(b"\r\n\r\n")
+            _, end, rest = data.partition(b"\r\n\r\n")
             assert end
             data = rest[len(responses[-1].body) :]
         return responses

@@ -1,10 +1,11 @@
 """The front door: whatever bytes come first, and however they are cut into segments."""
 
 import pytest
-from reverb.testing import App, frame, parse_response, upgrade_request
 from twisted.internet.interfaces import IConsumer, ITransport
 from twisted.test.iosim import FakeTransport
 from zope.interface import implementer_only
+
+from reverb.testing import App, frame, parse_response, upgrade_request
 
 UP = b"GET /up HTTP/1.1\r\nHost: x\r\n\r\n"
 READY = b"GET /ready HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -187,7 +188,9 @@ def test_an_idle_api_connection_is_ended(make_server, wire):
     assert client.ended
 
 
-@pytest.mark.parametrize("data", [b"\x00\r\n\r\n", CLIENT_HELLO + b"\r\n\r\n", b"\r\n\r\n", b"EHLO\r\n\r\n"])
+@pytest.mark.parametrize(
+    "data", [b"\x00\r\n\r\n", CLIENT_HELLO + b"\r\n\r\n", b"\r\n\r\n", b"EHLO\r\n\r\n"]
+)
 def test_garbage_is_a_bad_request(wire, data):
     client = wire()
     client.send(data)
@@ -226,7 +229,19 @@ def test_an_upgrade_is_known_however_it_is_written(server, head):
 
 @pytest.mark.parametrize(
     "hidden",
-    [b"\x00", b"\x0b", b"\x0c", b"\x1c", b"\x1d", b"\x1e", b"\x7f", b"\r", b"\n", b"\r\n ", b"\r\n\t"],
+    [
+        b"\x00",
+        b"\x0b",
+        b"\x0c",
+        b"\x1c",
+        b"\x1d",
+        b"\x1e",
+        b"\x7f",
+        b"\r",
+        b"\n",
+        b"\r\n ",
+        b"\r\n\t",
+    ],
 )
 @pytest.mark.parametrize("where", ["value", "name", "request line", "last"])
 def test_what_could_hide_a_header_in_an_upgrade_is_refused(server, hidden, where):

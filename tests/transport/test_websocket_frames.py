@@ -1,7 +1,10 @@
 """What clients put into frames, right and wrong (RFC 6455), and how connections end."""
 
+from itertools import pairwise
+
 import msgspec
 import pytest
+
 from reverb.testing import APP, frame, upgrade_request
 
 PING = b'{"event":"pusher:ping","data":{}}'
@@ -26,7 +29,7 @@ def client(server):
 def fragments(payload, *cuts):
     """A message in several frames, cut at the given places."""
     edges = [0, *cuts, len(payload)]
-    parts = [payload[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    parts = [payload[a:b] for a, b in pairwise(edges)]
     last = len(parts) - 1
     return b"".join(
         frame(part, opcode=0 if i else 1, fin=i == last) for i, part in enumerate(parts)
@@ -76,7 +79,10 @@ VIOLATIONS = {
     "overlong UTF-8": (1007, frame(b"\xc0\xaf")),
     "unfinished UTF-8": (1007, frame(b"\xc3")),
     "bad UTF-8 over fragments": (1007, frame(b"\xf0\x9f", fin=False) + frame(b"\x41", opcode=0)),
-    "unfinished UTF-8 over fragments": (1007, frame(b"a", fin=False) + frame(b"\xe2\x82", opcode=0)),
+    "unfinished UTF-8 over fragments": (
+        1007,
+        frame(b"a", fin=False) + frame(b"\xe2\x82", opcode=0),
+    ),
     "reserved opcode 3": (1002, frame(b"", opcode=3)),
     "reserved opcode 7": (1002, frame(b"", opcode=7)),
     "reserved control opcode": (1002, frame(b"", opcode=11)),
@@ -106,7 +112,7 @@ VIOLATIONS = {
 
 
 @pytest.mark.parametrize("in_one_segment", [True, False])
-@pytest.mark.parametrize("code,data", VIOLATIONS.values(), ids=VIOLATIONS)
+@pytest.mark.parametrize(("code", "data"), VIOLATIONS.values(), ids=VIOLATIONS)
 def test_a_violation_closes_and_nothing_after_it_is_obeyed(server, code, data, in_one_segment):
     client = server.client()
     client.answers_close = False

@@ -2,12 +2,13 @@
 
 import msgspec
 import pytest
+from twisted.internet.defer import Deferred
+
 from reverb.apps.app import App
 from reverb.apps.static import StaticApps
 from reverb.service import ReverbService
 from reverb.stores.memory import MemoryStore
 from reverb.testing import APP, frame
-from twisted.internet.defer import Deferred
 
 QUERY = "protocol=7&client=js&version=8.6.0"
 SUBSCRIBE = frame(b'{"event":"pusher:subscribe","data":{"channel":"news"}}')
@@ -112,7 +113,7 @@ def choosy(make_server):
     )
 
 
-@pytest.mark.parametrize("code,how", REJECTIONS.values(), ids=REJECTIONS)
+@pytest.mark.parametrize(("code", "how"), REJECTIONS.values(), ids=REJECTIONS)
 def test_who_is_turned_away_is_told_over_the_websocket(choosy, log, code, how):
     client = choosy.client(**how, after=SUBSCRIBE + SUBSCRIBE)
     assert client.handshake.startswith(b"HTTP/1.1 101 ")
@@ -288,7 +289,9 @@ def test_one_line_is_logged_on_connect_and_one_on_disconnect(server, log):
     assert line == f"connected {client.socket_id} app=app-id peer={line.split('peer=')[1]}"
     client.send_raw(frame((1000).to_bytes(2), opcode=8))
     (line,) = log.lines("disconnected ")
-    assert line == f"disconnected {client.socket_id} app=app-id after 5.0 s: the client closed (1000)"
+    assert (
+        line == f"disconnected {client.socket_id} app=app-id after 5.0 s: the client closed (1000)"
+    )
 
 
 def test_the_reason_of_every_end_is_logged(make_server, log):

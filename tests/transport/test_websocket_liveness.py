@@ -2,6 +2,7 @@
 
 import msgspec
 import pytest
+
 from reverb.testing import APP, frame
 
 INTERVAL, TIMEOUT = 10, 5

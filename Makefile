@@ -1,0 +1,62 @@
+# Everything happens in .venv, which the first command makes.
+
+PORT ?= 8080
+VENV := .venv
+BIN := $(VENV)/bin
+PACKAGING := setup.cfg setup.py pyproject.toml
+PYTHONS ?= python3.13 python3.12 python3.11 python3
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Clients that the end-to-end tests drive; without npm those tests skip.
+NODE_MODULES := $(if $(shell command -v npm),tests/e2e/node_modules/.package-lock.json)
+
+.DEFAULT_GOAL := help
+.PHONY: help serve test lint types clean
+
+help: ## Show what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+serve: $(VENV)/.serve ## Run the server on port 8080; PORT=... for another
+	@exec $(BIN)/twistd -n --pidfile= reverb --port $(PORT)
+
+test: $(VENV)/.test $(NODE_MODULES) ## Run the tests; ARGS=... for pytest
+	$(BIN)/pytest $(ARGS)
+
+lint: $(VENV)/.lint ## Check the style
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: $(VENV)/.test $(VENV)/.lint ## Check the types
+	$(BIN)/mypy
+
+clean: ## Remove all that make has made
+	rm -rf $(VENV) tests/e2e/node_modules build dist *.egg-info
+	rm -rf .mypy_cache .ruff_cache .hypothesis twisted/plugins/dropin.cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@for python in $(PYTHONS); do \
+	  "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
+	  "$$python" -c 'import ensurepip, venv' 2>/dev/null || { \
+	    echo "make: $$python cannot make virtual environments: on Debian and Ubuntu, install" \
+	      "python3-venv" >&2; exit 1; }; \
+	  echo "$$python -m venv $(VENV)"; \
+	  exec "$$python" -m venv $(VENV); \
+	done; \
+	echo "make: this needs Python 3.11 or newer; tried $(PYTHONS)" >&2; exit 1
+
+# The stamps are newer than what they were installed from.
+$(VENV)/.serve: $(PACKAGING) | $(BIN)/python
+	$(PIP_INSTALL) --editable .
+	@touch $@
+
+$(VENV)/.test: $(PACKAGING) | $(BIN)/python
+	$(PIP_INSTALL) --editable '.[test]'
+	@touch $@ $(VENV)/.serve
+
+$(VENV)/.lint: $(PACKAGING) | $(BIN)/python
+	$(PIP_INSTALL) --editable '.[lint]'
+	@touch $@ $(VENV)/.serve
+
+tests/e2e/node_modules/.package-lock.json: tests/e2e/package.json tests/e2e/package-lock.json
+	cd tests/e2e && npm ci --ignore-scripts --no-audit --no-fund
+	@touch $@

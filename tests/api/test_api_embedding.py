@@ -1,0 +1,142 @@
+"""What an application that embeds the server calls: publish and on."""
+
+import pytest
+
+from reverb.hub import notices
+from reverb.protocol.events import EventError
+
+
+def test_publish_delivers_strings_as_they_are_and_the_rest_as_json(server):
+    client = server.client()
+    client.subscribe("news")
+    client.take()
+    for data in ("text", '{"a":1}', {"a": [1, None]}, [], 5, None, True):
+        server.publish("news", "event", data)
+    assert [e["data"] for e in client.take()] == [
+        "text",
+        '{"a":1}',
+        '{"a":[1,null]}',
+        "[]",
+        "5",
+        "null",
+        "true",
+    ]
+
+
+def test_publish_reaches_each_channel_once_and_excludes_one_connection(server):
+    clients = [server.client(), server.client()]
+    for client in clients:
+        client.subscribe("a")
+        client.subscribe("b")
+        client.take()
+    server.service.publish(
+        server.app, ["a", "b", "a"], "event", "x", socket_id=clients[0].socket_id
+    )
+    server.settle()
+    assert clients[0].take() == []
+    assert sorted(e["channel"] for e in clients[1].take()) == ["a", "b"]
+
+
+def test_publish_reaches_a_user(server):
+    client = server.client()
+    client.sign_in('{"id":"u"}')
+    client.subscribe("#server-to-user-u")
+    server.publish("#server-to-user-u", "event", "x")
+    assert client.events[-1]["data"] == "x"
+
+
+@pytest.mark.parametrize(
+    ("channels", "event", "data", "socket_id"),
+    [
+        ([], "event", "x", None),
+        (["a b"], "event", "x", None),
+        ([f"c{i}" for i in range(101)], "event", "x", None),
+        (["news"], "", "x", None),
+        (["news"], "x" * 201, "x", None),
+        (["news"], "pusher:event", "x", None),
+        (["news"], "event", "x" * 10_241, None),
+        (["news"], "event", ["x" * 10_240], None),
+        (["news"], "event", "x", "12"),
+        (["cache-news"], "event", "\ud800", None),
+    ],
+)
+def test_publish_raises_what_is_wrong_and_publishes_nothing(
+    server, channels, event, data, socket_id
+):
+    client = server.client()
+    client.subscribe("news")
+    client.subscribe("cache-news")
+    client.take()
+    with pytest.raises(EventError) as raised:
+        server.service.publish(server.app, channels, event, data, socket_id=socket_id)
+    assert str(raised.value)
+    server.settle()
+    assert client.take() == []
+
+
+def test_every_notice_can_be_listened_to(server):
+    heard = []
+    server.service.on(notices.Notice, heard.append)
+    client = server.client()
+    client.subscribe("presence-x", channel_data='{"user_id":"u"}')
+    client.subscribe("cache-x")
+    client.send({"event": "client-e", "channel": "presence-x", "data": {"a": 1}})
+    socket_id = client.socket_id
+    client.vanish()
+    assert heard[:5] == [
+        notices.Connected(app_id="app-id", socket_id=socket_id),
+        notices.ChannelOccupied(app_id="app-id", channel="presence-x"),
+        notices.MemberAdded(app_id="app-id", channel="presence-x", user_id="u"),
+        notices.ChannelOccupied(app_id="app-id", channel="cache-x"),
+        notices.CacheMiss(app_id="app-id", channel="cache-x"),
+    ]
+    assert heard[5] == notices.ClientEvent(
+        app_id="app-id",
+        channel="presence-x",
+        event="client-e",
+        data='{"a":1}',
+        socket_id=socket_id,
+        user_id="u",
+    )
+    assert heard[6:] == [
+        notices.MemberRemoved(app_id="app-id", channel="presence-x", user_id="u"),
+        notices.ChannelVacated(app_id="app-id", channel="presence-x"),
+        notices.ChannelVacated(app_id="app-id", channel="cache-x"),
+        notices.Disconnected(app_id="app-id", socket_id=socket_id),
+    ]
+
+
+def test_on_calls_back_for_its_kind_alone(server):
+    heard = []
+    server.service.on(notices.Connected, heard.append)
+    server.client().subscribe("news")
+    assert [type(notice) for notice in heard] == [notices.Connected]
+
+
+def test_a_callback_that_raises_harms_nobody(server, log):
+    heard = []
+
+    def broken(notice):
+        raise RuntimeError("no")
+
+    server.service.on(notices.Notice, broken)
+    server.service.on(notices.Notice, heard.append)
+    client = server.client()
+    client.subscribe("news")
+    assert [e["event"] for e in client.events][1:] == ["pusher_internal:subscription_succeeded"]
+    assert len(heard) == 2
+    assert len(log.problems()) == 2
+    client.vanish()
+    assert len(log.problems()) == 2
+
+
+def test_a_callback_may_publish(server):
+    server.service.on(
+        notices.ChannelOccupied,
+        lambda notice: server.service.publish(server.app, ["news"], "welcome", notice.channel),
+    )
+    other = server.client()
+    other.subscribe("news")
+    other.take()
+    server.client().subscribe("second")
+    assert [e["data"] for e in other.take()] == ["second"]

@@ -1,0 +1,39 @@
+"""The broker of a node that is alone, beyond the contract."""
+
+from reverb.brokers.envelope import Publication
+from reverb.brokers.local import LocalBroker
+
+ENVELOPE = Publication("1", "news", b"{}")
+
+
+def test_it_starts_and_stops_at_once():
+    broker = LocalBroker()
+
+    assert broker.start(print).called
+    assert broker.stop().called
+
+
+def test_what_comes_before_the_start_has_nobody_to_go_to():
+    broker, delivered = LocalBroker(), []
+    broker.publish(ENVELOPE)
+    broker.start(delivered.append)
+
+    assert delivered == []
+
+
+def test_it_delivers_the_very_envelope():
+    broker, delivered = LocalBroker(), []
+    broker.start(delivered.append)
+    broker.publish(ENVELOPE)
+
+    assert delivered[0] is ENVELOPE
+
+
+def test_it_can_be_started_again():
+    broker, delivered = LocalBroker(), []
+    broker.start(print)
+    broker.stop()
+    broker.start(delivered.append)
+    broker.publish(ENVELOPE)
+
+    assert delivered == [ENVELOPE]

@@ -1,0 +1,5 @@
+"""The contract suites explain a failure as any test does."""
+
+import pytest
+
+pytest.register_assert_rewrite("contracts.broker_contract", "contracts.store_contract")

@@ -1,0 +1,27 @@
+"""Every broker of the project keeps the contract."""
+
+from reverb.brokers.local import LocalBroker
+from reverb.testing import HeldBroker
+
+from .broker_contract import FIRST, BrokerContract
+
+
+class TestLocalBroker(BrokerContract):
+    def make_broker(self):
+        return LocalBroker()
+
+
+class TestHeldBroker(BrokerContract):
+    def make_broker(self):
+        return HeldBroker()
+
+    def settle(self):
+        self.broker.release()
+
+    def test_this_node_is_served_before_publish_returns(self):
+        """It is there to do otherwise."""
+        self.broker.publish(FIRST)
+
+        assert self.delivered == []
+        self.broker.release()
+        assert self.delivered == [FIRST]

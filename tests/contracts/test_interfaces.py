@@ -1,0 +1,35 @@
+"""What says that it provides an interface has its methods, with their signatures."""
+
+import pytest
+from zope.interface.verify import verifyClass, verifyObject
+
+from reverb.apps.static import StaticApps
+from reverb.brokers.local import LocalBroker
+from reverb.interfaces import IApps, IBroker, IChannelStore, IConnection
+from reverb.stores.memory import MemoryStore
+from reverb.testing import HeldBroker, MemoryConnection, MemoryServer
+
+
+@pytest.mark.parametrize(
+    ("interface", "thing"),
+    [
+        (IApps, StaticApps([])),
+        (IBroker, LocalBroker()),
+        (IBroker, HeldBroker()),
+        (IChannelStore, MemoryStore(float)),
+        (IConnection, MemoryConnection()),
+    ],
+    ids=lambda value: type(value).__name__ if not hasattr(value, "names") else value.__name__,
+)
+def test_an_implementation(interface, thing):
+    assert verifyClass(interface, type(thing))
+    assert verifyObject(interface, thing)
+
+
+def test_the_connection_of_a_real_client():
+    server = MemoryServer()
+    server.client()
+    (session,) = server.service.hub.sessions.values()
+
+    assert verifyObject(IConnection, session.connection)
+    server.stop()

@@ -1,0 +1,80 @@
+"""The memory store beyond the contract: at once, and without leaving anything behind."""
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+
+from reverb.protocol.messages import Member
+from reverb.stores.memory import MemoryStore
+
+ANN = Member("ann", "{}")
+
+
+def test_every_answer_is_there_at_once():
+    store = MemoryStore(Clock().seconds)
+    answers = [
+        store.connect("1", "1.1", 1),
+        store.connections("1"),
+        store.join("1", "presence-x", "1.1", ANN, 1),
+        store.members("1", "presence-x"),
+        store.counts("1", "presence-x"),
+        store.channels("1", ""),
+        store.remember("1", "cache-x", "e", "1", 1),
+        store.recall("1", "cache-x"),
+        store.leave("1", "presence-x", "1.1"),
+        store.disconnect("1", "1.1"),
+    ]
+
+    for answer in answers:
+        assert isinstance(answer, Deferred)
+        assert answer.called
+
+
+def test_a_vacated_channel_leaves_nothing_behind():
+    store = MemoryStore(Clock().seconds)
+    for number in range(100):
+        store.join("1", f"presence-{number}", "1.1", ANN, 0)
+        store.leave("1", f"presence-{number}", "1.1")
+
+    assert store._channels == {"1": {}}
+
+
+def test_connections_that_ended_leave_nothing_behind():
+    store = MemoryStore(Clock().seconds)
+    for number in range(100):
+        store.connect("1", f"{number}.1", 0)
+        store.disconnect("1", f"{number}.1")
+
+    assert not any(store._connections.values())
+
+
+def test_expired_events_are_forgotten_when_another_is_remembered():
+    clock = Clock()
+    store = MemoryStore(clock.seconds)
+    for number in range(100):
+        store.remember("1", f"cache-{number}", "e", "1", 60)
+    clock.advance(59)
+    store.remember("1", "cache-0", "e", "2", 60)
+    assert len(store._cache) == 100
+    clock.advance(1)
+    store.remember("1", "cache-y", "e", "1", 60)
+
+    assert list(store._cache) == [("1", "cache-0"), ("1", "cache-y")]
+
+
+def test_an_expired_event_is_forgotten_when_it_is_asked_for():
+    clock = Clock()
+    store = MemoryStore(clock.seconds)
+    store.remember("1", "cache-x", "e", "1", 60)
+    clock.advance(60)
+
+    assert store.recall("1", "cache-x").result is None
+    assert store._cache == {}
+
+
+def test_members_cannot_be_changed_by_who_asks():
+    store = MemoryStore(Clock().seconds)
+    joined = store.join("1", "presence-x", "1.1", ANN, 0).result
+
+    for members in (joined.members, store.members("1", "presence-x").result):
+        assert not hasattr(members, "pop")
+        assert not hasattr(members, "__setitem__")

@@ -1,0 +1,203 @@
+"""Dependencies point one way only: what each room of the server may import."""
+
+import ast
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+class Import(NamedTuple):
+    """One import: where, what, and whether it is made when the module is."""
+
+    path: str
+    line: int
+    name: str
+    at_import: bool
+
+    def __str__(self):
+        return f"{self.path}:{self.line} imports {self.name}"
+
+
+def is_or_is_in(name, packages):
+    """Whether a dotted name is one of some packages, or inside of one."""
+    return any(name == package or name.startswith(package + ".") for package in packages)
+
+
+def imports_of(path, root=ROOT):
+    """Every import of a file, with the full name of what it binds."""
+    parts = path.relative_to(root).with_suffix("").parts
+    package = parts[:-1]
+    found = []
+
+    def look(node, *, at_import):
+        for child in ast.iter_child_nodes(node):
+            names = []
+            if isinstance(child, ast.Import):
+                names = [alias.name for alias in child.names]
+            elif isinstance(child, ast.ImportFrom):
+                start = package[: len(package) - child.level + 1] if child.level else ()
+                base = ".".join([*start, *([child.module] if child.module else [])])
+                names = [f"{base}.{alias.name}" for alias in child.names]
+            shown = path.relative_to(root).as_posix()
+            found.extend(Import(shown, child.lineno, name, at_import) for name in names)
+            inside = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+            look(child, at_import=at_import and not inside)
+
+    look(ast.parse(path.read_text()), at_import=True)
+    return found
+
+
+def imports_under(*folders, root=ROOT):
+    return [
+        found
+        for folder in folders
+        for path in sorted((root / folder).rglob("*.py"))
+        for found in imports_of(path, root)
+    ]
+
+
+def assert_none(violations):
+    assert not violations, "\n".join(map(str, violations))
+
+
+def forbidden(folder, *packages, root=ROOT):
+    """The imports below a folder that are of one of some packages."""
+    return [
+        found for found in imports_under(folder, root=root) if is_or_is_in(found.name, packages)
+    ]
+
+
+OUTSIDE_OF_PROTOCOL = ["twisted", "autobahn", "txaio", "zope", "time", "datetime", "socket"]
+OUTSIDE_OF_PROTOCOL += ["asyncio", "random", "secrets", "select", "ssl", "threading"]
+
+
+class TestProtocol:
+    def test_it_knows_no_framework_no_clock_and_no_socket(self):
+        assert_none(forbidden("reverb/protocol", *OUTSIDE_OF_PROTOCOL))
+
+    def test_of_the_server_it_knows_itself_and_the_app(self):
+        allowed = ["reverb.protocol", "reverb.apps.app"]
+        assert_none(
+            [
+                found
+                for found in forbidden("reverb/protocol", "reverb")
+                if not is_or_is_in(found.name, allowed)
+            ]
+        )
+
+
+def test_an_app_knows_nothing_of_the_server():
+    assert_none([i for i in imports_of(ROOT / "reverb/apps/app.py") if i.name.startswith("reverb")])
+
+
+def test_the_interfaces_know_no_implementation():
+    allowed = ["reverb.protocol", "reverb.apps.app", "reverb.brokers.envelope"]
+    assert_none(
+        [
+            found
+            for found in imports_of(ROOT / "reverb/interfaces.py")
+            if is_or_is_in(found.name, ["reverb"]) and not is_or_is_in(found.name, allowed)
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ("room", "packages"),
+    [
+        ("hub", ["reverb.transport", "reverb.api", "reverb.stores", "autobahn", "txaio"]),
+        ("hub", ["reverb.brokers.local", "reverb.settings", "reverb.configuration", "twisted.web"]),
+        ("api", ["reverb.transport", "autobahn", "txaio"]),
+        ("stores", ["reverb.hub", "reverb.api", "reverb.transport", "autobahn"]),
+        ("brokers", ["reverb.hub", "reverb.api", "reverb.transport", "autobahn"]),
+        ("apps", ["reverb.hub", "reverb.api", "reverb.transport", "autobahn"]),
+        ("transport", ["reverb.api", "reverb.stores"]),
+    ],
+)
+def test_a_room_does_not_know_what_is_above_or_beside_it(room, packages):
+    assert (ROOT / "reverb" / room).is_dir()
+
+    assert_none(forbidden(f"reverb/{room}", *packages))
+
+
+def test_only_who_composes_imports_the_service():
+    composers = {"reverb/service.py", "reverb/tap.py", "reverb/testing.py"}
+
+    assert_none(
+        [found for found in forbidden("reverb", "reverb.service") if found.path not in composers]
+    )
+
+
+def test_nothing_but_tests_imports_the_fakes():
+    fakes = ["reverb.testing", "twisted.internet.testing", "twisted.test", "pytest"]
+
+    assert_none([i for i in forbidden("reverb", *fakes) if i.path != "reverb/testing.py"])
+
+
+def test_the_reactor_is_never_imported_with_a_module():
+    assert_none(
+        [
+            found
+            for found in imports_under("reverb", "twisted/plugins")
+            if is_or_is_in(found.name, ["twisted.internet.reactor"]) and found.at_import
+        ]
+    )
+
+
+def test_the_plugin_imports_nothing_of_the_server():
+    # twistd reads every plugin for its --help, whether it is run or not.
+    assert_none(forbidden("twisted/plugins", "reverb", "autobahn", "msgspec"))
+
+
+class TestTheCheckItself:
+    SOURCE = """\
+import os, twisted.web.server
+from . import names
+from .. import service
+from reverb import api as web
+if True:
+    try:
+        from twisted.internet import reactor
+    except ImportError:
+        pass
+class C:
+    import autobahn.twisted
+def f():
+    from twisted.internet import reactor
+    async def g():
+        import txaio
+"""
+
+    @pytest.fixture
+    def tree(self, tmp_path):
+        path = tmp_path / "reverb" / "protocol" / "bad.py"
+        path.parent.mkdir(parents=True)
+        path.write_text(self.SOURCE)
+        return tmp_path
+
+    def test_it_finds_every_form(self, tree):
+        found = imports_under("reverb", root=tree)
+
+        assert [(i.line, i.name, i.at_import) for i in found] == [
+            (1, "os", True),
+            (1, "twisted.web.server", True),
+            (2, "reverb.protocol.names", True),
+            (3, "reverb.service", True),
+            (4, "reverb.api", True),
+            (7, "twisted.internet.reactor", True),
+            (11, "autobahn.twisted", True),
+            (13, "twisted.internet.reactor", False),
+            (15, "txaio", False),
+        ]
+
+    def test_a_violation_names_file_and_line(self, tree):
+        with pytest.raises(AssertionError) as raised:
+            assert_none(forbidden("reverb/protocol", "autobahn", root=tree))
+
+        assert "reverb/protocol/bad.py:11 imports autobahn.twisted" in str(raised.value)
+
+    def test_a_name_that_only_begins_alike_is_another(self):
+        assert not is_or_is_in("timeit", ["time"])
+        assert is_or_is_in("time.sleep", ["time"])

@@ -1,0 +1,161 @@
+"""While a step of a client waits for the store, its further messages wait too, within bounds."""
+
+import msgspec
+import pytest
+from twisted.internet.defer import Deferred
+
+from reverb.service import ReverbService
+from reverb.stores.memory import MemoryStore
+from reverb.testing import APP, frame
+
+PING = frame(b'{"event":"pusher:ping","data":"' + b"x" * 1000 + b'"}')
+PONG = b'{"event":"pusher:pong","data":"{}"}'
+
+
+def subscribe(channel):
+    return frame(b'{"event":"pusher:subscribe","data":{"channel":"%s"}}' % channel.encode())
+
+
+def unsubscribe(channel):
+    return frame(b'{"event":"pusher:unsubscribe","data":{"channel":"%s"}}' % channel.encode())
+
+
+class SlowStore(MemoryStore):
+    """Joins when the test says so."""
+
+    def __init__(self, seconds):
+        super().__init__(seconds)
+        self.waiting = []
+
+    def join(self, *args):
+        self.waiting.append(Deferred())
+        return self.waiting[-1].addCallback(lambda _: super(SlowStore, self).join(*args))
+
+    def go_on(self):
+        self.waiting.pop(0).callback(None)
+
+
+@pytest.fixture
+def slow(make_server):
+    stores = []
+
+    def service(settings, **more):
+        stores.append(SlowStore(more["reactor"].seconds))
+        return ReverbService(settings, store=stores[0], **more)
+
+    app = msgspec.structs.replace(APP, ping_interval=20, pong_timeout=10)
+    return make_server(app, service=service), stores[0]
+
+
+def waiting(server):
+    return sum(len(m) for c in server.service._websockets.connections for m in c._backlog)
+
+
+def flood(client, data, most=50_000_000):
+    """Send until the server's and the kernel's buffers are full; get how much it was."""
+    client.socket.settimeout(0.2)
+    sent = 0
+    while sent < most:
+        try:
+            sent += client.socket.send(data[sent % len(data) :])
+        except TimeoutError:
+            break
+        client.turn()
+    client.socket.settimeout(5)
+    return sent
+
+
+def test_a_flood_waits_in_the_kernel_not_in_our_memory(slow, real):
+    server, store = slow
+    client = real(server)
+    client.connect()
+    client.send(subscribe("news"))
+    sent = flood(client, PING)
+    assert sent < 50_000_000
+    assert waiting(server) < 500_000
+    store.go_on()
+    # Everything that was sent whole is answered, in order.
+    client.read_until(b"subscription_succeeded")
+    whole = sent // len(PING)
+    while client.buffer.count(PONG) < whole:
+        client.read()
+    (_, first), *others = client.frames()
+    assert b"subscription_succeeded" in first
+    assert {payload for _, payload in others} == {PONG}
+    assert len(others) == whole
+
+
+def test_messages_keep_their_order_while_every_step_waits(slow, real):
+    server, store = slow
+    client = real(server)
+    client.connect()
+    data = b""
+    for i in range(20):
+        data += subscribe(f"c{i}") + unsubscribe(f"c{i}") + subscribe(f"c{i}") + PING
+    client.send(data[:300])
+    client.send(data[300:])
+    for _ in range(40):
+        assert len(store.waiting) == 1
+        store.go_on()
+        client.turn()
+    while client.buffer.count(PONG) < 20:
+        client.read()
+    events = [msgspec.json.decode(payload) for _, payload in client.frames()]
+    answers = [(e["event"].partition(":")[2], e.get("channel")) for e in events]
+    expected = []
+    for i in range(20):
+        expected += [("subscription_succeeded", f"c{i}")] * 2 + [("pong", None)]
+    assert answers == expected
+
+
+def test_other_clients_do_not_wait(slow, real):
+    server, store = slow
+    client, other = real(server), real(server)
+    for one in (client, other):
+        one.connect()
+    client.send(subscribe("news") + PING * 10)
+    other.send(PING)
+    other.read_until(PONG)
+    assert PONG not in client.buffer
+    store.go_on()
+
+
+def test_a_client_that_goes_while_its_messages_wait_leaves_nothing(slow, real):
+    server, store = slow
+    client = real(server)
+    client.connect()
+    client.send(subscribe("news") + subscribe("olds"))
+    client.close()
+    store.go_on()
+    client.turn()
+    assert store.waiting == []
+    server.settle()
+    server.assert_empty()
+
+
+def test_a_client_is_not_taken_for_dead_while_nobody_reads_what_it_says(slow, real):
+    server, store = slow
+    client = real(server)
+    client.connect()
+    client.send(subscribe("news") + PING)
+    for _ in range(6):
+        client.advance(10)
+        client.send(PING)
+    store.go_on()
+    client.turn()
+    client.read_until(PONG)
+    assert b"4201" not in client.buffer
+    assert len(server.service.hub.sessions) == 1
+
+
+def test_the_stop_does_not_wait_for_a_slow_store(slow, real):
+    server, store = slow
+    client = real(server)
+    client.connect()
+    client.send(subscribe("news") + PING)
+    stopped = server.service.stopService()
+    client.advance(5)
+    assert stopped.called
+    assert b"4200" in client.read_all()
+    store.go_on()
+    server.assert_empty()
