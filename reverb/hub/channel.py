@@ -28,6 +28,10 @@ class Newcomer:
         """Keep frames, until the confirmation has been sent."""
         self._frames.append(frame)
 
+    def __contains__(self, frame: bytes) -> bool:
+        """Whether a frame has come, alone or joined with others."""
+        return any(frame in frames for frames in self._frames)
+
     def pass_on(self, connection: Connection) -> None:
         """Give the connection what has come meanwhile."""
         for frame in self._frames:

@@ -180,7 +180,7 @@ class Hub:
             return
         try:
             if type_.cached:
-                await self._replay(session, name)
+                await self._replay(session, name, newcomer)
         finally:
             self._welcome(session, name, newcomer)
 
@@ -227,16 +227,20 @@ class Hub:
         if member is not None and joined.added:
             self._notify(MemberAdded(app_id=app_id, channel=name, user_id=member.user_id))
 
-    async def _replay(self, session: Session, name: str) -> None:
-        """Give a new subscriber what its cache channel remembers."""
-        cached = await self._store.recall(session.app.id, name)
+    async def _replay(self, session: Session, name: str, newcomer: Newcomer) -> None:
+        """Give a new subscriber what its cache channel remembers, unless it comes anyway."""
+        app_id = session.app.id
+        cached = await self._store.recall(app_id, name)
         if not session.open:
             return
         if cached is None:
             session.send(messages.cache_miss(name))
-            self._notify(CacheMiss(app_id=session.app.id, channel=name))
-        else:
-            session.send(messages.event(cached.event, name, cached.data))
+            self._notify(CacheMiss(app_id=app_id, channel=name))
+            return
+        frame = text_frame(messages.event(cached.event, name, cached.data))
+        self._fanout.flush(self._channels[app_id, name])
+        if frame not in newcomer:
+            session.connection.send(frame)
 
     def unsubscribe(self, session: Session, channel: str) -> Done:
         """End a session's subscription; nothing of the channel reaches it after this."""

@@ -14,9 +14,8 @@ from typing import Any
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 
-from reverb.api.replies import raw_error
 from reverb.transport.deadlines import Deadlines
-from reverb.transport.http import ApiChannel, ApiSite
+from reverb.transport.http import ApiChannel, ApiSite, raw_error
 from reverb.transport.websocket import ORIGIN, PusherFactory
 
 _END = b"\r\n\r\n"

@@ -1,23 +1,54 @@
 """The HTTP side of the door: twisted.web with limits, and errors as JSON."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
+import msgspec
 from twisted.internet import tcp
 from twisted.protocols.basic import LineReceiver
 from twisted.web import http
 from twisted.web.server import Request, Site
 
-from reverb.api.replies import raw_error
+_PHRASES = {
+    **http.RESPONSES,
+    426: b"Upgrade Required",
+    431: b"Request Header Fields Too Large",
+}
 
 _LINGER = 5
 """Seconds that a refused client has to take the answer while it is still sending."""
+
+
+def raw_error(status: int, sentence: str, headers: Iterable[tuple[str, str]] = ()) -> bytes:
+    """Make a whole HTTP response that refuses a request and ends the connection.
+
+    For requests that are refused before they are complete.
+
+    Args:
+        status: The HTTP status.
+        sentence: What is wrong, for the client's developer.
+        headers: More headers.
+    """
+    body = msgspec.json.encode({"error": sentence})
+    phrase = _PHRASES.get(status, b"Error").decode()
+    lines = [
+        f"HTTP/1.1 {status} {phrase}",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+        "Connection: close",
+        *(f"{name}: {value}" for name, value in headers),
+    ]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
 class ApiRequest(Request):
     """A request whose body may not be larger than the node allows."""
 
     channel: "ApiChannel"
+
+    def setResponseCode(self, code: int, message: bytes | None = None) -> None:
+        """Know the phrases that twisted.web lacks."""
+        super().setResponseCode(code, message or _PHRASES.get(code))
 
     def gotLength(self, length: int | None) -> None:
         """Refuse a body by its announced length, before it is read."""

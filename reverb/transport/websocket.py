@@ -19,7 +19,6 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from reverb.api.replies import raw_error
 from reverb.hub.hub import Hub
 from reverb.interfaces import IApps, IConnection
 from reverb.protocol import messages
@@ -35,6 +34,7 @@ from reverb.protocol.handshake import (
 from reverb.protocol.session import Done, Session
 from reverb.transport.deadlines import Deadlines
 from reverb.transport.fastlane import take_text
+from reverb.transport.http import raw_error
 from reverb.transport.outbox import make_outbox
 
 ORIGIN = "reverb-origin"

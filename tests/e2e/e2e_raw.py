@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import socket
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from e2e_server import APP
 
@@ -79,7 +79,7 @@ class RawWebSocket:
         accept = base64.b64encode(hashlib.sha1((nonce + _GUID).encode()).digest()).decode()
         assert f"sec-websocket-accept: {accept}".lower() in self.head.lower(), self.head
 
-    def __enter__(self) -> "RawWebSocket":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -116,7 +116,7 @@ class Server:
     def _wait_until_up(self) -> None:
         def listens() -> re.Match[str] | None:
             assert self.process.poll() is None, self.log
-            return re.search(r"listening on .*(?:port=(\d+)|UNIXAddress)", self.log)
+            return re.search(r"listening on \S+?(?::(\d+))?\n", self.log)
 
         try:
             self.port = int(poll("listening", listens)[1] or 0)
