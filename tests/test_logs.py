@@ -233,7 +233,7 @@ class TestTwistd:
             lines = []
             for line in process.stdout:
                 lines.append(line)
-                if port := re.search(r"listening on .*port=(\d+)", line):
+                if port := re.search(r"listening on \S+:(\d+)", line):
                     self.wait_until_it_answers(int(port[1]))
                     process.send_signal(signal.SIGINT)
         return lines

@@ -11,8 +11,10 @@ import re
 from contextlib import suppress
 from typing import Any
 
+from twisted.internet.interfaces import IProtocolNegotiationFactory
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from reverb.transport.deadlines import Deadlines
 from reverb.transport.http import ApiChannel, ApiSite, raw_error
@@ -121,6 +123,7 @@ class FrontDoor(Protocol):
         self.factory.doors.discard(self)
 
 
+@implementer(IProtocolNegotiationFactory)
 class FrontFactory(Factory):
     """Stands at the listening port.
 
@@ -153,6 +156,10 @@ class FrontFactory(Factory):
         self.handshake_timeout = handshake_timeout
         self.max_request_head_bytes = max_request_head_bytes
         self.doors: set[FrontDoor] = set()
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """Agree on HTTP/1.1 over TLS: WebSockets begin as nothing else (RFC 7301, RFC 6455)."""
+        return [b"http/1.1"]
 
     def abort_all(self) -> None:
         """Cut every connection that is not a WebSocket."""

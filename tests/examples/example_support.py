@@ -97,7 +97,7 @@ class Program:
 
     def port(self) -> int:
         """Wait until a server listens, and tell on which port."""
-        return int(self.wait_for(r"listening on IPv[46]Address\(.*port=(\d+)")[1])
+        return int(self.wait_for(r"listening on \S+:(\d+)")[1])
 
     def end(self) -> int:
         """Wait until it ends by itself; returns its exit status."""
