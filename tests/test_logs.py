@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+from threading import Timer
 
 import pytest
 from twisted.logger import ILogObserver, Logger, LogLevel
@@ -231,11 +232,14 @@ class TestTwistd:
             text=True,
         ) as process:
             lines = []
+            guard = Timer(30, process.kill)
+            guard.start()
             for line in process.stdout:
                 lines.append(line)
                 if port := re.search(r"listening on \S+:(\d+)", line):
                     self.wait_until_it_answers(int(port[1]))
                     process.send_signal(signal.SIGINT)
+            guard.cancel()
         return lines
 
     def test_json(self, tmp_path):

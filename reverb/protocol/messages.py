@@ -11,7 +11,7 @@ from typing import TypeVar
 import msgspec
 
 from reverb.protocol.codes import ClientError, Code
-from reverb.protocol.names import user_id_problem
+from reverb.protocol.names import MAX_USER_ID, user_id_problem
 
 _encode = msgspec.json.encode
 
@@ -126,6 +126,8 @@ def decode_member(channel_data: str, max_bytes: int) -> Member:
     user_id = _user_id_text(data.user_id)
     if not user_id:
         raise ClientError("Invalid channel_data: user_id is required, a non-empty string")
+    if len(user_id) > MAX_USER_ID:
+        raise ClientError(f"Invalid channel_data: user_id is longer than {MAX_USER_ID} characters")
     return Member(user_id, _user_info(data.user_info, "presence subscription", max_bytes))
 
 

@@ -5,13 +5,11 @@ the connection's session one after the other, and the session's answers and the
 fan-out's frames go out through the connection's outbox.
 """
 
-import re
 from collections import deque
 from collections.abc import Callable
 from urllib.parse import unquote
 
-import txaio
-from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
+from autobahn.twisted.websocket import WebSocketServerFactory
 from autobahn.websocket.types import ConnectionRequest
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -33,15 +31,13 @@ from reverb.protocol.handshake import (
 )
 from reverb.protocol.session import Done, Session
 from reverb.transport.deadlines import Deadlines
-from reverb.transport.fastlane import take_text
-from reverb.transport.http import raw_error
 from reverb.transport.outbox import make_outbox
+from reverb.transport.rfc6455 import TextServerProtocol
 
 ORIGIN = "reverb-origin"
 """What the front door calls the Origin header: Autobahn would refuse the
 upgrade for an origin that it cannot parse, and each app has its own rule."""
 
-_UNSUPPORTED_DATA = 1003
 _CLOSE_TIMEOUT = 2
 """Seconds that a client has to answer a close frame."""
 # Of the handshake, nothing is needed once it has been read.
@@ -63,7 +59,7 @@ def _discard(frames: bytes) -> None:
 
 
 @implementer(IConnection)
-class PusherConnection(WebSocketServerProtocol):  # type: ignore[misc] # Autobahn is not typed
+class PusherConnection(TextServerProtocol):
     """One client.
 
     Attributes:
@@ -71,42 +67,6 @@ class PusherConnection(WebSocketServerProtocol):  # type: ignore[misc] # Autobah
         send: Sends ready frames; see :class:`reverb.interfaces.IConnection`.
     """
 
-    # Autobahn copies its options from the factory onto every connection, and
-    # formats them for a log line that nobody sees, for all that are listed
-    # here: a third of what a connect costs. They are class attributes instead.
-    CONFIG_ATTRS = ()
-    logOctets = False
-    logFrames = False
-    trackTimings = False
-    utf8validateIncoming = True
-    applyMask = True
-    maxFramePayloadSize = 0
-    maxMessagePayloadSize = 10_240
-    autoFragmentSize = 0
-    failByDrop = False
-    echoCloseCodeReason = True
-    openHandshakeTimeout = 0  # the front door has its own
-    closeHandshakeTimeout = 0  # see sendCloseFrame
-    tcpNoDelay = True
-    autoPingInterval = 0  # see _look
-    autoPingTimeout = 0
-    autoPingSize = 12
-    autoPingRestartOnAnyTraffic = True
-    versions = (13,)
-    webStatus = False
-    requireMaskedClientFrames = True
-    maskServerFrames = False
-    perMessageCompressionAccept = staticmethod(lambda _: None)
-    serveFlashSocketPolicy = False
-    flashSocketPolicy = ""
-    allowedOrigins = ("*",)  # each app has its own
-    allowedOriginsPatterns = (re.compile(".*"),)
-    allowNullOrigin = True
-    maxConnections = 0  # the app's limit counts
-    trustXForwardedFor = 0
-
-    # Autobahn's own lines repeat what _log tells in one.
-    log = txaio.make_logger(level="error")
     _log = Logger()
 
     factory: "PusherFactory"
@@ -150,30 +110,7 @@ class PusherConnection(WebSocketServerProtocol):  # type: ignore[misc] # Autobah
     def dataReceived(self, data: bytes) -> None:
         """Take note that the client lives, and read its frames."""
         self._heard = self.factory.deadlines.now
-        start = 0
-        # Between two messages, whole text frames need none of Autobahn's care.
-        while self.state == self.STATE_OPEN and not (
-            self.data or self.inside_message or self.current_frame
-        ):
-            taken = take_text(data, start, self.maxMessagePayloadSize)
-            if taken is None:
-                break
-            payload, start = taken
-            try:
-                payload.decode()
-            except UnicodeDecodeError as error:
-                self._invalid_payload(f"invalid UTF-8 in a text message: {error.reason}")
-                break
-            self.onMessage(payload, isBinary=False)
-            if start == len(data):
-                return
-        self._dataReceived(data[start:])
-
-    def onMessageBegin(self, isBinary: bool) -> None:
-        """Refuse binary messages before they are read."""
-        super().onMessageBegin(isBinary)
-        if isBinary and not self.failedByMe:
-            self._fail_connection(_UNSUPPORTED_DATA, "Binary messages are not supported")
+        super().dataReceived(data)
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
         """Give the session a message, after those that came before it."""
@@ -212,12 +149,6 @@ class PusherConnection(WebSocketServerProtocol):  # type: ignore[misc] # Autobah
             return f"the client closed ({code or 'no code'})"
         return f"lost: {self.wasNotCleanReason}"
 
-    def sendHttpErrorResponse(
-        self, code: int, reason: str, responseHeaders: list[tuple[str, str]] | None = None
-    ) -> None:
-        """Refuse a malformed upgrade the way the API refuses requests."""
-        self.transport.write(raw_error(code, reason, responseHeaders or ()))
-
     def sendCloseFrame(
         self, code: int | None = None, reasonUtf8: bytes | None = None, isReply: bool = False
     ) -> None:
@@ -231,11 +162,6 @@ class PusherConnection(WebSocketServerProtocol):  # type: ignore[misc] # Autobah
         deadlines.cancel(self._due, self._look)
         self._due = deadlines.file(_CLOSE_TIMEOUT, self._look)
         super().sendCloseFrame(code, reasonUtf8, isReply)
-
-    def _closeConnection(self, abort: bool = False) -> None:
-        # After a full closing handshake there is no reason for a TCP reset,
-        # which is how Autobahn would end it.
-        super()._closeConnection(abort and not self.wasClean)
 
     # The hub calls this
 

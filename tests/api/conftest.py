@@ -179,4 +179,4 @@ def signed():
 @pytest.fixture
 def vector_time(monkeypatch):
     """Let servers have the wall clock of the documentation's test vector."""
-    monkeypatch.setattr("reverb.testing.NOW", 1_353_088_179.0)
+    monkeypatch.setattr("reverb.testing.server.NOW", 1_353_088_179.0)

@@ -173,3 +173,12 @@ class TestDecodeUser:
         data = '{"id":"1","watchlist":["2","3"],"x":[]}'
 
         assert messages.decode_user(data, 0) == User("1", "{}")
+
+
+@pytest.mark.parametrize(("length", "refused"), [(200, False), (201, True)])
+def test_a_members_id_has_a_limit(length, refused):
+    channel_data = json.dumps({"user_id": "u" * length})
+    if refused:
+        assert "longer than 200 characters" in refusal(messages.decode_member, channel_data, 0)
+    else:
+        assert messages.decode_member(channel_data, 0).user_id == "u" * length

@@ -5,7 +5,8 @@ from twisted.internet.interfaces import IConsumer, ITransport
 from twisted.test.iosim import FakeTransport
 from zope.interface import implementer_only
 
-from reverb.testing import App, frame, parse_response, upgrade_request
+from reverb.apps.app import App
+from reverb.testing import frame, parse_response, upgrade_request
 
 UP = b"GET /up HTTP/1.1\r\nHost: x\r\n\r\n"
 READY = b"GET /ready HTTP/1.1\r\nHost: x\r\n\r\n"

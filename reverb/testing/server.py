@@ -1,57 +1,26 @@
-"""Fakes for tests of applications and of parts that somebody replaces.
+"""The whole server in memory, and clients that speak to it."""
 
-:class:`MemoryServer` is the whole server in memory: the real front door,
-Autobahn, session, hub and API, on a clock that the test advances. Clients are
-:class:`MemoryClient`, which speak WebSocket frames, and API requests are made
-with :meth:`MemoryServer.request`.
-
->>> server = MemoryServer()
->>> client = server.client()
->>> client.subscribe("news")
->>> server.publish("news", "headline", "Hello")
->>> client.events[-1]["data"]
-'Hello'
->>> server.stop()
-"""
-
-import hashlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Protocol
 from twisted.internet.testing import MemoryReactorClock
 from twisted.test.iosim import FakeTransport
-from zope.interface import implementer
 
 from reverb.apps.app import App
-from reverb.brokers.envelope import Envelope
-from reverb.interfaces import IBroker, IConnection
 from reverb.protocol import signing
 from reverb.service import ReverbService
 from reverb.settings import Settings
+from reverb.testing.frames import frame, parse_frame, upgrade_request
+from reverb.testing.requests import Response, parse_response, signed_query
 
 APP = App(id="app-id", key="app-key", secret="app-secret")
 """The app of a :class:`MemoryServer` that is given none."""
 
 NOW = 1_700_000_000.0
 """The wall clock of a :class:`MemoryServer` at its start."""
-
-_MASK = b"\x37\xfa\x21\x3d"
-
-
-class Response(msgspec.Struct):
-    """An HTTP response."""
-
-    status: int
-    headers: dict[str, str]
-    """By lower-case name."""
-    body: bytes
-
-    def json(self) -> Any:
-        """Decode the body."""
-        return msgspec.json.decode(self.body)
 
 
 class _Transport(FakeTransport):
@@ -356,142 +325,3 @@ class MemoryServer:
         hub = self.service.hub
         assert not hub.sessions, f"sessions left: {hub.sessions}"
         assert not hub.channels, f"channels left: {hub.channels}"
-
-
-@implementer(IConnection)
-class MemoryConnection:
-    """A connection that keeps what it is sent; for tests of the hub alone.
-
-    Attributes:
-        frames: The frames, as they were sent.
-        closed: The code and reason it was closed with.
-    """
-
-    def __init__(self, socket_id: str = "1.1") -> None:
-        self.socket_id = socket_id
-        self.frames: list[bytes] = []
-        self.closed: tuple[int, str] | None = None
-
-    def send(self, frame: bytes) -> None:
-        """Keep a frame."""
-        self.frames.append(frame)
-
-    def close(self, code: int, reason: str) -> None:
-        """Keep why."""
-        self.closed = (code, reason)
-
-    def payloads(self) -> list[bytes]:
-        """Take the frames apart."""
-        data, payloads = b"".join(self.frames), []
-        while (parsed := parse_frame(data)) is not None:
-            _, payload, data = parsed
-            payloads.append(payload)
-        return payloads
-
-
-@implementer(IBroker)
-class HeldBroker:
-    """A broker that delivers when the test says so.
-
-    Attributes:
-        held: What has been published and not delivered.
-        connected: Whether it claims to be connected.
-    """
-
-    def __init__(self) -> None:
-        self.connected = True
-        self.held: list[Envelope] = []
-        self._deliver: Callable[[Envelope], None] | None = None
-
-    def start(self, deliver: Callable[[Envelope], None]) -> "Deferred[None]":
-        """Take note of where to deliver."""
-        self._deliver = deliver
-        return succeed(None)
-
-    def stop(self) -> "Deferred[None]":
-        """Forget it."""
-        self._deliver = None
-        return succeed(None)
-
-    def publish(self, envelope: Envelope) -> None:
-        """Hold an envelope back."""
-        self.held.append(envelope)
-
-    def release(self) -> None:
-        """Deliver what is held, in order."""
-        held, self.held = self.held, []
-        for envelope in held:
-            assert self._deliver is not None, "the broker has not been started"
-            self._deliver(envelope)
-
-
-def upgrade_request(target: str, headers: Mapping[str, str] | None = None) -> bytes:
-    """Make a WebSocket upgrade request (RFC 6455, 4.1)."""
-    lines = [
-        f"GET {target} HTTP/1.1",
-        "Host: localhost",
-        "Upgrade: websocket",
-        "Connection: Upgrade",
-        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
-        "Sec-WebSocket-Version: 13",
-        *(f"{name}: {value}" for name, value in (headers or {}).items()),
-    ]
-    return "\r\n".join(lines).encode() + b"\r\n\r\n"
-
-
-def frame(
-    payload: bytes, *, opcode: int = 1, fin: bool = True, masked: bool = True, rsv: int = 0
-) -> bytes:
-    """Make a client's WebSocket frame (RFC 6455, 5.2)."""
-    first = (0x80 if fin else 0) | rsv << 4 | opcode
-    length = len(payload)
-    bit = 0x80 if masked else 0
-    if length < 126:
-        head = bytes([first, bit | length])
-    elif length < 65_536:
-        head = bytes([first, bit | 126]) + length.to_bytes(2)
-    else:
-        head = bytes([first, bit | 127]) + length.to_bytes(8)
-    if not masked:
-        return head + payload
-    return head + _MASK + bytes(b ^ _MASK[i % 4] for i, b in enumerate(payload))
-
-
-def parse_frame(data: bytes) -> tuple[int, bytes, bytes] | None:
-    """Split a server's first frame off: its opcode, its payload, and what follows."""
-    if len(data) < 2:
-        return None
-    start, length = 2, data[1] & 0x7F
-    if length >= 126:
-        start += 2 if length == 126 else 8
-        length = int.from_bytes(data[2:start])
-    if len(data) < start + length:
-        return None
-    return data[0] & 0x0F, data[start : start + length], data[start + length :]
-
-
-def signed_query(  # noqa: PLR0917 - in the order in which they are signed
-    app: App, method: str, path: str, parameters: Mapping[str, str], body: bytes, now: float
-) -> dict[str, str]:
-    """Sign an API request: get the query's parameters, with the signature."""
-    query = dict(parameters)
-    query["auth_key"] = app.key
-    query["auth_timestamp"] = str(int(now))
-    query["auth_version"] = "1.0"
-    if body:
-        query["body_md5"] = hashlib.md5(body, usedforsecurity=False).hexdigest()
-    text = signing.request_text(method, path, query.items())
-    query["auth_signature"] = signing.sign(app.secret, text)
-    return query
-
-
-def parse_response(data: bytes) -> Response:
-    """Take one HTTP response with a Content-Length apart."""
-    head, _, body = data.partition(b"\r\n\r\n")
-    first, *lines = head.decode("latin-1").split("\r\n")
-    headers = {}
-    for line in lines:
-        name, _, value = line.partition(":")
-        headers[name.strip().lower()] = value.strip()
-    length = int(headers.get("content-length", len(body)))
-    return Response(int(first.split(" ")[1]), headers, body[:length])

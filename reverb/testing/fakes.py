@@ -1,0 +1,77 @@
+"""Fakes of the hub's neighbours, for tests of the hub alone."""
+
+from collections.abc import Callable
+
+from twisted.internet.defer import Deferred, succeed
+from zope.interface import implementer
+
+from reverb.brokers.envelope import Envelope
+from reverb.interfaces import IBroker, IConnection
+from reverb.testing.frames import parse_frame
+
+
+@implementer(IConnection)
+class MemoryConnection:
+    """A connection that keeps what it is sent; for tests of the hub alone.
+
+    Attributes:
+        frames: The frames, as they were sent.
+        closed: The code and reason it was closed with.
+    """
+
+    def __init__(self, socket_id: str = "1.1") -> None:
+        self.socket_id = socket_id
+        self.frames: list[bytes] = []
+        self.closed: tuple[int, str] | None = None
+
+    def send(self, frame: bytes) -> None:
+        """Keep a frame."""
+        self.frames.append(frame)
+
+    def close(self, code: int, reason: str) -> None:
+        """Keep why."""
+        self.closed = (code, reason)
+
+    def payloads(self) -> list[bytes]:
+        """Take the frames apart."""
+        data, payloads = b"".join(self.frames), []
+        while (parsed := parse_frame(data)) is not None:
+            _, payload, data = parsed
+            payloads.append(payload)
+        return payloads
+
+
+@implementer(IBroker)
+class HeldBroker:
+    """A broker that delivers when the test says so.
+
+    Attributes:
+        held: What has been published and not delivered.
+        connected: Whether it claims to be connected.
+    """
+
+    def __init__(self) -> None:
+        self.connected = True
+        self.held: list[Envelope] = []
+        self._deliver: Callable[[Envelope], None] | None = None
+
+    def start(self, deliver: Callable[[Envelope], None]) -> "Deferred[None]":
+        """Take note of where to deliver."""
+        self._deliver = deliver
+        return succeed(None)
+
+    def stop(self) -> "Deferred[None]":
+        """Forget it."""
+        self._deliver = None
+        return succeed(None)
+
+    def publish(self, envelope: Envelope) -> None:
+        """Hold an envelope back."""
+        self.held.append(envelope)
+
+    def release(self) -> None:
+        """Deliver what is held, in order."""
+        held, self.held = self.held, []
+        for envelope in held:
+            assert self._deliver is not None, "the broker has not been started"
+            self._deliver(envelope)
