@@ -49,14 +49,27 @@ class Channels(SignedResource):
         }
 
 
-class Channel(SignedResource):
-    """``GET /apps/{id}/channels/{name}``."""
+class ChannelResource(SignedResource):
+    """A route below one channel.
+
+    Args:
+        context: What resources need.
+        app_id: The app's.
+        name: The channel's, not checked yet.
+    """
 
     methods = ("GET", "HEAD")
 
     def __init__(self, context: Context, app_id: str, name: str) -> None:
         super().__init__(context, app_id)
         self.name = name
+
+
+class Channel(ChannelResource):
+    """``GET /apps/{id}/channels/{name}``."""
+
+    def __init__(self, context: Context, app_id: str, name: str) -> None:
+        super().__init__(context, app_id, name)
         self.putChild(b"users", Users(context, app_id, name))
         self.putChild(b"events", ChannelEvents(context, app_id, name))
         self.putChild(b"stats", Stats(context, app_id, name))
@@ -83,14 +96,8 @@ class Channel(SignedResource):
         return answer
 
 
-class Users(SignedResource):
+class Users(ChannelResource):
     """``GET /apps/{id}/channels/{name}/users``."""
-
-    methods = ("GET", "HEAD")
-
-    def __init__(self, context: Context, app_id: str, name: str) -> None:
-        super().__init__(context, app_id)
-        self.name = name
 
     async def obey(self, call: Call) -> Any:
         """List a presence channel's users."""
@@ -101,14 +108,8 @@ class Users(SignedResource):
         return {"users": [{"id": user_id} for user_id in members]}
 
 
-class Stats(SignedResource):
+class Stats(ChannelResource):
     """``GET /apps/{id}/channels/{name}/stats``, which Pusher deprecates."""
-
-    methods = ("GET", "HEAD")
-
-    def __init__(self, context: Context, app_id: str, name: str) -> None:
-        super().__init__(context, app_id)
-        self.name = name
 
     async def obey(self, call: Call) -> Any:
         """Tell how many use a channel."""
