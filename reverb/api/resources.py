@@ -1,8 +1,8 @@
 """What the API's resources have in common: routes, signatures, and no surprise."""
 
-import inspect
 from collections.abc import Callable
 from functools import cached_property
+from types import CoroutineType
 from typing import Any, ClassVar, NamedTuple
 from urllib.parse import unquote
 
@@ -100,7 +100,7 @@ class JsonResource(Resource):
                     {"Allow": ", ".join((*self.methods, "OPTIONS"))},
                 )
             answer = self.answer(request)
-            if inspect.isawaitable(answer):
+            if isinstance(answer, Deferred):
                 self._wait(request, answer)
             else:
                 reply(request, 200, answer)
@@ -109,7 +109,7 @@ class JsonResource(Resource):
         return NOT_DONE_YET
 
     def answer(self, request: Request) -> Any:
-        """Say what to answer, as something that becomes JSON, or wait for it.
+        """Say what to answer: something that becomes JSON, or a Deferred of it.
 
         Raises:
             ApiError: The request is refused.
@@ -122,13 +122,12 @@ class JsonResource(Resource):
         request.responseHeaders.setRawHeaders("Allow", [allowed])
         request.finish()
 
-    def _wait(self, request: Request, answer: Any) -> None:
-        done: Deferred[Any] = ensureDeferred(answer)
-        if not done.called:
+    def _wait(self, request: Request, answer: "Deferred[Any]") -> None:
+        if not answer.called:
             gone: Deferred[Any] = request.notifyFinish()
             gone.addErrback(lambda _: None)  # _reply and _failed see for themselves
-        done.addCallback(lambda result: self._reply(request, result))
-        done.addErrback(self._failed, request)
+        answer.addCallback(lambda result: self._reply(request, result))
+        answer.addErrback(self._failed, request)
 
     def _reply(self, request: Request, answer: Any) -> None:
         # The client may have gone while the store was being asked.
@@ -169,12 +168,29 @@ class SignedResource(JsonResource):
         self.context = context
         self.app_id = app_id
 
-    async def answer(self, request: Request) -> Any:
-        """Check the signature, then obey."""
-        context = self.context
+    def answer(self, request: Request) -> "Deferred[Any]":
+        """Find the app, check the signature, then obey."""
         path, _, query_text = request.uri.decode("latin-1").partition("?")
         query = parse_query(query_text)
-        app = await self._app(query)
+        return self._find_app(query).addCallback(self._check, request, path, query)
+
+    def _find_app(self, query: list[tuple[str, str]]) -> "Deferred[App | None]":
+        apps = self.context.apps
+        if self.app_id is not None:
+            return apps.by_id(self.app_id)
+        key = Arguments(query).one("auth_key")
+        if not key:
+            raise ApiError(401, "Missing auth_key: every request must be signed")
+        return apps.by_key(key)
+
+    def _check(
+        self, app: App | None, request: Request, path: str, query: list[tuple[str, str]]
+    ) -> Any:
+        if app is None:
+            if self.app_id is None:
+                raise ApiError(400, "Unknown auth_key: no app has this key")
+            raise ApiError(404, f"No app has the id {self.app_id[:100]!r}")
+        context = self.context
         content = request.content
         assert content is not None
         body = content.read()
@@ -192,25 +208,10 @@ class SignedResource(JsonResource):
             raise ApiError(403, f"App {app.id} is disabled")
         context.check_rate(app)
         result = self.obey(Call(app, Arguments(query), body))
-        return await result if inspect.isawaitable(result) else result
-
-    async def _app(self, query: list[tuple[str, str]]) -> App:
-        apps = self.context.apps
-        if self.app_id is not None:
-            app = await apps.by_id(self.app_id)
-            if app is None:
-                raise ApiError(404, f"No app has the id {self.app_id[:100]!r}")
-            return app
-        key = Arguments(query).one("auth_key")
-        if not key:
-            raise ApiError(401, "Missing auth_key: every request must be signed")
-        app = await apps.by_key(key)
-        if app is None:
-            raise ApiError(400, "Unknown auth_key: no app has this key")
-        return app
+        return ensureDeferred(result) if isinstance(result, CoroutineType) else result
 
     def obey(self, call: "Call") -> Any:
-        """Do what a signed request asks for; see :meth:`JsonResource.answer`."""
+        """Do what a signed request asks for: the answer, or a coroutine that returns it."""
         raise NotImplementedError
 
 

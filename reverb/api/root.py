@@ -1,6 +1,7 @@
 """The tree of the API's routes."""
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from twisted.web.resource import Resource
@@ -40,9 +41,14 @@ class Apps(NotFound):
     def __init__(self, context: Context) -> None:
         super().__init__()
         self._context = context
+        # Routes keep no state: those of the apps in use are made once.
+        self._routes = lru_cache(maxsize=1024)(self._make_routes)
 
     def getChild(self, path: bytes, request: Request) -> Resource:
         """Find an app's routes; whether there is such an app is asked later."""
+        return self._routes(path)
+
+    def _make_routes(self, path: bytes) -> Resource:
         app_id = path.decode("utf-8", "replace")
         routes = NotFound()
         routes.putChild(b"events", Events(self._context, app_id))

@@ -7,7 +7,10 @@ import msgspec
 from twisted.internet import tcp
 from twisted.protocols.basic import LineReceiver
 from twisted.web import http
+from twisted.web.http_headers import Headers
 from twisted.web.server import Request, Site
+
+from reverb.transport.outbox import DirectOutbox
 
 _PHRASES = {
     **http.RESPONSES,
@@ -50,6 +53,18 @@ class ApiRequest(Request):
         """Know the phrases that twisted.web lacks."""
         super().setResponseCode(code, message or _PHRASES.get(code))
 
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        """Obey, without parsing the query: who needs it reads it from the URI.
+
+        twisted.web would also look for forms in the body.
+        """
+        assert self.content is not None
+        self.content.seek(0)
+        self.args = {}
+        self.method, self.uri, self.clientproto = command, path, version
+        self.path = path.partition(b"?")[0]
+        self.process()
+
     def gotLength(self, length: int | None) -> None:
         """Refuse a body by its announced length, before it is read."""
         self._check(length or 0)
@@ -90,6 +105,37 @@ class ApiChannel(http.HTTPChannel):
     def idle(self) -> bool:
         """Whether the next byte begins a new request."""
         return not (self.requests or self._buffer or self.refused)
+
+    def connectionMade(self) -> None:
+        """Take the short way for answers where there is one."""
+        super().connectionMade()
+        self._parts: list[bytes] = []
+        self._send = (
+            DirectOutbox(self.transport, 0, lambda: None).send
+            if isinstance(self.transport, tcp.Connection) and not self.transport.TLS
+            else self.transport.write
+        )
+
+    def writeHeaders(self, version: bytes, code: bytes, reason: bytes, headers: Headers) -> None:
+        """Keep the head until the answer is complete."""
+        self._parts.append(b"%b %b %b\r\n" % (version, code, reason))
+        for name, values in headers.getAllRawHeaders():
+            self._parts += [b"%b: %b\r\n" % (name, value) for value in values]
+        self._parts.append(b"\r\n")
+
+    def write(self, data: bytes) -> None:
+        """Keep a piece of the answer; all answers are small and soon complete."""
+        self._parts.append(data)
+
+    def writeSequence(self, iovec: Iterable[bytes]) -> None:
+        """Keep pieces of the answer."""
+        self._parts += iovec
+
+    def requestDone(self, request: Request) -> None:
+        """Send the answer, and read the next request."""
+        parts, self._parts = self._parts, []
+        self._send(b"".join(parts))
+        super().requestDone(request)
 
     def refuse(self, status: int, sentence: str) -> None:
         """Answer a request that is not complete, and end the connection."""
