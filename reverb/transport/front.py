@@ -11,6 +11,7 @@ import re
 from contextlib import suppress
 from typing import Any
 
+from twisted.internet import tcp
 from twisted.internet.interfaces import IProtocolNegotiationFactory
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -80,6 +81,8 @@ class FrontDoor(Protocol):
         # From here on the transport's calls reach the new protocol directly.
         self.dataReceived = protocol.dataReceived  # type: ignore[method-assign]
         self.connectionLost = protocol.connectionLost  # type: ignore[method-assign]
+        if isinstance(self.transport, tcp.Connection):
+            self.transport.protocol = protocol
         protocol.makeConnection(self.transport)
         protocol.dataReceived(data)
 

@@ -4,14 +4,28 @@ Nothing of Pusher is in here: it is any server's WebSocket that takes text only.
 """
 
 import re
+from collections import deque
+from typing import ClassVar
 
 import txaio
+from autobahn.twisted.util import peer2str
 from autobahn.twisted.websocket import WebSocketServerProtocol
+from autobahn.websocket.protocol import TrafficStats
+from autobahn.websocket.utf8validator import Utf8Validator
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
 
 from reverb.transport.fastlane import take_text
 from reverb.transport.http import raw_error
 
 _UNSUPPORTED_DATA = 1003
+
+
+class _Nobody:
+    """Stands for the Deferreds that Autobahn fires and nobody waits for."""
+
+    def callback(self, result: object) -> None:
+        """Tell nobody."""
 
 
 class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autobahn is not typed
@@ -51,8 +65,81 @@ class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autob
     maxConnections = 0  # the app's limit counts
     trustXForwardedFor = 0
 
+    # What Autobahn sets on every new connection, as it is until it changes: on
+    # the class it costs no connection anything. A test compares the list with
+    # what Autobahn sets.
+    state = WebSocketServerProtocol.STATE_CONNECTING
+    send_state = WebSocketServerProtocol.SEND_STATE_GROUND
+    data = b""
+    inside_message = False
+    current_frame = None
+    triggered = False
+    trackedTimings = None
+    _perMessageCompress = None
+    _transport_details = None
+    wasMaxFramePayloadSizeExceeded = False
+    wasMaxMessagePayloadSizeExceeded = False
+    closedByMe = False
+    failedByMe = False
+    droppedByMe = False
+    wasClean = False
+    wasNotCleanReason: str | None = None
+    wasServerConnectionDropTimeout = False
+    wasOpenHandshakeTimeout = False
+    wasCloseHandshakeTimeout = False
+    wasServingFlashSocketPolicyFile = False
+    localCloseCode: int | None = None
+    localCloseReason: bytes | None = None
+    remoteCloseCode: int | None = None
+    remoteCloseReason: str | None = None
+    message_data: list[bytes] | None = None
+    openHandshakeTimeoutCall = None
+    closeHandshakeTimeoutCall = None
+    autoPingTimeoutCall = None
+    autoPingPending = None
+    autoPingPendingCall = None
+    autoPingPendingSeq = 0
+    autoPingPendingSent = None
+    websocket_version = 13
+    # Shared by all: what nobody reads, and what nothing is ever put into.
+    trafficStats = TrafficStats()
+    send_queue: ClassVar[deque[bytes]] = deque()
+    is_open = is_closed = _Nobody()
+
     # Autobahn's own lines repeat what _log tells in one.
     log = txaio.make_logger(level="error")
+
+    def __init__(self) -> None:
+        """Do without what Autobahn sets up for callers of ``on`` and ``is_open``."""
+
+    @property
+    def utf8validator(self) -> Utf8Validator:
+        """Make a validator for those who send more than whole text frames."""
+        validator = self.__dict__.get("_utf8validator")
+        if validator is None:
+            validator = self._utf8validator = Utf8Validator()
+        return validator
+
+    def connectionMade(self) -> None:
+        """Begin; the transport has been looked at by the front door."""
+        self.peer = peer2str(self.transport)
+        self.factory.countConnections += 1
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """End."""
+        self._connectionLost(reason)
+
+    def _onOpen(self) -> None:
+        self.onOpen()
+
+    def forget_handshake(self) -> None:
+        """Let go of what the handshake has left behind, once it has been read."""
+        # A new dict, as one that things are taken out of keeps its size.
+        self.__dict__ = {
+            name: value
+            for name, value in self.__dict__.items()
+            if not name.startswith(("http_", "websocket_", "_wskey"))
+        }
 
     def dataReceived(self, data: bytes) -> None:
         """Read frames: whole text frames by the fast lane, all else by Autobahn."""
@@ -80,6 +167,12 @@ class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autob
         super().onMessageBegin(isBinary)
         if isBinary and not self.failedByMe:
             self._fail_connection(_UNSUPPORTED_DATA, "Binary messages are not supported")
+
+    def onMessageEnd(self) -> None:
+        """Take a whole message, without Autobahn's signals beside the call."""
+        data, self.message_data = self.message_data or [], None
+        if not self.failedByMe:
+            self.onMessage(b"".join(data), self.message_is_binary)
 
     def sendHttpErrorResponse(
         self, code: int, reason: str, responseHeaders: list[tuple[str, str]] | None = None

@@ -40,18 +40,6 @@ upgrade for an origin that it cannot parse, and each app has its own rule."""
 
 _CLOSE_TIMEOUT = 2
 """Seconds that a client has to answer a close frame."""
-# Of the handshake, nothing is needed once it has been read.
-_HANDSHAKE_LEFTOVERS = (
-    "http_request_data",
-    "http_status_line",
-    "http_headers",
-    "http_request_uri",
-    "http_request_path",
-    "http_request_params",
-    "http_response_data",
-    "websocket_extensions",
-    "_wskey",
-)
 
 
 def _discard(frames: bytes) -> None:
@@ -73,9 +61,9 @@ class PusherConnection(TextServerProtocol):
     socket_id = ""
     send: Callable[[bytes], None] = staticmethod(_discard)
     _request: ConnectionRequest | None = None
-    _path = ""
     _session: Session | None = None
     _waiting = False
+    _backlog: deque[bytes] | None = None
     _closed_because = ""
     _due = 0
     _pinged: int | None = None
@@ -88,24 +76,24 @@ class PusherConnection(TextServerProtocol):
         A browser learns nothing of a refused upgrade and would retry for ever.
         """
         self._request = request
-        # Not request.path: it lacks what follows a semicolon.
-        self._path = self.http_request_uri.partition("?")[0]
         return SUBPROTOCOL if SUBPROTOCOL in request.protocols else None
 
     def onOpen(self) -> None:
         """Admit the client, or turn it away."""
         factory = self.factory
         factory.connections.add(self)
-        self._backlog: deque[bytes] = deque()
         self.transport.unregisterProducer()
         outbox = make_outbox(self.transport, factory.max_buffered_bytes, self._overflowed)
         self.send = outbox.send
         self._heard = factory.deadlines.now
         self._opened = factory.clock.seconds()
         self._due = factory.deadlines.file(factory.handshake_timeout, self._look)
-        self._wait_for(Deferred.fromCoroutine(self._admit()))
-        for name in _HANDSHAKE_LEFTOVERS:
-            self.__dict__.pop(name, None)
+        request, self._request = self._request, None
+        assert request is not None
+        # Not request.path: it lacks what follows a semicolon.
+        path = self.http_request_uri.partition("?")[0]
+        self._wait_for(Deferred.fromCoroutine(self._admit(request, path)))
+        self.forget_handshake()
 
     def dataReceived(self, data: bytes) -> None:
         """Take note that the client lives, and read its frames."""
@@ -115,9 +103,10 @@ class PusherConnection(TextServerProtocol):
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
         """Give the session a message, after those that came before it."""
         if self._waiting:
-            if not self._backlog:
+            if self._backlog is None:
                 # What has not been read yet waits in the client's kernel, not in our memory.
                 self.transport.pauseProducing()
+                self._backlog = deque()
             self._backlog.append(payload)
         else:
             self._obey(payload)
@@ -181,13 +170,11 @@ class PusherConnection(TextServerProtocol):
 
     # One message after the other
 
-    async def _admit(self) -> None:
+    async def _admit(self, request: ConnectionRequest, path: str) -> None:
         factory = self.factory
-        request, self._request = self._request, None
-        assert request is not None
         try:
             factory.check_open()
-            key = self._key(self._path)
+            key = self._key(path)
             check_version(request.params)
             app = check_app(await factory.apps.by_key(key), key)
             check_origin(app, request.headers.get(ORIGIN, ""))
@@ -252,11 +239,10 @@ class PusherConnection(TextServerProtocol):
 
     def _go_on(self, _: object) -> None:
         self._waiting = False
-        if not self._backlog:
-            return
         while self._backlog and not self._waiting:
             self._obey(self._backlog.popleft())
-        if not self._backlog:
+        if self._backlog is not None and not self._backlog:
+            self._backlog = None
             self.transport.resumeProducing()
 
     # Liveness

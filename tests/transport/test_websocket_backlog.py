@@ -48,7 +48,7 @@ def slow(make_server):
 
 
 def waiting(server):
-    return sum(len(m) for c in server.service._websockets.connections for m in c._backlog)
+    return sum(len(m) for c in server.service._websockets.connections for m in c._backlog or ())
 
 
 def flood(client, data, most=50_000_000):

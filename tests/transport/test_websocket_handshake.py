@@ -244,7 +244,7 @@ def test_what_waits_for_a_lookup_is_bounded(slow):
     big = frame(b"x" * 10_000)
     for _ in range(500):
         client.send_raw(big)
-    kept = sum(len(m) for c in server.service._websockets.connections for m in c._backlog)
+    kept = sum(len(m) for c in server.service._websockets.connections for m in c._backlog or ())
     apps.asked.pop().callback(server.app)
     assert kept <= 2 * server.service.settings.max_buffered_bytes
 
