@@ -150,13 +150,16 @@ def test_a_body_that_is_no_such_json_is_refused(server, client, route, body):
     assert client.take() == []
 
 
-@pytest.mark.parametrize(("depth", "status"), [(100, 200), (5000, 400)])
-def test_deep_nesting_is_taken_or_refused_but_never_fatal(server, client, depth, status):
+# How deep a decoder goes differs between versions of Python.
+@pytest.mark.parametrize(
+    ("depth", "statuses"), [(100, {200}), (5000, {200, 400}), (100_000, {400, 413})]
+)
+def test_deep_nesting_is_taken_or_refused_but_never_fatal(server, client, depth, statuses):
     nested = "[" * depth + "]" * depth
     body = f'{{"name":"e","channel":"news","data":{nested}}}'.encode()
-    assert server.post("events", body).status == status
+    assert server.post("events", body).status in statuses
     body = f'{{"name":"e","channel":"news","data":"x","more":{nested}}}'.encode()
-    assert server.post("events", body).status == status
+    assert server.post("events", body).status in statuses
 
 
 def test_unknown_keys_and_duplicate_keys_are_no_error(server, client):
