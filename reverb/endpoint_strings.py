@@ -76,16 +76,37 @@ def problem_of(text: str) -> str:
         plugins = getPlugins(IStreamServerEndpointStringParser)
         known = any(plugin.prefix.lower() == endpoint.kind.lower() for plugin in plugins)
         return "" if known else f"unknown kind of endpoint {endpoint.kind!r}"
+    if problem := _file_problem(endpoint) or _port_problem(endpoint):
+        return problem
     try:
         serverFromString(None, text)
     except LookupError:
         return "systemd passed no such socket"
     except Exception as error:  # noqa: BLE001 - parsers raise whatever their arguments cause
         return " ".join(str(error).split()) or type(error).__name__
-    if endpoint.kind == "tls" and not Path(_first(endpoint)).is_dir():
-        return f"there is no directory of certificates {_first(endpoint)!r}"
-    if endpoint.port and int(endpoint.port) not in range(_HIGHEST_PORT + 1):
-        return f"a port is from 0 to {_HIGHEST_PORT}"
+    return ""
+
+
+def _port_problem(endpoint: Endpoint) -> str:
+    port = endpoint.port
+    if not port or (re.fullmatch(r"[0-9]{1,5}", port) and int(port) <= _HIGHEST_PORT):
+        return ""
+    return f"a port is from 0 to {_HIGHEST_PORT}, not {port!r}"
+
+
+def _file_problem(endpoint: Endpoint) -> str:
+    """Tell what is wrong with the files that an endpoint is about."""
+    path = Path(_first(endpoint))
+    if endpoint.kind == "tls":
+        if not path.is_dir():
+            return f"there is no directory of certificates {str(path)!r}"
+        if not any(path.rglob("*.pem")):
+            return f"there is no certificate, a file that ends in .pem, in {str(path)!r}"
+    if endpoint.kind == "unix":
+        if not path.parent.is_dir():
+            return f"there is no directory {str(path.parent)!r}"
+        if path.is_dir():
+            return f"{str(path)!r} is a directory"
     return ""
 
 

@@ -7,6 +7,7 @@ An application that embeds the server imports this::
     service.publish(app, ["news"], "headline", {"text": "Hello"})
 """
 
+import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
@@ -16,7 +17,7 @@ from twisted.application.internet import StreamServerEndpointService
 from twisted.application.service import MultiService, Service
 from twisted.application.strports import service as listen_service
 from twisted.internet import defer
-from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IAddress, IListeningPort
 from twisted.logger import Logger
@@ -234,7 +235,7 @@ class ReverbService(MultiService):
             lambda: self._websockets.close_all(Code.RECONNECT, "Please reconnect immediately"),
             patience,
         )
-        self._websockets.abort_all()
+        await self._stage("clients that did not close", self._websockets.abort_all)
         self.factory.abort_all()
         await self._stage("broker", self._broker.stop)
         self.factory.site.stopFactory()
@@ -261,4 +262,6 @@ def _shown(address: IAddress) -> str:
         return f"{address.host}:{address.port}"
     if isinstance(address, IPv6Address):
         return f"[{address.host}]:{address.port}"
+    if isinstance(address, UNIXAddress) and address.name is not None:
+        return f"unix:{os.fsdecode(address.name)}"
     return str(address)

@@ -264,8 +264,14 @@ def _expectation(kind: Any) -> str:
             words = "true or false"
         case inspect.LiteralType(values=values):
             words = f"one of {', '.join(map(repr, values))}"
+        case inspect.VarTupleType(item_type=inspect.StrType(pattern=str())):
+            words = (
+                "a list of hosts, such as 'example.com' or '*.example.com', without scheme or port"
+            )
         case inspect.VarTupleType():
             words = "a list of strings"
+        case inspect.StrType(pattern=str()):
+            words = "a string of letters, digits and - . _ ~"
         case inspect.StrType(min_length=1):
             words = "a string that is not empty"
         case _:

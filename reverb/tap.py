@@ -1,11 +1,14 @@
 """What ``twistd reverb`` offers on the command line, and the service it runs."""
 
 import os
+import sys
 
 from twisted.application.service import IService
 from twisted.internet.error import CannotListenError
 from twisted.python import usage
 
+import reverb
+import twisted
 from reverb.configuration import ConfigurationError, load
 from reverb.development import DevelopmentNotice
 from reverb.service import ReverbService
@@ -43,6 +46,11 @@ class Options(usage.Options):
         super().__init__()
         self["listen"] = []
 
+    def opt_version(self) -> None:
+        """Display the versions of Reverb and Twisted, and exit."""
+        sys.stdout.write(f"reverb {reverb.__version__}, Twisted {twisted.__version__}\n")
+        raise SystemExit(0)
+
     def opt_listen(self, endpoint: str) -> None:  # noqa: D102 - it is set below
         self["listen"].append(endpoint)
 
@@ -53,6 +61,20 @@ class Options(usage.Options):
     )
 
 
+class StartError(SystemExit, Exception):
+    """The process ends with exit code 1 and without a traceback.
+
+    It is an Exception too, so that a daemon's parent process is told of it.
+
+    Args:
+        message: One line for the operator.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.code = 1
+
+
 class _CommandService(ReverbService):
     """The server as a process of its own."""
 
@@ -61,8 +83,9 @@ class _CommandService(ReverbService):
         try:
             super().privilegedStartService()
         except (CannotListenError, OSError) as error:
-            self._log.critical("reverb: cannot listen: {error}", error=error)
-            raise SystemExit(1) from None
+            message = f"reverb: cannot listen: {error}"
+            self._log.critical("{message}", message=message)
+            raise StartError(message) from None
 
 
 def makeService(options: Options) -> IService:

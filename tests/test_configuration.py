@@ -1,6 +1,9 @@
 """The settings are what the file, the environment and the command line say, or one clear line."""
 
+import atexit
 import errno
+import shutil
+import tempfile
 from pathlib import Path
 
 import msgspec
@@ -11,8 +14,11 @@ from reverb.configuration import ConfigurationError, load
 from reverb.settings import Settings
 from reverb.sources import APP_FIELDS, APP_VARIABLES, SETTINGS_FIELDS, SETTINGS_VARIABLES
 
-# A directory in which there are no certificates, for endpoints that are only parsed.
-CERTIFICATES = Path(__file__).parent / "contracts"
+# A directory with a file of certificates, for endpoints that are only parsed.
+CERTIFICATES = Path(tempfile.mkdtemp(prefix="reverb-certificates-"))
+(CERTIFICATES / "none.pem").touch()
+NO_CERTIFICATES = Path(__file__).parent / "contracts"
+atexit.register(shutil.rmtree, CERTIFICATES)
 
 CREDENTIALS = {"REVERB_APP_ID": "1", "REVERB_APP_KEY": "key", "REVERB_APP_SECRET": "secret"}
 APP_OPTIONS = {"app-id": "1", "app-key": "key", "app-secret": "secret"}
@@ -162,8 +168,14 @@ class TestFile:
                 APP_TABLE + "client_events = 'some'",
                 "apps[0].client_events: expected one of 'all', 'members', 'none', got 'some'",
             ),
-            ("[[apps]]\nid = 1", "apps[0].id: expected a string that is not empty, got 1"),
-            ("[[apps]]\nid = ''", "apps[0].id: expected a string that is not empty, got ''"),
+            (
+                "[[apps]]\nid = 1",
+                "apps[0].id: expected a string of letters, digits and - . _ ~, got 1",
+            ),
+            (
+                "[[apps]]\nid = ''",
+                "apps[0].id: expected a string of letters, digits and - . _ ~, got ''",
+            ),
             (
                 "[[apps]]\nsecret = 12345",
                 (
@@ -190,10 +202,7 @@ class TestFile:
             ),
             (
                 "listen = ['tcp:x']",
-                (
-                    "listen: cannot listen on endpoint 'tcp:x': invalid literal for int() with "
-                    "base 10: 'x'"
-                ),
+                "listen: cannot listen on endpoint 'tcp:x': a port is from 0 to 65535, not 'x'",
             ),
             (b"host = '\xff'", "is not UTF-8 at byte 8"),
         ],
@@ -257,12 +266,55 @@ def sample(kind):
             return "/x", "/x"
 
 
+# Where not every text will do.
+SAMPLES = {
+    "id": ("1-a", "1-a"),
+    "key": ("k.1", "k.1"),
+    "allowed_origins": ("a.example, *.b.example,", ("a.example", "*.b.example")),
+}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("allowed_origins", ["https://example.com"]),
+        ("allowed_origins", ["example.com:8443"]),
+        ("allowed_origins", ["example.com/path"]),
+        ("allowed_origins", []),
+    ],
+)
+def test_origins_are_hosts(from_file, field, value):
+    message = message_of(
+        from_file, f"[[apps]]\nid = '1'\nkey = 'k'\nsecret = 's'\n{field} = {value}"
+    )
+
+    assert message == (
+        "reverb.toml: apps[0].allowed_origins: expected a list of hosts, such as 'example.com' or "
+        f"'*.example.com', without scheme or port, got {value!r}"
+    )
+
+
+@pytest.mark.parametrize("text", ["a/b", "a b", "a:b", "a%20b", "ä"])
+@pytest.mark.parametrize("option", ["app-id", "app-key"])
+def test_ids_and_keys_are_parts_of_urls(option, text):
+    message = message_of(
+        load,
+        options={"app-id": "1", "app-key": "k", "app-secret": "s"} | {option: text},
+        environ={},
+        config_path=None,
+    )
+
+    assert message == (
+        f"--{option}: expected a string of letters, digits and - . _ ~, got {text!r}"
+    )
+
+
 class TestEnvironment:
     @pytest.mark.parametrize(
         ("name", "kind"), [item for item in SETTINGS_FIELDS.items() if item[0] != "host"]
     )
     def test_every_setting(self, name, kind):
-        text, value = sample(kind)
+        text, value = SAMPLES.get(name) or sample(kind)
 
         settings = from_environment(**{SETTINGS_VARIABLES[name]: text}).settings
 
@@ -270,7 +322,7 @@ class TestEnvironment:
 
     @pytest.mark.parametrize(("name", "kind"), APP_FIELDS.items())
     def test_every_field_of_an_app(self, name, kind):
-        text, value = sample(kind)
+        text, value = SAMPLES.get(name) or sample(kind)
 
         (app,) = from_environment(**{APP_VARIABLES[name]: text}).settings.apps
 
@@ -397,7 +449,10 @@ class TestOptions:
         [
             ({"port": "x"}, "--port: expected a whole number from 0 to 65535, got 'x'"),
             ({"host": ""}, "--host: expected an IP address or a host's name, got ''"),
-            ({"app-key": ""}, "--app-key: expected a string that is not empty, got ''"),
+            (
+                {"app-key": ""},
+                "--app-key: expected a string of letters, digits and - . _ ~, got ''",
+            ),
             ({"app-key": None}, "--app-key: missing, although --app-id and --app-secret are given"),
             (
                 {"listen": ["tcp:1"], "port": "1"},
@@ -505,7 +560,7 @@ class TestEndpoints:
             "tcp:0",
             "tcp:65535:interface=0.0.0.0:backlog=9",
             r"tcp6:8080:interface=\:\:1",
-            "unix:/run/x:mode=660",
+            "unix:/usr/x:mode=660",
             "haproxy:tcp:80",
             f"tls:{CERTIFICATES}:port=443",
         ],
@@ -518,8 +573,15 @@ class TestEndpoints:
         [
             ("", "unknown kind of endpoint ''"),
             ("8080", "unknown kind of endpoint '8080'"),
-            ("tcp:65536", "a port is from 0 to 65535"),
-            (f"tls:{CERTIFICATES}:65536", "a port is from 0 to 65535"),
+            ("tcp:65536", "a port is from 0 to 65535, not '65536'"),
+            (f"tls:{CERTIFICATES}:65536", "a port is from 0 to 65535, not '65536'"),
+            ("tls:/nowhere", "there is no directory of certificates '/nowhere'"),
+            (
+                f"tls:{NO_CERTIFICATES}",
+                f"there is no certificate, a file that ends in .pem, in '{NO_CERTIFICATES}'",
+            ),
+            ("unix:/nowhere/x.sock", "there is no directory '/nowhere'"),
+            ("unix:/usr", "'/usr' is a directory"),
             ("haproxy:htp:1", "Unknown endpoint type: 'htp'"),
             ("systemd:domain=INET:name=ws", "systemd passed no such socket"),
             (

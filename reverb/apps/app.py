@@ -7,7 +7,11 @@ import msgspec
 Count = Annotated[int, msgspec.Meta(ge=0)]
 """A limit; 0 means that there is none."""
 Seconds = Annotated[int, msgspec.Meta(ge=1)]
-Name = Annotated[str, msgspec.Meta(min_length=1)]
+Name = Annotated[str, msgspec.Meta(min_length=1, pattern=r"^[-.0-9A-Z_a-z~]*$")]
+"""Part of URLs, and before the colon of signatures."""
+Secret = Annotated[str, msgspec.Meta(min_length=1)]
+HostPattern = Annotated[str, msgspec.Meta(pattern=r"^([^/:\s]+|[0-9A-Fa-f:]+)$")]
+"""A browser's Origin has a scheme and a port too, but they are not compared."""
 
 
 class App(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -20,11 +24,11 @@ class App(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """In the path of the HTTP API: ``/apps/{id}/events``."""
     key: Name
     """Public: in the WebSocket URL and in every signature."""
-    secret: Name
+    secret: Secret
     """Signs channels, users and HTTP requests; never leaves the server."""
     enabled: bool = True
     """A disabled app gets 4003 on its sockets and 403 on its API."""
-    allowed_origins: tuple[str, ...] = ("*",)
+    allowed_origins: Annotated[tuple[HostPattern, ...], msgspec.Meta(min_length=1)] = ("*",)
     """Host patterns (``*`` matches any run of characters) that a browser's
     Origin header must match; ``*`` alone also admits clients without one."""
     client_events: Literal["members", "all", "none"] = "members"

@@ -38,12 +38,13 @@ ORIGIN = "reverb-origin"
 """What the front door calls the Origin header: Autobahn would refuse the
 upgrade for an origin that it cannot parse, and each app has its own rule."""
 
-_CLOSE_TIMEOUT = 2
-"""Seconds that a client has to answer a close frame."""
-
 
 def _discard(frames: bytes) -> None:
     """Stand for the outbox of a connection to which nothing more is sent."""
+
+
+_CLOSE_TIMEOUT = 2
+"""Seconds that a client has to answer a close frame, unless all are closed."""
 
 
 @implementer(IConnection)
@@ -149,7 +150,8 @@ class PusherConnection(TextServerProtocol):
             self._session.open = False
         deadlines = self.factory.deadlines
         deadlines.cancel(self._due, self._look)
-        self._due = deadlines.file(_CLOSE_TIMEOUT, self._look)
+        if not self.factory.closing:  # The stop has a patience of its own.
+            self._due = deadlines.file(_CLOSE_TIMEOUT, self._look)
         super().sendCloseFrame(code, reasonUtf8, isReply)
 
     # The hub calls this
@@ -317,6 +319,11 @@ class PusherFactory(WebSocketServerFactory):  # type: ignore[misc] # Autobahn is
         self._closing: tuple[Code, str] | None = None
         self._waiting_for_none: list[Deferred[None]] = []
 
+    @property
+    def closing(self) -> bool:
+        """Whether :meth:`close_all` has been called."""
+        return self._closing is not None
+
     def open(self) -> None:
         """Admit clients, also after :meth:`close_all`."""
         self._closing = None
@@ -339,15 +346,23 @@ class PusherFactory(WebSocketServerFactory):  # type: ignore[misc] # Autobahn is
         self._closing = code, reason
         for connection in list(self.connections):
             connection.close(code, reason)
+        return self._none_left()
+
+    def abort_all(self) -> "Deferred[None]":
+        """Cut every connection that is still open.
+
+        Returns:
+            Fires when none is open any more.
+        """
+        for connection in list(self.connections):
+            connection.transport.abortConnection()
+        return self._none_left()
+
+    def _none_left(self) -> "Deferred[None]":
         none_left: Deferred[None] = Deferred()
         self._waiting_for_none.append(none_left)
         self._tell_if_none_left()
         return none_left
-
-    def abort_all(self) -> None:
-        """Cut every connection that is still open."""
-        for connection in list(self.connections):
-            connection.transport.abortConnection()
 
     def disconnected(self, connection: PusherConnection) -> None:
         """Forget a connection."""

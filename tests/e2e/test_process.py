@@ -3,6 +3,9 @@
 import re
 import signal
 import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from e2e_raw import CLOSE, RawWebSocket, frame, message
@@ -56,8 +59,10 @@ def test_a_stop_asks_clients_to_reconnect_and_ends_when_they_have_closed(start_s
     server.check_log()
 
 
-def test_a_stop_closes_the_listener_first_and_does_not_wait_for_ever(start_server):
-    server = start_server()
+def test_a_stop_closes_the_listener_first_and_does_not_wait_for_ever(start_server, tmp_path):
+    (tmp_path / "reverb.toml").write_text("shutdown_timeout = 2")
+    configured = ("--config", str(tmp_path / "reverb.toml"))
+    server = start_server("--port", "0", *AS_APP, *configured)
     with greet(server) as mute:
         server.terminate()
         assert mute.expect("pusher:error")["code"] == 4200
@@ -68,7 +73,25 @@ def test_a_stop_closes_the_listener_first_and_does_not_wait_for_ever(start_serve
         assert server.process.poll() is None
         assert server.wait() in (0, -signal.SIGTERM)
         assert mute.at_end()
+    assert ": 4200 Please reconnect immediately" in server.log
     server.check_log()
+
+
+def test_a_daemon_that_cannot_listen_says_so_and_ends(server, tmp_path):
+    files = ("--pidfile", str(tmp_path / "pid"), "--logfile", str(tmp_path / "log"))
+    command = [str(Path(sys.executable).with_name("twistd")), *files, "reverb", *AS_APP]
+    ended = subprocess.run(
+        [*command, "--port", str(server.port)],
+        capture_output=True,
+        cwd=tmp_path,
+        timeout=30,
+        check=False,
+        text=True,
+    )
+    assert ended.returncode == 1
+    assert f"cannot listen: Couldn't listen on 127.0.0.1:{server.port}" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert "Traceback" not in (tmp_path / "log").read_text()
 
 
 def test_a_stop_ends_idle_and_half_sent_http_requests(start_server):

@@ -154,7 +154,7 @@ def test_the_stop_does_not_wait_for_a_slow_store(slow, real):
     client.connect()
     client.send(subscribe("news") + PING)
     stopped = server.service.stopService()
-    client.advance(5)
+    client.advance(12)
     assert stopped.called
     assert b"4200" in client.read_all()
     store.go_on()
