@@ -1,9 +1,11 @@
 """What ``twistd reverb`` offers on the command line, and the service it runs."""
 
 import os
+import signal
 import sys
 
 from twisted.application.service import IService
+from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
 from twisted.python import usage
 
@@ -86,6 +88,16 @@ class _CommandService(ReverbService):
             message = f"reverb: cannot listen: {error}"
             self._log.critical("{message}", message=message)
             raise StartError(message) from None
+
+    def stopService(self) -> "Deferred[None]":
+        """Stop; what else asks for it meanwhile changes nothing."""
+        # Twisted would log a traceback for each further signal.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._stopping_already)
+        return super().stopService()
+
+    def _stopping_already(self, number: int, frame: object) -> None:
+        self._log.info("stopping already; clients have {s} s", s=self.settings.shutdown_timeout)
 
 
 def makeService(options: Options) -> IService:

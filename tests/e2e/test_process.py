@@ -77,6 +77,20 @@ def test_a_stop_closes_the_listener_first_and_does_not_wait_for_ever(start_serve
     server.check_log()
 
 
+def test_a_second_signal_while_stopping_is_no_trouble(start_server, tmp_path):
+    (tmp_path / "reverb.toml").write_text("shutdown_timeout = 2")
+    configured = ("--config", str(tmp_path / "reverb.toml"))
+    server = start_server("--port", "0", *AS_APP, *configured)
+    with greet(server) as mute:
+        server.terminate()
+        assert mute.expect("pusher:error")["code"] == 4200
+        server.terminate()
+        server.process.send_signal(signal.SIGINT)
+        assert server.wait() in (0, -signal.SIGTERM)
+    assert "stopping already" in server.log
+    server.check_log()
+
+
 def test_a_daemon_that_cannot_listen_says_so_and_ends(server, tmp_path):
     files = ("--pidfile", str(tmp_path / "pid"), "--logfile", str(tmp_path / "log"))
     command = [str(Path(sys.executable).with_name("twistd")), *files, "reverb", *AS_APP]
