@@ -8,7 +8,6 @@ import pytest_twisted
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.threads import deferToThread
-from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 from twisted.test.iosim import FakeTransport
 
 from reverb.apps.app import App
@@ -19,33 +18,6 @@ from reverb.stores.memory import MemoryStore
 from reverb.testing import APP, HeldBroker, MemoryServer, frame, parse_frame, upgrade_request
 
 UPGRADE = upgrade_request("/app/app-key?protocol=7")
-
-
-class Log:
-    """What has been logged."""
-
-    def __init__(self):
-        self.events = []
-
-    def __call__(self, event):
-        self.events.append(event)
-
-    def problems(self):
-        """Take the events that tell of a failure."""
-        grave = (LogLevel.error, LogLevel.critical)
-        found = [e for e in self.events if "log_failure" in e or e["log_level"] in grave]
-        self.events = [e for e in self.events if e not in found]
-        return [formatEvent(e) for e in found]
-
-
-@pytest.fixture
-def log():
-    """The log; whatever it tells of a failure fails the test, unless the test takes it."""
-    log = Log()
-    globalLogPublisher.addObserver(log)
-    yield log
-    globalLogPublisher.removeObserver(log)
-    assert log.problems() == []
 
 
 @pytest.fixture

@@ -4,23 +4,10 @@ import gc
 
 import msgspec
 import pytest
-from twisted.logger import LogLevel, formatEvent, globalLogPublisher
-from twisted.test.iosim import FakeTransport
+from twisted.logger import globalLogPublisher
 
 from reverb.testing import APP, MemoryServer, frame
-
-GRAVE = (LogLevel.error, LogLevel.critical)
-
-
-class Log:
-    """What has been logged of failures."""
-
-    def __init__(self):
-        self.problems = []
-
-    def __call__(self, event):
-        if "log_failure" in event or event["log_level"] in GRAVE:
-            self.problems.append((formatEvent(event), event.get("log_failure")))
+from support import Log, Wire
 
 
 class Attacked:
@@ -41,7 +28,7 @@ class Attacked:
 
     def check(self):
         """Check that the healthy client gets a publication, and that nothing was logged."""
-        assert self.log.problems == []
+        assert self.log.problems() == []
         self.published += 1
         self.server.publish("news", "event", str(self.published))
         events = self.healthy.take()
@@ -70,16 +57,8 @@ class Attacked:
 
     def stop(self):
         self.server.stop()
-        assert self.log.problems == []
+        assert self.log.problems() == []
         assert not self.server.service.factory.doors
-
-
-@pytest.fixture
-def log():
-    log = Log()
-    globalLogPublisher.addObserver(log)
-    yield log
-    globalLogPublisher.removeObserver(log)
 
 
 @pytest.fixture
@@ -104,41 +83,12 @@ def nothing_unhandled():
     yield
     gc.collect()
     globalLogPublisher.removeObserver(log)
-    assert log.problems == []
+    assert log.problems() == []
 
 
 @pytest.fixture
 def attacked(attack):
     return attack()
-
-
-class Wire:
-    """A connection of which the test sends the bytes itself."""
-
-    def __init__(self, server):
-        self.server = server
-        door = server.service.factory.buildProtocol(None)
-        self.transport = FakeTransport(door, isServer=True)
-        door.makeConnection(self.transport)
-        self.received = b""
-
-    def send(self, data):
-        if not self.ended:
-            self.transport.protocol.dataReceived(data)
-            self.server.settle()
-            self.received += self.transport.getOutBuffer() or b""
-
-    def advance(self, seconds):
-        self.server.advance(seconds)
-        self.received += self.transport.getOutBuffer() or b""
-
-    @property
-    def ended(self):
-        return bool(self.transport.disconnecting)
-
-    def vanish(self):
-        self.transport.reportDisconnect()
-        self.server.settle()
 
 
 @pytest.fixture

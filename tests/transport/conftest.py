@@ -7,42 +7,9 @@ import pytest
 from twisted.internet import tcp
 from twisted.internet.address import IPv4Address
 from twisted.internet.posixbase import _DisconnectSelectableMixin
-from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
-from twisted.test.iosim import FakeTransport
 
-from reverb.testing import MemoryServer, parse_frame, parse_response, upgrade_request
-
-GRAVE = (LogLevel.error, LogLevel.critical)
-
-
-class Log:
-    """What has been logged."""
-
-    def __init__(self):
-        self.events = []
-
-    def __call__(self, event):
-        self.events.append(event)
-
-    def problems(self):
-        """Take the events that tell of a failure."""
-        grave = [e for e in self.events if "log_failure" in e or e["log_level"] in GRAVE]
-        self.events = [e for e in self.events if e not in grave]
-        return [(formatEvent(e), e.get("log_failure")) for e in grave]
-
-    def lines(self, beginning):
-        return [text for e in self.events if (text := formatEvent(e)).startswith(beginning)]
-
-
-@pytest.fixture
-def log():
-    """The log; whatever it tells of a failure fails the test, unless the test takes it."""
-    log = Log()
-    globalLogPublisher.addObserver(log)
-    yield log
-    globalLogPublisher.removeObserver(log)
-    assert log.problems() == []
+from reverb.testing import MemoryServer, parse_frame, upgrade_request
 
 
 @pytest.fixture
@@ -64,82 +31,6 @@ def make_server(log):
 @pytest.fixture
 def server(make_server):
     return make_server()
-
-
-class _Transport(FakeTransport):
-    aborted = False
-
-    def abortConnection(self):
-        self.aborted = True
-        super().abortConnection()
-
-
-class Wire:
-    """A connection of which the test sends the bytes itself."""
-
-    def __init__(self, server):
-        self.server = server
-        door = server.service.factory.buildProtocol(None)
-        self.transport = _Transport(door, isServer=True)
-        door.makeConnection(self.transport)
-        self.received = b""
-        self.lost = False
-
-    def send(self, *segments):
-        for segment in segments:
-            self.transport.protocol.dataReceived(segment)
-            self.settle()
-        return self.received
-
-    def settle(self):
-        self.server.settle()
-        self.received += self.transport.getOutBuffer() or b""
-
-    def advance(self, seconds):
-        self.server.advance(seconds)
-        self.settle()
-
-    def vanish(self, reason=None):
-        if not self.lost:
-            self.lost = True
-            if reason is not None:
-                self.transport.disconnectReason = reason
-            self.transport.reportDisconnect()
-            self.server.settle()
-
-    @property
-    def ended(self):
-        """Whether the server has ended the connection."""
-        return bool(self.transport.disconnecting)
-
-    def take(self):
-        """Take what has been received."""
-        data, self.received = self.received, b""
-        return data
-
-    def responses(self):
-        """Take the HTTP responses that have been received."""
-        data, responses = self.take(), []
-        while data:
-            responses.append(parse_response(data))
-            _, end, rest = data.partition(b"\r\n\r\n")
-            assert end
-            data = rest[len(responses[-1].body) :]
-        return responses
-
-
-@pytest.fixture
-def wire(server):
-    """Open a raw connection, to another server if one is given."""
-    wires = []
-
-    def open_wire(to=None):
-        wires.append(Wire(to or server))
-        return wires[-1]
-
-    yield open_wire
-    for wire in wires:
-        wire.vanish()
 
 
 class Real:
