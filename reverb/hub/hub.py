@@ -129,16 +129,6 @@ class Hub:
         )
         self._notify(Disconnected(app_id=app_id, socket_id=session.socket_id))
 
-    def close_all(self, code: Code, reason: str) -> None:
-        """Close every connection."""
-        for session in list(self._sessions.values()):
-            self._close(session, code, reason)
-
-    @staticmethod
-    def _close(session: Session, code: Code, reason: str) -> None:
-        session.open = False
-        session.connection.close(code, reason)
-
     # What sessions do
 
     def subscribe(
@@ -352,7 +342,8 @@ class Hub:
                 self._fanout.add(channel, text_frame(envelope.payload), envelope.exclude)
             return
         for session in list(self._users.get((envelope.app_id, envelope.user_id), ())):
-            self._close(session, Code.UNAUTHORIZED, "You got disconnected by the app")
+            session.open = False
+            session.connection.close(Code.UNAUTHORIZED, "You got disconnected by the app")
 
     # Watching
 

@@ -5,7 +5,6 @@ import re
 import pytest
 
 from reverb.brokers.envelope import Publication
-from reverb.protocol.codes import Code
 from reverb.testing import HeldBroker, MemoryConnection
 
 from .conftest import APP, OTHER, Node, limited, result_of
@@ -67,16 +66,6 @@ class TestConnections:
         node.connect(OTHER)
 
         assert node.try_to_connect(limited(max_connections=1)) is not None
-
-    def test_closing_all_tells_each_client_why(self, node):
-        clients = [node.connect(APP), node.connect(OTHER)]
-        node.hub.close_all(Code.RECONNECT, "Please reconnect immediately")
-
-        for client in clients:
-            assert client.connection.closed == (4200, "Please reconnect immediately")
-            assert not client.session.open
-            client.leave()
-        node.assert_empty()
 
 
 class TestSubscriptions:

@@ -5,7 +5,6 @@ from twisted.internet.defer import Deferred
 
 from reverb.brokers.envelope import Publication
 from reverb.protocol import messages
-from reverb.protocol.codes import Code
 from reverb.protocol.messages import Member
 
 from .conftest import APP, Node, limited, result_of
@@ -156,17 +155,13 @@ class TestAnsweredTooLate:
         assert list(node.hub.sessions) == [ann.socket_id]
         assert list(result_of(store.members(APP.id, "presence-x"))) == ["ann"]
 
-    @pytest.mark.parametrize("how", ["terminate", "close_all"])
-    def test_a_client_that_is_closed_is_not_confirmed(self, node, store, how):
+    def test_a_client_that_is_closed_is_not_confirmed(self, node, store):
         client = node.connect()
         client.sign_in("ann")
         client.take()
         store.holds = {"join"}
         client.subscribe("presence-x", "ann")
-        if how == "terminate":
-            node.hub.terminate(APP, "ann")
-        else:
-            node.hub.close_all(Code.RECONNECT, "Please reconnect immediately")
+        node.hub.terminate(APP, "ann")
         store.fire_all()
 
         assert client.take() == []

@@ -15,6 +15,11 @@ def app_with(**changes):
     return msgspec.structs.replace(APP, **changes)
 
 
+def close_each(server, reason):
+    for session in server.service.hub.sessions.values():
+        session.connection.close(4200, reason)
+
+
 def names(client):
     return [event["event"] for event in client.take()]
 
@@ -209,7 +214,7 @@ def test_messages_after_the_servers_close_are_ignored(server):
     client.subscribe("news")
     client.take()
     client.answers_close = False
-    server.service.hub.close_all(4200, "bye")
+    close_each(server, "bye")
     server.settle()
     assert (client.close_code, client.close_reason) == (4200, "bye")
     client.take()
@@ -222,7 +227,7 @@ def test_messages_after_the_servers_close_are_ignored(server):
 def test_who_does_not_answer_the_close_frame_is_cut(server):
     client = server.client()
     client.answers_close = False
-    server.service.hub.close_all(4200, "bye")
+    close_each(server, "bye")
     server.settle()
     server.advance(1)
     assert client.connected
@@ -233,7 +238,7 @@ def test_who_does_not_answer_the_close_frame_is_cut(server):
 def test_who_chatters_instead_of_answering_the_close_frame_is_cut(server):
     client = server.client()
     client.answers_close = False
-    server.service.hub.close_all(4200, "bye")
+    close_each(server, "bye")
     for _ in range(4):
         server.advance(1)
         client.send(PING)
@@ -243,7 +248,7 @@ def test_who_chatters_instead_of_answering_the_close_frame_is_cut(server):
 def test_both_may_close_at_once(server):
     client = server.client()
     client.answers_close = False
-    server.service.hub.close_all(4200, "bye")
+    close_each(server, "bye")
     client.send_raw(frame((1000).to_bytes(2), opcode=8))
     assert not client.connected
     server.assert_empty()
@@ -267,7 +272,7 @@ def test_a_second_close_does_nothing(server, log):
 @pytest.mark.parametrize("reason", ["", "ä" * 62, "x" * 124, "😀" * 200])
 def test_a_close_reason_is_cut_to_what_a_frame_holds(server, reason):
     client = server.client()
-    server.service.hub.close_all(4200, reason)
+    close_each(server, reason)
     server.settle()
     assert client.events[-1]["data"]["message"] == reason
     assert client.close_code == 4200
