@@ -4,13 +4,13 @@ import os
 import signal
 import sys
 
+import twisted
 from twisted.application.service import IService
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
 from twisted.python import usage
 
 import reverb
-import twisted
 from reverb.configuration import ConfigurationError, load
 from reverb.development import DevelopmentNotice
 from reverb.service import ReverbService

@@ -13,7 +13,7 @@ from reverb.api.resources import Arguments, Call, Context, SignedResource
 from reverb.apps.app import App
 from reverb.protocol.codes import ClientError
 from reverb.protocol.events import EventError, check_event
-from reverb.protocol.messages import data_text
+from reverb.protocol.messages import NOT_JSON, data_text, json_problem
 
 _INFOS = ("user_count", "subscription_count")
 S = TypeVar("S")
@@ -181,13 +181,9 @@ def _decoded(decoder: msgspec.json.Decoder[S], body: bytes) -> S:
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:
-        raise ApiError(400, f"Invalid body: {_sentence(error)}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ApiError(400, f"The body is not valid JSON: {_sentence(error)}") from None
-
-
-def _sentence(error: Exception) -> str:
-    return str(error).replace("`", "'")
+        raise ApiError(400, f"Invalid body: {json_problem(error)}") from None
+    except NOT_JSON as error:
+        raise ApiError(400, f"The body is not valid JSON: {json_problem(error)}") from None
 
 
 def _from_query(arguments: Arguments) -> _Event:

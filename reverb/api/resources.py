@@ -97,7 +97,7 @@ class JsonResource(Resource):
                 raise ApiError(
                     405,
                     f"{method[:20]} is not allowed here: use {' or '.join(self.methods)}",
-                    {"Allow": ", ".join((*self.methods, "OPTIONS"))},
+                    {"Allow": self._allowed()},
                 )
             answer = self.answer(request)
             if isinstance(answer, Deferred):
@@ -118,9 +118,11 @@ class JsonResource(Resource):
 
     def _options(self, request: Request) -> None:
         request.setResponseCode(204)
-        allowed = ", ".join((*self.methods, "OPTIONS"))
-        request.responseHeaders.setRawHeaders("Allow", [allowed])
+        request.responseHeaders.setRawHeaders("Allow", [self._allowed()])
         request.finish()
+
+    def _allowed(self) -> str:
+        return ", ".join((*self.methods, "OPTIONS"))
 
     def _wait(self, request: Request, answer: "Deferred[Any]") -> None:
         if not answer.called:

@@ -58,13 +58,18 @@ def check_event(
             raise EventError(problem)
     if socket_id is not None and not _SOCKET_ID.fullmatch(socket_id):
         raise EventError(f"socket_id: {socket_id[:60]!r} is not of the form digits.digits")
-    limit = app.max_event_bytes
-    # A character takes at most 4 bytes: most events need no encoding to be found small.
-    if limit and len(data) * 4 > limit and len(data.encode()) > limit:
+    if is_too_large(data, app.max_event_bytes):
         raise EventError(
-            f"The data content of this event exceeds the allowed maximum ({limit} bytes)",
+            "The data content of this event exceeds the allowed maximum "
+            f"({app.max_event_bytes} bytes)",
             too_large=True,
         )
+
+
+def is_too_large(data: str, limit: int) -> bool:
+    """Tell whether an event's data has more bytes than the limit, 0 for none."""
+    # A character takes at most 4 bytes: most data needs no encoding to be found small.
+    return bool(limit) and len(data) * 4 > limit and len(data.encode()) > limit
 
 
 def _check_unicode(field: str, text: str) -> None:

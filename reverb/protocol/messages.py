@@ -17,6 +17,9 @@ _encode = msgspec.json.encode
 
 S = TypeVar("S")
 
+NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What a decoder raises for bytes that are not JSON, or not JSON that it can take."""
+
 
 # What a client says
 
@@ -169,12 +172,13 @@ def _decoded(decoder: msgspec.json.Decoder[S], data: bytes, what: str) -> S:
     try:
         return decoder.decode(data)
     except msgspec.ValidationError as error:
-        raise ClientError(f"Invalid {what}: {_sentence(error)}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ClientError(f"Received invalid JSON in {what}: {_sentence(error)}") from None
+        raise ClientError(f"Invalid {what}: {json_problem(error)}") from None
+    except NOT_JSON as error:
+        raise ClientError(f"Received invalid JSON in {what}: {json_problem(error)}") from None
 
 
-def _sentence(error: Exception) -> str:
+def json_problem(error: Exception) -> str:
+    """Put what a decoder complains of into words for whoever sent the JSON."""
     return str(error).replace("`", "'") or "nested too deeply"
 
 

@@ -15,6 +15,7 @@ from typing import ClassVar, Protocol
 from reverb.apps.app import App
 from reverb.protocol import messages, signing
 from reverb.protocol.codes import ClientError
+from reverb.protocol.events import is_too_large
 from reverb.protocol.frames import text_frame
 from reverb.protocol.messages import Member, Message, User
 from reverb.protocol.names import (
@@ -213,7 +214,7 @@ class Session:
         self._check_client_event(name, message.event)
         data = messages.data_text(message.data)
         most = self.app.max_event_bytes
-        if most and len(data.encode()) > most:
+        if is_too_large(data, most):
             raise ClientError(
                 f"The data content of this client event exceeds the allowed maximum ({most} bytes)"
             )

@@ -1,12 +1,10 @@
 """Fakes of the hub's neighbours, for tests of the hub alone."""
 
-from collections.abc import Callable
-
-from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
 from reverb.brokers.envelope import Envelope
-from reverb.interfaces import IBroker, IConnection
+from reverb.brokers.local import LocalBroker
+from reverb.interfaces import IConnection
 from reverb.testing.frames import parse_frame
 
 
@@ -41,8 +39,7 @@ class MemoryConnection:
         return payloads
 
 
-@implementer(IBroker)
-class HeldBroker:
+class HeldBroker(LocalBroker):
     """A broker that delivers when the test says so.
 
     Attributes:
@@ -51,19 +48,9 @@ class HeldBroker:
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self.connected = True
         self.held: list[Envelope] = []
-        self._deliver: Callable[[Envelope], None] | None = None
-
-    def start(self, deliver: Callable[[Envelope], None]) -> "Deferred[None]":
-        """Take note of where to deliver."""
-        self._deliver = deliver
-        return succeed(None)
-
-    def stop(self) -> "Deferred[None]":
-        """Forget it."""
-        self._deliver = None
-        return succeed(None)
 
     def publish(self, envelope: Envelope) -> None:
         """Hold an envelope back."""

@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from reverb.transport.deadlines import Deadlines
-from reverb.transport.http import ApiChannel, ApiSite, raw_error
+from reverb.transport.http import ApiChannel, ApiSite
 from reverb.transport.websocket import ORIGIN, PusherFactory
 
 _END = b"\r\n\r\n"
@@ -88,27 +88,23 @@ class FrontDoor(Protocol):
 
     def _serve(self, data: bytes) -> None:
         """Let the API read a request."""
+        self._open_channel().dataReceived(data)
+
+    def _refuse(self, status: int, sentence: str) -> None:
+        """Answer a head that is not obeyed, and end the connection."""
+        self._open_channel().refuse(status, sentence)
+
+    def _open_channel(self) -> ApiChannel:
         if self._channel is None:
-            # The channel has its own timeout for the next request.
+            # The channel has timeouts of its own.
             self.factory.deadlines.cancel(self._due, self._late)
             self._channel = self.factory.site.make_channel()
             self._channel.makeConnection(self.transport)
-        self._channel.dataReceived(data)
-
-    def _refuse(self, status: int, sentence: str) -> None:
-        if self._channel is not None:
-            self._channel.refuse(status, sentence)
-            return
-        self.transport.write(raw_error(status, sentence))
-        self.transport.loseConnection()
+        return self._channel
 
     def _late(self) -> None:
         """Give up on a client that has not sent a request's head in time."""
-        self.transport.write(
-            raw_error(408, f"No complete request within {self.factory.handshake_timeout} seconds")
-        )
-        self.transport.loseConnection()
-        self._due = self.factory.deadlines.file(self.factory.handshake_timeout, self.abort)
+        self._refuse(408, f"No complete request within {self.factory.handshake_timeout} seconds")
 
     def abort(self) -> None:
         """Cut the connection."""
@@ -122,7 +118,6 @@ class FrontDoor(Protocol):
 
     def _leave(self) -> None:
         self.factory.deadlines.cancel(self._due, self._late)
-        self.factory.deadlines.cancel(self._due, self.abort)
         self.factory.doors.discard(self)
 
 

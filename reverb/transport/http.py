@@ -4,13 +4,12 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
-from twisted.internet import tcp
 from twisted.protocols.basic import LineReceiver
 from twisted.web import http
 from twisted.web.http_headers import Headers
 from twisted.web.server import Request, Site
 
-from reverb.transport.outbox import DirectOutbox
+from reverb.transport.outbox import DirectOutbox, is_plain_tcp
 
 _PHRASES = {
     **http.RESPONSES,
@@ -112,7 +111,7 @@ class ApiChannel(http.HTTPChannel):
         self._parts: list[bytes] = []
         self._send = (
             DirectOutbox(self.transport, 0, lambda: None).send
-            if isinstance(self.transport, tcp.Connection) and not self.transport.TLS
+            if is_plain_tcp(self.transport)
             else self.transport.write
         )
 
@@ -144,7 +143,7 @@ class ApiChannel(http.HTTPChannel):
         self.refused = True
         self.transport.write(raw_error(status, sentence))
         self.transport.unregisterProducer()
-        if isinstance(self.transport, tcp.Connection) and not self.transport.TLS:
+        if is_plain_tcp(self.transport):
             # Closing both ways while the client is sending would reset the
             # connection, and the answer would be lost with it.
             self.transport.loseWriteConnection()

@@ -3,13 +3,12 @@
 A frame for an idle plain TCP connection is handed to the kernel at once, which
 costs a third of the way through Twisted's buffer and the reactor. Whatever the
 kernel does not take, and everything that comes while bytes are queued, goes
-through ``transport.write``, so that order holds. This reads three attributes
-of Twisted's ``FileDescriptor`` that are not public; a test fails when they
-change.
+through ``transport.write``, so that order holds. This reads attributes of
+Twisted's ``FileDescriptor`` that are not public; a test fails when they change.
 """
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, TypeGuard
 
 from twisted.internet import tcp
 from twisted.internet.interfaces import IPushProducer, ITransport
@@ -23,6 +22,11 @@ class Outbox(Protocol):
         """Send bytes without waiting for anybody."""
 
 
+def is_plain_tcp(transport: object) -> TypeGuard[tcp.Connection]:
+    """Tell whether what is written to a transport goes to its socket as it is."""
+    return isinstance(transport, tcp.Connection) and not transport.TLS
+
+
 def make_outbox(transport: ITransport, limit: int, overflowed: Callable[[], None]) -> Outbox:
     """Choose the write path for a transport.
 
@@ -31,7 +35,7 @@ def make_outbox(transport: ITransport, limit: int, overflowed: Callable[[], None
         limit: Bytes that may wait for the client, 0 for any number.
         overflowed: Called when more do; it is expected to end the connection.
     """
-    if isinstance(transport, tcp.Connection) and not transport.TLS:
+    if is_plain_tcp(transport):
         return DirectOutbox(transport, limit, overflowed)
     return BufferedOutbox(transport, limit, overflowed)
 

@@ -210,7 +210,7 @@ class PusherConnection(TextServerProtocol):
         self._session = session
         self.socket_id = session.socket_id
         app = session.app
-        if app.max_message_bytes != self.maxMessagePayloadSize:
+        if app.max_message_bytes != self.maxMessagePayloadSize:  # The class has the default.
             self.maxMessagePayloadSize = app.max_message_bytes
         self.factory.deadlines.cancel(self._due, self._look)
         self._due = self.factory.deadlines.file(app.ping_interval, self._look)

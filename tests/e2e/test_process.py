@@ -12,6 +12,13 @@ from e2e_raw import CLOSE, RawWebSocket, frame, message
 from e2e_server import AS_APP, BY_SYSTEMD, Credentials, Server, activation, poll
 
 
+@pytest.fixture
+def impatient(start_server, tmp_path):
+    """A server that waits for its clients for two seconds when it stops."""
+    (tmp_path / "reverb.toml").write_text("shutdown_timeout = 2")
+    return start_server("--port", "0", *AS_APP, "--config", str(tmp_path / "reverb.toml"))
+
+
 def greet(server: Server, **options: object) -> RawWebSocket:
     client = RawWebSocket(server.connect(), prefix=server.prefix, **options)
     client.expect("pusher:connection_established")
@@ -59,10 +66,8 @@ def test_a_stop_asks_clients_to_reconnect_and_ends_when_they_have_closed(start_s
     server.check_log()
 
 
-def test_a_stop_closes_the_listener_first_and_does_not_wait_for_ever(start_server, tmp_path):
-    (tmp_path / "reverb.toml").write_text("shutdown_timeout = 2")
-    configured = ("--config", str(tmp_path / "reverb.toml"))
-    server = start_server("--port", "0", *AS_APP, *configured)
+def test_a_stop_closes_the_listener_first_and_does_not_wait_for_ever(impatient):
+    server = impatient
     with greet(server) as mute:
         server.terminate()
         assert mute.expect("pusher:error")["code"] == 4200
@@ -77,10 +82,8 @@ def test_a_stop_closes_the_listener_first_and_does_not_wait_for_ever(start_serve
     server.check_log()
 
 
-def test_a_second_signal_while_stopping_is_no_trouble(start_server, tmp_path):
-    (tmp_path / "reverb.toml").write_text("shutdown_timeout = 2")
-    configured = ("--config", str(tmp_path / "reverb.toml"))
-    server = start_server("--port", "0", *AS_APP, *configured)
+def test_a_second_signal_while_stopping_is_no_trouble(impatient):
+    server = impatient
     with greet(server) as mute:
         server.terminate()
         assert mute.expect("pusher:error")["code"] == 4200
