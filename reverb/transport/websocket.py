@@ -6,13 +6,13 @@ fan-out's frames go out through the connection's outbox.
 """
 
 from collections import deque
-from collections.abc import Callable
 from urllib.parse import unquote
 
 from autobahn.twisted.websocket import WebSocketServerFactory
 from autobahn.websocket.types import ConnectionRequest
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -31,7 +31,7 @@ from reverb.protocol.handshake import (
 )
 from reverb.protocol.session import Done, Session
 from reverb.transport.deadlines import Deadlines
-from reverb.transport.outbox import make_outbox
+from reverb.transport.outbox import Nowhere, Outbox, Sockets, make_outbox
 from reverb.transport.rfc6455 import TextServerProtocol
 
 ORIGIN = "reverb-origin"
@@ -39,9 +39,7 @@ ORIGIN = "reverb-origin"
 upgrade for an origin that it cannot parse, and each app has its own rule."""
 
 
-def _discard(frames: bytes) -> None:
-    """Stand for the outbox of a connection to which nothing more is sent."""
-
+_NOWHERE = Nowhere()
 
 _CLOSE_TIMEOUT = 2
 """Seconds that a client has to answer a close frame, unless all are closed."""
@@ -53,14 +51,14 @@ class PusherConnection(TextServerProtocol):
 
     Attributes:
         socket_id: The connection's id, once it is admitted.
-        send: Sends ready frames; see :class:`reverb.interfaces.IConnection`.
+        outbox: The way into the client's socket while the connection is open.
     """
 
     _log = Logger()
 
     factory: "PusherFactory"
     socket_id = ""
-    send: Callable[[bytes], None] = staticmethod(_discard)
+    outbox: Outbox = _NOWHERE
     _request: ConnectionRequest | None = None
     _session: Session | None = None
     _waiting = False
@@ -84,8 +82,9 @@ class PusherConnection(TextServerProtocol):
         factory = self.factory
         factory.connections.add(self)
         self.transport.unregisterProducer()
-        outbox = make_outbox(self.transport, factory.max_buffered_bytes, self._overflowed)
-        self.send = outbox.send
+        self.outbox = make_outbox(
+            self.transport, factory.sockets, factory.max_buffered_bytes, self._overflowed
+        )
         self._heard = factory.deadlines.now
         self._opened = factory.clock.seconds()
         self._due = factory.deadlines.file(factory.handshake_timeout, self._look)
@@ -114,7 +113,6 @@ class PusherConnection(TextServerProtocol):
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
         """Take leave of the client, however it went."""
-        self.send = _discard
         self.factory.deadlines.cancel(self._due, self._look)
         self.factory.disconnected(self)
         session, self._session = self._session, None
@@ -145,7 +143,6 @@ class PusherConnection(TextServerProtocol):
         """Close: nothing is sent after this frame, and nothing obeyed (RFC 6455, 5.5.1)."""
         if self.state != self.STATE_OPEN:
             return
-        self.send = _discard
         if self._session is not None:
             self._session.open = False
         deadlines = self.factory.deadlines
@@ -153,16 +150,31 @@ class PusherConnection(TextServerProtocol):
         if not self.factory.closing:  # The stop has a patience of its own.
             self._due = deadlines.file(_CLOSE_TIMEOUT, self._look)
         super().sendCloseFrame(code, reasonUtf8, isReply)
+        self.outbox.shut()
 
-    # The hub calls this
+    def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
+        """Send Autobahn's own frames in order with ours."""
+        if self.state == self.STATE_OPEN:
+            self.outbox.send(data)
+        else:
+            super().sendData(data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Let go of the socket before anything else: it is closed already."""
+        self.outbox.forget()
+        super().connectionLost(reason)
+
+    # The hub calls these
+
+    def send(self, frames: bytes) -> None:
+        """Send ready frames; see :class:`reverb.interfaces.IConnection`."""
+        self.outbox.send(frames)
 
     def close(self, code: int, reason: str) -> None:
         """Tell the client why, and close; see :class:`reverb.interfaces.IConnection`."""
         if self.state != self.STATE_OPEN:
             return
-        # First, as the outbox of a client that is too slow would only call back here.
-        send, self.send = self.send, _discard
-        send(text_frame(messages.error(reason, Code(code))))
+        self.send(text_frame(messages.error(reason, Code(code))))
         self._closed_because = f"{int(code)} {reason}"
         self.sendClose(int(code), reason)
 
@@ -286,6 +298,7 @@ class PusherFactory(WebSocketServerFactory):  # type: ignore[misc] # Autobahn is
         deadlines: Looks at silent connections.
         clock: The reactor, or a test's clock.
         path: Prefix of the route, empty or like ``/realtime``.
+        sockets: Those of the node.
         max_buffered_bytes: Bytes that may wait for one client, 0 for any number.
         handshake_timeout: Seconds that admitting a client may take.
 
@@ -304,6 +317,7 @@ class PusherFactory(WebSocketServerFactory):  # type: ignore[misc] # Autobahn is
         deadlines: Deadlines,
         clock: IReactorTime,
         path: str,
+        sockets: Sockets,
         max_buffered_bytes: int,
         handshake_timeout: int,
     ) -> None:
@@ -313,6 +327,7 @@ class PusherFactory(WebSocketServerFactory):  # type: ignore[misc] # Autobahn is
         self.deadlines = deadlines
         self.clock = clock
         self.path = path
+        self.sockets = sockets
         self.max_buffered_bytes = max_buffered_bytes
         self.handshake_timeout = handshake_timeout
         self.connections: set[PusherConnection] = set()
