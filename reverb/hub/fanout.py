@@ -10,8 +10,10 @@ from twisted.logger import Logger
 
 from reverb.hub.channel import Channel, Frame
 
-_REST = 0.25
+_REST = 0.5
 """How long the fan-out rests after publishers have overtaken it, in units of what it has done."""
+_LEAST_REST = 0.0005
+"""Seconds that are worth a rest; a reactor's timers are no finer."""
 _MOST_REST = 0.005
 """Seconds that it rests at most."""
 
@@ -47,7 +49,7 @@ class Fanout:
         if not channel.pending:
             if not self._waiting:
                 rest = self._rest_until - self._clock.seconds()
-                self._clock.callLater(max(0, rest), self._flush)
+                self._clock.callLater(rest if rest > _LEAST_REST else 0, self._flush)
             self._waiting.append(channel)
         channel.pending.append(Frame(payload, exclude))
 

@@ -10,7 +10,6 @@ import secrets
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any, cast
 
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -31,6 +30,7 @@ from reverb.hub.notices import (
     MemberRemoved,
     Notice,
 )
+from reverb.hub.steps import run
 from reverb.interfaces import ChannelFullError, IBroker, IChannelStore, IConnection, Joined, Left
 from reverb.protocol import messages
 from reverb.protocol.codes import ClientError, Code
@@ -113,7 +113,8 @@ class Hub:
     def _new_socket_id(self) -> str:
         """Draw an id that nobody can guess and no live connection has."""
         while True:
-            socket_id = f"{secrets.randbits(31)}.{secrets.randbits(31)}"
+            high, low = divmod(secrets.randbits(62), 1 << 31)
+            socket_id = f"{high}.{low}"
             if socket_id not in self._sessions and socket_id not in self._reserved:
                 return socket_id
 
@@ -290,9 +291,12 @@ class Hub:
 
     def _run(self, session: Session, step: Coroutine[Any, Any, None]) -> Done:
         """Carry out a step of a session, which may have to wait for the store."""
-        done = Deferred.fromCoroutine(step)
-        done.addErrback(self._failed, session)
-        return None if done.called and not done.paused else done
+        try:
+            done = run(step)
+        except Exception:  # noqa: BLE001 - _failed tells whose fault it is
+            self._failed(Failure(), session)
+            return None
+        return done and done.addErrback(self._failed, session)
 
     def _failed(self, failure: Failure, session: Session) -> None:
         if failure.check(ClientError):

@@ -67,7 +67,7 @@ def is_plain_tcp(transport: object) -> TypeGuard[tcp.Connection]:
 def send_now(transport: tcp.Connection, data: bytes) -> None:
     """Write to a plain socket on which others write through the transport, too."""
     sent = 0
-    if not (_queued(transport) or transport.disconnecting):
+    if transport.connected and not (_queued(transport) or transport.disconnecting):
         # Full, or broken: Twisted finds out which when it tries itself.
         with suppress(OSError):
             sent = transport.socket.send(data)

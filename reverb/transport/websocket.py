@@ -6,7 +6,8 @@ fan-out's frames go out through the connection's outbox.
 """
 
 from collections import deque
-from urllib.parse import unquote
+from functools import lru_cache
+from urllib.parse import parse_qs, unquote
 
 from autobahn.twisted.websocket import WebSocketServerFactory
 from autobahn.websocket.types import ConnectionRequest
@@ -18,6 +19,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from reverb.hub.hub import Hub
+from reverb.hub.steps import run
 from reverb.interfaces import IApps, IConnection
 from reverb.protocol import messages
 from reverb.protocol.codes import Code
@@ -32,7 +34,11 @@ from reverb.protocol.handshake import (
 from reverb.protocol.session import Done, Session
 from reverb.transport.deadlines import Deadlines
 from reverb.transport.outbox import Nowhere, Outbox, Sockets, make_outbox
+from reverb.transport.plain_upgrade import PlainUpgrade
 from reverb.transport.rfc6455 import TextServerProtocol
+
+# Clients of one kind all send the same.
+_parse_query = lru_cache(maxsize=256)(parse_qs)
 
 ORIGIN = "reverb-origin"
 """What the front door calls the Origin header: Autobahn would refuse the
@@ -79,21 +85,29 @@ class PusherConnection(TextServerProtocol):
 
     def onOpen(self) -> None:
         """Admit the client, or turn it away."""
+        request, self._request = self._request, None
+        assert request is not None
+        # Not request.path: it lacks what follows a semicolon.
+        uri = self.http_request_uri
+        self.forget_handshake()
+        self._set_up_outbox()
+        self._wait_for(self._admit(uri, request.headers.get(ORIGIN, "")))
+
+    def open_plainly(self, upgrade: PlainUpgrade) -> None:
+        """Accept an upgrade that the front door has read, and admit the client or not."""
+        self.state = self.STATE_OPEN
+        self._set_up_outbox()
+        self.outbox.send(upgrade.answer)
+        self._wait_for(self._admit(upgrade.uri, upgrade.origin))
+
+    def _set_up_outbox(self) -> None:
         factory = self.factory
         factory.connections.add(self)
-        self.transport.unregisterProducer()
         self.outbox = make_outbox(
             self.transport, factory.sockets, factory.max_buffered_bytes, self._overflowed
         )
         self._heard = factory.deadlines.now
         self._opened = factory.clock.seconds()
-        self._due = factory.deadlines.file(factory.handshake_timeout, self._look)
-        request, self._request = self._request, None
-        assert request is not None
-        # Not request.path: it lacks what follows a semicolon.
-        path = self.http_request_uri.partition("?")[0]
-        self._wait_for(Deferred.fromCoroutine(self._admit(request, path)))
-        self.forget_handshake()
 
     def dataReceived(self, data: bytes) -> None:
         """Take note that the client lives, and read its frames."""
@@ -184,14 +198,27 @@ class PusherConnection(TextServerProtocol):
 
     # One message after the other
 
-    async def _admit(self, request: ConnectionRequest, path: str) -> None:
+    def _admit(self, uri: str, origin: str) -> Done:
+        """Open a session, or tell the client why not."""
         factory = self.factory
+        try:
+            done = run(self._open_session(uri, origin))
+        except Exception:  # noqa: BLE001 - _broke tells the client
+            self._broke(Failure())
+            return None
+        if done is not None:
+            self._due = factory.deadlines.file(factory.handshake_timeout, self._look)
+        return done
+
+    async def _open_session(self, uri: str, origin: str) -> None:
+        factory = self.factory
+        path, _, query = uri.partition("?")
         try:
             factory.check_open()
             key = self._key(path)
-            check_version(request.params)
+            check_version(_parse_query(query))
             app = check_app(await factory.apps.by_key(key), key)
-            check_origin(app, request.headers.get(ORIGIN, ""))
+            check_origin(app, origin)
             if self.state != self.STATE_OPEN:
                 return
             session = await factory.hub.admit(app, self)
