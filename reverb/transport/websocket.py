@@ -177,6 +177,8 @@ class PusherConnection(TextServerProtocol):
         """Let go of the socket before anything else: it is closed already."""
         self.outbox.forget()
         super().connectionLost(reason)
+        # It knows this connection: without the circle nothing waits for a garbage collection.
+        self.outbox = _NOWHERE
 
     # The hub calls these
 
