@@ -119,6 +119,7 @@ class ReverbService(MultiService):
             path=settings.path,
             max_buffered_bytes=settings.max_buffered_bytes,
             handshake_timeout=settings.handshake_timeout,
+            compression=settings.compression,
         )
 
     def _make_site(self, now: Callable[[], float]) -> ApiSite:

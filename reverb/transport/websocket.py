@@ -54,6 +54,7 @@ class PusherConnection(TextServerProtocol):
     Attributes:
         socket_id: The connection's id, once it is admitted.
         send: Sends ready frames; see :class:`reverb.interfaces.IConnection`.
+        compresses: Whether the client takes the frames of ``compressed_text_frame``.
     """
 
     _log = Logger()
@@ -288,6 +289,7 @@ class PusherFactory(WebSocketServerFactory):  # type: ignore[misc] # Autobahn is
         path: Prefix of the route, empty or like ``/realtime``.
         max_buffered_bytes: Bytes that may wait for one client, 0 for any number.
         handshake_timeout: Seconds that admitting a client may take.
+        compression: Whether to agree on compression with clients that offer it.
 
     Attributes:
         connections: The open ones, admitted or about to be.
@@ -306,6 +308,7 @@ class PusherFactory(WebSocketServerFactory):  # type: ignore[misc] # Autobahn is
         path: str,
         max_buffered_bytes: int,
         handshake_timeout: int,
+        compression: bool,
     ) -> None:
         super().__init__(server="", reactor=clock)
         self.hub = hub
@@ -315,6 +318,7 @@ class PusherFactory(WebSocketServerFactory):  # type: ignore[misc] # Autobahn is
         self.path = path
         self.max_buffered_bytes = max_buffered_bytes
         self.handshake_timeout = handshake_timeout
+        self.compression = compression
         self.connections: set[PusherConnection] = set()
         self._closing: tuple[Code, str] | None = None
         self._waiting_for_none: list[Deferred[None]] = []
