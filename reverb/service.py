@@ -102,7 +102,11 @@ class ReverbService(MultiService):
             store=self._store,
             clock=reactor,
             cache_ttl=settings.cache_ttl,
-            make_audience=partial(Broadcast, sockets=self._sockets),
+            make_audience=partial(
+                Broadcast,
+                sockets=self._sockets,
+                compression_min_bytes=settings.compression_min_bytes,
+            ),
         )
         self._websockets = self._make_websockets()
         self.factory = FrontFactory(
@@ -128,6 +132,7 @@ class ReverbService(MultiService):
             sockets=self._sockets,
             max_buffered_bytes=settings.max_buffered_bytes,
             handshake_timeout=settings.handshake_timeout,
+            compression=settings.compression,
         )
 
     def _make_site(self, now: Callable[[], float]) -> ApiSite:

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-
 from reverb.api.replies import ApiError, Request
 from reverb.api.resources import JsonResource
 

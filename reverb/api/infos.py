@@ -9,7 +9,6 @@ from reverb.api.replies import ApiError
 from reverb.interfaces import Counts
 from reverb.protocol.names import Kind, channel_type
 
-
 _NOTHING: frozenset[str] = frozenset()
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
-from reverb.protocol.frames import text_frame
+from reverb.protocol.frames import compressed_text_frame, text_frame
 
 
 class Subscriber(Protocol):
@@ -21,12 +21,21 @@ class Frame:
         exclude: The socket id that must not get it.
     """
 
-    __slots__ = ("exclude", "payload", "plain")
+    __slots__ = ("_compressed", "exclude", "payload", "plain")
 
     def __init__(self, payload: bytes, exclude: str | None) -> None:
         self.payload = payload
         self.exclude = exclude
         self.plain = text_frame(payload)
+        self._compressed = b""
+
+    def compressed(self, min_bytes: int) -> bytes:
+        """Get the frame for those who can inflate it: compressed once, if it is large enough."""
+        if len(self.payload) < min_bytes:
+            return self.plain
+        if not self._compressed:
+            self._compressed = compressed_text_frame(self.payload)
+        return self._compressed
 
 
 class Batch:
@@ -42,8 +51,12 @@ class Batch:
         self._frames = frames
         self.plain = b"".join([frame.plain for frame in frames])
 
+    def compressed(self, min_bytes: int) -> bytes:
+        """Join the frames for those who can inflate them."""
+        return b"".join([frame.compressed(min_bytes) for frame in self._frames])
+
     def send_to(self, subscriber: Subscriber) -> None:
-        """Send the frames to one subscriber."""
+        """Send the frames to one subscriber, as they are."""
         subscriber.send(self.plain)
 
 

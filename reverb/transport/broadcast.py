@@ -19,15 +19,26 @@ class Broadcast:
     Args:
         subscribers: By socket id; looked at again whenever they have changed.
         sockets: Those of the node.
+        compression_min_bytes: Bytes of the smallest message that is compressed
+            for those who can inflate it.
     """
 
-    __slots__ = ("_direct", "_losses", "_others", "_sockets", "_subscribers")
+    __slots__ = (
+        "_compressing",
+        "_compression_min_bytes",
+        "_losses",
+        "_plain",
+        "_sockets",
+        "_subscribers",
+    )
 
-    def __init__(self, subscribers: Mapping[str, Subscriber], sockets: Sockets) -> None:
+    def __init__(
+        self, subscribers: Mapping[str, Subscriber], sockets: Sockets, compression_min_bytes: int
+    ) -> None:
         self._subscribers = subscribers
         self._sockets = sockets
-        self._direct: dict[int, DirectOutbox] = {}
-        self._others: list[Subscriber] = []
+        self._compression_min_bytes = compression_min_bytes
+        self._plain = self._compressing = _Recipients()
         self._losses = _UNSORTED
 
     def changed(self) -> None:
@@ -39,49 +50,63 @@ class Broadcast:
         # After a loss a descriptor may be somebody else's, whatever the channel knows of it.
         if self._losses != self._sockets.losses:
             self._sort()
-        frames = batch.plain
+        busy = self._sockets.busy
+        if self._plain:
+            self._plain.send(batch.plain, but, busy)
+        if self._compressing:
+            self._compressing.send(batch.compressed(self._compression_min_bytes), but, busy)
+
+    def _sort(self) -> None:
+        self._plain, self._compressing = _Recipients(), _Recipients()
+        for subscriber in self._subscribers.values():
+            compresses = getattr(subscriber, "compresses", False)
+            (self._compressing if compresses else self._plain).add(subscriber)
+        self._losses = self._sockets.losses
+
+
+class _Recipients:
+    """Those who get the same bytes."""
+
+    __slots__ = ("_direct", "_others")
+
+    def __init__(self) -> None:
+        self._direct: dict[int, DirectOutbox] = {}
+        self._others: list[Subscriber] = []
+
+    def __len__(self) -> int:
+        return len(self._direct) + len(self._others)
+
+    def add(self, subscriber: Subscriber) -> None:
+        outbox = _outbox(subscriber)
+        if isinstance(outbox, DirectOutbox) and outbox.descriptor is not None:
+            self._direct[outbox.descriptor] = outbox
+        else:
+            self._others.append(subscriber)
+
+    def send(
+        self, frames: bytes, but: Collection[Subscriber], busy: Mapping[int, DirectOutbox]
+    ) -> None:
         direct = self._direct
         descriptors: Iterable[int] = direct
         if but:
             excluded = {_outbox(subscriber) for subscriber in but}
             descriptors = [d for d in descriptors if direct[d] not in excluded]
-        if self._sockets.busy:
-            descriptors = self._send_to_busy(descriptors, frames)
+        if busy:
+            waiting = [d for d in descriptors if d in busy]
+            descriptors = [d for d in descriptors if d not in busy]
+            for descriptor in waiting:
+                direct[descriptor].send(frames)
         _write(frames, descriptors, direct)
         for subscriber in self._others:
             if subscriber not in but:
-                batch.send_to(subscriber)
-
-    def _sort(self) -> None:
-        self._direct = {}
-        self._others = []
-        for subscriber in self._subscribers.values():
-            outbox = _outbox(subscriber)
-            if isinstance(outbox, DirectOutbox) and outbox.descriptor is not None:
-                self._direct[outbox.descriptor] = outbox
-            else:
-                self._others.append(subscriber)
-        self._losses = self._sockets.losses
-
-    def _send_to_busy(self, descriptors: Iterable[int], frames: bytes) -> list[int]:
-        """Have the busy ones send, and tell which are left."""
-        busy = self._sockets.busy
-        idle = []
-        for descriptor in descriptors:
-            if descriptor in busy:
-                busy[descriptor].send(frames)
-            else:
-                idle.append(descriptor)
-        return idle
+                subscriber.send(frames)
 
 
 def _outbox(subscriber: Subscriber) -> object:
     return getattr(subscriber, "outbox", None)
 
 
-def _write(
-    frames: bytes, descriptors: Iterable[int], outboxes: Mapping[int, DirectOutbox]
-) -> None:
+def _write(frames: bytes, descriptors: Iterable[int], outboxes: Mapping[int, DirectOutbox]) -> None:
     length = len(frames)
     write = os.write
     for descriptor in descriptors:

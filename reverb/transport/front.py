@@ -67,7 +67,9 @@ class FrontDoor(Protocol):
 
     def _upgrade(self, data: bytes, end: int) -> None:
         """Have a WebSocket take the connection, with all that has been read."""
-        upgrade = read_plain_upgrade(data[: end + 2], extensions=False)
+        upgrade = read_plain_upgrade(
+            data[: end + 2], extensions=self.factory.websockets.compression
+        )
         if upgrade is not None:
             protocol = self._hand_over()
             protocol.open_plainly(upgrade)
@@ -89,7 +91,7 @@ class FrontDoor(Protocol):
             channel.setTimeout(None)
             self.transport.unregisterProducer()
         self._leave()
-        protocol = self.factory.websockets.buildProtocol(self.transport.getPeer())
+        protocol: PusherConnection = self.factory.websockets.buildProtocol(self.transport.getPeer())
         # From here on the transport's calls reach the new protocol directly.
         self.dataReceived = protocol.dataReceived  # type: ignore[method-assign]
         self.connectionLost = protocol.connectionLost  # type: ignore[method-assign]

@@ -14,8 +14,8 @@ from twisted.web.http_headers import Headers
 from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 
-from reverb.transport.plain_request import PlainHead, read_plain_head
 from reverb.transport.outbox import is_plain_tcp, send_now
+from reverb.transport.plain_request import PlainHead, read_plain_head
 
 _PHRASES = {
     **{status: phrase.decode() for status, phrase in http.RESPONSES.items()},
@@ -38,7 +38,10 @@ def response(
         body: Empty for none.
         version: Of HTTP, the client's.
     """
-    lines = [f"HTTP/{version} {status} {_PHRASES.get(status, 'Error')}", *_headers(int(time.time()))]
+    lines = [
+        f"HTTP/{version} {status} {_PHRASES.get(status, 'Error')}",
+        *_headers(int(time.time())),
+    ]
     lines += [f"{name}: {value}" for name, value in headers]
     lines.append("\r\n")
     return "\r\n".join(lines).encode("latin-1") + body
@@ -321,7 +324,7 @@ class ApiSite(Site):
 
     def _find(self, path: bytes) -> IResource:
         """Walk down the tree of resources, which keep no state and need no request for it."""
-        resource = self.resource
+        resource: IResource = self.resource
         for segment in path[1:].split(b"/"):
             if resource.isLeaf:
                 break

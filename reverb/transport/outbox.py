@@ -55,7 +55,7 @@ class Sockets:
     """
 
     def __init__(self) -> None:
-        self.busy: dict[int, Outbox] = {}
+        self.busy: dict[int, DirectOutbox] = {}
         self.losses = 0
 
 

@@ -58,6 +58,7 @@ class PusherConnection(TextServerProtocol):
     Attributes:
         socket_id: The connection's id, once it is admitted.
         outbox: The way into the client's socket while the connection is open.
+        compresses: Whether the client takes the frames of ``compressed_text_frame``.
     """
 
     _log = Logger()
@@ -330,6 +331,7 @@ class PusherFactory(WebSocketServerFactory):  # type: ignore[misc] # Autobahn is
         sockets: Those of the node.
         max_buffered_bytes: Bytes that may wait for one client, 0 for any number.
         handshake_timeout: Seconds that admitting a client may take.
+        compression: Whether to agree on compression with clients that offer it.
 
     Attributes:
         connections: The open ones, admitted or about to be.
@@ -349,6 +351,7 @@ class PusherFactory(WebSocketServerFactory):  # type: ignore[misc] # Autobahn is
         sockets: Sockets,
         max_buffered_bytes: int,
         handshake_timeout: int,
+        compression: bool,
     ) -> None:
         super().__init__(server="", reactor=clock)
         self.hub = hub
@@ -359,6 +362,7 @@ class PusherFactory(WebSocketServerFactory):  # type: ignore[misc] # Autobahn is
         self.sockets = sockets
         self.max_buffered_bytes = max_buffered_bytes
         self.handshake_timeout = handshake_timeout
+        self.compression = compression
         self.connections: set[PusherConnection] = set()
         self._closing: tuple[Code, str] | None = None
         self._waiting_for_none: list[Deferred[None]] = []

@@ -11,20 +11,25 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 
 from reverb.hub.channel import Batch, Frame
+from reverb.protocol.frames import compressed_text_frame
 from reverb.testing import MemoryConnection, parse_frame
 from reverb.transport.broadcast import Broadcast
+from reverb.transport.deflate import inflate
 from reverb.transport.outbox import DirectOutbox, Sockets
+
+MIN_BYTES = 500
 
 
 class Client:
     """Both ends of a connection, as the hub and as its client see them."""
 
-    def __init__(self, sockets):
+    def __init__(self, sockets, *, compresses=False):
         ours, self.socket = socket.socketpair()
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         ours.setblocking(False)
         self.socket.setblocking(False)
         self.overflows = 0
+        self.compresses = compresses
         self.transport = tcp.Server(ours, Protocol(), ("x", 1), None, 1, MemoryReactorClock())
         self.outbox = DirectOutbox(self.transport, sockets, 100_000, self._overflowed)
 
@@ -61,8 +66,9 @@ class Client:
 
 def payloads(data):
     while data:
+        compressed = data[0] & 0x40
         _, payload, data = parse_frame(data)
-        yield payload.decode()
+        yield (inflate(payload, 0) if compressed else payload).decode()
 
 
 def batch(*texts):
@@ -70,11 +76,13 @@ def batch(*texts):
 
 
 class Room:
+    """Clients of a channel; every second one takes compressed frames."""
+
     def __init__(self, count):
         self.sockets = Sockets()
-        self.clients = [Client(self.sockets) for _ in range(count)]
+        self.clients = [Client(self.sockets, compresses=n % 2 == 1) for n in range(count)]
         self.subscribers = {str(number): client for number, client in enumerate(self.clients)}
-        self.broadcast = Broadcast(self.subscribers, self.sockets)
+        self.broadcast = Broadcast(self.subscribers, self.sockets, MIN_BYTES)
 
     def end(self):
         for client in self.clients:
@@ -129,7 +137,7 @@ def test_who_reads_slowly_gets_everything_in_order_and_holds_up_nobody(make_room
     for text in texts:
         room.broadcast.send(batch(text), ())
         for client, taken in zip(fast, got, strict=True):
-            taken += client.read()
+            taken.extend(client.read())
     assert slow.transport.fileno() in room.sockets.busy
     slow.transport.doWrite()
 
@@ -183,6 +191,33 @@ def test_the_next_owner_of_a_descriptor_gets_nothing_of_the_last_ones(make_room)
     assert room.clients[1].read() == ["a", "secret"]
 
 
+def test_a_publication_is_compressed_once_for_all_who_can_take_it(make_room, monkeypatch):
+    made = []
+
+    def make(payload):
+        made.append(payload)
+        return compressed_text_frame(payload)
+
+    monkeypatch.setattr("reverb.hub.channel.compressed_text_frame", make)
+    room = make_room(6)
+    large, small = "x" * MIN_BYTES, "y" * (MIN_BYTES - 1)
+    room.broadcast.send(batch(large, small), ())
+
+    for client in room.clients:
+        data = client.socket.recv(65_536)
+        assert (len(data) < len(large) + len(small)) == client.compresses
+        assert list(payloads(data)) == [large, small]
+    assert made == [large.encode()]
+
+
+def test_nothing_is_compressed_for_nobody(make_room, monkeypatch):
+    monkeypatch.setattr("reverb.hub.channel.compressed_text_frame", None)
+    room = make_room(1)
+    room.broadcast.send(batch("x" * MIN_BYTES), ())
+
+    assert room.clients[0].read() == ["x" * MIN_BYTES]
+
+
 step = st.one_of(
     st.tuples(st.just("send"), st.integers(1, 3), st.sets(st.integers(0, 3))),
     st.tuples(st.just("fill"), st.integers(0, 3)),
@@ -200,7 +235,7 @@ def test_everybody_gets_what_one_by_one_would_have_sent(steps):
     number, deaf = 0, set()
     for action, which, *but in steps:
         if action == "send":
-            texts = [str(number + more) for more in range(which)]
+            texts = [str(number + more) * 200 for more in range(which)]
             number += which
             room.broadcast.send(batch(*texts), [room.clients[index] for index in but[0]])
             for index in {0, 1, 2, 3} - but[0] - deaf:
