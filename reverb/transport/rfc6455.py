@@ -10,7 +10,7 @@ from typing import ClassVar
 import txaio
 from autobahn.twisted.util import peer2str
 from autobahn.twisted.websocket import WebSocketServerProtocol
-from autobahn.websocket.protocol import TrafficStats
+from autobahn.websocket.protocol import TrafficStats, WebSocketProtocol
 from autobahn.websocket.utf8validator import Utf8Validator
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
@@ -158,7 +158,9 @@ class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autob
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """End."""
-        self._connectionLost(reason)
+        # Not the server's method, which puts the reason into words for a debug line.
+        WebSocketProtocol._connectionLost(self, reason)  # noqa: SLF001 - one step up
+        self.factory.countConnections -= 1
 
     def succeedHandshake(self, res: str | None) -> None:
         """Accept the upgrade, with compression if that is on and the client offers it.
