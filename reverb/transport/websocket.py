@@ -45,6 +45,9 @@ ORIGIN = "reverb-origin"
 upgrade for an origin that it cannot parse, and each app has its own rule."""
 
 
+# Not of the class: events would refer to the connection, and whoever keeps them would keep it.
+_log = Logger()
+
 _NOWHERE = Nowhere()
 
 _CLOSE_TIMEOUT = 2
@@ -60,8 +63,6 @@ class PusherConnection(TextServerProtocol):
         outbox: The way into the client's socket while the connection is open.
         compresses: Whether the client takes the frames of ``compressed_text_frame``.
     """
-
-    _log = Logger()
 
     factory: "PusherFactory"
     socket_id = ""
@@ -134,7 +135,7 @@ class PusherConnection(TextServerProtocol):
         if session is None:
             return
         self.factory.hub.leave(session)
-        self._log.info(
+        _log.info(
             "disconnected {socket_id} app={app_id} after {seconds:.1f} s: {reason}",
             socket_id=self.socket_id,
             app_id=session.app.id,
@@ -228,7 +229,7 @@ class PusherConnection(TextServerProtocol):
             if session is None:
                 raise Rejection(Code.OVER_QUOTA, "Application is over connection quota")
         except Rejection as rejection:
-            self._log.info(
+            _log.info(
                 "rejected {peer}: {code} {reason}",
                 peer=self.peer,
                 code=int(rejection.code),
@@ -256,7 +257,7 @@ class PusherConnection(TextServerProtocol):
             self.maxMessagePayloadSize = app.max_message_bytes
         self.factory.deadlines.cancel(self._due, self._look)
         self._due = self.factory.deadlines.file(app.ping_interval, self._look)
-        self._log.info(
+        _log.info(
             "connected {socket_id} app={app_id} peer={peer}",
             socket_id=self.socket_id,
             app_id=app.id,
@@ -278,7 +279,7 @@ class PusherConnection(TextServerProtocol):
         step.addBoth(self._go_on)
 
     def _broke(self, failure: Failure) -> None:
-        self._log.failure("serving {peer}", failure, peer=self.peer)
+        _log.failure("serving {peer}", failure, peer=self.peer)
         self.close(Code.RECONNECT, "The server failed to do this; please reconnect")
 
     def _go_on(self, _: object) -> None:
