@@ -15,7 +15,14 @@ from autobahn.websocket.utf8validator import Utf8Validator
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
-from reverb.transport.deflate import DeflateError, Parameters, SizeError, agree, inflate
+from reverb.transport.deflate import (
+    Agreement,
+    DeflateError,
+    Parameters,
+    SizeError,
+    agree,
+    inflate,
+)
 from reverb.transport.fastlane import take_text
 from reverb.transport.http import raw_error
 
@@ -172,10 +179,14 @@ class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autob
         offers, self.websocket_extensions = self.websocket_extensions, []
         headers = {}
         if self.factory.compression and (agreement := agree(offers)):
-            self._perMessageCompress = _WHOLE_MESSAGES
-            self.compresses = agreement.takes_shared
+            self.compress_by(agreement)
             headers["Sec-WebSocket-Extensions"] = agreement.header
         super().succeedHandshake((res, headers))
+
+    def compress_by(self, agreement: Agreement) -> None:
+        """Take compressed messages from now on, and send them if the client can inflate ours."""
+        self._perMessageCompress = _WHOLE_MESSAGES
+        self.compresses = agreement.takes_shared
 
     def _onOpen(self) -> None:
         self.onOpen()

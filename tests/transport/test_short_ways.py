@@ -7,11 +7,11 @@ closed, so that twisted.web and Autobahn read everything.
 import re
 from unittest import mock
 
-import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from reverb.testing import APP, MemoryServer, frame, signed_query
+from reverb.testing.server import NOW
 from support import Wire
 
 PATH = "/apps/app-id/events"
@@ -21,17 +21,15 @@ bounded = settings(
     max_examples=150,
     deadline=None,
     database=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    suppress_health_check=[HealthCheck.too_slow],
 )
 
 
-def post(server):
-    query = signed_query(APP, "POST", PATH, {}, BODY, server.now())
-    text = "&".join(f"{name}={value}" for name, value in query.items())
-    head = f"POST {PATH}?{text} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(BODY)}\r\n\r\n"
-    return head.encode() + BODY
-
-
+QUERY = "&".join(
+    f"{name}={value}" for name, value in signed_query(APP, "POST", PATH, {}, BODY, NOW).items()
+)
+POST = f"POST {PATH}?{QUERY} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(BODY)}\r\n\r\n".encode()
+POST += BODY
 UPGRADE = (
     b"GET /app/app-key?protocol=7 HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n"
     b"Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
@@ -113,23 +111,17 @@ def tidied(answer):
     return re.sub(rb'socket_id\\":\\"[0-9.]+', b"", re.sub(rb"\x81.(?=\{.event)", b"text ", answer))
 
 
-@pytest.fixture(scope="module")
-def both():
-    short, long = MemoryServer(), MemoryServer()
-    yield short, long
-    for server in (short, long):
-        server.stop()
-
-
-def compare(both, data, cuts):
-    short, long = both
+def compare(data, cuts, *, compression):
+    short, long = [MemoryServer(compression=compression) for _ in range(2)]
     answer = told(short, data, cuts)
     with (
-        mock.patch("reverb.transport.http.read_plain_head", lambda data: None),
-        mock.patch("reverb.transport.front.read_plain_upgrade", lambda data, extensions: None),
-        mock.patch("reverb.transport.rfc6455.take_text", lambda data, start, most: None),
+        mock.patch("reverb.transport.http.read_plain_head", return_value=None),
+        mock.patch("reverb.transport.front.read_plain_upgrade", return_value=None),
+        mock.patch("reverb.transport.rfc6455.take_text", return_value=None),
     ):
         assert told(long, data, cuts) == answer
+    for server in (short, long):
+        server.stop()
 
 
 def at_line_ends(data, edits):
@@ -141,20 +133,20 @@ def at_line_ends(data, edits):
 @given(edits, cuts, st.booleans())
 @example([], [], False)
 @example([], [200, 260], False)
-def test_requests(both, edits, cuts, at_lines):
-    data = post(both[0])
+def test_requests(edits, cuts, at_lines):
+    data = POST
     where = at_line_ends(data, edits) if at_lines else edits
-    compare(both, edited(data, where), cuts)
+    compare(edited(data, where), cuts, compression=False)
 
 
 @bounded
-@given(edits, cuts, st.booleans())
-@example([], [], False)
-@example([], [20, 30], False)
-def test_upgrades_and_what_follows_them(both, edits, cuts, at_lines):
+@given(edits, cuts, st.booleans(), st.booleans())
+@example([], [], False, True)
+@example([], [20, 30], False, False)
+def test_upgrades_and_what_follows_them(edits, cuts, at_lines, compression):
     data = UPGRADE + SUBSCRIBE + PING
     where = at_line_ends(data, edits) if at_lines else edits
-    compare(both, edited(data, where), cuts)
+    compare(edited(data, where), cuts, compression=compression)
 
 
 @bounded
@@ -179,6 +171,8 @@ def test_upgrades_and_what_follows_them(both, edits, cuts, at_lines):
     ),
     edits,
     cuts,
+    st.booleans(),
 )
-def test_frames(both, frames, edits, cuts):
-    compare(both, UPGRADE + edited(b"".join(frames), edits), [len(UPGRADE) + cut for cut in cuts])
+def test_frames(frames, edits, cuts, compression):
+    data = UPGRADE + edited(b"".join(frames), edits)
+    compare(data, [len(UPGRADE) + cut for cut in cuts], compression=compression)
