@@ -23,7 +23,7 @@ from reverb.transport.deflate import (
     agree,
     inflate,
 )
-from reverb.transport.fastlane import take_text
+from reverb.transport.fastlane import is_empty_pong, take_text
 from reverb.transport.http import raw_error
 
 _UNSUPPORTED_DATA = 1003
@@ -205,10 +205,12 @@ class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autob
     def dataReceived(self, data: bytes) -> None:
         """Read frames: whole text frames by the fast lane, all else by Autobahn."""
         start = 0
-        # Between two messages, whole text frames need none of Autobahn's care.
+        # Between two messages, these frames need none of Autobahn's care.
         while self.state == self.STATE_OPEN and not (
             self.data or self.inside_message or self.current_frame
         ):
+            if is_empty_pong(data):
+                return  # It tells that the client lives, and that has been noted.
             taken = take_text(data, start, self.maxMessagePayloadSize)
             if taken is None:
                 break

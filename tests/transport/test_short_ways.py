@@ -118,6 +118,7 @@ def compare(data, cuts, *, compression):
         mock.patch("reverb.transport.http.read_plain_head", return_value=None),
         mock.patch("reverb.transport.front.read_plain_upgrade", return_value=None),
         mock.patch("reverb.transport.rfc6455.take_text", return_value=None),
+        mock.patch("reverb.transport.rfc6455.is_empty_pong", return_value=False),
     ):
         assert told(long, data, cuts) == answer
     for server in (short, long):
@@ -163,6 +164,7 @@ def test_upgrades_and_what_follows_them(edits, cuts, at_lines, compression):
                 frame(b"x" * 126),
                 frame(b"x" * 20_000),
                 frame(b"x", opcode=9),
+                frame(b"", opcode=10),
                 frame(b"x", opcode=2),
                 frame(b"\x03\xe8", opcode=8),
             ]
