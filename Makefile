@@ -10,7 +10,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 NODE_MODULES := $(if $(shell command -v npm),tests/e2e/node_modules/.package-lock.json)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test lint types clean
+.PHONY: help serve test lint types bench clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ lint: $(VENV)/.lint ## Check the style
 
 types: $(VENV)/.test $(VENV)/.lint ## Check the types
 	$(BIN)/mypy
+
+bench: $(VENV)/.bench ## Measure the server, write docs/performance.md; ARGS=... (--list lists what)
+	@BENCH_COMMAND="make bench$(if $(ARGS), ARGS='$(ARGS)')" $(BIN)/python -m bench $(ARGS)
 
 clean: ## Remove all that make has made
 	rm -rf $(VENV) tests/e2e/node_modules build dist *.egg-info
@@ -55,6 +58,10 @@ $(VENV)/.test: $(PACKAGING) | $(BIN)/python
 
 $(VENV)/.lint: $(PACKAGING) | $(BIN)/python
 	$(PIP_INSTALL) --editable '.[lint]'
+	@touch $@ $(VENV)/.serve
+
+$(VENV)/.bench: $(PACKAGING) | $(BIN)/python
+	$(PIP_INSTALL) --editable '.[bench]'
 	@touch $@ $(VENV)/.serve
 
 tests/e2e/node_modules/.package-lock.json: tests/e2e/package.json tests/e2e/package-lock.json

@@ -21,6 +21,7 @@ _FRAME = b"x" * 180
 _PAUSE = 200e-6
 """Seconds between two rounds: one round at a time, as one publish is."""
 _PATIENCE = 30
+_CONNECT_PATIENCE = 5
 
 
 def measure_floor(server_core: int, generator_core: int, seconds: float) -> float:
@@ -38,10 +39,14 @@ def measure_floor(server_core: int, generator_core: int, seconds: float) -> floa
 
 def _read_all(listener: socket.socket) -> None:
     """Accept the connections and read from them, until they end."""
+    listener.settimeout(_CONNECT_PATIENCE)
     poll = select.epoll()
     readers = {}
     for _ in range(_CONNECTIONS):
-        sock, _address = listener.accept()
+        try:
+            sock, _address = listener.accept()
+        except TimeoutError:
+            return  # The sender has been ended.
         poll.register(sock.fileno(), select.EPOLLIN)
         readers[sock.fileno()] = sock
     while True:

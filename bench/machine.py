@@ -3,6 +3,7 @@
 import os
 import platform
 import resource
+import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,6 +35,21 @@ def on_core(core: int) -> Iterator[None]:
         yield
     finally:
         os.sched_setaffinity(0, before)
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Hold signals back while a process is started, until it is known to who ends it."""
+    held: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {n: signal.signal(n, lambda number, _: held.append(number)) for n in numbers}
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, before[number])
+        for held_back in held:
+            signal.raise_signal(held_back)
 
 
 def raise_file_limit() -> int:

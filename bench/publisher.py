@@ -1,6 +1,7 @@
 """A client of the HTTP API that publishes on a connection that it keeps."""
 
 import re
+import socket
 import ssl
 from collections.abc import Callable
 
@@ -42,29 +43,27 @@ class Publisher:
         self._request = b""
         self._reply = b""
         self._fresh = True
-        self._open()
+        self._sock: socket.socket | None = None
 
     def _open(self) -> None:
+        """Connect; not before there is a request, as servers do not wait for it for ever."""
         self._fresh = True
         self._reply = b""
         try:
-            self._sock = self._target.connect()
-            if isinstance(self._sock, ssl.SSLSocket):
-                self._sock.do_handshake()
+            self._sock = sock = self._target.connect()
+            if isinstance(sock, ssl.SSLSocket):
+                sock.do_handshake()
         except OSError as error:
             raise RowFailedError(f"publisher {self.number}: cannot connect: {error}") from None
-        self._sock.setblocking(False)
-        self._loop.watch(self._sock.fileno(), self._readable)
+        sock.setblocking(False)
+        self._loop.watch(sock.fileno(), self._readable)
 
     def close(self) -> None:
         """End the connection."""
-        if self._sock.fileno() >= 0:
-            self._loop.forget(self._sock.fileno())
-            self._sock.close()
-
-    def _reopen(self) -> None:
-        self.close()
-        self._open()
+        sock, self._sock = self._sock, None
+        if sock is not None:
+            self._loop.forget(sock.fileno())
+            sock.close()
 
     def post(self, path: str, body: str) -> None:
         """Send a request."""
@@ -72,18 +71,25 @@ class Publisher:
         self._send()
 
     def _send(self) -> None:
+        if self._sock is None:
+            self._open()
+        assert self._sock is not None
         try:
             send_all(self._sock, self._request)
         except OSError as error:
             self._lost(str(error))
 
     def _readable(self) -> None:
+        assert self._sock is not None
         try:
             data = self._sock.recv(_READ_BYTES)
         except (BlockingIOError, ssl.SSLWantReadError):
             return
         except OSError as error:
             self._lost(str(error))
+            return
+        if not self._request:  # A farewell: the connection has been idle for too long.
+            self.close()
             return
         self._reply += data
         head, end, body = self._reply.partition(b"\r\n\r\n")
@@ -100,7 +106,7 @@ class Publisher:
         self._fresh = False
         self.posted += 1
         if closes:
-            self._reopen()
+            self.close()
         self._answered(self)
 
     def _lost(self, reason: str) -> None:
@@ -112,7 +118,7 @@ class Publisher:
         """
         if self._request and (self._fresh or self._reply):
             raise RowFailedError(f"publisher {self.number}: no answer to a publish: {reason}")
-        self._reopen()
+        self.close()
         if self._request:
             self._send()
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bench.machine import on_core
+from bench.machine import on_core, uninterrupted
 from bench.results import RowFailedError
 from bench.target import App
 
@@ -54,20 +54,21 @@ class Server:
             (directory / name).write_bytes(content)
         self._log = directory / "server.log"
         app = ("--app-id", APP.id, "--app-key", APP.key, "--app-secret", APP.secret)
-        twistd = python.with_name("twistd")
-        with self._log.open("ab") as log, on_core(core):
-            self._process = subprocess.Popen(
-                [python, twistd, "-n", "--pidfile=", "reverb", *listen, *app, *options],
-                cwd=directory,
-                env=_environment() | dict(variables or {}),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                # Control-C is for us; we end the server.
-                start_new_session=True,
-            )
-        self.pid = self._process.pid
+        command = (str(python), str(python.with_name("twistd")), "-n", "--pidfile=", "reverb")
+        self._process: subprocess.Popen[bytes] | None = None
         try:
+            with self._log.open("ab") as log, on_core(core), uninterrupted():
+                self._process = subprocess.Popen(
+                    [*command, *listen, *app, *options],
+                    cwd=directory,
+                    env=_environment() | dict(variables or {}),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    # Control-C is for us; we end the server.
+                    start_new_session=True,
+                )
+            self.pid = self._process.pid
             self.port = self._wait_until_it_listens()
         except BaseException:
             self.close()
@@ -79,14 +80,14 @@ class Server:
             found = _LISTENING.search(self._log.read_text("utf-8", "replace"))
             if found:
                 return int(found[1])
-            if self._process.poll() is not None:
+            if not self.running:
                 break
             time.sleep(0.01)
         raise RowFailedError(f"the server did not start. {self.last_words()}")
 
     def last_words(self) -> str:
         """Quote the end of its log, and say whether it has ended."""
-        code = self._process.poll()
+        code = self._process and self._process.poll()
         ended = "It runs" if code is None else f"It ended with exit code {code}"
         lines = self._log.read_text("utf-8", "replace").splitlines()[-_LAST_LINES:]
         return "\n  ".join([f"{ended}; its log ends with:", *lines])
@@ -94,12 +95,13 @@ class Server:
     @property
     def running(self) -> bool:
         """Whether the process lives."""
-        return self._process.poll() is None
+        return self._process is not None and self._process.poll() is None
 
     def close(self) -> None:
         """End the process. It has nothing to save, and its clients need no farewell."""
-        self._process.kill()
-        self._process.wait()
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
         self._directory.cleanup()
 
 

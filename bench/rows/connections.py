@@ -66,7 +66,8 @@ def idle(context: Context) -> Iterator[Case]:
     with context.arena(variables={"REVERB_APP_PING_INTERVAL": str(interval)}) as arena:
         crowd, _ = arena.subscribe(context.count(10_000), [arena.stream()])
         meter = Meter(arena.target.pids)
-        arena.settle(2 * interval + 1)
+        # The server looks each second, so that a round takes one second more.
+        arena.settle(2 * (interval + 1))
         window = meter.stop()
         pinged = sum(client.pinged for client in crowd.clients)
     figures = [

@@ -1,5 +1,6 @@
 """Clients that stop reading."""
 
+import socket
 from collections.abc import Iterator, Sequence
 from time import monotonic
 
@@ -10,10 +11,10 @@ from bench.results import Case, Figure
 from bench.rows.fanout import late_note, latency_figures
 from bench.subscriber import Subscriber
 
-_RATE = 40
+_RATE = 100
 _MESSAGE_BYTES = 10_000
 _PUBLISHERS = 8
-_SECONDS = 8
+_SECONDS = 10
 """How long to publish: more than the megabyte at which a client is cut, and
 what the kernel keeps for it."""
 
@@ -68,5 +69,7 @@ class _Cuts:
             self.times.append(monotonic() - self._start)
             client.close()
 
+        # A small window, so that less has to be published until the server notices.
+        client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
         subscriber.leave()
         client.watch_end(ended, ENDED)
