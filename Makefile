@@ -29,7 +29,8 @@ types: $(VENV)/.test $(VENV)/.lint ## Check the types
 	$(BIN)/mypy
 
 bench: $(VENV)/.bench ## Measure the server, write docs/performance.md; ARGS=... (--list lists what)
-	@BENCH_COMMAND="make bench$(if $(ARGS), ARGS='$(ARGS)')" $(BIN)/python -m bench $(ARGS)
+	@exec $(BIN)/python -m bench $(ARGS)
+bench: export BENCH_COMMAND = make bench$(if $(ARGS), ARGS="$(ARGS)")
 
 clean: ## Remove all that make has made
 	rm -rf $(VENV) tests/e2e/node_modules build dist *.egg-info
@@ -53,8 +54,8 @@ $(VENV)/.serve: $(PACKAGING) | $(BIN)/python
 	@touch $@
 
 $(VENV)/.test: $(PACKAGING) | $(BIN)/python
-	$(PIP_INSTALL) --editable '.[test]'
-	@touch $@ $(VENV)/.serve
+	$(PIP_INSTALL) --editable '.[test,bench]'
+	@touch $@ $(VENV)/.serve $(VENV)/.bench
 
 $(VENV)/.lint: $(PACKAGING) | $(BIN)/python
 	$(PIP_INSTALL) --editable '.[lint]'

@@ -18,8 +18,8 @@ from bench.stream import Stream, Tally
 from bench.subscriber import Subscriber
 from bench.target import Target
 
-_WAVE = 64
-"""Connections that are being opened at once."""
+_WAVE = 32
+"""Connections that are being opened at once: fewer than the shortest queue of a listener."""
 _PATIENCE = 30
 """Seconds that opening one more connection may take."""
 _ANSWER_PATIENCE = 10

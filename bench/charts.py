@@ -39,7 +39,9 @@ def draw_charts(cases: dict[str, list[Case]], directory: Path) -> list[tuple[str
         if cases.get(row):
             with mpl.rc_context(_STYLE):
                 canvas = Canvas(figsize=(6.4, 3.6), layout="constrained")
-                draw(canvas.add_subplot(), cases[row])
+                axes = canvas.add_subplot()
+                axes.margins(y=0.12)  # Room for the numbers at the points.
+                draw(axes, cases[row])
                 canvas.savefig(directory / name, metadata={"Date": None})
             drawn.append((name, title))
     return drawn
@@ -65,6 +67,7 @@ def _throughput(axes: Any, cases: Sequence[Case]) -> None:
     _subscribers(axes, cases)
     _plot(axes, cases, "deliveries")
     axes.set_ylim(bottom=0)
+    axes.yaxis.set_major_formatter("{x:,.0f}")
     axes.set_ylabel("deliveries per second")
 
 
@@ -80,6 +83,7 @@ def _latency(axes: Any, cases: Sequence[Case]) -> None:
 def _memory(axes: Any, cases: Sequence[Case]) -> None:
     _plot(axes, cases, "memory")
     axes.set_ylim(bottom=0)
+    axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.set_xlabel("connections")
     axes.set_ylabel("MB of memory (RSS)")
 

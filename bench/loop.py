@@ -6,7 +6,7 @@ from collections.abc import Callable
 READ, WRITE, ENDED = select.EPOLLIN, select.EPOLLOUT, 0
 """What to wait for; the end of a connection is told in any case."""
 
-_MOST_EVENTS = 1_024
+_MOST_EVENTS = 256  # So that a publish that is due waits for a millisecond at most.
 
 
 class Loop:

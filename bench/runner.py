@@ -50,7 +50,8 @@ def run(options: Options, say: Callable[[str], None]) -> Run:
     contexts = [Context(side, options.seconds, options.scale, most, fields) for side in sides]
 
     def floor() -> float:
-        return measure_floor(server_core, generator_core, _FLOOR_SECONDS)
+        seconds = min(_FLOOR_SECONDS, options.seconds)
+        return measure_floor(server_core, generator_core, seconds)
 
     with on_core(generator_core):
         outcomes = _run_rows(options.rows, contexts, floor, say)

@@ -1,6 +1,6 @@
 """Figures as people read them: a line, a table of text, a table of Markdown."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import zip_longest
 from typing import NamedTuple
 
@@ -12,9 +12,11 @@ _NOTHING = "-"
 
 
 def number(value: float) -> str:
-    """Write a number with three digits that count, or all those before the point."""
+    """Write a number: a measured one with three digits that count, a counted one with all."""
+    if isinstance(value, int) or value == 0:
+        return f"{value:,.0f}"
     for least, digits in ((100, 0), (10, 1), (1, 2)):
-        if abs(value) >= least or value == 0:
+        if abs(value) >= least:
             return f"{value:,.{digits}f}"
     return f"{value:.3f}"
 
@@ -132,19 +134,20 @@ def remarks(run: Run) -> list[str]:
     """Make the sentences that belong below the table."""
     found = []
     for outcome in run.outcomes:
-        name = outcome.name
-        found += [f"{name}: {sentence}" for sentence in _once(outcome.skipped.values())]
-        for cases in outcome.cases.values():
-            notes = [case.note for case in cases if case.note]
-            found += [f"{name}: {note}" for note in _once(notes)]
-            busiest = max((case.generator or 0 for case in cases), default=0)
-            if busiest > BUSY:
-                found.append(
-                    f"{name}: the generator used {percent(busiest)} of its core, so rates and "
-                    "latencies may be its own; the server's CPU time is right all the same."
-                )
+        for side in run.sides:
+            who = f"{side}: " if len(run.sides) > 1 else ""
+            found += [f"{who}{outcome.name}{remark}" for remark in _remarks(outcome, side)]
     return found
 
 
-def _once(sentences: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(sentences))
+def _remarks(outcome: Outcome, side: str) -> Iterator[str]:
+    if side in outcome.skipped:
+        yield f": {outcome.skipped[side]}"
+    for case in outcome.cases.get(side, []):
+        if case.note:
+            yield f", {case.label}: {case.note}"
+        if (case.generator or 0) > BUSY:
+            yield (
+                f", {case.label}: the generator used {percent(case.generator)} of its core, so "
+                "rates and latencies may be its own; the server's CPU time is right all the same."
+            )

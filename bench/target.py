@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 _CONNECT_PATIENCE = 10
 """Seconds for a connection to be accepted, and for bytes to be taken."""
-_PORTS_PER_ADDRESS = 20_000
+_PORTS_PER_ADDRESS = 10_000  # Linux searches long for a free one when half are taken.
 _ADDRESSES_PER_NET = 200
 _IP_BIND_ADDRESS_NO_PORT = 24  # The module socket has no name for it before Python 3.12.
 

@@ -59,7 +59,7 @@ ROWS = (
         "message costs."
     )),
     Row("connections", connections.connections, (
-        "5,000 clients connect and subscribe, 64 at a time."
+        "5,000 clients connect and subscribe, 32 at a time."
     )),
     Row("many-connections", connections.many_connections, (
         "Memory as connections grow up to 50,000, or to what the limit of open files allows."

@@ -109,7 +109,7 @@ def departure(context: Context) -> Iterator[Case]:
             Figure("memory before they came", before / 1e6 if known else None, "MB"),
             Figure("memory with them", full / 1e6 if known else None, "MB"),
             Figure("memory afterwards", after / 1e6 if known else None, "MB"),
-            Figure("connections afterwards", answer and float(answer["connections"]), ""),
+            Figure("connections afterwards", answer and answer["connections"], ""),
         ],
         note="The newcomer is the one connection that is left.",
     )

@@ -33,7 +33,10 @@ def late_note(window: Window) -> str:
     """Say so when the server did not keep up with a fixed rate."""
     if window.late <= _TOLERABLY_LATE * window.messages:
         return ""
-    return f"{window.late} of {window.messages} publishes could not be sent when they were due."
+    return (
+        f"{window.late} of {window.messages} publishes were sent late, as the server or the "
+        "generator was busy; they count from when they were due."
+    )
 
 
 def saturated(context: Context, arena: Arena, in_flight: int = 1, batch: int = 1) -> Case:

@@ -35,7 +35,8 @@ def _case(context: Context, arena: Arena, count: int, slow: int) -> Case:
     cuts = _Cuts(subscribers[:slow])
     window = driver.pace(_SECONDS, _RATE)
     arena.check()
-    figures = latency_figures(window)
+    cpu = None if window.server is None else 100 * window.server
+    figures = [*latency_figures(window), Figure("CPU", cpu, "% of a core")]
     if arena.target.pids:
         figures.append(Figure("memory growth", (window.rss[1] - window.rss[0]) / 1e6, "MB"))
     note = late_note(window)

@@ -2,10 +2,14 @@
 
 import json
 import re
+import socket
 import socketserver
 import threading
+import zlib
+from contextlib import suppress
 from itertools import count
 
+from bench.frames import split
 from bench.results import RowFailedError
 from bench.target import App, Target
 
@@ -13,8 +17,9 @@ APP = App("1", "key", "secret")
 _HEAD = re.compile(rb"(.*?)\r\n\r\n", re.DOTALL)
 _UPGRADED = (
     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
+    b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"
 )
+_COMPRESSED = b"Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover\r\n"
 
 
 def server_frame(payload, first=0x81):
@@ -29,6 +34,14 @@ def server_frame(payload, first=0x81):
 def event(name, data, channel="c"):
     message = {"event": name, "channel": channel, "data": data}
     return server_frame(json.dumps(message).encode())
+
+
+def compressed(frame):
+    """Compress a frame's payload, on its own."""
+    (plain,), _ = split(frame)
+    deflate = zlib.compressobj(wbits=-15)
+    payload = deflate.compress(plain.payload) + deflate.flush(zlib.Z_SYNC_FLUSH)
+    return server_frame(payload.removesuffix(b"\x00\x00\xff\xff"), 0xC1)
 
 
 class FakeSocket:
@@ -74,17 +87,24 @@ class FakeClient:
             self.readable()
 
 
+class _Listener(socketserver.ThreadingTCPServer):
+    daemon_threads = True
+    request_queue_size = 64
+
+
 class FaultyServer:
     """Speaks just enough of the protocol, and spoils what the first subscriber gets.
 
     Args:
         spoil: Makes of the number of a publication and its frame what the first subscriber gets.
         keep: Whether API connections are kept after a reply.
+        compress: Whether to compress for those who offer it.
     """
 
-    def __init__(self, spoil=lambda number, frame: frame, *, keep=True):
+    def __init__(self, spoil=lambda number, frame: frame, *, keep=True, compress=False):
         self.spoil = spoil
         self.keep = keep
+        self.compress = compress
         self.subscribers = []
         self.numbers = count()
         self.lock = threading.Lock()
@@ -94,10 +114,10 @@ class FaultyServer:
 
         class Handler(socketserver.BaseRequestHandler):
             def handle(self):
+                self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 outer.serve(self.request)
 
-        self.tcp = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
-        self.tcp.daemon_threads = True
+        self.tcp = _Listener(("127.0.0.1", 0), Handler)
         threading.Thread(target=self.tcp.serve_forever, args=(0.05,), daemon=True).start()
         return self
 
@@ -116,7 +136,7 @@ class FaultyServer:
                 data += piece
                 head = _HEAD.match(data)
                 if head and b"Upgrade: websocket" in head[1]:
-                    self.greet(sock)
+                    self.greet(sock, b"permessage-deflate" in head[1] and self.compress)
                     return
                 data = self.answer(sock, head, data)
                 if not data and not self.keep and head:
@@ -124,13 +144,14 @@ class FaultyServer:
         except OSError:
             pass
 
-    def greet(self, sock):
+    def greet(self, sock, compress):
         with self.lock:
             greeting = json.dumps({"socket_id": f"1.{len(self.subscribers)}"})
-            sock.sendall(_UPGRADED + event("pusher:connection_established", greeting))
+            head = _UPGRADED + (_COMPRESSED if compress else b"") + b"\r\n"
+            sock.sendall(head + event("pusher:connection_established", greeting))
             sock.recv(65_536)  # The subscription.
             sock.sendall(event("pusher_internal:subscription_succeeded", "{}"))
-            self.subscribers.append(sock)
+            self.subscribers.append((sock, compress))
         while sock.recv(65_536):
             pass
 
@@ -148,5 +169,7 @@ class FaultyServer:
     def publish(self, body):
         number = next(self.numbers)
         frame = event(body["name"], body["data"], body["channel"])
-        for index, sock in enumerate(self.subscribers):
-            sock.sendall(frame if index else self.spoil(number, frame))
+        for index, (sock, compress) in enumerate(self.subscribers):
+            sent = compressed(frame) if compress else frame
+            with suppress(OSError):  # It may be gone.
+                sock.sendall(sent if index else self.spoil(number, sent))

@@ -4,12 +4,9 @@ import pytest
 
 from bench.__main__ import _conclude
 from bench.options import parse
+from bench.report import write_report
 from bench.results import Case, Figure, Outcome, Run
 from bench.table import markdown_table, number, quantity, remarks, text_table
-
-pytest.importorskip("matplotlib")
-
-from bench.report import write_report
 
 
 def case(cpu, label="1 publisher", generator=0.5, **more):
@@ -42,6 +39,8 @@ def run():
     ("value", "text"),
     [
         (0, "0"),
+        (0.0, "0"),
+        (1, "1"),
         (0.1234, "0.123"),
         (1.234, "1.23"),
         (12.34, "12.3"),
@@ -76,13 +75,14 @@ def test_the_table_of_two_sides(run):
 def test_the_other_side_may_have_less(run):
     both = Run(run.outcomes, ["this server", "the other"], run.versions)
     assert text_table(both).count("\n  p99 ") == 2
+    assert remarks(both) == ["this server: later: Not yet."]
 
 
 def test_remarks(run):
     run.outcomes[0].cases["this server"].append(case(5, generator=0.97, note="Mind this."))
     first, second, third = remarks(run)
-    assert first == "first: Mind this."
-    assert second.startswith("first: the generator used 97 % of its core, so rates")
+    assert first == "first, 1 publisher: Mind this."
+    assert second.startswith("first, 1 publisher: the generator used 97 % of its core, so rates")
     assert third == "later: Not yet."
 
 

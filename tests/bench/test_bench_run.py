@@ -14,13 +14,14 @@ from bench_fakes import FaultyServer
 
 from bench import driving
 from bench.context import Context, Theirs
-from bench.results import RowFailedError
-from bench.rows import ROWS, fanout
+from bench.results import RowFailedError, RowSkipped
+from bench.rows import ROWS, fanout, variants
 from bench.server import Server
 
 ROOT = Path(__file__).parents[2]
 BOUND = 60
 QUICK = ("--quick", "--seconds", "0.1", "--only", "one-at-a-time")
+SHORT = ("latency", "channels", "pings", "connections", "departure", "presence", "tls")
 
 
 @contextmanager
@@ -51,10 +52,11 @@ def servers_of(pid):
     return found
 
 
-def test_one_row_against_the_real_server(tmp_path):
-    pytest.importorskip("matplotlib")
-    code, out, err = bench(*QUICK, "--output", str(tmp_path))
+def test_rows_against_the_real_server(tmp_path):
+    more = [word for row in SHORT for word in ("--only", row)]
+    code, out, err = bench(*QUICK, *more, "--output", str(tmp_path))
     assert (code, err) == (0, "")
+    assert "skipped" not in out
     assert "one-at-a-time: 1 publisher, 100 subscribers" in out
     assert re.search(r"CPU per delivery +[\d.]+ µs +[\d.]+ +\d+ %\n", out)
     assert "one-at-a-time" in (tmp_path / "performance.md").read_text()
@@ -109,6 +111,17 @@ def test_a_faultless_server_passes():
 def test_a_server_that_closes_after_each_reply_passes():
     with FaultyServer(keep=False) as server:
         measure(server, fanout.many_publishers)
+
+
+def test_a_server_that_compresses_passes():
+    with FaultyServer(compress=True) as server:
+        plain, compressed = measure(server, variants.compression)
+    assert 0 < compressed.value("sent") < plain.value("sent") / 2
+
+
+def test_a_server_that_does_not_compress_is_let_off():
+    with FaultyServer() as server, pytest.raises(RowSkipped, match="does not negotiate"):
+        measure(server, variants.compression)
 
 
 def third(change):
