@@ -2,7 +2,7 @@
 
 from array import array
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic
 
 from bench.loop import Loop
@@ -31,7 +31,7 @@ class Window:
         messages: Publications that reached everybody.
         rss: Bytes of the server's memory before, at most, and after.
         latencies: Seconds, sorted, if they were wanted.
-        late: Publishes that had to wait for a publisher.
+        late: The part of the publishes that were sent later than they were due.
     """
 
     seconds: float
@@ -40,7 +40,7 @@ class Window:
     messages: int = 0
     rss: tuple[int, int, int] = (0, 0, 0)
     latencies: Sequence[float] = ()
-    late: int = 0
+    late: float = 0
 
     @property
     def generator(self) -> float:
@@ -87,7 +87,7 @@ class Meter:
             self._next_sample = now + _SAMPLE_EVERY
             self._rss_peak = max(self._rss_peak, resident_bytes(self._pids))
 
-    def stop(self, messages: int = 0, latencies: Sequence[float] = (), late: int = 0) -> Window:
+    def stop(self, messages: int = 0) -> Window:
         """End the window."""
         seconds = monotonic() - self.start
         server, own = cpu_seconds(self._pids) - self._cpu, own_cpu_seconds() - self._own
@@ -98,8 +98,6 @@ class Meter:
             own_cpu=own,
             messages=messages,
             rss=(self._rss_before, max(self._rss_peak, after), after),
-            latencies=latencies,
-            late=late,
         )
 
 
@@ -169,8 +167,9 @@ class Driver:
             meter.sample(now)
         self._drain(stalls)
         self._tally.latencies = None
-        window = meter.stop(self._tally.completed - before, (), late)
-        return Window(**{**vars(window), "latencies": sorted(latencies)})
+        window = meter.stop(self._tally.completed - before)
+        late_part = late * self._batch / max(1, window.messages)
+        return replace(window, latencies=sorted(latencies), late=late_part)
 
     def _publish(self, now: float) -> None:
         publisher = self._idle.pop()

@@ -4,6 +4,7 @@ import os
 import platform
 import resource
 import signal
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -82,6 +83,27 @@ def own_cpu_seconds() -> float:
     """Tell this process's CPU time."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return usage.ru_utime + usage.ru_stime
+
+
+class Strangers:
+    """Tells what other processes use of the machine from now on, or its host takes away."""
+
+    def __init__(self) -> None:
+        self._start = time.monotonic()
+        self._before = self._seconds()
+
+    def part(self) -> float:
+        """Tell which part of all cores they have used; ours must have ended by now."""
+        cores = os.cpu_count() or 1
+        return (self._seconds() - self._before) / (time.monotonic() - self._start) / cores
+
+    def _seconds(self) -> float:
+        all_cores = Path("/proc/stat").read_text("utf-8").split("\n", 1)[0]
+        user, nice, system, _idle, _waiting, *more = map(int, all_cores.split()[1:])
+        # What follows are interrupts of two kinds and what the host took; then guests.
+        busy = (user + nice + system + sum(more[:3])) / _TICKS_PER_SECOND
+        children = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return busy - own_cpu_seconds() - children.ru_utime - children.ru_stime
 
 
 def _read(pid: int, name: str) -> str:

@@ -39,6 +39,7 @@ class Case:
         generator: The part of a core that the generator used; None where
             nothing depends on its speed.
         at: Where it is on the horizontal axis of a chart.
+        late: The part of its publishes that were sent later than they were due.
         note: A sentence that belongs to it.
     """
 
@@ -46,6 +47,7 @@ class Case:
     figures: Sequence[Figure]
     generator: float | None = None
     at: float = 0
+    late: float = 0
     note: str = ""
 
     def value(self, name: str) -> float | None:
@@ -82,8 +84,10 @@ class Run:
         outcomes: Of each row.
         sides: The names of those measured, ours first.
         versions: Of our server and what it runs on.
+        strangers: The part of all cores that other processes used meanwhile.
     """
 
     outcomes: Sequence[Outcome]
     sides: Sequence[str]
     versions: str
+    strangers: float = 0

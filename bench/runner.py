@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bench.context import Context, Ours, Side, Theirs
 from bench.floor import measure_floor
-from bench.machine import cores, on_core, raise_file_limit
+from bench.machine import Strangers, cores, on_core, raise_file_limit
 from bench.options import Options
 from bench.results import Outcome, RowFailedError, RowSkipped, Run
 from bench.rows import Row
@@ -53,9 +53,12 @@ def run(options: Options, say: Callable[[str], None]) -> Run:
         seconds = min(_FLOOR_SECONDS, options.seconds)
         return measure_floor(server_core, generator_core, seconds)
 
+    strangers = Strangers()
     with on_core(generator_core):
         outcomes = _run_rows(options.rows, contexts, floor, say)
-    return Run(outcomes, [side.name for side in sides], versions)
+    # The other server would be among them.
+    part = strangers.part() if options.against is None else 0
+    return Run(outcomes, [side.name for side in sides], versions, part)
 
 
 def _run_rows(

@@ -8,6 +8,8 @@ from bench.results import Case, Figure, Outcome, Run
 
 BUSY = 0.9
 """The part of a core above which the generator may be what is measured."""
+_TOLERABLY_LATE = 0.05
+_CROWDED = 0.1
 _NOTHING = "-"
 
 
@@ -133,21 +135,32 @@ def _columns(line: Line, *, compared: bool) -> list[str]:
 def remarks(run: Run) -> list[str]:
     """Make the sentences that belong below the table."""
     found = []
+    if run.strangers > _CROWDED:
+        found.append(
+            f"Other processes, or the host, used {percent(run.strangers)} of the machine "
+            "meanwhile: on a quiet one figures of CPU time are lower, and latencies much lower."
+        )
     for outcome in run.outcomes:
         for side in run.sides:
             who = f"{side}: " if len(run.sides) > 1 else ""
-            found += [f"{who}{outcome.name}{remark}" for remark in _remarks(outcome, side)]
+            found += [f"{who}{outcome.name}: {remark}" for remark in _remarks(outcome, side)]
     return found
 
 
 def _remarks(outcome: Outcome, side: str) -> Iterator[str]:
     if side in outcome.skipped:
-        yield f": {outcome.skipped[side]}"
-    for case in outcome.cases.get(side, []):
-        if case.note:
-            yield f", {case.label}: {case.note}"
-        if (case.generator or 0) > BUSY:
-            yield (
-                f", {case.label}: the generator used {percent(case.generator)} of its core, so "
-                "rates and latencies may be its own; the server's CPU time is right all the same."
-            )
+        yield outcome.skipped[side]
+    cases = outcome.cases.get(side, [])
+    yield from dict.fromkeys(case.note for case in cases if case.note)
+    latest = max((case.late for case in cases), default=0)
+    if latest > _TOLERABLY_LATE:
+        yield (
+            f"up to {percent(latest)} of the publishes were sent late, as the server or the "
+            "generator was busy; they count from when they were due."
+        )
+    busiest = max((case.generator or 0 for case in cases), default=0)
+    if busiest > BUSY:
+        yield (
+            f"the generator used {percent(busiest)} of its core, so rates and latencies may be "
+            "its own; the server's CPU time is right all the same."
+        )

@@ -8,7 +8,6 @@ from bench.driving import Window
 from bench.results import Case, Figure
 
 _PACED_PUBLISHERS = 8
-_TOLERABLY_LATE = 0.05
 
 
 def delivery_figures(window: Window, subscribers: int) -> list[Figure]:
@@ -27,16 +26,6 @@ def latency_figures(window: Window) -> list[Figure]:
         Figure("p99", window.latency(0.99), "ms"),
         Figure("p99.9", window.latency(0.999), "ms"),
     ]
-
-
-def late_note(window: Window) -> str:
-    """Say so when the server did not keep up with a fixed rate."""
-    if window.late <= _TOLERABLY_LATE * window.messages:
-        return ""
-    return (
-        f"{window.late} of {window.messages} publishes were sent late, as the server or the "
-        "generator was busy; they count from when they were due."
-    )
 
 
 def saturated(context: Context, arena: Arena, in_flight: int = 1, batch: int = 1) -> Case:
@@ -83,7 +72,7 @@ def latency(context: Context) -> Iterator[Case]:
         window = driver.pace(2 * context.seconds, 40)
         arena.check()
         label = f"40 publishes/s, {subscribers:,} subscribers"
-        yield Case(label, latency_figures(window), window.generator, note=late_note(window))
+        yield Case(label, latency_figures(window), window.generator, late=window.late)
 
 
 def scale(context: Context) -> Iterator[Case]:
@@ -103,7 +92,8 @@ def scale(context: Context) -> Iterator[Case]:
             delivery_figures(fast, count) + latency_figures(paced)[:2],
             max(fast.generator, paced.generator),
             at=count,
-            note=context.limit_note(subscribers) + late_note(paced),
+            late=paced.late,
+            note=context.limit_note(subscribers),
         )
 
 
@@ -124,5 +114,5 @@ def rates(context: Context) -> Iterator[Case]:
                 [Figure("CPU", cpu, "% of a core")],
                 window.generator,
                 at=rate,
-                note=late_note(window),
+                late=window.late,
             )

@@ -8,7 +8,7 @@ from bench.arena import Arena
 from bench.context import Context
 from bench.loop import ENDED
 from bench.results import Case, Figure
-from bench.rows.fanout import late_note, latency_figures
+from bench.rows.fanout import latency_figures
 from bench.subscriber import Subscriber
 
 _RATE = 100
@@ -39,12 +39,11 @@ def _case(context: Context, arena: Arena, count: int, slow: int) -> Case:
     figures = [*latency_figures(window), Figure("CPU", cpu, "% of a core")]
     if arena.target.pids:
         figures.append(Figure("memory growth", (window.rss[1] - window.rss[0]) / 1e6, "MB"))
-    note = late_note(window)
     if slow:
         figures.append(Figure("slow clients cut", len(cuts.times), f"of {slow}"))
     if cuts.times:
         figures.append(Figure("until the last was cut", cuts.times[-1], "s"))
-    return Case(f"{slow} of {count:,} do not read", figures, window.generator, note=note)
+    return Case(f"{slow} of {count:,} do not read", figures, window.generator, late=window.late)
 
 
 class _Cuts:

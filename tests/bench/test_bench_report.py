@@ -1,5 +1,7 @@
 """The tables, the remarks, the report and its charts."""
 
+from dataclasses import replace
+
 import pytest
 
 from bench.__main__ import _conclude
@@ -79,11 +81,19 @@ def test_the_other_side_may_have_less(run):
 
 
 def test_remarks(run):
-    run.outcomes[0].cases["this server"].append(case(5, generator=0.97, note="Mind this."))
-    first, second, third = remarks(run)
-    assert first == "first, 1 publisher: Mind this."
-    assert second.startswith("first, 1 publisher: the generator used 97 % of its core, so rates")
-    assert third == "later: Not yet."
+    run.outcomes[0].cases["this server"].append(
+        case(5, generator=0.97, late=0.3, note="Mind this.")
+    )
+    note, late, busy, skipped = remarks(run)
+    assert note == "first: Mind this."
+    assert late.startswith("first: up to 30 % of the publishes were sent late")
+    assert busy.startswith("first: the generator used 97 % of its core, so rates")
+    assert skipped == "later: Not yet."
+
+
+def test_others_on_the_machine_are_remarked_on(run):
+    crowded = replace(run, strangers=0.25)
+    assert remarks(crowded)[0].startswith("Other processes, or the host, used 25 % of the machine")
 
 
 def test_the_report(run, tmp_path):
