@@ -30,7 +30,9 @@ def publishing(context: Context, arena: Arena, channels: int) -> Case:
         Figure("publishes", window.messages / window.seconds, "/s"),
     ]
     where = "1 channel" if channels == 1 else f"{channels:,} channels"
-    return Case(f"{_PUBLISHERS} publishers, {where} with 1 subscriber", figures, window.generator)
+    label = f"{_PUBLISHERS} publishers, {where} with 1 subscriber"
+    note = context.limit_note(10_000) if channels > 1 else ""
+    return Case(label, figures, window.generator, note=note)
 
 
 def publishes(context: Context) -> Iterator[Case]:

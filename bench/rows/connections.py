@@ -35,7 +35,12 @@ def connections(context: Context) -> Iterator[Case]:
         crowd, _ = arena.subscribe(context.count(5_000), [arena.stream()])
     rate = Figure("connections", len(crowd) / crowd.window.seconds, "/s")
     label = f"{len(crowd):,} connect and subscribe"
-    yield Case(label, [*per_connection(crowd), rate], crowd.window.generator)
+    yield Case(
+        label,
+        [*per_connection(crowd), rate],
+        crowd.window.generator,
+        note=context.limit_note(5_000),
+    )
 
 
 def many_connections(context: Context) -> Iterator[Case]:
@@ -79,6 +84,7 @@ def idle(context: Context) -> Iterator[Case]:
         f"{window.seconds:.0f} s",
         figures,
         window.generator,
+        note=context.limit_note(10_000),
     )
 
 
@@ -111,5 +117,5 @@ def departure(context: Context) -> Iterator[Case]:
             Figure("memory afterwards", after / 1e6 if known else None, "MB"),
             Figure("connections afterwards", answer and answer["connections"], ""),
         ],
-        note="The newcomer is the one connection that is left.",
+        note=context.limit_note(10_000) or "The newcomer is the one connection that is left.",
     )
