@@ -10,7 +10,7 @@ from time import monotonic
 
 from bench.options import OptionError, Options, parse
 from bench.results import Run
-from bench.runner import ServerError, run
+from bench.runner import SetupError, run
 from bench.table import remarks, text_table
 
 _WRONG_OPTIONS = 2
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str]) -> int:
             return 0
         start = monotonic()
         done = run(options, _say)
-    except (OptionError, ServerError) as error:
+    except (OptionError, SetupError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return _WRONG_OPTIONS
     except KeyboardInterrupt:

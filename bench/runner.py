@@ -15,6 +15,7 @@ from bench.table import one_line
 
 _FLOOR_SECONDS = 0.5
 _PATIENCE = 30
+_FEWEST_CONNECTIONS = 1_100
 # Asked of the interpreter that runs our server, which need not be the one that runs us.
 _FACTS = """
 import platform, autobahn, twisted, reverb
@@ -25,8 +26,8 @@ print(*Settings.__struct_fields__)
 """
 
 
-class ServerError(Exception):
-    """Our server cannot be asked what it is; the text says why."""
+class SetupError(Exception):
+    """Nothing can be measured here; the text is a sentence that says why."""
 
 
 def run(options: Options, say: Callable[[str], None]) -> Run:
@@ -37,6 +38,11 @@ def run(options: Options, say: Callable[[str], None]) -> Run:
         say: Shows a line of progress.
     """
     most = raise_file_limit()
+    if most < _FEWEST_CONNECTIONS:
+        raise SetupError(
+            f"the limit of open files (ulimit -Hn) leaves {most} for connections; "
+            f"this needs at least {_FEWEST_CONNECTIONS}"
+        )
     server_core, generator_core = cores()
     say(f"The server runs on core {server_core}, the generator on core {generator_core}.")
     if server_core == generator_core:
@@ -109,6 +115,6 @@ def _facts(python: Path) -> tuple[str, frozenset[str]]:
     )
     if done.returncode:
         last = done.stderr.strip().splitlines()[-1:] or ["no reason given"]
-        raise ServerError(f"{python} cannot import the server: {last[0]}")
+        raise SetupError(f"{python} cannot import the server: {last[0]}")
     versions, fields = done.stdout.splitlines()
     return versions, frozenset(fields.split())

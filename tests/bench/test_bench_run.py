@@ -158,3 +158,10 @@ def test_a_misordered_message_is_found(hurry):
 
 def test_rows_have_names_of_their_own():
     assert len({row.name for row in ROWS}) == len(ROWS)
+
+
+def test_too_few_files_are_said_to_be_too_few():
+    words = ["bash", "-c", f"ulimit -n 1000; exec {sys.executable} -m bench --only tls"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "bench: the limit of open files (ulimit -Hn) leaves 744 for connections" in done.stderr
