@@ -5,21 +5,27 @@ VENV := .venv
 BIN := $(VENV)/bin
 PACKAGING := setup.cfg setup.py pyproject.toml
 PYTHONS ?= python3.13 python3.12 python3.11 python3
+# Autobahn's test suite needs one of these.
+PYTHONS27 ?= python2.7 $(wildcard $(HOME)/.pyenv/versions/2.7.*/bin/python2.7)
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # Clients that the end-to-end tests drive; without npm those tests skip.
 NODE_MODULES := $(if $(shell command -v npm),tests/e2e/node_modules/.package-lock.json)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test lint types bench clean
+.PHONY: help serve test conformance lint types bench clean
 
 help: ## Show what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 serve: $(VENV)/.serve ## Run the server on port 8080; PORT=... for another
 	@exec $(BIN)/twistd -n --pidfile= reverb --port $(PORT)
 
 test: $(VENV)/.test $(NODE_MODULES) ## Run the tests; ARGS=... for pytest
 	$(BIN)/pytest $(ARGS)
+
+conformance: $(VENV)/.serve ## Run Autobahn's test suite, where Python 2.7 is at hand; takes minutes
+	$(BIN)/python tests/conformance/run_suite.py --environment $(VENV)/wstest \
+	  --reports build/conformance $(PYTHONS27)
 
 lint: $(VENV)/.lint ## Check the style
 	$(BIN)/ruff check

@@ -89,7 +89,11 @@ class Joined(msgspec.Struct, frozen=True):
     subscriptions: int
     """Subscriptions to the channel, this one included."""
     members: Mapping[str, str]
-    """``user_info`` JSON text by user id, the joiner included; empty unless it is a member."""
+    """``user_info`` JSON text by user id, the joiner included; empty unless it is a member.
+
+    Where the store keeps a :class:`reverb.protocol.roster.Roster` for each
+    channel, the list is not put into JSON anew for everybody who joins.
+    """
 
 
 class Left(msgspec.Struct, frozen=True):

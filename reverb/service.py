@@ -10,6 +10,7 @@ An application that embeds the server imports this::
 import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
@@ -34,9 +35,11 @@ from reverb.protocol.codes import Code
 from reverb.protocol.events import check_event
 from reverb.settings import Settings
 from reverb.stores.memory import MemoryStore
+from reverb.transport.broadcast import Broadcast
 from reverb.transport.deadlines import Deadlines
 from reverb.transport.front import FrontFactory
 from reverb.transport.http import ApiSite
+from reverb.transport.outbox import Sockets
 from reverb.transport.websocket import PusherFactory
 
 N = TypeVar("N", bound=Notice)
@@ -93,8 +96,17 @@ class ReverbService(MultiService):
         self._store = store if store is not None else MemoryStore(reactor.seconds)
         self._deadlines = Deadlines(reactor)
         self._trouble: str | None = _STARTING
+        self._sockets = Sockets()
         self.hub = Hub(
-            broker=self._broker, store=self._store, clock=reactor, cache_ttl=settings.cache_ttl
+            broker=self._broker,
+            store=self._store,
+            clock=reactor,
+            cache_ttl=settings.cache_ttl,
+            make_audience=partial(
+                Broadcast,
+                sockets=self._sockets,
+                compression_min_bytes=settings.compression_min_bytes,
+            ),
         )
         self._websockets = self._make_websockets()
         self.factory = FrontFactory(
@@ -117,8 +129,10 @@ class ReverbService(MultiService):
             deadlines=self._deadlines,
             clock=self._clock,
             path=settings.path,
+            sockets=self._sockets,
             max_buffered_bytes=settings.max_buffered_bytes,
             handshake_timeout=settings.handshake_timeout,
+            compression=settings.compression,
         )
 
     def _make_site(self, now: Callable[[], float]) -> ApiSite:

@@ -36,6 +36,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Seconds that an HTTP connection may be idle, or take to send one request."""
     max_buffered_bytes: Count = 1_048_576
     """Bytes that may wait for one slow client before it is cut."""
+    compression: bool = False
+    """Whether clients that offer permessage-deflate get compressed messages."""
+    compression_min_bytes: Annotated[int, msgspec.Meta(ge=1)] = 512
+    """Bytes of the smallest message that is worth compressing."""
     cache_ttl: Seconds = 1_800
     """Seconds that a cache channel remembers its last event."""
     signature_tolerance: Seconds = 600

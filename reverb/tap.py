@@ -1,5 +1,6 @@
 """What ``twistd reverb`` offers on the command line, and the service it runs."""
 
+import gc
 import os
 import signal
 import sys
@@ -77,6 +78,20 @@ class StartError(SystemExit, Exception):
         self.code = 1
 
 
+def _tune_collector() -> None:
+    """Keep Python's garbage collector from holding up the reactor.
+
+    Connections and requests are freed when they end, without it, so all that it
+    does with the many that live is look at them again and again: 50 ms for 9,000
+    connections, whenever there are a quarter more of them.
+    """
+    gc.collect()
+    gc.freeze()
+    # Young objects are looked at in portions of some 2 ms; all of them after
+    # millions of connects.
+    gc.set_threshold(10_000, 2, 5_000)
+
+
 class _CommandService(ReverbService):
     """The server as a process of its own."""
 
@@ -88,6 +103,11 @@ class _CommandService(ReverbService):
             message = f"reverb: cannot listen: {error}"
             self._log.critical("{message}", message=message)
             raise StartError(message) from None
+
+    def startService(self) -> None:
+        """Begin to serve, in a process that has nothing else to do."""
+        super().startService()
+        _tune_collector()
 
     def stopService(self) -> "Deferred[None]":
         """Stop; what else asks for it meanwhile changes nothing."""

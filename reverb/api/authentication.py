@@ -9,18 +9,14 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from urllib.parse import unquote, unquote_plus
 
+from reverb.api.query import Query
 from reverb.api.replies import ApiError
 from reverb.apps.app import App
 from reverb.protocol.signing import request_text, same, sign
 
 _VERSION = "1.0"
+_TIMESTAMP = re.compile(r"[0-9]{1,12}", re.ASCII)
 _ARRAY = re.compile(r"(.*)\[[^\]]*\]")
-
-
-def parse_query(query: str) -> list[tuple[str, str]]:
-    """Split a query string into names and values, neither of them decoded."""
-    pairs = (pair.partition("=") for pair in query.split("&") if pair)
-    return [(name, value) for name, _, value in pairs]
 
 
 def check_signature(
@@ -29,7 +25,7 @@ def check_signature(
     method: str,
     path: str,
     prefix: str,
-    query: Sequence[tuple[str, str]],
+    query: Query,
     body: bytes,
     now: float,
     tolerance: int,
@@ -41,7 +37,7 @@ def check_signature(
         method: The HTTP method.
         path: As it was on the wire, without the query.
         prefix: Of this node's routes; SDKs differ in whether they sign it.
-        query: Names and values, not decoded.
+        query: The request's.
         body: As it was received.
         now: Seconds since the epoch.
         tolerance: Seconds that the request's timestamp may differ from it.
@@ -50,7 +46,7 @@ def check_signature(
         ApiError: With 401, or 400 for another app's key; the sentence says
             what was expected, never the secret.
     """
-    pairs = [(unquote(name), unquote(value)) for name, value in query]
+    pairs = query.pairs
     decoded = {name.lower(): value for name, value in pairs}
     for name in ("auth_key", "auth_timestamp", "auth_version", "auth_signature"):
         if not decoded.get(name):
@@ -66,7 +62,7 @@ def check_signature(
     if same(sign(app.secret, expected), given):
         return
     if not any(
-        same(sign(app.secret, text), given) for text in _variants(method, path, prefix, query)
+        same(sign(app.secret, text), given) for text in _variants(method, path, prefix, query.raw)
     ):
         shown = expected.replace("\n", "\\n")
         raise ApiError(
@@ -77,7 +73,7 @@ def check_signature(
 
 
 def _check_timestamp(timestamp: str, now: float, tolerance: int) -> None:
-    if not re.fullmatch(r"[0-9]{1,12}", timestamp, re.ASCII):
+    if not _TIMESTAMP.fullmatch(timestamp):
         raise ApiError(401, "Invalid auth_timestamp: expected seconds since 1970")
     if abs(now - int(timestamp)) > tolerance:
         raise ApiError(
@@ -126,7 +122,7 @@ def _variants(
 
 def _joined(pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
     """Join the parts of PHP's arrays, which it signs as one value with commas."""
-    if not any("[" in name for name, _ in pairs):
+    if "[" not in "".join([name for name, _ in pairs]):
         return pairs
     values: dict[str, list[str]] = {}
     for name, value in pairs:

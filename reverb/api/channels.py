@@ -6,11 +6,10 @@ Source: Pusher's documentation, "HTTP API: Querying application state".
 from typing import Any
 
 from twisted.web.resource import Resource
-from twisted.web.server import Request
 
 from reverb.api.events import ChannelEvents
 from reverb.api.infos import counts_info, parse_info
-from reverb.api.replies import ApiError
+from reverb.api.replies import ApiError, Request
 from reverb.api.resources import Call, Context, SignedResource
 from reverb.apps.app import App
 from reverb.protocol.names import Kind, channel_name_problem, channel_type

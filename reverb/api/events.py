@@ -8,8 +8,9 @@ from typing import Any, TypeVar
 import msgspec
 
 from reverb.api.infos import counts_info, parse_info
+from reverb.api.query import Query
 from reverb.api.replies import ApiError
-from reverb.api.resources import Arguments, Call, Context, SignedResource
+from reverb.api.resources import Call, Context, SignedResource
 from reverb.apps.app import App
 from reverb.protocol.codes import ClientError
 from reverb.protocol.events import EventError, check_event
@@ -186,7 +187,7 @@ def _decoded(decoder: msgspec.json.Decoder[S], body: bytes) -> S:
         raise ApiError(400, f"The body is not valid JSON: {json_problem(error)}") from None
 
 
-def _from_query(arguments: Arguments) -> _Event:
+def _from_query(arguments: Query) -> _Event:
     """Read an event from the query, where it may stand instead of in the body."""
     name, data = arguments.one("name"), arguments.one("data")
     if name is None:

@@ -3,9 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from twisted.web.server import Request
-
-from reverb.api.replies import ApiError
+from reverb.api.replies import ApiError, Request
 from reverb.api.resources import JsonResource
 
 

@@ -9,6 +9,8 @@ from reverb.api.replies import ApiError
 from reverb.interfaces import Counts
 from reverb.protocol.names import Kind, channel_type
 
+_NOTHING: frozenset[str] = frozenset()
+
 
 def parse_info(info: str | None, known: tuple[str, ...]) -> frozenset[str]:
     """Split an ``info`` parameter.
@@ -20,7 +22,9 @@ def parse_info(info: str | None, known: tuple[str, ...]) -> frozenset[str]:
     Raises:
         ApiError: With 400 for any other name.
     """
-    names = frozenset(part.strip() for part in (info or "").split(",")) - {""}
+    if not info:
+        return _NOTHING
+    names = frozenset(part.strip() for part in info.split(",")) - {""}
     unknown = sorted(names.difference(known))
     if unknown:
         raise ApiError(

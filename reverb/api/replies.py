@@ -1,10 +1,12 @@
 """What every request of the API gets back: JSON, and errors that can be acted on."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
 
 import msgspec
-from twisted.web.server import Request
+from twisted.internet.defer import Deferred
+
+Headers = Iterable[tuple[str, str]]
 
 
 class ApiError(Exception):
@@ -25,19 +27,30 @@ class ApiError(Exception):
         self.headers = headers or {}
 
 
-def reply(request: Request, status: int, answer: Any) -> None:
+class Request(Protocol):
+    """What resources need of a request."""
+
+    method: bytes
+    uri: bytes
+    path: bytes
+    content: Any
+    channel: object
+    """None when the client has gone."""
+
+    def respond(self, status: int, headers: Headers, body: bytes = b"") -> None:
+        """Send the whole answer, and finish."""
+
+    def notifyFinish(self) -> "Deferred[None]":
+        """Get told when the request is answered, or its client gone."""
+
+
+def reply(request: Request, status: int, answer: Any, headers: Headers = ()) -> None:
     """Answer a request with JSON, and finish it."""
     body = msgspec.json.encode(answer)
-    request.setResponseCode(status)
-    headers = request.responseHeaders
-    headers.setRawHeaders(b"Content-Type", [b"application/json"])
-    headers.setRawHeaders(b"Content-Length", [b"%d" % len(body)])
-    request.write(body)
-    request.finish()
+    length = ("Content-Length", str(len(body)))
+    request.respond(status, [("Content-Type", "application/json"), length, *headers], body)
 
 
 def reply_error(request: Request, error: ApiError) -> None:
     """Answer a request with what is wrong with it, and finish it."""
-    for name, value in error.headers.items():
-        request.responseHeaders.setRawHeaders(name, [value])
-    reply(request, error.status, {"error": error.sentence})
+    reply(request, error.status, {"error": error.sentence}, error.headers.items())

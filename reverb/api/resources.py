@@ -1,20 +1,19 @@
 """What the API's resources have in common: routes, signatures, and no surprise."""
 
 from collections.abc import Callable
-from functools import cached_property
 from types import CoroutineType
 from typing import Any, ClassVar, NamedTuple
-from urllib.parse import unquote
 
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET, Request
+from twisted.web.server import NOT_DONE_YET
 
-from reverb.api.authentication import check_signature, parse_query
-from reverb.api.replies import ApiError, reply, reply_error
+from reverb.api.authentication import check_signature
+from reverb.api.query import Query
+from reverb.api.replies import ApiError, Request, reply, reply_error
 from reverb.apps.app import App
 from reverb.hub.hub import Hub
 from reverb.hub.limits import RateLimit
@@ -117,9 +116,7 @@ class JsonResource(Resource):
         raise NotImplementedError
 
     def _options(self, request: Request) -> None:
-        request.setResponseCode(204)
-        request.responseHeaders.setRawHeaders("Allow", [self._allowed()])
-        request.finish()
+        request.respond(204, [("Allow", self._allowed())])
 
     def _allowed(self) -> str:
         return ", ".join((*self.methods, "OPTIONS"))
@@ -170,32 +167,31 @@ class SignedResource(JsonResource):
         self.context = context
         self.app_id = app_id
 
-    def answer(self, request: Request) -> "Deferred[Any]":
+    def answer(self, request: Request) -> Any:
         """Find the app, check the signature, then obey."""
         path, _, query_text = request.uri.decode("latin-1").partition("?")
-        query = parse_query(query_text)
-        return self._find_app(query).addCallback(self._check, request, path, query)
+        query = Query(query_text)
+        found = self._find_app(query)
+        if found.called and isinstance(found.result, App):
+            return self._check(found.result, request, path, query)  # There is nothing to wait for.
+        return found.addCallback(self._check, request, path, query)
 
-    def _find_app(self, query: list[tuple[str, str]]) -> "Deferred[App | None]":
+    def _find_app(self, query: Query) -> "Deferred[App | None]":
         apps = self.context.apps
         if self.app_id is not None:
             return apps.by_id(self.app_id)
-        key = Arguments(query).one("auth_key")
+        key = query.one("auth_key")
         if not key:
             raise ApiError(401, "Missing auth_key: every request must be signed")
         return apps.by_key(key)
 
-    def _check(
-        self, app: App | None, request: Request, path: str, query: list[tuple[str, str]]
-    ) -> Any:
+    def _check(self, app: App | None, request: Request, path: str, query: Query) -> Any:
         if app is None:
             if self.app_id is None:
                 raise ApiError(400, "Unknown auth_key: no app has this key")
             raise ApiError(404, f"No app has the id {self.app_id[:100]!r}")
         context = self.context
-        content = request.content
-        assert content is not None
-        body = content.read()
+        body = request.content.read()
         check_signature(
             app,
             method=request.method.decode("latin-1"),
@@ -209,7 +205,7 @@ class SignedResource(JsonResource):
         if not app.enabled:
             raise ApiError(403, f"App {app.id} is disabled")
         context.check_rate(app)
-        result = self.obey(Call(app, Arguments(query), body))
+        result = self.obey(Call(app, query, body))
         return ensureDeferred(result) if isinstance(result, CoroutineType) else result
 
     def obey(self, call: "Call") -> Any:
@@ -221,29 +217,5 @@ class Call(NamedTuple):
     """A signed request."""
 
     app: App
-    arguments: "Arguments"
+    arguments: Query
     body: bytes
-
-
-class Arguments:
-    """The decoded names and values of a query.
-
-    Args:
-        query: Names and values, not decoded.
-    """
-
-    def __init__(self, query: list[tuple[str, str]]) -> None:
-        self._query = query
-
-    @cached_property
-    def _pairs(self) -> list[tuple[str, str]]:
-        return [(unquote(name), unquote(value)) for name, value in self._query]
-
-    def one(self, name: str) -> str | None:
-        """Get the last value of a name; None when there is none."""
-        return next((value for n, value in reversed(self._pairs) if n == name), None)
-
-    def many(self, name: str) -> list[str]:
-        """Get every value of an array: ``name[]=a&name[]=b`` or ``name[0]=a``."""
-        start = name + "["
-        return [value for n, value in self._pairs if n.startswith(start)]

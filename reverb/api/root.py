@@ -5,12 +5,11 @@ from functools import lru_cache
 from typing import Any
 
 from twisted.web.resource import Resource
-from twisted.web.server import Request
 
 from reverb.api.channels import Channels, Connections
 from reverb.api.events import BatchEvents, Events
 from reverb.api.health import Ready, Up
-from reverb.api.replies import ApiError
+from reverb.api.replies import ApiError, Request
 from reverb.api.resources import Context, JsonResource, NotFound
 from reverb.api.users import Users
 

@@ -6,9 +6,8 @@ Source: Pusher's documentation, "HTTP API: Terminating user connections".
 from typing import Any
 
 from twisted.web.resource import Resource
-from twisted.web.server import Request
 
-from reverb.api.replies import ApiError
+from reverb.api.replies import ApiError, Request
 from reverb.api.resources import Call, Context, JsonResource, NotFound, SignedResource
 from reverb.protocol.names import user_id_problem
 

@@ -2,21 +2,30 @@
 
 What is published to a channel within one turn of the reactor goes out together
 at its end: one send for each subscriber, however many publications there were.
-That is the difference between 5 and 0.9 microseconds for a delivery.
+That is the difference between 4 and 0.5 microseconds for a delivery.
 """
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from reverb.hub.channel import Channel
+from reverb.hub.channel import Channel, Frame
+
+_REST = 0.5
+"""How long the fan-out rests after publishers have overtaken it, in units of what it has done."""
+_LEAST_REST = 0.0005
+"""Seconds that are worth a rest; a reactor's timers are no finer."""
+_MOST_REST = 0.005
+"""Seconds that it rests at most."""
 
 
 class Fanout:
     """Gathers frames for each channel and sends them at the end of the turn.
 
-    Ordering: a channel's frames are sent in the order they came. Whoever adds
-    or removes a subscriber, or sends a frame to one subscriber that belongs
-    behind the channel's, flushes the channel first.
+    When several publications to a channel have come in one turn, publishers
+    are faster than the sending. A short rest then lets more of them come
+    together; whoever publishes at leisure never waits for it.
+
+    Ordering: a channel's frames are sent in the order they came.
 
     Args:
         clock: Whose next turn ends this one.
@@ -27,54 +36,33 @@ class Fanout:
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
         self._waiting: list[Channel] = []
+        self._rest_until = 0.0
 
-    def add(self, channel: Channel, frame: bytes, exclude: str | None) -> None:
-        """Send a frame to a channel's subscribers when the turn ends.
+    def add(self, channel: Channel, payload: bytes, exclude: str | None) -> None:
+        """Send a message to a channel's subscribers when the turn ends.
 
         Args:
             channel: With at least one subscriber.
-            frame: One ready WebSocket frame.
+            payload: The message, JSON.
             exclude: The socket id that must not get it.
         """
         if not channel.pending:
             if not self._waiting:
-                self._clock.callLater(0, self._flush_all)
+                rest = self._rest_until - self._clock.seconds()
+                self._clock.callLater(rest if rest > _LEAST_REST else 0, self._flush)
             self._waiting.append(channel)
-        channel.pending.append((frame, exclude))
+        channel.pending.append(Frame(payload, exclude))
 
-    def _flush_all(self) -> None:
+    def _flush(self) -> None:
+        began = self._clock.seconds()
         waiting, self._waiting = self._waiting, []
+        overtaken = False
         for channel in waiting:
+            overtaken |= len(channel.pending) > 1
             try:
-                self.flush(channel)
+                channel.flush()
             except Exception:  # noqa: BLE001 - one channel's failure is not the others'
                 self._log.failure("sending to a channel's subscribers")
-
-    def flush(self, channel: Channel) -> None:
-        """Send what waits for a channel's subscribers now."""
-        pending = channel.pending
-        if not pending:
-            return
-        channel.pending = []
-        frames = b"".join([frame for frame, _ in pending])
-        excluded = {exclude for _, exclude in pending} - {None}
-        if not excluded.isdisjoint(channel.subscribers):
-            _send_with_exclusions(channel, pending, frames, excluded)
-            return
-        for connection in channel.subscribers.values():
-            connection.send(frames)
-
-
-def _send_with_exclusions(
-    channel: Channel,
-    pending: list[tuple[bytes, str | None]],
-    frames: bytes,
-    excluded: set[str | None],
-) -> None:
-    for socket_id, connection in channel.subscribers.items():
-        if socket_id not in excluded:
-            connection.send(frames)
-            continue
-        own = b"".join([frame for frame, exclude in pending if exclude != socket_id])
-        if own:
-            connection.send(own)
+        if overtaken:
+            ended = self._clock.seconds()
+            self._rest_until = ended + min((ended - began) * _REST, _MOST_REST)

@@ -10,14 +10,13 @@ import secrets
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any, cast
 
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from reverb.apps.app import App
 from reverb.brokers.envelope import Envelope, Publication, Termination
-from reverb.hub.channel import Channel, Newcomer
+from reverb.hub.channel import AudienceFactory, Channel, OneByOne
 from reverb.hub.fanout import Fanout
 from reverb.hub.limits import RateLimit
 from reverb.hub.notices import (
@@ -31,10 +30,10 @@ from reverb.hub.notices import (
     MemberRemoved,
     Notice,
 )
+from reverb.hub.steps import run
 from reverb.interfaces import ChannelFullError, IBroker, IChannelStore, IConnection, Joined, Left
 from reverb.protocol import messages
 from reverb.protocol.codes import ClientError, Code
-from reverb.protocol.frames import text_frame
 from reverb.protocol.messages import Member, User
 from reverb.protocol.names import ChannelType, channel_type
 from reverb.protocol.session import Done, Session
@@ -48,17 +47,26 @@ class Hub:
         store: Answers what is true across nodes.
         clock: For the turns of the fan-out and for rate limits.
         cache_ttl: Seconds that cache channels remember their last event.
+        make_audience: Makes the way to all subscribers of a channel; it may
+            know a shorter one than from connection to connection.
     """
 
     _log = Logger()
 
     def __init__(
-        self, *, broker: IBroker, store: IChannelStore, clock: IReactorTime, cache_ttl: int
+        self,
+        *,
+        broker: IBroker,
+        store: IChannelStore,
+        clock: IReactorTime,
+        cache_ttl: int,
+        make_audience: AudienceFactory = OneByOne,
     ) -> None:
         self._broker = broker
         self._store = store
         self._clock = clock
         self._cache_ttl = cache_ttl
+        self._make_audience = make_audience
         self._fanout = Fanout(clock)
         self._watchers: list[Callable[[Notice], None]] = []
         self._reserved: set[str] = set()
@@ -105,7 +113,8 @@ class Hub:
     def _new_socket_id(self) -> str:
         """Draw an id that nobody can guess and no live connection has."""
         while True:
-            socket_id = f"{secrets.randbits(31)}.{secrets.randbits(31)}"
+            high, low = divmod(secrets.randbits(62), 1 << 31)
+            socket_id = f"{high}.{low}"
             if socket_id not in self._sessions and socket_id not in self._reserved:
                 return socket_id
 
@@ -141,7 +150,7 @@ class Hub:
         self, session: Session, name: str, type_: ChannelType, member: Member | None
     ) -> None:
         app_id, socket_id = session.app.id, session.socket_id
-        newcomer = self._add_newcomer(session, name)
+        channel = self._expect(session, name)
         self._joining.add((socket_id, name))
         try:
             joined = await self._store.join(
@@ -170,19 +179,19 @@ class Hub:
             return
         try:
             if type_.cached:
-                await self._replay(session, name, newcomer)
+                await self._replay(session, name, channel)
         finally:
-            self._welcome(session, name, newcomer)
+            if socket_id in channel:  # It may have left while the store was being asked.
+                channel.welcome(socket_id, session.connection)
 
-    def _add_newcomer(self, session: Session, name: str) -> Newcomer:
+    def _expect(self, session: Session, name: str) -> Channel:
+        """Have the channel keep what is published from now on for a newcomer."""
         key = (session.app.id, name)
         channel = self._channels.get(key)
         if channel is None:
-            channel = self._channels[key] = Channel()
-        # What was published before this subscription is not for it.
-        self._fanout.flush(channel)
-        newcomer = channel.subscribers[session.socket_id] = Newcomer()
-        return newcomer
+            channel = self._channels[key] = Channel(self._make_audience)
+        channel.expect(session.socket_id)
+        return channel
 
     @staticmethod
     def _confirm(session: Session, name: str, member: Member | None, joined: Joined) -> None:
@@ -191,23 +200,14 @@ class Hub:
         else:
             session.send(messages.presence_succeeded(name, joined.members))
 
-    def _welcome(self, session: Session, name: str, newcomer: Newcomer) -> None:
-        """Put the connection in the newcomer's place, with what has come meanwhile."""
-        channel = self._channels.get((session.app.id, name))
-        if channel is not None and channel.subscribers.get(session.socket_id) is newcomer:
-            newcomer.pass_on(session.connection)
-            channel.subscribers[session.socket_id] = session.connection
-
     def _drop(self, session: Session, name: str) -> None:
         """Take a session off a channel, at once and on this node."""
         session.channels.pop(name, None)
         key, socket_id = (session.app.id, name), session.socket_id
         channel = self._channels.get(key)
-        if channel is not None and socket_id in channel.subscribers:
-            # What was published before the end is still for it.
-            self._fanout.flush(channel)
-            del channel.subscribers[socket_id]
-            if not channel.subscribers:
+        if channel is not None and socket_id in channel:
+            channel.remove(socket_id)
+            if not channel:
                 del self._channels[key]
 
     def _notify_joined(self, app_id: str, name: str, member: Member | None, joined: Joined) -> None:
@@ -217,7 +217,7 @@ class Hub:
         if member is not None and joined.added:
             self._notify(MemberAdded(app_id=app_id, channel=name, user_id=member.user_id))
 
-    async def _replay(self, session: Session, name: str, newcomer: Newcomer) -> None:
+    async def _replay(self, session: Session, name: str, channel: Channel) -> None:
         """Give a new subscriber what its cache channel remembers, unless it comes anyway."""
         app_id = session.app.id
         cached = await self._store.recall(app_id, name)
@@ -227,10 +227,9 @@ class Hub:
             session.send(messages.cache_miss(name))
             self._notify(CacheMiss(app_id=app_id, channel=name))
             return
-        frame = text_frame(messages.event(cached.event, name, cached.data))
-        self._fanout.flush(self._channels[app_id, name])
-        if frame not in newcomer:
-            session.connection.send(frame)
+        payload = messages.event(cached.event, name, cached.data)
+        if not channel.awaits(session.socket_id, payload):
+            session.send(payload)
 
     def unsubscribe(self, session: Session, channel: str) -> Done:
         """End a session's subscription; nothing of the channel reaches it after this."""
@@ -292,9 +291,12 @@ class Hub:
 
     def _run(self, session: Session, step: Coroutine[Any, Any, None]) -> Done:
         """Carry out a step of a session, which may have to wait for the store."""
-        done = Deferred.fromCoroutine(step)
-        done.addErrback(self._failed, session)
-        return None if done.called and not done.paused else done
+        try:
+            done = run(step)
+        except Exception:  # noqa: BLE001 - _failed tells whose fault it is
+            self._failed(Failure(), session)
+            return None
+        return done and done.addErrback(self._failed, session)
 
     def _failed(self, failure: Failure, session: Session) -> None:
         if failure.check(ClientError):
@@ -339,7 +341,7 @@ class Hub:
         if isinstance(envelope, Publication):
             channel = self._channels.get((envelope.app_id, envelope.channel))
             if channel is not None:
-                self._fanout.add(channel, text_frame(envelope.payload), envelope.exclude)
+                self._fanout.add(channel, envelope.payload, envelope.exclude)
             return
         for session in list(self._users.get((envelope.app_id, envelope.user_id), ())):
             session.open = False

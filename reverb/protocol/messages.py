@@ -12,6 +12,7 @@ import msgspec
 
 from reverb.protocol.codes import ClientError, Code
 from reverb.protocol.names import MAX_USER_ID, user_id_problem
+from reverb.protocol.roster import Roster
 
 _encode = msgspec.json.encode
 
@@ -240,16 +241,11 @@ def presence_succeeded(channel: str, members: Mapping[str, str]) -> bytes:
 
     Args:
         channel: The channel's name.
-        members: The ``user_info`` JSON text of each user id, the new one included.
+        members: The ``user_info`` JSON text of each user id, the new one
+            included; quickest where it is a roster.
     """
-    ids = [_encode(user_id).decode() for user_id in members]
-    users = ",".join(
-        f"{user_id}:{info}" for user_id, info in zip(ids, members.values(), strict=True)
-    )
-    data = f'{{"presence":{{"count":{len(ids)},"ids":[{",".join(ids)}],"hash":{{{users}}}}}}}'
-    return _encode(
-        {"event": "pusher_internal:subscription_succeeded", "data": data, "channel": channel}
-    )
+    roster = members if isinstance(members, Roster) else Roster(members)
+    return roster.subscription_succeeded(channel)
 
 
 def member_added(channel: str, member: Member) -> bytes:

@@ -5,6 +5,7 @@ Source: Pusher's documentation, "Channels" (naming) and "Cache channels".
 
 import re
 from enum import Enum
+from functools import lru_cache
 from typing import NamedTuple
 
 SERVER_TO_USER = "#server-to-user-"
@@ -55,6 +56,7 @@ _TYPES = (
 _PUBLIC = ChannelType(Kind.PUBLIC, cached=False)
 
 
+@lru_cache(maxsize=4096)
 def channel_type(name: str) -> ChannelType:
     """Tell a channel's type from the prefix of its name."""
     for prefix, type_ in _TYPES:

@@ -23,6 +23,8 @@ def sign(secret: str, text: str | bytes) -> str:
 
 def same(expected: str, given: str) -> bool:
     """Compare two signatures or keys in a time that does not tell where they differ."""
+    if expected.isascii() and given.isascii():
+        return hmac.compare_digest(expected, given)
     return hmac.compare_digest(
         expected.encode("utf-8", "surrogatepass"), given.encode("utf-8", "surrogatepass")
     )
@@ -56,8 +58,6 @@ def request_text(method: str, path: str, parameters: Iterable[tuple[str, str]]) 
         parameters: The query's names and values, decoded; ``auth_signature``
             is left out here.
     """
-    pairs = sorted(
-        (name.lower(), value) for name, value in parameters if name.lower() != "auth_signature"
-    )
-    query = "&".join(f"{name}={value}" for name, value in pairs)
+    pairs = sorted([(name.lower(), value) for name, value in parameters])
+    query = "&".join([f"{name}={value}" for name, value in pairs if name != "auth_signature"])
     return f"{method.upper()}\n{path}\n{query}"

@@ -11,6 +11,7 @@ from zope.interface import implementer
 
 from reverb.interfaces import Cached, ChannelFullError, Counts, IChannelStore, Joined, Left
 from reverb.protocol.messages import Member
+from reverb.protocol.roster import Roster
 
 _NOBODY: Mapping[str, str] = MappingProxyType({})
 
@@ -18,12 +19,12 @@ _NOBODY: Mapping[str, str] = MappingProxyType({})
 class _Channel:
     """One channel's subscriptions, and the members they make."""
 
-    __slots__ = ("infos", "sockets", "user_sockets")
+    __slots__ = ("roster", "sockets", "user_sockets")
 
     def __init__(self) -> None:
         self.sockets: dict[str, str | None] = {}
         """The user id of each socket id; None for subscribers who are no members."""
-        self.infos: dict[str, str] = {}
+        self.roster = Roster()
         self.user_sockets: dict[str, int] = {}
 
     def join(self, socket_id: str, member: Member | None) -> bool:
@@ -33,7 +34,7 @@ class _Channel:
             return False
         user_id = member.user_id
         self.sockets[socket_id] = user_id
-        self.infos[user_id] = member.user_info
+        self.roster.add(user_id, member.user_info)
         here = self.user_sockets.get(user_id, 0)
         self.user_sockets[user_id] = here + 1
         return not here
@@ -47,11 +48,12 @@ class _Channel:
         if left:
             self.user_sockets[user_id] = left
             return None
-        del self.user_sockets[user_id], self.infos[user_id]
+        del self.user_sockets[user_id]
+        self.roster.remove(user_id)
         return user_id
 
     def counts(self) -> Counts:
-        return Counts(len(self.sockets), len(self.infos))
+        return Counts(len(self.sockets), len(self.roster))
 
 
 @implementer(IChannelStore)
@@ -93,14 +95,14 @@ class MemoryStore:
         channels = self._channels.setdefault(app_id, {})
         here = channels.get(channel)
         if member is not None and max_members:
-            users = here.infos if here is not None else _NOBODY
+            users = here.roster if here is not None else _NOBODY
             if member.user_id not in users and len(users) >= max_members:
                 return fail(ChannelFullError(f"{channel} has {max_members} members"))
         occupied = here is None
         if here is None:
             here = channels[channel] = _Channel()
         added = here.join(socket_id, member)
-        members = _NOBODY if member is None else MappingProxyType(here.infos)
+        members = _NOBODY if member is None else here.roster
         return succeed(Joined(occupied, added, len(here.sockets), members))
 
     def leave(self, app_id: str, channel: str, socket_id: str) -> "Deferred[Left | None]":
@@ -118,7 +120,7 @@ class MemoryStore:
     def members(self, app_id: str, channel: str) -> "Deferred[Mapping[str, str]]":
         """List a presence channel's members."""
         here = self._channels.get(app_id, {}).get(channel)
-        return succeed(_NOBODY if here is None else MappingProxyType(here.infos))
+        return succeed(_NOBODY if here is None else here.roster)
 
     def counts(self, app_id: str, channel: str) -> "Deferred[Counts]":
         """Count a channel's subscriptions and users."""

@@ -19,7 +19,8 @@ from zope.interface import implementer
 
 from reverb.transport.deadlines import Deadlines
 from reverb.transport.http import ApiChannel, ApiSite
-from reverb.transport.websocket import ORIGIN, PusherFactory
+from reverb.transport.plain_upgrade import read_plain_upgrade
+from reverb.transport.websocket import ORIGIN, PusherConnection, PusherFactory
 
 _END = b"\r\n\r\n"
 _UPGRADE = re.compile(rb"\r\nupgrade[ \t]*:[^\r\n]*websocket", re.IGNORECASE)
@@ -65,26 +66,39 @@ class FrontDoor(Protocol):
                 self._serve(head)
 
     def _upgrade(self, data: bytes, end: int) -> None:
-        """Hand the connection to Autobahn, with all that has been read."""
+        """Have a WebSocket take the connection, with all that has been read."""
+        upgrade = read_plain_upgrade(
+            data[: end + 2], extensions=self.factory.websockets.compression
+        )
+        if upgrade is not None:
+            protocol = self._hand_over()
+            protocol.open_plainly(upgrade)
+            if len(data) > end + len(_END):
+                protocol.dataReceived(data[end + len(_END) :])
+            return
         if _SMUGGLING.search(data, 0, end):
             self._refuse(400, "Bad request: control characters or folded lines in the head")
             return
         head = _ORIGIN.sub(b"\r\n%b:" % ORIGIN.encode(), data[:end])
         # This byte may stand in a cookie in UTF-8; no header that is read has it.
         data = head.replace(_NEXT_LINE, b"?") + data[end:]
+        self._hand_over().dataReceived(data)
+
+    def _hand_over(self) -> PusherConnection:
+        """Put a WebSocket in this protocol's place."""
         channel, self._channel = self._channel, None
         if channel is not None:
             channel.setTimeout(None)
             self.transport.unregisterProducer()
         self._leave()
-        protocol = self.factory.websockets.buildProtocol(self.transport.getPeer())
+        protocol: PusherConnection = self.factory.websockets.buildProtocol(self.transport.getPeer())
         # From here on the transport's calls reach the new protocol directly.
         self.dataReceived = protocol.dataReceived  # type: ignore[method-assign]
         self.connectionLost = protocol.connectionLost  # type: ignore[method-assign]
         if isinstance(self.transport, tcp.Connection):
             self.transport.protocol = protocol
         protocol.makeConnection(self.transport)
-        protocol.dataReceived(data)
+        return protocol
 
     def _serve(self, data: bytes) -> None:
         """Let the API read a request."""

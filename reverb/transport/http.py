@@ -1,24 +1,56 @@
 """The HTTP side of the door: twisted.web with limits, and errors as JSON."""
 
+import time
 from collections.abc import Callable, Iterable
+from functools import cached_property, lru_cache
+from io import BytesIO
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 import msgspec
 from twisted.protocols.basic import LineReceiver
 from twisted.web import http
 from twisted.web.http_headers import Headers
+from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 
-from reverb.transport.outbox import DirectOutbox, is_plain_tcp
+from reverb.transport.outbox import is_plain_tcp, send_now
+from reverb.transport.plain_request import PlainHead, read_plain_head
 
 _PHRASES = {
-    **http.RESPONSES,
-    426: b"Upgrade Required",
-    431: b"Request Header Fields Too Large",
+    **{status: phrase.decode() for status, phrase in http.RESPONSES.items()},
+    426: "Upgrade Required",
+    431: "Request Header Fields Too Large",
 }
 
 _LINGER = 5
 """Seconds that a refused client has to take the answer while it is still sending."""
+
+
+def response(
+    status: int, headers: Iterable[tuple[str, str]], body: bytes = b"", version: str = "1.1"
+) -> bytes:
+    """Make the bytes of a whole HTTP response.
+
+    Args:
+        status: The HTTP status.
+        headers: Beside those of every response.
+        body: Empty for none.
+        version: Of HTTP, the client's.
+    """
+    lines = [
+        f"HTTP/{version} {status} {_PHRASES.get(status, 'Error')}",
+        *_headers(int(time.time())),
+    ]
+    lines += [f"{name}: {value}" for name, value in headers]
+    lines.append("\r\n")
+    return "\r\n".join(lines).encode("latin-1") + body
+
+
+@lru_cache(maxsize=1)
+def _headers(second: int) -> tuple[str, str]:
+    """Make the headers of every response, once in a second."""
+    return "Server: reverb", f"Date: {http.datetimeToString(second).decode()}"
 
 
 def raw_error(status: int, sentence: str, headers: Iterable[tuple[str, str]] = ()) -> bytes:
@@ -32,25 +64,15 @@ def raw_error(status: int, sentence: str, headers: Iterable[tuple[str, str]] = (
         headers: More headers.
     """
     body = msgspec.json.encode({"error": sentence})
-    phrase = _PHRASES.get(status, b"Error").decode()
-    lines = [
-        f"HTTP/1.1 {status} {phrase}",
-        "Content-Type: application/json",
-        f"Content-Length: {len(body)}",
-        "Connection: close",
-        *(f"{name}: {value}" for name, value in headers),
-    ]
-    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+    length = ("Content-Length", str(len(body)))
+    always = (("Content-Type", "application/json"), length, ("Connection", "close"))
+    return response(status, [*always, *headers], body)
 
 
 class ApiRequest(Request):
     """A request whose body may not be larger than the node allows."""
 
     channel: "ApiChannel"
-
-    def setResponseCode(self, code: int, message: bytes | None = None) -> None:
-        """Know the phrases that twisted.web lacks."""
-        super().setResponseCode(code, message or _PHRASES.get(code))
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
         """Obey, without parsing the query: who needs it reads it from the URI.
@@ -63,6 +85,26 @@ class ApiRequest(Request):
         self.method, self.uri, self.clientproto = command, path, version
         self.path = path.partition(b"?")[0]
         self.process()
+
+    def process(self) -> None:
+        """Have the resource at the path answer."""
+        self.channel.site.find(self.path).render(self)
+
+    def respond(self, status: int, headers: Iterable[tuple[str, str]], body: bytes = b"") -> None:
+        """Send the whole answer, and finish.
+
+        Args:
+            status: The HTTP status.
+            headers: Those of the answer.
+            body: Not sent where HTTP has none, as in the answer to HEAD.
+        """
+        more = () if self.channel.persistent else (("Connection", "close"),)
+        version = self.clientproto.removeprefix(b"HTTP/").decode("latin-1")
+        if self.method == b"HEAD":
+            body = b""
+        self.startedWriting = 1
+        self.channel.send(response(status, [*headers, *more], body, version))
+        self.finish()
 
     def gotLength(self, length: int | None) -> None:
         """Refuse a body by its announced length, before it is read."""
@@ -81,6 +123,43 @@ class ApiRequest(Request):
                 413, f"The request's body exceeds the allowed maximum ({most} bytes)"
             )
         return not self.channel.refused
+
+
+class PlainRequest(ApiRequest):
+    """A request that twisted.web has not seen: it came whole, and plain.
+
+    Args:
+        channel: The connection.
+        head: Its head.
+        body: Its body.
+    """
+
+    def __init__(self, channel: "ApiChannel", head: PlainHead, body: bytes) -> None:
+        # Not super().__init__: it prepares for cookies, sessions and forms.
+        self.channel = channel
+        self.notifications = []
+        self.queued = False
+        self.method, self.uri, self.clientproto = head.method, head.uri, b"HTTP/1.1"
+        self.path = head.uri.partition(b"?")[0]
+        self.args = {}
+        self.content = BytesIO(body)
+        self._header_lines = head.headers
+
+    @cached_property
+    def requestHeaders(self) -> Headers:  # type: ignore[override] # an attribute, like this
+        """The headers, for who wants to see them."""
+        headers = Headers()
+        for line in self._header_lines.splitlines():
+            name, _, value = line.partition(b":")
+            headers.addRawHeader(name, value.strip())
+        return headers
+
+    def finish(self) -> None:
+        """Be done, at once or after the channel has waited."""
+        if self in self.channel.requests:
+            super().finish()
+        else:
+            self.finished = 1
 
 
 class ApiChannel(http.HTTPChannel):
@@ -103,38 +182,20 @@ class ApiChannel(http.HTTPChannel):
     @property
     def idle(self) -> bool:
         """Whether the next byte begins a new request."""
-        return not (self.requests or self._buffer or self.refused)
+        return not (self.requests or self._buffer or self._partial or self.refused)
 
     def connectionMade(self) -> None:
         """Take the short way for answers where there is one."""
         super().connectionMade()
-        self._parts: list[bytes] = []
-        self._send = (
-            DirectOutbox(self.transport, 0, lambda: None).send
-            if is_plain_tcp(self.transport)
-            else self.transport.write
-        )
+        self._partial = b""
+        self._is_plain_tcp = is_plain_tcp(self.transport)
 
-    def writeHeaders(self, version: bytes, code: bytes, reason: bytes, headers: Headers) -> None:
-        """Keep the head until the answer is complete."""
-        self._parts.append(b"%b %b %b\r\n" % (version, code, reason))
-        for name, values in headers.getAllRawHeaders():
-            self._parts += [b"%b: %b\r\n" % (name, value) for value in values]
-        self._parts.append(b"\r\n")
-
-    def write(self, data: bytes) -> None:
-        """Keep a piece of the answer; all answers are small and soon complete."""
-        self._parts.append(data)
-
-    def writeSequence(self, iovec: Iterable[bytes]) -> None:
-        """Keep pieces of the answer."""
-        self._parts += iovec
-
-    def requestDone(self, request: Request) -> None:
-        """Send the answer, and read the next request."""
-        parts, self._parts = self._parts, []
-        self._send(b"".join(parts))
-        super().requestDone(request)
+    def send(self, data: bytes) -> None:
+        """Send a whole answer."""
+        if self._is_plain_tcp:
+            send_now(self.transport, data)
+        else:
+            self.transport.write(data)
 
     def refuse(self, status: int, sentence: str) -> None:
         """Answer a request that is not complete, and end the connection."""
@@ -155,9 +216,35 @@ class ApiChannel(http.HTTPChannel):
         """Read requests; one must be complete in time, however its bytes trickle."""
         if self.refused:
             return
-        if not self.requests:
+        if self.idle:
             self.resetTimeout()
-        LineReceiver.dataReceived(self, data)
+        elif self._partial:
+            data, self._partial = self._partial + data, b""
+        if self.requests or self._buffer or not self._take_plain(data):
+            LineReceiver.dataReceived(self, data)
+
+    def _take_plain(self, data: bytes) -> bool:
+        """Obey a plain request, or keep what there is of it; tell whether it is one."""
+        head = read_plain_head(data)
+        if head is None or len(data) > head.body_ends:
+            return False
+        if self.max_request_bytes and head.body_ends - head.body_begins > self.max_request_bytes:
+            return False
+        if len(data) < head.body_ends:
+            self._partial = data
+            return True
+        request = PlainRequest(self, head, data[head.body_begins :])
+        request.process()
+        if not request.finished:
+            self._wait_for(request)
+        return True
+
+    def _wait_for(self, request: PlainRequest) -> None:
+        """Do as twisted.web does when it has obeyed a request that is not answered yet."""
+        self.requests.append(request)
+        self._handlingRequest = True
+        self._savedTimeOut = self.setTimeout(None)
+        self.setRawMode()
 
     def lineReceived(self, line: bytes) -> None:
         """Read the head, unless the request has been refused."""
@@ -178,7 +265,7 @@ class ApiChannel(http.HTTPChannel):
         """End a connection that was idle, or took too long to send a request."""
         if self.refused:
             self.transport.abortConnection()
-        elif self.requests:
+        elif self.requests or self._partial:
             self.refuse(408, f"No complete request within {self.timeOut} seconds")
         else:
             self.loseConnection()
@@ -205,6 +292,8 @@ class ApiSite(Site):
     """
 
     requestFactory = ApiRequest
+    find: Callable[[bytes], IResource]
+    """Finds the resource at a path."""
 
     def __init__(
         self,
@@ -216,6 +305,7 @@ class ApiSite(Site):
         max_request_head_bytes: int,
     ) -> None:
         super().__init__(resource, timeout=timeout, reactor=reactor, parsePOSTFormSubmission=False)
+        self.find = lru_cache(maxsize=1024)(self._find)
         self._timeout = timeout
         self._max_request_bytes = max_request_bytes
         self._max_request_head_bytes = max_request_head_bytes
@@ -231,6 +321,15 @@ class ApiSite(Site):
         channel.max_request_bytes = self._max_request_bytes
         channel.totalHeadersSize = channel.MAX_LENGTH = self._max_request_head_bytes
         return channel
+
+    def _find(self, path: bytes) -> IResource:
+        """Walk down the tree of resources, which keep no state and need no request for it."""
+        resource: IResource = self.resource
+        for segment in path[1:].split(b"/"):
+            if resource.isLeaf:
+                break
+            resource = resource.getChildWithDefault(unquote_to_bytes(segment), None)
+        return resource
 
     def log(self, request: http.Request) -> None:
         """Write no access log: one line for each publication would cost more than it tells."""

@@ -7,7 +7,9 @@ through ``transport.write``, so that order holds. This reads attributes of
 Twisted's ``FileDescriptor`` that are not public; a test fails when they change.
 """
 
+import os
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Protocol, TypeGuard
 
 from twisted.internet import tcp
@@ -21,79 +23,180 @@ class Outbox(Protocol):
     def send(self, data: bytes) -> None:
         """Send bytes without waiting for anybody."""
 
+    def shut(self) -> None:
+        """Send nothing any more."""
+
+    def forget(self) -> None:
+        """Let go of a connection that is lost."""
+
+
+class Nowhere:
+    """The outbox of a connection to which nothing is sent: not yet, or not any more."""
+
+    def send(self, data: bytes) -> None:
+        """Send nothing."""
+
+    def shut(self) -> None:
+        """Be shut already."""
+
+    def forget(self) -> None:
+        """Have nothing to forget."""
+
+
+class Sockets:
+    """The sockets of one node, for those who write to many of them.
+
+    Attributes:
+        busy: The outboxes, by descriptor, that must not be written past: bytes
+            wait in their transports, or they are shut.
+        losses: How many have been lost. As soon as its socket is closed a
+            descriptor may be another connection's, so whoever keeps
+            descriptors looks at this before each use.
+    """
+
+    def __init__(self) -> None:
+        self.busy: dict[int, DirectOutbox] = {}
+        self.losses = 0
+
 
 def is_plain_tcp(transport: object) -> TypeGuard[tcp.Connection]:
     """Tell whether what is written to a transport goes to its socket as it is."""
-    return isinstance(transport, tcp.Connection) and not transport.TLS
+    return isinstance(transport, tcp.Connection) and not transport.TLS and os.name == "posix"
 
 
-def make_outbox(transport: ITransport, limit: int, overflowed: Callable[[], None]) -> Outbox:
+def send_now(transport: tcp.Connection, data: bytes) -> None:
+    """Write to a plain socket on which others write through the transport, too."""
+    sent = 0
+    if transport.connected and not (_queued(transport) or transport.disconnecting):
+        # Full, or broken: Twisted finds out which when it tries itself.
+        with suppress(OSError):
+            sent = transport.socket.send(data)
+    if sent != len(data):
+        transport.write(data[sent:])
+
+
+def _queued(transport: tcp.Connection) -> int:
+    """Count the bytes that wait in a transport."""
+    return len(transport.dataBuffer) - transport.offset + transport._tempDataLen
+
+
+def make_outbox(
+    transport: ITransport, sockets: Sockets, limit: int, overflowed: Callable[[], None]
+) -> Outbox:
     """Choose the write path for a transport.
 
     Args:
-        transport: Without a producer.
+        transport: Without a producer; nobody else writes to it.
+        sockets: Those of the node.
         limit: Bytes that may wait for the client, 0 for any number.
         overflowed: Called when more do; it is expected to end the connection.
     """
     if is_plain_tcp(transport):
-        return DirectOutbox(transport, limit, overflowed)
+        return DirectOutbox(transport, sockets, limit, overflowed)
     return BufferedOutbox(transport, limit, overflowed)
 
 
 class DirectOutbox:
-    """Writes to a plain socket, through Twisted only when it is not idle."""
+    """Writes to a plain socket, through Twisted only when it is not idle.
 
-    __slots__ = ("_limit", "_overflowed", "_socket_send", "_transport")
+    Attributes:
+        descriptor: Of the socket; None when the connection is lost.
+    """
+
+    __slots__ = ("_limit", "_overflowed", "_shut", "_sockets", "_transport", "descriptor")
 
     def __init__(
-        self, transport: tcp.Connection, limit: int, overflowed: Callable[[], None]
+        self,
+        transport: tcp.Connection,
+        sockets: Sockets,
+        limit: int,
+        overflowed: Callable[[], None],
     ) -> None:
         self._transport = transport
-        self._socket_send = transport.socket.send
+        self._sockets = sockets
         self._limit = limit
         self._overflowed = overflowed
+        self._shut = False
+        self.descriptor: int | None = transport.fileno()
+        if _queued(transport):
+            sockets.busy[transport.fileno()] = self
 
     def send(self, data: bytes) -> None:
         """Send bytes without waiting for anybody."""
-        transport = self._transport
-        if transport.dataBuffer or transport._tempDataBuffer or transport.disconnecting:
-            self._queue(data)
+        descriptor = self.descriptor
+        if descriptor is None or self._shut:
             return
+        busy = self._sockets.busy
+        if descriptor in busy:
+            if _queued(self._transport):
+                self.queue(data)
+                return
+            del busy[descriptor]
         try:
-            sent = self._socket_send(data)
+            sent = os.write(descriptor, data)
         except OSError:
             # Full, or broken: Twisted finds out which when it tries itself.
             sent = 0
         if sent != len(data):
-            self._queue(data[sent:])
+            self.queue(data[sent:])
 
-    def _queue(self, data: bytes) -> None:
-        transport = self._transport
-        transport.write(data)
-        queued = len(transport.dataBuffer) - transport.offset + transport._tempDataLen
-        if self._limit and queued > self._limit:
+    def queue(self, data: bytes) -> None:
+        """Put bytes behind what waits in Twisted, or at its head when nothing does."""
+        if self.descriptor is None or self._shut:
+            return
+        self._sockets.busy[self.descriptor] = self
+        self._transport.write(data)
+        if self._limit and _queued(self._transport) > self._limit:
+            self._limit = 0  # Once is enough.
             self._overflowed()
+
+    def shut(self) -> None:
+        """Send nothing any more; what is queued still goes out."""
+        self._shut = True
+        if self.descriptor is not None:
+            self._sockets.busy[self.descriptor] = self
+
+    def forget(self) -> None:
+        """Let go of the descriptor, which another connection will get."""
+        if self.descriptor is not None:
+            self._sockets.busy.pop(self.descriptor, None)
+            self._sockets.losses += 1
+            self.descriptor = None
 
 
 @implementer(IPushProducer)
 class BufferedOutbox:
     """Writes to any transport, such as TLS, and counts what is sent while it is full."""
 
+    descriptor: int | None = None
+
     def __init__(self, transport: ITransport, limit: int, overflowed: Callable[[], None]) -> None:
         self._transport = transport
         self._limit = limit
         self._overflowed = overflowed
         self._full = False
+        self._shut = False
         self._queued = 0
         transport.registerProducer(self, streaming=True)  # type: ignore[attr-defined] # every stream transport is a consumer
 
     def send(self, data: bytes) -> None:
         """Send bytes without waiting for anybody."""
+        if self._shut:
+            return
         self._transport.write(data)
         if self._full:
             self._queued += len(data)
             if self._limit and self._queued > self._limit:
+                self._limit = 0  # Once is enough.
                 self._overflowed()
+
+    def shut(self) -> None:
+        """Send nothing any more."""
+        self._shut = True
+
+    def forget(self) -> None:
+        """Send nothing any more."""
+        self._shut = True
 
     def pauseProducing(self) -> None:
         """Take note that the transport is full; it may say so many times."""

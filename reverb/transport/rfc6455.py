@@ -10,15 +10,39 @@ from typing import ClassVar
 import txaio
 from autobahn.twisted.util import peer2str
 from autobahn.twisted.websocket import WebSocketServerProtocol
-from autobahn.websocket.protocol import TrafficStats
+from autobahn.websocket.protocol import TrafficStats, WebSocketProtocol
 from autobahn.websocket.utf8validator import Utf8Validator
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
+from reverb.transport.deflate import DeflateError, Parameters, SizeError, agree, inflate
 from reverb.transport.fastlane import take_text
 from reverb.transport.http import raw_error
 
 _UNSUPPORTED_DATA = 1003
+
+
+class _WholeMessages:
+    """Stands for Autobahn's inflater of a connection: leaves the data as they are.
+
+    They are inflated when a message is complete, by an inflater that is gone
+    afterwards, so that this one object serves all connections.
+    """
+
+    EXTENSION_NAME = "permessage-deflate"
+
+    def start_decompress_message(self) -> None:
+        """Begin nothing."""
+
+    def decompress_message_data(self, data: bytes, max_output_len: int | None = None) -> bytes:
+        """Return the data; their own size is limited like that of other frames."""
+        return data
+
+    def end_decompress_message(self) -> None:
+        """End nothing."""
+
+
+_WHOLE_MESSAGES = _WholeMessages()
 
 
 class _Nobody:
@@ -29,7 +53,14 @@ class _Nobody:
 
 
 class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autobahn is not typed
-    """A server's side of one WebSocket."""
+    """A server's side of one WebSocket.
+
+    Attributes:
+        compresses: Whether the client takes the frames of ``compressed_text_frame``.
+    """
+
+    compresses = False
+    websocket_extensions: list[tuple[str, Parameters]]
 
     # Autobahn copies its options from the factory onto every connection, and
     # formats them for a log line that nobody sees, for all that are listed
@@ -75,7 +106,7 @@ class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autob
     current_frame = None
     triggered = False
     trackedTimings = None
-    _perMessageCompress = None
+    _perMessageCompress: _WholeMessages | None = None
     _transport_details = None
     wasMaxFramePayloadSizeExceeded = False
     wasMaxMessagePayloadSizeExceeded = False
@@ -127,18 +158,37 @@ class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autob
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """End."""
-        self._connectionLost(reason)
+        # Not the server's method, which puts the reason into words for a debug line.
+        WebSocketProtocol._connectionLost(self, reason)  # noqa: SLF001 - one step up
+        self.factory.countConnections -= 1
+
+    def succeedHandshake(self, res: str | None) -> None:
+        """Accept the upgrade, with compression if that is on and the client offers it.
+
+        Autobahn does not get to see the offers. It would fail the handshake for
+        one that it does not understand, could not answer that messages stand
+        for themselves unless it was asked to, and would keep zlib's state.
+        """
+        offers, self.websocket_extensions = self.websocket_extensions, []
+        headers = {}
+        if self.factory.compression and (agreement := agree(offers)):
+            self._perMessageCompress = _WHOLE_MESSAGES
+            self.compresses = agreement.takes_shared
+            headers["Sec-WebSocket-Extensions"] = agreement.header
+        super().succeedHandshake((res, headers))
 
     def _onOpen(self) -> None:
         self.onOpen()
 
     def forget_handshake(self) -> None:
         """Let go of what the handshake has left behind, once it has been read."""
+        kind = type(self)
         # A new dict, as one that things are taken out of keeps its size.
         self.__dict__ = {
             name: value
             for name, value in self.__dict__.items()
             if not name.startswith(("http_", "websocket_", "_wskey"))
+            and getattr(kind, name, self) is not value
         }
 
     def dataReceived(self, data: bytes) -> None:
@@ -155,7 +205,7 @@ class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autob
             try:
                 payload.decode()
             except UnicodeDecodeError as error:
-                self._invalid_payload(f"invalid UTF-8 in a text message: {error.reason}")
+                self._not_text(error)
                 break
             self.onMessage(payload, isBinary=False)
             if start == len(data):
@@ -167,12 +217,45 @@ class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autob
         super().onMessageBegin(isBinary)
         if isBinary and not self.failedByMe:
             self._fail_connection(_UNSUPPORTED_DATA, "Binary messages are not supported")
+        if self._isMessageCompressed:
+            # What is compressed is not UTF-8; see onMessageEnd.
+            self.utf8validateIncomingCurrentMessage = False
 
     def onMessageEnd(self) -> None:
         """Take a whole message, without Autobahn's signals beside the call."""
         data, self.message_data = self.message_data or [], None
-        if not self.failedByMe:
-            self.onMessage(b"".join(data), self.message_is_binary)
+        if self.failedByMe:
+            return
+        payload = b"".join(data)
+        if self._isMessageCompressed:
+            inflated = self._inflate(payload)
+            if inflated is None:
+                return
+            payload = inflated
+        self.onMessage(payload, self.message_is_binary)
+
+    def _inflate(self, data: bytes) -> bytes | None:
+        """Inflate a message and check it, or fail the connection."""
+        most = self.maxMessagePayloadSize
+        try:
+            payload = inflate(data, most)
+            if not self.message_is_binary:
+                payload.decode()
+        except SizeError:
+            self.wasMaxMessagePayloadSizeExceeded = True
+            self._max_message_size_exceeded(
+                most + 1, most, f"the message inflates to more than {most} bytes"
+            )
+        except DeflateError as error:
+            self._invalid_payload(f"cannot inflate a message: {error}")
+        except UnicodeDecodeError as error:
+            self._not_text(error)
+        else:
+            return payload
+        return None
+
+    def _not_text(self, error: UnicodeDecodeError) -> None:
+        self._invalid_payload(f"invalid UTF-8 in a text message: {error.reason}")
 
     def sendHttpErrorResponse(
         self, code: int, reason: str, responseHeaders: list[tuple[str, str]] | None = None

@@ -6,18 +6,20 @@ fan-out's frames go out through the connection's outbox.
 """
 
 from collections import deque
-from collections.abc import Callable
-from urllib.parse import unquote
+from functools import lru_cache
+from urllib.parse import parse_qs, unquote
 
 from autobahn.twisted.websocket import WebSocketServerFactory
 from autobahn.websocket.types import ConnectionRequest
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from reverb.hub.hub import Hub
+from reverb.hub.steps import run
 from reverb.interfaces import IApps, IConnection
 from reverb.protocol import messages
 from reverb.protocol.codes import Code
@@ -31,17 +33,22 @@ from reverb.protocol.handshake import (
 )
 from reverb.protocol.session import Done, Session
 from reverb.transport.deadlines import Deadlines
-from reverb.transport.outbox import make_outbox
+from reverb.transport.outbox import Nowhere, Outbox, Sockets, make_outbox
+from reverb.transport.plain_upgrade import PlainUpgrade
 from reverb.transport.rfc6455 import TextServerProtocol
+
+# Clients of one kind all send the same.
+_parse_query = lru_cache(maxsize=256)(parse_qs)
 
 ORIGIN = "reverb-origin"
 """What the front door calls the Origin header: Autobahn would refuse the
 upgrade for an origin that it cannot parse, and each app has its own rule."""
 
 
-def _discard(frames: bytes) -> None:
-    """Stand for the outbox of a connection to which nothing more is sent."""
+# Not of the class: events would refer to the connection, and whoever keeps them would keep it.
+_log = Logger()
 
+_NOWHERE = Nowhere()
 
 _CLOSE_TIMEOUT = 2
 """Seconds that a client has to answer a close frame, unless all are closed."""
@@ -53,14 +60,13 @@ class PusherConnection(TextServerProtocol):
 
     Attributes:
         socket_id: The connection's id, once it is admitted.
-        send: Sends ready frames; see :class:`reverb.interfaces.IConnection`.
+        outbox: The way into the client's socket while the connection is open.
+        compresses: Whether the client takes the frames of ``compressed_text_frame``.
     """
-
-    _log = Logger()
 
     factory: "PusherFactory"
     socket_id = ""
-    send: Callable[[bytes], None] = staticmethod(_discard)
+    outbox: Outbox = _NOWHERE
     _request: ConnectionRequest | None = None
     _session: Session | None = None
     _waiting = False
@@ -81,20 +87,29 @@ class PusherConnection(TextServerProtocol):
 
     def onOpen(self) -> None:
         """Admit the client, or turn it away."""
-        factory = self.factory
-        factory.connections.add(self)
-        self.transport.unregisterProducer()
-        outbox = make_outbox(self.transport, factory.max_buffered_bytes, self._overflowed)
-        self.send = outbox.send
-        self._heard = factory.deadlines.now
-        self._opened = factory.clock.seconds()
-        self._due = factory.deadlines.file(factory.handshake_timeout, self._look)
         request, self._request = self._request, None
         assert request is not None
         # Not request.path: it lacks what follows a semicolon.
-        path = self.http_request_uri.partition("?")[0]
-        self._wait_for(Deferred.fromCoroutine(self._admit(request, path)))
+        uri = self.http_request_uri
         self.forget_handshake()
+        self._set_up_outbox()
+        self._wait_for(self._admit(uri, request.headers.get(ORIGIN, "")))
+
+    def open_plainly(self, upgrade: PlainUpgrade) -> None:
+        """Accept an upgrade that the front door has read, and admit the client or not."""
+        self.state = self.STATE_OPEN
+        self._set_up_outbox()
+        self.outbox.send(upgrade.answer)
+        self._wait_for(self._admit(upgrade.uri, upgrade.origin))
+
+    def _set_up_outbox(self) -> None:
+        factory = self.factory
+        factory.connections.add(self)
+        self.outbox = make_outbox(
+            self.transport, factory.sockets, factory.max_buffered_bytes, self._overflowed
+        )
+        self._heard = factory.deadlines.now
+        self._opened = factory.clock.seconds()
 
     def dataReceived(self, data: bytes) -> None:
         """Take note that the client lives, and read its frames."""
@@ -114,14 +129,13 @@ class PusherConnection(TextServerProtocol):
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
         """Take leave of the client, however it went."""
-        self.send = _discard
         self.factory.deadlines.cancel(self._due, self._look)
         self.factory.disconnected(self)
         session, self._session = self._session, None
         if session is None:
             return
         self.factory.hub.leave(session)
-        self._log.info(
+        _log.info(
             "disconnected {socket_id} app={app_id} after {seconds:.1f} s: {reason}",
             socket_id=self.socket_id,
             app_id=session.app.id,
@@ -145,7 +159,6 @@ class PusherConnection(TextServerProtocol):
         """Close: nothing is sent after this frame, and nothing obeyed (RFC 6455, 5.5.1)."""
         if self.state != self.STATE_OPEN:
             return
-        self.send = _discard
         if self._session is not None:
             self._session.open = False
         deadlines = self.factory.deadlines
@@ -153,16 +166,33 @@ class PusherConnection(TextServerProtocol):
         if not self.factory.closing:  # The stop has a patience of its own.
             self._due = deadlines.file(_CLOSE_TIMEOUT, self._look)
         super().sendCloseFrame(code, reasonUtf8, isReply)
+        self.outbox.shut()
 
-    # The hub calls this
+    def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
+        """Send Autobahn's own frames in order with ours."""
+        if self.state == self.STATE_OPEN:
+            self.outbox.send(data)
+        else:
+            super().sendData(data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Let go of the socket before anything else: it is closed already."""
+        self.outbox.forget()
+        super().connectionLost(reason)
+        # It knows this connection: without the circle nothing waits for a garbage collection.
+        self.outbox = _NOWHERE
+
+    # The hub calls these
+
+    def send(self, frames: bytes) -> None:
+        """Send ready frames; see :class:`reverb.interfaces.IConnection`."""
+        self.outbox.send(frames)
 
     def close(self, code: int, reason: str) -> None:
         """Tell the client why, and close; see :class:`reverb.interfaces.IConnection`."""
         if self.state != self.STATE_OPEN:
             return
-        # First, as the outbox of a client that is too slow would only call back here.
-        send, self.send = self.send, _discard
-        send(text_frame(messages.error(reason, Code(code))))
+        self.send(text_frame(messages.error(reason, Code(code))))
         self._closed_because = f"{int(code)} {reason}"
         self.sendClose(int(code), reason)
 
@@ -172,21 +202,34 @@ class PusherConnection(TextServerProtocol):
 
     # One message after the other
 
-    async def _admit(self, request: ConnectionRequest, path: str) -> None:
+    def _admit(self, uri: str, origin: str) -> Done:
+        """Open a session, or tell the client why not."""
         factory = self.factory
+        try:
+            done = run(self._open_session(uri, origin))
+        except Exception:  # noqa: BLE001 - _broke tells the client
+            self._broke(Failure())
+            return None
+        if done is not None:
+            self._due = factory.deadlines.file(factory.handshake_timeout, self._look)
+        return done
+
+    async def _open_session(self, uri: str, origin: str) -> None:
+        factory = self.factory
+        path, _, query = uri.partition("?")
         try:
             factory.check_open()
             key = self._key(path)
-            check_version(request.params)
+            check_version(_parse_query(query))
             app = check_app(await factory.apps.by_key(key), key)
-            check_origin(app, request.headers.get(ORIGIN, ""))
+            check_origin(app, origin)
             if self.state != self.STATE_OPEN:
                 return
             session = await factory.hub.admit(app, self)
             if session is None:
                 raise Rejection(Code.OVER_QUOTA, "Application is over connection quota")
         except Rejection as rejection:
-            self._log.info(
+            _log.info(
                 "rejected {peer}: {code} {reason}",
                 peer=self.peer,
                 code=int(rejection.code),
@@ -214,7 +257,7 @@ class PusherConnection(TextServerProtocol):
             self.maxMessagePayloadSize = app.max_message_bytes
         self.factory.deadlines.cancel(self._due, self._look)
         self._due = self.factory.deadlines.file(app.ping_interval, self._look)
-        self._log.info(
+        _log.info(
             "connected {socket_id} app={app_id} peer={peer}",
             socket_id=self.socket_id,
             app_id=app.id,
@@ -236,7 +279,7 @@ class PusherConnection(TextServerProtocol):
         step.addBoth(self._go_on)
 
     def _broke(self, failure: Failure) -> None:
-        self._log.failure("serving {peer}", failure, peer=self.peer)
+        _log.failure("serving {peer}", failure, peer=self.peer)
         self.close(Code.RECONNECT, "The server failed to do this; please reconnect")
 
     def _go_on(self, _: object) -> None:
@@ -286,8 +329,10 @@ class PusherFactory(WebSocketServerFactory):  # type: ignore[misc] # Autobahn is
         deadlines: Looks at silent connections.
         clock: The reactor, or a test's clock.
         path: Prefix of the route, empty or like ``/realtime``.
+        sockets: Those of the node.
         max_buffered_bytes: Bytes that may wait for one client, 0 for any number.
         handshake_timeout: Seconds that admitting a client may take.
+        compression: Whether to agree on compression with clients that offer it.
 
     Attributes:
         connections: The open ones, admitted or about to be.
@@ -304,8 +349,10 @@ class PusherFactory(WebSocketServerFactory):  # type: ignore[misc] # Autobahn is
         deadlines: Deadlines,
         clock: IReactorTime,
         path: str,
+        sockets: Sockets,
         max_buffered_bytes: int,
         handshake_timeout: int,
+        compression: bool,
     ) -> None:
         super().__init__(server="", reactor=clock)
         self.hub = hub
@@ -313,8 +360,10 @@ class PusherFactory(WebSocketServerFactory):  # type: ignore[misc] # Autobahn is
         self.deadlines = deadlines
         self.clock = clock
         self.path = path
+        self.sockets = sockets
         self.max_buffered_bytes = max_buffered_bytes
         self.handshake_timeout = handshake_timeout
+        self.compression = compression
         self.connections: set[PusherConnection] = set()
         self._closing: tuple[Code, str] | None = None
         self._waiting_for_none: list[Deferred[None]] = []

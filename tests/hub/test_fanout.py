@@ -7,7 +7,7 @@ from twisted.internet.task import Clock
 
 from reverb.hub.channel import Channel
 from reverb.hub.fanout import Fanout
-from reverb.testing import MemoryConnection
+from reverb.testing import MemoryConnection, parse_frame
 
 
 def make_channel(*socket_ids):
@@ -28,7 +28,18 @@ def fanout(clock):
 
 
 def sent(channel):
-    return {socket_id: c.frames for socket_id, c in channel.subscribers.items()}
+    """What each subscriber has been sent: the payloads of each send, joined."""
+    return {socket_id: sends(c) for socket_id, c in channel.subscribers.items()}
+
+
+def sends(connection):
+    return [b"".join(payloads(data)) for data in connection.frames]
+
+
+def payloads(data):
+    while data:
+        _, payload, data = parse_frame(data)
+        yield payload
 
 
 class TestTurns:
@@ -77,7 +88,7 @@ class TestTurns:
         class Eager(MemoryConnection):
             def send(self, frame):
                 super().send(frame)
-                if frame == b"a":
+                if frame.endswith(b"a"):
                     fanout.add(channel, b"b", None)
 
         channel.subscribers["2.2"] = Eager("2.2")
@@ -94,7 +105,7 @@ class TestTurns:
             fanout.add(channel, frame, "9.9")
         clock.advance(0)
 
-        assert len({id(frames[0]) for frames in sent(channel).values()}) == 1
+        assert len({id(c.frames[0]) for c in channel.subscribers.values()}) == 1
 
 
 class TestBrokenConnection:
@@ -113,46 +124,58 @@ class TestBrokenConnection:
             clock.advance(0)
 
         assert len(logged.flush(ZeroDivisionError)) == 2
-        assert b"".join(healthy.subscribers["2.2"].frames) == b"ab"
+        assert sent(healthy) == {"2.2": [b"a", b"b"]}
 
 
-class TestFlush:
-    def test_it_sends_at_once_and_only_once(self, fanout, clock):
-        channel = make_channel("1.1")
+class TestRest:
+    """Publishers who are faster than the sending are gathered for a moment."""
 
-        fanout.add(channel, b"a", None)
-        fanout.flush(channel)
-        assert sent(channel) == {"1.1": [b"a"]}
+    @pytest.fixture
+    def slow(self, clock):
+        """A channel whose subscriber takes 4 ms of the server's time."""
 
+        class Slow(MemoryConnection):
+            def send(self, frame):
+                super().send(frame)
+                clock.rightNow += 0.004
+
+        channel = make_channel()
+        channel.subscribers["1.1"] = Slow("1.1")
+        return channel
+
+    def publish(self, fanout, clock, channel, *payloads):
+        for payload in payloads:
+            fanout.add(channel, payload, None)
         clock.advance(0)
-        assert sent(channel) == {"1.1": [b"a"]}
 
-    def test_what_comes_after_it_in_the_same_turn_is_sent_too(self, fanout, clock):
+    def test_after_several_at_once_the_next_wait_for_more(self, fanout, clock, slow):
+        self.publish(fanout, clock, slow, b"a", b"b")
+        self.publish(fanout, clock, slow, b"c")
+        self.publish(fanout, clock, slow, b"d")
+        assert sent(slow) == {"1.1": [b"ab"]}
+
+        clock.advance(0.005)
+        assert sent(slow) == {"1.1": [b"ab", b"cd"]}
+
+    def test_one_at_a_time_never_waits(self, fanout, clock, slow):
+        for payload in [b"a", b"b", b"c"]:
+            self.publish(fanout, clock, slow, payload)
+
+        assert sent(slow) == {"1.1": [b"a", b"b", b"c"]}
+
+    def test_who_comes_after_the_rest_does_not_wait(self, fanout, clock, slow):
+        self.publish(fanout, clock, slow, b"a", b"b")
+        clock.advance(0.005)
+        self.publish(fanout, clock, slow, b"c")
+
+        assert sent(slow) == {"1.1": [b"ab", b"c"]}
+
+    def test_what_takes_no_time_needs_no_rest(self, fanout, clock):
         channel = make_channel("1.1")
+        self.publish(fanout, clock, channel, b"a", b"b")
+        self.publish(fanout, clock, channel, b"c")
 
-        fanout.add(channel, b"a", None)
-        fanout.flush(channel)
-        fanout.add(channel, b"b", None)
-        clock.advance(0)
-
-        assert sent(channel) == {"1.1": [b"a", b"b"]}
-        assert clock.getDelayedCalls() == []
-
-    def test_it_leaves_other_channels_alone(self, fanout):
-        one, other = make_channel("1.1"), make_channel("2.2")
-
-        fanout.add(one, b"a", None)
-        fanout.add(other, b"a", None)
-        fanout.flush(one)
-
-        assert sent(other) == {"2.2": []}
-
-    def test_without_anything_to_send(self, fanout):
-        channel = make_channel("1.1")
-
-        fanout.flush(channel)
-
-        assert sent(channel) == {"1.1": []}
+        assert sent(channel) == {"1.1": [b"ab", b"c"]}
 
 
 class TestExclusion:

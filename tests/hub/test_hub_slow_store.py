@@ -267,7 +267,7 @@ class TestCache:
 
 class TestConnecting:
     def test_a_socket_id_that_waits_is_not_given_again(self, node, store, monkeypatch):
-        numbers = iter([1, 2, 1, 2, 3, 4])
+        numbers = iter([(1 << 31) + 2, (1 << 31) + 2, (3 << 31) + 4])
         monkeypatch.setattr("reverb.hub.hub.secrets.randbits", lambda _: next(numbers))
         store.holds = {"connect"}
         admitting = [Deferred.fromCoroutine(node.hub.admit(APP, object())) for _ in range(2)]

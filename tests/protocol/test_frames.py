@@ -1,10 +1,12 @@
-"""The frames that the server sends (RFC 6455, 5.2)."""
+"""The frames that the server sends (RFC 6455, 5.2; RFC 7692)."""
+
+import zlib
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reverb.protocol.frames import PING, text_frame
+from reverb.protocol.frames import DEFLATE_WINDOW_BITS, PING, compressed_text_frame, text_frame
 from reverb.testing import parse_frame
 
 HEADERS = {
@@ -56,3 +58,52 @@ def test_a_frame_has_the_payload_as_it_is():
 def test_a_ping_is_a_control_frame_without_payload():
     assert PING.hex() == "8900"
     assert parse_frame(PING) == (9, b"", b"")
+
+
+def inflated(frame):
+    """What a client makes of a compressed frame (RFC 7692, 7.2.2)."""
+    assert frame[0] == 0xC1
+    opcode, data, rest = parse_frame(frame)
+    assert (opcode, rest) == (1, b"")
+    inflater = zlib.decompressobj(-DEFLATE_WINDOW_BITS)
+    return inflater.decompress(data + b"\0\0\xff\xff")
+
+
+@given(st.binary(max_size=3000) | st.text(max_size=1000).map(str.encode))
+def test_a_compressed_frame_is_inflated_to_its_payload(payload):
+    assert inflated(compressed_text_frame(payload)) == payload
+
+
+@pytest.mark.parametrize("length", [*HEADERS, 10_000_000])
+def test_a_compressed_frame_of_any_length(length):
+    payload = b"x" * length
+
+    frame = compressed_text_frame(payload)
+
+    assert inflated(frame) == payload
+    assert len(frame) < length / 100 + 15
+
+
+def test_a_compressed_frame_fits_the_window():
+    # What repeats farther back than the window must not be referred to.
+    once = bytes(range(256)) * 2
+    payload = once + b"x" * 2**DEFLATE_WINDOW_BITS + once
+
+    assert inflated(compressed_text_frame(payload)) == payload
+
+
+def test_compressed_frames_stand_for_themselves():
+    payload = b"the same " * 100
+
+    assert compressed_text_frame(payload) == compressed_text_frame(payload)
+
+
+def test_an_empty_payload_is_compressed_to_the_byte_that_stands_for_it():
+    # RFC 7692, 7.2.3.6
+    assert compressed_text_frame(b"").hex() == "c10100"
+
+
+def test_json_becomes_smaller():
+    payload = b'{"event":"OrderUpdated","data":{"id":1,"status":"shipped","total":12.5}}' * 8
+
+    assert len(compressed_text_frame(payload)) < len(payload) / 2

@@ -119,10 +119,12 @@ class Real:
         return frames
 
     def close(self):
+        """End, and let go of the server's side."""
         self.socket.close()
         self.turn()
-        if self.transport.connected:
-            self.transport.connectionLost(Failure(ConnectionError("the test is over")))
+        transport, self.transport = self.transport, None
+        if transport is not None and transport.connected:
+            transport.connectionLost(Failure(ConnectionError("the test is over")))
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 
 from reverb.testing import frame
-from reverb.transport.outbox import BufferedOutbox, DirectOutbox, make_outbox
+from reverb.transport.outbox import BufferedOutbox, DirectOutbox, Sockets, make_outbox, send_now
 
 LIMIT = 100_000
 
@@ -38,6 +38,17 @@ def received(theirs):
         if not part:
             return data
         data += part
+
+
+def finish(transport, theirs, end):
+    if end == "peer closed":
+        theirs.close()
+    elif end == "socket closed":
+        transport.socket.close()
+    elif end == "losing":
+        transport.loseConnection()
+    else:
+        transport.connectionLost(Failure(ConnectionError("gone")))
 
 
 class Overflow:
@@ -77,16 +88,16 @@ def test_twisted_has_what_the_direct_path_reads(pair):
 
 def test_what_is_chosen_for_a_plain_socket_is_direct(pair):
     transport, _ = pair
-    assert isinstance(make_outbox(transport, 1, Overflow()), DirectOutbox)
+    assert isinstance(make_outbox(transport, Sockets(), 1, Overflow()), DirectOutbox)
     transport.TLS = True
     transport.registerProducer = lambda producer, streaming: None
-    assert isinstance(make_outbox(transport, 1, Overflow()), BufferedOutbox)
-    assert isinstance(make_outbox(StringTransport(), 1, Overflow()), BufferedOutbox)
+    assert isinstance(make_outbox(transport, Sockets(), 1, Overflow()), BufferedOutbox)
+    assert isinstance(make_outbox(StringTransport(), Sockets(), 1, Overflow()), BufferedOutbox)
 
 
 def test_an_idle_socket_is_written_at_once(pair):
     transport, theirs = pair
-    outbox = DirectOutbox(transport, LIMIT, Overflow())
+    outbox = DirectOutbox(transport, Sockets(), LIMIT, Overflow())
     outbox.send(b"first")
     outbox.send(b"second")
     assert received(theirs) == b"firstsecond"
@@ -96,18 +107,84 @@ def test_an_idle_socket_is_written_at_once(pair):
 
 def test_what_waits_in_twisted_goes_first(pair):
     transport, theirs = pair
-    outbox = DirectOutbox(transport, LIMIT, Overflow())
     transport.write(b"first")
+    outbox = DirectOutbox(transport, Sockets(), LIMIT, Overflow())
     outbox.send(b"second")
     assert received(theirs) == b""
     transport.doWrite()
-    assert received(theirs) == b"firstsecond"
+    outbox.send(b"third")
+    assert received(theirs) == b"firstsecondthird"
+
+
+def test_others_who_write_to_the_transport_are_not_overtaken(pair):
+    transport, theirs = pair
+    send_now(transport, b"first")
+    assert received(theirs) == b"first"
+    transport.write(b"second")
+    send_now(transport, b"third")
+    assert received(theirs) == b""
+    transport.doWrite()
+    assert received(theirs) == b"secondthird"
+    send_now(transport, b"x" * 500_000)
+    got = received(theirs)
+    while len(got) < 500_000:
+        transport.doWrite()
+        got += received(theirs)
+    assert got == b"x" * 500_000
+
+
+@pytest.mark.parametrize("end", ["peer closed", "socket closed", "losing", "lost"])
+def test_an_answer_on_a_connection_that_ends_is_harmless(pair, end):
+    transport, theirs = pair
+    finish(transport, theirs, end)
+    send_now(transport, b"data")
+
+
+def test_the_node_knows_which_sockets_are_busy(pair):
+    transport, theirs = pair
+    sockets = Sockets()
+    outbox = DirectOutbox(transport, sockets, 0, Overflow())
+    outbox.send(b"x")
+    assert sockets.busy == {}
+    outbox.send(b"x" * 500_000)
+    assert sockets.busy == {transport.fileno(): outbox}
+    while received(theirs):
+        transport.doWrite()
+    outbox.send(b"x")
+    assert sockets.busy == {}
+
+
+def test_a_shut_outbox_sends_what_waits_and_nothing_more(pair):
+    transport, theirs = pair
+    sockets = Sockets()
+    outbox = DirectOutbox(transport, sockets, 0, Overflow())
+    outbox.send(b"x" * 100_000)
+    outbox.shut()
+    outbox.send(b"more")
+    outbox.queue(b"more")
+    assert sockets.busy == {transport.fileno(): outbox}
+    got = received(theirs)
+    while part := (transport.doWrite(), received(theirs))[1]:
+        got += part
+    assert got == b"x" * 100_000
+
+
+def test_a_lost_connection_leaves_nothing_behind(pair):
+    transport, _ = pair
+    sockets = Sockets()
+    outbox = DirectOutbox(transport, sockets, 0, Overflow())
+    outbox.shut()
+    outbox.forget()
+    outbox.forget()
+    outbox.shut()
+    outbox.send(b"x")
+    assert (sockets.busy, sockets.losses, outbox.descriptor) == ({}, 1, None)
 
 
 @pytest.mark.parametrize("size", [1, 999, 50_000, 300_000])
 def test_what_the_kernel_does_not_take_keeps_its_order(pair, size):
     transport, theirs = pair
-    outbox = DirectOutbox(transport, 0, Overflow())
+    outbox = DirectOutbox(transport, Sockets(), 0, Overflow())
     sent = got = b""
     for i in range(40):
         data = bytes([i]) * size
@@ -126,7 +203,7 @@ def test_what_the_kernel_does_not_take_keeps_its_order(pair, size):
 def test_a_reader_that_stops_overflows_by_what_waits_here_not_in_the_kernel(pair):
     transport, _ = pair
     overflow = Overflow()
-    outbox = DirectOutbox(transport, LIMIT, overflow)
+    outbox = DirectOutbox(transport, Sockets(), LIMIT, overflow)
     total = 0
     while not overflow.times:
         outbox.send(b"x" * 1000)
@@ -139,7 +216,7 @@ def test_a_reader_that_stops_overflows_by_what_waits_here_not_in_the_kernel(pair
 def test_what_has_been_written_does_not_count(pair):
     transport, theirs = pair
     overflow = Overflow()
-    outbox = DirectOutbox(transport, LIMIT, overflow)
+    outbox = DirectOutbox(transport, Sockets(), LIMIT, overflow)
     for _ in range(200):
         outbox.send(b"x" * (LIMIT // 2))
         waits = True
@@ -152,7 +229,7 @@ def test_what_has_been_written_does_not_count(pair):
 def test_without_a_limit_nothing_overflows(pair):
     transport, _ = pair
     overflow = Overflow()
-    outbox = DirectOutbox(transport, 0, overflow)
+    outbox = DirectOutbox(transport, Sockets(), 0, overflow)
     for _ in range(100):
         outbox.send(b"x" * LIMIT)
     assert overflow.times == 0
@@ -161,15 +238,8 @@ def test_without_a_limit_nothing_overflows(pair):
 @pytest.mark.parametrize("end", ["peer closed", "socket closed", "losing", "lost"])
 def test_sending_on_a_connection_that_ends_is_harmless(pair, end):
     transport, theirs = pair
-    outbox = DirectOutbox(transport, LIMIT, Overflow())
-    if end == "peer closed":
-        theirs.close()
-    elif end == "socket closed":
-        transport.socket.close()
-    elif end == "losing":
-        transport.loseConnection()
-    else:
-        transport.connectionLost(Failure(ConnectionError("gone")))
+    outbox = DirectOutbox(transport, Sockets(), LIMIT, Overflow())
+    finish(transport, theirs, end)
     outbox.send(b"data")
     outbox.send(b"more")
 
@@ -179,7 +249,7 @@ def test_sending_on_a_connection_that_ends_is_harmless(pair, end):
 
 def test_a_buffered_outbox_counts_what_is_sent_while_the_transport_is_full():
     transport, overflow = StringTransport(), Overflow()
-    outbox = make_outbox(transport, 10, overflow)
+    outbox = make_outbox(transport, Sockets(), 10, overflow)
     outbox.send(b"x" * 100)
     assert overflow.times == 0
     transport.producer.pauseProducing()
@@ -193,7 +263,7 @@ def test_a_buffered_outbox_counts_what_is_sent_while_the_transport_is_full():
 
 def test_a_buffered_outbox_forgets_when_the_transport_is_empty_again():
     transport, overflow = StringTransport(), Overflow()
-    outbox = make_outbox(transport, 10, overflow)
+    outbox = make_outbox(transport, Sockets(), 10, overflow)
     for _ in range(10):
         transport.producer.pauseProducing()
         outbox.send(b"x" * 9)
@@ -204,7 +274,7 @@ def test_a_buffered_outbox_forgets_when_the_transport_is_empty_again():
 
 def test_a_buffered_outbox_without_a_limit_never_overflows():
     transport, overflow = StringTransport(), Overflow()
-    outbox = make_outbox(transport, 0, overflow)
+    outbox = make_outbox(transport, Sockets(), 0, overflow)
     transport.producer.pauseProducing()
     outbox.send(b"x" * 10_000_000)
     transport.producer.stopProducing()

@@ -1,0 +1,71 @@
+"""A short way for what nearly every upgrade to WebSocket is: well-formed and plain.
+
+Autobahn's handshake answers every mistake with its own error, and costs four
+times as much. An upgrade in which nothing is to be refused or negotiated is read
+here (RFC 6455, 4.2.1), everything else by Autobahn.
+"""
+
+import re
+from base64 import b64encode
+from hashlib import sha1
+from typing import NamedTuple
+
+_HEAD = re.compile(
+    rb"GET (/(?!/)[-!$%&'()*+,./0-9:;=?@A-Z_a-z~]*) HTTP/1\.1\r\n"
+    rb"((?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~]*\r\n)+)\Z"
+)
+_KEY = re.compile(rb"[+/0-9A-Za-z]{22}==")
+_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+
+
+class PlainUpgrade(NamedTuple):
+    """A request for an upgrade that can be obeyed as it is."""
+
+    uri: str
+    origin: str
+    """Empty when there is none."""
+    answer: bytes
+    """The response that opens the WebSocket."""
+
+
+def read_plain_upgrade(head: bytes, *, extensions: bool) -> PlainUpgrade | None:
+    """Read the head of an upgrade.
+
+    Args:
+        head: The request, without the empty line.
+        extensions: Whether a client that offers an extension may get it.
+
+    Returns:
+        What is asked for; None when it is not of the plain kind.
+    """
+    match = _HEAD.match(head)
+    if match is None:
+        return None
+    uri, lines = match.groups()
+    headers: dict[bytes, bytes] = {}
+    for line in lines.split(b"\r\n")[:-1]:
+        name, _, value = line.partition(b":")
+        name = name.lower()
+        if name in headers:
+            return None
+        headers[name] = value.strip()
+    key = headers.get(b"sec-websocket-key", b"")
+    if not (
+        headers.get(b"upgrade", b"").lower() == b"websocket"
+        and b"upgrade" in headers.get(b"connection", b"").lower().replace(b" ", b"").split(b",")
+        and headers.get(b"sec-websocket-version") == b"13"
+        and b"host" in headers
+        and _KEY.fullmatch(key)
+        and b"sec-websocket-protocol" not in headers
+        and not (extensions and b"sec-websocket-extensions" in headers)
+    ):
+        return None
+    return PlainUpgrade(uri.decode(), headers.get(b"origin", b"").decode(), _answer(key))
+
+
+def _answer(key: bytes) -> bytes:
+    accept = b64encode(sha1(key + _GUID, usedforsecurity=False).digest())
+    return (
+        b"HTTP/1.1 101 Switching Protocols\r\nServer: reverb\r\nUpgrade: websocket\r\n"
+        b"Connection: Upgrade\r\nSec-WebSocket-Accept: %b\r\n\r\n" % accept
+    )
