@@ -12,7 +12,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 NODE_MODULES := $(if $(shell command -v npm),tests/e2e/node_modules/.package-lock.json)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test conformance lint types clean
+.PHONY: help serve test conformance lint types bench clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,10 @@ lint: $(VENV)/.lint ## Check the style
 
 types: $(VENV)/.test $(VENV)/.lint ## Check the types
 	$(BIN)/mypy
+
+bench: $(VENV)/.bench ## Measure the server, write docs/performance.md; ARGS=... (--list lists what)
+	@exec $(BIN)/python -m bench $(ARGS)
+bench: export BENCH_COMMAND = make bench$(if $(ARGS), ARGS="$(ARGS)")
 
 clean: ## Remove all that make has made
 	rm -rf $(VENV) tests/e2e/node_modules build dist *.egg-info
@@ -56,11 +60,15 @@ $(VENV)/.serve: $(PACKAGING) | $(BIN)/python
 	@touch $@
 
 $(VENV)/.test: $(PACKAGING) | $(BIN)/python
-	$(PIP_INSTALL) --editable '.[test]'
-	@touch $@ $(VENV)/.serve
+	$(PIP_INSTALL) --editable '.[test,bench]'
+	@touch $@ $(VENV)/.serve $(VENV)/.bench
 
 $(VENV)/.lint: $(PACKAGING) | $(BIN)/python
 	$(PIP_INSTALL) --editable '.[lint]'
+	@touch $@ $(VENV)/.serve
+
+$(VENV)/.bench: $(PACKAGING) | $(BIN)/python
+	$(PIP_INSTALL) --editable '.[bench]'
 	@touch $@ $(VENV)/.serve
 
 tests/e2e/node_modules/.package-lock.json: tests/e2e/package.json tests/e2e/package-lock.json
