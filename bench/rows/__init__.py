@@ -78,7 +78,7 @@ ROWS = (
         "members that the newcomers get are part of it."
     )),
     Row("slow-clients", trouble.slow_clients, (
-        "100 messages of 10 KB a second to 1,000 subscribers, of whom none, one or 100 stop "
+        "100 messages of 2 KB a second to 1,000 subscribers, of whom none, one or 100 stop "
         "reading: the server cuts those, and the others notice nothing."
     )),
     Row("tls", variants.tls, (

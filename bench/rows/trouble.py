@@ -12,7 +12,7 @@ from bench.rows.fanout import latency_figures
 from bench.subscriber import Subscriber
 
 _RATE = 100
-_MESSAGE_BYTES = 10_000
+_MESSAGE_BYTES = 2_000
 _PUBLISHERS = 8
 _SECONDS = 10
 """How long to publish: more than the megabyte at which a client is cut, and

@@ -8,13 +8,24 @@ Twisted's ``FileDescriptor`` that are not public; a test fails when they change.
 """
 
 import os
+import socket
 from collections.abc import Callable
 from contextlib import suppress
+from socket import IPPROTO_TCP
 from typing import Protocol, TypeGuard
 
 from twisted.internet import tcp
 from twisted.internet.interfaces import IPushProducer, ITransport
 from zope.interface import implementer
+
+
+_NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", -1)  # Python knows it on Linux.
+_UNSENT = 131_072
+"""Bytes that the kernel takes for one client beyond those that are under way.
+
+By itself it would take some 4 MB for one that does not read, before it is seen
+to be slow.
+"""
 
 
 class Outbox(Protocol):
@@ -118,6 +129,9 @@ class DirectOutbox:
         self._overflowed = overflowed
         self._shut = False
         self.descriptor: int | None = transport.fileno()
+        # A Unix socket has no such option.
+        with suppress(OSError):
+            transport.socket.setsockopt(IPPROTO_TCP, _NOTSENT_LOWAT, _UNSENT)
         if _queued(transport):
             sockets.busy[transport.fileno()] = self
 

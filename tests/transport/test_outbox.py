@@ -1,6 +1,7 @@
 """The write path, on real sockets: order, slow readers, and Twisted's private attributes."""
 
 import socket
+import sys
 
 import pytest
 from twisted.internet import tcp
@@ -211,6 +212,33 @@ def test_a_reader_that_stops_overflows_by_what_waits_here_not_in_the_kernel(pair
     waits = len(transport.dataBuffer) - transport.offset + transport._tempDataLen
     assert LIMIT < waits <= LIMIT + 1000
     assert total > waits
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's own limit is set on Linux")
+def test_the_kernel_does_not_hide_a_reader_that_stops():
+    """It would take four megabytes before the first byte waits here."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        theirs = socket.create_connection(listener.getsockname())
+        ours, _ = listener.accept()
+    ours.setblocking(False)
+    theirs.setblocking(False)
+    transport = tcp.Server(ours, Protocol(), ("127.0.0.1", 1), None, 1, MemoryReactorClock())
+    sockets = Sockets()
+    outbox = DirectOutbox(transport, sockets, 0, Overflow())
+    for _ in range(200):  # A reader that has been quick, so that much may be under way.
+        outbox.send(b"x" * 100_000)
+        while received(theirs):
+            transport.doWrite()
+    outbox.send(b"x")
+    theirs.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    taken = 0
+    while not sockets.busy:
+        outbox.send(b"x" * 1000)
+        taken += 1000
+    theirs.close()
+    transport.connectionLost(Failure(ConnectionError("the test is over")))
+
+    assert taken < 1_000_000
 
 
 def test_what_has_been_written_does_not_count(pair):
