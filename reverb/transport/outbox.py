@@ -18,7 +18,6 @@ from twisted.internet import tcp
 from twisted.internet.interfaces import IPushProducer, ITransport
 from zope.interface import implementer
 
-
 _NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", -1)  # Python knows it on Linux.
 _UNSENT = 131_072
 """Bytes that the kernel takes for one client beyond those that are under way.
