@@ -17,7 +17,7 @@ Source = Literal["api", "client", "application", "presence"]
 """Who published: a request of the HTTP API, a client, the application that embeds the
 server, or the server itself, of a member who came or went."""
 
-_FAN_OUTS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000)
+_FAN_OUTS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000)
 _LATENCIES = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 _LAGS_KEPT = 60
 
@@ -60,7 +60,7 @@ class AppMeter:
         messages_sent: Messages to clients, each counted for each of them.
         bytes_sent: Bytes of their frames.
         publications: Messages published to a channel, by source.
-        fan_out: Subscribers that the publications went to.
+        fan_out: Subscribers that each publication went to, those of this node.
         latency: Seconds from a publication to the end of its sending.
         errors: Errors that clients were told of, by code, 0 for none.
         auth_failures: Signatures that were missing or wrong, by what they were to allow.

@@ -202,13 +202,20 @@ class Channel:
         special = {f.exclude for f in pending if f.exclude in subscribers} | since.keys()
         but = [subscribers[i] for i in special] if special else ()
         sent = self._audience.send(Batch(pending), but)
-        meter = self.meter
-        if meter is not None:
-            meter.messages_sent += len(pending) * (len(subscribers) - len(special))
-            meter.bytes_sent += sent
-            meter.fan_out.observe(len(subscribers), len(pending))
+        if self.meter is not None:
+            self._count(self.meter, pending, sent, len(special))
         for socket_id in special:
             self._send(pending[since.get(socket_id, 0) :], socket_id, subscribers[socket_id])
+
+    def _count(self, meter: AppMeter, pending: list[Frame], sent: int, special: int) -> None:
+        """Count what went to all but those that are sent to by themselves."""
+        everybody = len(self.subscribers)
+        meter.messages_sent += len(pending) * (everybody - special)
+        meter.bytes_sent += sent
+        but_one = sum(f.exclude in self.subscribers for f in pending) if special else 0
+        meter.fan_out.observe(everybody, len(pending) - but_one)
+        if but_one:
+            meter.fan_out.observe(everybody - 1, but_one)
 
     def _send(self, frames: Iterable[Frame], socket_id: str, connection: Subscriber) -> None:
         """Send to one subscriber what of the frames it may get."""

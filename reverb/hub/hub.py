@@ -363,6 +363,8 @@ class Hub:
             channel = self._channels.get((envelope.app_id, envelope.channel))
             if channel is not None:
                 self._fanout.add(channel, envelope.payload, envelope.exclude)
+            elif self._meter is not None:
+                self._meter.apps[envelope.app_id].fan_out.observe(0)
             return
         for session in list(self._users.get((envelope.app_id, envelope.user_id), ())):
             session.open = False

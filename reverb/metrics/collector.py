@@ -201,12 +201,12 @@ def _publications(apps: Apps) -> Iterator[Metric]:
     )
     yield _histogram(
         "reverb_fanout_subscribers",
-        "Subscribers on this node of the channels that something was published to.",
+        "Subscribers on this node that each publication went to.",
         ((app, meter.fan_out) for app, meter in apps.items()),
     )
     yield _histogram(
         "reverb_publish_latency_seconds",
-        "From a publication's coming to this node until all its subscribers were sent it.",
+        "From a publication's coming to this node until it was sent to all subscribers here.",
         ((app, meter.latency) for app, meter in apps.items()),
     )
 

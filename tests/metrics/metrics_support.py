@@ -1,0 +1,42 @@
+"""What the tests of the metrics share: readers of the page."""
+
+from prometheus_client.parser import text_string_to_metric_families
+from twisted.test.iosim import FakeTransport
+
+from reverb.testing import parse_response
+
+
+def ask(server, path="/metrics", method="GET", headers=""):
+    """Ask the metrics' own endpoint for something, on a connection of its own."""
+    connection = server.service.metrics.factory.buildProtocol(None)
+    transport = FakeTransport(connection, isServer=True)
+    connection.makeConnection(transport)
+    request = f"{method} {path} HTTP/1.1\r\nHost: x\r\n{headers}\r\n"
+    connection.dataReceived(request.encode())
+    answer = transport.getOutBuffer()
+    transport.reportDisconnect()
+    return parse_response(answer)
+
+
+class Scrape:
+    """All values of a moment."""
+
+    def __init__(self, server):
+        text = ask(server).body.decode()
+        self.families = list(text_string_to_metric_families(text))
+        self.samples = {
+            (s.name, frozenset(s.labels.items())): s.value for f in self.families for s in f.samples
+        }
+
+    def __call__(self, name, **labels):
+        """Get one value, by the name without its prefix; of the app ``app-id`` if not told."""
+        labels = {key: value for key, value in ({"app": "app-id"} | labels).items() if value}
+        return self.samples[f"reverb_{name}", frozenset(labels.items())]
+
+    def those(self, name, label, app="app-id"):
+        """Get the values that are not 0, by one of their labels."""
+        return {
+            dict(labels)[label]: value
+            for (key, labels), value in self.samples.items()
+            if key == f"reverb_{name}" and dict(labels).get("app") == app and value
+        }
