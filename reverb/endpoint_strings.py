@@ -76,10 +76,10 @@ def from_address(text: str) -> str:
     if short is not None:
         host = short[1].replace(":", "\\:")
         return f"tcp6:{short[2]}:interface={host}" if _is_address(short[1]) else text
-    host, _, port = text.rpartition(":")
-    if host in _KINDS_OF_TWISTED or not re.fullmatch(r"[0-9]+", port) or not is_host(host):
+    short = re.fullmatch(r"([A-Za-z0-9._-]+):([0-9]+)", text)
+    if short is None or short[1] in _KINDS_OF_TWISTED:
         return text
-    return f"tcp:{port}:interface={host}"
+    return f"tcp:{short[2]}:interface={short[1]}"
 
 
 def clash(one: str, other: str) -> bool:

@@ -11,11 +11,13 @@ A part without a meter measures nothing.
 from bisect import bisect_left
 from collections import Counter, defaultdict, deque
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 Source = Literal["api", "client", "application", "presence"]
 """Who published: a request of the HTTP API, a client, the application that embeds the
 server, or the server itself, of a member who came or went."""
+
+SOURCES: tuple[Source, ...] = get_args(Source)
 
 _FAN_OUTS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000)
 _LATENCIES = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
@@ -93,7 +95,8 @@ class AppMeter:
         self.bytes_received = 0
         self.messages_sent = 0
         self.bytes_sent = 0
-        self.publications: Counter[Source] = Counter()
+        # Not a Counter, which takes five times as long.
+        self.publications: dict[Source, int] = dict.fromkeys(SOURCES, 0)
         self.fan_out = Histogram(_FAN_OUTS)
         self.latency = Histogram(_LATENCIES)
         self.errors: Counter[int] = Counter()

@@ -34,6 +34,18 @@ def call(address, data, until):
         return received
 
 
+def ask_for_metrics(server, path="/metrics", method="GET", headers=""):
+    """Ask the metrics' own endpoint for something, on a connection of its own."""
+    connection = server.service.metrics.factory.buildProtocol(None)
+    transport = FakeTransport(connection, isServer=True)
+    connection.makeConnection(transport)
+    request = f"{method} {path} HTTP/1.1\r\nHost: x\r\n{headers}\r\n"
+    connection.dataReceived(request.encode())
+    answer = transport.getOutBuffer()
+    transport.reportDisconnect()
+    return parse_response(answer)
+
+
 class Log:
     """What has been logged."""
 

@@ -47,12 +47,12 @@ class Fanout:
             exclude: The socket id that must not get it.
         """
         if not channel.pending:
+            if not self._waiting or channel.meter is not None:
+                channel.pending_since = self._clock.seconds()
             if not self._waiting:
-                rest = self._rest_until - self._clock.seconds()
+                rest = self._rest_until - channel.pending_since
                 self._clock.callLater(rest if rest > _LEAST_REST else 0, self._flush)
             self._waiting.append(channel)
-            if channel.meter is not None:
-                channel.pending_since = self._clock.seconds()
         channel.pending.append(Frame(payload, exclude))
 
     def _flush(self) -> None:

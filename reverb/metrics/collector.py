@@ -6,7 +6,6 @@ is listed here, so that a series is there, as 0, before something has happened.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import accumulate
-from typing import get_args
 
 from prometheus_client import GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.core import (
@@ -20,12 +19,11 @@ from prometheus_client.registry import Collector, CollectorRegistry
 import reverb
 from reverb.hub.hub import Hub
 from reverb.interfaces import IBroker, IChannelStore
-from reverb.meter import AppMeter, Histogram, Meter, Source
+from reverb.meter import SOURCES, AppMeter, Histogram, Meter
 from reverb.metrics.census import Census, take_census
 from reverb.protocol.names import Kind
 from reverb.transport.closing import REASONS
 
-_SOURCES = get_args(Source)
 _SIGNED = ("api", "subscription", "signin")
 _LIMITS = (
     "api_requests_per_second",
@@ -197,7 +195,7 @@ def _publications(apps: Apps) -> Iterator[Metric]:
         "reverb_publications",
         "Messages that were published on this node, each counted for each channel.",
         ("app", "source"),
-        (((app, s), meter.publications[s]) for app, meter in apps.items() for s in _SOURCES),
+        (((app, s), meter.publications[s]) for app, meter in apps.items() for s in SOURCES),
     )
     yield _histogram(
         "reverb_fanout_subscribers",

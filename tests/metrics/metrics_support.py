@@ -1,28 +1,15 @@
 """What the tests of the metrics share: readers of the page."""
 
 from prometheus_client.parser import text_string_to_metric_families
-from twisted.test.iosim import FakeTransport
 
-from reverb.testing import parse_response
-
-
-def ask(server, path="/metrics", method="GET", headers=""):
-    """Ask the metrics' own endpoint for something, on a connection of its own."""
-    connection = server.service.metrics.factory.buildProtocol(None)
-    transport = FakeTransport(connection, isServer=True)
-    connection.makeConnection(transport)
-    request = f"{method} {path} HTTP/1.1\r\nHost: x\r\n{headers}\r\n"
-    connection.dataReceived(request.encode())
-    answer = transport.getOutBuffer()
-    transport.reportDisconnect()
-    return parse_response(answer)
+from support import ask_for_metrics
 
 
 class Scrape:
     """All values of a moment."""
 
     def __init__(self, server):
-        text = ask(server).body.decode()
+        text = ask_for_metrics(server).body.decode()
         self.families = list(text_string_to_metric_families(text))
         self.samples = {
             (s.name, frozenset(s.labels.items())): s.value for f in self.families for s in f.samples
