@@ -14,6 +14,9 @@ from twisted.logger import Logger
 
 from reverb.meter import Meter
 
+_PRECISION = 0.001
+"""Seconds that are no difference: sums of floating-point numbers are not exact."""
+
 
 class Deadlines:
     """Calls functions after whole seconds, with one timer.
@@ -35,6 +38,7 @@ class Deadlines:
     def __init__(self, clock: IReactorTime, meter: Meter | None = None) -> None:
         self._clock = clock
         self._meter = meter
+        self._began = 0.0
         self._expected = 0.0
         self._loop = LoopingCall(self._tick)
         self._loop.clock = clock
@@ -43,7 +47,8 @@ class Deadlines:
 
     def start(self) -> None:
         """Begin to tick."""
-        self._expected = self._clock.seconds() + 1
+        self._began = self._clock.seconds()
+        self._expected = self._began + 1
         self._loop.start(1, now=False)
 
     def stop(self) -> None:
@@ -85,7 +90,7 @@ class Deadlines:
                 self._log.failure("at a deadline")
 
     def _measure_lag(self, meter: Meter) -> None:
-        lag = max(self._clock.seconds() - self._expected, 0.0)
-        meter.lags.append(lag)
-        # Ticks that the reactor has missed do not come any more.
-        self._expected += math.floor(lag) + 1
+        now = self._clock.seconds()
+        meter.lags.append(max(now - self._expected, 0.0))
+        # The next whole second; ticks that the reactor has missed do not come any more.
+        self._expected = self._began + math.floor(now - self._began + _PRECISION) + 1
