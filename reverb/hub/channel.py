@@ -125,7 +125,7 @@ class Channel:
     Attributes:
         subscribers: The connections that have been welcomed, by socket id.
         pending: Frames published in this turn of the reactor and not yet sent.
-        pending_since: When the first of them was published; kept only with a meter.
+        pending_since: When the first of them was published; told to the meter.
     """
 
     __slots__ = (

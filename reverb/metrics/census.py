@@ -4,7 +4,7 @@ Nothing is counted up and down, so nothing can go astray: what the hub has
 forgotten is gone from here too.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import NamedTuple
 
 from reverb.hub.hub import Hub
@@ -25,22 +25,19 @@ class Census(NamedTuple):
 
 
 def take_census(hub: Hub) -> Census:
-    """Count what there is.
-
-    It takes a millisecond for some 5,000 connections or channels.
-    """
-    channels: Counter[tuple[str, Kind]] = Counter()
-    subscriptions: Counter[tuple[str, Kind]] = Counter()
+    """Count what there is; it takes a millisecond for some 5,000 of all these."""
+    sizes: dict[tuple[str, Kind], list[int]] = defaultdict(list)
     for (app_id, _), channel in hub.channels.items():
-        key = app_id, channel.kind
-        channels[key] += 1
-        subscriptions[key] += len(channel)
-    connections: Counter[str] = Counter()
-    members: set[tuple[str, str, str]] = set()
-    for session in hub.sessions.values():
-        app_id = session.app.id
-        connections[app_id] += 1
-        for name, member in session.channels.items():
-            if member is not None:
-                members.add((app_id, name, member.user_id))
-    return Census(connections, channels, subscriptions, Counter(app_id for app_id, _, _ in members))
+        sizes[app_id, channel.kind].append(len(channel))
+    members = {
+        (session.app.id, name, member.user_id)
+        for session in hub.sessions.values()
+        for name, member in session.channels.items()
+        if member is not None
+    }
+    return Census(
+        connections=Counter(session.app.id for session in hub.sessions.values()),
+        channels=Counter({key: len(several) for key, several in sizes.items()}),
+        subscriptions=Counter({key: sum(several) for key, several in sizes.items()}),
+        members=Counter(app_id for app_id, _, _ in members),
+    )
