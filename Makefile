@@ -5,15 +5,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 PACKAGING := setup.cfg setup.py pyproject.toml
 PYTHONS ?= python3.13 python3.12 python3.11 python3
+# Autobahn's test suite needs one of these.
+PYTHONS27 ?= python2.7 $(wildcard $(HOME)/.pyenv/versions/2.7.*/bin/python2.7)
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # Clients that the end-to-end tests drive; without npm those tests skip.
 NODE_MODULES := $(if $(shell command -v npm),tests/e2e/node_modules/.package-lock.json)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test lint types clean
+.PHONY: help serve test conformance lint types bench clean
 
 help: ## Show what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 serve: $(VENV)/.serve ## Run the server on port 8080; PORT=... for another
 	@exec $(BIN)/twistd -n --pidfile= reverb --port $(PORT)
@@ -21,12 +23,20 @@ serve: $(VENV)/.serve ## Run the server on port 8080; PORT=... for another
 test: $(VENV)/.test $(NODE_MODULES) ## Run the tests; ARGS=... for pytest
 	$(BIN)/pytest $(ARGS)
 
+conformance: $(VENV)/.serve ## Run Autobahn's test suite, where Python 2.7 is at hand; takes minutes
+	$(BIN)/python tests/conformance/run_suite.py --environment $(VENV)/wstest \
+	  --reports build/conformance $(PYTHONS27)
+
 lint: $(VENV)/.lint ## Check the style
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 
 types: $(VENV)/.test $(VENV)/.lint ## Check the types
 	$(BIN)/mypy
+
+bench: $(VENV)/.bench ## Measure the server, write docs/performance.md; ARGS=... (--list lists what)
+	@exec $(BIN)/python -m bench $(ARGS)
+bench: export BENCH_COMMAND = make bench$(if $(ARGS), ARGS="$(ARGS)")
 
 clean: ## Remove all that make has made
 	rm -rf $(VENV) tests/e2e/node_modules build dist *.egg-info
@@ -50,11 +60,15 @@ $(VENV)/.serve: $(PACKAGING) | $(BIN)/python
 	@touch $@
 
 $(VENV)/.test: $(PACKAGING) | $(BIN)/python
-	$(PIP_INSTALL) --editable '.[test]'
-	@touch $@ $(VENV)/.serve
+	$(PIP_INSTALL) --editable '.[test,bench]'
+	@touch $@ $(VENV)/.serve $(VENV)/.bench
 
 $(VENV)/.lint: $(PACKAGING) | $(BIN)/python
 	$(PIP_INSTALL) --editable '.[lint]'
+	@touch $@ $(VENV)/.serve
+
+$(VENV)/.bench: $(PACKAGING) | $(BIN)/python
+	$(PIP_INSTALL) --editable '.[bench]'
 	@touch $@ $(VENV)/.serve
 
 tests/e2e/node_modules/.package-lock.json: tests/e2e/package.json tests/e2e/package-lock.json

@@ -4,12 +4,20 @@ Autobahn's parser is complete, and costs ten times as much. What is not a
 single, unfragmented, masked text frame with a plain header is left to it.
 """
 
+_EMPTY_PONG = b"\x8a\x80"
+"""FIN, opcode 10; masked, no payload: what our own ping is answered with."""
+_EMPTY_PONG_LENGTH = 6
 _TEXT = 0x81
 """FIN, no extension, opcode 1 (RFC 6455, 5.2)."""
 _MASKED = 0x80
 _LENGTH_16 = 0xFE
 """Masked, and the length in the next two bytes."""
 _SMALL = 126
+
+
+def is_empty_pong(data: bytes) -> bool:
+    """Tell whether received bytes are one pong without a payload, and nothing else."""
+    return len(data) == _EMPTY_PONG_LENGTH and data.startswith(_EMPTY_PONG)
 
 
 def take_text(data: bytes, start: int, most: int) -> tuple[bytes, int] | None:

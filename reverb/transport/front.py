@@ -68,7 +68,7 @@ class FrontDoor(Protocol):
     def _upgrade(self, data: bytes, end: int) -> None:
         """Have a WebSocket take the connection, with all that has been read."""
         upgrade = read_plain_upgrade(
-            data[: end + 2], extensions=self.factory.websockets.compression
+            data[: end + 2], compression=self.factory.websockets.compression
         )
         if upgrade is not None:
             protocol = self._hand_over()

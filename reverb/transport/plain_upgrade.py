@@ -10,10 +10,19 @@ from base64 import b64encode
 from hashlib import sha1
 from typing import NamedTuple
 
+from reverb.transport.deflate import Agreement, agree
+
 _HEAD = re.compile(
     rb"GET (/(?!/)[-!$%&'()*+,./0-9:;=?@A-Z_a-z~]*) HTTP/1\.1\r\n"
     rb"((?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~]*\r\n)+)\Z"
 )
+# What browsers offer, and those who need not save memory.
+_AGREEMENTS = {
+    b"permessage-deflate; client_max_window_bits": agree(
+        [("permessage-deflate", {"client_max_window_bits": [True]})]
+    ),
+    b"permessage-deflate": agree([("permessage-deflate", {})]),
+}
 _KEY = re.compile(rb"[+/0-9A-Za-z]{22}==")
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
@@ -26,14 +35,16 @@ class PlainUpgrade(NamedTuple):
     """Empty when there is none."""
     answer: bytes
     """The response that opens the WebSocket."""
+    agreement: Agreement | None
+    """What has been agreed on of compression."""
 
 
-def read_plain_upgrade(head: bytes, *, extensions: bool) -> PlainUpgrade | None:
+def read_plain_upgrade(head: bytes, *, compression: bool) -> PlainUpgrade | None:
     """Read the head of an upgrade.
 
     Args:
         head: The request, without the empty line.
-        extensions: Whether a client that offers an extension may get it.
+        compression: Whether a client that offers to compress may.
 
     Returns:
         What is asked for; None when it is not of the plain kind.
@@ -57,15 +68,22 @@ def read_plain_upgrade(head: bytes, *, extensions: bool) -> PlainUpgrade | None:
         and b"host" in headers
         and _KEY.fullmatch(key)
         and b"sec-websocket-protocol" not in headers
-        and not (extensions and b"sec-websocket-extensions" in headers)
     ):
         return None
-    return PlainUpgrade(uri.decode(), headers.get(b"origin", b"").decode(), _answer(key))
+    offer = headers.get(b"sec-websocket-extensions") if compression else None
+    agreement = None if offer is None else _AGREEMENTS.get(offer)
+    if offer is not None and agreement is None:
+        return None
+    origin = headers.get(b"origin", b"").decode()
+    return PlainUpgrade(uri.decode(), origin, _answer(key, agreement), agreement)
 
 
-def _answer(key: bytes) -> bytes:
+def _answer(key: bytes, agreement: Agreement | None) -> bytes:
     accept = b64encode(sha1(key + _GUID, usedforsecurity=False).digest())
+    extensions = (
+        b"Sec-WebSocket-Extensions: %b\r\n" % agreement.header.encode() if agreement else b""
+    )
     return (
         b"HTTP/1.1 101 Switching Protocols\r\nServer: reverb\r\nUpgrade: websocket\r\n"
-        b"Connection: Upgrade\r\nSec-WebSocket-Accept: %b\r\n\r\n" % accept
+        b"Connection: Upgrade\r\nSec-WebSocket-Accept: %b\r\n%b\r\n" % (accept, extensions)
     )

@@ -15,8 +15,15 @@ from autobahn.websocket.utf8validator import Utf8Validator
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
-from reverb.transport.deflate import DeflateError, Parameters, SizeError, agree, inflate
-from reverb.transport.fastlane import take_text
+from reverb.transport.deflate import (
+    Agreement,
+    DeflateError,
+    Parameters,
+    SizeError,
+    agree,
+    inflate,
+)
+from reverb.transport.fastlane import is_empty_pong, take_text
 from reverb.transport.http import raw_error
 
 _UNSUPPORTED_DATA = 1003
@@ -172,10 +179,14 @@ class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autob
         offers, self.websocket_extensions = self.websocket_extensions, []
         headers = {}
         if self.factory.compression and (agreement := agree(offers)):
-            self._perMessageCompress = _WHOLE_MESSAGES
-            self.compresses = agreement.takes_shared
+            self.compress_by(agreement)
             headers["Sec-WebSocket-Extensions"] = agreement.header
         super().succeedHandshake((res, headers))
+
+    def compress_by(self, agreement: Agreement) -> None:
+        """Take compressed messages from now on, and send them if the client can inflate ours."""
+        self._perMessageCompress = _WHOLE_MESSAGES
+        self.compresses = agreement.takes_shared
 
     def _onOpen(self) -> None:
         self.onOpen()
@@ -194,10 +205,12 @@ class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autob
     def dataReceived(self, data: bytes) -> None:
         """Read frames: whole text frames by the fast lane, all else by Autobahn."""
         start = 0
-        # Between two messages, whole text frames need none of Autobahn's care.
+        # Between two messages, these frames need none of Autobahn's care.
         while self.state == self.STATE_OPEN and not (
             self.data or self.inside_message or self.current_frame
         ):
+            if is_empty_pong(data):
+                return  # It tells that the client lives, and that has been noted.
             taken = take_text(data, start, self.maxMessagePayloadSize)
             if taken is None:
                 break

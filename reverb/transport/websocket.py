@@ -101,6 +101,8 @@ class PusherConnection(TextServerProtocol):
     def open_plainly(self, upgrade: PlainUpgrade) -> None:
         """Accept an upgrade that the front door has read, and admit the client or not."""
         self.state = self.STATE_OPEN
+        if upgrade.agreement is not None:
+            self.compress_by(upgrade.agreement)
         self._set_up_outbox()
         self.outbox.send(upgrade.answer)
         self._wait_for(self._admit(upgrade.uri, upgrade.origin))

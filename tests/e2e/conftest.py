@@ -92,7 +92,7 @@ def clients(
     start_server: StartServer, tmp_path: Path, auth: str, node_environment: dict[str, str]
 ) -> Iterator[Clients]:
     """JavaScript clients. They are gone before the test's servers are stopped."""
-    program = node("pusher-js", "laravel-echo", "tweetnacl")
+    program = node("pusher-js", "laravel-echo", "tweetnacl", "ws")
     driver = Driver([program, str(HERE / "driver.mjs")], tmp_path, node_environment)
     try:
         yield Clients(driver, auth)

@@ -7,6 +7,7 @@ import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
 import Echo from "laravel-echo";
 import nacl from "tweetnacl";
+import WebSocket from "ws";
 
 const Pusher = createRequire(import.meta.url)("pusher-js");
 const pushers = new Map();
@@ -34,7 +35,21 @@ function handler(secret, key) {
   };
 }
 
+// Compresses every message that it sends, if the server agrees.
+class Compressing extends WebSocket {
+  constructor(url) {
+    super(url, { perMessageDeflate: { threshold: 0 } });
+  }
+}
+
 const commands = {
+  // From now on pusher-js connects by ws: its own client for Node.js never compresses.
+  compress() {
+    Pusher.Runtime.getWebSocketAPI = () => Compressing;
+  },
+  extensions({ client }) {
+    return pushers.get(client).connection.connection.transport.socket.extensions;
+  },
   pusher({ client, key, options, secret }) {
     if (secret) options.channelAuthorization = { customHandler: handler(secret, key) };
     watch(client, new Pusher(key, { ...options, nacl }));

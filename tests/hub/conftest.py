@@ -12,6 +12,7 @@ from twisted.logger import LogLevel, globalLogPublisher
 
 from reverb.apps.app import App
 from reverb.brokers.local import LocalBroker
+from reverb.hub.channel import OneByOne
 from reverb.hub.hub import Hub
 from reverb.protocol import signing
 from reverb.stores.memory import MemoryStore
@@ -114,11 +115,19 @@ def tidy(message):
 class Node:
     """A hub with a memory store, a local broker and a clock, and all of its notices."""
 
-    def __init__(self, make_store=None, broker=None):
+    make_connection = MemoryConnection
+
+    def __init__(self, make_store=None, broker=None, make_audience=OneByOne):
         self.clock = Clock()
         self.store = (make_store or MemoryStore)(self.clock.seconds)
         self.broker = LocalBroker() if broker is None else broker
-        self.hub = Hub(broker=self.broker, store=self.store, clock=self.clock, cache_ttl=TTL)
+        self.hub = Hub(
+            broker=self.broker,
+            store=self.store,
+            clock=self.clock,
+            cache_ttl=TTL,
+            make_audience=make_audience,
+        )
         self.broker.start(self.hub.deliver)
         self.notices = []
         self.hub.watch(self.notices.append)
@@ -130,7 +139,7 @@ class Node:
         return client
 
     def try_to_connect(self, app=APP):
-        connection = MemoryConnection()
+        connection = self.make_connection()
         session = result_of(self.hub.admit(app, connection))
         if session is None:
             return None

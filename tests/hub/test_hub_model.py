@@ -1,10 +1,20 @@
 """The hub, with its turns and joined frames, sends what a naive one would have sent."""
 
+import socket
 from collections import defaultdict
+from functools import partial
 
 import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from twisted.internet import tcp
+from twisted.internet.protocol import Protocol
+from twisted.internet.testing import MemoryReactorClock
+
+from reverb.testing import parse_frame
+from reverb.transport.broadcast import Broadcast
+from reverb.transport.deflate import inflate
+from reverb.transport.outbox import DirectOutbox, Sockets
 
 from .conftest import APP, OTHER, TTL, Node
 from .naive import NaiveHub
@@ -29,11 +39,66 @@ step = st.one_of(
 steps = st.lists(step, max_size=10) | st.lists(step, min_size=40, max_size=80)
 
 
+class SocketConnection:
+    """A connection that frames really go through: every second one inflates."""
+
+    def __init__(self, sockets, number):
+        self.ours, self.socket = socket.socketpair()
+        for end in (self.ours, self.socket):
+            end.setblocking(False)
+        transport = tcp.Server(self.ours, Protocol(), ("x", 1), None, 1, MemoryReactorClock())
+        self.outbox = DirectOutbox(transport, sockets, 0, lambda: None)
+        self.compresses = number % 2 == 0
+        self.frames = []
+
+    def send(self, frames):
+        self.outbox.send(frames)
+
+    def close(self):
+        self.outbox.forget()
+        self.ours.close()
+        self.socket.close()
+
+    def payloads(self):
+        data = b""
+        while True:
+            try:
+                data += self.socket.recv(65_536)
+            except BlockingIOError:
+                break
+        payloads = []
+        while data:
+            compressed = data[0] & 0x40
+            _, payload, data = parse_frame(data)
+            payloads.append(inflate(payload, 0) if compressed else payload)
+        return payloads
+
+
+class SocketNode(Node):
+    """A node whose channels are written to by the real broadcast."""
+
+    def __init__(self):
+        self.sockets = Sockets()
+        self.connections = []
+        audience = partial(Broadcast, sockets=self.sockets, compression_min_bytes=60)
+        super().__init__(make_audience=audience)
+
+    def make_connection(self):
+        self.connections.append(SocketConnection(self.sockets, len(self.connections)))
+        return self.connections[-1]
+
+    def assert_empty(self):
+        super().assert_empty()
+        assert self.sockets.busy == {}
+        for connection in self.connections:
+            connection.close()
+
+
 class Both:
     """The real hub and the naive one, led through the same steps."""
 
-    def __init__(self):
-        self.real = Node()
+    def __init__(self, make_node):
+        self.real = make_node()
         self.naive = NaiveHub(TTL)
         self.pairs = [self._connect(index) for index in range(len(USERS))]
         self.gone = []
@@ -101,10 +166,13 @@ def by_channel(messages):
     return dict(received)
 
 
-@settings(max_examples=300)
-@given(steps)
-def test_every_client_gets_what_one_by_one_would_have_been_sent(sequence):
-    both = Both()
+nodes = st.sampled_from([Node, SocketNode])
+
+
+@settings(max_examples=500)
+@given(nodes, steps)
+def test_every_client_gets_what_one_by_one_would_have_been_sent(make_node, sequence):
+    both = Both(make_node)
     for step in sequence:
         both.step(*step)
     both.compare()
@@ -117,10 +185,13 @@ def test_every_client_gets_what_one_by_one_would_have_been_sent(sequence):
     both.real.assert_empty()
 
 
-@settings(max_examples=50)
-@given(steps)
-def test_it_does_so_after_every_turn(sequence):
-    both = Both()
+@settings(max_examples=100)
+@given(nodes, steps)
+def test_it_does_so_after_every_turn(make_node, sequence):
+    both = Both(make_node)
     for step in sequence:
         both.step(*step)
         both.compare()
+    for real, _ in both.pairs:
+        real.leave()
+    both.real.assert_empty()

@@ -14,8 +14,8 @@ HEAD = (
 )
 
 
-def read(head, *, extensions=False):
-    return read_plain_upgrade(head, extensions=extensions)
+def read(head, *, compression=False):
+    return read_plain_upgrade(head, compression=compression)
 
 
 def test_a_plain_upgrade_is_read():
@@ -81,8 +81,31 @@ def test_everything_else_is_left_to_autobahn(old, new):
     assert read(HEAD.replace(old, new)) is None
 
 
-def test_an_offer_is_left_to_autobahn_when_it_may_be_taken():
-    head = HEAD + b"Sec-WebSocket-Extensions: permessage-deflate\r\n"
+EXTENSIONS = b"Sec-WebSocket-Extensions: "
 
-    assert read(head, extensions=True) is None
-    assert read(HEAD, extensions=True) is not None
+
+@pytest.mark.parametrize(
+    "offer", [b"permessage-deflate", b"permessage-deflate; client_max_window_bits"]
+)
+def test_what_browsers_offer_is_agreed_on_where_it_may_be(offer):
+    head = HEAD + EXTENSIONS + offer + b"\r\n"
+    agreed, ignored = read(head, compression=True), read(head)
+
+    assert agreed.agreement.takes_shared
+    assert EXTENSIONS + agreed.agreement.header.encode() in agreed.answer.split(b"\r\n")
+    assert ignored.agreement is None
+    assert EXTENSIONS not in ignored.answer
+
+
+def test_nothing_is_agreed_on_that_is_not_offered():
+    assert read(HEAD, compression=True).agreement is None
+
+
+@pytest.mark.parametrize(
+    "offer", [b"permessage-deflate; server_max_window_bits=9", b"permessage-deflate, x", b""]
+)
+def test_any_other_offer_is_left_to_autobahn_where_it_may_be_taken(offer):
+    head = HEAD + EXTENSIONS + offer + b"\r\n"
+
+    assert read(head, compression=True) is None
+    assert read(head) is not None

@@ -1,0 +1,79 @@
+"""The first row again, with something switched on."""
+
+from collections.abc import Iterator
+
+from bench.context import Context
+from bench.results import Case, Figure, RowSkipped
+from bench.rows.channels import publishing
+from bench.rows.connections import per_connection
+from bench.rows.fanout import delivery_figures, saturated
+
+_MESSAGE_BYTES = 2_048
+
+
+def _require(context: Context, field: str) -> None:
+    """Skip the row while our server has no such setting."""
+    if context.side.ours and field not in context.fields:
+        raise RowSkipped(f"This version of the server has no setting {field}.")
+
+
+def tls(context: Context) -> Iterator[Case]:
+    """Encrypt."""
+    subscribers = context.count(1_000)
+    with context.arena(tls=True) as arena:
+        stream = arena.stream()
+        crowd, _ = arena.subscribe(subscribers, [stream])
+        yield Case(
+            f"{subscribers:,} connect with TLS and subscribe",
+            per_connection(crowd),
+            crowd.window.generator,
+        )
+        driver = arena.driver([stream])
+        driver.saturate(context.warm_up, 1)
+        window = driver.saturate(context.seconds, 1)
+        arena.check()
+        yield Case(
+            f"1 publisher, {subscribers:,} subscribers with TLS",
+            delivery_figures(window, subscribers),
+            window.generator,
+        )
+
+
+def compression(context: Context) -> Iterator[Case]:
+    """Compress, and do not."""
+    _require(context, "compression")
+    for compress in (False, True):
+        variables = {"REVERB_COMPRESSION": str(compress).lower()}
+        with context.arena(variables=variables) as arena:
+            stream = arena.stream(_MESSAGE_BYTES)
+            count = context.count(1_000)
+            crowd, _ = arena.subscribe(count, [stream], compress=compress)
+            if compress and not all(client.compressed for client in crowd.clients):
+                raise RowSkipped("The server does not negotiate permessage-deflate.")
+            driver = arena.driver([stream])
+            driver.saturate(context.warm_up, 1)
+            begin = stream.end
+            window = driver.saturate(context.seconds, 1)
+            arena.check()
+        each = (stream.end - begin) / window.messages
+        figures = [*delivery_figures(window, count), per_connection(crowd)[1]]
+        figures.append(Figure("sent", each, "bytes per message"))
+        how = "compressed" if compress else "as it is"
+        yield Case(f"2 KB {how}, {count:,} subscribers", figures, window.generator)
+
+
+def metrics(context: Context) -> Iterator[Case]:
+    """Collect metrics, and do not."""
+    if not context.side.ours:
+        raise RowSkipped("Metrics are switched on and off in this project's server only.")
+    _require(context, "metrics_listen")
+    on = {"REVERB_METRICS_LISTEN": "tcp:0:interface=127.0.0.1"}
+    for words, variables in (("without metrics", {}), ("with metrics", on)):
+        with context.arena(variables=variables) as arena:
+            yield _named(words, saturated(context, arena))
+        with context.arena(variables=variables) as arena:
+            yield _named(words, publishing(context, arena, 1))
+
+
+def _named(words: str, case: Case) -> Case:
+    return Case(f"{words}: {case.label}", case.figures, case.generator)

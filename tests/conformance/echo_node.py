@@ -1,0 +1,123 @@
+"""A node for Autobahn's test suite, which wants back what it sends.
+
+It is the real one, with its service, front door, protocol class, fast lane and
+outbox; only the Pusher session is replaced by an echo. It listens on a free
+port of loopback, and prints the URL.
+"""
+
+import sys
+from argparse import ArgumentParser
+
+from twisted.internet import reactor
+from twisted.logger import (
+    FilteringLogObserver,
+    LogLevel,
+    LogLevelFilterPredicate,
+    globalLogBeginner,
+    textFileLogObserver,
+)
+
+from reverb.apps.app import App
+from reverb.protocol.frames import compressed_text_frame, text_frame
+from reverb.service import ReverbService
+from reverb.settings import Settings
+from reverb.transport.websocket import PusherConnection
+
+APP = App(id="echo", key="echo", secret="no request is signed", max_message_bytes=0)
+UNSUPPORTED_DATA = 1003
+
+
+class EchoSession:
+    """Stands for a client's Pusher session: sends every message back."""
+
+    socket_id = "echo"
+    app = APP
+    open = True
+
+    def __init__(self, connection, min_bytes):
+        self._connection = connection
+        self._min_bytes = min_bytes
+
+    def send(self, message):
+        """Keep back the greeting, which the suite does not expect."""
+
+    def receive(self, payload):
+        self._connection.send(self.frame(payload))
+
+    def frame(self, payload):
+        """Make the frame that a subscriber would get."""
+        if self._connection.compresses and len(payload) >= self._min_bytes:
+            return compressed_text_frame(payload)
+        return text_frame(payload)
+
+
+class EchoHub:
+    """Stands for the hub: opens an echo for everybody."""
+
+    def __init__(self, min_bytes):
+        self._min_bytes = min_bytes
+
+    async def admit(self, app, connection):
+        return EchoSession(connection, self._min_bytes)
+
+    def leave(self, session):
+        """Forget nothing."""
+
+
+class EchoConnection(PusherConnection):
+    """The real connection, but for binary messages.
+
+    The suite wants them back as well, while the server refuses them by design,
+    as no Pusher client sends any. So the refusal is left out here, and what it
+    would have kept from the session is echoed past it.
+    """
+
+    def _fail_connection(self, code, reason):
+        if code != UNSUPPORTED_DATA:
+            super()._fail_connection(code, reason)
+
+    def onMessage(self, payload, isBinary):
+        if not isBinary:
+            super().onMessage(payload, isBinary)
+            return
+        frame = self._session.frame(payload)
+        opcode_2 = frame[0] + 1
+        self.send(bytes([opcode_2]) + frame[1:])
+
+
+class EchoService(ReverbService):
+    """The real node, with the two of them."""
+
+    def _make_websockets(self):
+        factory = super()._make_websockets()
+        factory.protocol = EchoConnection
+        factory.hub = EchoHub(self.settings.compression_min_bytes)
+        return factory
+
+
+def main():
+    parser = ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--compression", action="store_true", help="agree on compression")
+    arguments = parser.parse_args()
+    grave = FilteringLogObserver(
+        textFileLogObserver(sys.stderr), [LogLevelFilterPredicate(LogLevel.warn)]
+    )
+    globalLogBeginner.beginLoggingTo([grave], redirectStandardIO=False)
+    settings = Settings(
+        apps=(APP,),
+        port=0,
+        max_buffered_bytes=0,
+        compression=arguments.compression,
+        compression_min_bytes=1,
+    )
+    service = EchoService(settings)
+    service.privilegedStartService()
+    service.startService()
+    reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
+    (address,) = service.addresses()
+    print(f"ws://127.0.0.1:{address.port}/app/{APP.key}?protocol=7", flush=True)
+    reactor.run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+"""Real clients that compress: pusher-js on Node's ws, and Autobahn's own client."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from e2e_node import Clients
+from e2e_server import APP, AS_APP, BOUND, Server
+
+LONG = {"text": "The same over and over. " * 300}
+AUTOBAHN_CLIENT = """
+import json, sys
+from autobahn.twisted.websocket import WebSocketClientFactory, WebSocketClientProtocol, connectWS
+from autobahn.websocket import compress
+from twisted.internet import reactor
+
+class Client(WebSocketClientProtocol):
+    def onOpen(self):
+        print(self._perMessageCompress.EXTENSION_NAME)
+        self.say("pusher:subscribe", {"channel": "room"})
+        for number in range(3):
+            self.say("client-echo", json.loads(sys.argv[2]), channel="room")
+        self.say("pusher:ping", {})
+
+    def say(self, event, data, **more):
+        self.sendMessage(json.dumps({"event": event, "data": data, **more}).encode())
+
+    def onMessage(self, payload, isBinary):
+        print(json.loads(payload)["event"])
+        if b"pong" in payload:
+            self.sendClose(1000)
+
+    def onClose(self, wasClean, code, reason):
+        print(code)
+        reactor.stop()
+
+factory = WebSocketClientFactory(sys.argv[1])
+factory.protocol = Client
+offers = [compress.PerMessageDeflateOffer()]
+accept = lambda answer: compress.PerMessageDeflateResponseAccept(answer)
+factory.setProtocolOptions(
+    perMessageCompressionOffers=offers, perMessageCompressionAccept=accept, autoFragmentSize=10
+)
+connectWS(factory)
+reactor.run()
+"""
+
+
+@pytest.fixture
+def compressing(start_server, tmp_path) -> Server:
+    config = tmp_path / "reverb.toml"
+    config.write_text('compression = true\n[app_defaults]\nclient_events = "all"\n')
+    return start_server("--port", "0", "--config", str(config), *AS_APP)
+
+
+def test_pusher_js_says_and_hears_what_is_compressed(compressing: Server, clients: Clients):
+    clients.driver.call("compress")
+    alice, bob = (clients.pusher(name, compressing) for name in ("alice", "bob"))
+    for client in (alice, bob):
+        assert "permessage-deflate" in client.do("extensions")
+        client.subscribe("private-room")
+    for _ in range(3):
+        alice.do("trigger", channel="private-room", event="client-says", data=LONG)
+        assert bob.next("private-room") == ["client-says", LONG]
+    with compressing.sdk_session() as sdk:
+        sdk.trigger("private-room", "headline", LONG)
+        sdk.trigger("private-room", "headline", {})
+    for client in (alice, bob):
+        assert client.next("private-room") == ["headline", LONG]
+        assert client.next("private-room") == ["headline", {}]
+
+
+def test_pusher_js_connects_uncompressed_where_compression_is_off(server: Server, clients: Clients):
+    clients.driver.call("compress")
+    alice = clients.pusher("alice", server)
+    assert "permessage-deflate" not in alice.do("extensions")
+    assert alice.subscribe("news") == {}
+
+
+def test_autobahns_own_client_is_understood(compressing: Server):
+    url = f"ws://127.0.0.1:{compressing.port}/app/{APP.key}?protocol=7"
+    said = subprocess.run(
+        [sys.executable, "-c", AUTOBAHN_CLIENT, url, json.dumps(LONG)],
+        capture_output=True,
+        text=True,
+        timeout=BOUND,
+        check=True,
+    )
+    assert said.stdout.split() == [
+        "permessage-deflate",
+        "pusher:connection_established",
+        "pusher_internal:subscription_succeeded",
+        "pusher:pong",
+        "1000",
+    ]
