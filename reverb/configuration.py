@@ -61,6 +61,7 @@ def load(
     command_line = read_options(options)
     values = file.settings | environment.settings | command_line.settings
     _check_addresses(values, command_line)
+    _check_metrics_addresses(values)
     _normalise_path(values)
     apps = _merge_apps(file, environment, command_line)
     _check_complete(apps[: len(file.apps)], f"{config_path}: ")
@@ -118,10 +119,33 @@ def _check_addresses(values: Values, command_line: Overrides) -> None:
         if name in command_line.settings:
             raise ConfigurationError(f"--{name}: has no effect, because {listen.origin} is given")
     for endpoint in listen.value:
-        if problem := endpoint_strings.problem_of(endpoint):
-            raise ConfigurationError(
-                f"{listen.origin}: cannot listen on endpoint {endpoint!r}: {problem}"
-            )
+        _check_endpoint(endpoint, listen.origin)
+
+
+def _check_metrics_addresses(values: Values) -> None:
+    """Make endpoint strings of the addresses for metrics; each must be another one."""
+    if "metrics_listen" not in values:
+        return
+    given, origin = values["metrics_listen"]
+    plain = _plain({name: values[name] for name in ("host", "port", "listen") if name in values})
+    taken = [(endpoint, "the server listens on") for endpoint in Settings(**plain).endpoints]
+    endpoints = []
+    for address in given:
+        endpoint = endpoint_strings.from_address(address)
+        _check_endpoint(endpoint, origin)
+        for other, whose in taken:
+            if endpoint_strings.clash(endpoint, other):
+                raise ConfigurationError(
+                    f"{origin}: {address!r} is an address that {whose} already, by {other!r}"
+                )
+        taken.append((endpoint, "metrics are on"))
+        endpoints.append(endpoint)
+    values["metrics_listen"] = Value(tuple(endpoints), origin)
+
+
+def _check_endpoint(endpoint: str, origin: str) -> None:
+    if problem := endpoint_strings.problem_of(endpoint):
+        raise ConfigurationError(f"{origin}: cannot listen on endpoint {endpoint!r}: {problem}")
 
 
 def _normalise_path(values: Values) -> None:

@@ -60,6 +60,60 @@ def parse(text: str) -> Endpoint:
     )
 
 
+def from_address(text: str) -> str:
+    """Write a short address as an endpoint string.
+
+    Args:
+        text: A port of loopback, ``HOST:PORT`` with an IPv6 address in square
+            brackets, or an endpoint string.
+
+    Returns:
+        The endpoint string; what is neither short nor one is returned as it is.
+    """
+    if re.fullmatch(r"[0-9]+", text):
+        return f"tcp:{text}:interface=127.0.0.1"
+    short = re.fullmatch(r"\[([0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*)\]:([0-9]+)", text)
+    if short is not None:
+        host = short[1].replace(":", "\\:")
+        return f"tcp6:{short[2]}:interface={host}" if _is_address(short[1]) else text
+    short = re.fullmatch(r"([A-Za-z0-9._-]+):([0-9]+)", text)
+    if short is None or short[1] in _KINDS_OF_TWISTED:
+        return text
+    return f"tcp:{short[2]}:interface={short[1]}"
+
+
+def clash(one: str, other: str) -> bool:
+    """Tell whether two endpoints cannot both be listened on.
+
+    Args:
+        one: An endpoint string in which nothing is wrong.
+        other: Another one.
+
+    Returns:
+        True for one TCP port on the same interface or on all of them, and for one UNIX socket.
+    """
+    first, second = parse(one), parse(other)
+    if first.kind == second.kind == "unix":
+        return Path(_first(first)) == Path(_first(second))
+    port = int(first.port or 0)
+    if not port or port != int(second.port or 0):
+        return False
+    here, there = _interface(first), _interface(second)
+    return here.version == there.version and (
+        here == there or here.is_unspecified or there.is_unspecified
+    )
+
+
+def _interface(endpoint: Endpoint) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """Get the address of the interface, as far as it is known without asking a name server."""
+    host = endpoint.named.get("interface", "")
+    if _is_address(host):
+        return ipaddress.ip_address(host)
+    if host == "localhost":
+        return ipaddress.ip_address("127.0.0.1")
+    return ipaddress.ip_address("::" if endpoint.kind == "tcp6" else "0.0.0.0")  # noqa: S104 - compared only
+
+
 def problem_of(text: str) -> str:
     """Tell why nothing can listen on an endpoint string.
 

@@ -131,6 +131,8 @@ class ChannelFullError(Exception):
 class IChannelStore(Interface):
     """What is true of channels across all nodes. Every change is atomic there."""
 
+    connected: bool = Attribute("Whether the store can be asked now.")
+
     def connect(app_id: str, socket_id: str, limit: int) -> "Deferred[bool]":
         """Count a connection.
 

@@ -9,13 +9,13 @@ An application that embeds the server imports this::
 
 import os
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
 from twisted.application.internet import StreamServerEndpointService
-from twisted.application.service import MultiService, Service
+from twisted.application.service import IService, MultiService, Service
 from twisted.application.strports import service as listen_service
 from twisted.internet import defer
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
@@ -31,6 +31,8 @@ from reverb.brokers.local import LocalBroker
 from reverb.hub.hub import Hub
 from reverb.hub.notices import Notice
 from reverb.interfaces import IApps, IBroker, IChannelStore
+from reverb.meter import AppMeter, Meter
+from reverb.metrics.listener import MetricsListener
 from reverb.protocol.codes import Code
 from reverb.protocol.events import check_event
 from reverb.settings import Settings
@@ -71,6 +73,7 @@ class ReverbService(MultiService):
         hub: This node's connections and channels.
         factory: Speaks both protocols on a connection; for applications that
             listen themselves.
+        metrics: Shows metrics; None when nothing is measured.
     """
 
     _log = Logger()
@@ -94,7 +97,8 @@ class ReverbService(MultiService):
         self._apps = apps if apps is not None else StaticApps(settings.apps)
         self._broker = broker if broker is not None else LocalBroker()
         self._store = store if store is not None else MemoryStore(reactor.seconds)
-        self._deadlines = Deadlines(reactor)
+        self._meter = self._make_meter()
+        self._deadlines = Deadlines(reactor, self._meter)
         self._trouble: str | None = _STARTING
         self._sockets = Sockets()
         self.hub = Hub(
@@ -107,6 +111,7 @@ class ReverbService(MultiService):
                 sockets=self._sockets,
                 compression_min_bytes=settings.compression_min_bytes,
             ),
+            meter=self._meter,
         )
         self._websockets = self._make_websockets()
         self.factory = FrontFactory(
@@ -120,6 +125,42 @@ class ReverbService(MultiService):
         for endpoint in settings.endpoints:
             listen_service(endpoint, self.factory, reactor).setServiceParent(self._listeners)
         self._listeners.setServiceParent(self)
+        self.metrics = self._make_metrics()
+
+    def _make_meter(self) -> Meter | None:
+        """Make what counts, with every app that is known, if anybody is to see it."""
+        if not self.settings.metrics_listen:
+            return None
+        meter = Meter()
+        for app in self.settings.apps:
+            meter.apps[app.id] = AppMeter()
+        return meter
+
+    def _make_metrics(self) -> MetricsListener | None:
+        if self._meter is None:
+            return None
+        # They import prometheus_client, which nobody else needs.
+        from reverb.metrics.collector import NodeCollector, make_registry  # noqa: PLC0415
+        from reverb.metrics.page import make_page  # noqa: PLC0415
+
+        collector = NodeCollector(
+            meter=self._meter,
+            hub=self.hub,
+            broker=self._broker,
+            store=self._store,
+            trouble=self.trouble,
+        )
+        settings = self.settings
+        site = ApiSite(
+            make_page(make_registry(collector)),
+            reactor=self._clock,
+            timeout=settings.request_timeout,
+            max_request_bytes=settings.max_request_bytes,
+            max_request_head_bytes=settings.max_request_head_bytes,
+        )
+        listener = MetricsListener(site, settings.metrics_listen, self._clock)
+        listener.setServiceParent(self)
+        return listener
 
     def _make_websockets(self) -> PusherFactory:
         settings = self.settings
@@ -133,6 +174,7 @@ class ReverbService(MultiService):
             max_buffered_bytes=settings.max_buffered_bytes,
             handshake_timeout=settings.handshake_timeout,
             compression=settings.compression,
+            meter=self._meter,
         )
 
     def _make_site(self, now: Callable[[], float]) -> ApiSite:
@@ -145,6 +187,7 @@ class ReverbService(MultiService):
             now=now,
             path=settings.path,
             tolerance=settings.signature_tolerance,
+            meter=self._meter,
         )
         return ApiSite(
             make_root(context, self.trouble),
@@ -152,6 +195,7 @@ class ReverbService(MultiService):
             timeout=settings.request_timeout,
             max_request_bytes=settings.max_request_bytes,
             max_request_head_bytes=settings.max_request_head_bytes,
+            meter=self._meter,
         )
 
     # For the embedding application
@@ -180,7 +224,7 @@ class ReverbService(MultiService):
         text = data if isinstance(data, str) else msgspec.json.encode(data).decode()
         names = list(dict.fromkeys(channels))
         check_event(app, name=event, channels=names, data=text, socket_id=socket_id)
-        self.hub.publish(app, names, event, text, socket_id)
+        self.hub.publish(app, names, event, text, socket_id, source="application")
 
     def on(self, kind: type[N], callback: Callable[[N], object]) -> None:
         """Call back whenever something of a kind happens on this node.
@@ -205,10 +249,7 @@ class ReverbService(MultiService):
 
     def addresses(self) -> "list[IAddress]":
         """List the addresses that the node listens on."""
-        listeners = [s for s in self._listeners if isinstance(s, StreamServerEndpointService)]
-        waiting = [listener._waitingForPort for listener in listeners]  # noqa: SLF001 - there is no public way
-        ports = [getattr(port, "result", None) for port in waiting if port is not None]
-        return [port.getHost() for port in ports if IListeningPort.providedBy(port)]
+        return _addresses(self._listeners)
 
     # Start and stop
 
@@ -225,6 +266,8 @@ class ReverbService(MultiService):
         super().startService()
         for address in self.addresses():
             self._log.info("listening on {address}", address=_shown(address))
+        for address in _addresses(self.metrics or ()):
+            self._log.info("metrics are on {address}", address=_shown(address))
 
     def _started(self, _: object) -> None:
         if self._trouble == _STARTING:
@@ -253,6 +296,8 @@ class ReverbService(MultiService):
         self.factory.abort_all()
         await self._stage("broker", self._broker.stop)
         self.factory.site.stopFactory()
+        if self.metrics is not None:
+            await self._stage("metrics", self.metrics.stopService)
         self._deadlines.stop()
 
     async def _stage(
@@ -268,6 +313,13 @@ class ReverbService(MultiService):
             self._log.warn("stopping: gave up on {name} after {s} s", name=name, s=seconds)
         except Exception:  # noqa: BLE001 - the next part has to be stopped all the same
             self._log.failure("stopping {name}", name=name)
+
+
+def _addresses(listeners: Iterable[IService]) -> "list[IAddress]":
+    services = [s for s in listeners if isinstance(s, StreamServerEndpointService)]
+    waiting = [service._waitingForPort for service in services]  # noqa: SLF001 - there is no public way
+    ports = [getattr(port, "result", None) for port in waiting if port is not None]
+    return [port.getHost() for port in ports if IListeningPort.providedBy(port)]
 
 
 def _shown(address: IAddress) -> str:

@@ -26,6 +26,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Twisted endpoint strings to listen on instead of ``host`` and ``port``."""
     path: str = ""
     """Prefix of every route, such as ``/realtime``."""
+    metrics_listen: tuple[str, ...] = ()
+    """Twisted endpoint strings on which metrics can be read; without any, nothing is measured."""
     max_request_bytes: Count = 1_048_576
     """Bytes of one HTTP request's body."""
     max_request_head_bytes: Annotated[int, msgspec.Meta(ge=256)] = 16_384

@@ -74,7 +74,10 @@ SETTINGS_VARIABLES = {
 APP_VARIABLES = {
     name: _LARAVEL_VARIABLES.get(name, f"REVERB_APP_{name.upper()}") for name in APP_FIELDS
 }
-SETTINGS_OPTIONS = {name: f"--{name}" for name in ("host", "port", "listen", "path")}
+SETTINGS_OPTIONS = {
+    name: f"--{name.replace('_', '-')}"
+    for name in ("host", "port", "listen", "path", "metrics_listen")
+}
 APP_OPTIONS = {name: f"--app-{name}" for name in CREDENTIALS}
 
 # HOST, PORT and SCHEME are where Laravel's clients connect, not where a server listens.
@@ -154,8 +157,8 @@ def read_options(options: Mapping[str, object]) -> Overrides:
 
     Args:
         options: Option names without dashes in front, such as ``app-id``, and what was
-            given: text, or a list of texts for ``listen``. None or an empty list means
-            that the option was not given; other names are ignored.
+            given: text, or a list of texts for those that may be repeated. None or an empty
+            list means that the option was not given; other names are ignored.
 
     Returns:
         The values of the options that were given.

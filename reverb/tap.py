@@ -48,6 +48,7 @@ class Options(usage.Options):
     def __init__(self) -> None:
         super().__init__()
         self["listen"] = []
+        self["metrics-listen"] = []
 
     def opt_version(self) -> None:
         """Display the versions of Reverb and Twisted, and exit."""
@@ -61,6 +62,14 @@ class Options(usage.Options):
     opt_listen.__doc__ = (
         "Twisted endpoint string to listen on instead of --host and --port, such as tcp:, tls:, "
         "unix:, systemd: or haproxy:. May be given more than once. Default: none"
+    )
+
+    def opt_metrics_listen(self, address: str) -> None:  # noqa: D102 - it is set below
+        self["metrics-listen"].append(address)
+
+    opt_metrics_listen.__doc__ = (
+        "Serve metrics for Prometheus on a port of loopback, on HOST:PORT or on a Twisted "
+        "endpoint string. May be given more than once. Default: none, and nothing is measured"
     )
 
 

@@ -1,5 +1,6 @@
 """What several folders of tests share."""
 
+import socket
 import zlib
 
 from twisted.logger import LogLevel, formatEvent
@@ -16,6 +17,33 @@ def deflate(payload, *, bits=15, level=6):
     data = deflater.compress(payload) + deflater.flush(zlib.Z_SYNC_FLUSH)
     assert data.endswith(b"\0\0\xff\xff")
     return data[:-4]
+
+
+def call(address, data, until):
+    """Send bytes to an address and read until some have come; nothing, when refused."""
+    family, where = (
+        (socket.AF_UNIX, address) if isinstance(address, str) else (socket.AF_INET, address)
+    )
+    with socket.socket(family) as client:
+        client.settimeout(5)
+        client.connect(where)
+        client.sendall(data)
+        received = b""
+        while until not in received and (part := client.recv(65_536)):
+            received += part
+        return received
+
+
+def ask_for_metrics(server, path="/metrics", method="GET", headers=""):
+    """Ask the metrics' own endpoint for something, on a connection of its own."""
+    connection = server.service.metrics.factory.buildProtocol(None)
+    transport = FakeTransport(connection, isServer=True)
+    connection.makeConnection(transport)
+    request = f"{method} {path} HTTP/1.1\r\nHost: x\r\n{headers}\r\n"
+    connection.dataReceived(request.encode())
+    answer = transport.getOutBuffer()
+    transport.reportDisconnect()
+    return parse_response(answer)
 
 
 class Log:

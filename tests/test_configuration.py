@@ -597,6 +597,116 @@ class TestEndpoints:
         )
 
 
+class TestMetricsListen:
+    @pytest.mark.parametrize(
+        ("address", "endpoint"),
+        [
+            ("9100", "tcp:9100:interface=127.0.0.1"),
+            ("0", "tcp:0:interface=127.0.0.1"),
+            ("10.0.0.5:9100", "tcp:9100:interface=10.0.0.5"),
+            ("localhost:9100", "tcp:9100:interface=localhost"),
+            ("0.0.0.0:9100", "tcp:9100:interface=0.0.0.0"),
+            ("[::1]:9100", r"tcp6:9100:interface=\:\:1"),
+            ("tcp:9100", "tcp:9100"),
+            (r"tcp6:9100:interface=\:\:1", r"tcp6:9100:interface=\:\:1"),
+            ("unix:/usr/x", "unix:/usr/x"),
+        ],
+    )
+    def test_short_addresses_are_endpoint_strings(self, address, endpoint):
+        assert from_options({"metrics-listen": [address]}).settings.metrics_listen == (endpoint,)
+        environment = from_environment(REVERB_METRICS_LISTEN=address)
+        assert environment.settings.metrics_listen == (endpoint,)
+
+    def test_none_is_the_default(self):
+        assert from_options({"metrics-listen": []}).settings.metrics_listen == ()
+
+    def test_several(self, from_file):
+        text = "metrics_listen = ['9100', '[::1]:9100', '10.0.0.5:9100']\n" + APP_TABLE
+
+        assert len(from_file(text).settings.metrics_listen) == 3
+
+    @pytest.mark.parametrize(
+        ("address", "expected"),
+        [
+            (
+                "65536",
+                (
+                    "cannot listen on endpoint 'tcp:65536:interface=127.0.0.1': a port is from 0 "
+                    "to 65535, not '65536'"
+                ),
+            ),
+            ("", "cannot listen on endpoint '': unknown kind of endpoint ''"),
+            ("-1", "cannot listen on endpoint '-1': unknown kind of endpoint '-1'"),
+            (":9100", "cannot listen on endpoint ':9100': unknown kind of endpoint ''"),
+            ("::1:9100", "cannot listen on endpoint '::1:9100': unknown kind of endpoint ''"),
+            ("[::x]:1", "cannot listen on endpoint '[::x]:1': unknown kind of endpoint '['"),
+            ("[1:2]:1", "cannot listen on endpoint '[1:2]:1': unknown kind of endpoint '[1'"),
+            ("a b:1", "cannot listen on endpoint 'a b:1': unknown kind of endpoint 'a b'"),
+            ("host:x", "cannot listen on endpoint 'host:x': unknown kind of endpoint 'host'"),
+            (
+                "http://h:9100",
+                "cannot listen on endpoint 'http://h:9100': unknown kind of endpoint 'http'",
+            ),
+            ("tcp:x", "cannot listen on endpoint 'tcp:x': a port is from 0 to 65535, not 'x'"),
+            (
+                "unix:/nowhere/x",
+                "cannot listen on endpoint 'unix:/nowhere/x': there is no directory '/nowhere'",
+            ),
+        ],
+    )
+    def test_mistakes(self, address, expected):
+        message = message_of(from_options, {"metrics-listen": [address]})
+
+        assert message == f"--metrics-listen: {expected}"
+
+    def test_a_mistake_names_its_place(self, from_file):
+        message = message_of(from_file, "metrics_listen = 9100\n" + APP_TABLE)
+
+        assert message == "reverb.toml: metrics_listen: expected a list of strings, got 9100"
+
+    @pytest.mark.parametrize(
+        ("options", "address", "other"),
+        [
+            ({}, "8080", "tcp:8080:interface=127.0.0.1:backlog=1024"),
+            ({}, "localhost:8080", "tcp:8080:interface=127.0.0.1:backlog=1024"),
+            ({}, "tcp:08080", "tcp:8080:interface=127.0.0.1:backlog=1024"),
+            ({"host": ANY_ADDRESS}, "8080", "tcp:8080:interface=0.0.0.0:backlog=1024"),
+            ({"host": "::"}, "[::1]:8080", r"tcp6:8080:interface=\:\::backlog=1024"),
+            ({"listen": ["unix:/usr/x", "tcp:80"]}, "10.0.0.5:80", "tcp:80"),
+            ({"listen": [f"tls:{CERTIFICATES}"]}, "443", f"tls:{CERTIFICATES}"),
+            ({"listen": ["unix:/usr/x:mode=660"]}, "unix:/usr/./x", "unix:/usr/x:mode=660"),
+        ],
+    )
+    def test_the_servers_own_address_is_refused(self, options, address, other):
+        message = message_of(from_options, options | {"metrics-listen": [address]})
+
+        assert message == (
+            f"--metrics-listen: {address!r} is an address that the server listens on already, "
+            f"by {other!r}"
+        )
+
+    def test_one_address_twice_is_refused(self):
+        message = message_of(from_environment, REVERB_METRICS_LISTEN="9100,tcp:9100")
+
+        assert message == (
+            "REVERB_METRICS_LISTEN: 'tcp:9100' is an address that metrics are on already, "
+            "by 'tcp:9100:interface=127.0.0.1'"
+        )
+
+    @pytest.mark.parametrize(
+        ("options", "address"),
+        [
+            ({}, "10.0.0.5:8080"),
+            ({}, "[::1]:8080"),
+            ({"port": "0"}, "0"),
+            ({"listen": ["unix:/usr/x"]}, "unix:/usr/y"),
+            ({"listen": ["unix:/usr/x"]}, "8080"),
+        ],
+    )
+    def test_another_address_is_not(self, options, address):
+        assert from_options(options | {"metrics-listen": [address]}).settings.metrics_listen
+
+
 class TestDevelopmentApp:
     def test_without_an_app(self):
         configuration = load(options={}, environ={}, config_path=None)

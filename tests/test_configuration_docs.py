@@ -121,7 +121,7 @@ class TestExample:
         document = tomllib.loads(EXAMPLE)
         defaults = Settings(apps=(App(id="1", key="k", secret="s"),))
 
-        chosen = {"host", "path", "apps", "app_defaults"}
+        chosen = {"host", "path", "metrics_listen", "apps", "app_defaults"}
         assert {key: getattr(defaults, key) for key in document if key not in chosen} == {
             key: value for key, value in document.items() if key not in chosen
         }

@@ -1,6 +1,8 @@
 """Dependencies point one way only: what each room of the server may import."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -78,8 +80,8 @@ class TestProtocol:
     def test_it_knows_no_framework_no_clock_and_no_socket(self):
         assert_none(forbidden("reverb/protocol", *OUTSIDE_OF_PROTOCOL))
 
-    def test_of_the_server_it_knows_itself_and_the_app(self):
-        allowed = ["reverb.protocol", "reverb.apps.app"]
+    def test_of_the_server_it_knows_itself_the_app_and_the_meter(self):
+        allowed = ["reverb.protocol", "reverb.apps.app", "reverb.meter"]
         assert_none(
             [
                 found
@@ -91,6 +93,28 @@ class TestProtocol:
 
 def test_an_app_knows_nothing_of_the_server():
     assert_none([i for i in imports_of(ROOT / "reverb/apps/app.py") if i.name.startswith("reverb")])
+
+
+def test_the_meter_knows_nothing_but_how_to_count():
+    allowed = ["bisect", "collections", "typing"]
+    assert_none(
+        [i for i in imports_of(ROOT / "reverb/meter.py") if not is_or_is_in(i.name, allowed)]
+    )
+
+
+def test_only_the_composition_root_knows_who_shows_metrics():
+    outside = [
+        found
+        for found in forbidden("reverb", "reverb.metrics", "prometheus_client")
+        if not found.path.startswith("reverb/metrics/")
+    ]
+    assert {found.path for found in outside} == {"reverb/service.py"}
+
+
+def test_prometheus_client_is_imported_only_when_somebody_wants_metrics():
+    script = "import reverb.service, sys; print('prometheus_client' in sys.modules)"
+
+    assert subprocess.check_output([sys.executable, "-c", script], text=True) == "False\n"
 
 
 def test_the_interfaces_know_no_implementation():
@@ -114,6 +138,7 @@ def test_the_interfaces_know_no_implementation():
         ("brokers", ["reverb.hub", "reverb.api", "reverb.transport", "autobahn"]),
         ("apps", ["reverb.hub", "reverb.api", "reverb.transport", "autobahn"]),
         ("transport", ["reverb.api", "reverb.stores"]),
+        ("metrics", ["reverb.stores", "reverb.settings", "reverb.configuration", "autobahn"]),
     ],
 )
 def test_a_room_does_not_know_what_is_above_or_beside_it(room, packages):

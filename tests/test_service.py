@@ -1,7 +1,6 @@
 """The whole node: its start, its stop in order, and what an embedding application calls."""
 
 import json
-import socket
 
 import pytest
 import pytest_twisted
@@ -16,6 +15,7 @@ from reverb.service import ReverbService
 from reverb.settings import Settings
 from reverb.stores.memory import MemoryStore
 from reverb.testing import APP, HeldBroker, MemoryServer, frame, parse_frame, upgrade_request
+from support import call
 
 UPGRADE = upgrade_request("/app/app-key?protocol=7")
 
@@ -307,21 +307,6 @@ def test_broker_store_and_apps_can_be_replaced(make_server):
 
 
 # On the real reactor
-
-
-def call(address, data, until):
-    """Send bytes to an address and read until some have come; nothing, when refused."""
-    family, where = (
-        (socket.AF_UNIX, address) if isinstance(address, str) else (socket.AF_INET, address)
-    )
-    with socket.socket(family) as client:
-        client.settimeout(5)
-        client.connect(where)
-        client.sendall(data)
-        received = b""
-        while until not in received and (part := client.recv(65_536)):
-            received += part
-        return received
 
 
 @pytest.fixture

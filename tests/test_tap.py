@@ -46,16 +46,18 @@ class TestOptions:
 
         names = ("port", "host", "path", "config", "app-id", "app-key", "app-secret")
         assert [options[name] for name in names] == [None] * 7
-        assert options["listen"] == []
+        assert options["listen"] == options["metrics-listen"] == []
 
     def test_everything_is_given(self):
         arguments = "-p 1 --host h --path /ws -c file --listen tcp:1 --listen unix:/a,b"
+        arguments += " --metrics-listen 9100 --metrics-listen unix:/m"
 
         options = parsed(*arguments.split())
 
         assert (options["port"], options["host"], options["path"]) == ("1", "h", "/ws")
         assert options["config"] == "file"
         assert options["listen"] == ["tcp:1", "unix:/a,b"]
+        assert options["metrics-listen"] == ["9100", "unix:/m"]
 
     def test_two_commands_do_not_share_their_endpoints(self):
         parsed("--listen", "tcp:1")
@@ -73,6 +75,7 @@ class TestOptions:
             "-p, --port=TCP port to listen on, 0 for a free one. Default: 8080",
             "--host=IP address to listen on. Default: 127.0.0.1",
             "--listen=Twisted endpoint string to listen on instead of --host and --port",
+            "--metrics-listen=Serve metrics for Prometheus on a port of loopback, on HOST:PORT",
             "--path=URL path in front of every route, such as /ws. Default: none",
             "-c, --config=Path of the TOML configuration file. Default: no file",
             "--app-id=Id of an app",

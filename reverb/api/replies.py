@@ -33,6 +33,7 @@ class Request(Protocol):
     method: bytes
     uri: bytes
     path: bytes
+    requestHeaders: Any
     content: Any
     channel: object
     """None when the client has gone."""

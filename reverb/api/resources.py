@@ -18,6 +18,7 @@ from reverb.apps.app import App
 from reverb.hub.hub import Hub
 from reverb.hub.limits import RateLimit
 from reverb.interfaces import IApps, IChannelStore
+from reverb.meter import Meter
 
 
 class Context:
@@ -31,6 +32,7 @@ class Context:
         now: The wall clock, in seconds since the epoch, for timestamps.
         path: Prefix of every route, empty or like ``/realtime``.
         tolerance: Seconds that a request's timestamp may be off.
+        meter: That of the node; None to measure nothing.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class Context:
         now: Callable[[], float],
         path: str,
         tolerance: int,
+        meter: Meter | None = None,
     ) -> None:
         self.hub = hub
         self.store = store
@@ -51,6 +54,7 @@ class Context:
         self.now = now
         self.path = path
         self.tolerance = tolerance
+        self._meter = meter
         self._rates: dict[str, RateLimit] = {}
 
     def check_rate(self, app: App) -> None:
@@ -63,11 +67,35 @@ class Context:
             return
         rate = self._rates.setdefault(app.id, RateLimit(app.api_requests_per_second))
         if not rate.allow(self.clock.seconds()):
+            if self._meter is not None:
+                self._meter.apps[app.id].limit_hits["api_requests_per_second"] += 1
             raise ApiError(
                 429,
                 f"Too many requests: the app may send {rate.per_second} per second",
                 {"Retry-After": "1"},
             )
+
+    def check_signature(self, app: App, request: Request, query: Query, body: bytes) -> None:
+        """Check that a request is signed by an app's server.
+
+        Raises:
+            ApiError: It is not.
+        """
+        try:
+            check_signature(
+                app,
+                method=request.method.decode("latin-1"),
+                path=request.path.decode("latin-1"),
+                prefix=self.path,
+                query=query,
+                body=body,
+                now=self.now(),
+                tolerance=self.tolerance,
+            )
+        except ApiError:
+            if self._meter is not None:
+                self._meter.apps[app.id].auth_failures["api"] += 1
+            raise
 
 
 class JsonResource(Resource):
@@ -102,7 +130,7 @@ class JsonResource(Resource):
             if isinstance(answer, Deferred):
                 self._wait(request, answer)
             else:
-                reply(request, 200, answer)
+                self.send(request, answer)
         except Exception:  # noqa: BLE001 - the client gets an answer, the log the failure
             self._failed(Failure(), request)
         return NOT_DONE_YET
@@ -124,14 +152,18 @@ class JsonResource(Resource):
     def _wait(self, request: Request, answer: "Deferred[Any]") -> None:
         if not answer.called:
             gone: Deferred[Any] = request.notifyFinish()
-            gone.addErrback(lambda _: None)  # _reply and _failed see for themselves
-        answer.addCallback(lambda result: self._reply(request, result))
+            gone.addErrback(lambda _: None)  # _send_late and _failed see for themselves
+        answer.addCallback(lambda result: self._send_late(request, result))
         answer.addErrback(self._failed, request)
 
-    def _reply(self, request: Request, answer: Any) -> None:
+    def _send_late(self, request: Request, answer: Any) -> None:
         # The client may have gone while the store was being asked.
         if request.channel is not None:
-            reply(request, 200, answer)
+            self.send(request, answer)
+
+    def send(self, request: Request, answer: Any) -> None:
+        """Send what :meth:`answer` has said."""
+        reply(request, 200, answer)
 
     def _failed(self, failure: Failure, request: Request) -> None:
         error = failure.value
@@ -169,12 +201,11 @@ class SignedResource(JsonResource):
 
     def answer(self, request: Request) -> Any:
         """Find the app, check the signature, then obey."""
-        path, _, query_text = request.uri.decode("latin-1").partition("?")
-        query = Query(query_text)
+        query = Query(request.uri.decode("latin-1").partition("?")[2])
         found = self._find_app(query)
         if found.called and isinstance(found.result, App):
-            return self._check(found.result, request, path, query)  # There is nothing to wait for.
-        return found.addCallback(self._check, request, path, query)
+            return self._check(found.result, request, query)  # There is nothing to wait for.
+        return found.addCallback(self._check, request, query)
 
     def _find_app(self, query: Query) -> "Deferred[App | None]":
         apps = self.context.apps
@@ -185,23 +216,14 @@ class SignedResource(JsonResource):
             raise ApiError(401, "Missing auth_key: every request must be signed")
         return apps.by_key(key)
 
-    def _check(self, app: App | None, request: Request, path: str, query: Query) -> Any:
+    def _check(self, app: App | None, request: Request, query: Query) -> Any:
         if app is None:
             if self.app_id is None:
                 raise ApiError(400, "Unknown auth_key: no app has this key")
             raise ApiError(404, f"No app has the id {self.app_id[:100]!r}")
         context = self.context
         body = request.content.read()
-        check_signature(
-            app,
-            method=request.method.decode("latin-1"),
-            path=path,
-            prefix=context.path,
-            query=query,
-            body=body,
-            now=context.now(),
-            tolerance=context.tolerance,
-        )
+        context.check_signature(app, request, query, body)
         if not app.enabled:
             raise ApiError(403, f"App {app.id} is disabled")
         context.check_rate(app)

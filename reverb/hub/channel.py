@@ -3,7 +3,9 @@
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
+from reverb.meter import AppMeter
 from reverb.protocol.frames import compressed_text_frame, text_frame
+from reverb.protocol.names import Kind
 
 
 class Subscriber(Protocol):
@@ -66,8 +68,8 @@ class Audience(Protocol):
     def changed(self) -> None:
         """Take note that somebody has come or gone."""
 
-    def send(self, batch: Batch, but: Collection[Subscriber]) -> None:
-        """Send frames to all subscribers but some."""
+    def send(self, batch: Batch, but: Collection[Subscriber]) -> int:
+        """Send frames to all subscribers but some; tell how many bytes that is."""
 
 
 AudienceFactory = Callable[[Mapping[str, Subscriber]], Audience]
@@ -85,11 +87,12 @@ class OneByOne:
     def changed(self) -> None:
         """Have nothing to do: nothing is remembered of them."""
 
-    def send(self, batch: Batch, but: Collection[Subscriber]) -> None:
-        """Send frames to all subscribers but some."""
+    def send(self, batch: Batch, but: Collection[Subscriber]) -> int:
+        """Send frames to all subscribers but some; tell how many bytes that is."""
         for subscriber in self._subscribers.values():
             if subscriber not in but:
                 batch.send_to(subscriber)
+        return len(batch.plain) * (len(self._subscribers) - len(but))
 
 
 class _Newcomer:
@@ -116,17 +119,37 @@ class Channel:
 
     Args:
         make_audience: Makes the way to all subscribers.
+        kind: What its name says it is.
+        meter: That of the app; None to measure nothing.
 
     Attributes:
         subscribers: The connections that have been welcomed, by socket id.
         pending: Frames published in this turn of the reactor and not yet sent.
+        pending_since: When the first of them was published; told to the meter.
     """
 
-    __slots__ = ("_audience", "_newcomers", "_since", "pending", "subscribers")
+    __slots__ = (
+        "_audience",
+        "_newcomers",
+        "_since",
+        "kind",
+        "meter",
+        "pending",
+        "pending_since",
+        "subscribers",
+    )
 
-    def __init__(self, make_audience: AudienceFactory = OneByOne) -> None:
+    def __init__(
+        self,
+        make_audience: AudienceFactory = OneByOne,
+        kind: Kind = Kind.PUBLIC,
+        meter: AppMeter | None = None,
+    ) -> None:
+        self.kind = kind
+        self.meter = meter
         self.subscribers: dict[str, Subscriber] = {}
         self.pending: list[Frame] = []
+        self.pending_since = 0.0
         self._audience = make_audience(self.subscribers)
         self._newcomers: dict[str, _Newcomer] = {}
         # What of the pending frames is older than a subscription, where any is.
@@ -145,7 +168,7 @@ class Channel:
     def welcome(self, socket_id: str, connection: Subscriber) -> None:
         """Make a newcomer a subscriber, and send what has come meanwhile."""
         newcomer = self._newcomers.pop(socket_id)
-        _send(newcomer.held, socket_id, connection)
+        self._send(newcomer.held, socket_id, connection)
         if newcomer.since:
             self._since[socket_id] = newcomer.since
         self.subscribers[socket_id] = connection
@@ -165,7 +188,7 @@ class Channel:
             del self._newcomers[socket_id]
             return
         self._audience.changed()
-        _send(self.pending[since:], socket_id, connection)
+        self._send(self.pending[since:], socket_id, connection)
 
     def flush(self) -> None:
         """Send the pending frames."""
@@ -177,13 +200,30 @@ class Channel:
         subscribers = self.subscribers
         # Those for whom it is not simply all of them.
         special = {f.exclude for f in pending if f.exclude in subscribers} | since.keys()
-        self._audience.send(Batch(pending), [subscribers[i] for i in special] if special else ())
+        but = [subscribers[i] for i in special] if special else ()
+        sent = self._audience.send(Batch(pending), but)
+        if self.meter is not None:
+            self._count(self.meter, pending, sent, len(special))
         for socket_id in special:
-            _send(pending[since.get(socket_id, 0) :], socket_id, subscribers[socket_id])
+            self._send(pending[since.get(socket_id, 0) :], socket_id, subscribers[socket_id])
 
+    def _count(self, meter: AppMeter, pending: list[Frame], sent: int, special: int) -> None:
+        """Count what went to all but those that are sent to by themselves."""
+        everybody = len(self.subscribers)
+        meter.messages_sent += len(pending) * (everybody - special)
+        meter.bytes_sent += sent
+        but_one = sum(f.exclude in self.subscribers for f in pending) if special else 0
+        meter.fan_out.observe(everybody, len(pending) - but_one)
+        if but_one:
+            meter.fan_out.observe(everybody - 1, but_one)
 
-def _send(frames: Iterable[Frame], socket_id: str, connection: Subscriber) -> None:
-    """Send to one subscriber what of the frames it may get."""
-    own = [frame for frame in frames if frame.exclude != socket_id]
-    if own:
-        Batch(own).send_to(connection)
+    def _send(self, frames: Iterable[Frame], socket_id: str, connection: Subscriber) -> None:
+        """Send to one subscriber what of the frames it may get."""
+        own = [frame for frame in frames if frame.exclude != socket_id]
+        if not own:
+            return
+        batch = Batch(own)
+        batch.send_to(connection)
+        if self.meter is not None:
+            self.meter.messages_sent += len(own)
+            self.meter.bytes_sent += len(batch.plain)

@@ -47,8 +47,10 @@ class Fanout:
             exclude: The socket id that must not get it.
         """
         if not channel.pending:
+            if not self._waiting or channel.meter is not None:
+                channel.pending_since = self._clock.seconds()
             if not self._waiting:
-                rest = self._rest_until - self._clock.seconds()
+                rest = self._rest_until - channel.pending_since
                 self._clock.callLater(rest if rest > _LEAST_REST else 0, self._flush)
             self._waiting.append(channel)
         channel.pending.append(Frame(payload, exclude))
@@ -58,11 +60,16 @@ class Fanout:
         waiting, self._waiting = self._waiting, []
         overtaken = False
         for channel in waiting:
-            overtaken |= len(channel.pending) > 1
+            count = len(channel.pending)
+            overtaken |= count > 1
             try:
                 channel.flush()
             except Exception:  # noqa: BLE001 - one channel's failure is not the others'
                 self._log.failure("sending to a channel's subscribers")
+            if channel.meter is not None:
+                # Each has waited for as long as the first of them, or less.
+                latency = self._clock.seconds() - channel.pending_since
+                channel.meter.latency.observe(latency, count)
         if overtaken:
             ended = self._clock.seconds()
             self._rest_until = ended + min((ended - began) * _REST, _MOST_REST)

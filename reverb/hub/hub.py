@@ -32,6 +32,7 @@ from reverb.hub.notices import (
 )
 from reverb.hub.steps import run
 from reverb.interfaces import ChannelFullError, IBroker, IChannelStore, IConnection, Joined, Left
+from reverb.meter import Meter, Source
 from reverb.protocol import messages
 from reverb.protocol.codes import ClientError, Code
 from reverb.protocol.messages import Member, User
@@ -49,6 +50,7 @@ class Hub:
         cache_ttl: Seconds that cache channels remember their last event.
         make_audience: Makes the way to all subscribers of a channel; it may
             know a shorter one than from connection to connection.
+        meter: That of the node; None to measure nothing.
     """
 
     _log = Logger()
@@ -61,12 +63,14 @@ class Hub:
         clock: IReactorTime,
         cache_ttl: int,
         make_audience: AudienceFactory = OneByOne,
+        meter: Meter | None = None,
     ) -> None:
         self._broker = broker
         self._store = store
         self._clock = clock
         self._cache_ttl = cache_ttl
         self._make_audience = make_audience
+        self._meter = meter
         self._fanout = Fanout(clock)
         self._watchers: list[Callable[[Notice], None]] = []
         self._reserved: set[str] = set()
@@ -106,7 +110,8 @@ class Hub:
             self._reserved.discard(socket_id)
         if not admitted:
             return None
-        session = self._sessions[socket_id] = Session(app, socket_id, connection, self)
+        meter = None if self._meter is None else self._meter.apps[app.id]
+        session = self._sessions[socket_id] = Session(app, socket_id, connection, self, meter)
         self._notify(Connected(app_id=app.id, socket_id=socket_id))
         return session
 
@@ -150,7 +155,7 @@ class Hub:
         self, session: Session, name: str, type_: ChannelType, member: Member | None
     ) -> None:
         app_id, socket_id = session.app.id, session.socket_id
-        channel = self._expect(session, name)
+        channel = self._expect(session, name, type_)
         self._joining.add((socket_id, name))
         try:
             joined = await self._store.join(
@@ -160,7 +165,8 @@ class Hub:
             self._drop(session, name)
             raise ClientError(
                 f"Cannot subscribe to {name}: it has {session.app.max_presence_members} members, "
-                "as many as the app allows"
+                "as many as the app allows",
+                limit="max_presence_members",
             ) from None
         except BaseException:
             self._drop(session, name)
@@ -169,7 +175,7 @@ class Hub:
             self._joining.discard((socket_id, name))
         if member is not None and joined.added:
             payload = messages.member_added(name, member)
-            self._broker.publish(Publication(app_id, name, payload, socket_id))
+            self._publish("presence", Publication(app_id, name, payload, socket_id))
         if session.open:
             self._confirm(session, name, member, joined)
         self._notify_joined(app_id, name, member, joined)
@@ -184,12 +190,13 @@ class Hub:
             if socket_id in channel:  # It may have left while the store was being asked.
                 channel.welcome(socket_id, session.connection)
 
-    def _expect(self, session: Session, name: str) -> Channel:
+    def _expect(self, session: Session, name: str, type_: ChannelType) -> Channel:
         """Have the channel keep what is published from now on for a newcomer."""
         key = (session.app.id, name)
         channel = self._channels.get(key)
         if channel is None:
-            channel = self._channels[key] = Channel(self._make_audience)
+            channel = Channel(self._make_audience, type_.kind, session.meter)
+            self._channels[key] = channel
         channel.expect(session.socket_id)
         return channel
 
@@ -246,7 +253,7 @@ class Hub:
             return
         if left.removed is not None:
             payload = messages.member_removed(name, left.removed)
-            self._broker.publish(Publication(app_id, name, payload))
+            self._publish("presence", Publication(app_id, name, payload))
             self._notify(MemberRemoved(app_id=app_id, channel=name, user_id=left.removed))
         if left.vacated:
             self._notify(ChannelVacated(app_id=app_id, channel=name))
@@ -267,11 +274,12 @@ class Hub:
                 f"The client event {event} was rejected: this connection may send "
                 f"{rate.per_second} per second",
                 Code.CLIENT_EVENT_RATE,
+                limit="client_events_per_second",
             )
         member = session.channels[channel]
         user_id = None if member is None else member.user_id
         payload = messages.event(event, channel, data, user_id)
-        self._broker.publish(Publication(app_id, channel, payload, socket_id))
+        self._publish("client", Publication(app_id, channel, payload, socket_id))
         self._notify(
             ClientEvent(
                 app_id=app_id,
@@ -310,7 +318,14 @@ class Hub:
     # Publishing and delivering
 
     def publish(
-        self, app: App, channels: Iterable[str], event: str, data: str, exclude: str | None = None
+        self,
+        app: App,
+        channels: Iterable[str],
+        event: str,
+        data: str,
+        exclude: str | None = None,
+        *,
+        source: Source = "api",
     ) -> None:
         """Publish an event of the app's server to channels.
 
@@ -322,6 +337,7 @@ class Hub:
             event: The event's name.
             data: The event's data, as clients get it.
             exclude: The socket id of the one connection that must not get it.
+            source: Who publishes.
         """
         for name in channels:
             if channel_type(name).cached:
@@ -330,7 +346,12 @@ class Hub:
                     lambda failure: self._log.failure("remembering a cache event", failure)
                 )
             payload = messages.event(event, name, data)
-            self._broker.publish(Publication(app.id, name, payload, exclude))
+            self._publish(source, Publication(app.id, name, payload, exclude))
+
+    def _publish(self, source: Source, publication: Publication) -> None:
+        if self._meter is not None:
+            self._meter.apps[publication.app_id].publications[source] += 1
+        self._broker.publish(publication)
 
     def terminate(self, app: App, user_id: str) -> None:
         """Close every connection, on every node, that the user is signed in on."""
@@ -342,6 +363,8 @@ class Hub:
             channel = self._channels.get((envelope.app_id, envelope.channel))
             if channel is not None:
                 self._fanout.add(channel, envelope.payload, envelope.exclude)
+            elif self._meter is not None:
+                self._meter.apps[envelope.app_id].fan_out.observe(0)
             return
         for session in list(self._users.get((envelope.app_id, envelope.user_id), ())):
             session.open = False

@@ -57,9 +57,15 @@ class ClientError(Exception):
     Args:
         message: A sentence that says what was expected.
         code: The protocol's code for it, if it has one.
+        unsigned: What a signature that is missing or wrong was to allow, if that is it.
+        limit: Name of the app's setting that was reached, if one was.
     """
 
-    def __init__(self, message: str, code: Code | None = None) -> None:
+    def __init__(
+        self, message: str, code: Code | None = None, *, unsigned: str = "", limit: str = ""
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.code = code
+        self.unsigned = unsigned
+        self.limit = limit

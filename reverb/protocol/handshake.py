@@ -25,12 +25,14 @@ class Rejection(Exception):  # noqa: N818 - it is an answer as much as an error
     Args:
         code: The protocol's code.
         reason: A sentence for the client's developer.
+        limit: Name of the app's setting that was reached, if one was.
     """
 
-    def __init__(self, code: Code, reason: str) -> None:
+    def __init__(self, code: Code, reason: str, *, limit: str = "") -> None:
         super().__init__(reason)
         self.code = code
         self.reason = reason
+        self.limit = limit
 
 
 def check_version(query: Mapping[str, Sequence[str]]) -> None:

@@ -4,7 +4,7 @@ Source: Pusher's documentation, "Channels" (naming) and "Cache channels".
 """
 
 import re
-from enum import Enum
+from enum import StrEnum
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ _NAME = re.compile(r"(?:#server-to-user-)?[-a-zA-Z0-9_=@,.;]+")
 _USER_ID = re.compile(r"[-a-zA-Z0-9_=@,.;]+")
 
 
-class Kind(Enum):
+class Kind(StrEnum):
     """What a subscription to the channel takes, and what it brings."""
 
     PUBLIC = "public"

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import ClassVar, Protocol
 
 from reverb.apps.app import App
+from reverb.meter import AppMeter
 from reverb.protocol import messages, signing
 from reverb.protocol.codes import ClientError
 from reverb.protocol.events import is_too_large
@@ -66,6 +67,7 @@ class Session:
         socket_id: Unique among live connections, as ``digits.digits``.
         connection: Where answers go.
         hub: Who carries out what reaches beyond this connection.
+        meter: That of the app; None to measure nothing.
 
     Attributes:
         channels: What the session is subscribed to, or about to be: each
@@ -75,13 +77,21 @@ class Session:
         open: Whether messages are still obeyed.
     """
 
-    __slots__ = ("app", "channels", "connection", "hub", "open", "socket_id", "user")
+    __slots__ = ("app", "channels", "connection", "hub", "meter", "open", "socket_id", "user")
 
-    def __init__(self, app: App, socket_id: str, connection: Connection, hub: Hub) -> None:
+    def __init__(
+        self,
+        app: App,
+        socket_id: str,
+        connection: Connection,
+        hub: Hub,
+        meter: AppMeter | None = None,
+    ) -> None:
         self.app = app
         self.socket_id = socket_id
         self.connection = connection
         self.hub = hub
+        self.meter = meter
         self.channels: dict[str, Member | None] = {}
         self.user: User | None = None
         self.open = True
@@ -96,6 +106,10 @@ class Session:
             None when the message has been dealt with. Otherwise something to
             wait for before the client's next message is given.
         """
+        meter = self.meter
+        if meter is not None:
+            meter.messages_received += 1
+            meter.bytes_received += len(payload)
         if not self.open:
             return None
         try:
@@ -112,11 +126,23 @@ class Session:
 
     def refuse(self, error: ClientError) -> None:
         """Tell the client what it did wrong."""
+        meter = self.meter
+        if meter is not None:
+            meter.errors[error.code or 0] += 1
+            if error.unsigned:
+                meter.auth_failures[error.unsigned] += 1
+            if error.limit:
+                meter.limit_hits[error.limit] += 1
         self.send(messages.error(error.message, error.code))
 
     def send(self, payload: bytes) -> None:
         """Send one message to this client alone."""
-        self.connection.send(text_frame(payload))
+        frame = text_frame(payload)
+        meter = self.meter
+        if meter is not None:
+            meter.messages_sent += 1
+            meter.bytes_sent += len(frame)
+        self.connection.send(frame)
 
     def _ping(self, message: Message) -> None:
         self.send(messages.PONG)
@@ -136,7 +162,8 @@ class Session:
         if most and len(self.channels) >= most:
             raise ClientError(
                 f"Cannot subscribe to {name}: this connection is subscribed to {most} channels, "
-                "as many as the app allows"
+                "as many as the app allows",
+                limit="max_channels_per_connection",
             )
         type_ = channel_type(name)
         if type_.signed:
@@ -150,7 +177,7 @@ class Session:
     def _check_channel_auth(self, request: messages.Subscribe) -> None:
         name = request.channel
         if not request.auth:
-            raise ClientError(f"Auth info required to subscribe to {name}")
+            raise ClientError(f"Auth info required to subscribe to {name}", unsigned="subscription")
         text = signing.channel_text(self.socket_id, name, request.channel_data)
         self._check_signature(
             request.auth,
@@ -164,13 +191,14 @@ class Session:
         """Check ``KEY:signature``; the texts tell the developer what to sign, never the secret."""
         key, colon, signature = auth.partition(":")
         if not colon:
-            raise ClientError(malformed)
+            raise ClientError(malformed, unsigned=where)
         if not signing.same(self.app.key, key):
-            raise ClientError(f"Invalid key in {where} auth data: {key[:100]!r}")
+            raise ClientError(f"Invalid key in {where} auth data: {key[:100]!r}", unsigned=where)
         if not signing.same(signing.sign(self.app.secret, text), signature):
             raise ClientError(
                 f"Invalid signature: Expected HMAC SHA256 hex digest of {text[:1000]}, "
-                f"but got {signature[:100]}"
+                f"but got {signature[:100]}",
+                unsigned=where,
             )
 
     def _member(self, request: messages.Subscribe) -> Member:

@@ -64,6 +64,8 @@ class MemoryStore:
         seconds: A monotonic clock, in seconds; cached events expire by it.
     """
 
+    connected = True
+
     def __init__(self, seconds: Callable[[], float]) -> None:
         self._seconds = seconds
         self._connections: dict[str, set[str]] = {}

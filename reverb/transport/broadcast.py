@@ -45,16 +45,19 @@ class Broadcast:
         """Sort anew before the next batch."""
         self._losses = _UNSORTED
 
-    def send(self, batch: Batch, but: Collection[Subscriber]) -> None:
-        """Send frames to all subscribers but some."""
+    def send(self, batch: Batch, but: Collection[Subscriber]) -> int:
+        """Send frames to all subscribers but some; tell how many bytes that is."""
         # After a loss a descriptor may be somebody else's, whatever the channel knows of it.
         if self._losses != self._sockets.losses:
             self._sort()
         busy = self._sockets.busy
+        sent = 0
         if self._plain:
-            self._plain.send(batch.plain, but, busy)
+            sent = self._plain.send(batch.plain, but, busy)
         if self._compressing:
-            self._compressing.send(batch.compressed(self._compression_min_bytes), but, busy)
+            frames = batch.compressed(self._compression_min_bytes)
+            sent += self._compressing.send(frames, but, busy)
+        return sent
 
     def _sort(self) -> None:
         self._plain, self._compressing = _Recipients(), _Recipients()
@@ -85,21 +88,23 @@ class _Recipients:
 
     def send(
         self, frames: bytes, but: Collection[Subscriber], busy: Mapping[int, DirectOutbox]
-    ) -> None:
-        direct = self._direct
-        descriptors: Iterable[int] = direct
+    ) -> int:
+        direct, others = self._direct, self._others
+        descriptors: Collection[int] = direct
         if but:
             excluded = {_outbox(subscriber) for subscriber in but}
             descriptors = [d for d in descriptors if direct[d] not in excluded]
+            others = [subscriber for subscriber in others if subscriber not in but]
+        recipients = len(descriptors) + len(others)
         if busy:
             waiting = [d for d in descriptors if d in busy]
             descriptors = [d for d in descriptors if d not in busy]
             for descriptor in waiting:
                 direct[descriptor].send(frames)
         _write(frames, descriptors, direct)
-        for subscriber in self._others:
-            if subscriber not in but:
-                subscriber.send(frames)
+        for subscriber in others:
+            subscriber.send(frames)
+        return len(frames) * recipients
 
 
 def _outbox(subscriber: Subscriber) -> object:

@@ -5,11 +5,17 @@ so that a tick costs as much as there is to do, not as much as there are
 connections.
 """
 
+import math
 from collections.abc import Callable
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
+
+from reverb.meter import Meter
+
+_PRECISION = 0.001
+"""Seconds that are no difference: sums of floating-point numbers are not exact."""
 
 
 class Deadlines:
@@ -20,6 +26,7 @@ class Deadlines:
 
     Args:
         clock: The reactor, or a test's clock.
+        meter: That of the node; None to measure nothing.
 
     Attributes:
         now: The number of ticks, which are seconds: cheap to read on every
@@ -28,7 +35,11 @@ class Deadlines:
 
     _log = Logger()
 
-    def __init__(self, clock: IReactorTime) -> None:
+    def __init__(self, clock: IReactorTime, meter: Meter | None = None) -> None:
+        self._clock = clock
+        self._meter = meter
+        self._began = 0.0
+        self._expected = 0.0
         self._loop = LoopingCall(self._tick)
         self._loop.clock = clock
         self.now = 0
@@ -36,6 +47,8 @@ class Deadlines:
 
     def start(self) -> None:
         """Begin to tick."""
+        self._began = self._clock.seconds()
+        self._expected = self._began + 1
         self._loop.start(1, now=False)
 
     def stop(self) -> None:
@@ -68,8 +81,16 @@ class Deadlines:
 
     def _tick(self) -> None:
         self.now += 1
+        if self._meter is not None:
+            self._measure_lag(self._meter)
         for look in self._due.pop(self.now, ()):
             try:
                 look()
             except Exception:  # noqa: BLE001 - one connection's failure is not the others'
                 self._log.failure("at a deadline")
+
+    def _measure_lag(self, meter: Meter) -> None:
+        now = self._clock.seconds()
+        meter.lags.append(max(now - self._expected, 0.0))
+        # The next whole second; ticks that the reactor has missed do not come any more.
+        self._expected = self._began + math.floor(now - self._began + _PRECISION) + 1

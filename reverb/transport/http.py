@@ -14,6 +14,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 
+from reverb.meter import Meter
 from reverb.transport.outbox import is_plain_tcp, send_now
 from reverb.transport.plain_request import PlainHead, read_plain_head
 
@@ -103,6 +104,7 @@ class ApiRequest(Request):
         if self.method == b"HEAD":
             body = b""
         self.startedWriting = 1
+        self.channel.site.count(status)
         self.channel.send(response(status, [*headers, *more], body, version))
         self.finish()
 
@@ -202,6 +204,7 @@ class ApiChannel(http.HTTPChannel):
         if self.refused:
             return
         self.refused = True
+        self.site.count(status)
         self.transport.write(raw_error(status, sentence))
         self.transport.unregisterProducer()
         if is_plain_tcp(self.transport):
@@ -289,6 +292,7 @@ class ApiSite(Site):
         timeout: Seconds that a connection may be idle, or take to send a request.
         max_request_bytes: Bytes of one body, 0 for any number.
         max_request_head_bytes: Bytes of one request's head.
+        meter: That of the node; None to measure nothing.
     """
 
     requestFactory = ApiRequest
@@ -303,12 +307,18 @@ class ApiSite(Site):
         timeout: int,
         max_request_bytes: int,
         max_request_head_bytes: int,
+        meter: Meter | None = None,
     ) -> None:
         super().__init__(resource, timeout=timeout, reactor=reactor, parsePOSTFormSubmission=False)
         self.find = lru_cache(maxsize=1024)(self._find)
         self._timeout = timeout
         self._max_request_bytes = max_request_bytes
         self._max_request_head_bytes = max_request_head_bytes
+        self._meter = meter
+
+    def buildProtocol(self, addr: object) -> Any:
+        """Make a channel for a connection that has come here, not through the front door."""
+        return self.make_channel()
 
     def make_channel(self) -> ApiChannel:
         """Make a channel for one connection."""
@@ -321,6 +331,11 @@ class ApiSite(Site):
         channel.max_request_bytes = self._max_request_bytes
         channel.totalHeadersSize = channel.MAX_LENGTH = self._max_request_head_bytes
         return channel
+
+    def count(self, status: int) -> None:
+        """Take note of a response."""
+        if self._meter is not None:
+            self._meter.responses[status] += 1
 
     def _find(self, path: bytes) -> IResource:
         """Walk down the tree of resources, which keep no state and need no request for it."""

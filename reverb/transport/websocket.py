@@ -18,11 +18,13 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from reverb.apps.app import App
 from reverb.hub.hub import Hub
 from reverb.hub.steps import run
 from reverb.interfaces import IApps, IConnection
+from reverb.meter import Meter
 from reverb.protocol import messages
-from reverb.protocol.codes import Code
+from reverb.protocol.codes import ClientError, Code
 from reverb.protocol.frames import PING, text_frame
 from reverb.protocol.handshake import (
     SUBPROTOCOL,
@@ -32,6 +34,7 @@ from reverb.protocol.handshake import (
     check_version,
 )
 from reverb.protocol.session import Done, Session
+from reverb.transport.closing import closing
 from reverb.transport.deadlines import Deadlines
 from reverb.transport.outbox import Nowhere, Outbox, Sockets, make_outbox
 from reverb.transport.plain_upgrade import PlainUpgrade
@@ -71,7 +74,7 @@ class PusherConnection(TextServerProtocol):
     _session: Session | None = None
     _waiting = False
     _backlog: deque[bytes] | None = None
-    _closed_because = ""
+    _closed_because: tuple[Code, str] | None = None
     _due = 0
     _pinged: int | None = None
 
@@ -137,23 +140,16 @@ class PusherConnection(TextServerProtocol):
         if session is None:
             return
         self.factory.hub.leave(session)
+        end = closing(self, self._closed_because, clean=wasClean, code=code)
+        if session.meter is not None:
+            session.meter.closed[end.reason] += 1
         _log.info(
             "disconnected {socket_id} app={app_id} after {seconds:.1f} s: {reason}",
             socket_id=self.socket_id,
             app_id=session.app.id,
             seconds=self.factory.clock.seconds() - self._opened,
-            reason=self._reason(wasClean, code),
+            reason=end.text,
         )
-
-    def _reason(self, was_clean: bool, code: int | None) -> str:
-        if self._closed_because:
-            return self._closed_because
-        if self.failedByMe:
-            reason = (self.localCloseReason or b"").decode("utf-8", "replace")
-            return f"{self.localCloseCode} {reason}"
-        if was_clean:
-            return f"the client closed ({code or 'no code'})"
-        return f"lost: {self.wasNotCleanReason}"
 
     def sendCloseFrame(
         self, code: int | None = None, reasonUtf8: bytes | None = None, isReply: bool = False
@@ -194,12 +190,17 @@ class PusherConnection(TextServerProtocol):
         """Tell the client why, and close; see :class:`reverb.interfaces.IConnection`."""
         if self.state != self.STATE_OPEN:
             return
-        self.send(text_frame(messages.error(reason, Code(code))))
-        self._closed_because = f"{int(code)} {reason}"
+        if self._session is not None:
+            self._session.refuse(ClientError(reason, Code(code)))
+        else:
+            self.send(text_frame(messages.error(reason, Code(code))))
+        self._closed_because = Code(code), reason
         self.sendClose(int(code), reason)
 
     def _overflowed(self) -> None:
         """Cut a client that does not read; it may come back when it can."""
+        if self._session is not None and self._session.meter is not None:
+            self._session.meter.slow += 1
         self.close(Code.OVER_CAPACITY, "Connection too slow: too much waits to be read")
 
     # One message after the other
@@ -219,18 +220,25 @@ class PusherConnection(TextServerProtocol):
     async def _open_session(self, uri: str, origin: str) -> None:
         factory = self.factory
         path, _, query = uri.partition("?")
+        app: App | None = None
         try:
             factory.check_open()
             key = self._key(path)
             check_version(_parse_query(query))
-            app = check_app(await factory.apps.by_key(key), key)
+            app = await factory.apps.by_key(key)
+            app = check_app(app, key)
             check_origin(app, origin)
             if self.state != self.STATE_OPEN:
                 return
             session = await factory.hub.admit(app, self)
             if session is None:
-                raise Rejection(Code.OVER_QUOTA, "Application is over connection quota")
+                raise Rejection(
+                    Code.OVER_QUOTA, "Application is over connection quota", limit="max_connections"
+                )
         except Rejection as rejection:
+            if factory.meter is not None:
+                app_id = None if app is None else app.id
+                factory.meter.reject(app_id, rejection.code, rejection.limit)
             _log.info(
                 "rejected {peer}: {code} {reason}",
                 peer=self.peer,
@@ -253,6 +261,8 @@ class PusherConnection(TextServerProtocol):
             self.factory.hub.leave(session)
             return
         self._session = session
+        if session.meter is not None:
+            session.meter.opened += 1
         self.socket_id = session.socket_id
         app = session.app
         if app.max_message_bytes != self.maxMessagePayloadSize:  # The class has the default.
@@ -335,6 +345,7 @@ class PusherFactory(WebSocketServerFactory):  # type: ignore[misc] # Autobahn is
         max_buffered_bytes: Bytes that may wait for one client, 0 for any number.
         handshake_timeout: Seconds that admitting a client may take.
         compression: Whether to agree on compression with clients that offer it.
+        meter: That of the node; None to measure nothing.
 
     Attributes:
         connections: The open ones, admitted or about to be.
@@ -355,6 +366,7 @@ class PusherFactory(WebSocketServerFactory):  # type: ignore[misc] # Autobahn is
         max_buffered_bytes: int,
         handshake_timeout: int,
         compression: bool,
+        meter: Meter | None = None,
     ) -> None:
         super().__init__(server="", reactor=clock)
         self.hub = hub
@@ -366,6 +378,7 @@ class PusherFactory(WebSocketServerFactory):  # type: ignore[misc] # Autobahn is
         self.max_buffered_bytes = max_buffered_bytes
         self.handshake_timeout = handshake_timeout
         self.compression = compression
+        self.meter = meter
         self.connections: set[PusherConnection] = set()
         self._closing: tuple[Code, str] | None = None
         self._waiting_for_none: list[Deferred[None]] = []

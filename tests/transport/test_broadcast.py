@@ -11,7 +11,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 
 from reverb.hub.channel import Batch, Frame
-from reverb.protocol.frames import compressed_text_frame
+from reverb.protocol.frames import compressed_text_frame, text_frame
 from reverb.testing import MemoryConnection, parse_frame
 from reverb.transport.broadcast import Broadcast
 from reverb.transport.deflate import inflate
@@ -115,6 +115,20 @@ def test_but_some(make_room):
     room.broadcast.send(batch("a"), [room.clients[1]])
 
     assert [client.read() for client in room.clients] == [["a"], [], ["a"]]
+
+
+def test_it_tells_how_many_bytes_it_sends(make_room):
+    room = make_room(4)
+    other, left_out = MemoryConnection("1.1"), MemoryConnection("2.2")
+    room.subscribers |= {"x": other, "y": left_out}
+    room.broadcast.changed()
+    large = "a" * MIN_BYTES
+    plain, compressed = (len(f(large.encode())) for f in (text_frame, compressed_text_frame))
+    assert room.broadcast.send(batch(large), ()) == 4 * plain + 2 * compressed
+    but = [left_out, room.clients[0], room.clients[1]]
+    assert room.broadcast.send(batch(large), but) == 2 * plain + compressed
+    room.clients[2].outbox.queue(b"")  # What waits counts as sent.
+    assert room.broadcast.send(batch(large), but) == 2 * plain + compressed
 
 
 def test_connections_of_any_other_kind_are_sent_to_as_well(make_room):

@@ -5,6 +5,7 @@ from functools import partial
 import pytest
 from twisted.internet.task import Clock
 
+from reverb.meter import Meter
 from reverb.transport.deadlines import Deadlines
 
 
@@ -136,3 +137,46 @@ def test_what_is_filed_is_forgotten_at_the_stop(clock):
     clock.pump([1] * 5)
     assert look.calls == []
     assert len(deadlines) == 0
+
+
+class TestLag:
+    """How late the ticks come."""
+
+    @pytest.fixture
+    def meter(self):
+        return Meter()
+
+    @pytest.fixture
+    def measured(self, clock, meter):
+        clock.advance(0.3)  # A service is started some time after it is built.
+        deadlines = Deadlines(clock, meter)
+        deadlines.start()
+        yield deadlines
+        deadlines.stop()
+
+    @pytest.mark.parametrize(
+        ("steps", "lags"),
+        [
+            ([1, 1, 1], [0, 0, 0]),
+            ([0.5, 0.5, 0.25, 0.75], [0, 0]),
+            ([1.25, 0.75], [0.25, 0]),
+            ([1.25, 1, 1], [0.25, 0.25, 0.25]),
+            ([3.5, 0.5, 1], [2.5, 0, 0]),
+            ([2, 1], [1, 0]),
+        ],
+    )
+    def test_it_is_the_time_from_when_a_tick_was_due(self, clock, meter, measured, steps, lags):
+        for step in steps:
+            clock.advance(step)
+        assert list(meter.lags) == pytest.approx(lags)
+
+    def test_a_new_start_is_a_new_beginning(self, clock, meter, measured):
+        measured.stop()
+        clock.advance(7.5)
+        measured.start()
+        clock.advance(1)
+        assert list(meter.lags) == pytest.approx([0])
+
+    def test_nothing_is_measured_without_a_meter(self, clock, deadlines):
+        clock.advance(1.5)
+        assert deadlines.now == 1

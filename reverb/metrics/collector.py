@@ -1,0 +1,258 @@
+"""The names and meanings of all metrics, and their values when somebody asks.
+
+Labels are apps and small closed sets, never channels or users. What a set has
+is listed here, so that a series is there, as 0, before something has happened.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import accumulate
+
+from prometheus_client import GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector, CollectorRegistry
+
+import reverb
+from reverb.hub.hub import Hub
+from reverb.interfaces import IBroker, IChannelStore
+from reverb.meter import SOURCES, AppMeter, Histogram, Meter
+from reverb.metrics.census import Census, take_census
+from reverb.protocol.names import Kind
+from reverb.transport.closing import REASONS
+
+_SIGNED = ("api", "subscription", "signin")
+_LIMITS = (
+    "api_requests_per_second",
+    "client_events_per_second",
+    "max_channels_per_connection",
+    "max_connections",
+    "max_presence_members",
+)
+Apps = Mapping[str, AppMeter]
+
+
+def make_registry(collector: Collector) -> CollectorRegistry:
+    """Make a registry of the server's metrics and those of its process."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(collector)
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    GCCollector(registry=registry)
+    return registry
+
+
+class NodeCollector(Collector):
+    """Reads a node's metrics.
+
+    Args:
+        meter: What has been counted.
+        hub: What there is.
+        broker: Whose state is told.
+        store: The same.
+        trouble: Says why the node is not ready; None when it is.
+    """
+
+    def __init__(
+        self,
+        *,
+        meter: Meter,
+        hub: Hub,
+        broker: IBroker,
+        store: IChannelStore,
+        trouble: Callable[[], str | None],
+    ) -> None:
+        self._meter = meter
+        self._hub = hub
+        self._broker = broker
+        self._store = store
+        self._trouble = trouble
+
+    def collect(self) -> Iterator[Metric]:
+        """Read every metric."""
+        apps = self._meter.apps
+        yield from self._node()
+        yield from _census(take_census(self._hub), apps)
+        yield from self._connections(apps)
+        yield from _messages(apps)
+        yield from _publications(apps)
+        yield from _refusals(apps)
+        yield _by(
+            "reverb_http_responses",
+            "Responses of the HTTP API.",
+            ("status",),
+            (((str(status),), n) for status, n in self._meter.responses.items()),
+        )
+
+    def _node(self) -> Iterator[Metric]:
+        lags = self._meter.lags
+        yield GaugeMetricFamily(
+            "reverb_ready", "Whether new clients are welcome.", self._trouble() is None
+        )
+        yield GaugeMetricFamily(
+            "reverb_broker_connected",
+            "Whether publications reach the other nodes.",
+            self._broker.connected,
+        )
+        yield GaugeMetricFamily(
+            "reverb_store_connected",
+            "Whether the channel store can be asked.",
+            self._store.connected,
+        )
+        yield GaugeMetricFamily(
+            "reverb_event_loop_lag_seconds",
+            "How late the latest tick of the one-second timer came.",
+            lags[-1] if lags else 0.0,
+        )
+        yield GaugeMetricFamily(
+            "reverb_event_loop_lag_max_seconds",
+            "How late the latest of the last 60 ticks came.",
+            max(lags, default=0.0),
+        )
+        version = GaugeMetricFamily(
+            "reverb_build_info", "Always 1; the version is its label.", labels=("version",)
+        )
+        version.add_metric((reverb.__version__,), 1)
+        yield version
+
+    def _connections(self, apps: Apps) -> Iterator[Metric]:
+        yield _plain(
+            "reverb_connections_opened",
+            "Connections that were admitted.",
+            ((app, meter.opened) for app, meter in apps.items()),
+        )
+        yield _by(
+            "reverb_connections_closed",
+            "Connections that are gone, of those that were admitted.",
+            ("app", "reason"),
+            (((app, r), meter.closed[r]) for app, meter in apps.items() for r in REASONS),
+        )
+        unknown = (("", code, n) for code, n in self._meter.rejected.items())
+        known = ((app, c, n) for app, meter in apps.items() for c, n in meter.rejected.items())
+        yield _by(
+            "reverb_connections_rejected",
+            "Connections that were turned away; without an app if no app was found.",
+            ("app", "code"),
+            (((app, str(code)), n) for several in (unknown, known) for app, code, n in several),
+        )
+        yield _plain(
+            "reverb_slow_clients_cut",
+            "Clients that were cut because too much waited for them to be read.",
+            ((app, meter.slow) for app, meter in apps.items()),
+        )
+
+
+def _census(census: Census, apps: Apps) -> Iterator[Metric]:
+    connections = GaugeMetricFamily("reverb_connections", "Admitted connections.", labels=("app",))
+    members = GaugeMetricFamily(
+        "reverb_presence_members",
+        "Users on presence channels, each counted once for each channel.",
+        labels=("app",),
+    )
+    channels = GaugeMetricFamily(
+        "reverb_channels", "Channels with a subscriber.", labels=("app", "kind")
+    )
+    subscriptions = GaugeMetricFamily(
+        "reverb_subscriptions", "Subscriptions to channels.", labels=("app", "kind")
+    )
+    for app in apps:
+        connections.add_metric((app,), census.connections[app])
+        members.add_metric((app,), census.members[app])
+        for kind in Kind:
+            channels.add_metric((app, kind.value), census.channels[app, kind])
+            subscriptions.add_metric((app, kind.value), census.subscriptions[app, kind])
+    return iter((connections, channels, subscriptions, members))
+
+
+def _messages(apps: Apps) -> Iterator[Metric]:
+    yield _plain(
+        "reverb_messages_received",
+        "Messages from clients.",
+        ((app, meter.messages_received) for app, meter in apps.items()),
+    )
+    yield _plain(
+        "reverb_received_bytes",
+        "Bytes of the messages from clients, inflated.",
+        ((app, meter.bytes_received) for app, meter in apps.items()),
+    )
+    yield _plain(
+        "reverb_messages_sent",
+        "Messages to clients, each counted for each of them.",
+        ((app, meter.messages_sent) for app, meter in apps.items()),
+    )
+    yield _plain(
+        "reverb_sent_bytes",
+        "Bytes of the WebSocket frames with messages to clients.",
+        ((app, meter.bytes_sent) for app, meter in apps.items()),
+    )
+
+
+def _publications(apps: Apps) -> Iterator[Metric]:
+    yield _by(
+        "reverb_publications",
+        "Messages that were published on this node, each counted for each channel.",
+        ("app", "source"),
+        (((app, s), meter.publications[s]) for app, meter in apps.items() for s in SOURCES),
+    )
+    yield _histogram(
+        "reverb_fanout_subscribers",
+        "Subscribers on this node that each publication went to.",
+        ((app, meter.fan_out) for app, meter in apps.items()),
+    )
+    yield _histogram(
+        "reverb_publish_latency_seconds",
+        "From a publication's coming to this node until it was sent to all subscribers here.",
+        ((app, meter.latency) for app, meter in apps.items()),
+    )
+
+
+def _refusals(apps: Apps) -> Iterator[Metric]:
+    yield _by(
+        "reverb_errors",
+        "Errors that admitted clients were told of; code 0 for those that have none.",
+        ("app", "code"),
+        (((app, str(int(c))), n) for app, meter in apps.items() for c, n in meter.errors.items()),
+    )
+    yield _by(
+        "reverb_auth_failures",
+        "Signatures that were missing or wrong.",
+        ("app", "kind"),
+        (((app, k), meter.auth_failures[k]) for app, meter in apps.items() for k in _SIGNED),
+    )
+    yield _by(
+        "reverb_limit_hits",
+        "Refusals because a rate or number that the app's settings allow was reached.",
+        ("app", "limit"),
+        (((app, s), meter.limit_hits[s]) for app, meter in apps.items() for s in _LIMITS),
+    )
+
+
+def _plain(name: str, about: str, values: Iterable[tuple[str, int]]) -> Metric:
+    """Make a counter for each app."""
+    return _by(name, about, ("app",), (((app,), value) for app, value in values))
+
+
+def _by(
+    name: str,
+    about: str,
+    labels: tuple[str, ...],
+    values: Iterable[tuple[tuple[str, ...], int]],
+) -> Metric:
+    """Make a counter for each of some labels."""
+    family = CounterMetricFamily(name, about, labels=labels)
+    for those, value in values:
+        family.add_metric(those, value)
+    return family
+
+
+def _histogram(name: str, about: str, values: Iterable[tuple[str, Histogram]]) -> Metric:
+    """Make a histogram for each app."""
+    family = HistogramMetricFamily(name, about, labels=("app",))
+    for app, histogram in values:
+        bounds = [*map(str, histogram.bounds), "+Inf"]
+        buckets = list(zip(bounds, accumulate(histogram.counts), strict=True))
+        family.add_metric((app,), buckets, histogram.sum)
+    return family

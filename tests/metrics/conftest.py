@@ -1,0 +1,33 @@
+"""Servers that measure."""
+
+import pytest
+from metrics_support import Scrape
+
+from reverb.testing import MemoryServer
+
+LISTEN = ("tcp:9100:interface=127.0.0.1",)
+
+
+@pytest.fixture
+def scrape():
+    """Read all metrics of a server."""
+    return Scrape
+
+
+@pytest.fixture
+def make_server(log):
+    servers = []
+
+    def make(*apps, **settings):
+        servers.append(MemoryServer(*apps, metrics_listen=LISTEN, **settings))
+        return servers[-1]
+
+    yield make
+    for server in servers:
+        if server.service.running:
+            server.stop()
+
+
+@pytest.fixture
+def server(make_server):
+    return make_server()

@@ -1,0 +1,90 @@
+"""docs/metrics.md tells all that is exposed, and tells it right."""
+
+import re
+from pathlib import Path
+
+import pytest
+from metrics_support import Scrape
+
+from reverb.meter import SOURCES, AppMeter
+from reverb.metrics import collector
+from reverb.protocol.names import Kind
+from reverb.transport.closing import REASONS
+
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
+
+
+def read_rows():
+    """Each metric's type, labels and explanation, by its name."""
+    for line in DOCUMENT.splitlines():
+        cells = [cell.strip() for cell in line.split("|")]
+        if re.match(r"\| `(reverb|process|python)_", line):
+            _, name, kind, labels, text, *_ = cells
+            yield name.strip("`"), (kind, re.findall(r"`(\w+)`", labels), text)
+
+
+ROWS = dict(read_rows())
+
+
+@pytest.fixture
+def seen(server):
+    """All there is, of a server on which something of each kind has happened."""
+    meter = server.service._meter
+    meter.apps["app-id"].errors[0] += 1
+    meter.apps["app-id"].rejected[4004] += 1
+    meter.responses[200] += 1
+    return Scrape(server)
+
+
+def test_what_is_exposed_is_told_of(seen):
+    exposed = {
+        family.name + ("_total" if family.type == "counter" else ""): family.type
+        for family in seen.families
+    }
+    assert {name: kind for name, (kind, _, _) in ROWS.items()} == exposed
+
+
+def test_the_labels_are_told_of(seen):
+    for family in seen.families:
+        for sample in family.samples:
+            name = family.name + ("_total" if family.type == "counter" else "")
+            assert set(ROWS[name][1]) == set(sample.labels) - {"le"}, name
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("reverb_channels", [kind.value for kind in Kind]),
+        ("reverb_publications_total", SOURCES),
+        ("reverb_auth_failures_total", collector._SIGNED),
+        ("reverb_limit_hits_total", collector._LIMITS),
+    ],
+)
+def test_the_values_of_a_label_are_told_of(name, values):
+    for value in values:
+        assert f"`{value}`" in ROWS[name][2]
+
+
+def test_the_reasons_are_told_of():
+    rows = re.findall(r"^\| `(\w+)` \| ", DOCUMENT.split("\n## Reasons\n")[1], re.MULTILINE)
+    assert tuple(rows[1:]) == REASONS
+
+
+def test_everything_that_is_counted_is_exposed(server):
+    meter = server.service._meter.apps["app-id"]
+    for position, name in enumerate(AppMeter.__slots__):
+        mark = 1_000 + position
+        counted = getattr(meter, name)
+        if name in ("fan_out", "latency"):
+            counted.observe(mark)
+        elif isinstance(counted, int):
+            setattr(meter, name, mark)
+        else:
+            key = {
+                "closed": "lost",
+                "publications": "api",
+                "auth_failures": "api",
+                "limit_hits": "max_connections",
+            }.get(name, 4001)
+            counted[key] = mark
+        assert mark in Scrape(server).samples.values(), name
