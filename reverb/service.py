@@ -39,10 +39,10 @@ from reverb.settings import Settings
 from reverb.stores.memory import MemoryStore
 from reverb.transport.broadcast import Broadcast
 from reverb.transport.deadlines import Deadlines
+from reverb.transport.factory import PusherFactory
 from reverb.transport.front import FrontFactory
 from reverb.transport.http import ApiSite
 from reverb.transport.outbox import Sockets
-from reverb.transport.websocket import PusherFactory
 
 N = TypeVar("N", bound=Notice)
 

@@ -18,9 +18,10 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from reverb.transport.deadlines import Deadlines
+from reverb.transport.factory import PusherFactory
 from reverb.transport.http import ApiChannel, ApiSite
 from reverb.transport.plain_upgrade import read_plain_upgrade
-from reverb.transport.websocket import ORIGIN, PusherConnection, PusherFactory
+from reverb.transport.websocket import ORIGIN, PusherConnection
 
 _END = b"\r\n\r\n"
 _UPGRADE = re.compile(rb"\r\nupgrade[ \t]*:[^\r\n]*websocket", re.IGNORECASE)

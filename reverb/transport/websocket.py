@@ -7,9 +7,9 @@ fan-out's frames go out through the connection's outbox.
 
 from collections import deque
 from functools import lru_cache
+from typing import Protocol
 from urllib.parse import parse_qs, unquote
 
-from autobahn.twisted.websocket import WebSocketServerFactory
 from autobahn.websocket.types import ConnectionRequest
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -57,6 +57,31 @@ _CLOSE_TIMEOUT = 2
 """Seconds that a client has to answer a close frame, unless all are closed."""
 
 
+class Factory(Protocol):
+    """What a connection needs of its factory, :class:`reverb.transport.factory.PusherFactory`."""
+
+    hub: Hub
+    apps: IApps
+    deadlines: Deadlines
+    clock: IReactorTime
+    sockets: Sockets
+    meter: Meter | None
+    connections: "set[PusherConnection]"
+    path: str
+    max_buffered_bytes: int
+    handshake_timeout: int
+
+    @property
+    def closing(self) -> bool:
+        """Whether all connections are being closed."""
+
+    def check_open(self) -> None:
+        """Make sure that clients are admitted; raises Rejection."""
+
+    def disconnected(self, connection: "PusherConnection") -> None:
+        """Forget a connection."""
+
+
 @implementer(IConnection)
 class PusherConnection(TextServerProtocol):
     """One client.
@@ -67,7 +92,7 @@ class PusherConnection(TextServerProtocol):
         compresses: Whether the client takes the frames of ``compressed_text_frame``.
     """
 
-    factory: "PusherFactory"
+    factory: Factory
     socket_id = ""
     outbox: Outbox = _NOWHERE
     _request: ConnectionRequest | None = None
@@ -330,113 +355,3 @@ class PusherConnection(TextServerProtocol):
             self.send(PING)
             wait = app.pong_timeout
         self._due = deadlines.file(min(wait, app.ping_interval), self._look)
-
-
-class PusherFactory(WebSocketServerFactory):  # type: ignore[misc] # Autobahn is not typed
-    """Makes the connections, and knows those that are open.
-
-    Args:
-        hub: Admits and serves them.
-        apps: Finds the app of a key.
-        deadlines: Looks at silent connections.
-        clock: The reactor, or a test's clock.
-        path: Prefix of the route, empty or like ``/realtime``.
-        sockets: Those of the node.
-        max_buffered_bytes: Bytes that may wait for one client, 0 for any number.
-        handshake_timeout: Seconds that admitting a client may take.
-        compression: Whether to agree on compression with clients that offer it.
-        meter: That of the node; None to measure nothing.
-
-    Attributes:
-        connections: The open ones, admitted or about to be.
-    """
-
-    protocol = PusherConnection
-    noisy = False
-
-    def __init__(
-        self,
-        *,
-        hub: Hub,
-        apps: IApps,
-        deadlines: Deadlines,
-        clock: IReactorTime,
-        path: str,
-        sockets: Sockets,
-        max_buffered_bytes: int,
-        handshake_timeout: int,
-        compression: bool,
-        meter: Meter | None = None,
-    ) -> None:
-        super().__init__(server="", reactor=clock)
-        self.hub = hub
-        self.apps = apps
-        self.deadlines = deadlines
-        self.clock = clock
-        self.path = path
-        self.sockets = sockets
-        self.max_buffered_bytes = max_buffered_bytes
-        self.handshake_timeout = handshake_timeout
-        self.compression = compression
-        self.meter = meter
-        self.connections: set[PusherConnection] = set()
-        self._closing: tuple[Code, str] | None = None
-        self._waiting_for_none: list[Deferred[None]] = []
-
-    @property
-    def closing(self) -> bool:
-        """Whether :meth:`close_all` has been called."""
-        return self._closing is not None
-
-    def open(self) -> None:
-        """Admit clients, also after :meth:`close_all`."""
-        self._closing = None
-
-    def check_open(self) -> None:
-        """Make sure that clients are admitted.
-
-        Raises:
-            Rejection: As it was said to :meth:`close_all`.
-        """
-        if self._closing is not None:
-            raise Rejection(*self._closing)
-
-    def close_all(self, code: Code, reason: str) -> "Deferred[None]":
-        """Close every connection, and each one that still comes.
-
-        Returns:
-            Fires when none is open any more.
-        """
-        self._closing = code, reason
-        for connection in list(self.connections):
-            connection.close(code, reason)
-        return self._none_left()
-
-    def abort_all(self) -> "Deferred[None]":
-        """Cut every connection that is still open.
-
-        Returns:
-            Fires when none is open any more.
-        """
-        for connection in list(self.connections):
-            connection.transport.abortConnection()
-        return self._none_left()
-
-    def _none_left(self) -> "Deferred[None]":
-        none_left: Deferred[None] = Deferred()
-        self._waiting_for_none.append(none_left)
-        self._tell_if_none_left()
-        return none_left
-
-    def disconnected(self, connection: PusherConnection) -> None:
-        """Forget a connection."""
-        self.connections.discard(connection)
-        self._tell_if_none_left()
-
-    def _tell_if_none_left(self) -> None:
-        if self.connections or not self._waiting_for_none:
-            return
-        waiting, self._waiting_for_none = self._waiting_for_none, []
-        for none_left in waiting:
-            if not none_left.called:
-                none_left.callback(None)
