@@ -54,7 +54,9 @@ class Server:
             (directory / name).write_bytes(content)
         self._log = directory / "server.log"
         app = ("--app-id", APP.id, "--app-key", APP.key, "--app-secret", APP.secret)
-        command = (str(python), str(python.with_name("twistd")), "-n", "--pidfile=", "reverb")
+        twistd = (str(python), str(python.with_name("twistd")), "-n", "--pidfile=")
+        # As the systemd units in examples/ have it.
+        command = (*twistd, "--logger", "reverb.logs.text", "reverb")
         self._process: subprocess.Popen[bytes] | None = None
         try:
             with self._log.open("ab") as log, on_core(core), uninterrupted():
