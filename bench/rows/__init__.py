@@ -51,8 +51,8 @@ ROWS = (
         "costs."
     )),
     Row("channels", channels.many_channels, (
-        "32 publishers publish to one of 10,000 channels at random, each with one subscriber, and "
-        "to one lone channel: what the number of channels costs."
+        "One publisher publishes, one at a time, to one of 10,000 channels at random, each with "
+        "one subscriber, and to one lone channel: what the number of channels costs."
     )),
     Row("pings", channels.pings, (
         "50 clients send pusher:ping, and again as soon as pusher:pong arrives: what a client's "

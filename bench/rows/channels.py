@@ -17,20 +17,23 @@ _READ_BYTES = 65_536
 _PATIENCE = 10
 
 
-def publishing(context: Context, arena: Arena, channels: int) -> Case:
+def publishing(
+    context: Context, arena: Arena, channels: int = 1, publishers: int = _PUBLISHERS
+) -> Case:
     """Publish to one of some channels, each with one subscriber."""
     streams = [arena.stream() for _ in range(channels)]
     arena.subscribe(channels, streams)
-    driver = arena.driver(streams, _PUBLISHERS)
-    driver.saturate(context.warm_up, _PUBLISHERS)
-    window = driver.saturate(context.seconds, _PUBLISHERS)
+    driver = arena.driver(streams, publishers)
+    driver.saturate(context.warm_up, publishers)
+    window = driver.saturate(context.seconds, publishers)
     arena.check()
     figures = [
         Figure("CPU per publish", window.cpu_per(window.messages), "µs", floored=True),
         Figure("publishes", window.messages / window.seconds, "/s"),
     ]
     where = "1 channel" if channels == 1 else f"{channels:,} channels"
-    label = f"{_PUBLISHERS} publishers, {where} with 1 subscriber"
+    who = "1 publisher" if publishers == 1 else f"{publishers} publishers"
+    label = f"{who}, {where} with 1 subscriber"
     note = context.limit_note(10_000) if channels > 1 else ""
     return Case(label, figures, window.generator, note=note)
 
@@ -38,14 +41,17 @@ def publishing(context: Context, arena: Arena, channels: int) -> Case:
 def publishes(context: Context) -> Iterator[Case]:
     """Publish to one subscriber."""
     with context.arena() as arena:
-        yield publishing(context, arena, 1)
+        yield publishing(context, arena)
 
 
 def many_channels(context: Context) -> Iterator[Case]:
-    """Publish to one channel, and to one of many."""
+    """Publish to one channel, and to one of many.
+
+    One at a time, as several at once to one channel would be sent together.
+    """
     for channels in (1, context.count(10_000)):
         with context.arena() as arena:
-            yield publishing(context, arena, channels)
+            yield publishing(context, arena, channels, publishers=1)
 
 
 def pings(context: Context) -> Iterator[Case]:

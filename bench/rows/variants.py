@@ -72,7 +72,7 @@ def metrics(context: Context) -> Iterator[Case]:
         with context.arena(variables=variables) as arena:
             yield _named(words, saturated(context, arena))
         with context.arena(variables=variables) as arena:
-            yield _named(words, publishing(context, arena, 1))
+            yield _named(words, publishing(context, arena))
 
 
 def _named(words: str, case: Case) -> Case:
