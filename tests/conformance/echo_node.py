@@ -33,6 +33,7 @@ class EchoSession:
     socket_id = "echo"
     app = APP
     open = True
+    meter = None
 
     def __init__(self, connection, min_bytes):
         self._connection = connection
@@ -40,6 +41,9 @@ class EchoSession:
 
     def send(self, message):
         """Keep back the greeting, which the suite does not expect."""
+
+    def refuse(self, error):
+        """Keep back the error event, which the suite does not expect either."""
 
     def receive(self, payload):
         self._connection.send(self.frame(payload))
