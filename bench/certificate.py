@@ -1,4 +1,4 @@
-"""A certificate that signs itself, for the rows that use TLS."""
+"""A certificate that signs itself, for what uses TLS here and in the tests."""
 
 import datetime as dt
 import ipaddress
@@ -10,10 +10,10 @@ from cryptography.x509.oid import NameOID
 
 
 def make_certificate() -> bytes:
-    """Make a private key and a certificate of 127.0.0.1, as PEM, good for a day."""
+    """Make a private key and a certificate of this machine, as PEM, good for a day."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    names = [x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
     now = dt.datetime.now(dt.UTC)
     certificate = (
         x509.CertificateBuilder()

@@ -11,7 +11,8 @@ from e2e_auth import AuthServer
 from e2e_node import Clients, Driver
 from e2e_programs import HERE, node
 from e2e_server import AS_APP, Server
-from e2e_tls import make_certificate
+
+from bench.certificate import make_certificate
 
 StartServer = Callable[..., Server]
 
