@@ -6,12 +6,14 @@ are put together, and what is impossible only in combination is refused.
 
 import re
 from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import Any
 
 import msgspec
 
 from reverb import development, endpoint_strings
 from reverb.apps.app import App
+from reverb.redis_url import RedisUrlError, parse_redis_url
 from reverb.settings import Settings
 from reverb.sources import (
     CREDENTIALS,
@@ -61,6 +63,7 @@ def load(
     command_line = read_options(options)
     values = file.settings | environment.settings | command_line.settings
     _check_addresses(values, command_line)
+    _check_redis(values)
     _normalise_path(values)
     apps = _merge_apps(file, environment, command_line)
     _check_complete(apps[: len(file.apps)], f"{config_path}: ")
@@ -122,6 +125,22 @@ def _check_addresses(values: Values, command_line: Overrides) -> None:
             raise ConfigurationError(
                 f"{listen.origin}: cannot listen on endpoint {endpoint!r}: {problem}"
             )
+
+
+def _check_redis(values: Values) -> None:
+    """Refuse a URL that cannot be used, before anything is started by it."""
+    if "redis" not in values or not values["redis"].value:
+        return
+    url, origin = values["redis"]
+    try:
+        parse_redis_url(url)
+    except RedisUrlError as error:
+        raise ConfigurationError(f"{origin}: {error}") from None
+    # Not by importing it, which would install the reactor.
+    if find_spec("txredisapi") is None:
+        raise ConfigurationError(
+            f"{origin}: needs txredisapi, which pip install 'twisted-reverb[redis]' installs"
+        )
 
 
 def _normalise_path(values: Values) -> None:

@@ -31,7 +31,17 @@ from reverb.hub.notices import (
     Notice,
 )
 from reverb.hub.steps import run
-from reverb.interfaces import ChannelFullError, IBroker, IChannelStore, IConnection, Joined, Left
+from reverb.interfaces import (
+    Change,
+    ChannelFullError,
+    IBroker,
+    IChannelStore,
+    IConnection,
+    Joined,
+    Left,
+    MemberCame,
+    MemberWent,
+)
 from reverb.protocol import messages
 from reverb.protocol.codes import ClientError, Code
 from reverb.protocol.messages import Member, User
@@ -153,6 +163,9 @@ class Hub:
         channel = self._expect(session, name)
         self._joining.add((socket_id, name))
         try:
+            wanting = self._broker.subscribe(app_id, name)
+            if wanting is not None:
+                await wanting
             joined = await self._store.join(
                 app_id, name, socket_id, member, session.app.max_presence_members
             )
@@ -167,11 +180,12 @@ class Hub:
             raise
         finally:
             self._joining.discard((socket_id, name))
-        if member is not None and joined.added:
+        if member is not None and joined.added and not joined.announced:
             payload = messages.member_added(name, member)
             self._broker.publish(Publication(app_id, name, payload, socket_id))
         if session.open:
             self._confirm(session, name, member, joined)
+            channel.confirmed(socket_id)
         self._notify_joined(app_id, name, member, joined)
         if not session.open:  # It left while the store was being asked.
             self._drop(session, name)
@@ -209,6 +223,7 @@ class Hub:
             channel.remove(socket_id)
             if not channel:
                 del self._channels[key]
+                self._broker.unsubscribe(*key)
 
     def _notify_joined(self, app_id: str, name: str, member: Member | None, joined: Joined) -> None:
         """Tell watchers; what they publish in answer reaches the new subscriber too."""
@@ -245,11 +260,32 @@ class Hub:
         if left is None:
             return
         if left.removed is not None:
-            payload = messages.member_removed(name, left.removed)
-            self._broker.publish(Publication(app_id, name, payload))
+            if not left.announced:
+                payload = messages.member_removed(name, left.removed)
+                self._broker.publish(Publication(app_id, name, payload))
             self._notify(MemberRemoved(app_id=app_id, channel=name, user_id=left.removed))
         if left.vacated:
             self._notify(ChannelVacated(app_id=app_id, channel=name))
+
+    def take_change(self, change: Change) -> None:
+        """Take what a shared store tells by itself, for this node's subscribers and watchers."""
+        app_id, name = change.app_id, change.channel
+        if isinstance(change, MemberCame):
+            self._tell_members(app_id, name, messages.member_added(name, change.member))
+        elif isinstance(change, MemberWent):
+            self._tell_members(app_id, name, messages.member_removed(name, change.user_id))
+        else:
+            for user_id in change.removed:
+                self._notify(MemberRemoved(app_id=app_id, channel=name, user_id=user_id))
+            if change.vacated:
+                self._notify(ChannelVacated(app_id=app_id, channel=name))
+
+    def _tell_members(self, app_id: str, name: str, payload: bytes) -> None:
+        """Send to those of the channel who have been told who its members are."""
+        channel = self._channels.get((app_id, name))
+        if channel is not None:
+            channel.pass_over_unconfirmed()
+            self._fanout.add(channel, payload, None)
 
     def client_event(self, session: Session, channel: str, event: str, data: str) -> Done:
         """Publish a client's event to the channel's other subscribers.
@@ -324,13 +360,15 @@ class Hub:
             exclude: The socket id of the one connection that must not get it.
         """
         for name in channels:
+            payload = messages.event(event, name, data)
+            self._broker.publish(Publication(app.id, name, payload, exclude))
+            # After it: what a new subscriber of another node finds remembered has been on
+            # its way before, so that it is known not to replay what comes anyway.
             if channel_type(name).cached:
                 remembering = self._store.remember(app.id, name, event, data, self._cache_ttl)
                 remembering.addErrback(
                     lambda failure: self._log.failure("remembering a cache event", failure)
                 )
-            payload = messages.event(event, name, data)
-            self._broker.publish(Publication(app.id, name, payload, exclude))
 
     def terminate(self, app: App, user_id: str) -> None:
         """Close every connection, on every node, that the user is signed in on."""
