@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import pytest_twisted
-from twisted.internet import defer, reactor, task
+from twisted.internet import reactor, task
 
 from redis_server import RedisServer
 from reverb.brokers.envelope import Publication
@@ -31,15 +31,11 @@ def pause(seconds):
 
 def until(what, ask, seconds=BOUND):
     """Let the reactor run until an answer is true, and get it."""
-
-    async def look():
-        end = reactor.seconds() + seconds
-        while not (answer := ask()):
-            assert reactor.seconds() < end, f"{what}: not within {seconds} s"
-            await task.deferLater(reactor, 0.01)
-        return answer
-
-    return wait(defer.Deferred.fromCoroutine(look()), seconds + 1)
+    end = reactor.seconds() + seconds
+    while not (answer := ask()):
+        assert reactor.seconds() < end, f"{what}: not within {seconds} s"
+        pause(0.01)
+    return answer
 
 
 @pytest.fixture(scope="module")

@@ -36,7 +36,7 @@ PATIENCE = 5
 """Seconds that a connect, or an answer that tells whether Redis lives, may take."""
 _HEARTBEAT = 3
 """Seconds between two looks at whether Redis lives."""
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 3.0
+_FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
 """Seconds before the first and before the later attempts to reconnect."""
 _QUIET = 60
 """Seconds between two log lines about the same outage."""
@@ -236,7 +236,7 @@ class RedisLink:
             )
 
     async def _pause(self) -> None:
-        longest = min(_FIRST_PAUSE * 2 ** min(self._failures, 10), _LONGEST_PAUSE)
+        longest = min(_FIRST_PAUSE * 2 ** min(self._failures, 10), LONGEST_PAUSE)
         await self._sleep(random.uniform(0.5, 1) * longest)  # noqa: S311 - only to be spread
 
     def _sleep(self, seconds: float) -> "Deferred[None]":

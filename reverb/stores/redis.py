@@ -11,13 +11,14 @@ from typing import Any
 
 from twisted.internet import defer
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from zope.interface import implementer
 
 from reverb.brokers.envelope import MemberChange
 from reverb.brokers.redis_connections import LinkLostError, RedisRefusalError
-from reverb.brokers.redis_link import RedisLink, wait_for_all
+from reverb.brokers.redis_link import LONGEST_PAUSE, RedisLink, wait_for_all
 from reverb.brokers.resp import Argument
 from reverb.interfaces import (
     Abandoned,
@@ -39,6 +40,8 @@ from reverb.stores.view import View
 
 _RENEWALS = 3
 """Renewals of the lease in the time that it lasts."""
+_GRACE = LONGEST_PAUSE + 0.5
+"""Seconds after a connect in which the other nodes, too, will have come back to Redis."""
 _LAST_WORDS = 3
 """Seconds that giving up this node's share may take."""
 
@@ -64,6 +67,7 @@ class RedisStore:
         self._kept = EventCache(link.clock.seconds)
         self._renewing = LoopingCall(self._renew)
         self._renewing.clock = link.clock
+        self._grace: IDelayedCall | None = None
         link.preparations.append(self._enter)
         link.losses.append(self._lost)
 
@@ -112,8 +116,14 @@ class RedisStore:
             for key, kept in self._kept.take_all().items()
         ]
         await wait_for_all(answers)
-        if not self._renewing.running:
-            self._renewing.start(self._lease_ms / 1000 / _RENEWALS)
+        self._grace = self._link.clock.callLater(_GRACE, self._end_grace)
+        self._renewing.start(self._lease_ms / 1000 / _RENEWALS)
+
+    def _end_grace(self) -> None:
+        """Believe that who is not in Redis now is not there any more."""
+        self._grace = None
+        for view in list(self._share.views.values()):
+            view.end_doubts()
 
     def _sync_channel(self, key: Key) -> "Deferred[Any]":
         here = self._share.channels.get(key) or Subscriptions()
@@ -131,12 +141,17 @@ class RedisStore:
         self._session = None
         if self._renewing.running:
             self._renewing.stop()
+        if self._grace is not None:
+            self._grace.cancel()
+            self._grace = None
         self._share.go_alone()
 
     async def _renew(self) -> None:
         """Renew the lease, and see to nodes that have not."""
         try:
-            for node in await self._ask(scripts.RENEW, self._lease_ms):
+            dead = await self._ask(scripts.RENEW, self._lease_ms)
+            # After an outage of Redis, the others may only need a moment more than this node.
+            for node in dead if self._grace is None else ():
                 changes = await self._ask(scripts.TAKE_BACK, node=node.decode())
                 self._tell_abandoned(node.decode(), changes)
         except LinkLostError:
@@ -245,7 +260,7 @@ class RedisStore:
     async def _join(
         self, key: Key, socket_id: str, member: Member | None, max_members: int
     ) -> Joined:
-        view = self._share.join(key, socket_id, member)
+        view, is_new = self._share.join(key, socket_id, member)
         # The list of members is asked for once; from then on the bus brings the changes.
         wants_members = view is not None and not view.version and not view.asked
         if view is not None:
@@ -256,7 +271,7 @@ class RedisStore:
         try:
             total, added, version, members = await self._ask(scripts.JOIN, *key, *who, max_members)
         except LinkLostError:
-            return self._share.joined_alone(key, socket_id, member, max_members)
+            return self._share.joined_alone(key, socket_id, member, max_members, is_new=is_new)
         if view is not None and members is not None:
             _take_members([version, members], view)
         if total == scripts.FULL:

@@ -65,11 +65,16 @@ class Share:
 
     # Subscriptions
 
-    def join(self, key: Key, socket_id: str, member: Member | None) -> View | None:
-        """Add a subscription; tell what a member's fellows know."""
-        self.channels.setdefault(key, Subscriptions()).join(socket_id, member)
+    def join(self, key: Key, socket_id: str, member: Member | None) -> tuple[View | None, bool]:
+        """Add a subscription.
+
+        Returns:
+            What a member's fellows know of the members, and whether the
+            member is new to this node and to them.
+        """
+        is_first = self.channels.setdefault(key, Subscriptions()).join(socket_id, member)
         if member is None:
-            return None
+            return None, False
         view = self.views.get(key)
         if view is None:
             app_id, channel = key
@@ -78,7 +83,7 @@ class Share:
                 went=lambda user_id: self._changed(MemberWent(app_id, channel, user_id)),
                 look_again=lambda: self._look_again(key),
             )
-        return view
+        return view, is_first and member.user_id not in view.roster
 
     def leave(self, key: Key, socket_id: str) -> str | None:
         """End a subscription; tell which member has no other on this node."""
@@ -99,9 +104,22 @@ class Share:
     # Answers of a node that is alone
 
     def joined_alone(
-        self, key: Key, socket_id: str, member: Member | None, max_members: int
+        self,
+        key: Key,
+        socket_id: str,
+        member: Member | None,
+        max_members: int,
+        *,
+        is_new: bool,
     ) -> Joined:
         """Say what a subscription has changed, as far as this node knows.
+
+        Args:
+            key: The channel.
+            socket_id: The subscriber's.
+            member: Who has joined.
+            max_members: Users that the channel may have, 0 for any number.
+            is_new: What :meth:`join` has said.
 
         Raises:
             ChannelFullError: The subscription has been ended again.
@@ -111,12 +129,13 @@ class Share:
         if member is None:
             return Joined(count == 1, added=False, subscriptions=count, members=NOBODY)
         view = self.views[key]
-        added = member.user_id not in view.roster
-        if added and max_members and len(view.roster) >= max_members:
-            self.leave(key, socket_id)
+        others = len(view.roster) - (member.user_id in view.roster)
+        if is_new and max_members and others >= max_members:
+            if self.leave(key, socket_id) is not None:
+                view.remove(member.user_id)
             raise ChannelFullError(f"{key[1]} has {max_members} members")
         view.add(member)
-        return Joined(count == 1, added, count, view.roster, announced=True)
+        return Joined(count == 1, is_new, count, view.roster, announced=True)
 
     def left_alone(self, key: Key, removed: str | None) -> Left:
         """Say what the end of a subscription has changed, as far as this node knows.

@@ -24,6 +24,7 @@ class View:
 
     Attributes:
         roster: The members.
+        doubtful: Members who are in the roster, but were not in the list when it came.
         version: Of the roster; 0 while it is not known to be that of any.
         asked: Whether the whole list is on its way.
     """
@@ -35,6 +36,7 @@ class View:
         "_waiting",
         "_went",
         "asked",
+        "doubtful",
         "roster",
         "version",
     )
@@ -49,6 +51,7 @@ class View:
         self._went = went
         self._look_again = look_again
         self.roster = Roster()
+        self.doubtful: set[str] = set()
         self.version = 0
         self.asked = False
         self._early: dict[int, tuple[str, str | None]] = {}
@@ -76,13 +79,15 @@ class View:
             self._wake()
 
     def replace(self, members: Mapping[str, str], version: int) -> None:
-        """Take the whole list; the subscribers are told what is new to them."""
+        """Take the whole list; the subscribers are told what is new to them.
+
+        Who is not in the list becomes doubtful.
+        """
         self.asked = False
         if self.version:
             return  # A list that was asked for before: the changes since are known.
         self.version = version
-        for user_id in [user_id for user_id in self.roster if user_id not in members]:
-            self.remove(user_id)
+        self.doubtful = {user_id for user_id in self.roster if user_id not in members}
         for user_id, user_info in members.items():
             self.add(Member(user_id, user_info))
         early, self._early = self._early, {}
@@ -90,8 +95,14 @@ class View:
             self.change(number, *early[number])
         self._wake()
 
+    def end_doubts(self) -> None:
+        """Remove those who are still doubtful."""
+        for user_id in list(self.doubtful):
+            self.remove(user_id)
+
     def add(self, member: Member) -> None:
         """Add a member, or take its new ``user_info``."""
+        self.doubtful.discard(member.user_id)
         known = member.user_id in self.roster
         self.roster.add(member.user_id, member.user_info)
         if not known:
@@ -99,6 +110,7 @@ class View:
 
     def remove(self, user_id: str) -> None:
         """Remove a member, if it is one."""
+        self.doubtful.discard(user_id)
         if user_id in self.roster:
             self.roster.remove(user_id)
             self._went(user_id)
@@ -126,6 +138,7 @@ class View:
         """Go on without the shared store: no change comes, and nobody can wait for one."""
         self.version = 0
         self.asked = False
+        self.doubtful.clear()
         self._early.clear()
         waiting, self._waiting = self._waiting, []
         for _, one in waiting:
