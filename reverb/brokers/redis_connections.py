@@ -10,6 +10,8 @@ from typing import Any
 
 import txredisapi
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress
+from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
 from reverb.brokers.resp import Argument, pack
@@ -79,6 +81,23 @@ class Connection(txredisapi.RedisProtocol):  # type: ignore[misc]
             answer.errback(RedisRefusalError(str(reply)))
         else:
             answer.callback(reply)
+
+
+class OneConnection(Factory):
+    """Makes a connection of the protocol that is given.
+
+    Args:
+        connection: The protocol, which has not been connected.
+    """
+
+    noisy = False
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def buildProtocol(self, addr: IAddress | None) -> Connection:
+        """Take the one protocol."""
+        return self._connection
 
 
 class Commands(Connection):

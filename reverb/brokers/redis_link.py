@@ -14,7 +14,6 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import (
     HostnameEndpoint,
     UNIXClientEndpoint,
-    connectProtocol,
     wrapClientTLS,
 )
 from twisted.internet.interfaces import IStreamClientEndpoint
@@ -26,6 +25,7 @@ from reverb.brokers.redis_connections import (
     Commands,
     Connection,
     LinkLostError,
+    OneConnection,
     RedisRefusalError,
     Subscriptions,
 )
@@ -169,7 +169,7 @@ class RedisLink:
         commands, subscriptions = Commands(self.clock), Subscriptions(self._taken)
         try:
             for connection in (commands, subscriptions):
-                connecting = connectProtocol(self._endpoint, connection)
+                connecting = self._endpoint.connect(OneConnection(connection))
                 await connecting.addTimeout(PATIENCE, self.clock)
                 await self._log_in(connection).addTimeout(PATIENCE, self.clock)
         except BaseException:
