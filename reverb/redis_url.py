@@ -52,6 +52,8 @@ def parse_redis_url(text: str) -> RedisUrl:
     """
     if not text.isprintable() or " " in text:
         raise RedisUrlError("a Redis URL has no spaces and no control characters")
+    if "#" in text:
+        raise RedisUrlError("a Redis URL has no #; write it as %23 in a password")
     try:
         parts = urlsplit(text)
         port = parts.port
@@ -59,8 +61,6 @@ def parse_redis_url(text: str) -> RedisUrl:
         raise RedisUrlError("the host or the port of the Redis URL is malformed") from None
     if parts.scheme not in _PARAMETERS:
         raise RedisUrlError("a Redis URL begins with redis://, rediss:// or unix://")
-    if parts.fragment or "#" in text:
-        raise RedisUrlError("a Redis URL has no #; write it as %23 in a password")
     query = _parameters(parts)
     username, password = unquote(parts.username or ""), unquote(parts.password or "")
     if username and not password:
