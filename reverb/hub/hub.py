@@ -166,6 +166,9 @@ class Hub:
             wanting = self._broker.subscribe(app_id, name)
             if wanting is not None:
                 await wanting
+                if not session.open:  # It left, and its interest with it.
+                    self._drop(session, name)
+                    return
             joined = await self._store.join(
                 app_id, name, socket_id, member, session.app.max_presence_members
             )
@@ -259,12 +262,16 @@ class Hub:
         left: Left | None = await self._store.leave(app_id, name, socket_id)
         if left is None:
             return
-        if left.removed is not None:
-            if not left.announced:
-                payload = messages.member_removed(name, left.removed)
-                self._broker.publish(Publication(app_id, name, payload))
-            self._notify(MemberRemoved(app_id=app_id, channel=name, user_id=left.removed))
-        if left.vacated:
+        if left.removed is not None and not left.announced:
+            payload = messages.member_removed(name, left.removed)
+            self._broker.publish(Publication(app_id, name, payload))
+        gone = () if left.removed is None else (left.removed,)
+        self._notify_left(app_id, name, gone, left.vacated)
+
+    def _notify_left(self, app_id: str, name: str, gone: Iterable[str], vacated: bool) -> None:
+        for user_id in gone:
+            self._notify(MemberRemoved(app_id=app_id, channel=name, user_id=user_id))
+        if vacated:
             self._notify(ChannelVacated(app_id=app_id, channel=name))
 
     def take_change(self, change: Change) -> None:
@@ -275,10 +282,7 @@ class Hub:
         elif isinstance(change, MemberWent):
             self._tell_members(app_id, name, messages.member_removed(name, change.user_id))
         else:
-            for user_id in change.removed:
-                self._notify(MemberRemoved(app_id=app_id, channel=name, user_id=user_id))
-            if change.vacated:
-                self._notify(ChannelVacated(app_id=app_id, channel=name))
+            self._notify_left(app_id, name, change.removed, change.vacated)
 
     def _tell_members(self, app_id: str, name: str, payload: bytes) -> None:
         """Send to those of the channel who have been told who its members are."""
@@ -362,8 +366,7 @@ class Hub:
         for name in channels:
             payload = messages.event(event, name, data)
             self._broker.publish(Publication(app.id, name, payload, exclude))
-            # After it: what a new subscriber of another node finds remembered has been on
-            # its way before, so that it is known not to replay what comes anyway.
+            # After it: what another node finds remembered is on its way there, or has come.
             if channel_type(name).cached:
                 remembering = self._store.remember(app.id, name, event, data, self._cache_ttl)
                 remembering.addErrback(
