@@ -34,11 +34,16 @@ def _connect(url: RedisUrl) -> socket.socket:
     if url.scheme == "unix":
         connection = socket.socket(socket.AF_UNIX)
         connection.settimeout(_PATIENCE)
-        connection.connect(url.path)
-        return connection
-    connection = socket.create_connection((url.host, url.port), _PATIENCE)
-    if url.scheme == "rediss":
-        return ssl.create_default_context().wrap_socket(connection, server_hostname=url.host)
+    else:
+        connection = socket.create_connection((url.host, url.port), _PATIENCE)
+    try:
+        if url.scheme == "unix":
+            connection.connect(url.path)
+        if url.scheme == "rediss":
+            return ssl.create_default_context().wrap_socket(connection, server_hostname=url.host)
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 

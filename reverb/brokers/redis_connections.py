@@ -137,8 +137,10 @@ class Commands(Connection):
             self.give_up("it does not keep up with this node")
             return
         # The last answer of the turn tells that Redis has read all of it.
-        last = self._answers[-1] or Deferred()
-        self._answers[-1] = last
+        last = self._answers[-1]
+        if last is None:
+            last = self._answers[-1] = Deferred()
+            last.addErrback(lambda _: None)
         last.addBoth(self._answered, len(data))
         self.transport.write(data)
 

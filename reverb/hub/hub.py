@@ -32,6 +32,7 @@ from reverb.hub.notices import (
 )
 from reverb.hub.steps import run
 from reverb.interfaces import (
+    Abandoned,
     Change,
     ChannelFullError,
     IBroker,
@@ -40,7 +41,6 @@ from reverb.interfaces import (
     Joined,
     Left,
     MemberCame,
-    MemberWent,
 )
 from reverb.protocol import messages
 from reverb.protocol.codes import ClientError, Code
@@ -277,15 +277,13 @@ class Hub:
     def take_change(self, change: Change) -> None:
         """Take what a shared store tells by itself, for this node's subscribers and watchers."""
         app_id, name = change.app_id, change.channel
-        if isinstance(change, MemberCame):
-            self._tell_members(app_id, name, messages.member_added(name, change.member))
-        elif isinstance(change, MemberWent):
-            self._tell_members(app_id, name, messages.member_removed(name, change.user_id))
-        else:
+        if isinstance(change, Abandoned):
             self._notify_left(app_id, name, change.removed, change.vacated)
-
-    def _tell_members(self, app_id: str, name: str, payload: bytes) -> None:
-        """Send to those of the channel who have been told who its members are."""
+            return
+        if isinstance(change, MemberCame):
+            payload = messages.member_added(name, change.member)
+        else:
+            payload = messages.member_removed(name, change.user_id)
         channel = self._channels.get((app_id, name))
         if channel is not None:
             channel.pass_over_unconfirmed()

@@ -380,6 +380,35 @@ def test_users_and_passwords_of_redis_are_understood(tmp_path, start_server):
         redis.kill()
 
 
+def test_a_database_that_redis_does_not_have_ends_the_start(redis, start_server):
+    url = f"redis://127.0.0.1:{redis.port}/99"
+    node = start_server("--port", "0", "--redis", url, *AS_APP, wait=False)
+
+    assert node.wait() == 1
+    assert "cannot be used: ERR DB index is out of range" in node.log
+
+
+@pytest.mark.parametrize("scheme", ["rediss", "unix"])
+def test_redis_by_tls_and_by_a_unix_socket(scheme, tmp_path, pem, start_server, monkeypatch):
+    monkeypatch.setenv("SSL_CERT_FILE", str(pem))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    arguments = {
+        "rediss": f"--tls-port {port} --tls-cert-file {pem} --tls-key-file {pem}"
+        f" --tls-ca-cert-file {pem} --tls-auth-clients no",
+        "unix": f"--unixsocket {tmp_path}/redis.sock",
+    }
+    urls = {"rediss": f"rediss://127.0.0.1:{port}/1", "unix": f"unix://{tmp_path}/redis.sock?db=1"}
+    redis = RedisServer(tmp_path, *arguments[scheme].split())
+    try:
+        node = start_server("--port", "0", "--redis", urls[scheme], *AS_APP)
+        poll("ready", lambda: status(node, "/ready")[0] == 200)
+        node.check_empty()
+        node.stop()
+    finally:
+        redis.kill()
+
+
 def test_what_is_no_redis_is_told_of(start_server):
     with socket.create_server(("127.0.0.1", 0)) as web:
         web.settimeout(20)
