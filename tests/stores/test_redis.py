@@ -4,8 +4,10 @@ import pytest
 from twisted.internet import defer, reactor
 
 from redis_nodes import Node, make_node, own_redis, pause, redis, until, wait  # noqa: F401
+from reverb.brokers.redis_connections import RedisRefusalError
 from reverb.interfaces import Abandoned, ChannelFullError, Counts
 from reverb.protocol.messages import Member
+from reverb.stores import redis_scripts as scripts
 
 pytestmark = pytest.mark.outside_reactor
 
@@ -204,6 +206,19 @@ class TestDeath:
         assert joined.added  # Answered by what the node knows, then registered.
         node.until_connected()
         until("registered", lambda: node.members() == {"ann": "{}"})
+
+    def test_a_command_that_was_held_up_on_the_way_changes_nothing(self, make_node):  # noqa: F811
+        """It belongs to a connection that was lost; what it did has been registered since."""
+        node = make_node()
+        held_up = node.store._session
+        node.link.reset("the test says so")
+        node.until_connected()
+        for script in (scripts.JOIN, scripts.LEAVE, scripts.CONNECT, scripts.SYNC_CHANNEL):
+            late = node.store._run(script, "1", "news", "", "", "", "", 0, session=held_up)
+            with pytest.raises(RedisRefusalError, match="LOST"):
+                wait(late)
+
+        assert wait(node.store.counts("1", "news")) == Counts(0, 0)
 
 
 class TestOutage:
