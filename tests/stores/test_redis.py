@@ -4,6 +4,7 @@ import pytest
 from twisted.internet import defer, reactor
 
 from redis_nodes import Node, make_node, own_redis, pause, redis, until, wait  # noqa: F401
+from redis_proxy import Proxy
 from reverb.brokers.redis_connections import RedisRefusalError
 from reverb.interfaces import Abandoned, ChannelFullError, Counts
 from reverb.protocol.messages import Member
@@ -318,3 +319,37 @@ class TestOutage:
         assert node.members() == {"ann": "{}"}
         assert node.told() == ["+ann"]
         node.stop()
+
+
+def test_a_node_that_is_cut_off_goes_on_alone_and_comes_back(redis, make_node):  # noqa: F811
+    here = make_node(lease=1)
+    proxy = Proxy(redis.port)
+    url = f"redis://127.0.0.1:{proxy.port}/0?prefix={here.link.url.prefix}"
+    there = make_node(url=url, lease=1)
+    here.join("ann")
+    bob, _ = there.join("bob")
+    there.join("eve")
+    until_views(["ann", "bob", "eve"], here, there)
+    proxy.cut()
+    # What is under way when the line is cut arrives when it is mended.
+    leaving = there.store.leave("1", "presence-x", bob)
+    joining = there.store.join("1", "presence-x", "late", Member("cat", "{}"), 0)
+    until_views(["ann"], here)
+    here.join("dan")
+    began = reactor.seconds()
+    until("found", lambda: not there.broker.connected, 10)
+    assert reactor.seconds() - began < 10
+    assert wait(joining).added
+    assert wait(leaving).removed == "bob"
+    assert set(wait(there.store.members("1", "presence-x"))) == {"ann", "cat", "eve"}
+    proxy.mend()
+
+    until_views(["ann", "cat", "dan", "eve"], here, there)
+    there.until_connected()
+    assert wait(here.store.counts("1", "presence-x")) == Counts(4, 4)
+    pause(3)
+    assert wait(here.store.counts("1", "presence-x")) == Counts(4, 4)
+    assert {t for t in here.told()[-2:] if isinstance(t, str)} == {"+cat", "+eve"}
+    assert there.told() == ["+ann", "+bob", "+eve", "-bob", "+cat", "+dan"]
+    there.stop()
+    proxy.stop()
