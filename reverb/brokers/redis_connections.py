@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import txredisapi
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
@@ -54,16 +54,18 @@ class Connection(txredisapi.RedisProtocol):  # type: ignore[misc]
         self.connectionLost(Failure(LinkLostError(why)))
 
     def connectionLost(self, why: Failure) -> None:
-        """Fail what has not been answered."""
+        """Fail what has not been answered, and whatever is asked from now on."""
+        if not self.lost.called:
+            self.lost.callback(LinkLostError(why.getErrorMessage()))
         answers, self._answers = self._answers, deque()
         for answer in answers:
             if answer is not None:
                 answer.errback(LinkLostError(why.getErrorMessage()))
-        if not self.lost.called:
-            self.lost.callback(LinkLostError(why.getErrorMessage()))
 
     def ask(self, *arguments: Argument) -> "Deferred[Any]":
         """Send a command at once."""
+        if self.lost.called:
+            return fail(LinkLostError("the connection has ended"))
         answer: Deferred[Any] = Deferred()
         self._answers.append(answer)
         self.transport.write(pack(*arguments))
@@ -111,6 +113,8 @@ class Commands(Connection):
 
     def send(self, command: bytes, answer: "Deferred[Any] | None") -> None:
         """Send a packed command when the turn ends; None if its answer does not matter."""
+        if self.lost.called:
+            return
         if not self._turn:
             self._clock.callLater(0, self._flush)
         self._turn.append(command)
@@ -118,6 +122,8 @@ class Commands(Connection):
 
     def ask(self, *arguments: Argument) -> "Deferred[Any]":
         """Send a command when the turn ends."""
+        if self.lost.called:
+            return fail(LinkLostError("the connection has ended"))
         answer: Deferred[Any] = Deferred()
         self.send(pack(*arguments), answer)
         return answer
@@ -159,6 +165,8 @@ class Subscriptions(Connection):
 
     def subscribe(self, channels: list[bytes]) -> "list[Deferred[None]]":
         """Subscribe; each Deferred fires when one of them is in place."""
+        if self.lost.called:
+            return [fail(LinkLostError("the connection has ended")) for _ in channels]
         for channel in channels:
             self._acknowledgements.setdefault(channel, Deferred())
         self.transport.write(pack(b"SUBSCRIBE", *channels))

@@ -307,6 +307,21 @@ class TestOutage:
         assert set(other.members()) == {"u0", "u1", "u2"}
         assert wait(other.store.counts("1", "presence-x")) == Counts(3, 3)
 
+    @pytest.mark.parametrize("pauses", [True, False])
+    def test_asked_in_answer_to_the_loss_a_node_answers(self, pair, own_redis, pauses):  # noqa: F811
+        one, _ = pair
+        answers = []
+        if pauses:
+            own_redis.pause()
+        for number in range(5):
+            first = one.store.connect("1", f"1.{number}", 0)
+            second = first.addCallback(lambda _: one.store.recall("1", "cache-x"))
+            third = second.addCallback(lambda _: one.broker.subscribe("1", "other"))
+            answers.append(third.addCallback(lambda _: one.store.counts("1", "news")))
+        own_redis.kill()
+
+        assert wait(defer.gatherResults(answers), 5) == [Counts(0, 0)] * 5
+
     def test_without_redis_a_node_starts_and_goes_on_trying(self, own_redis):  # noqa: F811
         own_redis.kill()
         node = Node(own_redis.url()).start(connected=False)
