@@ -6,12 +6,14 @@ are put together, and what is impossible only in combination is refused.
 
 import re
 from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import Any
 
 import msgspec
 
 from reverb import development, endpoint_strings
 from reverb.apps.app import App
+from reverb.redis_url import RedisUrlError, parse_redis_url
 from reverb.settings import Settings
 from reverb.sources import (
     CREDENTIALS,
@@ -62,6 +64,7 @@ def load(
     values = file.settings | environment.settings | command_line.settings
     _check_addresses(values, command_line)
     _check_metrics_addresses(values)
+    _check_redis(values)
     _normalise_path(values)
     apps = _merge_apps(file, environment, command_line)
     _check_complete(apps[: len(file.apps)], f"{config_path}: ")
@@ -146,6 +149,22 @@ def _check_metrics_addresses(values: Values) -> None:
 def _check_endpoint(endpoint: str, origin: str) -> None:
     if problem := endpoint_strings.problem_of(endpoint):
         raise ConfigurationError(f"{origin}: cannot listen on endpoint {endpoint!r}: {problem}")
+
+
+def _check_redis(values: Values) -> None:
+    """Refuse a URL that cannot be used, before anything is started by it."""
+    if "redis" not in values or not values["redis"].value:
+        return
+    url, origin = values["redis"]
+    try:
+        parse_redis_url(url)
+    except RedisUrlError as error:
+        raise ConfigurationError(f"{origin}: {error}") from None
+    # Not by importing it, which would install the reactor.
+    if find_spec("txredisapi") is None:
+        raise ConfigurationError(
+            f"{origin}: needs txredisapi, which pip install 'twisted-reverb[redis]' installs"
+        )
 
 
 def _normalise_path(values: Values) -> None:

@@ -61,6 +61,7 @@ class IBroker(Interface):
     """
 
     connected: bool = Attribute("Whether publications reach the other nodes.")
+    trouble: str | None = Attribute("Why they do not, for the operator; None when they do.")
 
     def start(deliver: "Callable[[Envelope], None]") -> "Deferred[None]":
         """Begin to deliver.
@@ -75,8 +76,30 @@ class IBroker(Interface):
     def stop() -> "Deferred[None]":
         """End delivery; fires when nothing of the broker is left."""
 
+    def subscribe(app_id: str, channel: str) -> "Deferred[None] | None":
+        """Want what other nodes publish to a channel.
+
+        Called for each subscription of this node, so also for a channel that
+        is wanted already.
+
+        Returns:
+            None when it is in place. Otherwise fires when what is published
+            from then on is delivered, or when the broker has lost the other
+            nodes and will catch up by itself; it never fails.
+        """
+
+    def unsubscribe(app_id: str, channel: str) -> None:
+        """Not want a channel any more, as this node has no subscriber left.
+
+        The broker may go on delivering for a while.
+        """
+
     def publish(envelope: Envelope) -> None:
-        """Carry one envelope; this node's subscribers are served before it returns."""
+        """Carry one envelope; this node's subscribers are served before it returns.
+
+        While the other nodes are out of reach it is for this node alone:
+        nothing is kept for later.
+        """
 
 
 class Joined(msgspec.Struct, frozen=True):
@@ -94,6 +117,8 @@ class Joined(msgspec.Struct, frozen=True):
     Where the store keeps a :class:`reverb.protocol.roster.Roster` for each
     channel, the list is not put into JSON anew for everybody who joins.
     """
+    announced: bool = False
+    """The store has told the subscribers on every node itself, by its :data:`Change` callback."""
 
 
 class Left(msgspec.Struct, frozen=True):
@@ -105,6 +130,8 @@ class Left(msgspec.Struct, frozen=True):
     """The user id that has no subscription to the channel any more."""
     subscriptions: int
     """Subscriptions left."""
+    announced: bool = False
+    """The store tells the subscribers on every node itself, as for :class:`Joined`."""
 
 
 class Counts(msgspec.Struct, frozen=True):
@@ -124,12 +151,64 @@ class Cached(msgspec.Struct, frozen=True):
     """Seconds that it will still be remembered."""
 
 
+class MemberCame(msgspec.Struct, frozen=True):
+    """A user is a member of a channel who was not, as far as this node's subscribers knew."""
+
+    app_id: str
+    channel: str
+    member: Member
+
+
+class MemberWent(msgspec.Struct, frozen=True):
+    """A user whom this node's subscribers knew as a member is one no more."""
+
+    app_id: str
+    channel: str
+    user_id: str
+
+
+class Abandoned(msgspec.Struct, frozen=True):
+    """What a node that died has left on a channel, told to one surviving node.
+
+    It is for notices alone: subscribers learn of members by :class:`MemberWent`.
+    """
+
+    app_id: str
+    channel: str
+    removed: tuple[str, ...]
+    """The users who had no subscription elsewhere."""
+    vacated: bool
+    """Nobody is subscribed any more."""
+
+
+Change = MemberCame | MemberWent | Abandoned
+"""What a store that nodes share tells the hub by itself."""
+
+
 class ChannelFullError(Exception):
     """The presence channel has as many members as its app allows."""
 
 
 class IChannelStore(Interface):
-    """What is true of channels across all nodes. Every change is atomic there."""
+    """What is true of channels across all nodes. Every change is atomic there.
+
+    A store that is shared and out of reach answers by what this node knows,
+    rather than fail, and makes good for it when it is back.
+    """
+
+    def start(changed: "Callable[[Change], None]") -> "Deferred[None]":
+        """Begin to keep this node's share.
+
+        Args:
+            changed: Called with what happens elsewhere. A store that calls it
+                with members marks what it answers as ``announced``.
+
+        Returns:
+            Fires when the store can be asked.
+        """
+
+    def stop() -> "Deferred[None]":
+        """Give up this node's share; fires when nothing of it is left anywhere."""
 
     connected: bool = Attribute("Whether the store can be asked now.")
 
@@ -154,7 +233,7 @@ class IChannelStore(Interface):
     def join(
         app_id: str, channel: str, socket_id: str, member: Member | None, max_members: int
     ) -> "Deferred[Joined]":
-        """Add a subscription.
+        """Add a subscription, to a channel that this node wants of its broker already.
 
         A user who is a member already keeps one place in the members, and the
         new ``user_info`` replaces the old one.
@@ -192,4 +271,10 @@ class IChannelStore(Interface):
         """Keep a cache channel's last event for ``ttl`` seconds, subscribers or not."""
 
     def recall(app_id: str, channel: str) -> "Deferred[Cached | None]":
-        """Fire with the cache channel's last event, or None when nothing is remembered."""
+        """Find the cache channel's last event.
+
+        Returns:
+            Fires with the event, or with None when nothing is remembered. If
+            it was published while this node subscribed to the channel, the
+            broker has delivered it before.
+        """

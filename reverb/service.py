@@ -8,6 +8,7 @@ An application that embeds the server imports this::
 """
 
 import os
+import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
@@ -35,6 +36,7 @@ from reverb.meter import AppMeter, Meter
 from reverb.metrics.listener import MetricsListener
 from reverb.protocol.codes import Code
 from reverb.protocol.events import check_event
+from reverb.redis_url import parse_redis_url
 from reverb.settings import Settings
 from reverb.stores.memory import MemoryStore
 from reverb.transport.broadcast import Broadcast
@@ -64,8 +66,10 @@ class ReverbService(MultiService):
         settings: What is configured.
         reactor: The reactor, or a test's; None for Twisted's global one.
         apps: Where apps come from; None for those of the settings.
-        broker: Carries publications; None for this process only.
-        store: Keeps what is true of channels; None for this process's memory.
+        broker: Carries publications; None for this process only, or for the
+            Redis of the settings.
+        store: Keeps what is true of channels; None for this process's memory,
+            or for the Redis of the settings.
         now: The wall clock, in seconds since the epoch.
 
     Attributes:
@@ -95,8 +99,7 @@ class ReverbService(MultiService):
         self.settings = settings
         self._clock = reactor
         self._apps = apps if apps is not None else StaticApps(settings.apps)
-        self._broker = broker if broker is not None else LocalBroker()
-        self._store = store if store is not None else MemoryStore(reactor.seconds)
+        self._broker, self._store = self._shared_parts(broker, store)
         self._meter = self._make_meter()
         self._deadlines = Deadlines(reactor, self._meter)
         self._trouble: str | None = _STARTING
@@ -161,6 +164,27 @@ class ReverbService(MultiService):
         listener = MetricsListener(site, settings.metrics_listen, self._clock)
         listener.setServiceParent(self)
         return listener
+
+    def _shared_parts(
+        self, broker: IBroker | None, store: IChannelStore | None
+    ) -> tuple[IBroker, IChannelStore]:
+        """Take the given broker and store, or those that the settings ask for."""
+        if not self.settings.redis or (broker is not None and store is not None):
+            return (
+                broker if broker is not None else LocalBroker(),
+                store if store is not None else MemoryStore(self._clock.seconds),
+            )
+        if broker is not None or store is not None:
+            raise ValueError("with Redis, give both a broker and a store of your own, or neither")
+        # Not before: importing txredisapi installs the reactor.
+        from reverb.brokers.redis import RedisBroker  # noqa: PLC0415
+        from reverb.brokers.redis_link import RedisLink  # noqa: PLC0415
+        from reverb.stores.redis import RedisStore  # noqa: PLC0415
+
+        url = parse_redis_url(self.settings.redis)
+        link = RedisLink(url, reactor=self._clock, node=secrets.token_hex(8))
+        shared = RedisStore(link, lease=self.settings.redis_lease)
+        return RedisBroker(link, shared.take_member), shared
 
     def _make_websockets(self) -> PusherFactory:
         settings = self.settings
@@ -244,7 +268,7 @@ class ReverbService(MultiService):
     def trouble(self) -> str | None:
         """Say why the node is not ready for new clients; None when it is."""
         if self._trouble is None and not self._broker.connected:
-            return "the broker is not connected"
+            return self._broker.trouble or "the broker is not connected"
         return self._trouble
 
     def addresses(self) -> "list[IAddress]":
@@ -259,9 +283,11 @@ class ReverbService(MultiService):
         self._deadlines.start()
         self._websockets.open()
         self.factory.site.startFactory()
-        started = self._broker.start(self.hub.deliver)
+        started = self._store.start(self.hub.take_change)
+        started.addCallback(lambda _: self._broker.start(self.hub.deliver))
         started.addCallbacks(
-            self._started, lambda failure: self._log.failure("starting the broker", failure)
+            self._started,
+            lambda failure: self._log.failure("starting the store and the broker", failure),
         )
         super().startService()
         for address in self.addresses():
@@ -294,6 +320,7 @@ class ReverbService(MultiService):
         )
         await self._stage("clients that did not close", self._websockets.abort_all)
         self.factory.abort_all()
+        await self._stage("store", self._store.stop)
         await self._stage("broker", self._broker.stop)
         self.factory.site.stopFactory()
         if self.metrics is not None:

@@ -44,6 +44,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Bytes of the smallest message that is worth compressing."""
     cache_ttl: Seconds = 1_800
     """Seconds that a cache channel remembers its last event."""
+    redis: str = ""
+    """URL of the Redis that nodes share, see :mod:`reverb.redis_url`; empty for one node alone."""
+    redis_lease: Seconds = 15
+    """Seconds after which a node that is silent counts as dead."""
     signature_tolerance: Seconds = 600
     """Seconds that a signed request's timestamp may differ from our clock."""
     shutdown_timeout: Seconds = 10

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import inspect
 
+from reverb import laravel_redis
 from reverb.apps.app import App
 from reverb.settings import Settings
 
@@ -64,6 +65,7 @@ _LARAVEL_VARIABLES = {
     "host": "REVERB_SERVER_HOST",
     "port": "REVERB_SERVER_PORT",
     "path": "REVERB_SERVER_PATH",
+    "redis": "REVERB_REDIS_URL",
     "max_request_bytes": "REVERB_MAX_REQUEST_SIZE",
     "max_message_bytes": "REVERB_APP_MAX_MESSAGE_SIZE",
     "client_events": "REVERB_APP_ACCEPT_CLIENT_EVENTS_FROM",
@@ -76,7 +78,7 @@ APP_VARIABLES = {
 }
 SETTINGS_OPTIONS = {
     name: f"--{name.replace('_', '-')}"
-    for name in ("host", "port", "listen", "path", "metrics_listen")
+    for name in ("host", "port", "listen", "path", "redis", "metrics_listen")
 }
 APP_OPTIONS = {name: f"--app-{name}" for name in CREDENTIALS}
 
@@ -122,7 +124,8 @@ def read_environment(environ: Mapping[str, str]) -> Overrides:
     """Read the ``REVERB_*`` environment variables.
 
     Args:
-        environ: The environment; other variables are ignored.
+        environ: The environment; of other variables only those for Redis are
+            read, where ``REVERB_SCALING_ENABLED`` says so.
 
     Returns:
         The values of the variables that are set to something.
@@ -148,6 +151,8 @@ def read_environment(environ: Mapping[str, str]) -> Overrides:
         else:
             name = app_names[variable]
             app[name] = _from_text(text, APP_FIELDS[name], variable, secret=name == "secret")
+    if "redis" not in settings and (url := laravel_redis.url_of(environ)):
+        settings["redis"] = Value(url, "REVERB_SCALING_ENABLED")
     credentials = _take_credentials(app, APP_VARIABLES)
     return Overrides(settings=settings, credentials=credentials, app=app)
 

@@ -4,6 +4,7 @@ import gc
 import os
 import signal
 import sys
+from typing import NoReturn
 
 import twisted
 from twisted.application.service import IService
@@ -14,6 +15,8 @@ from twisted.python import usage
 import reverb
 from reverb.configuration import ConfigurationError, load
 from reverb.development import DevelopmentNotice
+from reverb.redis_check import refusal_of
+from reverb.redis_url import parse_redis_url
 from reverb.service import ReverbService
 from reverb.settings import Settings
 
@@ -34,6 +37,12 @@ class Options(usage.Options):
         ["port", "p", None, f"TCP port to listen on, 0 for a free one. Default: {_DEFAULTS.port}"],
         ["host", None, None, f"IP address to listen on. Default: {_DEFAULTS.host}"],
         ["path", None, None, "URL path in front of every route, such as /ws. Default: none"],
+        [
+            "redis",
+            None,
+            None,
+            "URL of the Redis by which several nodes act as one. Default: none",
+        ],
         ["config", "c", None, "Path of the TOML configuration file. Default: no file"],
         ["app-id", None, None, "Id of an app; needs its key and secret too. Default: none"],
         ["app-key", None, None, "Public key of that app. Default: none"],
@@ -105,13 +114,19 @@ class _CommandService(ReverbService):
     """The server as a process of its own."""
 
     def privilegedStartService(self) -> None:
-        """Bind the ports; end the process with one line when that fails."""
+        """Bind the ports; end the process with one line when that or Redis's consent fails."""
+        refusal = self.settings.redis and refusal_of(parse_redis_url(self.settings.redis))
+        if refusal:
+            self._end(refusal)
         try:
             super().privilegedStartService()
         except (CannotListenError, OSError) as error:
-            message = f"reverb: cannot listen: {error}"
-            self._log.critical("{message}", message=message)
-            raise StartError(message) from None
+            self._end(f"cannot listen: {error}")
+
+    def _end(self, why: str) -> NoReturn:
+        message = f"reverb: {why}"
+        self._log.critical("{message}", message=message)
+        raise StartError(message) from None
 
     def startService(self) -> None:
         """Begin to serve, in a process that has nothing else to do."""

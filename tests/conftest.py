@@ -6,6 +6,16 @@ from twisted.logger import globalLogPublisher
 from support import Log, Wire
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem):
+    """Call a test that waits for the reactor from outside of it, where blockon works."""
+    if pyfuncitem.get_closest_marker("outside_reactor") is None:
+        return None
+    names = pyfuncitem._fixtureinfo.argnames
+    pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names})
+    return True
+
+
 @pytest.fixture
 def log():
     """The log; whatever it tells of a failure fails the test, unless the test takes it."""

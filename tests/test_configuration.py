@@ -268,6 +268,7 @@ def sample(kind):
 
 # Where not every text will do.
 SAMPLES = {
+    "redis": ("redis://example.com/1", "redis://example.com/1"),
     "id": ("1-a", "1-a"),
     "key": ("k.1", "k.1"),
     "allowed_origins": ("a.example, *.b.example,", ("a.example", "*.b.example")),

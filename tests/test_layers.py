@@ -173,6 +173,18 @@ def test_the_reactor_is_never_imported_with_a_module():
     )
 
 
+REDIS = ["reverb.brokers.redis", "reverb.brokers.redis_link", "reverb.brokers.redis_connections"]
+REDIS += ["reverb.stores.redis"]
+
+
+def test_txredisapi_which_installs_the_reactor_is_imported_only_where_redis_is_used():
+    connections = "reverb/brokers/redis_connections.py"
+    users = {name.replace(".", "/") + ".py" for name in REDIS}
+
+    assert_none([i for i in forbidden("reverb", "txredisapi", "hiredis") if i.path != connections])
+    assert_none([i for i in forbidden("reverb", *REDIS) if i.at_import and i.path not in users])
+
+
 def test_the_plugin_imports_nothing_of_the_server():
     # twistd reads every plugin for its --help, whether it is run or not.
     assert_none(forbidden("twisted/plugins", "reverb", "autobahn", "msgspec"))

@@ -14,6 +14,7 @@ class LocalBroker:
     """Delivers to this process at once, and to nobody else."""
 
     connected = True
+    trouble: str | None = None
 
     def __init__(self) -> None:
         self._deliver: Callable[[Envelope], None] | None = None
@@ -27,6 +28,12 @@ class LocalBroker:
         """End delivery; fires at once."""
         self._deliver = None
         return succeed(None)
+
+    def subscribe(self, app_id: str, channel: str) -> None:
+        """Have nothing to do: all that is published here is delivered here."""
+
+    def unsubscribe(self, app_id: str, channel: str) -> None:
+        """Have nothing to do."""
 
     def publish(self, envelope: Envelope) -> None:
         """Deliver here; what comes before the start or after the stop has nobody to go to."""

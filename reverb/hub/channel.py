@@ -96,16 +96,18 @@ class OneByOne:
 
 
 class _Newcomer:
-    """Somebody whose subscription is not confirmed yet, and what has come meanwhile.
+    """Somebody who is not a subscriber yet, and what has come meanwhile.
 
     Attributes:
+        confirmed: Whether it has been told of its subscription, and of the members.
         since: How many of the channel's pending frames are older than the subscription.
         held: Frames that have left the pending ones since.
     """
 
-    __slots__ = ("held", "since")
+    __slots__ = ("confirmed", "held", "since")
 
     def __init__(self, since: int) -> None:
+        self.confirmed = False
         self.since = since
         self.held: list[Frame] = []
 
@@ -164,6 +166,17 @@ class Channel:
     def expect(self, socket_id: str) -> None:
         """Begin to keep what is published for a newcomer."""
         self._newcomers[socket_id] = _Newcomer(len(self.pending))
+
+    def confirmed(self, socket_id: str) -> None:
+        """Take note that a newcomer knows the members as they are now."""
+        self._newcomers[socket_id].confirmed = True
+
+    def pass_over_unconfirmed(self) -> None:
+        """Keep the frame that is added next from newcomers whom the list of members awaits."""
+        for newcomer in self._newcomers.values():
+            if not newcomer.confirmed:
+                newcomer.held += self.pending[newcomer.since :]
+                newcomer.since = len(self.pending) + 1
 
     def welcome(self, socket_id: str, connection: Subscriber) -> None:
         """Make a newcomer a subscriber, and send what has come meanwhile."""

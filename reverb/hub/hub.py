@@ -31,7 +31,17 @@ from reverb.hub.notices import (
     Notice,
 )
 from reverb.hub.steps import run
-from reverb.interfaces import ChannelFullError, IBroker, IChannelStore, IConnection, Joined, Left
+from reverb.interfaces import (
+    Abandoned,
+    Change,
+    ChannelFullError,
+    IBroker,
+    IChannelStore,
+    IConnection,
+    Joined,
+    Left,
+    MemberCame,
+)
 from reverb.meter import Meter, Source
 from reverb.protocol import messages
 from reverb.protocol.codes import ClientError, Code
@@ -158,6 +168,12 @@ class Hub:
         channel = self._expect(session, name, type_)
         self._joining.add((socket_id, name))
         try:
+            wanting = self._broker.subscribe(app_id, name)
+            if wanting is not None:
+                await wanting
+                if not session.open:  # It left, and its interest with it.
+                    self._drop(session, name)
+                    return
             joined = await self._store.join(
                 app_id, name, socket_id, member, session.app.max_presence_members
             )
@@ -173,11 +189,12 @@ class Hub:
             raise
         finally:
             self._joining.discard((socket_id, name))
-        if member is not None and joined.added:
+        if member is not None and joined.added and not joined.announced:
             payload = messages.member_added(name, member)
             self._publish("presence", Publication(app_id, name, payload, socket_id))
         if session.open:
             self._confirm(session, name, member, joined)
+            channel.confirmed(socket_id)
         self._notify_joined(app_id, name, member, joined)
         if not session.open:  # It left while the store was being asked.
             self._drop(session, name)
@@ -216,6 +233,7 @@ class Hub:
             channel.remove(socket_id)
             if not channel:
                 del self._channels[key]
+                self._broker.unsubscribe(*key)
 
     def _notify_joined(self, app_id: str, name: str, member: Member | None, joined: Joined) -> None:
         """Tell watchers; what they publish in answer reaches the new subscriber too."""
@@ -251,12 +269,32 @@ class Hub:
         left: Left | None = await self._store.leave(app_id, name, socket_id)
         if left is None:
             return
-        if left.removed is not None:
+        if left.removed is not None and not left.announced:
             payload = messages.member_removed(name, left.removed)
             self._publish("presence", Publication(app_id, name, payload))
-            self._notify(MemberRemoved(app_id=app_id, channel=name, user_id=left.removed))
-        if left.vacated:
+        gone = () if left.removed is None else (left.removed,)
+        self._notify_left(app_id, name, gone, left.vacated)
+
+    def _notify_left(self, app_id: str, name: str, gone: Iterable[str], vacated: bool) -> None:
+        for user_id in gone:
+            self._notify(MemberRemoved(app_id=app_id, channel=name, user_id=user_id))
+        if vacated:
             self._notify(ChannelVacated(app_id=app_id, channel=name))
+
+    def take_change(self, change: Change) -> None:
+        """Take what a shared store tells by itself, for this node's subscribers and watchers."""
+        app_id, name = change.app_id, change.channel
+        if isinstance(change, Abandoned):
+            self._notify_left(app_id, name, change.removed, change.vacated)
+            return
+        if isinstance(change, MemberCame):
+            payload = messages.member_added(name, change.member)
+        else:
+            payload = messages.member_removed(name, change.user_id)
+        channel = self._channels.get((app_id, name))
+        if channel is not None:
+            channel.pass_over_unconfirmed()
+            self._fanout.add(channel, payload, None)
 
     def client_event(self, session: Session, channel: str, event: str, data: str) -> Done:
         """Publish a client's event to the channel's other subscribers.
@@ -340,13 +378,14 @@ class Hub:
             source: Who publishes.
         """
         for name in channels:
+            payload = messages.event(event, name, data)
+            self._publish(source, Publication(app.id, name, payload, exclude))
+            # After it: what another node finds remembered is on its way there, or has come.
             if channel_type(name).cached:
                 remembering = self._store.remember(app.id, name, event, data, self._cache_ttl)
                 remembering.addErrback(
                     lambda failure: self._log.failure("remembering a cache event", failure)
                 )
-            payload = messages.event(event, name, data)
-            self._publish(source, Publication(app.id, name, payload, exclude))
 
     def _publish(self, source: Source, publication: Publication) -> None:
         if self._meter is not None:

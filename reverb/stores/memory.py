@@ -9,51 +9,20 @@ from types import MappingProxyType
 from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
-from reverb.interfaces import Cached, ChannelFullError, Counts, IChannelStore, Joined, Left
+from reverb.interfaces import (
+    Cached,
+    Change,
+    ChannelFullError,
+    Counts,
+    IChannelStore,
+    Joined,
+    Left,
+)
 from reverb.protocol.messages import Member
-from reverb.protocol.roster import Roster
+from reverb.stores.event_cache import EventCache
+from reverb.stores.subscriptions import Subscriptions
 
 _NOBODY: Mapping[str, str] = MappingProxyType({})
-
-
-class _Channel:
-    """One channel's subscriptions, and the members they make."""
-
-    __slots__ = ("roster", "sockets", "user_sockets")
-
-    def __init__(self) -> None:
-        self.sockets: dict[str, str | None] = {}
-        """The user id of each socket id; None for subscribers who are no members."""
-        self.roster = Roster()
-        self.user_sockets: dict[str, int] = {}
-
-    def join(self, socket_id: str, member: Member | None) -> bool:
-        """Add a subscription; tell whether it added a member."""
-        if member is None:
-            self.sockets[socket_id] = None
-            return False
-        user_id = member.user_id
-        self.sockets[socket_id] = user_id
-        self.roster.add(user_id, member.user_info)
-        here = self.user_sockets.get(user_id, 0)
-        self.user_sockets[user_id] = here + 1
-        return not here
-
-    def leave(self, socket_id: str) -> str | None:
-        """End a subscription; tell which member that removed."""
-        user_id = self.sockets.pop(socket_id)
-        if user_id is None:
-            return None
-        left = self.user_sockets[user_id] - 1
-        if left:
-            self.user_sockets[user_id] = left
-            return None
-        del self.user_sockets[user_id]
-        self.roster.remove(user_id)
-        return user_id
-
-    def counts(self) -> Counts:
-        return Counts(len(self.sockets), len(self.roster))
 
 
 @implementer(IChannelStore)
@@ -67,11 +36,17 @@ class MemoryStore:
     connected = True
 
     def __init__(self, seconds: Callable[[], float]) -> None:
-        self._seconds = seconds
         self._connections: dict[str, set[str]] = {}
-        self._channels: dict[str, dict[str, _Channel]] = {}
-        # In the order of writing, which with one time to live is that of expiry.
-        self._cache: dict[tuple[str, str], tuple[str, str, float]] = {}
+        self._channels: dict[str, dict[str, Subscriptions]] = {}
+        self._cache = EventCache(seconds)
+
+    def start(self, changed: Callable[[Change], None]) -> "Deferred[None]":
+        """Have nothing to do: nothing happens elsewhere."""
+        return succeed(None)
+
+    def stop(self) -> "Deferred[None]":
+        """Have nothing to do."""
+        return succeed(None)
 
     def connect(self, app_id: str, socket_id: str, limit: int) -> "Deferred[bool]":
         """Count a connection, unless it is one too many."""
@@ -102,7 +77,7 @@ class MemoryStore:
                 return fail(ChannelFullError(f"{channel} has {max_members} members"))
         occupied = here is None
         if here is None:
-            here = channels[channel] = _Channel()
+            here = channels[channel] = Subscriptions()
         added = here.join(socket_id, member)
         members = _NOBODY if member is None else here.roster
         return succeed(Joined(occupied, added, len(here.sockets), members))
@@ -138,21 +113,9 @@ class MemoryStore:
         self, app_id: str, channel: str, event: str, data: str, ttl: int
     ) -> "Deferred[None]":
         """Keep a cache channel's last event, and forget those that have expired."""
-        now = self._seconds()
-        self._cache.pop((app_id, channel), None)
-        self._cache[app_id, channel] = (event, data, now + ttl)
-        while self._cache:
-            oldest = next(iter(self._cache))
-            if self._cache[oldest][2] > now:
-                break
-            del self._cache[oldest]
+        self._cache.remember((app_id, channel), event, data, ttl)
         return succeed(None)
 
     def recall(self, app_id: str, channel: str) -> "Deferred[Cached | None]":
         """Find a cache channel's last event."""
-        event, data, expires = self._cache.get((app_id, channel), ("", "", 0.0))
-        left = expires - self._seconds()
-        if left <= 0:
-            self._cache.pop((app_id, channel), None)
-            return succeed(None)
-        return succeed(Cached(event, data, left))
+        return succeed(self._cache.recall((app_id, channel)))

@@ -58,7 +58,7 @@ def test_expired_events_are_forgotten_when_another_is_remembered():
     clock.advance(1)
     store.remember("1", "cache-y", "e", "1", 60)
 
-    assert list(store._cache) == [("1", "cache-0"), ("1", "cache-y")]
+    assert list(store._cache._events) == [("1", "cache-0"), ("1", "cache-y")]
 
 
 def test_an_expired_event_is_forgotten_when_it_is_asked_for():
@@ -68,7 +68,7 @@ def test_an_expired_event_is_forgotten_when_it_is_asked_for():
     clock.advance(60)
 
     assert store.recall("1", "cache-x").result is None
-    assert store._cache == {}
+    assert len(store._cache) == 0
 
 
 def test_members_cannot_be_changed_by_who_asks():

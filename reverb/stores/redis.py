@@ -1,0 +1,392 @@
+"""The channel store of nodes that share a Redis.
+
+What this node holds is also kept in its own memory. By that it answers while
+Redis is away, and from that it registers again when Redis is back, whatever
+Redis still knows. What is kept in Redis: :mod:`reverb.stores.redis_scripts`.
+"""
+
+import secrets
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from twisted.internet import defer
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from reverb.brokers.envelope import MemberChange
+from reverb.brokers.redis_connections import LinkLostError, RedisRefusalError
+from reverb.brokers.redis_link import LONGEST_PAUSE, RedisLink, wait_for_all
+from reverb.brokers.resp import Argument
+from reverb.interfaces import (
+    Abandoned,
+    Cached,
+    Change,
+    ChannelFullError,
+    Counts,
+    IChannelStore,
+    Joined,
+    Left,
+)
+from reverb.protocol.messages import Member
+from reverb.stores import redis_scripts as scripts
+from reverb.stores.event_cache import EventCache
+from reverb.stores.redis_scripts import Script
+from reverb.stores.share import NOBODY, Key, Share
+from reverb.stores.subscriptions import Subscriptions
+from reverb.stores.view import View
+
+_RENEWALS = 3
+"""Renewals of the lease in the time that it lasts."""
+_GRACE = LONGEST_PAUSE + 0.5
+"""Seconds after a connect in which the other nodes, too, will have come back to Redis."""
+_LAST_WORDS = 3
+"""Seconds that giving up this node's share may take."""
+
+
+@implementer(IChannelStore)
+class RedisStore:
+    """Keeps channels in Redis, together with the other nodes.
+
+    Args:
+        link: The way to Redis; the broker starts and stops it.
+        lease: Seconds after which a node that is silent counts as dead.
+    """
+
+    _log = Logger()
+
+    def __init__(self, link: RedisLink, *, lease: float) -> None:
+        self._link = link
+        self._lease_ms = int(lease * 1000)
+        self._changed: Callable[[Change], None] = lambda _change: None
+        self._share = Share(self._tell, self._look_again)
+        self._session: str | None = None
+        # What is remembered while Redis is away.
+        self._kept = EventCache(link.clock.seconds)
+        self._renewing = LoopingCall(self._renew)
+        self._renewing.clock = link.clock
+        self._grace: IDelayedCall | None = None
+        link.preparations.append(self._enter)
+        link.losses.append(self._lost)
+
+    # Being one of several nodes
+
+    @property
+    def connected(self) -> bool:
+        """Whether this node is registered, and Redis answers."""
+        return self._session is not None
+
+    def start(self, changed: Callable[[Change], None]) -> "Deferred[None]":
+        """Begin; until Redis is there, this node answers by what it knows."""
+        self._changed = changed
+        return succeed(None)
+
+    def stop(self) -> "Deferred[None]":
+        """Give up this node's share, if Redis is there."""
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        if self._session is None:
+            return
+        self._lost()
+        node = self._link.node
+        self._link.cast("DEL", f"{self._link.url.prefix}:lease:{node}")
+        try:
+            leaving = self._run(scripts.TAKE_BACK, node=node)
+            await leaving.addTimeout(_LAST_WORDS, self._link.clock)
+        except (LinkLostError, RedisRefusalError, defer.TimeoutError) as error:
+            self._log.warn("this node's lease in Redis has to expire: {why}", why=str(error))
+
+    async def _enter(self) -> None:
+        """Register all that this node holds; called after each connect."""
+        for script in scripts.ALL:
+            self._link.cast("SCRIPT", "LOAD", script.text)
+        session = secrets.token_hex(8)
+        held = await self._run(scripts.REGISTER, self._lease_ms, session=session)
+        # From here to the last command nothing may intervene: what is asked for later must
+        # reach Redis after this node's share has been put right.
+        self._session = session
+        share = self._share
+        apps = {name.decode() for name in held if b":" not in name} | share.connections.keys()
+        answers = [
+            self._run(scripts.SYNC_CONNECTIONS, app_id, len(share.connections.get(app_id, ())))
+            for app_id in apps
+        ]
+        keys = {_key(name) for name in held if b":" in name} | share.channels.keys()
+        answers += [self._sync_channel(key) for key in keys]
+        answers += [
+            self._run(scripts.REMEMBER, *key, kept.event, kept.data, _milliseconds(kept.ttl))
+            for key, kept in self._kept.take_all().items()
+        ]
+        await wait_for_all(answers)
+        self._grace = self._link.clock.callLater(_GRACE, self._end_grace)
+        self._renewing.start(self._lease_ms / 1000 / _RENEWALS)
+
+    def _end_grace(self) -> None:
+        """Believe that who is not in Redis now is not there any more."""
+        self._grace = None
+        for view in list(self._share.views.values()):
+            view.end_doubts()
+
+    def _sync_channel(self, key: Key) -> "Deferred[Any]":
+        here = self._share.channels.get(key) or Subscriptions()
+        users: list[Argument] = []
+        for user_id, user_info in here.roster.items():
+            users += [user_id, user_info, here.user_sockets[user_id]]
+        view = self._share.views.get(key)
+        if view is not None:
+            view.asked = True
+        answer = self._run(scripts.SYNC_CHANNEL, *key, len(here.sockets), *users)
+        return answer.addCallback(_take_members, view)
+
+    def _lost(self) -> None:
+        """Go on alone, by what this node knows."""
+        self._session = None
+        if self._renewing.running:
+            self._renewing.stop()
+        if self._grace is not None:
+            self._grace.cancel()
+            self._grace = None
+        self._share.go_alone()
+
+    async def _renew(self) -> None:
+        """Renew the lease, and see to nodes that have not."""
+        try:
+            dead = await self._ask(scripts.RENEW, self._lease_ms)
+            # After an outage of Redis, the others may only need a moment more than this node.
+            for node in dead if self._grace is None else ():
+                changes = await self._ask(scripts.TAKE_BACK, node=node.decode())
+                self._tell_abandoned(node.decode(), changes)
+        except LinkLostError:
+            return  # This node registers again.
+
+    def _tell(self, change: Change) -> None:
+        self._changed(change)
+
+    def _tell_abandoned(self, node: str, changes: list[Any]) -> None:
+        self._log.info("node {node} is gone; it leaves {n} channels", node=node, n=len(changes))
+        for app_id, channel, left, removed in changes:
+            self._changed(
+                Abandoned(
+                    app_id.decode(),
+                    channel.decode(),
+                    tuple(user_id.decode() for user_id in removed),
+                    vacated=left == 0,
+                )
+            )
+
+    def take_member(self, change: MemberChange) -> None:
+        """Take the news of a member from the bus."""
+        view = self._share.views.get((change.app_id, change.channel))
+        if view is not None:
+            view.change(change.version, change.user_id, change.user_info)
+
+    def _look_again(self, key: Key) -> None:
+        """Get the whole list of members anew, as a change has been missed."""
+        self._log.warn("missed a change of the members of {channel}", channel=key[1])
+        asking = Deferred.fromCoroutine(self._ask(scripts.MEMBERS, *key))
+        asking.addCallback(_take_members, self._share.views.get(key))
+        asking.addErrback(lambda failure: failure.trap(LinkLostError))
+
+    # Asking Redis
+
+    def _run(
+        self, script: Script, *arguments: Argument, node: str = "", session: str = ""
+    ) -> "Deferred[Any]":
+        """Run a script, in the name of this node unless it is about another."""
+        prefix, node = self._link.url.prefix, node or self._link.node
+        session = session or self._session or ""
+        return self._link.ask("EVALSHA", script.sha, 0, prefix, node, session, *arguments)
+
+    async def _ask(self, script: Script, *arguments: Argument, node: str = "") -> Any:
+        """Run a script, if this node is registered.
+
+        Raises:
+            LinkLostError: This node has to answer alone.
+        """
+        if self._session is None:
+            raise LinkLostError("this node is alone")
+        try:
+            return await self._run(script, *arguments, node=node)
+        except RedisRefusalError as error:
+            # The lease has expired, or the scripts are gone, or Redis is full or has become a
+            # replica: to begin anew heals what can be healed, and says what cannot.
+            self._link.reset(str(error))
+            raise LinkLostError(str(error)) from None
+
+    # Connections
+
+    def connect(self, app_id: str, socket_id: str, limit: int) -> "Deferred[bool]":
+        """Count a connection, unless it is one too many."""
+        return Deferred.fromCoroutine(self._connect(app_id, socket_id, limit))
+
+    async def _connect(self, app_id: str, socket_id: str, limit: int) -> bool:
+        count = self._share.connect(app_id, socket_id)
+        try:
+            admitted = bool(await self._ask(scripts.CONNECT, app_id, limit))
+        except LinkLostError:
+            admitted = not limit or count <= limit
+        if not admitted:
+            self._share.disconnect(app_id, socket_id)
+        return admitted
+
+    def disconnect(self, app_id: str, socket_id: str) -> "Deferred[None]":
+        """Stop counting a connection."""
+        return Deferred.fromCoroutine(self._disconnect(app_id, socket_id))
+
+    async def _disconnect(self, app_id: str, socket_id: str) -> None:
+        if self._share.disconnect(app_id, socket_id):
+            try:
+                await self._ask(scripts.DISCONNECT, app_id)
+            except LinkLostError:
+                return  # It is not counted when this node registers again.
+
+    def connections(self, app_id: str) -> "Deferred[int]":
+        """Count the connections."""
+        return Deferred.fromCoroutine(self._connections(app_id))
+
+    async def _connections(self, app_id: str) -> int:
+        try:
+            return int(await self._ask(scripts.CONNECTIONS, app_id))
+        except LinkLostError:
+            return len(self._share.connections.get(app_id, ()))
+
+    # Subscriptions
+
+    def join(
+        self, app_id: str, channel: str, socket_id: str, member: Member | None, max_members: int
+    ) -> "Deferred[Joined]":
+        """Add a subscription."""
+        key = (app_id, channel)
+        return Deferred.fromCoroutine(self._join(key, socket_id, member, max_members))
+
+    async def _join(
+        self, key: Key, socket_id: str, member: Member | None, max_members: int
+    ) -> Joined:
+        view, is_new = self._share.join(key, socket_id, member)
+        # The list of members is asked for once; from then on the bus brings the changes.
+        wants_members = view is not None and not view.version and not view.asked
+        if view is not None:
+            view.asked = view.asked or wants_members
+        who: tuple[Argument, ...] = ("", "", "", "")
+        if member is not None:
+            who = ("1", int(wants_members), member.user_id, member.user_info)
+        try:
+            total, added, version, members = await self._ask(scripts.JOIN, *key, *who, max_members)
+        except LinkLostError:
+            return self._share.joined_alone(key, socket_id, member, max_members, is_new=is_new)
+        if view is not None and members is not None:
+            _take_members([version, members], view)
+        if total == scripts.FULL:
+            self._share.leave(key, socket_id)
+            raise ChannelFullError(f"{key[1]} has {max_members} members")
+        if view is None:
+            return Joined(total == 1, added=False, subscriptions=total, members=NOBODY)
+        reaching = view.reached(version)
+        if reaching is not None:
+            await reaching
+        return Joined(total == 1, bool(added), total, view.roster, announced=True)
+
+    def leave(self, app_id: str, channel: str, socket_id: str) -> "Deferred[Left | None]":
+        """End a subscription."""
+        return Deferred.fromCoroutine(self._leave((app_id, channel), socket_id))
+
+    async def _leave(self, key: Key, socket_id: str) -> Left | None:
+        here = self._share.channels.get(key)
+        if here is None or socket_id not in here.sockets:
+            return None
+        user_id = here.sockets[socket_id]
+        removed_here = self._share.leave(key, socket_id)
+        who = ("", "") if user_id is None else ("1", user_id)
+        try:
+            total, removed = await self._ask(scripts.LEAVE, *key, *who)
+        except LinkLostError:
+            return self._share.left_alone(key, removed_here)
+        return Left(total == 0, user_id if removed else None, total, announced=True)
+
+    # Questions
+
+    def members(self, app_id: str, channel: str) -> "Deferred[Mapping[str, str]]":
+        """List a presence channel's members."""
+        return Deferred.fromCoroutine(self._members((app_id, channel)))
+
+    async def _members(self, key: Key) -> Mapping[str, str]:
+        try:
+            _, members = await self._ask(scripts.MEMBERS, *key)
+        except LinkLostError:
+            return self._share.members(key)
+        return _mapping(members)
+
+    def counts(self, app_id: str, channel: str) -> "Deferred[Counts]":
+        """Count a channel's subscriptions and users."""
+        return Deferred.fromCoroutine(self._counts((app_id, channel)))
+
+    async def _counts(self, key: Key) -> Counts:
+        try:
+            return Counts(*await self._ask(scripts.COUNTS, *key))
+        except LinkLostError:
+            return self._share.counts(key)
+
+    def channels(self, app_id: str, prefix: str) -> "Deferred[Mapping[str, Counts]]":
+        """List the occupied channels."""
+        return Deferred.fromCoroutine(self._channels(app_id, prefix))
+
+    async def _channels(self, app_id: str, prefix: str) -> Mapping[str, Counts]:
+        try:
+            found = await self._ask(scripts.CHANNELS, app_id, prefix)
+        except LinkLostError:
+            return self._share.occupied(app_id, prefix)
+        return {name.decode(): Counts(total, users) for name, total, users in found}
+
+    # Cache channels
+
+    def remember(
+        self, app_id: str, channel: str, event: str, data: str, ttl: int
+    ) -> "Deferred[None]":
+        """Keep a cache channel's last event."""
+        return Deferred.fromCoroutine(self._remember((app_id, channel), event, data, ttl))
+
+    async def _remember(self, key: Key, event: str, data: str, ttl: int) -> None:
+        try:
+            await self._ask(scripts.REMEMBER, *key, event, data, _milliseconds(ttl))
+        except LinkLostError:
+            self._kept.remember(key, event, data, ttl)
+
+    def recall(self, app_id: str, channel: str) -> "Deferred[Cached | None]":
+        """Find a cache channel's last event."""
+        return Deferred.fromCoroutine(self._recall((app_id, channel)))
+
+    async def _recall(self, key: Key) -> Cached | None:
+        try:
+            found = await self._ask(scripts.RECALL, *key)
+        except LinkLostError:
+            return self._kept.recall(key)
+        # It was published before it was remembered, and has come once the bus has caught up.
+        await self._link.catch_up()
+        if found is None:
+            return None
+        event, data, ttl = found
+        return Cached(event.decode(), data.decode(), ttl / 1000)
+
+
+def _key(name: bytes) -> Key:
+    app_id, _, channel = name.decode().partition(":")
+    return app_id, channel
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(1, int(seconds * 1000))
+
+
+def _mapping(flat: list[bytes]) -> dict[str, str]:
+    """Make a mapping of what HGETALL returns."""
+    texts = [text.decode() for text in flat]
+    return dict(zip(texts[::2], texts[1::2], strict=True))
+
+
+def _take_members(answer: list[Any], view: View | None) -> None:
+    """Give a view the version and the members that Redis has answered."""
+    if view is not None:
+        view.replace(_mapping(answer[1]), answer[0])

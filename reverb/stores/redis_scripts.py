@@ -1,0 +1,319 @@
+"""What the store does in Redis, each step one script and so atomic.
+
+The keys, all below the deployment's prefix:
+
+======================================  ===============================================
+``lease:NODE``                          the node's session; expires unless it is renewed
+``nodes``                               set of the nodes that have something here
+``held:NODE``                           hash of what the node holds: connections by
+                                        ``APP``, subscriptions by ``APP:CHANNEL``
+``users:NODE:APP:CHANNEL``              hash of the node's subscriptions by user id
+``connections``                         hash of all connections by app
+``channels:APP``                        hash of all subscriptions by channel
+``sockets:APP:CHANNEL``                 hash of all subscriptions by user id
+``members:APP:CHANNEL``                 hash of ``user_info`` by user id
+``versions:APP``                        hash of the version of each channel's members
+``cache:APP:CHANNEL``                   a cache channel's last event; expires
+======================================  ===============================================
+
+The sums are those of the nodes' shares at any time, so a dead node's share can
+be taken back without asking anybody.
+
+Whatever changes a channel's members publishes the change in the same step,
+with the next version. So every node sees the changes of a channel in the order
+in which they happened, and none can get lost between a change and its news.
+"""
+
+from hashlib import sha1
+
+from reverb.brokers.envelope import FORMAT
+
+_COMMON = (
+    """
+local prefix, node, session = ARGV[1], ARGV[2], ARGV[3]
+
+local function key(...)
+  return table.concat({prefix, ...}, ':')
+end
+
+local function leased(of)
+  return redis.call('EXISTS', key('lease', of)) == 1
+end
+
+-- Adds to a number in a hash, and forgets it when nothing is left of it.
+local function add(hash, field, by)
+  local left = redis.call('HINCRBY', hash, field, by)
+  if left <= 0 then
+    redis.call('HDEL', hash, field)
+    return 0
+  end
+  return left
+end
+
+-- Versions begin at the time, so that a channel that was vacated and is used
+-- again does not have one that somebody has seen before.
+local function announce(app, channel, user, info)
+  local versions = key('versions', app)
+  if redis.call('HEXISTS', versions, channel) == 0 then
+    local now = redis.call('TIME')
+    redis.call('HSET', versions, channel, now[1] .. string.format('%06d', now[2]))
+  end
+  local version = redis.call('HINCRBY', versions, channel, 1)
+  local body = {'member', app, channel, version, user, info}
+  redis.call('PUBLISH', key(app, channel), cmsgpack.pack({"""
+    + str(FORMAT)
+    + """, node, body}))
+end
+
+local function version_of(app, channel)
+  return tonumber(redis.call('HGET', key('versions', app), channel) or 0)
+end
+
+local function add_member(app, channel, user, info, sockets)
+  add(key('sockets', app, channel), user, sockets)
+  add(key('users', node, app, channel), user, sockets)
+  local members = key('members', app, channel)
+  local before = redis.call('HGET', members, user)
+  if before ~= info then
+    redis.call('HSET', members, user, info)
+    announce(app, channel, user, info)
+  end
+  return not before
+end
+
+local function remove_member(app, channel, user, sockets)
+  add(key('users', node, app, channel), user, -sockets)
+  if add(key('sockets', app, channel), user, -sockets) > 0 then
+    return false
+  end
+  if redis.call('HDEL', key('members', app, channel), user) == 1 then
+    announce(app, channel, user)
+    return true
+  end
+  return false
+end
+
+-- Adds to the node's subscriptions to a channel; returns those of all nodes.
+local function subscribe(app, channel, by)
+  add(key('held', node), app .. ':' .. channel, by)
+  local left = add(key('channels', app), channel, by)
+  if left == 0 then
+    redis.call('HDEL', key('versions', app), channel)
+  end
+  return left
+end
+"""
+)
+
+# A node's session begins anew with each connect. So a command that was held up
+# on the way cannot change what the node has put right meanwhile.
+_LEASED = """
+if redis.call('GET', key('lease', node)) ~= session then
+  return redis.error_reply('LOST the lease of this node has expired')
+end
+"""
+
+FULL = -1
+"""Stands for the number of subscriptions where the channel has too many members."""
+
+
+class Script:
+    """A script, and the name by which Redis keeps it.
+
+    Args:
+        text: In Lua, after the common functions.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.text = (_COMMON + text).encode()
+        self.sha = sha1(self.text).hexdigest()
+
+
+REGISTER = Script("""
+redis.call('SET', key('lease', node), session, 'PX', ARGV[4])
+redis.call('SADD', key('nodes'), node)
+return redis.call('HKEYS', key('held', node))
+""")
+"""Begin a session, its lease ARGV[4] milliseconds; return what the node is known to hold."""
+
+RENEW = Script(
+    _LEASED
+    + """
+redis.call('PEXPIRE', key('lease', node), ARGV[4])
+local dead = {}
+for _, other in ipairs(redis.call('SMEMBERS', key('nodes'))) do
+  if not leased(other) then
+    dead[#dead + 1] = other
+  end
+end
+return dead
+"""
+)
+"""Renew the lease; return the nodes whose own has expired."""
+
+TAKE_BACK = Script("""
+local changes = {}
+if leased(node) or redis.call('SREM', key('nodes'), node) == 0 then
+  return changes
+end
+local held = redis.call('HGETALL', key('held', node))
+for i = 1, #held, 2 do
+  local count = tonumber(held[i + 1])
+  local app, channel = string.match(held[i], '^([^:]*):(.*)$')
+  if not app then
+    add(key('connections'), held[i], -count)
+  else
+    local users = redis.call('HGETALL', key('users', node, app, channel))
+    local removed = {}
+    for j = 1, #users, 2 do
+      if remove_member(app, channel, users[j], tonumber(users[j + 1])) then
+        removed[#removed + 1] = users[j]
+      end
+    end
+    local left = subscribe(app, channel, -count)
+    if left == 0 or #removed > 0 then
+      changes[#changes + 1] = {app, channel, left, removed}
+    end
+  end
+end
+redis.call('DEL', key('held', node))
+return changes
+""")
+"""Take back what a node without a lease holds; return what that changed, to one asker only."""
+
+CONNECT = Script(
+    _LEASED
+    + """
+local app, limit = ARGV[4], tonumber(ARGV[5])
+if limit > 0 and tonumber(redis.call('HGET', key('connections'), app) or 0) >= limit then
+  return 0
+end
+add(key('connections'), app, 1)
+add(key('held', node), app, 1)
+return 1
+"""
+)
+
+DISCONNECT = Script(
+    _LEASED
+    + """
+add(key('connections'), ARGV[4], -1)
+add(key('held', node), ARGV[4], -1)
+return 1
+"""
+)
+
+CONNECTIONS = Script("return tonumber(redis.call('HGET', key('connections'), ARGV[4]) or 0)")
+
+JOIN = Script(
+    _LEASED
+    + """
+local app, channel, is_member, wants_members = ARGV[4], ARGV[5], ARGV[6] == '1', ARGV[7] == '1'
+local user, info, limit = ARGV[8], ARGV[9], tonumber(ARGV[10])
+local members = key('members', app, channel)
+local total, added = """
+    + str(FULL)
+    + """, false
+local full = is_member and limit > 0 and redis.call('HEXISTS', members, user) == 0
+  and redis.call('HLEN', members) >= limit
+if not full then
+  total = subscribe(app, channel, 1)
+  added = is_member and add_member(app, channel, user, info, 1)
+end
+local list = wants_members and redis.call('HGETALL', members)
+return {total, added and 1 or 0, version_of(app, channel), list}
+"""
+)
+"""Add a subscription; return all of them, whether a member came, the version, the members."""
+
+LEAVE = Script(
+    _LEASED
+    + """
+local app, channel, is_member, user = ARGV[4], ARGV[5], ARGV[6] == '1', ARGV[7]
+local removed = is_member and remove_member(app, channel, user, 1)
+return {subscribe(app, channel, -1), removed and 1 or 0}
+"""
+)
+
+SYNC_CONNECTIONS = Script(
+    _LEASED
+    + """
+local app, count = ARGV[4], tonumber(ARGV[5])
+local by = count - tonumber(redis.call('HGET', key('held', node), app) or 0)
+add(key('connections'), app, by)
+add(key('held', node), app, by)
+return 1
+"""
+)
+"""Make the node's connections of an app what they are."""
+
+SYNC_CHANNEL = Script(
+    _LEASED
+    + """
+local app, channel, count = ARGV[4], ARGV[5], tonumber(ARGV[6])
+local users = redis.call('HGETALL', key('users', node, app, channel))
+local known = {}
+for i = 1, #users, 2 do
+  known[users[i]] = tonumber(users[i + 1])
+end
+for i = 7, #ARGV, 3 do
+  local user, info, sockets = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2])
+  add_member(app, channel, user, info, sockets - (known[user] or 0))
+  known[user] = nil
+end
+for user, sockets in pairs(known) do
+  remove_member(app, channel, user, sockets)
+end
+local held = tonumber(redis.call('HGET', key('held', node), app .. ':' .. channel) or 0)
+subscribe(app, channel, count - held)
+return {version_of(app, channel), redis.call('HGETALL', key('members', app, channel))}
+"""
+)
+"""Make the node's share of a channel what it is; return the version and the members."""
+
+MEMBERS = Script("""
+local app, channel = ARGV[4], ARGV[5]
+return {version_of(app, channel), redis.call('HGETALL', key('members', app, channel))}
+""")
+
+COUNTS = Script("""
+local app, channel = ARGV[4], ARGV[5]
+return {
+  tonumber(redis.call('HGET', key('channels', app), channel) or 0),
+  redis.call('HLEN', key('members', app, channel))
+}
+""")
+
+CHANNELS = Script("""
+local app, beginning = ARGV[4], ARGV[5]
+local all = redis.call('HGETALL', key('channels', app))
+local found = {}
+for i = 1, #all, 2 do
+  if string.sub(all[i], 1, #beginning) == beginning then
+    found[#found + 1] = {all[i], tonumber(all[i + 1]),
+      redis.call('HLEN', key('members', app, all[i]))}
+  end
+end
+return found
+""")
+
+REMEMBER = Script("""
+redis.call('SET', key('cache', ARGV[4], ARGV[5]), cmsgpack.pack({ARGV[6], ARGV[7]}),
+  'PX', ARGV[8])
+return 1
+""")
+
+RECALL = Script("""
+local cache = key('cache', ARGV[4], ARGV[5])
+local text = redis.call('GET', cache)
+if not text then
+  return false
+end
+local event = cmsgpack.unpack(text)
+return {event[1], event[2], redis.call('PTTL', cache)}
+""")
+
+ALL = (
+    *(REGISTER, RENEW, TAKE_BACK, CONNECT, DISCONNECT, CONNECTIONS, JOIN, LEAVE),
+    *(SYNC_CONNECTIONS, SYNC_CHANNEL, MEMBERS, COUNTS, CHANNELS, REMEMBER, RECALL),
+)

@@ -1,0 +1,145 @@
+"""The members of a presence channel as one node's subscribers have been told.
+
+The list comes once from the shared store, with its version; from then on every
+change arrives over the bus with the next one. Whatever the list says that the
+subscribers do not know yet is told as members who come or go, so that what
+they have seen and what is true cannot drift apart, whatever was missed.
+"""
+
+from collections.abc import Callable, Mapping
+
+from twisted.internet.defer import Deferred
+
+from reverb.protocol.messages import Member
+from reverb.protocol.roster import Roster
+
+
+class View:
+    """What is known of one channel's members.
+
+    Args:
+        came: Called with each member whom the subscribers did not know.
+        went: Called with the id of each that they knew.
+        look_again: Called when a change has been missed, to have :meth:`replace` called.
+
+    Attributes:
+        roster: The members.
+        doubtful: Members who are in the roster, but were not in the list when it came.
+        version: Of the roster; 0 while it is not known to be that of any.
+        asked: Whether the whole list is on its way.
+    """
+
+    __slots__ = (
+        "_came",
+        "_early",
+        "_look_again",
+        "_waiting",
+        "_went",
+        "asked",
+        "doubtful",
+        "roster",
+        "version",
+    )
+
+    def __init__(
+        self,
+        came: Callable[[Member], None],
+        went: Callable[[str], None],
+        look_again: Callable[[], None],
+    ) -> None:
+        self._came = came
+        self._went = went
+        self._look_again = look_again
+        self.roster = Roster()
+        self.doubtful: set[str] = set()
+        self.version = 0
+        self.asked = False
+        self._early: dict[int, tuple[str, str | None]] = {}
+        self._waiting: list[tuple[int, Deferred[None]]] = []
+
+    def change(self, version: int, user_id: str, user_info: str | None) -> None:
+        """Take a change from the bus.
+
+        Changes that come while the list is on its way wait for it. Those that
+        the list has told of already are ignored.
+        """
+        if not self.version:
+            self._early[version] = (user_id, user_info)
+        elif version > self.version + 1:
+            self.version = 0
+            self._early[version] = (user_id, user_info)
+            self.asked = True
+            self._look_again()
+        elif version == self.version + 1:
+            self.version = version
+            if user_info is None:
+                self.remove(user_id)
+            else:
+                self.add(Member(user_id, user_info))
+            self._wake()
+
+    def replace(self, members: Mapping[str, str], version: int) -> None:
+        """Take the whole list; the subscribers are told what is new to them.
+
+        Who is not in the list becomes doubtful.
+        """
+        self.asked = False
+        if self.version:
+            return  # A list that was asked for before: the changes since are known.
+        self.version = version
+        self.doubtful = {user_id for user_id in self.roster if user_id not in members}
+        for user_id, user_info in members.items():
+            self.add(Member(user_id, user_info))
+        early, self._early = self._early, {}
+        for number in sorted(early):
+            self.change(number, *early[number])
+        self._wake()
+
+    def end_doubts(self) -> None:
+        """Remove those who are still doubtful."""
+        for user_id in list(self.doubtful):
+            self.remove(user_id)
+
+    def add(self, member: Member) -> None:
+        """Add a member, or take its new ``user_info``."""
+        self.doubtful.discard(member.user_id)
+        known = member.user_id in self.roster
+        self.roster.add(member.user_id, member.user_info)
+        if not known:
+            self._came(member)
+
+    def remove(self, user_id: str) -> None:
+        """Remove a member, if it is one."""
+        self.doubtful.discard(user_id)
+        if user_id in self.roster:
+            self.roster.remove(user_id)
+            self._went(user_id)
+
+    def reached(self, version: int) -> "Deferred[None] | None":
+        """Wait until the subscribers know a version.
+
+        Returns:
+            None when they do. Otherwise fires when they do, or when the store
+            is out of reach.
+        """
+        if self.version and self.version >= version:
+            return None
+        waiting: Deferred[None] = Deferred()
+        self._waiting.append((version, waiting))
+        return waiting
+
+    def _wake(self) -> None:
+        ready = [waiting for version, waiting in self._waiting if version <= self.version]
+        self._waiting = [one for one in self._waiting if one[0] > self.version]
+        for waiting in ready:
+            waiting.callback(None)
+
+    def let_go(self) -> None:
+        """Go on without the shared store: no change comes, and nobody can wait for one."""
+        self.version = 0
+        self.asked = False
+        self.doubtful.clear()
+        self._early.clear()
+        waiting, self._waiting = self._waiting, []
+        for _, one in waiting:
+            one.callback(None)

@@ -1,0 +1,424 @@
+"""Nodes that share a Redis behave as one: real processes, a real Redis, and what befalls them."""
+
+import http.client
+import json
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from e2e_auth import SDK
+from e2e_raw import CLOSE, TEXT, RawWebSocket, message
+from e2e_server import AS_APP, Server, poll
+
+from redis_server import RedisServer
+
+LEASE = 2
+"""Seconds; nodes of the tests are missed sooner than those of users."""
+
+
+class Client(RawWebSocket):
+    """A client that keeps what it gets, as ``event`` and data, ``member_added`` as ``+ann``."""
+
+    def __init__(self, server: Server) -> None:
+        super().__init__(server.connect())
+        self.socket_id = self.expect("pusher:connection_established")["socket_id"]
+        self.heard: list[object] = []
+
+    def subscribe(self, channel: str, user_id: str | None = None) -> set[str]:
+        """Subscribe; return the members."""
+        data = {"channel": channel}
+        if user_id is not None:
+            data |= SDK.authenticate(channel, self.socket_id, {"user_id": user_id})
+        self.socket.sendall(message("pusher:subscribe", data=data))
+        succeeded = self.read_until("pusher_internal:subscription_succeeded")
+        return set(succeeded["presence"]["ids"]) if succeeded else set()
+
+    def unsubscribe(self, channel: str) -> None:
+        self.socket.sendall(message("pusher:unsubscribe", data={"channel": channel}))
+
+    def read_until(self, event: str) -> object:
+        while True:
+            name, data = self.read()
+            if name == event:
+                return data
+
+    def read(self) -> tuple[str, object]:
+        frame = self.next()
+        assert frame.opcode == TEXT, frame
+        name, data = frame.message["event"], frame.message.get("data")
+        if name == "pusher_internal:member_added":
+            self.heard.append("+" + data["user_id"])
+        elif name == "pusher_internal:member_removed":
+            self.heard.append("-" + data["user_id"])
+        elif not name.startswith("pusher"):
+            self.heard.append(data)
+        return name, data
+
+    def hear(self, *expected: object) -> None:
+        """Read until as much has been heard as is expected, and nothing else has."""
+        while len(self.heard) < len(expected):
+            self.read()
+        heard, self.heard = self.heard, []
+        assert heard == list(expected)
+
+    def catch_up(self) -> None:
+        """Read all that the server has sent until now."""
+        self.socket.sendall(message("pusher:ping", data={}))
+        self.read_until("pusher:pong")
+
+    def hears_nothing(self) -> None:
+        self.catch_up()
+        self.hear()
+
+
+StartNode = Callable[..., Server]
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[RedisServer]:
+    directory = tmp_path / "redis"
+    directory.mkdir()
+    server = RedisServer(directory)
+    yield server
+    server.go_on()
+    server.kill()
+
+
+@pytest.fixture
+def start_node(redis: RedisServer, tmp_path: Path, start_server: StartNode) -> StartNode:
+    config = tmp_path / "reverb.toml"
+    config.write_text(f'redis = "{redis.url("shop")}"\nredis_lease = {LEASE}\n')
+
+    def start(*, ready: bool = True) -> Server:
+        server = start_server("--port", "0", "--config", str(config), *AS_APP)
+        if ready:
+            poll("ready", lambda: status(server, "/ready")[0] == 200)
+        return server
+
+    return start
+
+
+@pytest.fixture
+def nodes(start_node: StartNode) -> tuple[Server, Server]:
+    return start_node(), start_node()
+
+
+@pytest.fixture
+def connect() -> Iterator[Callable[[Server], Client]]:
+    clients: list[Client] = []
+
+    def connect(server: Server) -> Client:
+        clients.append(Client(server))
+        return clients[-1]
+
+    yield connect
+    for client in clients:
+        client.socket.close()
+
+
+def status(server: Server, path: str) -> tuple[int, str]:
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+    try:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        return response.status, response.read().decode()
+    finally:
+        connection.close()
+
+
+def users(server: Server, channel: str = "presence-room") -> set[str]:
+    return {user["id"] for user in server.ask(f"/channels/{channel}/users")["users"]}
+
+
+def publish(server: Server, channel: str, data: object, **more: object) -> None:
+    with server.sdk_session() as sdk:
+        sdk.trigger(channel, "event", json.dumps(data), **more)
+
+
+def test_events_reach_subscribers_on_every_node_once_and_in_order(nodes, connect):
+    one, other = nodes
+    here, there = connect(one), connect(other)
+    for client in (here, there):
+        client.subscribe("news")
+    with one.sdk_session() as sdk:
+        for number in range(50):
+            sdk.trigger("news", "event", number)
+
+    here.hear(*range(50))
+    there.hear(*range(50))
+    publish(other, "news", "not for there", socket_id=there.socket_id)
+    publish(other, "other-channel", "for nobody")
+    publish(other, "news", "for both")
+    here.hear("not for there", "for both")
+    there.hear("for both")
+    here.hears_nothing()
+
+
+def test_client_events_and_terminations_cross_nodes(nodes, connect):
+    one, other = nodes
+    here, there = connect(one), connect(other)
+    here.subscribe("presence-room", "ann")
+    there.subscribe("presence-room", "bob")
+    here.hear("+bob")
+    here.socket.sendall(message("client-typing", channel="presence-room", data={"on": True}))
+    there.hear({"on": True})
+    here.hears_nothing()
+
+    signed = SDK.authenticate_user(there.socket_id, {"id": "bob"})
+    there.socket.sendall(message("pusher:signin", data=signed))
+    there.read_until("pusher:signin_success")
+    with one.sdk_session() as sdk:
+        sdk.terminate_user_connections("bob")
+    there.read_until("pusher:error")
+    assert there.next().opcode == CLOSE
+    here.hear("-bob")
+
+
+def test_presence_is_that_of_all_nodes(nodes, connect):
+    one, other = nodes
+    ann, bob = connect(one), connect(other)
+    assert ann.subscribe("presence-room", "ann") == {"ann"}
+    assert bob.subscribe("presence-room", "bob") == {"ann", "bob"}
+    ann.hear("+bob")
+    # The same users once more, each on the node where the other is.
+    ann_too, bob_too = connect(other), connect(one)
+    assert ann_too.subscribe("presence-room", "ann") == {"ann", "bob"}
+    assert bob_too.subscribe("presence-room", "bob") == {"ann", "bob"}
+    for server in nodes:
+        assert users(server) == {"ann", "bob"}
+        with server.sdk_session() as sdk:
+            info = sdk.channel_info("presence-room", ["user_count", "subscription_count"])
+        assert info == {"occupied": True, "user_count": 2, "subscription_count": 4}
+        assert server.ask("/channels") == {"channels": {"presence-room": {}}}
+        assert server.ask("/connections") == {"connections": 4}
+    ann.socket.close()
+    poll("counted", lambda: other.ask("/connections") == {"connections": 3})
+    bob_too.hears_nothing()
+    ann_too.unsubscribe("presence-room")
+    bob.hear("-ann")
+    bob_too.hear("-ann")
+    ann_too.hears_nothing()
+    assert [users(server) for server in nodes] == [{"bob"}, {"bob"}]
+
+
+def test_a_cached_event_comes_once_wherever_it_was_published(nodes, connect):
+    one, other = nodes
+    publish(one, "cache-news", 1)
+    with one.sdk_session() as sdk:
+        for number in range(2, 40):
+            sdk.trigger("cache-news", "event", number)
+            client = connect(other)
+            client.subscribe("cache-news")
+            client.hear(number)
+            client.hears_nothing()
+            client.socket.close()
+
+
+def test_an_event_published_after_the_confirmation_arrives(nodes, connect):
+    one, other = nodes
+    with one.sdk_session() as sdk:
+        for number in range(40):
+            client = connect(other)
+            client.subscribe(f"news-{number}")
+            sdk.trigger(f"news-{number}", "event", number)
+            client.hear(number)
+
+
+def test_users_of_a_node_that_is_killed_leave_once(start_node, connect):
+    survivors, doomed = [start_node(), start_node()], start_node()
+    watchers = [connect(server) for server in survivors]
+    for number, watcher in enumerate(watchers):
+        watcher.subscribe("presence-room", f"watcher{number}")
+    watchers[0].hear("+watcher1")
+    for user in ("ann", "ann", "bob", "watcher0"):
+        connect(doomed).subscribe("presence-room", user)
+    connect(doomed).subscribe("presence-alone", "zoe")
+    for watcher in watchers:
+        watcher.hear("+ann", "+bob")
+    assert survivors[0].ask("/connections") == {"connections": 7}
+    doomed.kill()
+    killed = time.monotonic()
+
+    for watcher in watchers:
+        while len(watcher.heard) < 2:
+            watcher.read()
+        assert sorted(watcher.heard) == ["-ann", "-bob"]
+        watcher.heard.clear()
+    assert time.monotonic() - killed < 2 * LEASE
+    time.sleep(LEASE)
+    for server, watcher in zip(survivors, watchers, strict=True):
+        watcher.hears_nothing()
+        assert users(server) == {"watcher0", "watcher1"}
+        assert server.ask("/connections") == {"connections": 2}
+        assert server.ask("/channels") == {"channels": {"presence-room": {}}}
+    assert sum("it leaves" in server.log for server in survivors) == 1
+
+
+def test_a_node_that_was_paused_past_its_lease_comes_back(nodes, connect):
+    one, other = nodes
+    ann, bob = connect(one), connect(other)
+    ann.subscribe("presence-room", "ann")
+    bob.subscribe("presence-room", "bob")
+    ann.hear("+bob")
+    other.process.send_signal(signal.SIGSTOP)
+    try:
+        ann.hear("-bob")
+        assert one.ask("/connections") == {"connections": 1}
+    finally:
+        other.process.send_signal(signal.SIGCONT)
+
+    ann.hear("+bob")
+    poll("counted", lambda: one.ask("/connections") == {"connections": 2})
+    assert [users(server) for server in nodes] == [{"ann", "bob"}] * 2
+    late = connect(other)
+    assert late.subscribe("presence-room", "cat") == {"ann", "bob", "cat"}
+    ann.hear("+cat")
+    poll("told", lambda: bob.catch_up() or bob.heard[-1:] == ["+cat"])
+    members = {"ann", "bob"}
+    for heard in bob.heard:
+        (members.add if heard[0] == "+" else members.remove)(heard[1:])
+    assert members == {"ann", "bob", "cat"}
+
+
+def test_redis_is_killed_and_comes_back_empty(redis, nodes, connect):
+    one, other = nodes
+    ann, bob, cat = connect(one), connect(other), connect(other)
+    ann.subscribe("presence-room", "ann")
+    bob.subscribe("presence-room", "bob")
+    cat.subscribe("presence-room", "cat")
+    ann.hear("+bob", "+cat")
+    bob.hear("+cat")
+    redis.kill()
+    for server in nodes:
+        poll("not ready", lambda server=server: status(server, "/ready")[0] == 503)
+        assert "Redis is not connected" in status(server, "/ready")[1]
+        assert status(server, "/up")[0] == 200
+    # Clients stay, and what a node can do alone goes on.
+    publish(one, "presence-room", "local")
+    ann.hear("local")
+    bob.hears_nothing()
+    dan = connect(one)
+    assert dan.subscribe("presence-room", "dan") == {"ann", "bob", "cat", "dan"}
+    ann.hear("+dan")
+    cat.socket.close()
+    bob.hear("-cat")
+    assert one.ask("/channels") == {"channels": {"presence-room": {}}}
+    time.sleep(1)
+    redis.start()
+    back = time.monotonic()
+
+    ann.hear("-cat")
+    bob.hear("+dan")
+    assert time.monotonic() - back < 5
+    for server in nodes:
+        poll("ready", lambda server=server: status(server, "/ready")[0] == 200)
+        assert users(server) == {"ann", "bob", "dan"}
+        assert server.ask("/connections") == {"connections": 3}
+    publish(one, "presence-room", "for all")
+    for client in (ann, bob):
+        client.hear("for all")
+    dan.hear("-cat", "for all")
+    for client in (ann, bob, dan):
+        client.hears_nothing()
+
+
+def test_a_node_starts_without_redis_and_says_so_once(redis, start_node, connect):
+    redis.kill()
+    node = start_node(ready=False)
+    assert status(node, "/ready")[0] == 503
+    client = connect(node)
+    assert client.subscribe("presence-room", "ann") == {"ann"}
+    publish(node, "presence-room", "local")
+    client.hear("local")
+    time.sleep(3)
+    assert node.log.count("cannot be used") == 1
+    redis.start()
+
+    poll("ready", lambda: status(node, "/ready")[0] == 200)
+    assert users(node) == {"ann"}
+    client.hears_nothing()
+
+
+@pytest.mark.parametrize(
+    ("who", "error"),
+    [
+        (":wrong@", "WRONGPASS"),
+        ("nobody:wrong@", "WRONGPASS"),
+        ("", "NOAUTH"),
+    ],
+)
+def test_a_wrong_password_ends_the_start_with_one_line(tmp_path, start_server, who, error):
+    redis = RedisServer(tmp_path, "--requirepass", "right")
+    try:
+        node = start_server("--port", "0", "--redis", redis.url(who=who), *AS_APP, wait=False)
+        assert node.wait() == 1
+    finally:
+        redis.kill()
+    lines = [line for line in node.log.splitlines() if "reverb: " in line]
+    assert lines
+    assert f"127.0.0.1:{redis.port}/0 cannot be used: {error}" in lines[-1]
+    assert "Traceback" not in node.log
+    assert "wrong" not in node.log
+
+
+def test_users_and_passwords_of_redis_are_understood(tmp_path, start_server):
+    redis = RedisServer(
+        tmp_path, "--requirepass", "right", "--user", *["ann", "on", ">p@ss/1", "~*", "&*", "+@all"]
+    )
+    try:
+        urls = [redis.url(who=":right@"), redis.url(who="ann:p%40ss%2F1@")]
+        for url in urls:
+            node = start_server("--port", "0", "--redis", url, *AS_APP)
+            poll("ready", lambda node=node: status(node, "/ready")[0] == 200)
+            assert "p@ss" not in node.log
+            node.check_empty()
+            node.stop()
+    finally:
+        redis.kill()
+
+
+def test_a_database_that_redis_does_not_have_ends_the_start(redis, start_server):
+    url = f"redis://127.0.0.1:{redis.port}/99"
+    node = start_server("--port", "0", "--redis", url, *AS_APP, wait=False)
+
+    assert node.wait() == 1
+    assert "cannot be used: ERR DB index is out of range" in node.log
+
+
+@pytest.mark.parametrize("scheme", ["rediss", "unix"])
+def test_redis_by_tls_and_by_a_unix_socket(scheme, tmp_path, pem, start_server, monkeypatch):
+    monkeypatch.setenv("SSL_CERT_FILE", str(pem))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    arguments = {
+        "rediss": f"--tls-port {port} --tls-cert-file {pem} --tls-key-file {pem}"
+        f" --tls-ca-cert-file {pem} --tls-auth-clients no",
+        "unix": f"--unixsocket {tmp_path}/redis.sock",
+    }
+    urls = {"rediss": f"rediss://127.0.0.1:{port}/1", "unix": f"unix://{tmp_path}/redis.sock?db=1"}
+    redis = RedisServer(tmp_path, *arguments[scheme].split())
+    try:
+        node = start_server("--port", "0", "--redis", urls[scheme], *AS_APP)
+        poll("ready", lambda: status(node, "/ready")[0] == 200)
+        node.check_empty()
+        node.stop()
+    finally:
+        redis.kill()
+
+
+def test_what_is_no_redis_is_told_of(start_server):
+    with socket.create_server(("127.0.0.1", 0)) as web:
+        web.settimeout(20)
+        url = f"redis://127.0.0.1:{web.getsockname()[1]}"
+        node = start_server("--port", "0", "--redis", url, *AS_APP, wait=False)
+        for _ in range(2):  # The check at the start, and the first connect.
+            accepted, _ = web.accept()
+            accepted.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            accepted.close()
+        node._wait_until_up()
+        poll("told", lambda: "cannot be used" in node.log)
+        assert status(node, "/ready")[0] == 503
+        assert json.loads(status(node, "/up")[1]) == {"health": "OK"}

@@ -1,0 +1,142 @@
+"""The Redis store and broker of several nodes in one process, on the real reactor."""
+
+import itertools
+from pathlib import Path
+
+import pytest
+import pytest_twisted
+from twisted.internet import reactor, task
+
+from redis_server import RedisServer
+from reverb.brokers.envelope import Publication
+from reverb.brokers.redis import RedisBroker
+from reverb.brokers.redis_link import RedisLink
+from reverb.interfaces import Abandoned, MemberCame, MemberWent
+from reverb.protocol.messages import Member
+from reverb.redis_url import parse_redis_url
+from reverb.stores.redis import RedisStore
+
+BOUND = 20
+_numbers = itertools.count(1)
+
+
+def wait(deferred, seconds=BOUND):
+    """Let the reactor run until a Deferred has fired; get its result."""
+    return pytest_twisted.blockon(deferred.addTimeout(seconds, reactor))
+
+
+def pause(seconds):
+    wait(task.deferLater(reactor, seconds))
+
+
+def until(what, ask, seconds=BOUND):
+    """Let the reactor run until an answer is true, and get it."""
+    end = reactor.seconds() + seconds
+    while not (answer := ask()):
+        assert reactor.seconds() < end, f"{what}: not within {seconds} s"
+        pause(0.01)
+    return answer
+
+
+@pytest.fixture(scope="module")
+def redis(tmp_path_factory):
+    """The Redis that a module's tests share, each with a prefix of its own."""
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path):
+    """A Redis that a test may do anything to."""
+    server = RedisServer(tmp_path)
+    yield server
+    server.go_on()
+    server.kill()
+
+
+class Node:
+    """One node's store and broker, and what they have told it."""
+
+    def __init__(self, url, lease=15, name=None):
+        self.name = name or f"node{next(_numbers)}"
+        self.link = RedisLink(parse_redis_url(url), reactor=reactor, node=self.name)
+        self.store = RedisStore(self.link, lease=lease)
+        self.broker = RedisBroker(self.link, self.store.take_member)
+        self.delivered = []
+        self.changes = []
+        self._sockets = itertools.count(1)
+
+    def start(self, connected=True):
+        wait(self.store.start(self.changes.append))
+        wait(self.broker.start(self.delivered.append))
+        if connected:
+            self.until_connected()
+        return self
+
+    def until_connected(self):
+        until("connected", lambda: self.broker.connected)
+
+    def stop(self):
+        wait(self.store.stop())
+        wait(self.broker.stop())
+
+    def die(self):
+        """Vanish as a process that is killed does: nothing is given up."""
+        self.store._renewing.running and self.store._renewing.stop()
+        self.store._session = None
+        wait(self.broker.stop())
+
+    def subscribe(self, channel, app="1"):
+        waiting = self.broker.subscribe(app, channel)
+        if waiting is not None:
+            wait(waiting)
+
+    def join(self, user, channel="presence-x", info="{}", limit=0):
+        """Subscribe as the hub does; get the socket's id and the answer."""
+        socket_id = f"{self.name}.{next(self._sockets)}"
+        member = None if user is None else Member(user, info)
+        self.subscribe(channel)
+        return socket_id, wait(self.store.join("1", channel, socket_id, member, limit))
+
+    def leave(self, socket_id, channel="presence-x"):
+        return wait(self.store.leave("1", channel, socket_id))
+
+    def view(self, channel="presence-x"):
+        """The members as the subscribers of this node know them."""
+        view = self.store._share.views.get(("1", channel))
+        return set() if view is None else set(view.roster)
+
+    def members(self, channel="presence-x"):
+        return dict(wait(self.store.members("1", channel)))
+
+    def told(self):
+        """Take what subscribers have been told of members: ``+ann`` or ``-ann``."""
+        told, self.changes[:] = self.changes[:], []
+        signs = {
+            MemberCame: lambda c: f"+{c.member.user_id}",
+            MemberWent: lambda c: f"-{c.user_id}",
+        }
+        signs[Abandoned] = lambda c: c
+        return [signs[type(change)](change) for change in told]
+
+    def publish(self, data, channel="news", exclude=None):
+        self.broker.publish(Publication("1", channel, data, exclude))
+
+    def payloads(self):
+        return [envelope.payload for envelope in self.delivered]
+
+
+@pytest.fixture
+def make_node(redis):
+    """Make nodes that share a prefix; they are stopped after the test."""
+    nodes = []
+    url = redis.url(f"test{next(_numbers)}")
+
+    def make(*, url=url, connected=True, **more):
+        nodes.append(Node(url, **more))
+        return nodes[-1].start(connected)
+
+    yield make
+    for node in nodes:
+        node.stop()

@@ -1,0 +1,93 @@
+"""A Redis of the tests' own: a process on a free port that keeps nothing on disk."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+BOUND = 20
+"""Seconds that anything may take before its test fails."""
+
+
+def redis_program() -> str:
+    """Find redis-server; without it the test skips, but never in CI."""
+    program = shutil.which("redis-server") or shutil.which("valkey-server")
+    if program is None:
+        why = "redis-server is not installed"
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"CI=true, but {why}", pytrace=False)
+        pytest.skip(why)
+    return program
+
+
+class RedisServer:
+    """One Redis process, which can be ended and started again on the same port.
+
+    Args:
+        directory: Where it runs.
+        arguments: More of its options.
+    """
+
+    def __init__(self, directory: Path, *arguments: str) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        self._directory = directory
+        self._arguments = arguments
+        self.process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    def start(self) -> None:
+        words = [redis_program(), "--port", str(self.port), "--bind", "127.0.0.1"]
+        words += ["--save", "", "--appendonly", "no", "--dir", str(self._directory)]
+        with (self._directory / "redis.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [*words, *self._arguments], stdout=log, stderr=subprocess.STDOUT
+            )
+        end = time.monotonic() + BOUND
+        while True:
+            assert self.process.poll() is None, (self._directory / "redis.log").read_text()
+            try:
+                return self.ask("PING") and None
+            except OSError:
+                assert time.monotonic() < end, "redis-server does not answer"
+                time.sleep(0.02)
+
+    def url(self, prefix: str = "reverb", who: str = "") -> str:
+        return f"redis://{who}127.0.0.1:{self.port}/0?prefix={prefix}"
+
+    def ask(self, *words: str) -> str:
+        """Give a command; get the answer as it comes, of one line at least."""
+        command = b"*%d\r\n" % len(words)
+        for word in words:
+            command += b"$%d\r\n%b\r\n" % (len(word.encode()), word.encode())
+        with socket.create_connection(("127.0.0.1", self.port), BOUND) as connection:
+            connection.sendall(command)
+            answer = b""
+            while not answer.endswith(b"\r\n"):
+                received = connection.recv(65_536)
+                if not received:
+                    raise ConnectionResetError
+                answer += received
+            return answer.decode("utf-8", "replace")
+
+    def keys(self, prefix: str) -> set[str]:
+        """The keys of a deployment."""
+        lines = self.ask("KEYS", f"{prefix}:*").split("\r\n")
+        return {line for line in lines if line.startswith(f"{prefix}:")}
+
+    def pause(self) -> None:
+        self.process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        self.process.send_signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """End it without a word, if it has not ended."""
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait(BOUND)
