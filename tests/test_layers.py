@@ -80,8 +80,8 @@ class TestProtocol:
     def test_it_knows_no_framework_no_clock_and_no_socket(self):
         assert_none(forbidden("reverb/protocol", *OUTSIDE_OF_PROTOCOL))
 
-    def test_of_the_server_it_knows_itself_the_app_and_the_meter(self):
-        allowed = ["reverb.protocol", "reverb.apps.app", "reverb.meter"]
+    def test_of_the_server_it_knows_itself_the_app_the_meter_and_the_caches(self):
+        allowed = ["reverb.protocol", "reverb.apps.app", "reverb.meter", "reverb.caches"]
         assert_none(
             [
                 found

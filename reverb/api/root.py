@@ -1,7 +1,6 @@
 """The tree of the API's routes."""
 
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
 from twisted.web.resource import Resource
@@ -12,6 +11,7 @@ from reverb.api.health import Ready, Up
 from reverb.api.replies import ApiError, Request
 from reverb.api.resources import Context, JsonResource, NotFound
 from reverb.api.users import Users
+from reverb.caches import remember_short
 
 
 def make_root(context: Context, trouble: Callable[[], str | None]) -> Resource:
@@ -41,7 +41,7 @@ class Apps(NotFound):
         super().__init__()
         self._context = context
         # Routes keep no state: those of the apps in use are made once.
-        self._routes = lru_cache(maxsize=1024)(self._make_routes)
+        self._routes = remember_short(self._make_routes, entries=1024, longest=200)
 
     def getChild(self, path: bytes, request: Request) -> Resource:
         """Find an app's routes; whether there is such an app is asked later."""

@@ -194,11 +194,11 @@ class Channel:
         return any(f.payload == payload and f.exclude != socket_id for f in coming)
 
     def remove(self, socket_id: str) -> None:
-        """Let somebody go, who gets what was published until now."""
+        """Let somebody go, who gets what was published until now; harmless when it has gone."""
+        self._newcomers.pop(socket_id, None)
         connection = self.subscribers.pop(socket_id, None)
         since = self._since.pop(socket_id, 0)
         if connection is None:
-            del self._newcomers[socket_id]
             return
         self._audience.changed()
         self._send(self.pending[since:], socket_id, connection)

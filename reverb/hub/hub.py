@@ -153,6 +153,13 @@ class Hub:
         )
         self._notify(Disconnected(app_id=app_id, socket_id=session.socket_id))
 
+    def silence(self, session: Session) -> None:
+        """Send a session what was published until now, and nothing more: it is being closed."""
+        for name in session.channels:
+            channel = self._channels.get((session.app.id, name))
+            if channel is not None:
+                channel.remove(session.socket_id)
+
     # What sessions do
 
     def subscribe(
@@ -229,7 +236,7 @@ class Hub:
         session.channels.pop(name, None)
         key, socket_id = (session.app.id, name), session.socket_id
         channel = self._channels.get(key)
-        if channel is not None and socket_id in channel:
+        if channel is not None:
             channel.remove(socket_id)
             if not channel:
                 del self._channels[key]

@@ -64,7 +64,9 @@ def check_app(app: App | None, key: str) -> App:
         Rejection: With 4001 or 4003.
     """
     if app is None:
-        raise Rejection(Code.UNKNOWN_APP, f"App key {key[:100]} does not exist")
+        # It goes into the log, too, where control characters have no place.
+        shown = key[:100] if key.isprintable() else ascii(key[:100])
+        raise Rejection(Code.UNKNOWN_APP, f"App key {shown} does not exist")
     if not app.enabled:
         raise Rejection(Code.APP_DISABLED, "Application disabled")
     return app

@@ -5,8 +5,9 @@ Source: Pusher's documentation, "Channels" (naming) and "Cache channels".
 
 import re
 from enum import StrEnum
-from functools import lru_cache
 from typing import NamedTuple
+
+from reverb.caches import remember_short
 
 SERVER_TO_USER = "#server-to-user-"
 """Begins the channel on which the server reaches one signed-in user."""
@@ -56,13 +57,19 @@ _TYPES = (
 _PUBLIC = ChannelType(Kind.PUBLIC, cached=False)
 
 
-@lru_cache(maxsize=4096)
 def channel_type(name: str) -> ChannelType:
     """Tell a channel's type from the prefix of its name."""
+    return _type_of(name)
+
+
+def _find_type(name: str) -> ChannelType:
     for prefix, type_ in _TYPES:
         if name.startswith(prefix):
             return type_
     return _PUBLIC
+
+
+_type_of = remember_short(_find_type, entries=4096, longest=200)
 
 
 def channel_name_problem(name: str, max_length: int) -> str | None:

@@ -56,7 +56,9 @@ class FrontDoor(Protocol):
             return
         head = self._head = self._head + data if self._head else data
         end = head.find(_END)
-        if (end if end >= 0 else len(head)) > self.factory.max_request_head_bytes:
+        # What has come of the empty line at the end does not count yet.
+        length = end if end >= 0 else len(head) - len(_END) + 1
+        if length > self.factory.max_request_head_bytes:
             most = self.factory.max_request_head_bytes
             self._refuse(431, f"The request's head exceeds the allowed maximum ({most} bytes)")
         elif end >= 0:

@@ -14,6 +14,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 
+from reverb.caches import remember_short
 from reverb.meter import Meter
 from reverb.transport.outbox import is_plain_tcp, send_now
 from reverb.transport.plain_request import PlainHead, read_plain_head
@@ -164,6 +165,26 @@ class PlainRequest(ApiRequest):
             self.finished = 1
 
 
+class _Partial:
+    """A plain request whose body is still coming, in whatever pieces."""
+
+    def __init__(self, head: PlainHead, data: bytes) -> None:
+        self.head = head
+        self._pieces = [data]
+        self._length = len(data)
+
+    @property
+    def complete(self) -> bool:
+        return self._length >= self.head.body_ends
+
+    def add(self, data: bytes) -> None:
+        self._pieces.append(data)
+        self._length += len(data)
+
+    def data(self) -> bytes:
+        return b"".join(self._pieces)
+
+
 class ApiChannel(http.HTTPChannel):
     """One HTTP connection.
 
@@ -189,7 +210,7 @@ class ApiChannel(http.HTTPChannel):
     def connectionMade(self) -> None:
         """Take the short way for answers where there is one."""
         super().connectionMade()
-        self._partial = b""
+        self._partial: _Partial | None = None
         self._is_plain_tcp = is_plain_tcp(self.transport)
 
     def send(self, data: bytes) -> None:
@@ -221,26 +242,34 @@ class ApiChannel(http.HTTPChannel):
             return
         if self.idle:
             self.resetTimeout()
-        elif self._partial:
-            data, self._partial = self._partial + data, b""
-        if self.requests or self._buffer or not self._take_plain(data):
+        partial = self._partial
+        if partial is not None:
+            partial.add(data)
+            if not partial.complete:
+                return
+            self._partial = None
+            self._read(partial.head, partial.data())
+        elif self.requests or self._buffer:
             LineReceiver.dataReceived(self, data)
+        else:
+            self._read(read_plain_head(data), data)
 
-    def _take_plain(self, data: bytes) -> bool:
-        """Obey a plain request, or keep what there is of it; tell whether it is one."""
-        head = read_plain_head(data)
-        if head is None or len(data) > head.body_ends:
-            return False
-        if self.max_request_bytes and head.body_ends - head.body_begins > self.max_request_bytes:
-            return False
-        if len(data) < head.body_ends:
-            self._partial = data
-            return True
-        request = PlainRequest(self, head, data[head.body_begins :])
-        request.process()
-        if not request.finished:
-            self._wait_for(request)
-        return True
+    def _read(self, head: PlainHead | None, data: bytes) -> None:
+        """Read a request from its beginning: by ourselves if it is plain, and the only one."""
+        most = self.max_request_bytes
+        if (
+            head is None
+            or len(data) > head.body_ends
+            or (most and head.body_ends - head.body_begins > most)
+        ):
+            LineReceiver.dataReceived(self, data)
+        elif len(data) < head.body_ends:
+            self._partial = _Partial(head, data)
+        else:
+            request = PlainRequest(self, head, data[head.body_begins :])
+            request.process()
+            if not request.finished:
+                self._wait_for(request)
 
     def _wait_for(self, request: PlainRequest) -> None:
         """Do as twisted.web does when it has obeyed a request that is not answered yet."""
@@ -310,7 +339,7 @@ class ApiSite(Site):
         meter: Meter | None = None,
     ) -> None:
         super().__init__(resource, timeout=timeout, reactor=reactor, parsePOSTFormSubmission=False)
-        self.find = lru_cache(maxsize=1024)(self._find)
+        self.find = remember_short(self._find, entries=1024, longest=200)
         self._timeout = timeout
         self._max_request_bytes = max_request_bytes
         self._max_request_head_bytes = max_request_head_bytes

@@ -17,6 +17,7 @@ _KEEP_ALIVE = re.compile(rb"^connection:[ \t]*keep-alive[ \t]*\r$", re.MULTILINE
 # Whatever says more about the body or the connection than its length.
 _SPECIAL = re.compile(rb"transfer-encoding|expect|upgrade|http2-settings")
 _LARGEST = 65_536
+_MOST_LINES = 100
 
 
 class PlainHead(NamedTuple):
@@ -54,6 +55,10 @@ def read_plain_head(data: bytes) -> PlainHead | None:
         length = int(lengths[0])
     if length > _LARGEST or _SPECIAL.search(headers):
         return None
-    if b"connection" in headers and not _KEEP_ALIVE.search(headers):
+    if b"connection" in headers and (
+        headers.count(b"connection") > 1 or not _KEEP_ALIVE.search(headers)
+    ):
+        return None
+    if headers.count(b"\n") > _MOST_LINES:
         return None
     return PlainHead(method, uri, lines, match.end(), match.end() + length)

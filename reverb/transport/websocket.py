@@ -6,7 +6,7 @@ fan-out's frames go out through the connection's outbox.
 """
 
 from collections import deque
-from functools import lru_cache
+from collections.abc import Callable
 from typing import Protocol
 from urllib.parse import parse_qs, unquote
 
@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from reverb.apps.app import App
+from reverb.caches import remember_short
 from reverb.hub.hub import Hub
 from reverb.hub.steps import run
 from reverb.interfaces import IApps, IConnection
@@ -41,7 +42,9 @@ from reverb.transport.plain_upgrade import PlainUpgrade
 from reverb.transport.rfc6455 import TextServerProtocol
 
 # Clients of one kind all send the same.
-_parse_query = lru_cache(maxsize=256)(parse_qs)
+_parse_query: Callable[[str], dict[str, list[str]]] = remember_short(
+    parse_qs, entries=256, longest=200
+)
 
 ORIGIN = "reverb-origin"
 """What the front door calls the Origin header: Autobahn would refuse the
@@ -184,6 +187,7 @@ class PusherConnection(TextServerProtocol):
             return
         if self._session is not None:
             self._session.open = False
+            self.factory.hub.silence(self._session)
         deadlines = self.factory.deadlines
         deadlines.cancel(self._due, self._look)
         if not self.factory.closing:  # The stop has a patience of its own.
@@ -216,6 +220,7 @@ class PusherConnection(TextServerProtocol):
         if self.state != self.STATE_OPEN:
             return
         if self._session is not None:
+            self.factory.hub.silence(self._session)
             self._session.refuse(ClientError(reason, Code(code)))
         else:
             self.send(text_frame(messages.error(reason, Code(code))))

@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 
 from reverb.service import ReverbService
 from reverb.stores.memory import MemoryStore
+from reverb.transport.plain_request import read_plain_head
 
 EVENTS = "/apps/app-id/events"
 BODY = b'{"name":"event","channel":"news","data":"x"}'
@@ -169,6 +170,22 @@ def test_a_body_may_come_in_any_segments(server, wire, post):
         connection = wire()
         connection.send(*(data[i : i + size] for i in range(0, len(data), size)))
         assert [r.status for r in connection.responses()] == [200]
+
+
+def test_the_head_of_a_trickling_request_is_read_once(server, wire, post, monkeypatch):
+    read = []
+
+    def read_head(data):
+        read.append(data)
+        return read_plain_head(data)
+
+    monkeypatch.setattr("reverb.transport.http.read_plain_head", read_head)
+    data = post(server)
+    connection = wire()
+    head = len(data) - len(BODY)
+    connection.send(data[:head], *(data[i : i + 1] for i in range(head, len(data))))
+    assert [r.status for r in connection.responses()] == [200]
+    assert len(read) == 1
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,9 @@ class EchoHub:
     async def admit(self, app, connection):
         return EchoSession(connection, self._min_bytes)
 
+    def silence(self, session):
+        """Have nothing published to keep from it."""
+
     def leave(self, session):
         """Forget nothing."""
 

@@ -143,3 +143,13 @@ def test_a_newcomer_that_goes_gets_nothing(clients):
 
     assert clients.got() == {"1.1": ""}
     assert "1.1" not in clients.channel
+
+
+def test_who_has_gone_may_go_again(clients):
+    clients.add("1.1")
+    clients.publish("a")
+    clients.channel.remove("1.1")
+    clients.channel.remove("1.1")
+    clients.channel.flush()
+
+    assert clients.got() == {"1.1": "a"}

@@ -3,7 +3,7 @@
 import pytest
 
 from reverb.service import ReverbService
-from reverb.testing import MemoryServer
+from reverb.testing import MemoryServer, frame
 
 from .conftest import tidy
 from .slow_store import SlowStore
@@ -141,3 +141,34 @@ def test_a_failure_lets_the_next_message_through(server, logged):
 
     assert names(client) == ["error", "pong"]
     assert len(logged.flush(ZeroDivisionError)) == 1
+
+
+def test_who_is_closed_is_sent_what_was_published_before(server):
+    """Also when both happen in one turn, and nothing of what comes after."""
+    one, other = server.client(), server.client()
+    for client in (one, other):
+        client.subscribe("news")
+        client.take()
+    one.sign_in('{"id":"ann"}')
+    one.take()
+    service = server.service
+    service.publish(server.app, ["news"], "before", "1")
+    service.hub.terminate(server.app, "ann")
+    service.publish(server.app, ["news"], "after", "1")
+    server.settle()
+
+    assert names(one) == ["before", "error"]
+    assert one.close_code == 4009
+    assert names(other) == ["before", "after"]
+
+
+def test_who_breaks_the_protocol_is_sent_what_was_published_before(server):
+    client = server.client()
+    client.subscribe("news")
+    client.take()
+    server.service.publish(server.app, ["news"], "before", "1")
+    client.send_raw(frame(b"binary", opcode=2))
+    server.settle()
+
+    assert names(client) == ["before"]
+    assert client.close_code == 1003

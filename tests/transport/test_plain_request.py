@@ -52,6 +52,8 @@ def test_headers_that_are_plain(header, length):
         POST.replace(b"Host: x", "Host: Å".encode()),
         POST.replace(b"Host: x", b"Connection: close"),
         POST.replace(b"Host: x", b"Connection: keep-alive, close"),
+        POST.replace(b"Host: x", b"Connection: close\r\nConnection: keep-alive"),
+        POST.replace(b"Host: x", b"X: y\r\n" * 200 + b"Host: x"),
         POST.replace(b"Host: x", b"Transfer-Encoding: chunked"),
         POST.replace(b"Host: x", b"Expect: 100-continue"),
         POST.replace(b"Host: x", b"Upgrade: websocket"),
