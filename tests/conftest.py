@@ -1,9 +1,18 @@
 """Fixtures of all folders."""
 
 import pytest
-from twisted.logger import globalLogPublisher
+from twisted.logger import globalLogBeginner, globalLogPublisher
 
 from support import Log, Wire
+
+
+def pytest_configure():
+    """Keep nothing that is logged.
+
+    Twisted keeps it until somebody begins to log, which nobody does here. What
+    it lets go of when that is too much would be garbage of the test that is running.
+    """
+    globalLogPublisher.removeObserver(globalLogBeginner._temporaryObserver)
 
 
 @pytest.hookimpl(tryfirst=True)

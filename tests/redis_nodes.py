@@ -63,6 +63,7 @@ class Node:
         self.link = RedisLink(parse_redis_url(url), reactor=reactor, node=self.name)
         self.store = RedisStore(self.link, lease=lease)
         self.broker = RedisBroker(self.link, self.store.take_member)
+        self.running = True
         self.delivered = []
         self.changes = []
         self._sockets = itertools.count(1)
@@ -78,13 +79,15 @@ class Node:
         until("connected", lambda: self.broker.connected)
 
     def stop(self):
-        wait(self.store.stop())
-        wait(self.broker.stop())
+        if self.running:
+            wait(self.store.stop())
+            wait(self.broker.stop())
+            self.running = False
 
     def die(self):
         """Vanish as a process that is killed does: nothing is given up."""
-        self.store._renewing.running and self.store._renewing.stop()
-        self.store._session = None
+        self.running = False
+        self.store._lost()
         wait(self.broker.stop())
 
     def subscribe(self, channel, app="1"):

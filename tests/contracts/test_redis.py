@@ -39,7 +39,6 @@ class TestRedisBroker(BrokerContract):
     def _make(self, redis):  # noqa: F811
         self.redis = redis
         self.prefix = f"contract{next(_numbers)}"
-        self.nodes = []
         self.broker = self.make_broker()
         self.delivered = []
         self.wait(self.broker.start(self.delivered.append))
