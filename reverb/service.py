@@ -205,6 +205,7 @@ class ReverbService(MultiService):
         settings = self.settings
         context = Context(
             hub=self.hub,
+            broker=self._broker,
             store=self._store,
             apps=self._apps,
             clock=self._clock,
@@ -267,9 +268,11 @@ class ReverbService(MultiService):
 
     def trouble(self) -> str | None:
         """Say why the node is not ready for new clients; None when it is."""
-        if self._trouble is None and not self._broker.connected:
+        if self._trouble is not None:
+            return self._trouble
+        if not self._broker.connected:
             return self._broker.trouble or "the broker is not connected"
-        return self._trouble
+        return None if self._store.connected else "the channel store is not connected"
 
     def addresses(self) -> "list[IAddress]":
         """List the addresses that the node listens on."""

@@ -6,11 +6,12 @@ Source: Pusher's documentation, "HTTP API: Publishing events".
 from typing import Any, TypeVar
 
 import msgspec
+from twisted.internet.defer import Deferred, ensureDeferred, gatherResults, succeed
 
 from reverb.api.infos import counts_info, parse_info
 from reverb.api.query import Query
 from reverb.api.replies import ApiError
-from reverb.api.resources import Call, Context, SignedResource
+from reverb.api.resources import Call, Context, PublishingResource
 from reverb.apps.app import App
 from reverb.protocol.codes import ClientError
 from reverb.protocol.events import EventError, check_event
@@ -66,10 +67,12 @@ class Event:
         context.hub.publish(app, self.channels, self.name, self.data, self.socket_id)
 
     async def infos(self, context: Context, app: App) -> dict[str, dict[str, Any]]:
-        """Say of each channel what the request asked."""
+        """Say of each channel what the request asked, having asked the store of all at once."""
+        asked = [context.store.counts(app.id, channel) for channel in self.channels]
+        counts = await gatherResults(asked, consumeErrors=True)
         return {
-            channel: counts_info(channel, self.wanted, await context.store.counts(app.id, channel))
-            for channel in self.channels
+            channel: counts_info(channel, self.wanted, here)
+            for channel, here in zip(self.channels, counts, strict=True)
         }
 
 
@@ -93,10 +96,8 @@ def _data(event: _Event) -> str:
         raise ApiError(400, error.message) from None
 
 
-class Events(SignedResource):
+class Events(PublishingResource):
     """``POST /apps/{id}/events``."""
-
-    methods = ("POST",)
 
     def obey(self, call: Call) -> Any:
         """Publish one event to one or several channels."""
@@ -110,10 +111,8 @@ class Events(SignedResource):
         return {"channels": await event.infos(self.context, app)}
 
 
-class BatchEvents(SignedResource):
+class BatchEvents(PublishingResource):
     """``POST /apps/{id}/batch_events``."""
-
-    methods = ("POST",)
 
     def obey(self, call: Call) -> Any:
         """Publish several events, or none if one of them is refused."""
@@ -141,17 +140,20 @@ class BatchEvents(SignedResource):
 
     async def _infos(self, app: App, events: list[Event]) -> Any:
         """Answer in the order of the events, with nothing for those that asked nothing."""
-        infos = []
-        for event in events:
-            about = await event.infos(self.context, app) if event.wanted else {}
-            infos.append(about.get(event.channels[0], {}))
-        return {"batch": infos}
+        asked: list[Deferred[Any]] = [
+            ensureDeferred(event.infos(self.context, app)) if event.wanted else succeed({})
+            for event in events
+        ]
+        infos = await gatherResults(asked, consumeErrors=True)
+        return {
+            "batch": [
+                info.get(event.channels[0], {}) for event, info in zip(events, infos, strict=True)
+            ]
+        }
 
 
-class ChannelEvents(SignedResource):
+class ChannelEvents(PublishingResource):
     """``POST /apps/{id}/channels/{name}/events``, which Pusher deprecates: the body is the data."""
-
-    methods = ("POST",)
 
     def __init__(self, context: Context, app_id: str, channel: str) -> None:
         super().__init__(context, app_id)

@@ -17,7 +17,7 @@ from reverb.api.replies import ApiError, Request, reply, reply_error
 from reverb.apps.app import App
 from reverb.hub.hub import Hub
 from reverb.hub.limits import RateLimit
-from reverb.interfaces import IApps, IChannelStore
+from reverb.interfaces import IApps, IBroker, IChannelStore
 from reverb.meter import Meter
 
 
@@ -26,6 +26,7 @@ class Context:
 
     Args:
         hub: Publishes and terminates.
+        broker: Says whether what the hub publishes reaches all nodes.
         store: Answers what is true across nodes.
         apps: Finds apps.
         clock: Monotonic, for rate limits.
@@ -39,6 +40,7 @@ class Context:
         self,
         *,
         hub: Hub,
+        broker: IBroker,
         store: IChannelStore,
         apps: IApps,
         clock: IReactorTime,
@@ -48,6 +50,7 @@ class Context:
         meter: Meter | None = None,
     ) -> None:
         self.hub = hub
+        self.broker = broker
         self.store = store
         self.apps = apps
         self.clock = clock
@@ -233,6 +236,19 @@ class SignedResource(JsonResource):
     def obey(self, call: "Call") -> Any:
         """Do what a signed request asks for: the answer, or a coroutine that returns it."""
         raise NotImplementedError
+
+
+class PublishingResource(SignedResource):
+    """A route by which an app's server reaches clients, on every node."""
+
+    methods = ("POST",)
+
+    def send(self, request: Request, answer: Any) -> None:
+        """Answer; say so if only the clients of this node have been reached."""
+        reply(request, 200, answer, () if self.context.broker.connected else _THIS_NODE_ONLY)
+
+
+_THIS_NODE_ONLY = (("Reverb-Reached", "this-node"),)
 
 
 class Call(NamedTuple):

@@ -8,7 +8,7 @@ from typing import Any
 from twisted.web.resource import Resource
 
 from reverb.api.replies import ApiError, Request
-from reverb.api.resources import Call, Context, JsonResource, NotFound, SignedResource
+from reverb.api.resources import Call, Context, JsonResource, NotFound, PublishingResource
 from reverb.protocol.names import user_id_problem
 
 
@@ -39,10 +39,8 @@ class Users(JsonResource):
         return NotFound().answer(request)
 
 
-class TerminateConnections(SignedResource):
+class TerminateConnections(PublishingResource):
     """``POST /users/{id}/terminate_connections``."""
-
-    methods = ("POST",)
 
     def __init__(self, context: Context, app_id: str | None, user_id: str) -> None:
         super().__init__(context, app_id)

@@ -2,7 +2,11 @@
 
 import json
 
+import msgspec
 import pytest
+from twisted.internet.defer import Deferred
+
+from reverb.testing import APP
 
 EVENT = {"name": "event", "channel": "news", "data": "x"}
 
@@ -279,6 +283,52 @@ def test_info_that_applies_to_no_channel_is_an_empty_object(crowd):
 def test_empty_info_asks_for_nothing(server):
     assert server.post("events", {**EVENT, "info": ""}).body == b"{}"
     assert server.post("events", {**EVENT, "info": None}).body == b"{}"
+
+
+@pytest.mark.parametrize(
+    ("route", "body"),
+    [
+        ("events", {"name": "e", "channels": ["a", "b", "c"], "data": "x", "info": "user_count"}),
+        ("batch_events", {"batch": [{**EVENT, "channel": c, "info": "user_count"} for c in "abc"]}),
+    ],
+)
+def test_the_store_is_asked_of_all_channels_at_once(server, signed, monkeypatch, route, body):
+    asked = []
+
+    def counts(app_id, channel):
+        asked.append(channel)
+        return Deferred()
+
+    monkeypatch.setattr(server.service._store, "counts", counts)
+    path, data = f"/apps/{APP.id}/{route}", msgspec.json.encode(body)
+    query = "&".join(f"{k}={v}" for k, v in signed(server, "POST", path, data).items())
+    head = f"POST {path}?{query} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(data)}\r\n\r\n"
+
+    assert server.exchange(head.encode() + data) == b""
+    assert asked == ["a", "b", "c"]
+
+
+# How far it reaches
+
+
+@pytest.mark.parametrize(
+    ("route", "body"),
+    [
+        ("events", EVENT),
+        ("events", {**EVENT, "info": "subscription_count"}),
+        ("batch_events", {"batch": [EVENT]}),
+        ("channels/news/events", b"x"),
+        ("users/ann/terminate_connections", b""),
+    ],
+)
+def test_the_answer_says_when_only_this_node_was_reached(server, route, body):
+    assert "reverb-reached" not in server.post(route, body, name="e").headers
+
+    server.service._broker.connected = False
+    response = server.post(route, body, name="e")
+
+    assert response.status == 200
+    assert response.headers["reverb-reached"] == "this-node"
 
 
 # Batches

@@ -24,6 +24,13 @@ def test_a_node_without_its_broker_is_up_but_not_ready(server):
     assert server.request("GET", "/up", sign=False).status == 200
 
 
+def test_a_node_without_its_store_is_up_but_not_ready(server, monkeypatch):
+    monkeypatch.setattr(server.service._store, "connected", False)
+    response = server.request("GET", "/ready", sign=False)
+    assert response.status == 503
+    assert "store" in error(response)
+
+
 def test_a_stopping_node_is_not_ready(server, wire):
     client = server.client()
     client.answers_close = False
