@@ -7,7 +7,7 @@ from twisted.logger import globalLogPublisher
 from redis_nodes import Node, make_node, own_redis, pause, redis, until, wait  # noqa: F401
 from reverb.brokers import redis as redis_broker
 from reverb.brokers import redis_connections
-from reverb.brokers.envelope import Publication, Termination, encode
+from reverb.brokers.envelope import Publication, encode
 from support import Log
 
 pytestmark = pytest.mark.outside_reactor
@@ -29,22 +29,6 @@ def settle(*nodes):
         wait(node.link.catch_up())
 
 
-def test_what_one_publishes_comes_once_and_in_order_on_both(nodes):
-    one, other = nodes
-    for number in range(500):
-        one.publish(b"%d" % number)
-        other.publish(b"x%d" % number)
-        if number % 50 == 0:
-            pause(0)
-    settle(one, other)
-
-    for node in nodes:
-        got = node.payloads()
-        assert len(got) == 1_000
-        assert [p for p in got if p[:1] != b"x"] == [b"%d" % n for n in range(500)]
-        assert [p for p in got if p[:1] == b"x"] == [b"x%d" % n for n in range(500)]
-
-
 def test_publications_of_one_turn_are_one_write(nodes, monkeypatch):
     one, other = nodes
     writes = []
@@ -62,31 +46,6 @@ def test_publications_of_one_turn_are_one_write(nodes, monkeypatch):
 
     assert writes[0].count(b"PUBLISH") == 100
     assert other.payloads() == one.payloads()
-
-
-def test_an_envelope_crosses_nodes_as_it_is(nodes):
-    one, other = nodes
-    one.publish(b"\0\xff" * 50_000, exclude="1.1")
-    one.broker.publish(Termination("1", "ann"))
-    settle(one, other)
-
-    assert other.delivered == [
-        Publication("1", "news", b"\0\xff" * 50_000, "1.1"),
-        Termination("1", "ann"),
-    ]
-
-
-def test_a_node_gets_only_what_it_is_subscribed_to(nodes):
-    one, other = nodes
-    one.publish(b"1", channel="other")
-    one.broker.publish(Publication("2", "news", b"2"))
-    settle(one, other)
-    assert other.delivered == []
-
-    other.subscribe("other")
-    one.publish(b"3", channel="other")
-    settle(one, other)
-    assert other.payloads() == [b"3"]
 
 
 def test_interest_is_in_place_when_it_is_said_to_be(nodes):

@@ -2,4 +2,4 @@
 
 import pytest
 
-pytest.register_assert_rewrite("contracts.broker_contract", "contracts.store_contract")
+pytest.register_assert_rewrite("reverb.testing.contracts")

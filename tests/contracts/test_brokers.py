@@ -2,8 +2,8 @@
 
 from reverb.brokers.local import LocalBroker
 from reverb.testing import HeldBroker
-
-from .broker_contract import FIRST, BrokerContract
+from reverb.testing.contracts import BrokerContract
+from reverb.testing.contracts.broker import FIRST
 
 
 class TestLocalBroker(BrokerContract):

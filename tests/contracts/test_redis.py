@@ -1,69 +1,90 @@
 """The Redis store and broker keep the contracts, with a real Redis."""
 
 import pytest
+from twisted.internet import defer
 
 from redis_nodes import Node, _numbers, pause, redis, until, wait  # noqa: F401 - a fixture
 from reverb.brokers.envelope import Publication, Termination
-
-from .broker_contract import BrokerContract
-from .store_contract import StoreContract
+from reverb.testing.contracts import (
+    BrokerContract,
+    SharedBrokerContract,
+    SharedStoreContract,
+    StoreContract,
+)
+from reverb.testing.contracts.broker import ENVELOPES
 
 pytestmark = pytest.mark.outside_reactor
 
 
-class TestRedisStore(StoreContract):
-    @pytest.fixture(autouse=True)
-    def _make(self, redis):  # noqa: F811
-        self.redis = redis
+class Stores:
+    """Makes stores of one prefix; each comes with its node's broker, as in a real node."""
+
+    @pytest.fixture
+    def deployment(self, redis):  # noqa: F811
         self.prefix = f"contract{next(_numbers)}"
-        self.node = Node(redis.url(self.prefix)).start()
-        self.store = self.node.store
+        self.url = redis.url(self.prefix)
+        self.nodes = {}
         yield
-        self.node.stop()
-        left = {key for key in redis.keys(self.prefix) if ":cache:" not in key}
-        assert left == set()
+        for node in self.nodes.values():
+            node.stop()
+        assert {key for key in redis.keys(self.prefix) if ":cache:" not in key} == set()
+
+    def make_store(self, clock):
+        node = Node(self.url).start()
+        self.nodes[node.store] = node
+        return node.store
 
     def wait(self, deferred):
         return wait(deferred)
 
-    def join(self, socket_id, channel="news", member=None, *, limit=0, app="1"):
-        self.node.subscribe(channel, app)
-        return super().join(socket_id, channel, member, limit=limit, app=app)
+    def want(self, store, app, channel):
+        self.nodes[store].subscribe(channel, app)
 
+
+class TestRedisStore(Stores, StoreContract):
     def pass_time(self, seconds):
         pause(seconds)
 
 
-class TestRedisBroker(BrokerContract):
-    @pytest.fixture(autouse=True)
-    def _make(self, redis):  # noqa: F811
-        self.redis = redis
-        self.prefix = f"contract{next(_numbers)}"
-        self.broker = self.make_broker()
-        self.delivered = []
-        self.wait(self.broker.start(self.delivered.append))
-        until("connected", lambda: self.broker.connected)
-        for app_id, channel in (("1", "news"), ("2", "presence-x"), ("1", "c0")):
-            self.wait(self.broker.subscribe(app_id, channel))
-        yield
-        self.wait(self.broker.stop())
+class TestSharedRedisStore(Stores, SharedStoreContract):
+    def until(self, what, is_true):
+        until(what, is_true)
+
+
+class Brokers:
+    """Makes brokers of one prefix."""
+
+    @pytest.fixture
+    def deployment(self, redis):  # noqa: F811
+        self.url = redis.url(f"contract{next(_numbers)}")
+        self.brokers = []
 
     def make_broker(self):
-        return Node(self.redis.url(self.prefix)).broker
+        self.brokers.append(Node(self.url).broker)
+        return self.brokers[-1]
+
+    def start(self, broker, delivered):
+        super().start(broker, delivered)
+        until("connected", lambda: broker.connected)
 
     def wait(self, deferred):
         if deferred is not None:
             wait(deferred)
 
     def settle(self):
-        """Give echoes the time to come, if there are any."""
-        if self.broker.connected:
-            for _ in range(2):
-                wait(self.broker._link.ask("PING"))
-                wait(self.broker._link.catch_up())
+        """Let what was published arrive, and echoes too, if there are any."""
+        links = [broker._link for broker in self.brokers if broker.connected]
+        wait(defer.gatherResults([link.ask("PING") for link in links]))
+        wait(defer.gatherResults([link.catch_up() for link in links]))
+
+
+class TestRedisBroker(Brokers, BrokerContract):
+    pass
+
+
+class TestSharedRedisBroker(Brokers, SharedBrokerContract):
+    pass
 
 
 def test_the_envelopes_of_the_contract_are_of_every_kind():
-    from .broker_contract import ENVELOPES  # noqa: PLC0415
-
     assert {type(envelope) for envelope in ENVELOPES} == {Publication, Termination}

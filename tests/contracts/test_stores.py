@@ -1,8 +1,7 @@
 """Every channel store of the project keeps the contract."""
 
 from reverb.stores.memory import MemoryStore
-
-from .store_contract import StoreContract
+from reverb.testing.contracts import StoreContract
 
 
 class TestMemoryStore(StoreContract):

@@ -23,18 +23,6 @@ def until_views(expected, *nodes):
 
 
 class TestTwoNodes:
-    def test_a_user_is_added_once_and_removed_once(self, nodes):
-        one, other = nodes
-        first, joined = one.join("ann")
-        second, joined_too = other.join("ann")
-
-        assert (joined.occupied, joined.added, joined.subscriptions) == (True, True, 1)
-        assert (joined_too.occupied, joined_too.added) == (False, False)
-        assert joined_too.subscriptions == 2
-        assert one.leave(first).removed is None
-        left = other.leave(second)
-        assert (left.removed, left.vacated, left.subscriptions) == ("ann", True, 0)
-
     def test_everybody_is_told_of_everybody_once(self, nodes):
         one, other = nodes
         one.join("ann")
@@ -79,28 +67,6 @@ class TestTwoNodes:
         for node in nodes:
             told = node.told()
             assert told == ["+ann", "-ann"] * added
-
-    def test_limits_are_for_all_nodes(self, nodes):
-        one, other = nodes
-        assert wait(one.store.connect("1", "1.1", 1))
-        assert not wait(other.store.connect("1", "2.1", 1))
-        one.join("ann", limit=1)
-        with pytest.raises(ChannelFullError):
-            other.join("bob", limit=1)
-        assert not other.join("ann", limit=1)[1].added
-
-        assert wait(other.store.connections("1")) == 1
-        assert wait(one.store.counts("1", "presence-x")) == Counts(2, 1)
-
-    def test_who_is_refused_leaves_nothing_behind(self, nodes):
-        one, other = nodes
-        ann, _ = one.join("ann", limit=1)
-        with pytest.raises(ChannelFullError):
-            other.join("bob", limit=1)
-        one.leave(ann)
-
-        assert other.join("cat", limit=1)[1].occupied
-        assert other.told() == ["+ann", "-ann", "+cat"] or other.told() == []
 
     def test_many_joining_at_once_get_the_same_list(self, nodes):
         one, other = nodes

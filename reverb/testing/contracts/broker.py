@@ -1,0 +1,236 @@
+"""What is true of every broker; subclass it to test yours."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred
+from zope.interface.verify import verifyObject
+
+from reverb.brokers.envelope import Envelope, Publication, Termination
+from reverb.interfaces import IBroker
+
+FIRST = Publication("1", "news", b'{"event":"e","channel":"news","data":"1"}')
+ENVELOPES: list[Envelope] = [
+    FIRST,
+    Publication("1", "news", b"{}", "1.1"),
+    Publication("2", "presence-x", '{"a":"\u00e9\U0001f600"}'.encode()),
+    Publication("1", "#server-to-user-1", b""),
+    Publication("1", "x" * 200, b"\0\xff" * 50_000),
+    Termination("1", "ann"),
+    Termination("2", "x" * 200),
+]
+
+
+STRANGE = ["a", "A", "a.b", "a,b;c.d=e@f", "#server-to-user-1", "presence-x", "x" * 200, "a_b"]
+"""Names that an encoding may confuse."""
+
+
+class _Suite:
+    """What both suites need of a subclass."""
+
+    @pytest.fixture
+    def deployment(self) -> Iterator[None]:
+        """Prepare what the brokers of one test share, and clean up when they are stopped."""
+        yield
+
+    def make_broker(self) -> IBroker:
+        """Make a broker that has not been started; all of one test are of one deployment."""
+        raise NotImplementedError
+
+    def wait(self, deferred: "Deferred[Any] | None") -> None:
+        """Wait until a Deferred has fired, if there is one."""
+        results: list[Any] = []
+        if deferred is not None:
+            deferred.addBoth(results.append)
+            assert results == [None]
+
+    def settle(self) -> None:
+        """Let what was published arrive."""
+
+    def start(self, broker: IBroker, delivered: list[Envelope]) -> None:
+        """Start a broker, and wait until it can be used."""
+        self.wait(broker.start(delivered.append))
+
+
+class BrokerContract(_Suite):
+    """A suite for any implementation of ``IBroker``, on one node.
+
+    A subclass makes the broker in :meth:`make_broker`. When its Deferreds need
+    a reactor to fire, it overrides :meth:`wait`, and :meth:`settle` when what
+    is published takes its time.
+    """
+
+    broker: IBroker
+    delivered: list[Envelope]
+
+    @pytest.fixture(autouse=True)
+    def _make(self, deployment: None) -> Iterator[None]:
+        self.broker = self.make_broker()
+        self.delivered = []
+        self.start(self.broker, self.delivered)
+        for app_id, channel in dict.fromkeys(
+            (envelope.app_id, envelope.channel)
+            for envelope in ENVELOPES
+            if isinstance(envelope, Publication)
+        ):
+            self.wait(self.broker.subscribe(app_id, channel))
+        yield
+        self.wait(self.broker.stop())
+
+    def publish(self, *envelopes: Envelope) -> None:
+        """Publish, and let it arrive."""
+        for envelope in envelopes:
+            self.broker.publish(envelope)
+        self.settle()
+
+    def test_it_provides_the_interface(self) -> None:
+        assert verifyObject(IBroker, self.broker)
+
+    def test_it_says_that_it_is_connected(self) -> None:
+        assert self.broker.connected is True
+
+    @pytest.mark.parametrize("envelope", ENVELOPES)
+    def test_an_envelope_comes_as_it_was_published_and_once(self, envelope: Envelope) -> None:
+        self.publish(envelope)
+
+        assert self.delivered == [envelope]
+        assert type(self.delivered[0]) is type(envelope)
+
+    def test_envelopes_come_in_their_order(self) -> None:
+        sent = [Publication("1", f"c{n % 3}", b"%d" % n) for n in range(100)]
+        self.publish(*sent)
+
+        for channel in ("c0", "c1", "c2"):
+            expected = [envelope for envelope in sent if envelope.channel == channel]
+            assert [e for e in self.delivered if e in expected] == expected
+
+    def test_this_node_is_served_before_publish_returns(self) -> None:
+        self.broker.publish(FIRST)
+
+        assert self.delivered == [FIRST]
+
+    def test_what_is_published_in_answer_to_a_delivery_comes_too(self) -> None:
+        answer = Publication("1", "news", b"answer")
+
+        class Answering(list[Envelope]):
+            def append(inner, envelope: Envelope) -> None:
+                super().append(envelope)
+                if envelope == FIRST:
+                    self.broker.publish(answer)
+
+        self.wait(self.broker.stop())
+        self.broker = self.make_broker()
+        self.delivered = Answering()
+        self.start(self.broker, self.delivered)
+        self.publish(FIRST)
+        self.settle()
+
+        assert self.delivered == [FIRST, answer]
+
+    def test_nothing_comes_after_the_stop_and_nobody_is_hurt(self) -> None:
+        self.wait(self.broker.stop())
+        self.broker.publish(FIRST)
+
+        assert self.delivered == []
+
+    def test_it_can_be_stopped_twice(self) -> None:
+        self.wait(self.broker.stop())
+        self.wait(self.broker.stop())
+
+
+class SharedBrokerContract(_Suite):
+    """A suite for brokers that connect nodes, on two of them.
+
+    A subclass makes brokers of one deployment in :meth:`make_broker`, and
+    overrides :meth:`wait` and :meth:`settle` as for :class:`BrokerContract`.
+    """
+
+    @pytest.fixture(autouse=True)
+    def _make(self, deployment: None) -> Iterator[None]:
+        self.one, self.other = self.make_broker(), self.make_broker()
+        self.at_one: list[Envelope] = []
+        self.at_other: list[Envelope] = []
+        self.start(self.one, self.at_one)
+        self.start(self.other, self.at_other)
+        for broker in (self.one, self.other):
+            self.wait(broker.subscribe("1", "news"))
+        yield
+        for broker in (self.one, self.other):
+            self.wait(broker.stop())
+
+    def test_what_each_publishes_comes_once_and_in_order_on_both(self) -> None:
+        ours = [Publication("1", "news", b"one %d" % n) for n in range(300)]
+        theirs = [Publication("1", "news", b"other %d" % n) for n in range(300)]
+        for our, their in zip(ours, theirs, strict=True):
+            self.one.publish(our)
+            self.other.publish(their)
+        self.settle()
+
+        for delivered in (self.at_one, self.at_other):
+            assert len(delivered) == 600
+            assert [envelope for envelope in delivered if envelope in ours] == ours
+            assert [envelope for envelope in delivered if envelope in theirs] == theirs
+
+    def test_the_publishing_node_does_not_wait_for_the_other(self) -> None:
+        self.one.publish(FIRST)
+        assert self.at_one == [FIRST]
+
+    def test_an_envelope_crosses_nodes_as_it_is(self) -> None:
+        sent: list[Envelope] = [
+            Publication("1", "news", b"\0\xff" * 50_000, "1.1"),
+            Termination("1", "ann"),
+        ]
+        for envelope in sent:
+            self.one.publish(envelope)
+            self.settle()
+
+        assert self.at_other == sent
+
+    def test_a_node_gets_only_what_it_is_subscribed_to(self) -> None:
+        self.one.publish(Publication("1", "other", b"1"))
+        self.one.publish(Publication("2", "news", b"2"))
+        self.settle()
+        assert self.at_other == []
+
+        self.wait(self.other.subscribe("1", "other"))
+        wanted = Publication("1", "other", b"3")
+        self.one.publish(wanted)
+        self.settle()
+        assert self.at_other == [wanted]
+
+    def test_interest_is_in_place_when_it_is_said_to_be(self) -> None:
+        sent = [Publication("1", f"channel-{n}", b"%d" % n) for n in range(50)]
+        for envelope in sent:
+            self.wait(self.other.subscribe("1", envelope.channel))
+            self.one.publish(envelope)
+            assert self.other.subscribe("1", envelope.channel) is None
+        self.settle()
+
+        assert sorted(self.at_other, key=sent.index) == sent  # type: ignore[arg-type]
+
+    def test_interest_that_is_wanted_again_is_not_given_up(self) -> None:
+        self.other.unsubscribe("1", "news")
+        self.wait(self.other.subscribe("1", "news"))
+        self.one.publish(FIRST)
+        self.settle()
+
+        assert self.at_other == [FIRST]
+
+    @pytest.mark.parametrize("channel", STRANGE)
+    def test_every_legal_name_is_a_channel_of_its_own(self, channel: str) -> None:
+        for name in STRANGE:
+            if name != channel:
+                self.wait(self.other.subscribe("1", name))
+        for name in (channel, "news"):
+            self.one.publish(Publication("1", name, b"x"))
+        self.settle()
+
+        assert self.at_other == [Publication("1", "news", b"x")]
+
+    def test_the_other_goes_on_when_one_stops(self) -> None:
+        self.wait(self.one.stop())
+        self.other.publish(FIRST)
+        self.settle()
+
+        assert (self.at_one, self.at_other) == ([], [FIRST])

@@ -1,0 +1,17 @@
+"""The broker of docs/stores.md is one, and its tests are tests."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+DOCS = Path(__file__).parent.parent / "docs" / "stores.md"
+CODE = re.findall(r"^```python\n(.*?)^```", DOCS.read_text(), re.MULTILINE | re.DOTALL)
+BROKER, TESTS = (code for code in CODE if "class " in code)
+
+pytest.register_assert_rewrite("reverb.testing.contracts")
+_names: dict[str, object] = {"__name__": __name__}
+exec(BROKER + TESTS, _names)  # noqa: S102 - it is the page's own code
+
+TestOneNode = _names["TestOneNode"]
+TestSeveralNodes = _names["TestSeveralNodes"]
