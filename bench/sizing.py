@@ -1,0 +1,291 @@
+"""What Redis and two nodes have to do for each step: ``python -m bench.sizing``.
+
+Counts do not depend on the machine; CPU times do. They come from the kernel's
+ticks of 10 ms, so each step is taken often: ``python -m bench.sizing 10000``
+for more than 1,000 times.
+"""
+
+import json
+import socket
+import sys
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from bench import frames
+from bench.client import event_frame, upgrade_request
+from bench.machine import cores, cpu_seconds
+from bench.redis import Redis, Work
+from bench.results import RowFailedError
+from bench.server import APP, Server
+from bench.target import Target
+
+_PATIENCE = 20
+_TIMES = 1_000
+_MORE_PUBLICATIONS = 5
+"""Publications for each of the other steps, as they take less."""
+_SECONDS = 10
+_AT_ONCE = 32
+_MEMBERS = 100
+_SETTLED = 0.3
+"""Seconds after which what a step has set going has come to its end."""
+
+
+class Client:
+    """One WebSocket, which waits for each answer.
+
+    Args:
+        target: The node.
+    """
+
+    def __init__(self, target: Target) -> None:
+        self._sock = target.connect()
+        self._sock.settimeout(_PATIENCE)
+        self._sock.sendall(upgrade_request(target))
+        self._rest = b""
+        while b"\r\n\r\n" not in self._rest:
+            self._rest += self._sock.recv(65_536)
+        self._rest = self._rest.partition(b"\r\n\r\n")[2]
+        self.socket_id = json.loads(self._wait("pusher:connection_established"))["socket_id"]
+
+    def subscribe(self, channel: str, user_id: str = "") -> None:
+        """Subscribe; a member on a presence channel."""
+        data = {"channel": channel}
+        if user_id:
+            data["channel_data"] = json.dumps({"user_id": user_id, "user_info": {"name": user_id}})
+            signature = APP.sign(f"{self.socket_id}:{channel}:{data['channel_data']}")
+            data["auth"] = f"{APP.key}:{signature}"
+        self._sock.sendall(event_frame("pusher:subscribe", data))
+        self._wait("pusher_internal:subscription_succeeded")
+
+    def unsubscribe(self, channel: str) -> None:
+        """Unsubscribe; there is no answer."""
+        self._sock.sendall(event_frame("pusher:unsubscribe", {"channel": channel}))
+
+    def read(self, count: int) -> None:
+        """Read a number of messages."""
+        while count:
+            whole = self._read()
+            count -= len(whole)
+
+    def _wait(self, event: str) -> str:
+        while True:
+            for frame in self._read():
+                message = json.loads(frame.payload)
+                if message["event"] == event:
+                    data: str = message["data"]
+                    return data
+
+    def _read(self) -> list[frames.Frame]:
+        whole, self._rest = frames.split(self._rest)
+        if not whole:
+            data = self._sock.recv(65_536)
+            if not data:
+                raise RowFailedError("a node closed a connection")
+            whole, self._rest = frames.split(self._rest + data)
+        return whole
+
+    def close(self) -> None:
+        """End the connection."""
+        self._sock.close()
+
+
+class Row(NamedTuple):
+    """What one step costs."""
+
+    step: str
+    times: int
+    redis: Work
+    here: float
+    """CPU seconds of the node on which it happened."""
+    there: float
+    """CPU seconds of the other node."""
+
+    def cells(self) -> list[str]:
+        """Write it, each number for one step."""
+        redis, n = self.redis, self.times
+
+        def each(amount: float) -> str:
+            return f"{amount / n:.2g}" if amount / n < 1 else f"{amount / n:.3g}"
+
+        def microseconds(seconds: float) -> str:
+            return f"{seconds / n * 1e6:.0f}"
+
+        return [
+            self.step,
+            *map(each, (redis.round_trips, redis.inside, redis.publishes, redis.subscriptions)),
+            *(f"{amount / n:.0f}" for amount in (redis.bytes_in, redis.bytes_out)),
+            *map(microseconds, (redis.cpu, self.here, self.there)),
+        ]
+
+
+class Sizing:
+    """Two nodes and their Redis.
+
+    Args:
+        here: The node on which things happen.
+        there: The other.
+        redis: Theirs.
+        times: How often to take each step.
+
+    Attributes:
+        rows: What has been measured.
+    """
+
+    def __init__(self, here: Target, there: Target, redis: Redis, times: int) -> None:
+        self._here, self._there, self._redis = here, there, redis
+        self._times = times
+        self._clients: list[Client] = []
+        self.rows: list[Row] = []
+
+    def _measure(self, step: str, times: int, do: Callable[[int], object], each: int = 1) -> None:
+        """Do something a number of times, or in portions of ``each``."""
+        times = times // each * each
+        time.sleep(_SETTLED)
+        redis = self._redis.work()
+        here, there = cpu_seconds(self._here.pids), cpu_seconds(self._there.pids)
+        for number in range(times // each):
+            do(number)
+        time.sleep(_SETTLED)
+        self.rows.append(
+            Row(
+                step,
+                times,
+                self._redis.work().since(redis),
+                cpu_seconds(self._here.pids) - here,
+                cpu_seconds(self._there.pids) - there,
+            )
+        )
+
+    def _connect(self, target: Target) -> Client:
+        self._clients.append(Client(target))
+        return self._clients[-1]
+
+    def clients(self) -> None:
+        """Measure what clients do."""
+        times = self._times
+        self._measure("connect", times, lambda _: self._connect(self._here))
+        new = list(self._clients)
+        self._measure("subscribe, first on the node", times, lambda n: new[n].subscribe(f"c-{n}"))
+        self._measure("subscribe, not the first", times, lambda n: new[n].subscribe("common"))
+        self._measure("unsubscribe", times, lambda n: new[n].unsubscribe("common"))
+        for client in new:
+            client.subscribe("common")
+        self._measure("disconnect, with two subscriptions", times, lambda n: new[n].close())
+        self._clients.clear()
+
+    def presence(self) -> None:
+        """Measure joining and leaving a presence channel of some size."""
+        for number in range(_MEMBERS):
+            self._connect((self._here, self._there)[number % 2]).subscribe(
+                "presence-x", f"user-{number}"
+            )
+        guest = self._connect(self._here)
+
+        def visit(number: int) -> None:
+            guest.subscribe("presence-x", f"guest-{number}")
+            guest.unsubscribe("presence-x")
+
+        self._measure(f"join and leave {_MEMBERS} members", self._times, visit)
+        self._close()
+
+    def publications(self) -> None:
+        """Measure publications, with a subscriber on the other node and without."""
+        apis = [self._here.connect() for _ in range(_AT_ONCE)]
+        for api in apis:
+            api.settimeout(_PATIENCE)
+        subscriber = self._connect(self._there)
+        subscriber.subscribe("news")
+        for step, channel, at_once in (
+            ("publish, nobody subscribed", "nobody", 1),
+            ("publish, one subscriber there", "news", 1),
+            (f"the same, {_AT_ONCE} at once", "news", _AT_ONCE),
+        ):
+            body = json.dumps({"name": "event", "channel": channel, "data": "x" * 100})
+            request = self._here.request("POST", "/events", body)
+            reader = subscriber if channel == "news" else None
+            publish = partial(_post, apis[:at_once], request, reader)
+            self._measure(step, self._times * _MORE_PUBLICATIONS, publish, each=at_once)
+        for api in apis:
+            api.close()
+        self._close()
+
+    def idle(self) -> None:
+        """Measure what two nodes ask of Redis while nothing happens, for each second."""
+        seconds = max(1, min(_SECONDS, self._times // 100))
+        self._measure("a second of nothing", seconds, lambda _: time.sleep(1))
+
+    def _close(self) -> None:
+        for client in self._clients:
+            client.close()
+        self._clients.clear()
+
+
+def _post(
+    apis: Sequence[socket.socket], request: bytes, subscriber: Client | None, _number: int
+) -> None:
+    """Send one request on each connection; take the answers and what comes of them."""
+    for api in apis:
+        api.sendall(request)
+    for api in apis:
+        answer = api.recv(65_536)
+        if not answer.startswith(b"HTTP/1.1 200") or not answer.endswith(b"{}"):
+            raise RowFailedError(f"a publish was answered with {answer[:200]!r}")
+    if subscriber is not None:
+        subscriber.read(len(apis))
+
+
+def measure(times: int) -> list[Row]:
+    """Start two nodes and a Redis, take each step a number of times, and end them."""
+    server_core, own_core = cores()
+    redis = Redis(own_core)
+    nodes: list[Server] = []
+    try:
+        for _ in range(2):
+            options = ("--redis", redis.url)
+            nodes.append(Server(Path(sys.executable), server_core, options=options))
+        targets = [Target("127.0.0.1", node.port, APP, (node.pid,)) for node in nodes]
+        for target in targets:
+            _wait_until_ready(target)
+        here, there = targets
+        sizing = Sizing(here, there, redis, times)
+        sizing.clients()
+        sizing.presence()
+        sizing.publications()
+        sizing.idle()
+        return sizing.rows
+    finally:
+        for node in nodes:
+            node.close()
+        redis.close()
+
+
+def _wait_until_ready(target: Target) -> None:
+    end = time.monotonic() + _PATIENCE
+    while True:
+        with target.connect() as sock:
+            sock.sendall(b"GET /ready HTTP/1.1\r\nHost: x\r\n\r\n")
+            if sock.recv(65_536).startswith(b"HTTP/1.1 200"):
+                return
+        if time.monotonic() > end:
+            raise RowFailedError("a node does not get to its Redis")
+        time.sleep(0.05)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Measure, and print a table in Markdown."""
+    rows = measure(int(arguments[0]) if arguments else _TIMES)
+    head = ["step", "scripts", "commands in them", "publishes", "subscribes", "bytes in"]
+    head += ["bytes out", "Redis µs", "node µs", "other node µs"]
+    print(f"| {' | '.join(head)} |\n|{'---|' * len(head)}")
+    for row in rows:
+        print(f"| {' | '.join(row.cells())} |")
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except (RowFailedError, ValueError) as error:
+        sys.exit(f"bench: {error}")
