@@ -53,6 +53,7 @@ class RedisLink:
         preparations: Called in their order after each connect, before the
             link counts as up; what they raise ends the connection.
         losses: Called when a connection that was there is lost.
+        beats: Called whenever Redis has turned out to be alive, every few seconds.
     """
 
     _log = Logger()
@@ -65,6 +66,7 @@ class RedisLink:
         self.take: Callable[[bytes, bytes], None] = lambda _channel, _message: None
         self.preparations: list[Callable[[], Awaitable[None]]] = []
         self.losses: list[Callable[[], None]] = []
+        self.beats: list[Callable[[], None]] = []
         self._master = Master(url, reactor)
         self._commands: Commands | None = None
         self._subscriptions: Subscriptions | None = None
@@ -215,6 +217,8 @@ class RedisLink:
             except (defer.TimeoutError, LinkLostError, RedisRefusalError) as error:
                 self.reset(_told(error))
                 return
+            for beaten in self.beats:
+                beaten()
             await self._sleep(_HEARTBEAT)
 
     def _in_time(self, step: Coroutine[Any, Any, None]) -> "Deferred[None]":

@@ -1,0 +1,313 @@
+"""Hundreds of WebSocket clients in one asyncio loop, who keep books of what they are told."""
+
+import asyncio
+import base64
+import hmac
+import json
+import os
+import random
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from typing import Any
+
+from e2e_raw import CLOSE, TEXT, frame, message
+from e2e_server import APP, Server
+
+PATIENCE = 30
+"""Seconds within which whatever a client asks for must be answered, come what may."""
+
+
+class GoneError(Exception):
+    """The connection has ended."""
+
+
+class Subscription:
+    """What a client knows of a channel that it is subscribed to.
+
+    Attributes:
+        members: The user ids; empty but on presence channels.
+        story: What it was told of them, for who looks into a failure.
+    """
+
+    def __init__(self, members: set[str]) -> None:
+        self.members = members
+        self.story = [f"={','.join(sorted(members))}"]
+
+    def change(self, sign: str, user_id: str) -> str | None:
+        """Take a change; tell what is wrong with it."""
+        self.story.append(sign + user_id)
+        if (user_id in self.members) == (sign == "+"):
+            return f"{sign}{user_id} after {self.story[-40:]}"
+        (self.members.add if sign == "+" else self.members.remove)(user_id)
+        return None
+
+
+class Client(asyncio.Protocol):
+    """One connection.
+
+    Args:
+        node: The server that it is connected to.
+        user_id: As whom it subscribes to presence channels.
+        complain: Called with a sentence for all that a server must not do.
+
+    Attributes:
+        subscriptions: The confirmed ones, by channel.
+        events: How often each event was delivered, by channel and data.
+        alive: Whether the connection is there, as far as the client knows.
+    """
+
+    def __init__(self, node: Server, user_id: str, complain: Callable[[str], None]) -> None:
+        self.node = node
+        self.user_id = user_id
+        self.socket_id = ""
+        self.subscriptions: dict[str, Subscription] = {}
+        self.events: Counter[tuple[str, Any]] = Counter()
+        self.alive = True
+        self._complain = complain
+        self._buffer = bytearray()
+        self._upgraded = False
+        self._waiting: dict[str, asyncio.Future[Any]] = {}
+        self._transport: asyncio.Transport = None
+
+    def __repr__(self) -> str:
+        return f"{self.user_id}/{self.socket_id}@{self.node.port}"
+
+    # What it does
+
+    async def connect(self) -> None:
+        """Connect, and wait until the server says so."""
+        loop = asyncio.get_running_loop()
+        established = self._expect("pusher:connection_established")
+        await loop.create_connection(lambda: self, "127.0.0.1", self.node.port)
+        self.socket_id = (await self._answer(established))["socket_id"]
+
+    async def subscribe(self, channel: str) -> None:
+        data = {"channel": channel}
+        if channel.startswith("presence-"):
+            data["channel_data"] = json.dumps({"user_id": self.user_id})
+            text = f"{self.socket_id}:{channel}:{data['channel_data']}"
+            digest = hmac.digest(APP.secret.encode(), text.encode(), "sha256").hex()
+            data["auth"] = f"{APP.key}:{digest}"
+        confirmed = self._expect(channel)
+        self._transport.write(message("pusher:subscribe", data=data))
+        await self._answer(confirmed)
+
+    def unsubscribe(self, channel: str) -> None:
+        del self.subscriptions[channel]
+        self._transport.write(message("pusher:unsubscribe", data={"channel": channel}))
+
+    async def catch_up(self) -> None:
+        """Wait until all has come that the server has sent until now."""
+        pong = self._expect("pusher:pong")
+        self._transport.write(message("pusher:ping", data={}))
+        await self._answer(pong)
+
+    async def close(self) -> None:
+        """Close as browsers do."""
+        gone = self._expect("gone")
+        self._transport.write(frame((1000).to_bytes(2, "big"), CLOSE))
+        try:
+            await self._answer(gone)
+        except GoneError:
+            return
+
+    def die(self) -> None:
+        """Vanish without a word."""
+        if self._transport is not None:
+            self._transport.abort()
+        self.connection_lost(None)
+
+    def _expect(self, what: str) -> "asyncio.Future[Any]":
+        waiting = self._waiting[what] = asyncio.get_running_loop().create_future()
+        return waiting
+
+    async def _answer(self, waiting: "asyncio.Future[Any]") -> Any:
+        try:
+            return await asyncio.wait_for(waiting, PATIENCE)
+        except TimeoutError:
+            (what,) = (name for name, other in self._waiting.items() if other is waiting)
+            self._complain(f"{self} has waited {PATIENCE} s for {what}")
+            self.die()
+            raise GoneError from None
+
+    def _resolve(self, what: str, result: Any) -> None:
+        waiting = self._waiting.pop(what, None)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(result)
+
+    # What happens to it
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        key = base64.b64encode(os.urandom(16)).decode()
+        transport.write(
+            f"GET /app/{APP.key}?protocol=7&client=crowd&version=1.0 HTTP/1.1\r\n"
+            "Host: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
+        )
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.alive = False
+        waiting, self._waiting = self._waiting, {}
+        for one in waiting.values():
+            if not one.done():
+                one.set_exception(GoneError())
+
+    def data_received(self, data: bytes) -> None:
+        buffer = self._buffer
+        buffer += data
+        if not self._upgraded:
+            head, end, rest = bytes(buffer).partition(b"\r\n\r\n")
+            if not end:
+                return
+            if not head.startswith(b"HTTP/1.1 101 "):
+                self._complain(f"{self}: no upgrade but {head!r}")
+            self._upgraded = True
+            buffer[:] = rest
+        at = 0
+        while len(buffer) - at >= 2:
+            opcode, length, start = buffer[at] & 0x0F, buffer[at + 1], at + 2
+            if length == 126:
+                start = at + 4
+                length = int.from_bytes(buffer[at + 2 : start], "big")
+            if len(buffer) < start + length:
+                break
+            at = start + length
+            if opcode == TEXT and self.alive:
+                self._take(json.loads(buffer[start:at]))
+        del buffer[:at]
+
+    def _take(self, said: dict[str, Any]) -> None:
+        event, channel, data = said["event"], said.get("channel", ""), said.get("data")
+        if isinstance(data, str):
+            data = json.loads(data)
+        subscription = self.subscriptions.get(channel)
+        if event == "pusher_internal:subscription_succeeded":
+            members = set(data["presence"]["ids"]) if data else set()
+            if channel.startswith("presence-") and self.user_id not in members:
+                self._complain(f"{self} is not in the members of {channel}: {members}")
+            self.subscriptions[channel] = Subscription(members)
+            self._resolve(channel, data)
+        elif event.startswith("pusher_internal:member_"):
+            if subscription is not None:
+                sign = "+" if event.endswith("added") else "-"
+                wrong = subscription.change(sign, data["user_id"])
+                if wrong:
+                    self._complain(f"{self} was told on {channel} {wrong}")
+        elif event == "pusher:ping":
+            self._transport.write(message("pusher:pong", data={}))
+        elif event == "pusher:error":
+            if data["code"] != 4200:
+                self._complain(f"{self} got {data}")
+        elif event.startswith("pusher:"):
+            self._resolve(event, data)
+        elif subscription is not None:
+            self.events[channel, data] += 1
+            if self.events[channel, data] > 1:
+                self._complain(f"{self} got {data} on {channel} twice")
+
+
+class Crowd:
+    """Clients that come and go at random, until they are told to rest.
+
+    Args:
+        seed: What they draw their lots from.
+        size: How many there are at most.
+        channels: Those they subscribe to.
+        users: As whom they come; each on several connections.
+        pace: Seconds between two steps of one of them, on average.
+        nodes: Tells which servers there are to connect to.
+
+    Attributes:
+        wrong: All that servers have done wrong, in sentences.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        *,
+        size: int,
+        channels: list[str],
+        users: list[str],
+        pace: float,
+        nodes: Callable[[], list[Server]],
+    ) -> None:
+        self.wrong: list[str] = []
+        self.steps = 0
+        self._channels = channels
+        self._users = users
+        self._pace = pace
+        self._nodes = nodes
+        self._moving = asyncio.Event()
+        self._clients: list[Client | None] = [None] * size
+        dice = [random.Random(f"{seed}/{number}") for number in range(size)]
+        self._tasks = [asyncio.create_task(self._live(n, dice[n])) for n in range(size)]
+        self._busy: set[int] = set()
+
+    @property
+    def clients(self) -> list[Client]:
+        """Those who are connected."""
+        return [client for client in self._clients if client is not None and client.alive]
+
+    def truth(self) -> dict[str, list[Client]]:
+        """Who is subscribed to what, as their own books say."""
+        subscribed: dict[str, list[Client]] = defaultdict(list)
+        for client in self.clients:
+            for channel in client.subscriptions:
+                subscribed[channel].append(client)
+        return subscribed
+
+    def move(self) -> None:
+        self._moving.set()
+
+    async def rest(self) -> None:
+        """Stop coming and going, and wait until all has been answered."""
+        self._moving.clear()
+        while self._busy:
+            await asyncio.sleep(0.01)
+            self._check_tasks()
+
+    async def leave(self) -> None:
+        """All go."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for client in self.clients:
+            client.die()
+
+    def _check_tasks(self) -> None:
+        for task in self._tasks:
+            if task.done():
+                task.result()
+
+    async def _live(self, number: int, dice: random.Random) -> None:
+        while True:
+            await asyncio.sleep(dice.expovariate(1 / self._pace))
+            await self._moving.wait()
+            self._busy.add(number)
+            try:
+                await self._step(number, dice)
+                self.steps += 1
+            except (GoneError, OSError):
+                pass  # Its server was killed; it comes back on another.
+            finally:
+                self._busy.discard(number)
+
+    async def _step(self, number: int, dice: random.Random) -> None:
+        client = self._clients[number]
+        if client is None or not client.alive:
+            client = Client(dice.choice(self._nodes()), dice.choice(self._users), self.wrong.append)
+            await client.connect()
+            self._clients[number] = client
+        what = dice.random()
+        if what < 0.55:
+            channel = dice.choice(self._channels)
+            if channel not in client.subscriptions:
+                await client.subscribe(channel)
+        elif what < 0.85:
+            if client.subscriptions:
+                client.unsubscribe(dice.choice(sorted(client.subscriptions)))
+        elif what < 0.93:
+            await client.close()
+        else:
+            client.die()
