@@ -18,8 +18,7 @@ class _Pipe:
         self.proxy = proxy
         self.node = node
         self.redis: asyncio.StreamWriter | None = None
-        self.loses: set[str] = set()
-        """The directions in which nothing goes through any more."""
+        self.loses = set(proxy.loses)
 
     async def pass_on(
         self, way: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -61,6 +60,8 @@ class Proxy:
         self._target = port
         self.delay = 0.0
         """Seconds that everything is under way, in each direction."""
+        self.loses: set[str] = set()
+        """The directions in which nothing goes through on new connections."""
         self._pipes: list[_Pipe] = []
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -102,20 +103,23 @@ class Proxy:
         self._do(cut)
 
     def mend(self) -> None:
-        """Let everything through that has been held back, and what comes."""
+        """Let everything through that has been held back; of what was lost nothing comes back."""
 
         async def mend() -> None:
+            self.loses.clear()
             self.open.set()
 
         self._do(mend)
 
     def lose(self, *ways: str, connection: int | None = None) -> None:
-        """Lose whatever comes on the connections there are, or on one of them; none is closed."""
+        """Lose whatever comes, on one connection or on all, also new ones; none is closed."""
 
         async def lose() -> None:
             pipes = self._pipes if connection is None else [self._pipes[connection]]
             for pipe in pipes:
                 pipe.loses |= set(ways)
+            if connection is None:
+                self.loses |= set(ways)
 
         self._do(lose)
 

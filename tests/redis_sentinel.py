@@ -62,6 +62,10 @@ class Watched:
     def until_promoted(self) -> None:
         _until("promoted", lambda: "role:master" in self.replica.ask("INFO", "replication"))
 
+    def all_name_the_replica(self) -> bool:
+        told = [s.ask("SENTINEL", "get-master-addr-by-name", NAME) for s in self.sentinels]
+        return all(f"\r\n{self.replica.port}\r\n" in text for text in told)
+
     def kill(self) -> None:
         for server in (*self.sentinels, self.replica, self.master):
             server.go_on()

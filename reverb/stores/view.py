@@ -32,8 +32,8 @@ class View:
     __slots__ = (
         "_came",
         "_early",
-        "_look_again",
         "_longest_waiting",
+        "_look_again",
         "_waiting",
         "_went",
         "asked",

@@ -15,6 +15,8 @@ from e2e_server import APP, Server
 
 PATIENCE = 30
 """Seconds within which whatever a client asks for must be answered, come what may."""
+RECONNECT = 4200
+"""The code of a server that stops."""
 
 
 class GoneError(Exception):
@@ -183,28 +185,33 @@ class Client(asyncio.Protocol):
             data = json.loads(data)
         subscription = self.subscriptions.get(channel)
         if event == "pusher_internal:subscription_succeeded":
-            members = set(data["presence"]["ids"]) if data else set()
-            if channel.startswith("presence-") and self.user_id not in members:
-                self._complain(f"{self} is not in the members of {channel}: {members}")
-            self.subscriptions[channel] = Subscription(members)
-            self._resolve(channel, data)
-        elif event.startswith("pusher_internal:member_"):
-            if subscription is not None:
-                sign = "+" if event.endswith("added") else "-"
-                wrong = subscription.change(sign, data["user_id"])
-                if wrong:
-                    self._complain(f"{self} was told on {channel} {wrong}")
+            self._take_confirmation(channel, set(data["presence"]["ids"]) if data else set())
+        elif event == "pusher:error":
+            if data["code"] != RECONNECT:
+                self._complain(f"{self} got {data}")
         elif event == "pusher:ping":
             self._transport.write(message("pusher:pong", data={}))
-        elif event == "pusher:error":
-            if data["code"] != 4200:
-                self._complain(f"{self} got {data}")
         elif event.startswith("pusher:"):
             self._resolve(event, data)
-        elif subscription is not None:
-            self.events[channel, data] += 1
-            if self.events[channel, data] > 1:
-                self._complain(f"{self} got {data} on {channel} twice")
+        elif subscription is None:
+            return  # It has unsubscribed, and the server does not know yet.
+        elif event.startswith("pusher_internal:member_"):
+            sign = "+" if event.endswith("added") else "-"
+            if wrong := subscription.change(sign, data["user_id"]):
+                self._complain(f"{self} was told on {channel} {wrong}")
+        else:
+            self._count(channel, data)
+
+    def _count(self, channel: str, data: Any) -> None:
+        self.events[channel, data] += 1
+        if self.events[channel, data] > 1:
+            self._complain(f"{self} got {data} on {channel} twice")
+
+    def _take_confirmation(self, channel: str, members: set[str]) -> None:
+        if channel.startswith("presence-") and self.user_id not in members:
+            self._complain(f"{self} is not in the members of {channel}: {members}")
+        self.subscriptions[channel] = Subscription(members)
+        self._resolve(channel, None)
 
 
 class Crowd:
@@ -240,7 +247,7 @@ class Crowd:
         self._nodes = nodes
         self._moving = asyncio.Event()
         self._clients: list[Client | None] = [None] * size
-        dice = [random.Random(f"{seed}/{number}") for number in range(size)]
+        dice = [random.Random(f"{seed}/{number}") for number in range(size)]  # noqa: S311
         self._tasks = [asyncio.create_task(self._live(n, dice[n])) for n in range(size)]
         self._busy: set[int] = set()
 

@@ -24,12 +24,15 @@ class Client(RawWebSocket):
         self.socket_id = self.expect("pusher:connection_established")["socket_id"]
         self.heard: list[object] = []
 
-    def subscribe(self, channel: str, user_id: str | None = None) -> set[str]:
-        """Subscribe; return the members."""
+    def begin_subscribing(self, channel: str, user_id: str | None = None) -> None:
         data = {"channel": channel}
         if user_id is not None:
             data |= SDK.authenticate(channel, self.socket_id, {"user_id": user_id})
         self.socket.sendall(message("pusher:subscribe", data=data))
+
+    def subscribe(self, channel: str, user_id: str | None = None) -> set[str]:
+        """Subscribe; return the members."""
+        self.begin_subscribing(channel, user_id)
         succeeded = self.read_until("pusher_internal:subscription_succeeded")
         return set(succeeded["presence"]["ids"]) if succeeded else set()
 

@@ -1,6 +1,8 @@
 """Nodes follow the master that the sentinels name: real sentinels, a replica, real processes."""
 
+import socket
 import time
+from contextlib import ExitStack
 
 import pytest
 from e2e_scaling import publish, status, users
@@ -52,15 +54,7 @@ def test_nodes_follow_the_master(watched, start_node, connect):
 
     # The new master dies; while there is none, users come and go.
     poll("in step", lambda: "master_link_status:up" in watched.master.ask("INFO", "replication"))
-    told = "127.0.0.1\r\n"
-    poll(
-        "sentinels that know it",
-        lambda: all(
-            f"{told}${len(str(watched.replica.port))}\r\n{watched.replica.port}"
-            in sentinel.ask("SENTINEL", "get-master-addr-by-name", NAME)
-            for sentinel in watched.sentinels
-        ),
-    )
+    poll("all sentinels know", watched.all_name_the_replica)
     watched.replica.kill()
     for server in nodes:
         poll("not ready", lambda server=server: not ready(server))
@@ -119,6 +113,35 @@ def _check_passwords(sentinel, redis, start_server, start_node):
     sentinel.kill()
     time.sleep(4)
     assert ready(node)
+
+
+def test_tls_goes_to_the_sentinel_and_to_the_master(tmp_path, pem, start_node, monkeypatch):
+    monkeypatch.setenv("SSL_CERT_FILE", str(pem))
+    redis_port, sentinel_port = (str(port) for port in free_ports(2))
+    tls = {"cert-file": pem, "key-file": pem, "ca-cert-file": pem, "auth-clients": "no"}
+    options = [word for name, value in tls.items() for word in (f"--tls-{name}", str(value))]
+    lines = "\n".join(f"tls-{name} {value}" for name, value in tls.items())
+    lines = f"{lines}\ntls-port {sentinel_port}\ntls-replication yes"
+    redis = RedisServer(tmp_path, "--tls-port", redis_port, *options)
+    try:
+        sentinel = Sentinel(tmp_path / "sentinel", int(redis_port), lines=lines)
+        try:
+            node = start_node(url=f"rediss+sentinel://127.0.0.1:{sentinel_port}/{NAME}/1")
+            assert f"connected to Redis at 127.0.0.1:{redis_port}, the master of" in node.log
+            node.check_empty()
+            node.stop()
+        finally:
+            sentinel.kill()
+    finally:
+        redis.kill()
+
+
+def free_ports(count):
+    with ExitStack() as stack:
+        sockets = [
+            stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)
+        ]
+        return [one.getsockname()[1] for one in sockets]
 
 
 def test_a_node_starts_without_sentinels_and_goes_on_trying(tmp_path, start_node):
