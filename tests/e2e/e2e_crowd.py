@@ -84,19 +84,44 @@ class Client(asyncio.Protocol):
         self.socket_id = (await self._answer(established))["socket_id"]
 
     async def subscribe(self, channel: str) -> None:
+        confirmed = self._expect(channel)
+        self._ask_for(channel)
+        await self._answer(confirmed)
+
+    def _ask_for(self, channel: str) -> None:
         data = {"channel": channel}
         if channel.startswith("presence-"):
             data["channel_data"] = json.dumps({"user_id": self.user_id})
             text = f"{self.socket_id}:{channel}:{data['channel_data']}"
             digest = hmac.digest(APP.secret.encode(), text.encode(), "sha256").hex()
             data["auth"] = f"{APP.key}:{digest}"
-        confirmed = self._expect(channel)
         self._transport.write(message("pusher:subscribe", data=data))
-        await self._answer(confirmed)
 
     def unsubscribe(self, channel: str) -> None:
         del self.subscriptions[channel]
+        self._take_leave_of(channel)
+
+    def _take_leave_of(self, channel: str) -> None:
         self._transport.write(message("pusher:unsubscribe", data={"channel": channel}))
+
+    def rush(self, channels: list[str]) -> set[str]:
+        """Subscribe to each channel, or unsubscribe, whichever is possible, and wait for nothing.
+
+        Returns:
+            The channels that it is subscribed to when the server has obeyed.
+        """
+        wanted = set(self.subscriptions)
+        for channel in channels:
+            (self._take_leave_of if channel in wanted else self._ask_for)(channel)
+            wanted ^= {channel}
+        return wanted
+
+    async def settle(self, wanted: set[str]) -> None:
+        """Wait until the server has obeyed."""
+        await self.catch_up()
+        if not wanted <= self.subscriptions.keys():
+            self._complain(f"{self} is not subscribed to {wanted - self.subscriptions.keys()}")
+        self.subscriptions = {c: s for c, s in self.subscriptions.items() if c in wanted}
 
     async def catch_up(self) -> None:
         """Wait until all has come that the server has sent until now."""
@@ -115,9 +140,9 @@ class Client(asyncio.Protocol):
 
     def die(self) -> None:
         """Vanish without a word."""
+        self.connection_lost(None)
         if self._transport is not None:
             self._transport.abort()
-        self.connection_lost(None)
 
     def _expect(self, what: str) -> "asyncio.Future[Any]":
         waiting = self._waiting[what] = asyncio.get_running_loop().create_future()
@@ -141,6 +166,9 @@ class Client(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         self._transport = transport
+        if not self.alive:
+            transport.abort()
+            return
         key = base64.b64encode(os.urandom(16)).decode()
         transport.write(
             f"GET /app/{APP.key}?protocol=7&client=crowd&version=1.0 HTTP/1.1\r\n"
@@ -304,17 +332,42 @@ class Crowd:
         client = self._clients[number]
         if client is None or not client.alive:
             client = Client(dice.choice(self._nodes()), dice.choice(self._users), self.wrong.append)
+            if dice.random() < 0.1:
+                await self._stillbirth(client, dice)
+                return
             await client.connect()
             self._clients[number] = client
         what = dice.random()
-        if what < 0.55:
+        if what < 0.35:
             channel = dice.choice(self._channels)
             if channel not in client.subscriptions:
                 await client.subscribe(channel)
-        elif what < 0.85:
+        elif what < 0.6:
             if client.subscriptions:
                 client.unsubscribe(dice.choice(sorted(client.subscriptions)))
+        elif what < 0.85:
+            await self._rush(client, dice)
         elif what < 0.93:
             await client.close()
         else:
             client.die()
+
+    @staticmethod
+    async def _stillbirth(client: Client, dice: random.Random) -> None:
+        """Die while connecting."""
+        connecting = asyncio.create_task(client.connect())
+        await asyncio.sleep(dice.choice([0, 0.001, 0.01, 0.1]))
+        client.die()
+        await connecting
+
+    async def _rush(self, client: Client, dice: random.Random) -> None:
+        """Ask for many things at once, and perhaps go without waiting for any."""
+        wanted = client.rush(dice.choices(self._channels, k=dice.randrange(1, 6)))
+        await asyncio.sleep(dice.choice([0, 0, 0.002, 0.02]))
+        how = dice.random()
+        if how < 0.5:
+            await client.settle(wanted)
+        elif how < 0.8:
+            client.die()
+        else:
+            await client.close()
