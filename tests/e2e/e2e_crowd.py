@@ -130,13 +130,10 @@ class Client(asyncio.Protocol):
         await self._answer(pong)
 
     async def close(self) -> None:
-        """Close as browsers do."""
+        """Close as browsers do; GoneError is what follows."""
         gone = self._expect("gone")
         self._transport.write(frame((1000).to_bytes(2, "big"), CLOSE))
-        try:
-            await self._answer(gone)
-        except GoneError:
-            return
+        await self._answer(gone)
 
     def die(self) -> None:
         """Vanish without a word."""
@@ -145,6 +142,8 @@ class Client(asyncio.Protocol):
             self._transport.abort()
 
     def _expect(self, what: str) -> "asyncio.Future[Any]":
+        if not self.alive:
+            raise GoneError
         waiting = self._waiting[what] = asyncio.get_running_loop().create_future()
         return waiting
 
@@ -182,6 +181,7 @@ class Client(asyncio.Protocol):
         for one in waiting.values():
             if not one.done():
                 one.set_exception(GoneError())
+                one.exception()  # Nobody may be waiting for it yet.
 
     def data_received(self, data: bytes) -> None:
         buffer = self._buffer
@@ -324,7 +324,7 @@ class Crowd:
                 await self._step(number, dice)
                 self.steps += 1
             except (GoneError, OSError):
-                pass  # Its server was killed; it comes back on another.
+                pass  # It has gone, or its server was killed; it comes back.
             finally:
                 self._busy.discard(number)
 
