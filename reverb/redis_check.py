@@ -129,9 +129,11 @@ def _ask_sentinels(url: RedisUrl) -> Address | None:
         except (OSError, ValueError):
             continue  # The next may answer; if none does, the link goes on trying.
         else:
-            if found:
-                return str(found[0]), int(found[1])
-            refusal = _SentinelRefusalError(f"{where} knows no master named {url.master}")
+            match found:
+                case [str(host), str(port)] if port.isdecimal():
+                    return host, int(port)
+                case None:
+                    refusal = _SentinelRefusalError(f"{where} knows no master named {url.master}")
     if refusal is not None:
         raise refusal
     return None

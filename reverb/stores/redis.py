@@ -70,7 +70,7 @@ class RedisStore:
         self._grace: IDelayedCall | None = None
         link.preparations.append(self._enter)
         link.losses.append(self._lost)
-        link.beats.append(self._check_bus)
+        link.beats.append(self._share.check_bus)
 
     # Being one of several nodes
 
@@ -128,8 +128,7 @@ class RedisStore:
     def _end_grace(self) -> None:
         """Believe that who is not in Redis now is not there any more."""
         self._grace = None
-        for view in list(self._share.views.values()):
-            view.end_doubts()
+        self._share.end_doubts()
 
     def _sync_channel(self, key: Key) -> "Deferred[Any]":
         here = self._share.channels.get(key) or Subscriptions()
@@ -155,9 +154,7 @@ class RedisStore:
     def _renew(self) -> None:
         """Renew the lease; the next time comes whether Redis has answered or not."""
         renewing = Deferred.fromCoroutine(self._see_to_leases())
-        renewing.addErrback(
-            lambda failure: self._log.failure("renewing the lease of this node", failure)
-        )
+        renewing.addErrback(lambda failure: self._log.failure("renewing the lease", failure))
 
     async def _see_to_leases(self) -> None:
         """Renew the lease, and see to nodes that have not."""
@@ -190,10 +187,6 @@ class RedisStore:
         view = self._share.views.get((change.app_id, change.channel))
         if view is not None:
             view.change(change.version, change.user_id, change.user_info)
-
-    def _check_bus(self) -> None:
-        for view in list(self._share.views.values()):
-            view.check_bus()
 
     def _look_again(self, key: Key) -> None:
         """Get the whole list of members anew, as a change has been missed."""
