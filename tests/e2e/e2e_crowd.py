@@ -205,6 +205,8 @@ class Client(asyncio.Protocol):
             at = start + length
             if opcode == TEXT and self.alive:
                 self._take(json.loads(buffer[start:at]))
+            elif opcode == CLOSE and "gone" not in self._waiting:
+                self._transport.write(frame(bytes(buffer[start : start + 2]), CLOSE))
         del buffer[:at]
 
     def _take(self, said: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ from e2e_crowd import Client, Crowd
 from e2e_scaling import LEASE, publish, status
 from e2e_server import Server
 
-from redis_proxy import Proxy
+from redis_proxy import TO_NODE, TO_REDIS, Proxy
 from redis_server import RedisServer
 
 pytestmark = pytest.mark.long
@@ -27,9 +27,9 @@ CLIENTS = 200
 PACE = float(os.environ.get("LONG_PACE", "1"))
 USERS = [f"user{number}" for number in range(60)]
 CHANNELS = [f"presence-{number}" for number in range(7)] + [f"public-{n}" for n in range(3)]
-SETTLED = 15
-"""Seconds within which all is exact again: a lease, a reconnect and the grace for other nodes,
-several times over, for this machine may be busy."""
+SETTLED = 20
+"""Seconds within which all is exact again: until a dead line is found, a lease, a reconnect and
+the grace for other nodes, and more, for this machine may be busy."""
 _numbers = itertools.count(1)
 
 Fault = Callable[[], Awaitable[None]]
@@ -61,7 +61,8 @@ class Trouble:
             What it was, when it is over.
         """
         if not self._deck:
-            of_nodes = [self.kill_a_node, self.stop_a_node, self.pause_a_node, self.cut_a_line]
+            of_nodes = [self.kill_a_node, self.stop_a_node, self.pause_a_node]
+            of_nodes += [self.cut_a_line, self.lose_a_line]
             of_redis = [self.pause_redis, self.restart_redis]
             self._deck = [(fault,) for fault in (*of_nodes, *of_redis, self.kill_two_nodes)]
             self._deck += [(fault, self.dice.choice(of_nodes)) for fault in of_redis]
@@ -109,6 +110,12 @@ class Trouble:
     async def cut_a_line(self) -> None:
         line = self.lines[self._draw()]
         line.cut()
+        await asyncio.sleep(self.dice.uniform(1, 10))
+        line.mend()
+
+    async def lose_a_line(self) -> None:
+        line = self.lines[self._draw()]
+        line.lose(*self.dice.choice([(TO_REDIS,), (TO_NODE,), (TO_REDIS, TO_NODE)]))
         await asyncio.sleep(self.dice.uniform(1, 10))
         line.mend()
 
@@ -165,12 +172,18 @@ def differences(crowd: Crowd, nodes: list[Server]) -> list[str]:
     return found
 
 
-async def check(crowd: Crowd, nodes: list[Server]) -> None:
-    """At rest, everybody knows what is true, and what is published comes once."""
-    end = time.monotonic() + SETTLED
+async def check(crowd: Crowd, nodes: list[Server]) -> float:
+    """At rest, everybody knows what is true, and what is published comes once.
+
+    Returns:
+        After how many seconds that was so.
+    """
+    began = time.monotonic()
+    end = began + SETTLED
     while found := differences(crowd, nodes):
         assert time.monotonic() < end, "\n".join(found[:40])
         await asyncio.sleep(0.2)
+    took = time.monotonic() - began
     for node in nodes:
         for channel in crowd.truth():
             data = f"at rest {next(_numbers)}"
@@ -178,6 +191,7 @@ async def check(crowd: Crowd, nodes: list[Server]) -> None:
             for client in crowd.truth()[channel]:
                 await heard(client, channel, data)
     assert not crowd.wrong, "\n".join(crowd.wrong[:40])
+    return took
 
 
 async def heard(client: Client, channel: str, data: str) -> None:
@@ -219,14 +233,14 @@ async def flap(seed: int, redis: RedisServer, start_node: Callable[..., Server])
             await asyncio.sleep(dice.choice([0, 1, 3]))
             await crowd.rest()
             try:
-                await check(crowd, trouble.nodes)
+                took = await check(crowd, trouble.nodes)
             except AssertionError as error:
                 said = "\n".join([*crowd.wrong[:40], str(error)])
                 raise AssertionError(f"seed {seed}, after {fault}:\n{said}") from None
             print(
                 f"{time.monotonic() - began:5.1f} s: {fault}, {crowd.steps} steps,"
                 f" {len(crowd.clients)} clients, {sum(map(len, crowd.truth().values()))}"
-                " subscriptions: all exact"
+                f" subscriptions: all exact after {took:.1f} s"
             )
         await asyncio.sleep(2 * LEASE)
         await check(crowd, trouble.nodes)
