@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import select
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -68,6 +69,10 @@ class Client(RawWebSocket):
         """Read all that the server has sent until now."""
         self.socket.sendall(message("pusher:ping", data={}))
         self.read_until("pusher:pong")
+
+    def has_been_sent_anything(self) -> bool:
+        """Tell whether something waits to be read now."""
+        return bool(self._buffer) or bool(select.select([self.socket], [], [], 0)[0])
 
     def hears_nothing(self) -> None:
         self.catch_up()

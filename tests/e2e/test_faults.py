@@ -65,9 +65,9 @@ def test_a_slow_redis_makes_slow_and_nothing_else(start_node, connect, make_prox
         local.hears_nothing()
         publish(slow, "news", number)
         local.hear(number)
-    assert took(began) < 2
+    assert not ann.has_been_sent_anything()
     ann.read_until("pusher_internal:subscription_succeeded")
-    assert 2 < took(began) < FOUND
+    assert took(began) < FOUND
 
     bob = connect(fast)
     assert bob.subscribe("presence-room", "bob") == {"ann", "bob"}
