@@ -12,7 +12,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 NODE_MODULES := $(if $(shell command -v npm),tests/e2e/node_modules/.package-lock.json)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test conformance lint types bench clean
+.PHONY: help serve test long conformance lint types bench clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ serve: $(VENV)/.serve ## Run the server on port 8080; PORT=... for another
 
 test: $(VENV)/.test $(NODE_MODULES) ## Run the tests; ARGS=... for pytest
 	$(BIN)/pytest $(ARGS)
+
+long: $(VENV)/.test ## Let hundreds of clients flap on nodes that break; LONG_SECONDS=..., LONG_SEED=...
+	$(BIN)/pytest -m long -s $(ARGS)
 
 conformance: $(VENV)/.serve ## Run Autobahn's test suite, where Python 2.7 is at hand; takes minutes
 	$(BIN)/python tests/conformance/run_suite.py --environment $(VENV)/wstest \

@@ -2,20 +2,48 @@
 
 import socket
 import ssl
-from typing import BinaryIO
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, BinaryIO
 
-from reverb.brokers.resp import Argument, pack
-from reverb.redis_url import RedisUrl
+from reverb.brokers.resp import Argument, ErrorAnswer, pack, read
+from reverb.redis_url import Address, RedisUrl, shown_address
 
 _PATIENCE = 2.0
-"""Seconds that the start may be held up by a Redis that does not answer."""
+"""Seconds that the start may be held up by a Redis, or a sentinel, that does not answer."""
 _OLDEST = 6
-_PASSING = ("LOADING", "MASTERDOWN", "BUSY", "CLUSTERDOWN", "ERR max number of clients")
+_PASSING = (
+    "LOADING",
+    "MASTERDOWN",
+    "BUSY",
+    "CLUSTERDOWN",
+    "IDONTKNOW",
+    "ERR max number of clients",
+)
 """Begin errors that time may cure."""
 
 
+class _Conversation:
+    """Asks, and waits for the answers."""
+
+    def __init__(self, connection: socket.socket, answers: BinaryIO) -> None:
+        self._connection = connection
+        self._answers = answers
+
+    def ask(self, *command: Argument) -> Any:
+        """Get the answer to one command; raises ErrorAnswer."""
+        self._connection.sendall(pack(*command))
+        return read(self._answers)
+
+    def log_in(self, user: str, password: str) -> None:
+        """Say who asks, if a password says so."""
+        if password:
+            who = (user,) if user else ()
+            self.ask("AUTH", *who, password)
+
+
 def refusal_of(url: RedisUrl) -> str | None:
-    """Ask Redis.
+    """Ask Redis, and before it the sentinels which one.
 
     Returns:
         Why the server cannot work with this Redis, as one line without the
@@ -23,56 +51,89 @@ def refusal_of(url: RedisUrl) -> str | None:
         that may change without anybody starting the server again.
     """
     try:
-        with _connect(url) as connection, connection.makefile("rb") as answers:
-            why = _refusal(url, connection, answers)
+        if not url.sentinels:
+            why = _refusal_of_redis(url, (url.host, url.port))
+            return why and f"Redis at {url.shown} cannot be used: {why}"
+        master = _ask_sentinels(url)
+        if master is None:
+            return None
+        why = _refusal_of_redis(url, master)
+    except _SentinelRefusalError as refusal:
+        return str(refusal)
     except (OSError, ValueError):
         return None
-    return why and f"Redis at {url.shown} cannot be used: {why}"
+    where = shown_address(*master)
+    return why and f"Redis at {where}, the master of {url.shown}, cannot be used: {why}"
 
 
-def _connect(url: RedisUrl) -> socket.socket:
+@contextmanager
+def _conversation(url: RedisUrl, address: Address) -> Iterator[_Conversation]:
     if url.scheme == "unix":
         connection = socket.socket(socket.AF_UNIX)
         connection.settimeout(_PATIENCE)
     else:
-        connection = socket.create_connection((url.host, url.port), _PATIENCE)
-    try:
+        connection = socket.create_connection(address, _PATIENCE)
+    with connection:
         if url.scheme == "unix":
             connection.connect(url.path)
-        if url.scheme == "rediss":
-            return ssl.create_default_context().wrap_socket(connection, server_hostname=url.host)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+        if url.tls:
+            context = ssl.create_default_context()
+            connection = context.wrap_socket(connection, server_hostname=address[0])
+        with connection, connection.makefile("rb") as answers:
+            yield _Conversation(connection, answers)
 
 
-def _refusal(url: RedisUrl, connection: socket.socket, answers: BinaryIO) -> str | None:
-    commands: list[tuple[Argument, ...]] = []
-    if url.password:
-        who = (url.username,) if url.username else ()
-        commands.append(("AUTH", *who, url.password))
-    if url.database:
-        commands.append(("SELECT", url.database))
-    commands.append(("PING",))
-    for command in commands:
-        connection.sendall(pack(*command))
-        answer = answers.readline().decode("utf-8", "replace").strip()
-        if answer.startswith("-"):
-            error = answer[1:]
-            return None if error.startswith(_PASSING) else error
-        if not answer.startswith("+"):
-            return None  # It is no Redis, or is not there any more; the link will tell.
-    return _age(connection, answers)
-
-
-def _age(connection: socket.socket, answers: BinaryIO) -> str | None:
-    connection.sendall(pack("INFO", "server"))
-    head = answers.readline()
-    if not head.startswith(b"$"):
-        return None  # Not everybody may ask.
-    for line in answers.read(int(head[1:])).decode("utf-8", "replace").splitlines():
+def _refusal_of_redis(url: RedisUrl, address: Address) -> str | None:
+    with _conversation(url, address) as redis:
+        try:
+            redis.log_in(url.username, url.password)
+            if url.database:
+                redis.ask("SELECT", url.database)
+            redis.ask("PING")
+        except ErrorAnswer as error:
+            return None if str(error).startswith(_PASSING) else str(error)
+        try:
+            about = str(redis.ask("INFO", "server"))
+        except ErrorAnswer:
+            return None  # Not everybody may ask.
+    for line in about.splitlines():
         name, _, version = line.partition(":")
         if name == "redis_version" and int(version.split(".")[0]) < _OLDEST:
             return f"it is Redis {version}, and {_OLDEST} is the oldest that will do"
+    return None
+
+
+class _SentinelRefusalError(Exception):
+    """Sentinels were reached, and cannot be used; the text says why."""
+
+
+def _ask_sentinels(url: RedisUrl) -> Address | None:
+    """Ask one after the other where the master is.
+
+    Returns:
+        What the first says that knows. None when none of them can be reached.
+
+    Raises:
+        _SentinelRefusalError: Those that can be reached do not know, or do not tell.
+    """
+    refusal: _SentinelRefusalError | None = None
+    for sentinel in url.sentinels:
+        where = f"the sentinel at {shown_address(*sentinel)}"
+        try:
+            with _conversation(url, sentinel) as conversation:
+                conversation.log_in(url.sentinel_user, url.sentinel_password)
+                found = conversation.ask("SENTINEL", "get-master-addr-by-name", url.master)
+        except ErrorAnswer as error:
+            if not str(error).startswith(_PASSING):
+                refusal = _SentinelRefusalError(f"{where} cannot be used: {error}")
+        except (OSError, ValueError):
+            continue  # The next may answer; if none does, the link goes on trying.
+        else:
+            match found:
+                case [str(host), str(port)] if port.isdecimal():
+                    return host, int(port)
+                case None:
+                    refusal = _SentinelRefusalError(f"{where} knows no master named {url.master}")
+    if refusal is not None:
+        raise refusal
     return None

@@ -1,5 +1,7 @@
 """Fixtures of all folders."""
 
+import os
+
 import pytest
 from twisted.logger import globalLogBeginner, globalLogPublisher
 
@@ -13,6 +15,15 @@ def pytest_configure():
     it lets go of when that is too much would be garbage of the test that is running.
     """
     globalLogPublisher.removeObserver(globalLogBeginner._temporaryObserver)
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leave out what takes minutes, but in CI and where it is asked for."""
+    if os.environ.get("CI") == "true" or "long" in config.option.markexpr:
+        return
+    for item in items:
+        if item.get_closest_marker("long") is not None:
+            item.add_marker(pytest.mark.skip(reason="takes minutes; 'make long' runs it"))
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -41,12 +41,16 @@ class RedisServer:
         self.process: subprocess.Popen[bytes] | None = None
         self.start()
 
-    def start(self) -> None:
-        words = [redis_program(), "--port", str(self.port), "--bind", "127.0.0.1"]
+    def words(self) -> list[str]:
+        """What follows the name of the program."""
+        words = ["--port", str(self.port), "--bind", "127.0.0.1"]
         words += ["--save", "", "--appendonly", "no", "--dir", str(self._directory)]
+        return [*words, *self._arguments]
+
+    def start(self) -> None:
         with (self._directory / "redis.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [*words, *self._arguments], stdout=log, stderr=subprocess.STDOUT
+                [redis_program(), *self.words()], stdout=log, stderr=subprocess.STDOUT
             )
         end = time.monotonic() + BOUND
         while True:
@@ -61,7 +65,7 @@ class RedisServer:
         return f"redis://{who}127.0.0.1:{self.port}/0?prefix={prefix}"
 
     def ask(self, *words: str) -> str:
-        """Give a command; get the answer as it comes, of one line at least."""
+        """Give a command, after the password if there is one; get the answer as it comes."""
         command = b"*%d\r\n" % len(words)
         for word in words:
             command += b"$%d\r\n%b\r\n" % (len(word.encode()), word.encode())

@@ -174,7 +174,7 @@ def test_the_reactor_is_never_imported_with_a_module():
 
 
 REDIS = ["reverb.brokers.redis", "reverb.brokers.redis_link", "reverb.brokers.redis_connections"]
-REDIS += ["reverb.stores.redis"]
+REDIS += ["reverb.brokers.redis_master", "reverb.stores.redis"]
 
 
 def test_txredisapi_which_installs_the_reactor_is_imported_only_where_redis_is_used():

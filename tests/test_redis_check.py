@@ -20,11 +20,13 @@ SIX, FIVE = info(b"6.0.0"), info(b"5.0.14")
 @pytest.fixture
 def answering():
     """Start something that gives an answer to each command, then ends the connection."""
-    listening = socket.create_server(("127.0.0.1", 0))
-    listening.settimeout(10)
-    threads = []
+    threads, sockets = [], []
 
     def start(*answers):
+        listening = socket.create_server(("127.0.0.1", 0))
+        listening.settimeout(10)
+        sockets.append(listening)
+
         def run():
             connection, _ = listening.accept()
             with connection:
@@ -39,7 +41,8 @@ def answering():
     yield start
     for thread in threads:
         thread.join()
-    listening.close()
+    for listening in sockets:
+        listening.close()
 
 
 @pytest.mark.parametrize(
@@ -63,6 +66,57 @@ def test_answers(answering, answers, expected):
 
     start = f"Redis at redis://127.0.0.1:{port}/0 cannot be used: "
     assert refusal == (expected and start + expected)
+
+
+class TestSentinels:
+    @staticmethod
+    def refusal(*ports, more=""):
+        hosts = ",".join(f"127.0.0.1:{port}" for port in ports)
+        return refusal_of(parse_redis_url(f"redis+sentinel://:pw@{hosts}/mymaster{more}"))
+
+    @staticmethod
+    def knows(port):
+        return b"*2\r\n$9\r\n127.0.0.1\r\n$%d\r\n%d\r\n" % (len(str(port)), port)
+
+    def test_the_master_is_asked(self, answering):
+        master = answering(b"-WRONGPASS no\r\n")
+        sentinel = answering(self.knows(master))
+
+        assert self.refusal(sentinel) == (
+            f"Redis at 127.0.0.1:{master}, the master of redis+sentinel://127.0.0.1:{sentinel}"
+            "/mymaster/0, cannot be used: WRONGPASS no"
+        )
+
+    def test_one_that_knows_is_enough(self, answering):
+        master = answering(b"+OK\r\n", b"+PONG\r\n", SIX)
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            nobody = free.getsockname()[1]
+        others = [answering(answer) for answer in (b"*-1\r\n", b"-NOAUTH no\r\n", b"HTTP/1.1\r\n")]
+
+        assert self.refusal(nobody, *others, answering(self.knows(master))) is None
+
+    @pytest.mark.parametrize(
+        ("answer", "expected"),
+        [
+            (b"*-1\r\n", "the sentinel at {} knows no master named mymaster"),
+            (b"-NOAUTH no\r\n", "the sentinel at {} cannot be used: NOAUTH no"),
+            (b"-LOADING wait\r\n", None),
+            (b"+OK\r\n", None),
+            (b"*2\r\n$1\r\nh\r\n$1\r\nx\r\n", None),
+            (b"HTTP/1.1 400 Bad Request\r\n", None),
+            (b"", None),
+        ],
+    )
+    def test_what_none_of_them_tells(self, answering, answer, expected):
+        port = answering(answer)
+
+        assert self.refusal(port) == (expected and expected.format(f"127.0.0.1:{port}"))
+
+    def test_it_says_who_asks(self, answering):
+        port = answering(b"-WRONGPASS no\r\n")
+        refusal = self.refusal(port, more="?sentinel_user=sam&sentinel_password=secret")
+
+        assert refusal == f"the sentinel at 127.0.0.1:{port} cannot be used: WRONGPASS no"
 
 
 def test_nobody_answers():

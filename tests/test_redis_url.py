@@ -30,6 +30,28 @@ APP = {"REVERB_APP_ID": "1", "REVERB_APP_KEY": "k", "REVERB_APP_SECRET": "s"}
         ),
         ("redis://:secret@h", {"scheme": "redis", "host": "h", "password": "secret"}),
         (
+            "redis+sentinel://ann:pw@a:1,[::1],B/my-master.1/3?prefix=shop",
+            {
+                "scheme": "redis+sentinel",
+                "sentinels": (("a", 1), ("::1", 26379), ("b", 26379)),
+                "master": "my-master.1",
+                "username": "ann",
+                "password": "pw",
+                "database": 3,
+                "prefix": "shop",
+            },
+        ),
+        (
+            "rediss+sentinel://a/m?sentinel_user=sam&sentinel_password=p%26%40",
+            {
+                "scheme": "rediss+sentinel",
+                "sentinels": (("a", 26379),),
+                "master": "m",
+                "sentinel_user": "sam",
+                "sentinel_password": "p&@",
+            },
+        ),
+        (
             "unix://:secret@/run/my%20redis.sock?db=3",
             {"scheme": "unix", "path": "/run/my redis.sock", "database": 3, "password": "secret"},
         ),
@@ -42,7 +64,7 @@ def test_a_url_is_taken_apart(text, expected):
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("http://h", "begins with redis://, rediss:// or unix://"),
+        ("http://h", "begins with redis://, rediss://, unix://, redis+sentinel://"),
         ("localhost:6379", "begins with redis://"),
         ("h", "begins with redis://"),
         ("redis://", "has no host"),
@@ -62,6 +84,22 @@ def test_a_url_is_taken_apart(text, expected):
         ("redis://:pa#ss@h", "write it as %23"),
         ("redis://h/0 ", "no spaces"),
         ("redis://h/\n", "no spaces and no control"),
+        ("redis://a:1,b:2/0", "only a redis+sentinel:// URL has several hosts"),
+        ("redis+sentinel:///m", "has one or more hosts"),
+        ("redis+sentinel://a,/m", "has one or more hosts, with a comma between two"),
+        ("redis+sentinel://a,,b/m", "has one or more hosts"),
+        ("redis+sentinel://a,b:x/m", "malformed"),
+        ("redis+sentinel://a,b:99999/m", "malformed"),
+        ("redis+sentinel://a,[::1/m", "malformed"),
+        ("redis+sentinel://a:1,A:1/m", "names a sentinel twice"),
+        ("redis+sentinel://a", "the name of the master after the hosts, such as /mymaster"),
+        ("redis+sentinel://a/", "the name of the master"),
+        ("redis+sentinel://a//0", "the name of the master"),
+        ("redis+sentinel://a/my%20master", "the name of the master"),
+        ("redis+sentinel://a/m/x", "must be a number"),
+        ("redis+sentinel://a/m/0/1", "must be a number"),
+        ("redis+sentinel://a/m?db=1", "it may have prefix, sentinel_user, sentinel_password"),
+        ("redis+sentinel://a/m?sentinel_user=x", "a sentinel_user but no sentinel_password"),
         ("unix://h/run/redis.sock", "has no host"),
         ("unix://", "has no path"),
         ("unix:///run/redis.sock?db=x", "must be a number"),
@@ -78,6 +116,8 @@ def test_a_malformed_url_is_one_line_that_shows_no_password(text, problem):
 def test_a_url_is_shown_without_who_asks():
     assert parse_redis_url("redis://ann:secret@h:1/2").shown == "redis://h:1/2"
     assert parse_redis_url("rediss://:secret@[::1]").shown == "rediss://[::1]:6379/0"
+    sentinels = "redis+sentinel://:secret@a,[::1]:1/m?sentinel_password=hidden"
+    assert parse_redis_url(sentinels).shown == "redis+sentinel://a:26379,[::1]:1/m/0"
     assert parse_redis_url("unix://:secret@/a?db=1").shown == "unix:///a?db=1"
 
 

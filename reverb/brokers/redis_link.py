@@ -6,18 +6,11 @@ preparation that follows every connect.
 """
 
 import random
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any
 
 from twisted.internet import defer
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import (
-    HostnameEndpoint,
-    UNIXClientEndpoint,
-    wrapClientTLS,
-)
-from twisted.internet.interfaces import IStreamClientEndpoint
-from twisted.internet.ssl import optionsForClientTLS
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -29,6 +22,7 @@ from reverb.brokers.redis_connections import (
     RedisRefusalError,
     Subscriptions,
 )
+from reverb.brokers.redis_master import Master
 from reverb.brokers.resp import Argument, pack
 from reverb.redis_url import RedisUrl
 
@@ -59,6 +53,7 @@ class RedisLink:
         preparations: Called in their order after each connect, before the
             link counts as up; what they raise ends the connection.
         losses: Called when a connection that was there is lost.
+        beats: Called whenever Redis has turned out to be alive, every few seconds.
     """
 
     _log = Logger()
@@ -71,7 +66,8 @@ class RedisLink:
         self.take: Callable[[bytes, bytes], None] = lambda _channel, _message: None
         self.preparations: list[Callable[[], Awaitable[None]]] = []
         self.losses: list[Callable[[], None]] = []
-        self._endpoint = _endpoint(url, reactor)
+        self.beats: list[Callable[[], None]] = []
+        self._master = Master(url, reactor)
         self._commands: Commands | None = None
         self._subscriptions: Subscriptions | None = None
         self._running: Deferred[None] | None = None
@@ -167,12 +163,15 @@ class RedisLink:
     async def _live(self) -> str:
         """Connect, and return why the connection ended."""
         commands, subscriptions = Commands(self.clock), Subscriptions(self._taken)
+        endpoint = await self._master.find()
         try:
             for connection in (commands, subscriptions):
-                connecting = self._endpoint.connect(OneConnection(connection))
+                connecting = endpoint.connect(OneConnection(connection))
                 await connecting.addTimeout(PATIENCE, self.clock)
                 await self._log_in(connection).addTimeout(PATIENCE, self.clock)
+                await self._in_time(self._master.check(connection))
         except BaseException:
+            self._master.doubt()
             for connection in (commands, subscriptions):
                 connection.give_up("it could not be connected")
             raise
@@ -195,7 +194,7 @@ class RedisLink:
             self.trouble = None
             self._failures = 0
             self._complained = float("-inf")
-            self._log.info("connected to Redis at {url}", url=self.url.shown)
+            self._log.info("connected to Redis at {where}", where=self._master.where)
 
     def _log_in(self, connection: Connection) -> "Deferred[None]":
         """Say who we are; the answers come in the order of the commands."""
@@ -208,19 +207,22 @@ class RedisLink:
         answers.append(connection.ask("PING"))
         return wait_for_all(answers)
 
-    async def _beat(self, *connections: Connection) -> None:
-        """Look again and again whether Redis still answers on both connections."""
+    async def _beat(self, commands: Connection, subscriptions: Connection) -> None:
+        """Look again and again whether the master still answers on both connections."""
         while True:
-            for connection in connections:
-                try:
-                    await connection.ask("PING").addTimeout(PATIENCE, self.clock)
-                except (defer.TimeoutError, LinkLostError):
-                    self.reset(f"it did not answer within {PATIENCE} seconds")
-                    return
-                except RedisRefusalError as error:
-                    self.reset(str(error))
-                    return
+            both = [commands.ask("PING"), subscriptions.ask("PING")]
+            both.append(Deferred.fromCoroutine(self._master.check(commands)))
+            try:
+                await wait_for_all(both).addTimeout(PATIENCE, self.clock)
+            except (defer.TimeoutError, LinkLostError, RedisRefusalError) as error:
+                self.reset(_told(error))
+                return
+            for beaten in self.beats:
+                beaten()
             await self._sleep(_HEARTBEAT)
+
+    def _in_time(self, step: Coroutine[Any, Any, None]) -> "Deferred[None]":
+        return Deferred.fromCoroutine(step).addTimeout(PATIENCE, self.clock)
 
     def _taken(self, channel: bytes, message: bytes) -> None:
         self.take(channel, message)
@@ -230,8 +232,8 @@ class RedisLink:
         if now - self._complained >= _QUIET:
             self._complained = now
             self._log.warn(
-                "Redis at {url} cannot be used, this node goes on alone and keeps trying: {why}",
-                url=self.url.shown,
+                "Redis at {where} cannot be used, this node goes on alone and keeps trying: {why}",
+                where=self._master.where,
                 why=why,
             )
 
@@ -243,15 +245,6 @@ class RedisLink:
         sleeping: Deferred[None] = Deferred(lambda _: call.cancel())
         call = self.clock.callLater(seconds, sleeping.callback, None)
         return sleeping
-
-
-def _endpoint(url: RedisUrl, reactor: Any) -> IStreamClientEndpoint:
-    if url.scheme == "unix":
-        return UNIXClientEndpoint(reactor, url.path)
-    endpoint: IStreamClientEndpoint = HostnameEndpoint(reactor, url.host, url.port)
-    if url.scheme == "rediss":
-        endpoint = wrapClientTLS(optionsForClientTLS(url.host), endpoint)
-    return endpoint
 
 
 def wait_for_all(answers: "Iterable[Deferred[Any]]") -> "Deferred[None]":

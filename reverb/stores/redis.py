@@ -70,6 +70,7 @@ class RedisStore:
         self._grace: IDelayedCall | None = None
         link.preparations.append(self._enter)
         link.losses.append(self._lost)
+        link.beats.append(self._share.check_bus)
 
     # Being one of several nodes
 
@@ -127,8 +128,7 @@ class RedisStore:
     def _end_grace(self) -> None:
         """Believe that who is not in Redis now is not there any more."""
         self._grace = None
-        for view in list(self._share.views.values()):
-            view.end_doubts()
+        self._share.end_doubts()
 
     def _sync_channel(self, key: Key) -> "Deferred[Any]":
         here = self._share.channels.get(key) or Subscriptions()
@@ -151,7 +151,12 @@ class RedisStore:
             self._grace = None
         self._share.go_alone()
 
-    async def _renew(self) -> None:
+    def _renew(self) -> None:
+        """Renew the lease; the next time comes whether Redis has answered or not."""
+        renewing = Deferred.fromCoroutine(self._see_to_leases())
+        renewing.addErrback(lambda failure: self._log.failure("renewing the lease", failure))
+
+    async def _see_to_leases(self) -> None:
         """Renew the lease, and see to nodes that have not."""
         try:
             dead = await self._ask(scripts.RENEW, self._lease_ms)
@@ -187,8 +192,13 @@ class RedisStore:
         """Get the whole list of members anew, as a change has been missed."""
         self._log.warn("missed a change of the members of {channel}", channel=key[1])
         asking = Deferred.fromCoroutine(self._ask(scripts.MEMBERS, *key))
-        asking.addCallback(_take_members, self._share.views.get(key))
+        asking.addCallback(self._take_all_members, self._share.views[key])
         asking.addErrback(lambda failure: failure.trap(LinkLostError))
+
+    def _take_all_members(self, answer: list[Any], view: View) -> None:
+        _take_members(answer, view)
+        if self._grace is None:  # Otherwise its end is near.
+            view.end_doubts()
 
     # Asking Redis
 

@@ -101,6 +101,16 @@ class Share:
                 view.add(Member(user_id, user_info))
             view.let_go()
 
+    def end_doubts(self) -> None:
+        """Believe that members who were not in the list are not there any more."""
+        for view in list(self.views.values()):
+            view.end_doubts()
+
+    def check_bus(self) -> None:
+        """Look whether anybody waits too long for news of members."""
+        for view in list(self.views.values()):
+            view.check_bus()
+
     # Answers of a node that is alone
 
     def joined_alone(

@@ -32,6 +32,7 @@ class View:
     __slots__ = (
         "_came",
         "_early",
+        "_longest_waiting",
         "_look_again",
         "_waiting",
         "_went",
@@ -56,6 +57,7 @@ class View:
         self.asked = False
         self._early: dict[int, tuple[str, str | None]] = {}
         self._waiting: list[tuple[int, Deferred[None]]] = []
+        self._longest_waiting: tuple[int, Deferred[None]] | None = None
 
     def change(self, version: int, user_id: str, user_info: str | None) -> None:
         """Take a change from the bus.
@@ -66,10 +68,8 @@ class View:
         if not self.version:
             self._early[version] = (user_id, user_info)
         elif version > self.version + 1:
-            self.version = 0
             self._early[version] = (user_id, user_info)
-            self.asked = True
-            self._look_again()
+            self._miss()
         elif version == self.version + 1:
             self.version = version
             if user_info is None:
@@ -77,6 +77,21 @@ class View:
             else:
                 self.add(Member(user_id, user_info))
             self._wake()
+
+    def check_bus(self) -> None:
+        """Look whether somebody has waited since the last call for a change that does not come.
+
+        To be called when the bus is known to work, and seldom.
+        """
+        longest = self._waiting[0] if self._waiting else None
+        if longest is not None and longest is self._longest_waiting and self.version:
+            self._miss()
+        self._longest_waiting = longest
+
+    def _miss(self) -> None:
+        self.version = 0
+        self.asked = True
+        self._look_again()
 
     def replace(self, members: Mapping[str, str], version: int) -> None:
         """Take the whole list; the subscribers are told what is new to them.

@@ -170,9 +170,10 @@ class Server:
         finally:
             sdk._pusher_client.http.session.close()
 
-    def ask(self, path: str, app: Credentials = APP) -> Any:
+    def ask(self, path: str, app: Credentials = APP, **parameters: str) -> Any:
         """Get JSON from a path of an app, signed by the SDK."""
-        request = Request(PusherClient(*app), GET, f"{self.prefix}/apps/{app.id}{path}")
+        path = f"{self.prefix}/apps/{app.id}{path}"
+        request = Request(PusherClient(*app), GET, path, parameters)
         return self.get(request.signed_path.removeprefix(self.prefix))
 
     def check_empty(self) -> None:

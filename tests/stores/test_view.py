@@ -142,3 +142,31 @@ def test_a_view_ends_with_what_is_true_and_tells_each_change_once(data):
         (known.add if said[0] == "+" else known.remove)(said[1:])
     assert known == set(states[-1])
     assert told.looked == 0
+
+
+def test_who_waits_for_a_change_that_was_lost_does_not_wait_for_ever(told, view):
+    waiting = view.reached(6)
+    view.check_bus()
+    assert told.looked == 0  # It may be on its way.
+    late = view.reached(7)
+    view.check_bus()
+    assert told.looked == 1
+    view.check_bus()
+    assert told.looked == 1  # The list is on its way.
+    view.replace({"ann": "{}", "bob": "{}", "cat": "{}"}, 7)
+
+    assert waiting.called
+    assert late.called
+    assert told.take() == ["+bob", "+cat"]
+    view.check_bus()
+    view.check_bus()
+    assert told.looked == 1
+
+
+def test_who_waits_in_turn_is_not_taken_for_one_who_waits_long(told, view):
+    for version in range(6, 10):
+        view.reached(version)
+        view.check_bus()
+        view.change(version, f"user{version}", "{}")
+
+    assert told.looked == 0

@@ -1,0 +1,256 @@
+"""Hundreds of clients come and go on three nodes for minutes, while nodes and Redis break.
+
+``make long`` runs it; ``LONG_SECONDS`` says for how long, ``LONG_SEED`` with which lots.
+"""
+
+import asyncio
+import itertools
+import os
+import random
+import secrets
+import signal
+import time
+from collections.abc import Awaitable, Callable
+
+import pytest
+from e2e_crowd import Client, Crowd
+from e2e_scaling import LEASE, publish, status
+from e2e_server import Server
+
+from redis_proxy import TO_NODE, TO_REDIS, Proxy
+from redis_server import RedisServer
+
+pytestmark = pytest.mark.long
+
+SECONDS = float(os.environ.get("LONG_SECONDS", "120"))
+CLIENTS = 200
+PACE = float(os.environ.get("LONG_PACE", "1"))
+USERS = [f"user{number}" for number in range(60)]
+CHANNELS = [f"presence-{number}" for number in range(7)] + [f"public-{n}" for n in range(3)]
+SETTLED = 20
+"""Seconds within which all is exact again: until a dead line is found, a lease, a reconnect and
+the grace for other nodes, and more, for this machine may be busy."""
+_numbers = itertools.count(1)
+
+Fault = Callable[[], Awaitable[None]]
+
+
+class Trouble:
+    """Three nodes and a Redis, and what may befall them.
+
+    Args:
+        dice: Say what comes when, and to whom.
+        redis: The Redis.
+        start_node: Starts a node.
+    """
+
+    def __init__(
+        self, dice: random.Random, redis: RedisServer, start_node: Callable[..., Server]
+    ) -> None:
+        self.dice = dice
+        self.redis = redis
+        self._start_node = start_node
+        self.lines = [Proxy(redis.port) for _ in range(3)]
+        self.nodes = [start_node(url=line.url("shop")) for line in self.lines]
+        self._deck: list[tuple[Fault, ...]] = []
+
+    async def strike(self) -> str:
+        """Let something happen, to a node, to Redis or to both; all comes before any comes again.
+
+        Returns:
+            What it was, when it is over.
+        """
+        if not self._deck:
+            of_nodes = [self.kill_a_node, self.stop_a_node, self.pause_a_node]
+            of_nodes += [self.cut_a_line, self.lose_a_line]
+            of_redis = [self.pause_redis, self.restart_redis]
+            self._deck = [(fault,) for fault in (*of_nodes, *of_redis, self.kill_two_nodes)]
+            self._deck += [(fault, self.dice.choice(of_nodes)) for fault in of_redis]
+            self.dice.shuffle(self._deck)
+        faults = self._deck.pop()
+        await asyncio.gather(*(fault() for fault in faults))
+        return " and ".join(fault.__name__ for fault in faults)
+
+    def end(self) -> None:
+        """Let the lines go; the fixtures end the rest."""
+        for line in self.lines:
+            line.stop()
+
+    def _draw(self) -> int:
+        return self.dice.randrange(len(self.nodes))
+
+    async def _replace(self, number: int) -> None:
+        await asyncio.sleep(self.dice.choice([0, 1, LEASE + 2]))
+        url = self.lines[number].url("shop")
+        self.nodes[number] = await asyncio.to_thread(self._start_node, url=url, ready=False)
+
+    async def kill_a_node(self) -> None:
+        number = self._draw()
+        self.nodes[number].kill()
+        await self._replace(number)
+
+    async def kill_two_nodes(self) -> None:
+        numbers = self.dice.sample(range(len(self.nodes)), 2)
+        for number in numbers:
+            self.nodes[number].kill()
+        for number in numbers:
+            await self._replace(number)
+
+    async def stop_a_node(self) -> None:
+        number = self._draw()
+        await asyncio.to_thread(self.nodes[number].stop)
+        await self._replace(number)
+
+    async def pause_a_node(self) -> None:
+        process = self.nodes[self._draw()].process
+        process.send_signal(signal.SIGSTOP)
+        await asyncio.sleep(LEASE + self.dice.uniform(0.5, 2))
+        process.send_signal(signal.SIGCONT)
+
+    async def cut_a_line(self) -> None:
+        line = self.lines[self._draw()]
+        line.cut()
+        await asyncio.sleep(self.dice.uniform(1, 10))
+        line.mend()
+
+    async def lose_a_line(self) -> None:
+        line = self.lines[self._draw()]
+        line.lose(*self.dice.choice([(TO_REDIS,), (TO_NODE,), (TO_REDIS, TO_NODE)]))
+        await asyncio.sleep(self.dice.uniform(1, 10))
+        line.mend()
+
+    async def pause_redis(self) -> None:
+        self.redis.pause()
+        await asyncio.sleep(LEASE + self.dice.uniform(0.5, 2))
+        self.redis.go_on()
+
+    async def restart_redis(self) -> None:
+        self.redis.kill()
+        await asyncio.sleep(self.dice.uniform(0, 4))
+        self.redis.start()
+
+
+def differences(crowd: Crowd, nodes: list[Server]) -> list[str]:
+    """Say where what clients were told, and what nodes answer, is not what is true."""
+    truth = crowd.truth()
+    found = []
+
+    def compare(what: str, told: object, true: object) -> None:
+        if told != true:
+            if isinstance(told, set) and isinstance(true, set):
+                told, true = f"+{sorted(told - true)}", f"-{sorted(true - told)}"
+            found.append(f"{what}: {told}, in truth {true}")
+
+    members = {
+        channel: {client.user_id for client in there} if channel.startswith("presence-") else set()
+        for channel, there in truth.items()
+    }
+    for channel, there in truth.items():
+        for client in there:
+            told = client.subscriptions[channel].members
+            compare(f"{client} knows of {channel}", told, members[channel])
+    for node in nodes:
+        if status(node, "/ready")[0] != 200:
+            found.append(f"{node.port} is not ready")
+            continue
+        compare(
+            f"connections of {node.port}",
+            node.ask("/connections"),
+            {"connections": len(crowd.clients)},
+        )
+        compare(f"channels of {node.port}", set(node.ask("/channels")["channels"]), set(truth))
+        for channel, there in truth.items():
+            counts = {"occupied": True, "subscription_count": len(there)}
+            info = "subscription_count"
+            if channel.startswith("presence-"):
+                counts["user_count"] = len(members[channel])
+                info += ",user_count"
+                users = {user["id"] for user in node.ask(f"/channels/{channel}/users")["users"]}
+                compare(f"users of {channel} on {node.port}", users, members[channel])
+            told = node.ask(f"/channels/{channel}", info=info)
+            compare(f"{channel} on {node.port}", told, counts)
+    return found
+
+
+async def check(crowd: Crowd, nodes: list[Server]) -> float:
+    """At rest, everybody knows what is true, and what is published comes once.
+
+    Returns:
+        After how many seconds that was so.
+    """
+    began = time.monotonic()
+    end = began + SETTLED
+    while found := differences(crowd, nodes):
+        assert time.monotonic() < end, "\n".join(found[:40])
+        await asyncio.sleep(0.2)
+    took = time.monotonic() - began
+    for node in nodes:
+        for channel in crowd.truth():
+            data = f"at rest {next(_numbers)}"
+            await asyncio.to_thread(publish, node, channel, data)
+            for client in crowd.truth()[channel]:
+                await heard(client, channel, data)
+    assert not crowd.wrong, "\n".join(crowd.wrong[:40])
+    return took
+
+
+async def heard(client: Client, channel: str, data: str) -> None:
+    end = time.monotonic() + SETTLED
+    while not client.events[channel, data]:
+        assert time.monotonic() < end, f"{client} has not got {data} on {channel}"
+        await asyncio.sleep(0.005)
+
+
+async def publish_on(trouble: Trouble, dice: random.Random) -> None:
+    """Publish while things break; it must come to nobody twice."""
+    while True:
+        node, channel = dice.choice(trouble.nodes), dice.choice(CHANNELS)
+        try:
+            await asyncio.to_thread(publish, node, channel, f"meanwhile {next(_numbers)}")
+        except Exception:  # noqa: BLE001 - the node was killed just now
+            await asyncio.sleep(0.1)
+        await asyncio.sleep(0.05)
+
+
+async def flap(seed: int, redis: RedisServer, start_node: Callable[..., Server]) -> None:
+    dice = random.Random(seed)  # noqa: S311 - to be repeated
+    trouble = Trouble(dice, redis, start_node)
+    crowd = Crowd(
+        seed,
+        size=CLIENTS,
+        channels=CHANNELS,
+        users=USERS,
+        pace=PACE,
+        nodes=lambda: trouble.nodes,
+    )
+    began = time.monotonic()
+    publishing = asyncio.create_task(publish_on(trouble, random.Random(seed)))  # noqa: S311
+    try:
+        while time.monotonic() - began < SECONDS:
+            crowd.move()
+            await asyncio.sleep(dice.uniform(1, 3))
+            fault = await trouble.strike()
+            await asyncio.sleep(dice.choice([0, 1, 3]))
+            await crowd.rest()
+            try:
+                took = await check(crowd, trouble.nodes)
+            except AssertionError as error:
+                said = "\n".join([*crowd.wrong[:40], str(error)])
+                raise AssertionError(f"seed {seed}, after {fault}:\n{said}") from None
+            print(
+                f"{time.monotonic() - began:5.1f} s: {fault}, {crowd.steps} steps,"
+                f" {len(crowd.clients)} clients, {sum(map(len, crowd.truth().values()))}"
+                f" subscriptions: all exact after {took:.1f} s"
+            )
+        await asyncio.sleep(2 * LEASE)
+        await check(crowd, trouble.nodes)
+    finally:
+        publishing.cancel()
+        await crowd.leave()
+        trouble.end()
+
+
+def test_presence_is_exact_after_all_that_breaks(redis, start_node):
+    seed = int(os.environ.get("LONG_SEED") or secrets.randbelow(1_000_000))
+    print(f"LONG_SEED={seed}")
+    asyncio.run(flap(seed, redis, start_node))

@@ -1,0 +1,79 @@
+"""A Redis with a replica, and sentinels that watch over both: real processes."""
+
+import time
+from pathlib import Path
+
+from redis_server import BOUND, RedisServer
+
+NAME = "mymaster"
+
+
+class Sentinel(RedisServer):
+    """One sentinel.
+
+    Args:
+        directory: Where it runs.
+        master: The port of the master.
+        quorum: How many sentinels must agree that the master is gone.
+        lines: More of its configuration.
+    """
+
+    def __init__(self, directory: Path, master: int, quorum: int = 1, lines: str = "") -> None:
+        directory.mkdir(exist_ok=True)
+        self._config = directory / "sentinel.conf"
+        self._config.write_text(
+            f"dir {directory}\nbind 127.0.0.1\n"
+            f"sentinel monitor {NAME} 127.0.0.1 {master} {quorum}\n"
+            f"sentinel down-after-milliseconds {NAME} 1000\n"
+            f"sentinel failover-timeout {NAME} 3000\n{lines}\n"
+        )
+        super().__init__(directory)
+
+    def words(self) -> list[str]:
+        return [str(self._config), "--sentinel", "--port", str(self.port)]
+
+
+class Watched:
+    """A master, a replica, and three sentinels."""
+
+    def __init__(self, directory: Path) -> None:
+        places = [directory / name for name in ("master", "replica")]
+        for place in places:
+            place.mkdir()
+        self.master = RedisServer(places[0])
+        follows = ("--replicaof", f"127.0.0.1 {self.master.port}", "--repl-diskless-sync-delay")
+        self.replica = RedisServer(places[1], *follows, "0")
+        _until("in step", lambda: "state=online" in self.master.ask("INFO", "replication"))
+        self.sentinels = [
+            Sentinel(directory / f"sentinel{number}", self.master.port, quorum=2)
+            for number in range(3)
+        ]
+        _until("sentinels that know each other", self._agree)
+
+    def _agree(self) -> bool:
+        ready = ("num-other-sentinels\r\n$1\r\n2\r\n", "num-slaves\r\n$1\r\n1\r\n")
+        told = [sentinel.ask("SENTINEL", "MASTER", NAME) for sentinel in self.sentinels]
+        return all(part in text for text in told for part in ready)
+
+    def url(self, prefix: str = "reverb") -> str:
+        sentinels = ",".join(f"127.0.0.1:{sentinel.port}" for sentinel in self.sentinels)
+        return f"redis+sentinel://{sentinels}/{NAME}/0?prefix={prefix}"
+
+    def until_promoted(self) -> None:
+        _until("promoted", lambda: "role:master" in self.replica.ask("INFO", "replication"))
+
+    def all_name_the_replica(self) -> bool:
+        told = [s.ask("SENTINEL", "get-master-addr-by-name", NAME) for s in self.sentinels]
+        return all(f"\r\n{self.replica.port}\r\n" in text for text in told)
+
+    def kill(self) -> None:
+        for server in (*self.sentinels, self.replica, self.master):
+            server.go_on()
+            server.kill()
+
+
+def _until(what, ask) -> None:
+    end = time.monotonic() + BOUND
+    while not ask():
+        assert time.monotonic() < end, f"{what}: not within {BOUND} s"
+        time.sleep(0.05)

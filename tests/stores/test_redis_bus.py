@@ -1,0 +1,88 @@
+"""What a node does when its subscriptions do not bring what they should."""
+
+import pytest
+from twisted.internet import reactor
+
+from redis_nodes import Node, make_node, own_redis, pause, redis, until, wait  # noqa: F401
+from redis_proxy import TO_NODE, Proxy
+from reverb.protocol.messages import Member
+
+pytestmark = pytest.mark.outside_reactor
+
+ANSWERED = 10
+"""Seconds within which whoever subscribes is answered."""
+
+
+def join(node, user):
+    waiting = node.broker.subscribe("1", "presence-x")
+    if waiting is not None:
+        wait(waiting, ANSWERED)
+    return node.store.join("1", "presence-x", f"{node.name}-{user}", Member(user, "{}"), 0)
+
+
+def test_a_message_that_is_lost_is_made_good(make_node):  # noqa: F811
+    node, other = make_node(), make_node()
+    node.join("ann")
+    take, node.link.take = node.link.take, lambda channel, message: None
+    bob = join(node, "bob")
+    other.join("cat")
+    joined = wait(bob, ANSWERED)
+    node.link.take = take
+
+    assert set(joined.members) >= {"ann", "bob"}
+    until("all are known", lambda: node.view() == {"ann", "bob", "cat"}, ANSWERED)
+    other.join("dan")
+    until("all are known", lambda: node.view() == {"ann", "bob", "cat", "dan"})
+    told = node.told()
+    assert sorted(told) == ["+ann", "+bob", "+cat", "+dan"]
+
+
+def test_who_left_unnoticed_does_not_stay_for_ever(make_node):  # noqa: F811
+    node, other = make_node(), make_node()
+    node.join("ann")
+    bob, _ = other.join("bob")
+    until("there", lambda: node.view() == {"ann", "bob"})
+    pause(3)  # The time in which nodes may still have to come back has passed.
+    take, node.link.take = node.link.take, lambda channel, message: None
+    other.leave(bob)
+    wait(node.link.ask("PING"))
+    wait(node.link.catch_up())
+    node.link.take = take
+    other.join("cat")
+
+    until("gone", lambda: node.view() == {"ann", "cat"}, ANSWERED)
+    assert node.told() == ["+ann", "+bob", "+cat", "-bob"]
+
+
+def test_a_connection_for_subscriptions_that_is_half_open_is_found(redis):  # noqa: F811
+    proxy = Proxy(redis.port)
+    node = Node(proxy.url("half-open")).start()
+    node.join("ann")
+    began = reactor.seconds()
+    proxy.lose(TO_NODE, connection=1)
+    bob = join(node, "bob")
+
+    assert set(wait(bob, ANSWERED).members) == {"ann", "bob"}
+    assert reactor.seconds() - began < ANSWERED
+    node.until_connected()
+    assert set(node.members()) == {"ann", "bob"}
+    assert node.told() == ["+ann", "+bob"]
+    node.stop()
+    proxy.stop()
+
+
+def test_a_user_of_redis_who_may_not_subscribe_leaves_the_node_alone(own_redis):  # noqa: F811
+    rights = ("on", ">pass", "~*", "&*", "+@all", "-subscribe")
+    own_redis.ask("ACL", "SETUSER", "ann", *rights)
+    node = Node(own_redis.url(who="ann:pass@")).start(connected=False)
+    until("told", lambda: "NOPERM" in node.broker.trouble, ANSWERED)
+
+    assert wait(join(node, "ann"), ANSWERED).added
+    own_redis.ask("ACL", "SETUSER", "ann", "+subscribe")
+    node.until_connected()
+    # What it may not do any more it notices with the next subscription.
+    own_redis.ask("ACL", "SETUSER", "ann", "-subscribe")
+    assert node.broker.subscribe("1", "other") is not None
+    until("lost", lambda: not node.broker.connected, ANSWERED)
+    assert wait(join(node, "bob"), ANSWERED).added
+    node.stop()
