@@ -168,6 +168,7 @@ class ReverbService(MultiService):
             broker=self._broker,
             store=self._store,
             trouble=self.trouble,
+            queued=lambda app_id: self.webhooks.sender.queued(app_id) if self.webhooks else 0,
         )
         settings = self.settings
         site = ApiSite(
