@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, get_args
+from urllib.parse import quote
 
 import msgspec
 
@@ -67,7 +68,7 @@ def _replay(client: Client, given: argparse.Namespace) -> int:
         answer = client.ask("POST", "/webhooks/dead_letters/replay")
     else:
         for delivery_id in given.id:
-            client.ask("POST", f"/webhooks/deliveries/{delivery_id}/replay")
+            client.ask("POST", f"/webhooks/deliveries/{quote(delivery_id, safe='')}/replay")
         answer = {"replayed": len(given.id), "left": 0}
     if given.json:
         _write_json(answer)

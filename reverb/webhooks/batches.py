@@ -12,6 +12,8 @@ MAX_BYTES = 256 * 1024
 WAIT = 0.25
 """Seconds that the first event of a batch waits for others."""
 _END = b"]}"
+_EMPTY = len(b'{"time_ms":1700000000000,"events":[') + len(_END) - 1
+"""Bytes of a body without events, less the comma that one of its events does not have."""
 
 
 class Batch:
@@ -40,7 +42,7 @@ class Batch:
         if self._events and self._bytes + size > MAX_BYTES:
             complete.append(self.take())
         if not self._events:
-            self._bytes = len(make_body(0xFFFFFFFFFFF, ()))
+            self._bytes = _EMPTY
             self.due_at = now + WAIT
         self._events.append(event)
         self._bytes += size

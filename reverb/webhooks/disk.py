@@ -297,6 +297,6 @@ def _explain(error: BaseException) -> str:
         return "is in use by another process"
     if isinstance(error, OSError) or "unable to open" in text or "readonly" in text:
         return f"cannot be written: {text}"
-    if "not a database" in text or "malformed" in text or "no such" in text:
+    if any(word in text for word in ("not a database", "malformed", "no such", "already exists")):
         return f"is corrupt, or not a journal: {text}"
     return f"cannot be used: {text}"
