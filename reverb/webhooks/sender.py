@@ -144,14 +144,14 @@ class Sender:
 
     def _tell_dropped(self, endpoint: str, count: int) -> None:
         self._log.error(
-            "dropped {count} events for the webhook {endpoint}: its queue is full",
+            "the queue of the webhook {endpoint} is full; events dropped: {count}",
             count=count,
             endpoint=endpoint,
         )
 
     def _tell_died(self, endpoint: str, count: int) -> None:
         self._log.error(
-            "gave up {count} deliveries to the webhook {endpoint}: they are dead letters",
+            "given up, dead letters of the webhook {endpoint}: {count} more",
             count=count,
             endpoint=endpoint,
         )

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from OpenSSL import SSL
 from treq.client import HTTPClient
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
@@ -154,5 +155,7 @@ def _explain(failure: Failure) -> int:
     # What twisted.web wraps, as it may be several.
     reasons = getattr(error, "reasons", None) or [failure]
     inner = reasons[0].value if isinstance(reasons[0], Failure) else reasons[0]
+    if isinstance(inner, SSL.Error) and inner.args and isinstance(inner.args[0], list):
+        inner = "TLS: " + "; ".join(reason for *_, reason in inner.args[0])
     text = str(inner).strip() or type(inner).__name__
     raise WebhookTransportError(" ".join(text.split())[:200])

@@ -20,7 +20,7 @@ from reverb.webhooks.public import PrivateAddressError, PublicEndpoint, is_publi
         "192.168.1.1",
         "169.254.169.254",
         "100.64.0.1",
-        "0.0.0.0",
+        "0.0.0.0",  # noqa: S104
         "224.0.0.1",
         "255.255.255.255",
         "240.0.0.1",

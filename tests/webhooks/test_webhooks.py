@@ -4,13 +4,12 @@ import json
 
 import msgspec
 import pusher
-import pytest
 
 from reverb.apps.app import App
 from reverb.apps.webhook import Webhook
 from reverb.hub.notices import SubscriptionCount
 from reverb.settings import WebhookSettings
-from reverb.testing import MemoryServer, WebhookReceiver
+from reverb.testing import MemoryServer
 from reverb.webhooks.events import WebhookEvent
 from webhooks.conftest import URL
 
@@ -271,7 +270,7 @@ class TestFailures:
         (delivery,) = server.service.webhooks.journal.dead("1")
         assert (delivery.state, delivery.error) == ("dead", "HTTP status 500")
         assert log.problems() == [
-            (f"gave up 1 deliveries to the webhook {URL} of app 1: they are dead letters", None)
+            (f"given up, dead letters of the webhook {URL} of app 1: 1 more", None)
         ]
 
     def test_a_channels_order_is_kept_while_others_go_on(self, start, receiver):
@@ -308,7 +307,7 @@ class TestFailures:
 
         assert server.service.webhooks.sender.queued("1") == 3
         assert log.problems() == [
-            (f"dropped 1 events for the webhook {URL} of app 1: its queue is full", None)
+            (f"the queue of the webhook {URL} of app 1 is full; events dropped: 1", None)
         ]
         assert client.connected
 
