@@ -54,9 +54,6 @@ N = TypeVar("N", bound=Notice)
 _STARTING = "the node is starting"
 _STOPPING = "the node is stopping"
 
-_STOP_WEBHOOKS = 10
-"""Seconds that the last webhooks and their journal may take."""
-
 _STOP_STAGE = 5
 """Seconds that a stage of the stop may take that waits for no client."""
 
@@ -374,7 +371,7 @@ class ReverbService(MultiService):
         await self._stage("clients that did not close", self._websockets.abort_all)
         self.factory.abort_all()
         if self.webhooks is not None:
-            await self._stage("webhooks", self.webhooks.stop, _STOP_WEBHOOKS)
+            await self._stage("webhooks", self.webhooks.stop)
         await self._stage("store", self._store.stop)
         await self._stage("broker", self._broker.stop)
         self.factory.site.stopFactory()

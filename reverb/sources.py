@@ -208,6 +208,11 @@ def _read_table(table: Mapping[str, Any], fields: Mapping[str, Any], prefix: str
         below = {
             name.removeprefix(f"{key}."): name for name in fields if name.startswith(f"{key}.")
         }
+        if below and isinstance(raw, list) and key in APP_FIELDS:
+            raise ConfigurationError(
+                f"{origin}: expected a table, got {_shown(raw)}; those of an app are "
+                f"[[apps.{key}]] tables"
+            )
         if below:
             kinds = {short: fields[name] for short, name in below.items()}
             inner = _read_table(_checked_table(raw, origin), kinds, f"{origin}.")
@@ -375,7 +380,7 @@ def _place_or_suggestion(key: str, fields: Mapping[str, Any]) -> str:
         return " of an app, it belongs before the first table"
     if fields is SETTINGS_FIELDS and key in APP_FIELDS:
         return ", it belongs in [[apps]] or [app_defaults]"
-    tables = [] if fields is APP_FIELDS else ["apps", "app_defaults"]
+    tables = ["apps", "app_defaults"] if fields is SETTINGS_FIELDS else []
     return _suggestion(key, [*fields, *tables])
 
 
