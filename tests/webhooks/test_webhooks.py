@@ -297,9 +297,7 @@ class TestFailures:
         receiver.unanswered[0].callback(200)
 
     def test_a_full_queue_drops_and_says_so(self, start, receiver, log):
-        server = start(
-            Webhook(url=URL, batch=False), webhooks=WebhookSettings(max_queued=3), metrics_listen=()
-        )
+        server = start(Webhook(url=URL, batch=False), webhooks=WebhookSettings(max_queued=3))
         receiver.answer = None
         client = server.client()
         for number in range(10):
@@ -312,9 +310,6 @@ class TestFailures:
         assert client.connected
 
     def test_a_webhook_that_is_not_configured_any_more_is_given_up(self, start, receiver, log):
-        class Changing:
-            app = App(id="1", key="key", secret="secret", webhooks=(Webhook(url=URL),))
-
         server = start()
         receiver.answers = [500]
         server.client().subscribe("news")
