@@ -26,7 +26,7 @@ from zope.interface import implementer
 _TRANSLATED = ("64:ff9b::", "64:ff9b:1::")
 
 
-class PrivateAddressError(ConnectError):
+class PrivateAddressError(Exception):
     """A host has no public address."""
 
 
@@ -100,7 +100,7 @@ class PublicEndpoint:
         public = [address for address in found if is_public(address.host)]
         if not public:
             raise PrivateAddressError(
-                string=f"{self._host} is {found[0].host}, which is not public, and "
+                f"{self._host} is {found[0].host}, which is not public, and "
                 "webhooks.allow_private is false"
             )
         for address in public[:-1]:
