@@ -14,7 +14,7 @@ import msgspec
 from reverb import development, endpoint_strings
 from reverb.apps.app import App
 from reverb.redis_url import RedisUrlError, parse_redis_url
-from reverb.settings import Settings
+from reverb.settings import Settings, WebhookSettings
 from reverb.sources import (
     CREDENTIALS,
     ConfigurationError,
@@ -72,7 +72,8 @@ def load(
     if is_development:
         apps = [file.app_defaults | environment.app | _made_up_credentials()]
     _check_distinct(apps)
-    settings = Settings(apps=tuple(App(**_plain(app)) for app in apps), **_plain(values))
+    _check_webhooks(apps)
+    settings = _make_settings(apps, values)
     if is_development:
         development.require_loopback(settings)
     return Configuration(settings=settings, is_development=is_development)
@@ -108,6 +109,37 @@ def _check_distinct(apps: list[Values]) -> None:
                     f"{origin}: {value!r} is already the {name} of the app at {first_uses[value]}"
                 )
             first_uses[value] = origin
+
+
+def _check_webhooks(apps: list[Values]) -> None:
+    """Refuse two webhooks of an app for the same URL, which names the endpoint."""
+    for app in apps:
+        value = app.get("webhooks", Value((), ""))
+        first_uses: dict[str, str] = {}
+        for index, webhook in enumerate(value.value):
+            here = f"{value.origin}[{index}].url"
+            if webhook.url in first_uses:
+                raise ConfigurationError(
+                    f"{here}: {webhook.url!r} is already at {first_uses[webhook.url]}; another "
+                    "query, such as ?2, makes it another endpoint"
+                )
+            first_uses[webhook.url] = here
+
+
+def _make_settings(apps: list[Values], values: Values) -> Settings:
+    plain, webhooks = {}, {}
+    for name, value in _plain(values).items():
+        table, dot, key = name.partition(".")
+        if dot:
+            assert table == "webhooks"
+            webhooks[key] = value
+        else:
+            plain[name] = value
+    return Settings(
+        apps=tuple(App(**_plain(app)) for app in apps),
+        webhooks=WebhookSettings(**webhooks),
+        **plain,
+    )
 
 
 def _check_addresses(values: Values, command_line: Overrides) -> None:

@@ -67,6 +67,9 @@ class AppMeter:
         errors: Errors that clients were told of, by code, 0 for none.
         auth_failures: Signatures that were missing or wrong, by what they were to allow.
         limit_hits: Refusals, by the name of the app's setting that was reached.
+        webhook_attempts: Requests to webhooks, by what came of them.
+        webhooks_dropped: Events for which an endpoint's queue was full.
+        webhooks_dead: Deliveries that were given up.
     """
 
     __slots__ = (
@@ -84,6 +87,9 @@ class AppMeter:
         "publications",
         "rejected",
         "slow",
+        "webhook_attempts",
+        "webhooks_dead",
+        "webhooks_dropped",
     )
 
     def __init__(self) -> None:
@@ -102,6 +108,9 @@ class AppMeter:
         self.errors: Counter[int] = Counter()
         self.auth_failures: Counter[str] = Counter()
         self.limit_hits: Counter[str] = Counter()
+        self.webhook_attempts: Counter[str] = Counter()
+        self.webhooks_dropped = 0
+        self.webhooks_dead = 0
 
 
 class Meter:
@@ -112,15 +121,17 @@ class Meter:
         rejected: Connections for which no app was found, by the protocol's code.
         responses: Responses of the HTTP API, by status.
         lags: Seconds that the latest ticks of the one-second timer came late.
+        journal_errors: Attempts to write the webhooks' journal to its disk that failed.
     """
 
-    __slots__ = ("apps", "lags", "rejected", "responses")
+    __slots__ = ("apps", "journal_errors", "lags", "rejected", "responses")
 
     def __init__(self) -> None:
         self.apps: defaultdict[str, AppMeter] = defaultdict(AppMeter)
         self.rejected: Counter[int] = Counter()
         self.responses: Counter[int] = Counter()
         self.lags: deque[float] = deque(maxlen=_LAGS_KEPT)
+        self.journal_errors = 0
 
     def reject(self, app_id: str | None, code: int, limit: str) -> None:
         """Count a connection that is turned away.

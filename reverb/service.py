@@ -12,7 +12,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
 from twisted.application.internet import StreamServerEndpointService
@@ -45,6 +45,9 @@ from reverb.transport.factory import PusherFactory
 from reverb.transport.front import FrontFactory
 from reverb.transport.http import ApiSite
 from reverb.transport.outbox import Sockets
+from reverb.webhooks.events import WebhookEvent
+from reverb.webhooks.interfaces import IWebhookEvents, IWebhookTransport
+from reverb.webhooks.service import Webhooks
 
 N = TypeVar("N", bound=Notice)
 
@@ -71,6 +74,8 @@ class ReverbService(MultiService):
         store: Keeps what is true of channels; None for this process's memory,
             or for the Redis of the settings.
         now: The wall clock, in seconds since the epoch.
+        webhook_events: Where webhooks' events come from; None for what this node notices.
+        webhook_transport: Carries the requests of webhooks; None for the network.
 
     Attributes:
         settings: What is configured.
@@ -78,6 +83,7 @@ class ReverbService(MultiService):
         factory: Speaks both protocols on a connection; for applications that
             listen themselves.
         metrics: Shows metrics; None when nothing is measured.
+        webhooks: Sends webhooks; None when nobody wants any.
     """
 
     _log = Logger()
@@ -91,6 +97,8 @@ class ReverbService(MultiService):
         broker: IBroker | None = None,
         store: IChannelStore | None = None,
         now: Callable[[], float] = time.time,
+        webhook_events: IWebhookEvents | None = None,
+        webhook_transport: IWebhookTransport | None = None,
     ) -> None:
         super().__init__()
         if reactor is None:
@@ -116,10 +124,15 @@ class ReverbService(MultiService):
             ),
             meter=self._meter,
         )
+        self._now = now
+        self._webhook_events, self._webhook_transport = webhook_events, webhook_transport
+        self.webhooks: Webhooks | None = None
+        if apps is not None or any(app.webhooks for app in settings.apps):
+            self.webhooks = self._make_webhooks()
         self._websockets = self._make_websockets()
         self.factory = FrontFactory(
             websockets=self._websockets,
-            site=self._make_site(now),
+            site=self._make_site(),
             deadlines=self._deadlines,
             handshake_timeout=settings.handshake_timeout,
             max_request_head_bytes=settings.max_request_head_bytes,
@@ -152,6 +165,7 @@ class ReverbService(MultiService):
             broker=self._broker,
             store=self._store,
             trouble=self.trouble,
+            queued=lambda app_id: self.webhooks.sender.queued(app_id) if self.webhooks else 0,
         )
         settings = self.settings
         site = ApiSite(
@@ -201,7 +215,22 @@ class ReverbService(MultiService):
             meter=self._meter,
         )
 
-    def _make_site(self, now: Callable[[], float]) -> ApiSite:
+    def _make_webhooks(self) -> Webhooks:
+        # It imports treq and sqlite3, which nobody else needs.
+        from reverb.webhooks.build import build_webhooks  # noqa: PLC0415
+
+        return build_webhooks(
+            self.settings,
+            hub=self.hub,
+            apps=self._apps,
+            reactor=self._clock,
+            now=self._now,
+            source=self._webhook_events,
+            transport=self._webhook_transport,
+            meter=self._meter,
+        )
+
+    def _make_site(self) -> ApiSite:
         settings = self.settings
         context = Context(
             hub=self.hub,
@@ -209,10 +238,11 @@ class ReverbService(MultiService):
             store=self._store,
             apps=self._apps,
             clock=self._clock,
-            now=now,
+            now=self._now,
             path=settings.path,
             tolerance=settings.signature_tolerance,
             meter=self._meter,
+            webhooks=self.webhooks,
         )
         return ApiSite(
             make_root(context, self.trouble),
@@ -255,10 +285,19 @@ class ReverbService(MultiService):
         """Call back whenever something of a kind happens on this node.
 
         Args:
-            kind: A class of :mod:`reverb.hub.notices`; ``Notice`` for all.
+            kind: A class of :mod:`reverb.hub.notices`; ``Notice`` for all of these, at once.
+                :class:`reverb.webhooks.events.WebhookEvent` for what webhooks tell: settled,
+                so that who comes back within ``webhooks.smoothing`` has never been away.
             callback: Called in the reactor's thread, between two messages: it
                 must not block. What it raises is logged and harms nobody.
         """
+        if issubclass(kind, WebhookEvent):
+            if self.webhooks is None:
+                self.webhooks = self._make_webhooks()
+                if self.running:
+                    self._start_webhooks()
+            self.webhooks.watch(cast(Callable[[WebhookEvent], object], callback))
+            return
 
         def watcher(notice: Notice) -> None:
             if isinstance(notice, kind):
@@ -281,8 +320,13 @@ class ReverbService(MultiService):
     # Start and stop
 
     def startService(self) -> None:
-        """Begin to serve."""
+        """Begin to serve.
+
+        Raises:
+            JournalError: The webhooks' journal in ``state_dir`` cannot be read or written.
+        """
         self._trouble = _STARTING
+        self._start_webhooks()
         self._deadlines.start()
         self._websockets.open()
         self.factory.site.startFactory()
@@ -297,6 +341,12 @@ class ReverbService(MultiService):
             self._log.info("listening on {address}", address=_shown(address))
         for address in _addresses(self.metrics or ()):
             self._log.info("metrics are on {address}", address=_shown(address))
+
+    def _start_webhooks(self) -> None:
+        if self.webhooks is not None:
+            self.webhooks.start().addErrback(
+                lambda failure: self._log.failure("starting the webhooks", failure)
+            )
 
     def _started(self, _: object) -> None:
         if self._trouble == _STARTING:
@@ -323,6 +373,8 @@ class ReverbService(MultiService):
         )
         await self._stage("clients that did not close", self._websockets.abort_all)
         self.factory.abort_all()
+        if self.webhooks is not None:
+            await self._stage("webhooks", self.webhooks.stop)
         await self._stage("store", self._store.stop)
         await self._stage("broker", self._broker.stop)
         self.factory.site.stopFactory()

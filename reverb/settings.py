@@ -13,6 +13,23 @@ from reverb.apps.app import App, Count, Seconds
 Port = Annotated[int, msgspec.Meta(ge=0, le=65_535)]
 
 
+class WebhookSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How this node sends the webhooks of all its apps."""
+
+    allow_private: bool = True
+    """Whether endpoints may have private, loopback and link-local addresses. In
+    development and behind one router they do, and only the operator names
+    endpoints; where customers name them, they must not reach the inside."""
+    smoothing: Annotated[int, msgspec.Meta(ge=0, le=60)] = 3
+    """Seconds that ``channel_vacated`` and ``member_removed`` wait for a return
+    that makes both void; as long, a channel's further cache misses are not told."""
+    retry_for: Annotated[int, msgspec.Meta(ge=1, le=86_400)] = 300
+    """Seconds that a delivery is tried again after it has failed. Official SDKs
+    refuse what is older than 300."""
+    max_queued: Annotated[int, msgspec.Meta(ge=1)] = 10_000
+    """Requests that may wait for one endpoint; what is more is dropped."""
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One node's settings. Limits mean "no limit" when they are 0."""
 
@@ -52,6 +69,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Seconds that a signed request's timestamp may differ from our clock."""
     shutdown_timeout: Seconds = 10
     """Seconds that clients have to close when the server stops."""
+    state_dir: str = ""
+    """Directory of what survives a restart, made if it is not there; empty to keep nothing."""
+    webhooks: WebhookSettings = WebhookSettings()
+    """How webhooks are sent."""
 
     @property
     def endpoints(self) -> tuple[str, ...]:

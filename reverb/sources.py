@@ -53,11 +53,22 @@ class Overrides(NamedTuple):
 
 
 def _field_types(struct: type[msgspec.Struct]) -> dict[str, Any]:
-    return {field.name: field.type for field in msgspec.structs.fields(struct)}
+    """Find a struct's fields; those of a struct in it get names such as ``webhooks.smoothing``."""
+    fields: dict[str, Any] = {}
+    for field in msgspec.structs.fields(struct):
+        if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):
+            below = _field_types(field.type)
+            fields |= {f"{field.name}.{name}": kind for name, kind in below.items()}
+        else:
+            fields[field.name] = field.type
+    return fields
 
 
 CREDENTIALS = ("id", "key", "secret")
+_SECRET = ("secret", "headers")
+"""Keys whose values are not shown in errors."""
 SETTINGS_FIELDS = {name: kind for name, kind in _field_types(Settings).items() if name != "apps"}
+"""The fields by their names, with those of tables as ``table.name``."""
 APP_FIELDS = _field_types(App)
 
 # Where Laravel Reverb has the same setting, its .env must work here unchanged.
@@ -71,14 +82,15 @@ _LARAVEL_VARIABLES = {
     "client_events": "REVERB_APP_ACCEPT_CLIENT_EVENTS_FROM",
 }
 SETTINGS_VARIABLES = {
-    name: _LARAVEL_VARIABLES.get(name, f"REVERB_{name.upper()}") for name in SETTINGS_FIELDS
+    name: _LARAVEL_VARIABLES.get(name, f"REVERB_{name.upper().replace('.', '_')}")
+    for name in SETTINGS_FIELDS
 }
 APP_VARIABLES = {
     name: _LARAVEL_VARIABLES.get(name, f"REVERB_APP_{name.upper()}") for name in APP_FIELDS
 }
 SETTINGS_OPTIONS = {
     name: f"--{name.replace('_', '-')}"
-    for name in ("host", "port", "listen", "path", "redis", "metrics_listen")
+    for name in ("host", "port", "listen", "path", "redis", "metrics_listen", "state_dir")
 }
 APP_OPTIONS = {name: f"--app-{name}" for name in CREDENTIALS}
 
@@ -193,16 +205,33 @@ def _read_table(table: Mapping[str, Any], fields: Mapping[str, Any], prefix: str
     values: Values = {}
     for key, raw in table.items():
         origin = prefix + (key if re.fullmatch(r"[\w-]+", key, re.ASCII) else repr(key))
+        below = {
+            name.removeprefix(f"{key}."): name for name in fields if name.startswith(f"{key}.")
+        }
+        if below and isinstance(raw, list) and key in APP_FIELDS:
+            raise ConfigurationError(
+                f"{origin}: expected a table, got {_shown(raw)}; those of an app are "
+                f"[[apps.{key}]] tables"
+            )
+        if below:
+            kinds = {short: fields[name] for short, name in below.items()}
+            inner = _read_table(_checked_table(raw, origin), kinds, f"{origin}.")
+            values |= {below[short]: value for short, value in inner.items()}
+            continue
         if key not in fields:
             raise ConfigurationError(f"{origin}: unknown key{_place_or_suggestion(key, fields)}")
-        values[key] = _convert(raw, fields[key], origin, secret=key == "secret")
+        values[key] = _convert(raw, fields[key], origin, secret=key in _SECRET)
     return values
 
 
+def _checked_table(raw: object, origin: str) -> Mapping[str, Any]:
+    if not isinstance(raw, dict):
+        raise ConfigurationError(f"{origin}: expected a table, got {_shown(raw)}")
+    return raw
+
+
 def _read_app(table: object, origin: str) -> Values:
-    if not isinstance(table, dict):
-        raise ConfigurationError(f"{origin}: expected a table, got {_shown(table)}")
-    return _read_table(table, APP_FIELDS, f"{origin}.")
+    return _read_table(_checked_table(table, origin), APP_FIELDS, f"{origin}.")
 
 
 def _read_defaults(table: object, origin: str) -> Values:
@@ -247,6 +276,8 @@ def _from_text(text: str, kind: Any, origin: str, *, secret: bool = False) -> Va
     match inspect.type_info(kind):
         case inspect.VarTupleType():
             raw = [part.strip() for part in text.split(",") if part.strip()]
+            if _struct_in(kind) is not None:
+                raw = _from_json(text, origin)
         case inspect.BoolType():
             raw = _BOOLEANS.get(text.strip().lower(), text)
         case inspect.IntType():
@@ -254,7 +285,40 @@ def _from_text(text: str, kind: Any, origin: str, *, secret: bool = False) -> Va
     return _convert(raw, kind, origin, secret=secret)
 
 
+def _from_json(text: str, origin: str) -> object:
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise ConfigurationError(f"{origin}: is not JSON: {error}") from None
+
+
+def _struct_in(kind: Any) -> type[msgspec.Struct] | None:
+    """Find the struct that a list is of; None when it is no list, or of something else."""
+    match inspect.type_info(kind):
+        case inspect.VarTupleType(item_type=inspect.StructType(cls=struct)):
+            return struct
+    return None
+
+
+def _read_list(raw: object, struct: type[msgspec.Struct], origin: str) -> Value:
+    """Read a list of tables, such as ``[[apps.webhooks]]``."""
+    if not isinstance(raw, list):
+        raise ConfigurationError(f"{origin}: expected a list of tables, got {_shown(raw)}")
+    fields, items = _field_types(struct), []
+    for index, table in enumerate(raw):
+        here = f"{origin}[{index}]"
+        values = _read_table(_checked_table(table, here), fields, f"{here}.")
+        for field in msgspec.structs.fields(struct):
+            if field.required and field.name not in values:
+                raise ConfigurationError(f"{here}.{field.name}: missing")
+        items.append(struct(**{name: value for name, (value, _) in values.items()}))
+    return Value(tuple(items), origin)
+
+
 def _convert(raw: object, kind: Any, origin: str, *, secret: bool = False) -> Value:
+    struct = _struct_in(kind)
+    if struct is not None:
+        return _read_list(raw, struct, origin)
     try:
         return Value(msgspec.convert(raw, kind), origin)
     except msgspec.ValidationError:
@@ -272,19 +336,35 @@ def _expectation(kind: Any) -> str:
             words = "true or false"
         case inspect.LiteralType(values=values):
             words = f"one of {', '.join(map(repr, values))}"
-        case inspect.VarTupleType(item_type=inspect.StrType(pattern=str())):
+        case inspect.VarTupleType(item_type=item):
+            words = f"a list of {_expected_items(item)}"
+        case inspect.DictType():
             words = (
-                "a list of hosts, such as 'example.com' or '*.example.com', without scheme or port"
+                "a table of HTTP headers, of printable ASCII and without those that every webhook "
+                "has, such as Content-Type and X-Pusher-Key"
             )
-        case inspect.VarTupleType():
-            words = "a list of strings"
-        case inspect.StrType(pattern=str()):
-            words = "a string of letters, digits and - . _ ~"
+        case inspect.StrType(pattern=str(pattern)):
+            words = _expected_text(pattern)
         case inspect.StrType(min_length=1):
             words = "a string that is not empty"
         case _:
             words = "a string"
     return words
+
+
+def _expected_text(pattern: str) -> str:
+    if pattern.startswith("^https?:"):
+        return "an http:// or https:// URL of ASCII characters, without user, password and fragment"
+    return "a string of letters, digits and - . _ ~"
+
+
+def _expected_items(kind: inspect.Type) -> str:
+    match kind:
+        case inspect.StrType(pattern=str()):
+            return "hosts, such as 'example.com' or '*.example.com', without scheme or port"
+        case inspect.LiteralType(values=values):
+            return f"one or more of {', '.join(map(repr, values))}"
+    return "strings"
 
 
 def _shown(raw: object) -> str:
@@ -300,7 +380,7 @@ def _place_or_suggestion(key: str, fields: Mapping[str, Any]) -> str:
         return " of an app, it belongs before the first table"
     if fields is SETTINGS_FIELDS and key in APP_FIELDS:
         return ", it belongs in [[apps]] or [app_defaults]"
-    tables = [] if fields is APP_FIELDS else ["apps", "app_defaults"]
+    tables = ["apps", "app_defaults"] if fields is SETTINGS_FIELDS else []
     return _suggestion(key, [*fields, *tables])
 
 

@@ -19,6 +19,7 @@ from reverb.redis_check import refusal_of
 from reverb.redis_url import parse_redis_url
 from reverb.service import ReverbService
 from reverb.settings import Settings
+from reverb.webhooks.journal import JournalError
 
 _DEFAULTS = Settings()
 
@@ -42,6 +43,12 @@ class Options(usage.Options):
             None,
             None,
             "URL of the Redis by which several nodes act as one. Default: none",
+        ],
+        [
+            "state-dir",
+            None,
+            None,
+            "Directory of what survives a restart, such as undelivered webhooks. Default: none",
         ],
         ["config", "c", None, "Path of the TOML configuration file. Default: no file"],
         ["app-id", None, None, "Id of an app; needs its key and secret too. Default: none"],
@@ -130,7 +137,10 @@ class _CommandService(ReverbService):
 
     def startService(self) -> None:
         """Begin to serve, in a process that has nothing else to do."""
-        super().startService()
+        try:
+            super().startService()
+        except JournalError as error:
+            self._end(f"webhooks: the journal {error}")
         _tune_collector()
 
     def stopService(self) -> "Deferred[None]":

@@ -2,6 +2,7 @@
 
 import atexit
 import errno
+import operator
 import shutil
 import tempfile
 from pathlib import Path
@@ -10,8 +11,9 @@ import msgspec
 import pytest
 
 from reverb.apps.app import App
+from reverb.apps.webhook import EVENT_NAMES, Webhook
 from reverb.configuration import ConfigurationError, load
-from reverb.settings import Settings
+from reverb.settings import Settings, WebhookSettings
 from reverb.sources import APP_FIELDS, APP_VARIABLES, SETTINGS_FIELDS, SETTINGS_VARIABLES
 
 # A directory with a file of certificates, for endpoints that are only parsed.
@@ -269,6 +271,8 @@ def sample(kind):
 # Where not every text will do.
 SAMPLES = {
     "redis": ("redis://example.com/1", "redis://example.com/1"),
+    "webhooks.smoothing": ("7", 7),
+    "webhooks": ('[{"url": "http://x/"}]', (Webhook(url="http://x/"),)),
     "id": ("1-a", "1-a"),
     "key": ("k.1", "k.1"),
     "allowed_origins": ("a.example, *.b.example,", ("a.example", "*.b.example")),
@@ -319,7 +323,7 @@ class TestEnvironment:
 
         settings = from_environment(**{SETTINGS_VARIABLES[name]: text}).settings
 
-        assert getattr(settings, name) == value
+        assert operator.attrgetter(name)(settings) == value
 
     @pytest.mark.parametrize(("name", "kind"), APP_FIELDS.items())
     def test_every_field_of_an_app(self, name, kind):
@@ -797,3 +801,167 @@ def test_what_kubernetes_adds_for_a_service_named_reverb_is_ignored() -> None:
     }
     configuration = load(options={}, environ=environ, config_path=None)
     assert configuration.settings.port == 8080
+
+
+HOOK = APP_TABLE + "[[apps.webhooks]]\n"
+ALL_EVENTS = ", ".join(map(repr, sorted(EVENT_NAMES)))
+
+
+class TestWebhooks:
+    def test_several_of_an_app(self, from_file):
+        text = (
+            HOOK
+            + "url = 'http://127.0.0.1:8000/hook?a=1'\nevents = ['cache_miss']\n"
+            + "channel_prefix = 'a'\nchannel_suffix = 'b'\nheaders = {Authorization = 'x y'}\n"
+            + "batch = false\n[[apps.webhooks]]\nurl = 'https://[::1]/'"
+        )
+        (app,) = from_file(text).settings.apps
+
+        assert app.webhooks == (
+            Webhook(
+                url="http://127.0.0.1:8000/hook?a=1",
+                events=("cache_miss",),
+                channel_prefix="a",
+                channel_suffix="b",
+                headers={"Authorization": "x y"},
+                batch=False,
+            ),
+            Webhook(url="https://[::1]/"),
+        )
+
+    def test_app_defaults_have_them_for_every_app(self, from_file):
+        text = "[[app_defaults.webhooks]]\nurl = 'http://x'\n" + APP_TABLE
+
+        assert from_file(text).settings.apps[0].webhooks == (Webhook(url="http://x"),)
+
+    def test_how_they_are_sent(self, from_file):
+        settings = from_file("[webhooks]\nallow_private = false\nsmoothing = 0\n").settings
+
+        assert settings.webhooks == WebhookSettings(allow_private=False, smoothing=0)
+
+    @pytest.mark.parametrize(
+        ("text", "expected"),
+        [
+            (APP_TABLE + "webhooks = 1", "apps[0].webhooks: expected a list of tables, got 1"),
+            (APP_TABLE + "webhooks = [1]", "apps[0].webhooks[0]: expected a table, got 1"),
+            (HOOK, "apps[0].webhooks[0].url: missing"),
+            (HOOK + "urls = 1", "apps[0].webhooks[0].urls: unknown key, did you mean url?"),
+            (
+                HOOK + "url = 'http://x'\nevents = ['left']",
+                (
+                    "apps[0].webhooks[0].events: expected a list of one or more of "
+                    f"{ALL_EVENTS}, got ['left']"
+                ),
+            ),
+            (
+                HOOK + "url = 'http://x'\nevents = []",
+                (
+                    "apps[0].webhooks[0].events: expected a list of one or more of "
+                    f"{ALL_EVENTS}, got []"
+                ),
+            ),
+            (
+                HOOK + "url = 'http://x'\n[[apps.webhooks]]\nurl = 'http://x'",
+                (
+                    "apps[0].webhooks[1].url: 'http://x' is already at reverb.toml: "
+                    "apps[0].webhooks[0].url; another query, such as ?2, makes it another endpoint"
+                ),
+            ),
+            (
+                HOOK + "url = 'http://x'\nbatch = 1",
+                "apps[0].webhooks[0].batch: expected true or false, got 1",
+            ),
+            ("webhooks = 1", "webhooks: expected a table, got 1"),
+            ("[webhooks]\nretry = 1", "webhooks.retry: unknown key, did you mean retry_for?"),
+            (
+                "[webhooks]\nsmoothing = 61",
+                "webhooks.smoothing: expected a whole number from 0 to 60, got 61",
+            ),
+            (
+                "[[webhooks]]\nurl = 'http://x'",
+                (
+                    "webhooks: expected a table, got [{'url': 'http://x'}]; those of an app are "
+                    "[[apps.webhooks]] tables"
+                ),
+            ),
+        ],
+    )
+    def test_mistakes(self, from_file, text, expected):
+        with pytest.raises(ConfigurationError) as caught:
+            from_file(text)
+        assert str(caught.value) == f"reverb.toml: {expected}"
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "",
+            "x",
+            "example.com",
+            "ftp://x",
+            "http://",
+            "http:///a",
+            "http://u:p@x",
+            "http://a b",
+            "http://x/ä",
+            "http://x/#a",
+            "http://x:0",
+            "http://x:65536",
+            "http://x:a",
+            "http://-x",
+            "http://x\\n",
+            "http://x/<a>",
+            "HTTP://x",
+            "//x",
+            "http://[::1",
+            "http://x/\\u0000",
+        ],
+    )
+    def test_urls_that_are_none(self, from_file, url):
+        with pytest.raises(ConfigurationError) as caught:
+            from_file(f'{HOOK}url = "{url}"')
+        assert str(caught.value).startswith(
+            "reverb.toml: apps[0].webhooks[0].url: expected an http:// or https:// URL of ASCII "
+            "characters, without user, password and fragment, got "
+        )
+
+    @pytest.mark.parametrize(
+        "header",
+        [
+            "Content-Type",
+            "content-length",
+            "Host",
+            "x-pusher-key",
+            "X-Pusher-Anything",
+            "A B",
+            "A:",
+            "",
+            "Transfer-Encoding",
+            "ä",
+        ],
+    )
+    def test_headers_that_are_none(self, from_file, header):
+        with pytest.raises(
+            ConfigurationError, match=r"webhooks\[0\]\.headers: expected a table of"
+        ):
+            from_file(f'{HOOK}url = "http://x"\nheaders = {{"{header}" = "secret"}}')
+
+    @pytest.mark.parametrize("value", ["a\\nb", " a", "ä", "a\\u0000"])
+    def test_values_of_headers_are_not_shown(self, from_file, value):
+        with pytest.raises(ConfigurationError) as caught:
+            from_file(f'{HOOK}url = "http://x"\nheaders = {{A = "{value}"}}')
+        assert str(caught.value).endswith(
+            "such as Content-Type and X-Pusher-Key, got something else (not shown)"
+        )
+
+    @pytest.mark.parametrize(
+        ("text", "expected"),
+        [
+            ("x", "REVERB_APP_WEBHOOKS: is not JSON: "),
+            ("{}", "REVERB_APP_WEBHOOKS: expected a list of tables, got {}"),
+            ('[{"url": "x"}]', "REVERB_APP_WEBHOOKS[0].url: expected an http:// or https:// URL"),
+        ],
+    )
+    def test_mistakes_in_the_environment(self, text, expected):
+        with pytest.raises(ConfigurationError) as caught:
+            from_environment(REVERB_APP_WEBHOOKS=text)
+        assert str(caught.value).startswith(expected)

@@ -4,13 +4,15 @@ import json
 import re
 import tomllib
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import pytest
 
 from reverb.apps.app import App
+from reverb.apps.webhook import EVENT_NAMES, Webhook
 from reverb.configuration import load
-from reverb.settings import Settings
+from reverb.settings import Settings, WebhookSettings
 from reverb.sources import (
     APP_FIELDS,
     APP_OPTIONS,
@@ -34,15 +36,38 @@ def rows_of(heading):
 
 SERVER = rows_of("Server")
 APPS = rows_of("Apps")
+WEBHOOKS = rows_of("Webhooks")
+
+
+class Field(NamedTuple):
+    """A field by the name that it has in the file."""
+
+    name: str
+    type: object
+    default: object
+
+
+def fields_of(struct, prefix=""):
+    """The fields of a struct, with those of the structs in it."""
+    for field in msgspec.structs.fields(struct):
+        if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):
+            yield from fields_of(field.type, f"{field.name}.")
+        else:
+            default = field.default
+            if field.default_factory is not msgspec.NODEFAULT:
+                default = field.default_factory()
+            yield Field(prefix + field.name, field.type, default)
+
+
 FIELDS = [
     *[
         pytest.param(SERVER, field, SETTINGS_VARIABLES, SETTINGS_OPTIONS, id=field.name)
-        for field in msgspec.structs.fields(Settings)
+        for field in fields_of(Settings)
         if field.name != "apps"
     ],
     *[
         pytest.param(APPS, field, APP_VARIABLES, APP_OPTIONS, id=f"apps.{field.name}")
-        for field in msgspec.structs.fields(App)
+        for field in fields_of(App)
     ],
 ]
 UNITS = {"_bytes": "bytes", "_timeout": "seconds", "_interval": "seconds", "_ttl": "seconds"}
@@ -54,7 +79,7 @@ def shown_default(default):
     return f"`{json.dumps(default)}`"
 
 
-def type_of(kind):
+def type_of(kind):  # noqa: PLR0911 - one for each type
     match msgspec.inspect.type_info(kind):
         case msgspec.inspect.IntType(ge=low, le=None):
             return f"integer, {low} or more"
@@ -62,8 +87,12 @@ def type_of(kind):
             return f"integer, {low} to {high}"
         case msgspec.inspect.BoolType():
             return "boolean"
+        case msgspec.inspect.VarTupleType(item_type=msgspec.inspect.StructType()):
+            return "list of tables"
         case msgspec.inspect.VarTupleType():
             return "list of strings"
+        case msgspec.inspect.DictType():
+            return "table of strings"
         case msgspec.inspect.LiteralType():
             *most, last = [json.dumps(value) for value in kind.__args__]
             return "`" + "`, `".join(most) + f"` or `{last}`"
@@ -93,7 +122,20 @@ class TestTables:
 
         assert ("0 is no limit" in row[-1]) == is_limit
 
+    @pytest.mark.parametrize("field", list(fields_of(Webhook)), ids=lambda field: field.name)
+    def test_a_field_of_a_webhook_has_its_row(self, field):
+        _, kind, default, sentence = WEBHOOKS[field.name]
+
+        assert kind == type_of(field.type)
+        assert default == ("all" if field.name == "events" else shown_default(field.default))
+        assert sentence.endswith(".")
+
+    def test_every_event_is_told_of(self):
+        for name in EVENT_NAMES:
+            assert f"`{name}`" in WEBHOOKS["events"][-1]
+
     def test_nothing_else_has_a_row(self):
+        assert list(WEBHOOKS) == [field.name for field in fields_of(Webhook)]
         assert list(SERVER) == list(SETTINGS_FIELDS)
         assert list(APPS) == list(APP_FIELDS)
 
@@ -112,16 +154,20 @@ class TestExample:
     def test_it_has_every_key(self):
         document = tomllib.loads(EXAMPLE)
         tables = [document["app_defaults"], *document["apps"]]
+        nested = {f"webhooks.{key}" for key in document["webhooks"]}
+        (webhook,) = document["apps"][0]["webhooks"]
 
         assert set(APP_FIELDS) <= {key for table in tables for key in table}
-        assert set(SETTINGS_FIELDS) - {"listen"} <= set(document)
+        assert set(SETTINGS_FIELDS) - {"listen"} <= set(document) | nested
+        assert {field.name for field in fields_of(Webhook)} == set(webhook)
         assert "# listen = [" in EXAMPLE
 
     def test_its_defaults_are_the_defaults(self):
         document = tomllib.loads(EXAMPLE)
         defaults = Settings(apps=(App(id="1", key="k", secret="s"),))
 
-        chosen = {"host", "path", "metrics_listen", "apps", "app_defaults"}
+        chosen = {"host", "path", "metrics_listen", "apps", "app_defaults", "state_dir"}
+        document["webhooks"] = WebhookSettings(**document["webhooks"])
         assert {key: getattr(defaults, key) for key in document if key not in chosen} == {
             key: value for key, value in document.items() if key not in chosen
         }

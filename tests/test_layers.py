@@ -91,8 +91,34 @@ class TestProtocol:
         )
 
 
-def test_an_app_knows_nothing_of_the_server():
-    assert_none([i for i in imports_of(ROOT / "reverb/apps/app.py") if i.name.startswith("reverb")])
+@pytest.mark.parametrize(("name", "allowed"), [("app", ["reverb.apps.webhook"]), ("webhook", [])])
+def test_an_app_knows_nothing_of_the_server(name, allowed):
+    assert_none(
+        [
+            i
+            for i in imports_of(ROOT / "reverb/apps" / f"{name}.py")
+            if is_or_is_in(i.name, ["reverb"]) and not is_or_is_in(i.name, allowed)
+        ]
+    )
+
+
+@pytest.mark.parametrize("module", ["smoothing", "batches", "events", "delivery"])
+def test_what_webhooks_decide_is_pure(module):
+    path = ROOT / "reverb/webhooks" / f"{module}.py"
+    assert_none([i for i in imports_of(path) if is_or_is_in(i.name, OUTSIDE_OF_PROTOCOL)])
+
+
+def test_treq_and_sqlite_are_imported_only_when_somebody_wants_webhooks():
+    script = "import reverb.service, sys; print({'treq', 'sqlite3'} & set(sys.modules))"
+
+    assert subprocess.check_output([sys.executable, "-c", script], text=True) == "set()\n"
+
+
+def test_sending_webhooks_does_not_know_where_events_come_from():
+    modules = ["sender", "service", "endpoint", "journal", "disk", "transport"]
+    local = ["reverb.webhooks.local", "reverb.webhooks.smoothing", "reverb.hub.hub"]
+    paths = [ROOT / "reverb/webhooks" / f"{module}.py" for module in modules]
+    assert_none([i for path in paths for i in imports_of(path) if is_or_is_in(i.name, local)])
 
 
 def test_the_meter_knows_nothing_but_how_to_count():
@@ -132,6 +158,10 @@ def test_the_interfaces_know_no_implementation():
     ("room", "packages"),
     [
         ("hub", ["reverb.transport", "reverb.api", "reverb.stores", "autobahn", "txaio"]),
+        ("hub", ["reverb.webhooks", "treq"]),
+        ("webhooks", ["reverb.transport", "reverb.api", "reverb.stores", "reverb.brokers"]),
+        ("webhooks", ["reverb.metrics", "autobahn", "txaio"]),
+        ("commands", ["reverb.hub", "reverb.service", "reverb.api", "reverb.transport"]),
         ("hub", ["reverb.brokers.local", "reverb.settings", "reverb.configuration", "twisted.web"]),
         ("api", ["reverb.transport", "autobahn", "txaio"]),
         ("stores", ["reverb.hub", "reverb.api", "reverb.transport", "autobahn"]),

@@ -19,6 +19,7 @@ from reverb.hub.hub import Hub
 from reverb.hub.limits import RateLimit
 from reverb.interfaces import IApps, IBroker, IChannelStore
 from reverb.meter import Meter
+from reverb.webhooks.service import Webhooks
 
 
 class Context:
@@ -34,6 +35,7 @@ class Context:
         path: Prefix of every route, empty or like ``/realtime``.
         tolerance: Seconds that a request's timestamp may be off.
         meter: That of the node; None to measure nothing.
+        webhooks: What is delivered; None when no app has webhooks.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Context:
         path: str,
         tolerance: int,
         meter: Meter | None = None,
+        webhooks: Webhooks | None = None,
     ) -> None:
         self.hub = hub
         self.broker = broker
@@ -57,6 +60,7 @@ class Context:
         self.now = now
         self.path = path
         self.tolerance = tolerance
+        self.webhooks = webhooks
         self._meter = meter
         self._rates: dict[str, RateLimit] = {}
 

@@ -11,6 +11,7 @@ from reverb.api.health import Ready, Up
 from reverb.api.replies import ApiError, Request
 from reverb.api.resources import Context, JsonResource, NotFound
 from reverb.api.users import Users
+from reverb.api.webhooks import WebhookList
 from reverb.caches import remember_short
 
 
@@ -55,6 +56,7 @@ class Apps(NotFound):
         routes.putChild(b"channels", Channels(self._context, app_id))
         routes.putChild(b"connections", Connections(self._context, app_id))
         routes.putChild(b"users", Users(self._context, app_id))
+        routes.putChild(b"webhooks", WebhookList(self._context, app_id))
         return routes
 
 

@@ -4,6 +4,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from reverb.apps.webhook import Webhook
+
 Count = Annotated[int, msgspec.Meta(ge=0)]
 """A limit; 0 means that there is none."""
 Seconds = Annotated[int, msgspec.Meta(ge=1)]
@@ -64,3 +66,9 @@ class App(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """Requests that the app may send to the HTTP API in a second."""
     client_events_per_second: Count = 10
     """Client events that one socket may send in a second."""
+    webhooks: tuple[Webhook, ...] = ()
+    """Endpoints of the app's server that are told what happens; their URLs differ."""
+
+    def webhook(self, url: str) -> Webhook | None:
+        """Find the webhook with a URL."""
+        return next((webhook for webhook in self.webhooks if webhook.url == url), None)

@@ -65,3 +65,10 @@ class CacheMiss(Notice, frozen=True):
     """A client subscribed to a cache channel that remembers nothing."""
 
     channel: str
+
+
+class SubscriptionCount(Notice, frozen=True):
+    """How many subscriptions a channel has now, across all nodes."""
+
+    channel: str
+    count: int

@@ -32,6 +32,7 @@ _LIMITS = (
     "max_connections",
     "max_presence_members",
 )
+_WEBHOOK_RESULTS = ("delivered", "refused", "failed")
 Apps = Mapping[str, AppMeter]
 
 
@@ -54,6 +55,7 @@ class NodeCollector(Collector):
         broker: Whose state is told.
         store: The same.
         trouble: Says why the node is not ready; None when it is.
+        queued: Counts an app's webhooks that are to be delivered.
     """
 
     def __init__(
@@ -64,12 +66,14 @@ class NodeCollector(Collector):
         broker: IBroker,
         store: IChannelStore,
         trouble: Callable[[], str | None],
+        queued: Callable[[str], int],
     ) -> None:
         self._meter = meter
         self._hub = hub
         self._broker = broker
         self._store = store
         self._trouble = trouble
+        self._queued = queued
 
     def collect(self) -> Iterator[Metric]:
         """Read every metric."""
@@ -80,6 +84,7 @@ class NodeCollector(Collector):
         yield from _messages(apps)
         yield from _publications(apps)
         yield from _refusals(apps)
+        yield from self._webhooks(apps)
         yield _by(
             "reverb_http_responses",
             "Responses of the HTTP API.",
@@ -142,6 +147,39 @@ class NodeCollector(Collector):
             "reverb_slow_clients_cut",
             "Clients that were cut because too much waited for them to be read.",
             ((app, meter.slow) for app, meter in apps.items()),
+        )
+
+    def _webhooks(self, apps: Apps) -> Iterator[Metric]:
+        yield _by(
+            "reverb_webhook_attempts",
+            "Requests to webhooks, by what came of them.",
+            ("app", "result"),
+            (
+                ((app, result), meter.webhook_attempts[result])
+                for app, meter in apps.items()
+                for result in _WEBHOOK_RESULTS
+            ),
+        )
+        queue = GaugeMetricFamily(
+            "reverb_webhook_queue", "Webhooks that are to be delivered.", labels=("app",)
+        )
+        for app in apps:
+            queue.add_metric((app,), self._queued(app))
+        yield queue
+        yield _plain(
+            "reverb_webhook_dead_letters",
+            "Webhooks that were given up.",
+            ((app, meter.webhooks_dead) for app, meter in apps.items()),
+        )
+        yield _plain(
+            "reverb_webhook_events_dropped",
+            "Events that were dropped because an endpoint's queue was full.",
+            ((app, meter.webhooks_dropped) for app, meter in apps.items()),
+        )
+        yield CounterMetricFamily(
+            "reverb_webhook_journal_errors",
+            "Attempts to write the webhooks' journal that failed.",
+            self._meter.journal_errors,
         )
 
 

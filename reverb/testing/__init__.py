@@ -3,7 +3,7 @@
 :class:`MemoryServer` is the whole server in memory: the real front door,
 Autobahn, session, hub and API, on a clock that the test advances. Clients are
 :class:`MemoryClient`, which speak WebSocket frames, and API requests are made
-with :meth:`MemoryServer.request`.
+with :meth:`MemoryServer.request`. Webhooks go to a :class:`WebhookReceiver`.
 
 >>> server = MemoryServer()
 >>> client = server.client()
@@ -18,6 +18,7 @@ from reverb.testing.fakes import HeldBroker, MemoryConnection
 from reverb.testing.frames import frame, parse_frame, upgrade_request
 from reverb.testing.requests import Response, parse_response, signed_query
 from reverb.testing.server import APP, NOW, MemoryClient, MemoryServer
+from reverb.testing.webhooks import WebhookReceiver, WebhookRequest
 
 __all__ = [
     "APP",
@@ -27,6 +28,8 @@ __all__ = [
     "MemoryConnection",
     "MemoryServer",
     "Response",
+    "WebhookReceiver",
+    "WebhookRequest",
     "frame",
     "parse_frame",
     "parse_response",

@@ -15,6 +15,7 @@ from reverb.service import ReverbService
 from reverb.settings import Settings
 from reverb.testing.frames import frame, parse_frame, upgrade_request
 from reverb.testing.requests import Response, parse_response, signed_query
+from reverb.testing.webhooks import WebhookReceiver
 
 APP = App(id="app-id", key="app-key", secret="app-secret")
 """The app of a :class:`MemoryServer` that is given none."""
@@ -196,6 +197,7 @@ class MemoryServer:
     Args:
         apps: The apps; :data:`APP` if none is given.
         service: Makes the service; for other stores, brokers or apps.
+        receiver: Gets webhooks; None to post them for real, which fails on this clock.
         settings: Further settings.
 
     Attributes:
@@ -208,16 +210,19 @@ class MemoryServer:
         self,
         *apps: App,
         service: Callable[..., ReverbService] = ReverbService,
+        receiver: WebhookReceiver | None = None,
         **settings: Any,
     ) -> None:
         apps = apps or (APP,)
         self.app = apps[0]
         self.clock = MemoryReactorClock()
         self.clients: list[MemoryClient] = []
+        more = {} if receiver is None else {"webhook_transport": receiver}
         self.service = service(
             Settings(apps=apps, **settings),
             reactor=self.clock,
             now=lambda: NOW + self.clock.seconds(),
+            **more,
         )
         self.service.privilegedStartService()
         self.service.startService()

@@ -163,11 +163,13 @@ class PusherConnection(TextServerProtocol):
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
         """Take leave of the client, however it went."""
         self.factory.deadlines.cancel(self._due, self._look)
-        self.factory.disconnected(self)
         session, self._session = self._session, None
+        if session is not None:
+            self.factory.hub.leave(session)
+        # After it: when the last has left, the stop of the node goes on.
+        self.factory.disconnected(self)
         if session is None:
             return
-        self.factory.hub.leave(session)
         end = closing(self, self._closed_because, clean=wasClean, code=code)
         if session.meter is not None:
             session.meter.closed[end.reason] += 1

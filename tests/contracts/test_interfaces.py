@@ -1,13 +1,27 @@
 """What says that it provides an interface has its methods, with their signatures."""
 
 import pytest
+from twisted.internet.testing import MemoryReactorClock
 from zope.interface.verify import verifyClass, verifyObject
 
 from reverb.apps.static import StaticApps
 from reverb.brokers.local import LocalBroker
 from reverb.interfaces import IApps, IBroker, IChannelStore, IConnection
 from reverb.stores.memory import MemoryStore
-from reverb.testing import HeldBroker, MemoryConnection, MemoryServer
+from reverb.testing import HeldBroker, MemoryConnection, MemoryServer, WebhookReceiver
+from reverb.webhooks.interfaces import IWebhookEvents, IWebhookTransport
+from reverb.webhooks.journal import Journal
+from reverb.webhooks.local import LocalEvents
+from reverb.webhooks.transport import HttpTransport
+
+LOCAL_EVENTS = LocalEvents(
+    lambda watcher: None,
+    wanted=bool,
+    smoothing=3,
+    clock=MemoryReactorClock(),
+    journal=Journal(),
+    next_id=str,
+)
 
 
 @pytest.mark.parametrize(
@@ -18,6 +32,9 @@ from reverb.testing import HeldBroker, MemoryConnection, MemoryServer
         (IBroker, HeldBroker()),
         (IChannelStore, MemoryStore(float)),
         (IConnection, MemoryConnection()),
+        (IWebhookEvents, LOCAL_EVENTS),
+        (IWebhookTransport, WebhookReceiver()),
+        (IWebhookTransport, HttpTransport(MemoryReactorClock(), allow_private=True)),
     ],
     ids=lambda value: type(value).__name__ if not hasattr(value, "names") else value.__name__,
 )

@@ -56,8 +56,8 @@ def test_the_units_agree_with_each_other_and_with_the_server():
     assert f"name={socket['FileDescriptorName']}" in activated["ExecStart"]
     for name in SERVICES:
         unit = dict(lines(UNITS / name))
-        # The clients' stage, and two of five seconds.
-        assert int(unit["TimeoutStopSec"]) > Settings().shutdown_timeout + 2 * 5
+        # The clients' stage, and five of five seconds.
+        assert int(unit["TimeoutStopSec"]) > Settings().shutdown_timeout + 5 * 5
         assert int(unit["LimitNOFILE"]) > 100_000
         assert Path(unit["EnvironmentFile"]).name == "reverb.env"
 

@@ -15,7 +15,7 @@ def test_every_notice_names_its_app():
         if isinstance(kind, type) and issubclass(kind, notices.Notice)
     ]
 
-    assert len(kinds) == 9
+    assert len(kinds) == 10
     for kind in kinds:
         assert "app_id" in kind.__struct_fields__
 

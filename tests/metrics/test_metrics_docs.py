@@ -58,6 +58,7 @@ def test_the_labels_are_told_of(seen):
         ("reverb_publications_total", SOURCES),
         ("reverb_auth_failures_total", collector._SIGNED),
         ("reverb_limit_hits_total", collector._LIMITS),
+        ("reverb_webhook_attempts_total", collector._WEBHOOK_RESULTS),
     ],
 )
 def test_the_values_of_a_label_are_told_of(name, values):
@@ -85,6 +86,7 @@ def test_everything_that_is_counted_is_exposed(server):
                 "publications": "api",
                 "auth_failures": "api",
                 "limit_hits": "max_connections",
+                "webhook_attempts": "refused",
             }.get(name, 4001)
             counted[key] = mark
         assert mark in Scrape(server).samples.values(), name

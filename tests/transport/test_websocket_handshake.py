@@ -2,7 +2,7 @@
 
 import msgspec
 import pytest
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 
 from reverb.apps.app import App
 from reverb.apps.static import StaticApps
@@ -168,6 +168,9 @@ class SlowApps:
     def by_key(self, key):
         self.asked.append(Deferred())
         return self.asked[-1]
+
+    def by_id(self, app_id):
+        return succeed(None)
 
 
 @pytest.fixture

@@ -1,0 +1,229 @@
+"""Webhooks, for the app's operator: what was delivered, what was not, once more, and a test.
+
+Pusher has no such calls; these are signed like all others.
+"""
+
+from typing import Any, get_args
+
+import msgspec
+
+from reverb.api.replies import ApiError, Request
+from reverb.api.resources import Call, Context, NotFound, SignedResource
+from reverb.apps.app import App
+from reverb.apps.webhook import EVENT_NAMES, EventName, Webhook
+from reverb.protocol.messages import json_problem
+from reverb.webhooks.delivery import Delivery, State
+from reverb.webhooks.samples import CHANNEL, sample_event
+from reverb.webhooks.sender import QueueFullError
+from reverb.webhooks.service import Webhooks
+
+_STATES: dict[str, State] = {state: state for state in get_args(State)}
+_MAX_LIMIT = 1_000
+
+
+class WebhookList(SignedResource):
+    """``GET /apps/{id}/webhooks``."""
+
+    methods = ("GET", "HEAD")
+
+    def __init__(self, context: Context, app_id: str) -> None:
+        super().__init__(context, app_id)
+        self.putChild(b"deliveries", Deliveries(context, app_id))
+        self.putChild(b"test", SendTest(context, app_id))
+        dead_letters = NotFound()
+        dead_letters.putChild(b"replay", ReplayDeadLetters(context, app_id))
+        self.putChild(b"dead_letters", dead_letters)
+
+    def obey(self, call: Call) -> Any:
+        """List the app's endpoints, without their headers, which may be secret."""
+        return {"webhooks": [self._shown(call.app, webhook) for webhook in call.app.webhooks]}
+
+    def _shown(self, app: App, webhook: Webhook) -> dict[str, Any]:
+        webhooks = self.context.webhooks
+        return {
+            "url": webhook.url,
+            "events": webhook.events,
+            "channel_prefix": webhook.channel_prefix,
+            "channel_suffix": webhook.channel_suffix,
+            "batch": webhook.batch,
+            "queued": 0 if webhooks is None else webhooks.sender.queued(app.id, webhook.url),
+        }
+
+
+class Deliveries(SignedResource):
+    """``GET /apps/{id}/webhooks/deliveries``."""
+
+    methods = ("GET", "HEAD")
+
+    def getChild(self, path: bytes, request: Request) -> "OneDelivery":
+        """Find a delivery by its id."""
+        assert self.app_id is not None
+        return OneDelivery(self.context, self.app_id, path.decode("utf-8", "replace"))
+
+    def obey(self, call: Call) -> Any:
+        """List deliveries, the newest first."""
+        named = call.arguments.one("state") or None
+        state = _STATES.get(named or "")
+        if named is not None and state is None:
+            raise ApiError(400, f"state must be one of {', '.join(_STATES)}")
+        limit = call.arguments.one("limit") or "100"
+        if not (limit.isascii() and limit.isdigit() and 1 <= int(limit[:9]) <= _MAX_LIMIT):
+            raise ApiError(400, f"limit must be a number from 1 to {_MAX_LIMIT}")
+        webhooks = self.context.webhooks
+        if webhooks is None:
+            return {"deliveries": []}
+        page = webhooks.journal.page(
+            call.app.id, state, int(limit), call.arguments.one("after") or None
+        )
+        return {"deliveries": [shown_delivery(delivery) for delivery in page]}
+
+
+class DeliveryResource(SignedResource):
+    """A route below one delivery.
+
+    Args:
+        context: What resources need.
+        app_id: The app's.
+        delivery_id: Of the delivery, not looked for yet.
+    """
+
+    def __init__(self, context: Context, app_id: str, delivery_id: str) -> None:
+        super().__init__(context, app_id)
+        self.delivery_id = delivery_id
+
+    def find(self, app: App) -> tuple[Webhooks, Delivery]:
+        """Find the delivery.
+
+        Raises:
+            ApiError: With 404 if there is none, or it is another app's.
+        """
+        webhooks = self.context.webhooks
+        delivery = None if webhooks is None else webhooks.journal.get(self.delivery_id)
+        if webhooks is None or delivery is None or delivery.app_id != app.id:
+            raise ApiError(404, f"No delivery has the id {self.delivery_id[:100]!r}")
+        return webhooks, delivery
+
+
+class OneDelivery(DeliveryResource):
+    """``GET /apps/{id}/webhooks/deliveries/{delivery}``."""
+
+    methods = ("GET", "HEAD")
+
+    def __init__(self, context: Context, app_id: str, delivery_id: str) -> None:
+        super().__init__(context, app_id, delivery_id)
+        self.putChild(b"replay", Replay(context, app_id, delivery_id))
+
+    def obey(self, call: Call) -> Any:
+        """Tell of one delivery, with its body."""
+        _, delivery = self.find(call.app)
+        return shown_delivery(delivery) | {"body": delivery.body.decode()}
+
+
+class Replay(DeliveryResource):
+    """``POST /apps/{id}/webhooks/deliveries/{delivery}/replay``."""
+
+    methods = ("POST",)
+
+    def obey(self, call: Call) -> Any:
+        """Deliver once more."""
+        webhooks, delivery = self.find(call.app)
+        if delivery.state == "pending":
+            raise ApiError(409, "This delivery is still being tried")
+        _check_endpoint(call.app, delivery.url)
+        try:
+            webhooks.sender.replay(delivery)
+        except QueueFullError:
+            raise _full(delivery.url) from None
+        return {"replayed": 1}
+
+
+class ReplayDeadLetters(SignedResource):
+    """``POST /apps/{id}/webhooks/dead_letters/replay``."""
+
+    methods = ("POST",)
+
+    def obey(self, call: Call) -> Any:
+        """Deliver once more whatever was given up, as far as there is room for it."""
+        webhooks = self.context.webhooks
+        replayed = left = 0
+        for delivery in () if webhooks is None else webhooks.journal.dead(call.app.id):
+            assert webhooks is not None
+            try:
+                if call.app.webhook(delivery.url) is None:
+                    left += 1
+                    continue
+                webhooks.sender.replay(delivery)
+            except QueueFullError:
+                left += 1
+            else:
+                replayed += 1
+        return {"replayed": replayed, "left": left}
+
+
+class _Test(msgspec.Struct, forbid_unknown_fields=True):
+    url: str | None = None
+    event: EventName | None = None
+    channel: str | None = None
+
+
+class SendTest(SignedResource):
+    """``POST /apps/{id}/webhooks/test``."""
+
+    methods = ("POST",)
+
+    def obey(self, call: Call) -> Any:
+        """Send an event that did not happen, to all endpoints or to one."""
+        try:
+            test = msgspec.json.decode(call.body or b"{}", type=_Test)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise ApiError(
+                400,
+                "The body must be a JSON object with url, event "
+                f"({', '.join(EVENT_NAMES)}) and channel, all optional: {json_problem(error)}",
+            ) from None
+        if test.url is not None:
+            _check_endpoint(call.app, test.url)
+        webhooks = self.context.webhooks
+        if webhooks is None or not call.app.webhooks:
+            raise ApiError(400, "The app has no webhooks")
+        return {
+            "deliveries": [
+                self._send(webhooks, call.app, w, test)
+                for w in call.app.webhooks
+                if test.url in (None, w.url)
+            ]
+        }
+
+    @staticmethod
+    def _send(webhooks: Webhooks, app: App, webhook: Webhook, test: _Test) -> dict[str, Any]:
+        event = sample_event(app.id, test.event or webhook.events[0], test.channel or CHANNEL)
+        delivery = webhooks.sender.send(app.id, webhook.url, [event])
+        if delivery is None:
+            raise _full(webhook.url)
+        return shown_delivery(delivery)
+
+
+def _check_endpoint(app: App, url: str) -> None:
+    if app.webhook(url) is None:
+        raise ApiError(400, f"The app has no webhook with the URL {url[:200]!r}")
+
+
+def _full(url: str) -> ApiError:
+    return ApiError(503, f"Too many deliveries wait for {url}", {"Retry-After": "60"})
+
+
+def shown_delivery(delivery: Delivery) -> dict[str, Any]:
+    """Tell of a delivery, without its body."""
+    return {
+        "id": delivery.id,
+        "url": delivery.url,
+        "state": delivery.state,
+        "attempts": delivery.attempts,
+        "status": delivery.status,
+        "error": delivery.error,
+        "created_at": delivery.created,
+        "attempted_at": delivery.attempted,
+        "events": [
+            {"name": event["name"], "channel": event["channel"]} for event in delivery.events
+        ],
+    }

@@ -1,0 +1,106 @@
+"""Signed requests to a running server, for commands."""
+
+import hashlib
+import http.client
+import time
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit
+
+import msgspec
+
+from reverb.apps.app import App
+from reverb.protocol.signing import request_text, sign
+
+_TIMEOUT = 15
+"""Seconds that the server has to answer."""
+
+
+class CommandError(Exception):
+    """The command cannot do what it should; the text is one line for the operator."""
+
+
+class Client:
+    """Asks a server, as one of its apps.
+
+    Args:
+        url: The server's, ``http://`` or ``https://``, with its ``path`` if it has one.
+        app: Whose secret signs.
+
+    Raises:
+        CommandError: The URL cannot be used.
+    """
+
+    def __init__(self, url: str, app: App) -> None:
+        self._url = url
+        self._app = app
+        try:
+            parts = urlsplit(url)
+            self._port = parts.port
+        except ValueError:
+            raise CommandError(f"--url: not a URL: {url!r}") from None
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise CommandError(f"--url: expected an http:// or https:// URL, got {url!r}")
+        self._secure = parts.scheme == "https"
+        self._host = parts.hostname
+        self._prefix = parts.path.rstrip("/")
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        parameters: Mapping[str, str] | None = None,
+        content: object = None,
+    ) -> Any:
+        """Make one request.
+
+        Args:
+            method: The HTTP method.
+            path: Below ``/apps/{id}``.
+            parameters: Those of the query.
+            content: Becomes the body, as JSON; None for no body.
+
+        Returns:
+            The decoded answer.
+
+        Raises:
+            CommandError: The server is not there, or refuses.
+        """
+        body = b"" if content is None else msgspec.json.encode(content)
+        path = f"/apps/{quote(self._app.id)}{path}"
+        query = self._sign(method, path, parameters or {}, body)
+        kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
+        connection = kind(self._host, self._port, timeout=_TIMEOUT)
+        try:
+            connection.request(method, f"{self._prefix}{path}?{query}", body or None)
+            response = connection.getresponse()
+            status, text = response.status, response.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise CommandError(f"{self._url}: cannot be asked: {error}") from None
+        finally:
+            connection.close()
+        return self._read(status, text)
+
+    def _sign(self, method: str, path: str, parameters: Mapping[str, str], body: bytes) -> str:
+        query = {
+            **parameters,
+            "auth_key": self._app.key,
+            "auth_timestamp": str(int(time.time())),
+            "auth_version": "1.0",
+        }
+        if body:
+            query["body_md5"] = hashlib.md5(body, usedforsecurity=False).hexdigest()
+        query["auth_signature"] = sign(self._app.secret, request_text(method, path, query.items()))
+        return urlencode(query, quote_via=quote)
+
+    def _read(self, status: int, text: bytes) -> Any:
+        try:
+            answer = msgspec.json.decode(text)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            answer = None
+        if status == 200 and answer is not None:  # noqa: PLR2004 - the status of every success
+            return answer
+        sentence = answer.get("error") if isinstance(answer, dict) else None
+        raise CommandError(
+            f"{self._url}: {sentence or 'the answer is not of a Reverb server'} (HTTP {status})"
+        )

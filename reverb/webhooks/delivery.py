@@ -1,0 +1,65 @@
+"""A delivery: one request to one endpoint, until it is taken or given up."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import msgspec
+
+State = Literal["pending", "delivered", "dead"]
+
+
+class Delivery(msgspec.Struct, kw_only=True):
+    """One request of one endpoint.
+
+    No secret and no header is part of it: the same secret signs the same body alike, so it is
+    signed anew for each attempt, also after a restart.
+    """
+
+    id: str
+    """Later ones sort after earlier ones."""
+    app_id: str
+    url: str
+    """The endpoint's."""
+    body: bytes
+    """As it is signed and sent."""
+    created: float
+    """Seconds since 1970, from which the time for retries counts."""
+    state: State = "pending"
+    attempts: int = 0
+    attempted: float | None = None
+    """Seconds since 1970 of the last attempt's end."""
+    status: int | None = None
+    """The status of the response to the last attempt."""
+    error: str | None = None
+    """Why the last attempt failed."""
+    event_ids: tuple[str, ...] = ()
+    """What has to be acknowledged when this is done with; empty after a restart."""
+
+    @property
+    def channels(self) -> frozenset[str]:
+        """The channels of its events."""
+        return frozenset(event["channel"] for event in self.events)
+
+    @property
+    def events(self) -> list[dict[str, str]]:
+        """Its events, decoded."""
+        body = msgspec.json.decode(self.body)
+        events: list[dict[str, str]] = body["events"]
+        return events
+
+
+def make_ids(now: Callable[[], float]) -> Callable[[], str]:
+    """Make a source of ids that sort by the time at which they were made.
+
+    Args:
+        now: The wall clock; where it goes back, ids sort as if it did not.
+    """
+    # Microseconds, and then one more for each: after a restart there are none twice.
+    latest = 0
+
+    def next_id() -> str:
+        nonlocal latest
+        latest = max(latest + 1, int(now() * 1_000_000))
+        return f"{latest:014x}"
+
+    return next_id

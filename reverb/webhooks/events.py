@@ -1,0 +1,94 @@
+"""What webhooks tell: the hub's notices under Pusher's names, as JSON that is made once.
+
+Source: Pusher's documentation, "Webhooks: Webhook format".
+"""
+
+from typing import Any
+
+import msgspec
+
+from reverb.apps.webhook import EventName
+from reverb.hub.notices import (
+    CacheMiss,
+    ChannelOccupied,
+    ChannelVacated,
+    ClientEvent,
+    MemberAdded,
+    MemberRemoved,
+    Notice,
+    SubscriptionCount,
+)
+
+ChannelNotice = (
+    ChannelOccupied
+    | ChannelVacated
+    | MemberAdded
+    | MemberRemoved
+    | ClientEvent
+    | CacheMiss
+    | SubscriptionCount
+)
+"""The notices of which webhooks tell."""
+
+_NAMES: dict[type[Notice], EventName] = {
+    ChannelOccupied: "channel_occupied",
+    ChannelVacated: "channel_vacated",
+    MemberAdded: "member_added",
+    MemberRemoved: "member_removed",
+    ClientEvent: "client_event",
+    CacheMiss: "cache_miss",
+    SubscriptionCount: "subscription_count",
+}
+
+
+class WebhookEvent(Notice, frozen=True):
+    """Something that an app's server is told of: settled, flaps left out."""
+
+    id: str
+    """Names the event to the source it comes from; it is not sent."""
+    name: EventName
+    channel: str
+    json: bytes
+    """The event as it stands in the body of a webhook."""
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """What the body of a webhook says of the event, decoded."""
+        fields: dict[str, Any] = msgspec.json.decode(self.json)
+        return fields
+
+
+def make_event(event_id: str, notice: ChannelNotice) -> WebhookEvent:
+    """Make the event of a notice.
+
+    Args:
+        event_id: Its id.
+        notice: What happened.
+    """
+    name = _NAMES[type(notice)]
+    return WebhookEvent(
+        app_id=notice.app_id,
+        id=event_id,
+        name=name,
+        channel=notice.channel,
+        json=msgspec.json.encode({"name": name, "channel": notice.channel, **_more(notice)}),
+    )
+
+
+def _more(notice: ChannelNotice) -> dict[str, str | int]:
+    """Find what an event says besides its name and channel, in the order of Pusher's examples."""
+    match notice:
+        case MemberAdded(user_id=user_id) | MemberRemoved(user_id=user_id):
+            return {"user_id": user_id}
+        case SubscriptionCount(count=count):
+            return {"subscription_count": count}
+        case ClientEvent():
+            more: dict[str, str | int] = {
+                "event": notice.event,
+                "data": notice.data,
+                "socket_id": notice.socket_id,
+            }
+            if notice.user_id is not None:
+                more["user_id"] = notice.user_id
+            return more
+    return {}

@@ -1,0 +1,22 @@
+"""presence_log.py: the events of webhooks inside of another application."""
+
+import json
+
+from example_support import EXAMPLES, TWISTD, Client
+
+from reverb.protocol.signing import channel_text, sign
+
+
+def test_it_tells_who_comes(start):
+    running = start(TWISTD, "--pidfile=", "-ny", EXAMPLES / "presence_log.py", PORT="0")
+    with Client(running.port(), "presence-key") as guest:
+        data = json.dumps({"user_id": "7"})
+        text = channel_text(guest.socket_id, "presence-room", data)
+        guest.subscribe(
+            "presence-room",
+            auth=f"presence-key:{sign('presence-secret', text)}",
+            channel_data=data,
+        )
+        running.stop()
+    assert "member_added: 7 on presence-room" in running.output
+    assert "member_removed: 7 on presence-room" in running.output

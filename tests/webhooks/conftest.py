@@ -1,0 +1,42 @@
+"""Servers in memory with one app, whose webhooks go to a receiver in memory."""
+
+import pytest
+
+from reverb.apps.app import App
+from reverb.apps.webhook import Webhook
+from reverb.testing import MemoryServer, WebhookReceiver
+
+URL = "https://example.com/hook"
+
+
+@pytest.fixture
+def receiver():
+    return WebhookReceiver()
+
+
+@pytest.fixture
+def start(log, receiver):
+    """Start a server with webhooks; one that wants everything, if none is given."""
+    servers = []
+
+    def start_server(*webhooks, service=None, **settings):
+        app = App(
+            id="1",
+            key="key",
+            secret="secret",
+            webhooks=webhooks or (Webhook(url=URL),),
+            client_events="all",
+        )
+        more = {} if service is None else {"service": service}
+        servers.append(MemoryServer(app, receiver=receiver, **more, **settings))
+        return servers[-1]
+
+    yield start_server
+    for server in servers:
+        if server.service.running:
+            server.stop()
+
+
+@pytest.fixture
+def server(start):
+    return start()

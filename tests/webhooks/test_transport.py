@@ -1,0 +1,229 @@
+"""Requests over real sockets."""
+
+import pytest
+import pytest_twisted
+from twisted.internet import reactor, ssl
+from twisted.internet.defer import maybeDeferred
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import deferLater
+from twisted.web.client import BrowserLikePolicyForHTTPS
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Site
+
+from bench.certificate import make_certificate
+from reverb.webhooks import transport as transport_module
+from reverb.webhooks.interfaces import WebhookTransportError
+from reverb.webhooks.transport import HttpTransport
+from webhooks.test_public import Names
+
+
+class Hook(Resource):
+    isLeaf = True
+
+    def __init__(self):
+        super().__init__()
+        self.requests, self.status, self.body, self.headers = [], 200, b"ok", {}
+
+    def render_POST(self, request):
+        request.setResponseCode(self.status)
+        for name, value in self.headers.items():
+            request.setHeader(name, value)
+        peer = request.getClientAddress().port
+        self.requests.append((request.content.read(), request.requestHeaders, peer))
+        return self.body if self.body is not None else NOT_DONE_YET
+
+
+class Speaker(Protocol):
+    """Answers a request with anything, and goes on for ever."""
+
+    def dataReceived(self, data):
+        self.transport.write(self.factory.head)
+        self.factory.lost = False
+        self.speak()
+
+    def speak(self):
+        if self.factory.speaks and self.transport.connected:
+            self.transport.write(b"x" * 10_000)
+            reactor.callLater(0.001, self.speak)
+
+    def connectionLost(self, reason):
+        self.factory.lost = True
+
+
+@pytest.fixture
+def closing():
+    """Close what a test has opened."""
+    things = []
+    yield things
+    for thing in reversed(things):
+        pytest_twisted.blockon(thing())
+    pytest_twisted.blockon(deferLater(reactor, 0.01))
+
+
+@pytest.fixture
+def make_transport(closing):
+    def make(**options):
+        transport = HttpTransport(reactor, **({"allow_private": True} | options))
+        closing.append(transport.stop)
+        return transport
+
+    return make
+
+
+@pytest.fixture
+def listen(closing):
+    def on(factory, context=None):
+        if context is None:
+            port = reactor.listenTCP(0, factory, interface="127.0.0.1")
+        else:
+            port = reactor.listenSSL(0, factory, context, interface="127.0.0.1")
+        closing.append(port.stopListening)
+        return port.getHost().port
+
+    return on
+
+
+@pytest.fixture
+def hook():
+    return Hook()
+
+
+@pytest.fixture
+def url(hook, listen):
+    return f"http://127.0.0.1:{listen(Site(hook))}/hook?a=1"
+
+
+@pytest.fixture
+def speak(listen):
+    def with_head(head, *, speaks):
+        factory = Factory.forProtocol(Speaker)
+        factory.head, factory.speaks, factory.lost = head, speaks, True
+        return factory, f"http://127.0.0.1:{listen(factory)}/"
+
+    return with_head
+
+
+class TestPost:
+    @pytest_twisted.ensureDeferred
+    async def test_it_sends_what_it_is_given_and_no_more(self, make_transport, hook, url):
+        headers = {"Content-Type": "application/json", "X-Pusher-Key": "k"}
+        assert await make_transport().post(url, headers, b'{"a":1}') == 200
+
+        body, sent, _ = hook.requests[0]
+        assert body == b'{"a":1}'
+        names = {name.decode().lower() for name, _ in sent.getAllRawHeaders()}
+        assert names - {"content-type", "x-pusher-key"} == {
+            "content-length",
+            "accept-encoding",
+            "host",
+        }
+        assert sent.getRawHeaders("content-type") == ["application/json"]
+
+    @pytest_twisted.ensureDeferred
+    async def test_the_connection_is_kept(self, make_transport, hook, url):
+        transport = make_transport()
+        for _ in range(3):
+            await transport.post(url, {}, b"{}")
+            await deferLater(reactor, 0.01)
+
+        assert len({peer for _, _, peer in hook.requests}) == 1
+
+    @pytest_twisted.ensureDeferred
+    async def test_a_redirect_is_not_followed(self, make_transport, hook, url):
+        hook.status, hook.headers = 307, {"Location": url}
+
+        assert await make_transport().post(url, {}, b"{}") == 307
+        assert len(hook.requests) == 1
+
+    @pytest_twisted.ensureDeferred
+    async def test_cookies_are_not_sent_back(self, make_transport, hook, url):
+        hook.headers = {"Set-Cookie": "a=b"}
+        transport = make_transport()
+        await transport.post(url, {}, b"{}")
+        await transport.post(url, {}, b"{}")
+
+        assert hook.requests[1][1].getRawHeaders("cookie") is None
+
+    @pytest_twisted.ensureDeferred
+    async def test_without_a_response_it_gives_up(self, make_transport, hook, url, monkeypatch):
+        monkeypatch.setattr(transport_module, "TIMEOUT", 0.1)
+        hook.body = None
+
+        with pytest.raises(WebhookTransportError, match=r"no response within 0\.1 s"):
+            await make_transport().post(url, {}, b"{}")
+
+    @pytest_twisted.ensureDeferred
+    async def test_nobody_is_at_home(self, make_transport):
+        with pytest.raises(WebhookTransportError, match="Connection was refused"):
+            await make_transport().post("http://127.0.0.1:1/", {}, b"{}")
+
+    @pytest_twisted.ensureDeferred
+    async def test_something_else_than_http(self, make_transport, speak):
+        _, url = speak(b"220 mail.example.com ESMTP\r\n", speaks=False)
+        with pytest.raises(WebhookTransportError):
+            await make_transport().post(url, {}, b"{}")
+
+    @pytest_twisted.ensureDeferred
+    async def test_a_body_without_end_is_not_read(self, make_transport, speak):
+        factory, url = speak(b"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n", speaks=True)
+
+        assert await make_transport().post(url, {}, b"{}") == 200
+        while not factory.lost:
+            await deferLater(reactor, 0.01)
+
+    @pytest_twisted.ensureDeferred
+    async def test_a_body_that_does_not_come_is_not_waited_for(
+        self, make_transport, speak, monkeypatch
+    ):
+        monkeypatch.setattr(transport_module, "TIMEOUT", 0.1)
+        factory, url = speak(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", speaks=False)
+
+        assert await make_transport().post(url, {}, b"{}") == 200
+        while not factory.lost:
+            await deferLater(reactor, 0.01)
+
+
+class TestPrivateAddresses:
+    @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+    @pytest_twisted.ensureDeferred
+    async def test_they_are_refused(self, make_transport, hook, url, host):
+        transport = make_transport(allow_private=False)
+        with pytest.raises(
+            WebhookTransportError, match=r"is not public, and webhooks\.allow_private"
+        ):
+            await transport.post(url.replace("127.0.0.1", host), {}, b"{}")
+        assert hook.requests == []
+
+
+class TestCertificates:
+    @pytest.fixture
+    def pem(self):
+        return make_certificate()
+
+    @pytest.fixture
+    def secure(self, hook, listen, pem, tmp_path):
+        path = tmp_path / "server.pem"
+        path.write_bytes(pem)
+        context = ssl.DefaultOpenSSLContextFactory(str(path), str(path))
+        return f"https://127.0.0.1:{listen(Site(hook), context)}/"
+
+    @pytest_twisted.ensureDeferred
+    async def test_one_of_an_authority_that_is_trusted(self, make_transport, hook, secure, pem):
+        policy = BrowserLikePolicyForHTTPS(trustRoot=ssl.Certificate.loadPEM(pem))
+        assert await make_transport(policy=policy).post(secure, {}, b"{}") == 200
+
+    @pytest_twisted.ensureDeferred
+    async def test_one_that_is_not(self, make_transport, hook, secure):
+        with pytest.raises(WebhookTransportError, match="TLS: certificate verify failed"):
+            await make_transport().post(secure, {}, b"{}")
+        assert hook.requests == []
+
+    @pytest_twisted.ensureDeferred
+    async def test_one_of_another_host(self, make_transport, hook, secure, pem, closing):
+        resolver = reactor.installNameResolver(Names("127.0.0.1"))
+        closing.append(lambda: maybeDeferred(reactor.installNameResolver, resolver))
+        policy = BrowserLikePolicyForHTTPS(trustRoot=ssl.Certificate.loadPEM(pem))
+        url = secure.replace("127.0.0.1", "example.com")
+        with pytest.raises(WebhookTransportError, match=r"example\.com"):
+            await make_transport(policy=policy).post(url, {}, b"{}")
+        assert hook.requests == []

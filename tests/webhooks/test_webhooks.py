@@ -1,0 +1,367 @@
+"""Webhooks of a whole server in memory."""
+
+import json
+
+import msgspec
+import pusher
+
+from reverb.apps.app import App
+from reverb.apps.webhook import Webhook
+from reverb.hub.notices import SubscriptionCount
+from reverb.settings import WebhookSettings
+from reverb.testing import MemoryServer
+from reverb.webhooks.events import WebhookEvent
+from webhooks.conftest import URL
+
+
+def names(receiver):
+    return [event["name"] for event in receiver.events]
+
+
+def member(user_id):
+    return json.dumps({"user_id": user_id})
+
+
+class TestRequests:
+    def test_one_carries_what_pushers_do(self, server, receiver):
+        server.client().subscribe("news")
+        server.advance(0.25)
+
+        (request,) = receiver.requests
+        assert request.url == URL
+        assert request.body == (
+            b'{"time_ms":%d,"events":[{"name":"channel_occupied","channel":"news"}]}'
+            % (server.now() * 1000)
+        )
+        assert request.headers["Content-Type"] == "application/json"
+        assert request.headers["X-Pusher-Key"] == "key"
+        assert request.is_signed_by(server.app)
+
+    def test_the_official_sdk_accepts_it(self, server, receiver, monkeypatch):
+        server.client().subscribe("news")
+        server.advance(0.25)
+        (request,) = receiver.requests
+        monkeypatch.setattr("time.time", server.now)
+        sdk = pusher.Pusher("1", "key", "secret")
+
+        validated = sdk.validate_webhook(
+            request.headers["X-Pusher-Key"],
+            request.headers["X-Pusher-Signature"],
+            request.body.decode(),
+        )
+
+        assert validated["events"] == receiver.events
+
+    def test_it_has_the_headers_of_the_configuration(self, start, receiver):
+        server = start(Webhook(url=URL, headers={"Authorization": "Bearer x", "user-agent": "me"}))
+        server.client().subscribe("news")
+        server.advance(0.25)
+
+        headers = receiver.requests[0].headers
+        assert headers["Authorization"] == "Bearer x"
+        assert [value for name, value in headers.items() if name.lower() == "user-agent"] == ["me"]
+
+    def test_nothing_is_sent_of_an_app_without_webhooks(self, receiver):
+        server = MemoryServer(receiver=receiver)
+        server.client().subscribe("news")
+        server.advance(10)
+        server.stop()
+
+        assert receiver.requests == []
+        assert server.service.webhooks is None
+
+
+class TestEvents:
+    def test_of_a_presence_channel(self, server, receiver):
+        client = server.client()
+        client.subscribe("presence-room", channel_data=member("7"))
+        client.vanish()
+        server.advance(4)
+
+        assert receiver.events == [
+            {"name": "channel_occupied", "channel": "presence-room"},
+            {"name": "member_added", "channel": "presence-room", "user_id": "7"},
+            {"name": "member_removed", "channel": "presence-room", "user_id": "7"},
+            {"name": "channel_vacated", "channel": "presence-room"},
+        ]
+
+    def test_of_a_client_event(self, server, receiver):
+        client = server.client()
+        client.subscribe("private-a")
+        client.send({"event": "client-x", "channel": "private-a", "data": {"a": "ü\u2028"}})
+        server.advance(1)
+
+        assert receiver.events[1:] == [
+            {
+                "name": "client_event",
+                "channel": "private-a",
+                "event": "client-x",
+                "data": '{"a":"ü\u2028"}',
+                "socket_id": client.socket_id,
+            }
+        ]
+
+    def test_of_a_members_client_event(self, server, receiver):
+        client = server.client()
+        client.subscribe("presence-a", channel_data=member("7"))
+        client.send({"event": "client-x", "channel": "presence-a", "data": ""})
+        server.advance(1)
+
+        assert receiver.events[2]["user_id"] == "7"
+
+    def test_of_an_empty_cache_once_for_many_clients(self, server, receiver):
+        for _ in range(5):
+            server.client().subscribe("cache-a")
+        server.advance(1)
+        assert receiver.events == [
+            {"name": "channel_occupied", "channel": "cache-a"},
+            {"name": "cache_miss", "channel": "cache-a"},
+        ]
+
+        server.advance(3)
+        server.client().subscribe("cache-a")
+        server.advance(1)
+        assert names(receiver)[2:] == ["cache_miss"]
+
+    def test_of_a_subscription_count(self, server, receiver):
+        server.service.hub._notify(SubscriptionCount(app_id="1", channel="news", count=3))
+        server.advance(1)
+
+        assert receiver.events == [
+            {"name": "subscription_count", "channel": "news", "subscription_count": 3}
+        ]
+
+    def test_a_lone_surrogate_harms_nobody(self, server, receiver):
+        client = server.client()
+        client.subscribe("a")
+        client.send(b'{"event":"client-x","channel":"a","data":"\\ud800"}')
+        client.send({"event": "client-y", "channel": "a", "data": ""})
+        server.advance(1)
+
+        assert "client-y" in [event.get("event") for event in receiver.events]
+
+
+class TestFlaps:
+    def test_who_returns_in_time_has_never_been_away(self, server, receiver):
+        client = server.client()
+        client.subscribe("presence-room", channel_data=member("7"))
+        for _ in range(5):
+            client.vanish()
+            server.advance(2.9)
+            client = server.client()
+            client.subscribe("presence-room", channel_data=member("7"))
+        server.advance(10)
+
+        assert names(receiver) == ["channel_occupied", "member_added"]
+
+    def test_who_returns_too_late_has(self, server, receiver):
+        client = server.client()
+        client.subscribe("news")
+        client.vanish()
+        server.advance(3)
+        server.client().subscribe("news")
+        server.advance(1)
+
+        assert names(receiver) == ["channel_occupied", "channel_vacated", "channel_occupied"]
+
+    def test_other_clients_are_told_of_members_at_once(self, server):
+        watcher, guest = server.client(), server.client()
+        watcher.subscribe("presence-room", channel_data=member("7"))
+        guest.subscribe("presence-room", channel_data=member("8"))
+        guest.vanish()
+
+        assert watcher.events[-1]["event"] == "pusher_internal:member_removed"
+
+    def test_the_wait_can_be_configured(self, start, receiver):
+        server = start(webhooks=WebhookSettings(smoothing=0))
+        client = server.client()
+        client.subscribe("news")
+        client.vanish()
+        server.advance(0.25)
+
+        assert names(receiver) == ["channel_occupied", "channel_vacated"]
+
+
+class TestFilters:
+    def test_by_name_prefix_and_suffix(self, start, receiver):
+        server = start(
+            Webhook(url="http://a", events=("channel_occupied",)),
+            Webhook(url="http://b", channel_prefix="private-", channel_suffix="-x"),
+            Webhook(url="http://c", events=("member_added",)),
+        )
+        client = server.client()
+        for channel in ("news", "-x", "private-y", "private-1-x"):
+            client.subscribe(channel)
+        server.advance(1)
+
+        got = {url: [] for url in ("http://a", "http://b", "http://c")}
+        for request in receiver.requests:
+            got[request.url] += [event["channel"] for event in request.events]
+        assert got == {
+            "http://a": ["news", "-x", "private-y", "private-1-x"],
+            "http://b": ["private-1-x"],
+            "http://c": [],
+        }
+
+    def test_apps_do_not_share_requests(self, log, receiver):
+        one = App(id="1", key="k1", secret="s1", webhooks=(Webhook(url=URL),))
+        two = App(id="2", key="k2", secret="s2", webhooks=(Webhook(url=URL),))
+        server = MemoryServer(one, two, receiver=receiver)
+        server.client("k1").subscribe("one")
+        server.client("k2").subscribe("two")
+        server.advance(1)
+
+        first, second = receiver.requests
+        assert first.is_signed_by(one)
+        assert second.is_signed_by(two)
+        assert [first.events[0]["channel"], second.events[0]["channel"]] == ["one", "two"]
+        server.stop()
+
+
+class TestBatches:
+    def test_events_of_a_moment_come_together(self, server, receiver):
+        client = server.client()
+        for number in range(3):
+            client.subscribe(f"c{number}")
+        server.advance(0.25)
+
+        assert [len(request.events) for request in receiver.requests] == [3]
+
+    def test_fifty_at_most(self, server, receiver):
+        client = server.client()
+        for number in range(120):
+            client.subscribe(f"c{number}")
+        server.advance(0.25)
+
+        assert [len(request.events) for request in receiver.requests] == [50, 50, 20]
+        assert [event["channel"] for event in receiver.events] == [f"c{n}" for n in range(120)]
+
+    def test_without_batches_each_comes_alone(self, start, receiver):
+        server = start(Webhook(url=URL, batch=False))
+        client = server.client()
+        for number in range(3):
+            client.subscribe(f"c{number}")
+
+        assert [len(request.events) for request in receiver.requests] == [1, 1, 1]
+
+
+class TestFailures:
+    def test_it_is_tried_again_with_the_same_bytes(self, server, receiver):
+        receiver.answers = [500, "connection refused", 302]
+        server.client().subscribe("news")
+        server.advance(30)
+
+        assert len(receiver.requests) == 4
+        assert len({request.body for request in receiver.requests}) == 1
+        assert len({request.headers["X-Pusher-Signature"] for request in receiver.requests}) == 1
+        assert names(receiver) == ["channel_occupied"]
+        (delivery,) = server.service.webhooks.journal.page("1", None, 10, None)
+        assert (delivery.state, delivery.attempts, delivery.status) == ("delivered", 4, 200)
+
+    def test_after_five_minutes_it_is_a_dead_letter(self, server, receiver, log):
+        receiver.answer = 500
+        server.client().subscribe("news")
+        server.advance(301)
+        count = len(receiver.requests)
+        server.advance(600)
+
+        assert 8 <= count <= 20
+        assert len(receiver.requests) == count
+        (delivery,) = server.service.webhooks.journal.dead("1")
+        assert (delivery.state, delivery.error) == ("dead", "HTTP status 500")
+        assert log.problems() == [
+            (f"given up, dead letters of the webhook {URL} of app 1: 1 more", None)
+        ]
+
+    def test_a_channels_order_is_kept_while_others_go_on(self, start, receiver):
+        server = start(Webhook(url=URL, batch=False))
+        receiver.answers = [500]
+        client = server.client()
+        client.subscribe("presence-a", channel_data=member("7"))
+        client.subscribe("b")
+        assert [request.events[0]["channel"] for request in receiver.taken] == ["b"]
+
+        server.advance(5)
+        assert names(receiver) == ["channel_occupied", "channel_occupied", "member_added"]
+
+    def test_a_dead_endpoint_holds_up_no_other(self, start, receiver):
+        server = start(
+            Webhook(url="http://dead", batch=False), Webhook(url="http://alive", batch=False)
+        )
+        receiver.answers = [None, 200]
+        client = server.client()
+        client.subscribe("a")
+        server.advance(1)
+
+        assert [request.url for request in receiver.taken] == ["http://alive"]
+        receiver.unanswered[0].callback(200)
+
+    def test_a_full_queue_drops_and_says_so(self, start, receiver, log):
+        server = start(Webhook(url=URL, batch=False), webhooks=WebhookSettings(max_queued=3))
+        receiver.answer = None
+        client = server.client()
+        for number in range(10):
+            client.subscribe(f"c{number}")
+
+        assert server.service.webhooks.sender.queued("1") == 3
+        assert log.problems() == [
+            (f"the queue of the webhook {URL} of app 1 is full; events dropped: 1", None)
+        ]
+        assert client.connected
+
+    def test_a_webhook_that_is_not_configured_any_more_is_given_up(self, start, receiver, log):
+        server = start()
+        receiver.answers = [500]
+        server.client().subscribe("news")
+        server.advance(0.25)
+        server.service._apps._by_id["1"] = msgspec.structs.replace(server.app, webhooks=())
+        server.advance(5)
+
+        (delivery,) = server.service.webhooks.journal.dead("1")
+        assert delivery.error == "the app has no such webhook any more"
+        assert len(log.problems()) == 1
+
+
+class TestInProcess:
+    def test_the_application_gets_what_webhooks_tell(self, receiver, log):
+        server, seen = MemoryServer(receiver=receiver), []
+        server.service.on(WebhookEvent, seen.append)
+        client = server.client()
+        client.subscribe("presence-room", channel_data=member("7"))
+        client.vanish()
+        server.advance(2)
+        assert [event.name for event in seen] == ["channel_occupied", "member_added"]
+
+        server.advance(1)
+        assert [event.name for event in seen[2:]] == ["member_removed", "channel_vacated"]
+        assert seen[1].fields == {
+            "name": "member_added",
+            "channel": "presence-room",
+            "user_id": "7",
+        }
+        assert receiver.requests == []
+        server.stop()
+
+    def test_what_a_callback_raises_harms_nobody(self, server, receiver, log):
+        server.service.on(WebhookEvent, lambda _: 1 / 0)
+        server.client().subscribe("news")
+        server.advance(1)
+
+        assert names(receiver) == ["channel_occupied"]
+        server.stop()
+        assert len(log.problems()) == 2
+
+
+class TestStop:
+    def test_who_is_there_leaves_at_once(self, server, receiver):
+        server.client().subscribe("news")
+        server.stop()
+
+        assert names(receiver) == ["channel_occupied", "channel_vacated"]
+
+    def test_what_is_not_delivered_is_told_of(self, server, receiver, log):
+        receiver.answer = 500
+        server.client().subscribe("news")
+        server.stop()
+
+        assert log.lines("2 webhooks were not delivered") or log.lines("1 webhooks were not")
