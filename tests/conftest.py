@@ -47,6 +47,23 @@ def log():
 
 
 @pytest.fixture
+def servers(log):
+    """The servers in memory of a test; each is stopped, and has to leave nothing behind."""
+    servers = []
+    yield servers
+    for server in servers:
+        if server.service.running:
+            server.stop()
+        assert not server.service._websockets.connections
+
+
+@pytest.fixture
+def server(make_server):
+    """The one server of a test, made as the folder makes them."""
+    return make_server()
+
+
+@pytest.fixture
 def wire(server):
     """Open a raw connection, to another server if one is given."""
     wires = []

@@ -21,9 +21,7 @@ UPGRADE = upgrade_request("/app/app-key?protocol=7")
 
 
 @pytest.fixture
-def make_server(log):
-    servers = []
-
+def make_server(servers):
     def make(*apps, parts=None, **settings):
         def service(all_settings, **more):
             return ReverbService(all_settings, **more, **(parts or {}))
@@ -31,15 +29,7 @@ def make_server(log):
         servers.append(MemoryServer(*apps, service=service, **settings))
         return servers[-1]
 
-    yield make
-    for server in servers:
-        if server.service.running:
-            server.stop()
-
-
-@pytest.fixture
-def server(make_server):
-    return make_server()
+    return make
 
 
 class Door:

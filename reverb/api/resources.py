@@ -21,6 +21,8 @@ from reverb.interfaces import IApps, IBroker, IChannelStore
 from reverb.meter import Meter
 from reverb.webhooks.service import Webhooks
 
+_THIS_NODE_ONLY = (("Reverb-Reached", "this-node"),)
+
 
 class Context:
     """What the resources need to answer.
@@ -250,9 +252,6 @@ class PublishingResource(SignedResource):
     def send(self, request: Request, answer: Any) -> None:
         """Answer; say so if only the clients of this node have been reached."""
         reply(request, 200, answer, () if self.context.broker.connected else _THIS_NODE_ONLY)
-
-
-_THIS_NODE_ONLY = (("Reverb-Reached", "this-node"),)
 
 
 class Call(NamedTuple):

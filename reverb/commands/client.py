@@ -1,6 +1,5 @@
 """Signed requests to a running server, for commands."""
 
-import hashlib
 import http.client
 import time
 from collections.abc import Mapping
@@ -10,7 +9,7 @@ from urllib.parse import quote, urlencode, urlsplit
 import msgspec
 
 from reverb.apps.app import App
-from reverb.protocol.signing import request_text, sign
+from reverb.protocol.signing import signed_query
 
 _TIMEOUT = 15
 """Seconds that the server has to answer."""
@@ -68,7 +67,10 @@ class Client:
         """
         body = b"" if content is None else msgspec.json.encode(content)
         path = f"/apps/{quote(self._app.id)}{path}"
-        query = self._sign(method, path, parameters or {}, body)
+        query = urlencode(
+            signed_query(self._app, method, path, parameters or {}, body, time.time()),
+            quote_via=quote,
+        )
         kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
         connection = kind(self._host, self._port, timeout=_TIMEOUT)
         try:
@@ -80,18 +82,6 @@ class Client:
         finally:
             connection.close()
         return self._read(status, text)
-
-    def _sign(self, method: str, path: str, parameters: Mapping[str, str], body: bytes) -> str:
-        query = {
-            **parameters,
-            "auth_key": self._app.key,
-            "auth_timestamp": str(int(time.time())),
-            "auth_version": "1.0",
-        }
-        if body:
-            query["body_md5"] = hashlib.md5(body, usedforsecurity=False).hexdigest()
-        query["auth_signature"] = sign(self._app.secret, request_text(method, path, query.items()))
-        return urlencode(query, quote_via=quote)
 
     def _read(self, status: int, text: bytes) -> Any:
         try:

@@ -5,8 +5,11 @@ Pusher's documentation, "Auth signatures", "HTTP API: Generating authentication
 signatures", "Webhooks: Security".
 """
 
+import hashlib
 import hmac
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+
+from reverb.apps.app import App
 
 
 def sign(secret: str, text: str | bytes) -> str:
@@ -61,3 +64,28 @@ def request_text(method: str, path: str, parameters: Iterable[tuple[str, str]]) 
     pairs = sorted([(name.lower(), value) for name, value in parameters])
     query = "&".join([f"{name}={value}" for name, value in pairs if name != "auth_signature"])
     return f"{method.upper()}\n{path}\n{query}"
+
+
+def signed_query(  # noqa: PLR0917 - in the order in which they are signed
+    app: App, method: str, path: str, parameters: Mapping[str, str], body: bytes, now: float
+) -> dict[str, str]:
+    """Sign an HTTP API request: get the query's parameters, with the signature.
+
+    Args:
+        app: Whose server asks.
+        method: The HTTP method.
+        path: The path, without the query.
+        parameters: More parameters of the query, not escaped.
+        body: The body, empty for none.
+        now: Seconds since the epoch.
+    """
+    query = {
+        **parameters,
+        "auth_key": app.key,
+        "auth_timestamp": str(int(now)),
+        "auth_version": "1.0",
+    }
+    if body:
+        query["body_md5"] = hashlib.md5(body, usedforsecurity=False).hexdigest()
+    query["auth_signature"] = sign(app.secret, request_text(method, path, query.items()))
+    return query

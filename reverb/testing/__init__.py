@@ -14,9 +14,10 @@ with :meth:`MemoryServer.request`. Webhooks go to a :class:`WebhookReceiver`.
 >>> server.stop()
 """
 
+from reverb.protocol.signing import signed_query
 from reverb.testing.fakes import HeldBroker, MemoryConnection
 from reverb.testing.frames import frame, parse_frame, upgrade_request
-from reverb.testing.requests import Response, parse_response, signed_query
+from reverb.testing.requests import Response, parse_response
 from reverb.testing.server import APP, NOW, MemoryClient, MemoryServer
 from reverb.testing.webhooks import WebhookReceiver, WebhookRequest
 

@@ -11,10 +11,11 @@ from twisted.test.iosim import FakeTransport
 
 from reverb.apps.app import App
 from reverb.protocol import signing
+from reverb.protocol.signing import signed_query
 from reverb.service import ReverbService
 from reverb.settings import Settings
 from reverb.testing.frames import frame, parse_frame, upgrade_request
-from reverb.testing.requests import Response, parse_response, signed_query
+from reverb.testing.requests import Response, parse_response
 from reverb.testing.webhooks import WebhookReceiver
 
 APP = App(id="app-id", key="app-key", secret="app-secret")

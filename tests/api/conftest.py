@@ -35,23 +35,14 @@ class Server(MemoryServer):
 
 
 @pytest.fixture
-def make_server(log):
-    """Start servers in memory; each is stopped at the end, and has to leave nothing behind."""
-    servers = []
+def make_server(servers):
+    """Start servers in memory."""
 
     def make(*apps, **settings):
         servers.append(Server(*apps, **settings))
         return servers[-1]
 
-    yield make
-    for server in servers:
-        if server.service.running:
-            server.stop()
-
-
-@pytest.fixture
-def server(make_server):
-    return make_server()
+    return make
 
 
 @pytest.fixture

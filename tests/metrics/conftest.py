@@ -15,19 +15,9 @@ def scrape():
 
 
 @pytest.fixture
-def make_server(log):
-    servers = []
-
+def make_server(servers):
     def make(*apps, **settings):
         servers.append(MemoryServer(*apps, metrics_listen=LISTEN, **settings))
         return servers[-1]
 
-    yield make
-    for server in servers:
-        if server.service.running:
-            server.stop()
-
-
-@pytest.fixture
-def server(make_server):
-    return make_server()
+    return make

@@ -13,24 +13,14 @@ from reverb.testing import MemoryServer, parse_frame, upgrade_request
 
 
 @pytest.fixture
-def make_server(log):
-    """Start servers in memory; each is stopped at the end, and has to leave nothing behind."""
-    servers = []
+def make_server(servers):
+    """Start servers in memory."""
 
     def make(*apps, **settings):
         servers.append(MemoryServer(*apps, **settings))
         return servers[-1]
 
-    yield make
-    for server in servers:
-        if server.service.running:
-            server.stop()
-        assert not server.service._websockets.connections
-
-
-@pytest.fixture
-def server(make_server):
-    return make_server()
+    return make
 
 
 class Real:

@@ -15,9 +15,8 @@ def receiver():
 
 
 @pytest.fixture
-def start(log, receiver):
+def start(servers, receiver):
     """Start a server with webhooks; one that wants everything, if none is given."""
-    servers = []
 
     def start_server(*webhooks, service=None, **settings):
         app = App(
@@ -31,10 +30,7 @@ def start(log, receiver):
         servers.append(MemoryServer(app, receiver=receiver, **more, **settings))
         return servers[-1]
 
-    yield start_server
-    for server in servers:
-        if server.service.running:
-            server.stop()
+    return start_server
 
 
 @pytest.fixture
