@@ -1,47 +1,25 @@
 """Who is connected to this process, who is subscribed to what, and what follows.
 
-The hub asks the store, which alone knows what is true across all nodes, and
-from its answers come the messages to members and the notices to watchers. All
-that is published leaves through :meth:`Hub.publish` or its like to the broker,
-and comes back to :meth:`Hub.deliver`, whatever its source.
+Subscriptions are made in :mod:`reverb.hub.subscribing`. All that is published
+leaves through :meth:`Hub.publish` or its like to the broker, and comes back to
+:meth:`Hub.deliver`, whatever its source.
 """
 
 import secrets
-from collections.abc import Callable, Coroutine, Iterable, Mapping
-from typing import Any, cast
+from collections.abc import Callable, Iterable, Mapping
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from reverb.apps.app import App
 from reverb.brokers.envelope import Envelope, Publication, Termination
 from reverb.hub.channel import AudienceFactory, Channel, OneByOne
 from reverb.hub.fanout import Fanout
 from reverb.hub.limits import RateLimit
-from reverb.hub.notices import (
-    CacheMiss,
-    ChannelOccupied,
-    ChannelVacated,
-    ClientEvent,
-    Connected,
-    Disconnected,
-    MemberAdded,
-    MemberRemoved,
-    Notice,
-)
-from reverb.hub.steps import run
-from reverb.interfaces import (
-    Abandoned,
-    Change,
-    ChannelFullError,
-    IBroker,
-    IChannelStore,
-    IConnection,
-    Joined,
-    Left,
-    MemberCame,
-)
+from reverb.hub.notices import ClientEvent, Connected, Disconnected, Notice
+from reverb.hub.steps import carry_out
+from reverb.hub.subscribing import Subscribing
+from reverb.interfaces import Abandoned, Change, IBroker, IChannelStore, IConnection
 from reverb.meter import Meter, Source
 from reverb.protocol import messages
 from reverb.protocol.codes import ClientError, Code
@@ -79,16 +57,23 @@ class Hub:
         self._store = store
         self._clock = clock
         self._cache_ttl = cache_ttl
-        self._make_audience = make_audience
         self._meter = meter
         self._fanout = Fanout(clock)
         self._watchers: list[Callable[[Notice], None]] = []
         self._reserved: set[str] = set()
-        self._joining: set[tuple[str, str]] = set()
         self._sessions: dict[str, Session] = {}
         self._channels: dict[tuple[str, str], Channel] = {}
         self._users: dict[tuple[str, str], set[Session]] = {}
         self._client_event_rates: dict[str, RateLimit] = {}
+        self._subscribing = Subscribing(
+            channels=self._channels,
+            broker=broker,
+            store=store,
+            fanout=self._fanout,
+            make_audience=make_audience,
+            publish=self._publish,
+            notify=self._notify,
+        )
 
     # Connections
 
@@ -166,142 +151,19 @@ class Hub:
         self, session: Session, channel: str, type_: ChannelType, member: Member | None
     ) -> Done:
         """Subscribe a session; it has checked that it may."""
-        return self._run(session, self._subscribe(session, channel, type_, member))
-
-    async def _subscribe(
-        self, session: Session, name: str, type_: ChannelType, member: Member | None
-    ) -> None:
-        app_id, socket_id = session.app.id, session.socket_id
-        channel = self._expect(session, name, type_)
-        self._joining.add((socket_id, name))
-        try:
-            wanting = self._broker.subscribe(app_id, name)
-            if wanting is not None:
-                await wanting
-                if not session.open:  # It left, and its interest with it.
-                    self._drop(session, name)
-                    return
-            joined = await self._store.join(
-                app_id, name, socket_id, member, session.app.max_presence_members
-            )
-        except ChannelFullError:
-            self._drop(session, name)
-            raise ClientError(
-                f"Cannot subscribe to {name}: it has {session.app.max_presence_members} members, "
-                "as many as the app allows",
-                limit="max_presence_members",
-            ) from None
-        except BaseException:
-            self._drop(session, name)
-            raise
-        finally:
-            self._joining.discard((socket_id, name))
-        if member is not None and joined.added and not joined.announced:
-            payload = messages.member_added(name, member)
-            self._publish("presence", Publication(app_id, name, payload, socket_id))
-        if session.open:
-            self._confirm(session, name, member, joined)
-            channel.confirmed(socket_id)
-        self._notify_joined(app_id, name, member, joined)
-        if not session.open:  # It left while the store was being asked.
-            self._drop(session, name)
-            await self._leave(app_id, name, socket_id)
-            return
-        try:
-            if type_.cached:
-                await self._replay(session, name, channel)
-        finally:
-            if socket_id in channel:  # It may have left while the store was being asked.
-                channel.welcome(socket_id, session.connection)
-
-    def _expect(self, session: Session, name: str, type_: ChannelType) -> Channel:
-        """Have the channel keep what is published from now on for a newcomer."""
-        key = (session.app.id, name)
-        channel = self._channels.get(key)
-        if channel is None:
-            channel = Channel(self._make_audience, type_.kind, session.meter)
-            self._channels[key] = channel
-        channel.expect(session.socket_id)
-        return channel
-
-    @staticmethod
-    def _confirm(session: Session, name: str, member: Member | None, joined: Joined) -> None:
-        if member is None:
-            session.send(messages.subscription_succeeded(name))
-        else:
-            session.send(messages.presence_succeeded(name, joined.members))
-
-    def _drop(self, session: Session, name: str) -> None:
-        """Take a session off a channel, at once and on this node."""
-        session.channels.pop(name, None)
-        key, socket_id = (session.app.id, name), session.socket_id
-        channel = self._channels.get(key)
-        if channel is not None:
-            channel.remove(socket_id)
-            if not channel:
-                del self._channels[key]
-                self._broker.unsubscribe(*key)
-
-    def _notify_joined(self, app_id: str, name: str, member: Member | None, joined: Joined) -> None:
-        """Tell watchers; what they publish in answer reaches the new subscriber too."""
-        if joined.occupied:
-            self._notify(ChannelOccupied(app_id=app_id, channel=name))
-        if member is not None and joined.added:
-            self._notify(MemberAdded(app_id=app_id, channel=name, user_id=member.user_id))
-
-    async def _replay(self, session: Session, name: str, channel: Channel) -> None:
-        """Give a new subscriber what its cache channel remembers, unless it comes anyway."""
-        app_id = session.app.id
-        cached = await self._store.recall(app_id, name)
-        if not session.open:
-            return
-        if cached is None:
-            session.send(messages.cache_miss(name))
-            self._notify(CacheMiss(app_id=app_id, channel=name))
-            return
-        payload = messages.event(cached.event, name, cached.data)
-        if not channel.awaits(session.socket_id, payload):
-            session.send(payload)
+        return carry_out(session, self._subscribing.join(session, channel, type_, member))
 
     def unsubscribe(self, session: Session, channel: str) -> Done:
         """End a session's subscription; nothing of the channel reaches it after this."""
-        self._drop(session, channel)
-        app_id, socket_id = session.app.id, session.socket_id
-        if (socket_id, channel) in self._joining:
-            # Who is joining leaves when that is done: the store is asked one after the other.
-            return None
-        return self._run(session, self._leave(app_id, channel, socket_id))
-
-    async def _leave(self, app_id: str, name: str, socket_id: str) -> None:
-        left: Left | None = await self._store.leave(app_id, name, socket_id)
-        if left is None:
-            return
-        if left.removed is not None and not left.announced:
-            payload = messages.member_removed(name, left.removed)
-            self._publish("presence", Publication(app_id, name, payload))
-        gone = () if left.removed is None else (left.removed,)
-        self._notify_left(app_id, name, gone, left.vacated)
-
-    def _notify_left(self, app_id: str, name: str, gone: Iterable[str], vacated: bool) -> None:
-        for user_id in gone:
-            self._notify(MemberRemoved(app_id=app_id, channel=name, user_id=user_id))
-        if vacated:
-            self._notify(ChannelVacated(app_id=app_id, channel=name))
+        leaving = self._subscribing.leave(session, channel)
+        return None if leaving is None else carry_out(session, leaving)
 
     def take_change(self, change: Change) -> None:
         """Take what a shared store tells by itself, for this node's subscribers and watchers."""
-        app_id, name = change.app_id, change.channel
         if isinstance(change, Abandoned):
-            self._notify_left(app_id, name, change.removed, change.vacated)
-            return
-        if isinstance(change, MemberCame):
-            payload = messages.member_added(name, change.member)
+            self._subscribing.abandoned(change)
         else:
-            payload = messages.member_removed(name, change.user_id)
-        channel = self._channels.get((app_id, name))
-        if channel is not None:
-            channel.pass_over_unconfirmed()
-            self._fanout.add(channel, payload, None)
+            self._subscribing.tell_members(change)
 
     def client_event(self, session: Session, channel: str, event: str, data: str) -> Done:
         """Publish a client's event to the channel's other subscribers.
@@ -341,24 +203,6 @@ class Hub:
         """Make a session one of a user's."""
         self._users.setdefault((session.app.id, user.id), set()).add(session)
         return None
-
-    def _run(self, session: Session, step: Coroutine[Any, Any, None]) -> Done:
-        """Carry out a step of a session, which may have to wait for the store."""
-        try:
-            done = run(step)
-        except Exception:  # noqa: BLE001 - _failed tells whose fault it is
-            self._failed(Failure(), session)
-            return None
-        return done and done.addErrback(self._failed, session)
-
-    def _failed(self, failure: Failure, session: Session) -> None:
-        if failure.check(ClientError):
-            session.refuse(cast(ClientError, failure.value))
-            return
-        self._log.failure(
-            "carrying out a message of {socket_id}", failure, socket_id=session.socket_id
-        )
-        session.refuse(ClientError("The server could not do this now; try again"))
 
     # Publishing and delivering
 

@@ -1,9 +1,16 @@
 """Steps that may have to wait, and seldom do."""
 
 from collections.abc import Coroutine, Generator
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from reverb.protocol.codes import ClientError
+from reverb.protocol.session import Done, Session
+
+_log = Logger()
 
 
 def run(step: Coroutine[Any, Any, None]) -> "Deferred[None] | None":
@@ -39,3 +46,25 @@ def _go_on(step: Coroutine[Any, Any, None], waiting: Any) -> Generator[Any, Any,
         return
     finally:
         step.close()
+
+
+def carry_out(session: Session, step: Coroutine[Any, Any, None]) -> Done:
+    """Carry out a step of a session, and tell the client when it fails.
+
+    Returns:
+        None when the step is done. Otherwise fires when it is; it never fails.
+    """
+    try:
+        done = run(step)
+    except Exception:  # noqa: BLE001 - _failed tells whose fault it is
+        _failed(Failure(), session)
+        return None
+    return done and done.addErrback(_failed, session)
+
+
+def _failed(failure: Failure, session: Session) -> None:
+    if failure.check(ClientError):
+        session.refuse(cast(ClientError, failure.value))
+        return
+    _log.failure("carrying out a message of {socket_id}", failure, socket_id=session.socket_id)
+    session.refuse(ClientError("The server could not do this now; try again"))

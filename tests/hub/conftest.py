@@ -169,7 +169,7 @@ class Node:
         assert hub._users == {}
         assert hub._client_event_rates == {}
         assert hub._reserved == set()
-        assert hub._joining == set()
+        assert hub._subscribing.joining == set()
         self.turn()
         assert self.clock.getDelayedCalls() == []
 
