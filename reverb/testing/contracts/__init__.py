@@ -16,6 +16,7 @@ explained as those of your own tests are, write into your ``conftest.py``::
 """
 
 from reverb.testing.contracts.broker import BrokerContract, SharedBrokerContract
-from reverb.testing.contracts.store import SharedStoreContract, StoreContract
+from reverb.testing.contracts.shared_store import SharedStoreContract
+from reverb.testing.contracts.store import StoreContract
 
 __all__ = ["BrokerContract", "SharedBrokerContract", "SharedStoreContract", "StoreContract"]
