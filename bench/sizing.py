@@ -6,7 +6,6 @@ for more than 1,000 times.
 """
 
 import json
-import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -14,9 +13,10 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from bench import frames
-from bench.client import event_frame, upgrade_request
+from bench.client import Client, event_frame, upgrade_request
+from bench.loop import Loop
 from bench.machine import cores, cpu_seconds
+from bench.publisher import Publisher
 from bench.redis import Redis, Work
 from bench.results import RowFailedError
 from bench.server import APP, Server
@@ -28,68 +28,68 @@ _MORE_PUBLICATIONS = 5
 """Publications for each of the other steps, as they take less."""
 _SECONDS = 10
 _AT_ONCE = 32
+_PUBLICATION = b'{"event":"event",'
 _MEMBERS = 100
 _SETTLED = 0.3
 """Seconds after which what a step has set going has come to its end."""
 
 
-class Client:
-    """One WebSocket, which waits for each answer.
+class Visitor(Client):
+    """One WebSocket, with which each step is waited for.
 
     Args:
+        loop: Calls it when something has come.
         target: The node.
     """
 
-    def __init__(self, target: Target) -> None:
-        self._sock = target.connect()
-        self._sock.settimeout(_PATIENCE)
-        self._sock.sendall(upgrade_request(target))
-        self._rest = b""
-        while b"\r\n\r\n" not in self._rest:
-            self._rest += self._sock.recv(65_536)
-        self._rest = self._rest.partition(b"\r\n\r\n")[2]
-        self.socket_id = json.loads(self._wait("pusher:connection_established"))["socket_id"]
+    def __init__(self, loop: Loop, target: Target) -> None:
+        self._turns = loop
+        self._is_done = False
+        self._publications = 0
+        super().__init__(loop, target, 0, upgrade_request(target), self._done)
+        self._wait(lambda: self._is_done)
 
-    def subscribe(self, channel: str, user_id: str = "") -> None:
+    def _done(self, _: Client) -> None:
+        self._is_done = True
+
+    def _wait(self, is_over: Callable[[], bool]) -> None:
+        wait(self._turns, is_over)
+
+    def protocol_message(self, payload: bytes) -> None:
+        """Count publications, and take what is none."""
+        if payload.startswith(_PUBLICATION):
+            self._publications += 1
+        else:
+            super().protocol_message(payload)
+
+    def visit(self, channel: str, user_id: str = "") -> None:
         """Subscribe; a member on a presence channel."""
         data = {"channel": channel}
         if user_id:
             data["channel_data"] = json.dumps({"user_id": user_id, "user_info": {"name": user_id}})
             signature = APP.sign(f"{self.socket_id}:{channel}:{data['channel_data']}")
             data["auth"] = f"{APP.key}:{signature}"
-        self._sock.sendall(event_frame("pusher:subscribe", data))
-        self._wait("pusher_internal:subscription_succeeded")
+        self._is_done = False
+        self.subscribe(event_frame("pusher:subscribe", data), self._done)
+        self._wait(lambda: self._is_done)
 
-    def unsubscribe(self, channel: str) -> None:
+    def leave(self, channel: str) -> None:
         """Unsubscribe; there is no answer."""
-        self._sock.sendall(event_frame("pusher:unsubscribe", {"channel": channel}))
+        self.send(event_frame("pusher:unsubscribe", {"channel": channel}))
 
     def read(self, count: int) -> None:
-        """Read a number of messages."""
-        while count:
-            whole = self._read()
-            count -= len(whole)
+        """Wait for a number of publications."""
+        self._wait(lambda: self._publications >= count)
+        self._publications -= count
 
-    def _wait(self, event: str) -> str:
-        while True:
-            for frame in self._read():
-                message = json.loads(frame.payload)
-                if message["event"] == event:
-                    data: str = message["data"]
-                    return data
 
-    def _read(self) -> list[frames.Frame]:
-        whole, self._rest = frames.split(self._rest)
-        if not whole:
-            data = self._sock.recv(65_536)
-            if not data:
-                raise RowFailedError("a node closed a connection")
-            whole, self._rest = frames.split(self._rest + data)
-        return whole
-
-    def close(self) -> None:
-        """End the connection."""
-        self._sock.close()
+def wait(loop: Loop, is_over: Callable[[], bool]) -> None:
+    """Let the loop turn until something is true."""
+    end = time.monotonic() + _PATIENCE
+    while not is_over():
+        if time.monotonic() > end:
+            raise RowFailedError(f"a node did not answer within {_PATIENCE} s")
+        loop.turn(_PATIENCE)
 
 
 class Row(NamedTuple):
@@ -125,6 +125,7 @@ class Sizing:
     """Two nodes and their Redis.
 
     Args:
+        loop: Calls the clients.
         here: The node on which things happen.
         there: The other.
         redis: Theirs.
@@ -134,10 +135,11 @@ class Sizing:
         rows: What has been measured.
     """
 
-    def __init__(self, here: Target, there: Target, redis: Redis, times: int) -> None:
+    def __init__(self, loop: Loop, here: Target, there: Target, redis: Redis, times: int) -> None:
         self._here, self._there, self._redis = here, there, redis
         self._times = times
-        self._clients: list[Client] = []
+        self._loop = loop
+        self._clients: list[Visitor] = []
         self.rows: list[Row] = []
 
     def _measure(self, step: str, times: int, do: Callable[[int], object], each: int = 1) -> None:
@@ -159,8 +161,8 @@ class Sizing:
             )
         )
 
-    def _connect(self, target: Target) -> Client:
-        self._clients.append(Client(target))
+    def _connect(self, target: Target) -> Visitor:
+        self._clients.append(Visitor(self._loop, target))
         return self._clients[-1]
 
     def clients(self) -> None:
@@ -168,49 +170,57 @@ class Sizing:
         times = self._times
         self._measure("connect", times, lambda _: self._connect(self._here))
         new = list(self._clients)
-        self._measure("subscribe, first on the node", times, lambda n: new[n].subscribe(f"c-{n}"))
-        self._measure("subscribe, not the first", times, lambda n: new[n].subscribe("common"))
-        self._measure("unsubscribe", times, lambda n: new[n].unsubscribe("common"))
+        self._measure("subscribe, first on the node", times, lambda n: new[n].visit(f"c-{n}"))
+        self._measure("subscribe, not the first", times, lambda n: new[n].visit("common"))
+        self._measure("unsubscribe", times, lambda n: new[n].leave("common"))
         for client in new:
-            client.subscribe("common")
+            client.visit("common")
         self._measure("disconnect, with two subscriptions", times, lambda n: new[n].close())
         self._clients.clear()
 
     def presence(self) -> None:
         """Measure joining and leaving a presence channel of some size."""
         for number in range(_MEMBERS):
-            self._connect((self._here, self._there)[number % 2]).subscribe(
+            self._connect((self._here, self._there)[number % 2]).visit(
                 "presence-x", f"user-{number}"
             )
         guest = self._connect(self._here)
 
         def visit(number: int) -> None:
-            guest.subscribe("presence-x", f"guest-{number}")
-            guest.unsubscribe("presence-x")
+            guest.visit("presence-x", f"guest-{number}")
+            guest.leave("presence-x")
 
         self._measure(f"join and leave {_MEMBERS} members", self._times, visit)
         self._close()
 
     def publications(self) -> None:
         """Measure publications, with a subscriber on the other node and without."""
-        apis = [self._here.connect() for _ in range(_AT_ONCE)]
-        for api in apis:
-            api.settimeout(_PATIENCE)
+        publishers = [Publisher(self._loop, self._here, n, lambda _: None) for n in range(_AT_ONCE)]
         subscriber = self._connect(self._there)
-        subscriber.subscribe("news")
+        subscriber.visit("news")
         for step, channel, at_once in (
             ("publish, nobody subscribed", "nobody", 1),
             ("publish, one subscriber there", "news", 1),
             (f"the same, {_AT_ONCE} at once", "news", _AT_ONCE),
         ):
             body = json.dumps({"name": "event", "channel": channel, "data": "x" * 100})
-            request = self._here.request("POST", "/events", body)
             reader = subscriber if channel == "news" else None
-            publish = partial(_post, apis[:at_once], request, reader)
+            publish = partial(self._publish, publishers[:at_once], body, reader)
             self._measure(step, self._times * _MORE_PUBLICATIONS, publish, each=at_once)
-        for api in apis:
-            api.close()
+        for publisher in publishers:
+            publisher.close()
         self._close()
+
+    def _publish(
+        self, publishers: Sequence[Publisher], body: str, reader: Visitor | None, _number: int
+    ) -> None:
+        """Send one request by each; wait for the answers and what comes of them."""
+        answered = sum(publisher.posted for publisher in publishers) + len(publishers)
+        for publisher in publishers:
+            publisher.post("/events", body)
+        wait(self._loop, lambda: sum(p.posted for p in publishers) == answered)
+        if reader is not None:
+            reader.read(len(publishers))
 
     def idle(self) -> None:
         """Measure what two nodes ask of Redis while nothing happens, for each second."""
@@ -223,25 +233,12 @@ class Sizing:
         self._clients.clear()
 
 
-def _post(
-    apis: Sequence[socket.socket], request: bytes, subscriber: Client | None, _number: int
-) -> None:
-    """Send one request on each connection; take the answers and what comes of them."""
-    for api in apis:
-        api.sendall(request)
-    for api in apis:
-        answer = api.recv(65_536)
-        if not answer.startswith(b"HTTP/1.1 200") or not answer.endswith(b"{}"):
-            raise RowFailedError(f"a publish was answered with {answer[:200]!r}")
-    if subscriber is not None:
-        subscriber.read(len(apis))
-
-
 def measure(times: int) -> list[Row]:
     """Start two nodes and a Redis, take each step a number of times, and end them."""
     server_core, own_core = cores()
     redis = Redis(own_core)
     nodes: list[Server] = []
+    loop = Loop()
     try:
         for _ in range(2):
             options = ("--redis", redis.url)
@@ -250,7 +247,7 @@ def measure(times: int) -> list[Row]:
         for target in targets:
             _wait_until_ready(target)
         here, there = targets
-        sizing = Sizing(here, there, redis, times)
+        sizing = Sizing(loop, here, there, redis, times)
         sizing.clients()
         sizing.presence()
         sizing.publications()
@@ -260,6 +257,7 @@ def measure(times: int) -> list[Row]:
         for node in nodes:
             node.close()
         redis.close()
+        loop.close()
 
 
 def _wait_until_ready(target: Target) -> None:

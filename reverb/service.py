@@ -7,23 +7,21 @@ An application that embeds the server imports this::
     service.publish(app, ["news"], "headline", {"text": "Hello"})
 """
 
-import os
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar, cast
 
 import msgspec
-from twisted.application.internet import StreamServerEndpointService
-from twisted.application.service import IService, MultiService, Service
+from twisted.application.service import MultiService, Service
 from twisted.application.strports import service as listen_service
 from twisted.internet import defer
-from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.interfaces import IAddress, IListeningPort
+from twisted.internet.interfaces import IAddress
 from twisted.logger import Logger
 
+from reverb.addresses import listening_addresses, written_address
 from reverb.api.resources import Context
 from reverb.api.root import make_root
 from reverb.apps.app import App
@@ -315,7 +313,7 @@ class ReverbService(MultiService):
 
     def addresses(self) -> "list[IAddress]":
         """List the addresses that the node listens on."""
-        return _addresses(self._listeners)
+        return listening_addresses(self._listeners)
 
     # Start and stop
 
@@ -338,9 +336,9 @@ class ReverbService(MultiService):
         )
         super().startService()
         for address in self.addresses():
-            self._log.info("listening on {address}", address=_shown(address))
-        for address in _addresses(self.metrics or ()):
-            self._log.info("metrics are on {address}", address=_shown(address))
+            self._log.info("listening on {address}", address=written_address(address))
+        for address in listening_addresses(self.metrics or ()):
+            self._log.info("metrics are on {address}", address=written_address(address))
 
     def _start_webhooks(self) -> None:
         if self.webhooks is not None:
@@ -395,21 +393,3 @@ class ReverbService(MultiService):
             self._log.warn("stopping: gave up on {name} after {s} s", name=name, s=seconds)
         except Exception:  # noqa: BLE001 - the next part has to be stopped all the same
             self._log.failure("stopping {name}", name=name)
-
-
-def _addresses(listeners: Iterable[IService]) -> "list[IAddress]":
-    services = [s for s in listeners if isinstance(s, StreamServerEndpointService)]
-    waiting = [service._waitingForPort for service in services]  # noqa: SLF001 - there is no public way
-    ports = [getattr(port, "result", None) for port in waiting if port is not None]
-    return [port.getHost() for port in ports if IListeningPort.providedBy(port)]
-
-
-def _shown(address: IAddress) -> str:
-    """Write an address the way people do."""
-    if isinstance(address, IPv4Address):
-        return f"{address.host}:{address.port}"
-    if isinstance(address, IPv6Address):
-        return f"[{address.host}]:{address.port}"
-    if isinstance(address, UNIXAddress) and address.name is not None:
-        return f"unix:{os.fsdecode(address.name)}"
-    return str(address)
