@@ -7,7 +7,6 @@ An application that embeds the server imports this::
     service.publish(app, ["news"], "headline", {"text": "Hello"})
 """
 
-import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -26,7 +25,6 @@ from reverb.api.resources import Context
 from reverb.api.root import make_root
 from reverb.apps.app import App
 from reverb.apps.static import StaticApps
-from reverb.brokers.local import LocalBroker
 from reverb.hub.hub import Hub
 from reverb.hub.notices import Notice
 from reverb.interfaces import IApps, IBroker, IChannelStore
@@ -34,9 +32,8 @@ from reverb.meter import AppMeter, Meter
 from reverb.metrics.listener import MetricsListener
 from reverb.protocol.codes import Code
 from reverb.protocol.events import check_event
-from reverb.redis_url import parse_redis_url
 from reverb.settings import Settings
-from reverb.stores.memory import MemoryStore
+from reverb.shared import build_shared
 from reverb.transport.broadcast import Broadcast
 from reverb.transport.deadlines import Deadlines
 from reverb.transport.factory import PusherFactory
@@ -105,7 +102,7 @@ class ReverbService(MultiService):
         self.settings = settings
         self._clock = reactor
         self._apps = apps if apps is not None else StaticApps(settings.apps)
-        self._broker, self._store = self._shared_parts(broker, store)
+        self._broker, self._store = build_shared(settings, reactor, broker, store)
         self._meter = self._make_meter()
         self._deadlines = Deadlines(reactor, self._meter)
         self._trouble: str | None = _STARTING
@@ -176,27 +173,6 @@ class ReverbService(MultiService):
         listener = MetricsListener(site, settings.metrics_listen, self._clock)
         listener.setServiceParent(self)
         return listener
-
-    def _shared_parts(
-        self, broker: IBroker | None, store: IChannelStore | None
-    ) -> tuple[IBroker, IChannelStore]:
-        """Take the given broker and store, or those that the settings ask for."""
-        if not self.settings.redis or (broker is not None and store is not None):
-            return (
-                broker if broker is not None else LocalBroker(),
-                store if store is not None else MemoryStore(self._clock.seconds),
-            )
-        if broker is not None or store is not None:
-            raise ValueError("with Redis, give both a broker and a store of your own, or neither")
-        # Not before: importing txredisapi installs the reactor.
-        from reverb.brokers.redis import RedisBroker  # noqa: PLC0415
-        from reverb.brokers.redis_link import RedisLink  # noqa: PLC0415
-        from reverb.stores.redis import RedisStore  # noqa: PLC0415
-
-        url = parse_redis_url(self.settings.redis)
-        link = RedisLink(url, reactor=self._clock, node=secrets.token_hex(8))
-        shared = RedisStore(link, lease=self.settings.redis_lease)
-        return RedisBroker(link, shared.take_member), shared
 
     def _make_websockets(self) -> PusherFactory:
         settings = self.settings
