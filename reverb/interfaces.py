@@ -102,6 +102,12 @@ class IBroker(Interface):
         """
 
 
+class ILinked(Interface):
+    """A broker or a store that reaches another program; metrics tell of it."""
+
+    link_meter = Attribute("What it has counted, a :class:`reverb.meter.LinkMeter`.")
+
+
 class Joined(msgspec.Struct, frozen=True):
     """What a subscription changed, across all nodes."""
 

@@ -21,6 +21,7 @@ SOURCES: tuple[Source, ...] = get_args(Source)
 
 _FAN_OUTS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000)
 _LATENCIES = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+_LINK_LATENCIES = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 _LAGS_KEPT = 60
 
 
@@ -111,6 +112,23 @@ class AppMeter:
         self.webhook_attempts: Counter[str] = Counter()
         self.webhooks_dropped = 0
         self.webhooks_dead = 0
+
+
+class LinkMeter:
+    """What is counted of a broker's or a store's way to the program that nodes share.
+
+    Attributes:
+        latency: Seconds that an answer took, asked for every few seconds.
+        reconnects: Connections after the first one.
+        dropped: Messages that came and could not be read.
+    """
+
+    __slots__ = ("dropped", "latency", "reconnects")
+
+    def __init__(self) -> None:
+        self.latency = Histogram(_LINK_LATENCIES)
+        self.reconnects = 0
+        self.dropped = 0
 
 
 class Meter:

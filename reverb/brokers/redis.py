@@ -21,7 +21,7 @@ from reverb.brokers.envelope import (
     encode,
 )
 from reverb.brokers.redis_link import RedisLink, wait_for_all
-from reverb.interfaces import IBroker
+from reverb.interfaces import IBroker, ILinked
 
 _LINGER = 2.0
 """Seconds after its last subscriber that a channel is given up; many come back at once."""
@@ -29,7 +29,7 @@ _PORTION = 1_000
 """Channels in one command."""
 
 
-@implementer(IBroker)
+@implementer(IBroker, ILinked)
 class RedisBroker:
     """Delivers to this process at once, and to the other nodes through Redis.
 
@@ -38,7 +38,7 @@ class RedisBroker:
         take_member: Called with what the nodes' stores tell each other.
 
     Attributes:
-        dropped: How many messages of the bus could not be read.
+        link_meter: What is counted of the subscriptions' connection.
     """
 
     _log = Logger()
@@ -51,7 +51,7 @@ class RedisBroker:
         self._wanted: set[bytes] = set()
         self._asked: dict[bytes, Deferred[None]] = {}
         self._leaving: dict[bytes, IDelayedCall] = {}
-        self.dropped = 0
+        self.link_meter = link.bus_meter
         link.take = self._taken
         link.preparations.insert(0, self._subscribe_to_all)
 
@@ -153,8 +153,8 @@ class RedisBroker:
         try:
             received = decode(message)
         except ValueError as error:
-            self.dropped += 1
-            if self.dropped == 1:
+            self.link_meter.dropped += 1
+            if self.link_meter.dropped == 1:
                 self._log.warn(
                     "dropped a message on {channel} that is not of this server, or of a newer "
                     "one; further ones are only counted: {error}",

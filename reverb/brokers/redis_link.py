@@ -24,6 +24,7 @@ from reverb.brokers.redis_connections import (
 )
 from reverb.brokers.redis_master import Master
 from reverb.brokers.resp import Argument, pack
+from reverb.meter import LinkMeter
 from reverb.redis_url import RedisUrl
 
 PATIENCE = 5
@@ -54,6 +55,8 @@ class RedisLink:
             link counts as up; what they raise ends the connection.
         losses: Called when a connection that was there is lost.
         beats: Called whenever Redis has turned out to be alive, every few seconds.
+        command_meter: What is counted of the connection for commands.
+        bus_meter: What is counted of the one for subscriptions.
     """
 
     _log = Logger()
@@ -67,6 +70,8 @@ class RedisLink:
         self.preparations: list[Callable[[], Awaitable[None]]] = []
         self.losses: list[Callable[[], None]] = []
         self.beats: list[Callable[[], None]] = []
+        self.command_meter, self.bus_meter = LinkMeter(), LinkMeter()
+        self._was_up = False
         self._master = Master(url, reactor)
         self._commands: Commands | None = None
         self._subscriptions: Subscriptions | None = None
@@ -191,6 +196,9 @@ class RedisLink:
 
     def _is_up(self) -> None:
         if self._commands is not None:
+            for meter in (self.command_meter, self.bus_meter):
+                meter.reconnects += self._was_up
+            self._was_up = True
             self.trouble = None
             self._failures = 0
             self._complained = float("-inf")
@@ -210,16 +218,25 @@ class RedisLink:
     async def _beat(self, commands: Connection, subscriptions: Connection) -> None:
         """Look again and again whether the master still answers on both connections."""
         while True:
-            both = [commands.ask("PING"), subscriptions.ask("PING")]
-            both.append(Deferred.fromCoroutine(self._master.check(commands)))
+            answers = [
+                self._ping(commands, self.command_meter),
+                self._ping(subscriptions, self.bus_meter),
+                Deferred.fromCoroutine(self._master.check(commands)),
+            ]
             try:
-                await wait_for_all(both).addTimeout(PATIENCE, self.clock)
+                await wait_for_all(answers).addTimeout(PATIENCE, self.clock)
             except (defer.TimeoutError, LinkLostError, RedisRefusalError) as error:
                 self.reset(_told(error))
                 return
             for beaten in self.beats:
                 beaten()
             await self._sleep(_HEARTBEAT)
+
+    def _ping(self, connection: Connection, meter: LinkMeter) -> "Deferred[None]":
+        """Ask for an answer, and count how long it takes."""
+        asked = self.clock.seconds()
+        answer = connection.ask("PING")
+        return answer.addCallback(lambda _: meter.latency.observe(self.clock.seconds() - asked))
 
     def _in_time(self, step: Coroutine[Any, Any, None]) -> "Deferred[None]":
         return Deferred.fromCoroutine(step).addTimeout(PATIENCE, self.clock)

@@ -18,8 +18,8 @@ from prometheus_client.registry import Collector, CollectorRegistry
 
 import reverb
 from reverb.hub.hub import Hub
-from reverb.interfaces import IBroker, IChannelStore
-from reverb.meter import SOURCES, AppMeter, Histogram, Meter
+from reverb.interfaces import IBroker, IChannelStore, ILinked
+from reverb.meter import SOURCES, AppMeter, Histogram, LinkMeter, Meter
 from reverb.metrics.census import Census, take_census
 from reverb.protocol.names import Kind
 from reverb.transport.closing import REASONS
@@ -70,6 +70,7 @@ class NodeCollector(Collector):
     ) -> None:
         self._meter = meter
         self._hub = hub
+        self._links = {"broker": _link_meter(broker), "store": _link_meter(store)}
         self._broker = broker
         self._store = store
         self._trouble = trouble
@@ -79,6 +80,7 @@ class NodeCollector(Collector):
         """Read every metric."""
         apps = self._meter.apps
         yield from self._node()
+        yield from self._shared()
         yield from _census(take_census(self._hub), apps)
         yield from self._connections(apps)
         yield from _messages(apps)
@@ -98,16 +100,6 @@ class NodeCollector(Collector):
             "reverb_ready", "Whether new clients are welcome.", self._trouble() is None
         )
         yield GaugeMetricFamily(
-            "reverb_broker_connected",
-            "Whether publications reach the other nodes.",
-            self._broker.connected,
-        )
-        yield GaugeMetricFamily(
-            "reverb_store_connected",
-            "Whether the channel store can be asked.",
-            self._store.connected,
-        )
-        yield GaugeMetricFamily(
             "reverb_event_loop_lag_seconds",
             "How late the latest tick of the one-second timer came.",
             lags[-1] if lags else 0.0,
@@ -122,6 +114,35 @@ class NodeCollector(Collector):
         )
         version.add_metric((reverb.__version__,), 1)
         yield version
+
+    def _shared(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily(
+            "reverb_broker_connected",
+            "Whether publications reach the other nodes.",
+            self._broker.connected,
+        )
+        yield GaugeMetricFamily(
+            "reverb_store_connected",
+            "Whether the channel store can be asked.",
+            self._store.connected,
+        )
+        for part, meter in self._links.items():
+            latency = HistogramMetricFamily(
+                f"reverb_{part}_latency_seconds",
+                f"How long an answer took that the {part} asks for every few seconds.",
+            )
+            latency.add_metric((), _buckets(meter.latency), meter.latency.sum)
+            yield latency
+            yield CounterMetricFamily(
+                f"reverb_{part}_reconnects",
+                f"Connections of the {part} after its first one.",
+                meter.reconnects,
+            )
+        yield CounterMetricFamily(
+            "reverb_broker_messages_dropped",
+            "Messages from other nodes, or from strangers, that could not be read.",
+            self._links["broker"].dropped,
+        )
 
     def _connections(self, apps: Apps) -> Iterator[Metric]:
         yield _plain(
@@ -290,7 +311,16 @@ def _histogram(name: str, about: str, values: Iterable[tuple[str, Histogram]]) -
     """Make a histogram for each app."""
     family = HistogramMetricFamily(name, about, labels=("app",))
     for app, histogram in values:
-        bounds = [*map(str, histogram.bounds), "+Inf"]
-        buckets = list(zip(bounds, accumulate(histogram.counts), strict=True))
-        family.add_metric((app,), buckets, histogram.sum)
+        family.add_metric((app,), _buckets(histogram), histogram.sum)
     return family
+
+
+def _buckets(histogram: Histogram) -> list[tuple[str, int]]:
+    """Make the buckets that Prometheus reads, each with all that is smaller."""
+    bounds = [*map(str, histogram.bounds), "+Inf"]
+    return list(zip(bounds, accumulate(histogram.counts), strict=True))
+
+
+def _link_meter(part: IBroker | IChannelStore) -> LinkMeter:
+    """Find what is counted of a part's link; nothing is, where there is none."""
+    return part.link_meter if ILinked.providedBy(part) else LinkMeter()

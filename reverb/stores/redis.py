@@ -27,6 +27,7 @@ from reverb.interfaces import (
     ChannelFullError,
     Counts,
     IChannelStore,
+    ILinked,
     Joined,
     Left,
 )
@@ -46,19 +47,23 @@ _LAST_WORDS = 3
 """Seconds that giving up this node's share may take."""
 
 
-@implementer(IChannelStore)
+@implementer(IChannelStore, ILinked)
 class RedisStore:
     """Keeps channels in Redis, together with the other nodes.
 
     Args:
         link: The way to Redis; the broker starts and stops it.
         lease: Seconds after which a node that is silent counts as dead.
+
+    Attributes:
+        link_meter: What is counted of the commands' connection.
     """
 
     _log = Logger()
 
     def __init__(self, link: RedisLink, *, lease: float) -> None:
         self._link = link
+        self.link_meter = link.command_meter
         self._lease_ms = int(lease * 1000)
         self._changed: Callable[[Change], None] = lambda _change: None
         self._share = Share(self._tell, self._look_again)

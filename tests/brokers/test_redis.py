@@ -97,7 +97,7 @@ def test_what_nobody_can_read_is_counted_told_once_and_dropped(nodes, redis):  #
     globalLogPublisher.removeObserver(log)
 
     assert other.payloads() == [b"1"]
-    assert one.broker.dropped == other.broker.dropped == 8
+    assert one.broker.link_meter.dropped == other.broker.link_meter.dropped == 8
     assert len(log.lines("dropped a message")) == 2  # One for each node.
 
 

@@ -86,3 +86,18 @@ def test_a_user_of_redis_who_may_not_subscribe_leaves_the_node_alone(own_redis):
     until("lost", lambda: not node.broker.connected, ANSWERED)
     assert wait(join(node, "bob"), ANSWERED).added
     node.stop()
+
+
+def test_how_long_answers_take_and_how_often_it_connects_again_is_counted(own_redis):  # noqa: F811
+    node = Node(own_redis.url()).start()
+    meters = node.broker.link_meter, node.store.link_meter
+    until("answered", lambda: all(sum(meter.latency.counts) for meter in meters))
+    assert all(0 <= meter.latency.sum < ANSWERED for meter in meters)
+    assert [meter.reconnects for meter in meters] == [0, 0]
+
+    own_redis.kill()
+    until("lost", lambda: not node.broker.connected, ANSWERED)
+    own_redis.start()
+    node.until_connected()
+    assert [meter.reconnects for meter in meters] == [1, 1]
+    node.stop()
