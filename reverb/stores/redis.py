@@ -5,7 +5,6 @@ Redis is away, and from that it registers again when Redis is back, whatever
 Redis still knows. What is kept in Redis: :mod:`reverb.stores.redis_scripts`.
 """
 
-import secrets
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -34,7 +33,7 @@ from reverb.interfaces import (
 from reverb.protocol.messages import Member
 from reverb.stores import redis_scripts as scripts
 from reverb.stores.event_cache import EventCache
-from reverb.stores.redis_scripts import Script
+from reverb.stores.redis_session import Session
 from reverb.stores.share import NOBODY, Key, Share
 from reverb.stores.subscriptions import Subscriptions
 from reverb.stores.view import View
@@ -57,6 +56,7 @@ class RedisStore:
 
     Attributes:
         link_meter: What is counted of the commands' connection.
+        session: This node's session in Redis, for others who run scripts there.
     """
 
     _log = Logger()
@@ -64,10 +64,11 @@ class RedisStore:
     def __init__(self, link: RedisLink, *, lease: float) -> None:
         self._link = link
         self.link_meter = link.command_meter
+        self.session = Session(link)
+        self._run, self._ask = self.session.run, self.session.ask
         self._lease_ms = int(lease * 1000)
         self._changed: Callable[[Change], None] = lambda _change: None
         self._share = Share(self._tell, self._look_again)
-        self._session: str | None = None
         # What is remembered while Redis is away.
         self._kept = EventCache(link.clock.seconds)
         self._renewing = LoopingCall(self._renew)
@@ -82,7 +83,7 @@ class RedisStore:
     @property
     def connected(self) -> bool:
         """Whether this node is registered, and Redis answers."""
-        return self._session is not None
+        return self.session.token is not None
 
     def start(self, changed: Callable[[Change], None]) -> "Deferred[None]":
         """Begin; until Redis is there, this node answers by what it knows."""
@@ -94,7 +95,7 @@ class RedisStore:
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
-        if self._session is None:
+        if self.session.token is None:
             return
         self._lost()
         node = self._link.node
@@ -107,13 +108,12 @@ class RedisStore:
 
     async def _enter(self) -> None:
         """Register all that this node holds; called after each connect."""
-        for script in scripts.ALL:
-            self._link.cast("SCRIPT", "LOAD", script.text)
-        session = secrets.token_hex(8)
-        held = await self._run(scripts.REGISTER, self._lease_ms, session=session)
+        self.session.load(scripts.ALL)
+        token = self.session.make_token()
+        held = await self._run(scripts.REGISTER, self._lease_ms, token=token)
         # From here to the last command nothing may intervene: what is asked for later must
         # reach Redis after this node's share has been put right.
-        self._session = session
+        self.session.token = token
         share = self._share
         apps = {name.decode() for name in held if b":" not in name} | share.connections.keys()
         answers = [
@@ -148,7 +148,7 @@ class RedisStore:
 
     def _lost(self) -> None:
         """Go on alone, by what this node knows."""
-        self._session = None
+        self.session.token = None
         if self._renewing.running:
             self._renewing.stop()
         if self._grace is not None:
@@ -204,32 +204,6 @@ class RedisStore:
         _take_members(answer, view)
         if self._grace is None:  # Otherwise its end is near.
             view.end_doubts()
-
-    # Asking Redis
-
-    def _run(
-        self, script: Script, *arguments: Argument, node: str = "", session: str = ""
-    ) -> "Deferred[Any]":
-        """Run a script, in the name of this node unless it is about another."""
-        prefix, node = self._link.url.prefix, node or self._link.node
-        session = session or self._session or ""
-        return self._link.ask("EVALSHA", script.sha, 0, prefix, node, session, *arguments)
-
-    async def _ask(self, script: Script, *arguments: Argument, node: str = "") -> Any:
-        """Run a script, if this node is registered.
-
-        Raises:
-            LinkLostError: This node has to answer alone.
-        """
-        if self._session is None:
-            raise LinkLostError("this node is alone")
-        try:
-            return await self._run(script, *arguments, node=node)
-        except RedisRefusalError as error:
-            # The lease has expired, or the scripts are gone, or Redis is full or has become a
-            # replica: to begin anew heals what can be healed, and says what cannot.
-            self._link.reset(str(error))
-            raise LinkLostError(str(error)) from None
 
     # Connections
 

@@ -24,110 +24,10 @@ with the next version. So every node sees the changes of a channel in the order
 in which they happened, and none can get lost between a change and its news.
 """
 
-from hashlib import sha1
-
-from reverb.brokers.envelope import FORMAT
-
-_COMMON = (
-    """
-local prefix, node, session = ARGV[1], ARGV[2], ARGV[3]
-
-local function key(...)
-  return table.concat({prefix, ...}, ':')
-end
-
-local function leased(of)
-  return redis.call('EXISTS', key('lease', of)) == 1
-end
-
--- Adds to a number in a hash, and forgets it when nothing is left of it.
-local function add(hash, field, by)
-  local left = redis.call('HINCRBY', hash, field, by)
-  if left <= 0 then
-    redis.call('HDEL', hash, field)
-    return 0
-  end
-  return left
-end
-
--- Versions begin at the time, so that a channel that was vacated and is used
--- again does not have one that somebody has seen before.
-local function announce(app, channel, user, info)
-  local versions = key('versions', app)
-  if redis.call('HEXISTS', versions, channel) == 0 then
-    local now = redis.call('TIME')
-    redis.call('HSET', versions, channel, now[1] .. string.format('%06d', now[2]))
-  end
-  local version = redis.call('HINCRBY', versions, channel, 1)
-  local body = {'member', app, channel, version, user, info}
-  redis.call('PUBLISH', key(app, channel), cmsgpack.pack({"""
-    + str(FORMAT)
-    + """, node, body}))
-end
-
-local function version_of(app, channel)
-  return tonumber(redis.call('HGET', key('versions', app), channel) or 0)
-end
-
-local function add_member(app, channel, user, info, sockets)
-  add(key('sockets', app, channel), user, sockets)
-  add(key('users', node, app, channel), user, sockets)
-  local members = key('members', app, channel)
-  local before = redis.call('HGET', members, user)
-  if before ~= info then
-    redis.call('HSET', members, user, info)
-    announce(app, channel, user, info)
-  end
-  return not before
-end
-
-local function remove_member(app, channel, user, sockets)
-  add(key('users', node, app, channel), user, -sockets)
-  if add(key('sockets', app, channel), user, -sockets) > 0 then
-    return false
-  end
-  if redis.call('HDEL', key('members', app, channel), user) == 1 then
-    announce(app, channel, user)
-    return true
-  end
-  return false
-end
-
--- Adds to the node's subscriptions to a channel; returns those of all nodes.
-local function subscribe(app, channel, by)
-  add(key('held', node), app .. ':' .. channel, by)
-  local left = add(key('channels', app), channel, by)
-  if left == 0 then
-    redis.call('HDEL', key('versions', app), channel)
-  end
-  return left
-end
-"""
-)
-
-# A node's session begins anew with each connect. So a command that was held up
-# on the way cannot change what the node has put right meanwhile.
-_LEASED = """
-if redis.call('GET', key('lease', node)) ~= session then
-  return redis.error_reply('LOST the lease of this node has expired')
-end
-"""
+from reverb.stores.redis_lua import LEASED, Script
 
 FULL = -1
 """Stands for the number of subscriptions where the channel has too many members."""
-
-
-class Script:
-    """A script, and the name by which Redis keeps it.
-
-    Args:
-        text: In Lua, after the common functions.
-    """
-
-    def __init__(self, text: str) -> None:
-        self.text = (_COMMON + text).encode()
-        self.sha = sha1(self.text).hexdigest()
-
 
 REGISTER = Script("""
 redis.call('SET', key('lease', node), session, 'PX', ARGV[4])
@@ -137,7 +37,7 @@ return redis.call('HKEYS', key('held', node))
 """Begin a session, its lease ARGV[4] milliseconds; return what the node is known to hold."""
 
 RENEW = Script(
-    _LEASED
+    LEASED
     + """
 redis.call('PEXPIRE', key('lease', node), ARGV[4])
 local dead = {}
@@ -182,7 +82,7 @@ return changes
 """Take back what a node without a lease holds; return what that changed, to one asker only."""
 
 CONNECT = Script(
-    _LEASED
+    LEASED
     + """
 local app, limit = ARGV[4], tonumber(ARGV[5])
 if limit > 0 and tonumber(redis.call('HGET', key('connections'), app) or 0) >= limit then
@@ -195,7 +95,7 @@ return 1
 )
 
 DISCONNECT = Script(
-    _LEASED
+    LEASED
     + """
 add(key('connections'), ARGV[4], -1)
 add(key('held', node), ARGV[4], -1)
@@ -206,7 +106,7 @@ return 1
 CONNECTIONS = Script("return tonumber(redis.call('HGET', key('connections'), ARGV[4]) or 0)")
 
 JOIN = Script(
-    _LEASED
+    LEASED
     + """
 local app, channel, is_member, wants_members = ARGV[4], ARGV[5], ARGV[6] == '1', ARGV[7] == '1'
 local user, info, limit = ARGV[8], ARGV[9], tonumber(ARGV[10])
@@ -227,7 +127,7 @@ return {total, added and 1 or 0, version_of(app, channel), list}
 """Add a subscription; return all of them, whether a member came, the version, the members."""
 
 LEAVE = Script(
-    _LEASED
+    LEASED
     + """
 local app, channel, is_member, user = ARGV[4], ARGV[5], ARGV[6] == '1', ARGV[7]
 local removed = is_member and remove_member(app, channel, user, 1)
@@ -236,7 +136,7 @@ return {subscribe(app, channel, -1), removed and 1 or 0}
 )
 
 SYNC_CONNECTIONS = Script(
-    _LEASED
+    LEASED
     + """
 local app, count = ARGV[4], tonumber(ARGV[5])
 local by = count - tonumber(redis.call('HGET', key('held', node), app) or 0)
@@ -248,7 +148,7 @@ return 1
 """Make the node's connections of an app what they are."""
 
 SYNC_CHANNEL = Script(
-    _LEASED
+    LEASED
     + """
 local app, channel, count = ARGV[4], ARGV[5], tonumber(ARGV[6])
 local users = redis.call('HGETALL', key('users', node, app, channel))

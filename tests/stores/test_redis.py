@@ -177,11 +177,11 @@ class TestDeath:
     def test_a_command_that_was_held_up_on_the_way_changes_nothing(self, make_node):  # noqa: F811
         """It belongs to a connection that was lost; what it did has been registered since."""
         node = make_node()
-        held_up = node.store._session
+        held_up = node.store.session.token
         node.link.reset("the test says so")
         node.until_connected()
         for script in (scripts.JOIN, scripts.LEAVE, scripts.CONNECT, scripts.SYNC_CHANNEL):
-            late = node.store._run(script, "1", "news", "", "", "", "", 0, session=held_up)
+            late = node.store.session.run(script, "1", "news", "", "", "", "", 0, token=held_up)
             with pytest.raises(RedisRefusalError, match="LOST"):
                 wait(late)
 
