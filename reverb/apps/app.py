@@ -42,6 +42,8 @@ class App(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """Seconds of inbound silence after which the server pings."""
     pong_timeout: Seconds = 30
     """Seconds that a pinged client has to send anything."""
+    authorization_timeout: Count = 0
+    """Seconds that a client has to sign in or to subscribe to a private or presence channel."""
     max_connections: Count = 0
     """Sockets that may be open at once."""
     max_message_bytes: Count = 10_240

@@ -74,10 +74,22 @@ class Session:
             channel's name, with the member it is there (None but in presence
             channels).
         user: Who signed in, if anybody did.
+        authorized: Whether the app's server has vouched for the client: by the
+            signature of a sign-in, or of a subscription.
         open: Whether messages are still obeyed.
     """
 
-    __slots__ = ("app", "channels", "connection", "hub", "meter", "open", "socket_id", "user")
+    __slots__ = (
+        "app",
+        "authorized",
+        "channels",
+        "connection",
+        "hub",
+        "meter",
+        "open",
+        "socket_id",
+        "user",
+    )
 
     def __init__(
         self,
@@ -94,6 +106,7 @@ class Session:
         self.meter = meter
         self.channels: dict[str, Member | None] = {}
         self.user: User | None = None
+        self.authorized = False
         self.open = True
 
     def receive(self, payload: bytes) -> Done:
@@ -172,6 +185,8 @@ class Session:
             raise ClientError(f"Cannot subscribe to {name}: not signed in as this user")
         member = self._member(request) if type_.kind is Kind.PRESENCE else None
         self.channels[name] = member
+        if type_.signed:
+            self.authorized = True
         return self.hub.subscribe(self, name, type_, member)
 
     def _check_channel_auth(self, request: messages.Subscribe) -> None:
@@ -232,6 +247,7 @@ class Session:
         if self.user is not None and self.user.id != user.id:
             raise ClientError(f"Connection already signed in as user {self.user.id}")
         self.user = user
+        self.authorized = True
         self.send(messages.signin_success(request.user_data))
         return self.hub.sign_in(self, user)
 

@@ -104,6 +104,7 @@ class PusherConnection(TextServerProtocol):
     _backlog: deque[bytes] | None = None
     _closed_because: tuple[Code, str] | None = None
     _due = 0
+    _authorization_due = 0
     _pinged: int | None = None
 
     # Autobahn calls these
@@ -162,7 +163,7 @@ class PusherConnection(TextServerProtocol):
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
         """Take leave of the client, however it went."""
-        self.factory.deadlines.cancel(self._due, self._look)
+        self._cancel_looks()
         session, self._session = self._session, None
         if session is not None:
             self.factory.hub.leave(session)
@@ -190,10 +191,9 @@ class PusherConnection(TextServerProtocol):
         if self._session is not None:
             self._session.open = False
             self.factory.hub.silence(self._session)
-        deadlines = self.factory.deadlines
-        deadlines.cancel(self._due, self._look)
+        self._cancel_looks()
         if not self.factory.closing:  # The stop has a patience of its own.
-            self._due = deadlines.file(_CLOSE_TIMEOUT, self._look)
+            self._due = self.factory.deadlines.file(_CLOSE_TIMEOUT, self._look)
         super().sendCloseFrame(code, reasonUtf8, isReply)
         self.outbox.shut()
 
@@ -299,8 +299,13 @@ class PusherConnection(TextServerProtocol):
         app = session.app
         if app.max_message_bytes != self.maxMessagePayloadSize:  # The class has the default.
             self.maxMessagePayloadSize = app.max_message_bytes
-        self.factory.deadlines.cancel(self._due, self._look)
-        self._due = self.factory.deadlines.file(app.ping_interval, self._look)
+        deadlines = self.factory.deadlines
+        deadlines.cancel(self._due, self._look)
+        self._due = deadlines.file(app.ping_interval, self._look)
+        if app.authorization_timeout:
+            self._authorization_due = deadlines.file(
+                app.authorization_timeout, self._look_for_authorization
+            )
         _log.info(
             "connected {socket_id} app={app_id} peer={peer}",
             socket_id=self.socket_id,
@@ -334,7 +339,24 @@ class PusherConnection(TextServerProtocol):
             self._backlog = None
             self.transport.resumeProducing()
 
-    # Liveness
+    # Deadlines
+
+    def _cancel_looks(self) -> None:
+        deadlines = self.factory.deadlines
+        deadlines.cancel(self._due, self._look)
+        deadlines.cancel(self._authorization_due, self._look_for_authorization)
+
+    def _look_for_authorization(self) -> None:
+        """Close a client for which the app's server has not vouched in time.
+
+        Pusher's documentation, "Authorized connections".
+        """
+        if self._session is None or self._session.authorized:
+            return
+        if self._backlog:  # It may have said so, and nobody has read it.
+            self._authorization_due = self.factory.deadlines.file(0, self._look_for_authorization)
+            return
+        self.close(Code.UNAUTHORIZED, "Connection not authorized within timeout")
 
     def _look(self) -> None:
         """Ping a client that has been silent, and close one that does not answer.

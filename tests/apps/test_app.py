@@ -8,6 +8,7 @@ from reverb.apps.app import App
 MINIMUM = {"id": "1", "key": "k", "secret": "s"}
 LIMITS = [field.name for field in msgspec.structs.fields(App) if "max_" in field.name] + [
     "api_requests_per_second",
+    "authorization_timeout",
     "client_events_per_second",
 ]
 SECONDS = ["activity_timeout", "ping_interval", "pong_timeout"]

@@ -1,5 +1,7 @@
 """pusher-js: connecting, staying, and coming back."""
 
+import time
+
 from e2e_node import Clients
 from e2e_server import APP, AS_APP, BY_SYSTEMD, Server, activation, poll
 
@@ -46,6 +48,28 @@ def test_it_connects_below_a_path(start_server, clients: Clients):
     alice = clients.pusher("alice", server)
     alice.subscribe("private-room")
     assert server.ask("/channels") == {"channels": {"private-room": {}}}
+
+
+def test_who_is_not_authorized_in_time_is_closed(start_server, clients: Clients, tmp_path):
+    config = tmp_path / "reverb.toml"
+    config.write_text("[app_defaults]\nauthorization_timeout = 6\n")
+    server = start_server("--port", "0", "--config", str(config), *AS_APP)
+    alice, bob, mallory = (clients.pusher(name, server) for name in ("alice", "bob", "mallory"))
+    alice.subscribe("private-encrypted-room")
+    bob.do("signin")
+    assert bob.next("message")["event"] == "pusher:signin_success"
+    mallory.subscribe("news")
+
+    event, error = mallory.next("connection")
+    assert (event, error["data"]["code"]) == ("error", 4009)
+    assert error["data"]["message"] == "Connection not authorized within timeout"
+    items = iter(lambda: mallory.next("connection"), ["state", "disconnected"])
+    assert all(item[0] == "error" for item in items)
+    assert mallory.do("idle")
+    time.sleep(2)  # By now the others' time has passed too.
+    assert server.ask("/connections") == {"connections": 2}
+    assert not alice.do("idle")
+    assert not bob.do("idle")
 
 
 def test_pings_of_a_silent_client_are_answered(server: Server, clients: Clients):

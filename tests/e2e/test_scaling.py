@@ -53,6 +53,28 @@ def test_client_events_and_terminations_cross_nodes(nodes, connect):
     here.hear("-bob")
 
 
+def test_a_user_is_terminated_wherever_signed_in(nodes, connect):
+    bobs = [connect(server) for server in nodes]
+    others = [connect(server) for server in nodes]
+    for user_id, clients in (("bob", bobs), ("ann", others)):
+        for client in clients:
+            signed = SDK.authenticate_user(client.socket_id, {"id": user_id})
+            client.socket.sendall(message("pusher:signin", data=signed))
+            client.read_until("pusher:signin_success")
+    with nodes[0].sdk_session() as sdk:
+        sdk.terminate_user_connections("bob")
+
+    for bob in bobs:
+        assert bob.read() == (
+            "pusher:error",
+            {"code": 4009, "message": "You got disconnected by the app"},
+        )
+        assert (end := bob.next()).opcode == CLOSE
+        assert end.close_code == 4009
+    for other in others:
+        other.hears_nothing()
+
+
 def test_presence_is_that_of_all_nodes(nodes, connect):
     one, other = nodes
     ann, bob = connect(one), connect(other)

@@ -64,7 +64,13 @@ class Peer:
     def state(self):
         """What no refusal may change."""
         session = self.session
-        return dict(session.channels), session.user, session.open, self.connection.closed
+        return (
+            dict(session.channels),
+            session.user,
+            session.authorized,
+            session.open,
+            self.connection.closed,
+        )
 
     def send(self, message):
         payload = message if isinstance(message, bytes) else msgspec.json.encode(message)

@@ -74,6 +74,12 @@ class TestSignIn:
         assert message["event"] == "pusher:signin_success"
         assert json.loads(message["data"]) == {"user_data": text}
 
+    def test_it_authorizes(self, peer):
+        assert not peer.session.authorized
+        peer.sign_in('{"id":"ann"}')
+
+        assert peer.session.authorized
+
     def test_the_same_user_again(self, peer):
         peer.sign_in('{"id":"ann"}')
         peer.sign_in('{"id":"ann","user_info":{"a":1}}')

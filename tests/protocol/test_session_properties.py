@@ -64,10 +64,12 @@ def assert_consistent(peer):
     session = peer.session
     assert session.open
     assert session.user is None or isinstance(session.user, User)
+    assert session.user is None or session.authorized
     for name, member in session.channels.items():
         assert channel_name_problem(name, session.app.max_channel_name) is None
         kind = channel_type(name).kind
         assert isinstance(member, Member) == (kind is Kind.PRESENCE)
+        assert session.authorized or not channel_type(name).signed
         if kind is Kind.USER:
             assert name == f"#server-to-user-{session.user.id}"
     asked = set()

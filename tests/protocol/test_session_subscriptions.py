@@ -40,6 +40,12 @@ class TestSubscribe:
 
         assert subscribed(peer, channel, ANN_MEMBER)
 
+    @pytest.mark.parametrize("channel", [*PUBLIC, *PRIVATE, *PRESENCE])
+    def test_a_signature_authorizes(self, peer, channel):
+        peer.subscribe(channel, ANN)
+
+        assert peer.session.authorized == (channel not in PUBLIC)
+
     @pytest.mark.parametrize("channel", PRIVATE)
     @pytest.mark.parametrize("text", ['{"a" : "\\/"}\n', "not json", "", '{"user_id":"ann"}'])
     def test_channel_data_is_signed_on_private_channels_too(self, peer, channel, text):
@@ -178,7 +184,7 @@ class TestPresence:
         peer.subscribe("presence-x", data)
 
         assert peer.refused()
-        assert peer.state == ({}, None, True, None)
+        assert peer.state == ({}, None, False, True, None)
 
     def test_user_info_that_is_too_large(self, make_peer):
         peer = make_peer(max_presence_member_bytes=10)
