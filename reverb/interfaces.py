@@ -176,7 +176,8 @@ class MemberWent(msgspec.Struct, frozen=True):
 class Abandoned(msgspec.Struct, frozen=True):
     """What a node that died has left on a channel, told to one surviving node.
 
-    It is for notices alone: subscribers learn of members by :class:`MemberWent`.
+    It is for notices, and for counts of subscriptions: subscribers learn of
+    members by :class:`MemberWent`.
     """
 
     app_id: str
@@ -187,7 +188,11 @@ class Abandoned(msgspec.Struct, frozen=True):
     """Nobody is subscribed any more."""
 
 
-Change = MemberCame | MemberWent | Abandoned
+class Restored(msgspec.Struct, frozen=True):
+    """The store answers for all nodes again; told to each node whenever it may have missed some."""
+
+
+Change = MemberCame | MemberWent | Abandoned | Restored
 """What a store that nodes share tells the hub by itself."""
 
 

@@ -110,6 +110,7 @@ class ReverbService(MultiService):
         self.hub = Hub(
             broker=self._broker,
             store=self._store,
+            apps=self._apps,
             clock=reactor,
             cache_ttl=settings.cache_ttl,
             make_audience=partial(
@@ -347,9 +348,11 @@ class ReverbService(MultiService):
         )
         await self._stage("clients that did not close", self._websockets.abort_all)
         self.factory.abort_all()
+        self.hub.settle()
         if self.webhooks is not None:
             await self._stage("webhooks", self.webhooks.stop)
         await self._stage("store", self._store.stop)
+        self.hub.settle()  # By what the store has answered since.
         await self._stage("broker", self._broker.stop)
         self.factory.site.stopFactory()
         if self.metrics is not None:

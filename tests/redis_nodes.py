@@ -11,7 +11,7 @@ from redis_server import RedisServer
 from reverb.brokers.envelope import Publication
 from reverb.brokers.redis import RedisBroker
 from reverb.brokers.redis_link import RedisLink
-from reverb.interfaces import Abandoned, MemberCame, MemberWent
+from reverb.interfaces import Abandoned, MemberCame, MemberWent, Restored
 from reverb.protocol.messages import Member
 from reverb.redis_url import parse_redis_url
 from reverb.stores.redis import RedisStore
@@ -115,7 +115,8 @@ class Node:
 
     def told(self):
         """Take what subscribers have been told of members: ``+ann`` or ``-ann``."""
-        told, self.changes[:] = self.changes[:], []
+        told = [change for change in self.changes if change != Restored()]
+        self.changes[:] = [change for change in self.changes if change == Restored()]
         signs = {
             MemberCame: lambda c: f"+{c.member.user_id}",
             MemberWent: lambda c: f"-{c.user_id}",

@@ -36,6 +36,9 @@ class App(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     client_events: Literal["members", "all", "none"] = "members"
     """Who may send ``client-`` events: subscribers of private and presence
     channels, subscribers of any channel, or nobody."""
+    subscription_counts: bool = False
+    """Whether the subscribers of channels other than presence channels are
+    told how many they are, whenever that changes."""
     activity_timeout: Seconds = 120
     """Seconds of silence after which clients are told to ping."""
     ping_interval: Seconds = 60

@@ -31,7 +31,14 @@ class Termination(msgspec.Struct, frozen=True, array_like=True, tag="termination
     user_id: str
 
 
-Envelope = Publication | Termination
+class Counted(msgspec.Struct, frozen=True, array_like=True, tag="counted"):
+    """A hint that the number of a channel's subscriptions has changed: the store knows it."""
+
+    app_id: str
+    channel: str
+
+
+Envelope = Publication | Termination | Counted
 
 
 class MemberChange(msgspec.Struct, frozen=True, array_like=True, tag="member"):
@@ -52,7 +59,7 @@ class BusMessage(msgspec.Struct, frozen=True, array_like=True):
     format: Literal[1]
     node: str
     """The sender."""
-    body: Publication | Termination | MemberChange
+    body: Publication | Termination | Counted | MemberChange
 
 
 _encode = msgspec.msgpack.Encoder().encode

@@ -16,7 +16,7 @@ from reverb.brokers.envelope import (
     BusMessage,
     Envelope,
     MemberChange,
-    Publication,
+    Termination,
     decode,
     encode,
 )
@@ -89,7 +89,7 @@ class RedisBroker:
             return
         if self._link.open:  # Before delivering, which may lead to the next publication.
             name = self._common
-            if isinstance(envelope, Publication):
+            if not isinstance(envelope, Termination):
                 name = self._name(envelope.app_id, envelope.channel)
             self._link.cast(b"PUBLISH", name, encode(self._link.node, envelope))
         self._deliver(envelope)

@@ -33,6 +33,8 @@ _HEARTBEAT = 3
 """Seconds between two looks at whether Redis lives."""
 _FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
 """Seconds before the first and before the later attempts to reconnect."""
+_LAST_WORDS = 3
+"""Seconds that Redis may take to read what a node sends before it stops."""
 _QUIET = 60
 """Seconds between two log lines about the same outage."""
 
@@ -129,11 +131,13 @@ class RedisLink:
         self._running.addErrback(_ignore_cancelled)
 
     async def stop(self) -> None:
-        """End both connections."""
+        """Send what is still to be sent, and end both connections."""
         self._stopping = True
         running, self._running = self._running, None
         if running is None:
             return
+        if self.trouble is None:
+            await self.ask("PING").addTimeout(_LAST_WORDS, self.clock).addErrback(lambda _: None)
         self.reset("the node is stopping")
         running.cancel()
         await running

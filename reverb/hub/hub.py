@@ -12,14 +12,23 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from reverb.apps.app import App
-from reverb.brokers.envelope import Envelope, Publication, Termination
+from reverb.brokers.envelope import Counted, Envelope, Publication, Termination
 from reverb.hub.channel import AudienceFactory, Channel, OneByOne
+from reverb.hub.counting import Counting
 from reverb.hub.fanout import Fanout
 from reverb.hub.limits import RateLimit
 from reverb.hub.notices import ClientEvent, Connected, Disconnected, Notice
 from reverb.hub.steps import carry_out
 from reverb.hub.subscribing import Subscribing
-from reverb.interfaces import Abandoned, Change, IBroker, IChannelStore, IConnection
+from reverb.interfaces import (
+    Abandoned,
+    Change,
+    IApps,
+    IBroker,
+    IChannelStore,
+    IConnection,
+    Restored,
+)
 from reverb.meter import Meter, Source
 from reverb.protocol import messages
 from reverb.protocol.codes import ClientError, Code
@@ -34,6 +43,7 @@ class Hub:
     Args:
         broker: Carries publications; it must deliver to :meth:`deliver`.
         store: Answers what is true across nodes.
+        apps: Where apps come from.
         clock: For the turns of the fan-out and for rate limits.
         cache_ttl: Seconds that cache channels remember their last event.
         make_audience: Makes the way to all subscribers of a channel; it may
@@ -48,6 +58,7 @@ class Hub:
         *,
         broker: IBroker,
         store: IChannelStore,
+        apps: IApps,
         clock: IReactorTime,
         cache_ttl: int,
         make_audience: AudienceFactory = OneByOne,
@@ -65,11 +76,21 @@ class Hub:
         self._channels: dict[tuple[str, str], Channel] = {}
         self._users: dict[tuple[str, str], set[Session]] = {}
         self._client_event_rates: dict[str, RateLimit] = {}
+        self._counting = Counting(
+            channels=self._channels,
+            broker=broker,
+            store=store,
+            apps=apps,
+            clock=clock,
+            fanout=self._fanout,
+            notify=self._notify,
+        )
         self._subscribing = Subscribing(
             channels=self._channels,
             broker=broker,
             store=store,
             fanout=self._fanout,
+            counting=self._counting,
             make_audience=make_audience,
             publish=self._publish,
             notify=self._notify,
@@ -162,6 +183,8 @@ class Hub:
         """Take what a shared store tells by itself, for this node's subscribers and watchers."""
         if isinstance(change, Abandoned):
             self._subscribing.abandoned(change)
+        elif isinstance(change, Restored):
+            self._counting.restored()
         else:
             self._subscribing.tell_members(change)
 
@@ -256,9 +279,16 @@ class Hub:
             elif self._meter is not None:
                 self._meter.apps[envelope.app_id].fan_out.observe(0)
             return
+        if isinstance(envelope, Counted):
+            self._counting.hinted(envelope)
+            return
         for session in list(self._users.get((envelope.app_id, envelope.user_id), ())):
             session.open = False
             session.connection.close(Code.UNAUTHORIZED, "You got disconnected by the app")
+
+    def settle(self) -> None:
+        """Tell now what would be told later, as the node is about to stop."""
+        self._counting.settle()
 
     # Watching
 

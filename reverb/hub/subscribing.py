@@ -10,6 +10,7 @@ from typing import Any
 from reverb.apps.app import App
 from reverb.brokers.envelope import Publication
 from reverb.hub.channel import AudienceFactory, Channel
+from reverb.hub.counting import Counting
 from reverb.hub.fanout import Fanout
 from reverb.hub.notices import (
     CacheMiss,
@@ -45,6 +46,7 @@ class Subscribing:
         broker: Carries publications of other nodes to this one.
         store: Answers what a subscription changes across nodes.
         fanout: The way to the subscribers of this node.
+        counting: Tells how many subscriptions there are.
         make_audience: Makes the way to all subscribers of a channel.
         publish: Publishes to all nodes.
         notify: Tells watchers.
@@ -61,6 +63,7 @@ class Subscribing:
         broker: IBroker,
         store: IChannelStore,
         fanout: Fanout,
+        counting: Counting,
         make_audience: AudienceFactory,
         publish: Callable[[Source, Publication], None],
         notify: Callable[[Notice], None],
@@ -69,6 +72,7 @@ class Subscribing:
         self._broker = broker
         self._store = store
         self._fanout = fanout
+        self._counting = counting
         self._make_audience = make_audience
         self._publish = publish
         self._notify = notify
@@ -116,6 +120,7 @@ class Subscribing:
             self._confirm(session, name, member, joined)
             channel.confirmed(socket_id)
         self._notify_joined(app_id, name, member, joined)
+        self._counting.changed(session.app, name, came=True)
         if not session.open:  # It left while the store was being asked.
             self._drop(session, name)
             await self._leave(session.app, name, socket_id)
@@ -199,6 +204,7 @@ class Subscribing:
             self._publish("presence", Publication(app.id, name, payload))
         gone = () if left.removed is None else (left.removed,)
         self._notify_left(app.id, name, gone, left.vacated)
+        self._counting.changed(app, name)
 
     def _notify_left(self, app_id: str, name: str, gone: Iterable[str], vacated: bool) -> None:
         for user_id in gone:
@@ -211,6 +217,7 @@ class Subscribing:
     def abandoned(self, change: Abandoned) -> None:
         """Tell watchers what a dead node has left."""
         self._notify_left(change.app_id, change.channel, change.removed, change.vacated)
+        self._counting.abandoned(change)
 
     def tell_members(self, change: MemberCame | MemberWent) -> None:
         """Tell this node's subscribers of a member whom the store has announced."""

@@ -261,6 +261,14 @@ def member_removed(channel: str, user_id: str) -> bytes:
     return _encode({"event": "pusher_internal:member_removed", "data": data, "channel": channel})
 
 
+def subscription_count(channel: str, count: int) -> bytes:
+    """Tell how many subscriptions a channel has."""
+    data = f'{{"subscription_count":{count}}}'
+    return _encode(
+        {"event": "pusher_internal:subscription_count", "data": data, "channel": channel}
+    )
+
+
 def cache_miss(channel: str) -> bytes:
     """Tell a new subscriber that a cache channel remembers nothing."""
     return _encode({"event": "pusher:cache_miss", "data": "{}", "channel": channel})

@@ -29,6 +29,7 @@ from reverb.interfaces import (
     ILinked,
     Joined,
     Left,
+    Restored,
 )
 from reverb.protocol.messages import Member
 from reverb.stores import redis_scripts as scripts
@@ -134,6 +135,7 @@ class RedisStore:
         """Believe that who is not in Redis now is not there any more."""
         self._grace = None
         self._share.end_doubts()
+        self._tell(Restored())
 
     def _sync_channel(self, key: Key) -> "Deferred[Any]":
         here = self._share.channels.get(key) or Subscriptions()

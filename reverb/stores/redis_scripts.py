@@ -70,10 +70,7 @@ for i = 1, #held, 2 do
         removed[#removed + 1] = users[j]
       end
     end
-    local left = subscribe(app, channel, -count)
-    if left == 0 or #removed > 0 then
-      changes[#changes + 1] = {app, channel, left, removed}
-    end
+    changes[#changes + 1] = {app, channel, subscribe(app, channel, -count), removed}
   end
 end
 redis.call('DEL', key('held', node))

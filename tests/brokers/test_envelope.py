@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from reverb.brokers.envelope import (
+    Counted,
     Envelope,
     MemberChange,
     Publication,
@@ -17,6 +18,7 @@ ENVELOPES = [
     Publication("1", "news", b"\0\xff", "1.1"),
     Publication("\u00e9", "#server-to-user-1", b""),
     Termination("1", "ann"),
+    Counted("1", "news"),
 ]
 
 

@@ -7,7 +7,7 @@ from twisted.logger import globalLogPublisher
 from redis_nodes import Node, make_node, own_redis, pause, redis, until, wait  # noqa: F401
 from reverb.brokers import redis as redis_broker
 from reverb.brokers import redis_connections
-from reverb.brokers.envelope import Publication, encode
+from reverb.brokers.envelope import Counted, Publication, encode
 from support import Log
 
 pytestmark = pytest.mark.outside_reactor
@@ -46,6 +46,25 @@ def test_publications_of_one_turn_are_one_write(nodes, monkeypatch):
 
     assert writes[0].count(b"PUBLISH") == 100
     assert other.payloads() == one.payloads()
+
+
+def test_hints_of_a_channel_go_where_its_subscribers_are(nodes):
+    one, other = nodes
+    one.broker.publish(Counted("1", "news"))
+    one.broker.publish(Counted("1", "other"))
+    settle(one, other)
+
+    assert one.delivered == [Counted("1", "news"), Counted("1", "other")]
+    assert other.delivered == [Counted("1", "news")]
+
+
+def test_what_is_published_last_before_the_stop_arrives(nodes):
+    one, other = nodes
+    one.publish(b"last")
+    one.stop()
+    settle(other)
+
+    assert other.payloads() == [b"last"]
 
 
 def test_interest_is_in_place_when_it_is_said_to_be(nodes):

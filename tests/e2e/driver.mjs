@@ -100,6 +100,9 @@ const commands = {
   members({ client, channel }) {
     return pushers.get(client).channel(channel).members;
   },
+  subscription_count({ client, channel }) {
+    return pushers.get(client).channel(channel).subscriptionCount;
+  },
   // Whether it has given up: neither connected nor about to try again.
   idle({ client }) {
     const { connection } = pushers.get(client);

@@ -18,7 +18,7 @@ LEASE = 2
 
 
 class Client(RawWebSocket):
-    """A client that keeps what it gets, as ``event`` and data, ``member_added`` as ``+ann``."""
+    """A client that keeps what it gets: data, ``member_added`` as ``+ann``, counts as ``#3``."""
 
     def __init__(self, server: Server) -> None:
         super().__init__(server.connect())
@@ -54,6 +54,8 @@ class Client(RawWebSocket):
             self.heard.append("+" + data["user_id"])
         elif name == "pusher_internal:member_removed":
             self.heard.append("-" + data["user_id"])
+        elif name == "pusher_internal:subscription_count":
+            self.heard.append(f"#{data['subscription_count']}")
         elif not name.startswith("pusher"):
             self.heard.append(data)
         return name, data
@@ -98,9 +100,9 @@ def start_node(
 ) -> StartNode:
     config = tmp_path / "reverb.toml"
 
-    def start(*, url: str = "", ready: bool = True) -> Server:
+    def start(*, url: str = "", ready: bool = True, more: str = "") -> Server:
         url = url or request.getfixturevalue("redis").url("shop")
-        config.write_text(f'redis = "{url}"\nredis_lease = {LEASE}\n')
+        config.write_text(f'redis = "{url}"\nredis_lease = {LEASE}\n{more}')
         server = start_server("--port", "0", "--config", str(config), *AS_APP)
         if ready:
             poll("ready", lambda: status(server, "/ready")[0] == 200)

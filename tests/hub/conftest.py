@@ -11,6 +11,7 @@ from twisted.internet.task import Clock
 from twisted.logger import LogLevel, globalLogPublisher
 
 from reverb.apps.app import App
+from reverb.apps.static import StaticApps
 from reverb.brokers.local import LocalBroker
 from reverb.hub.channel import OneByOne
 from reverb.hub.hub import Hub
@@ -29,6 +30,7 @@ settings.load_profile("bounded")
 
 APP = App(id="1", key="the-key", secret="the-secret")
 OTHER = App(id="2", key="other-key", secret="other-secret")
+COUNTED = App(id="3", key="counted-key", secret="counted-secret", subscription_counts=True)
 TTL = 60
 
 
@@ -124,6 +126,7 @@ class Node:
         self.hub = Hub(
             broker=self.broker,
             store=self.store,
+            apps=StaticApps((APP, OTHER, COUNTED)),
             clock=self.clock,
             cache_ttl=TTL,
             make_audience=make_audience,
@@ -170,6 +173,7 @@ class Node:
         assert hub._client_event_rates == {}
         assert hub._reserved == set()
         assert hub._subscribing.joining == set()
+        assert hub._counting._counts == {}
         self.turn()
         assert self.clock.getDelayedCalls() == []
 

@@ -42,6 +42,12 @@ class TestExactBytes:
                 id="subscription_succeeded",
             ),
             pytest.param(
+                messages.subscription_count("news", 3),
+                r'{"event":"pusher_internal:subscription_count",'
+                r'"data":"{\"subscription_count\":3}","channel":"news"}',
+                id="subscription_count",
+            ),
+            pytest.param(
                 messages.cache_miss("cache-x"),
                 r'{"event":"pusher:cache_miss","data":"{}","channel":"cache-x"}',
                 id="cache_miss",

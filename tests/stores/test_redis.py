@@ -6,7 +6,7 @@ from twisted.internet import defer, reactor
 from redis_nodes import Node, make_node, own_redis, pause, redis, until, wait  # noqa: F401
 from redis_proxy import Proxy
 from reverb.brokers.redis_connections import RedisRefusalError
-from reverb.interfaces import Abandoned, ChannelFullError, Counts
+from reverb.interfaces import Abandoned, ChannelFullError, Counts, Restored
 from reverb.protocol.messages import Member
 from reverb.stores import redis_scripts as scripts
 
@@ -116,6 +116,8 @@ class TestDeath:
         dead.join("ann")
         dead.join("cat")
         dead.join("dan", "presence-y")
+        one.join(None, "news")
+        dead.join(None, "news")
         wait(dead.store.connect("1", "9.9", 0))
         until_views(["ann", "bob", "cat"], one, other)
         for node in (one, other):
@@ -125,18 +127,22 @@ class TestDeath:
         until_views(["ann", "bob"], one, other)
         until(
             "taken back",
-            lambda: sum(isinstance(c, Abandoned) for c in one.changes + other.changes) == 2,
+            lambda: sum(isinstance(c, Abandoned) for c in one.changes + other.changes) == 3,
         )
         pause(1)
         told = one.told() + other.told()
         assert told.count("-cat") == 2  # Once on each node.
         abandoned = [change for change in told if isinstance(change, Abandoned)]
         assert sorted(abandoned, key=lambda a: a.channel) == [
+            Abandoned("1", "news", (), vacated=False),
             Abandoned("1", "presence-x", ("cat",), vacated=False),
             Abandoned("1", "presence-y", ("dan",), vacated=True),
         ]
         assert wait(one.store.connections("1")) == 0
-        assert wait(one.store.channels("1", "")) == {"presence-x": Counts(2, 2)}
+        assert wait(one.store.channels("1", "")) == {
+            "news": Counts(1, 0),
+            "presence-x": Counts(2, 2),
+        }
 
     def test_a_living_node_is_left_alone(self, make_node):  # noqa: F811
         one, other = make_node(lease=1), make_node(lease=1)
@@ -214,6 +220,8 @@ class TestOutage:
             node.told()
         own_redis.kill()
         until_lost()
+        for node in pair:
+            node.changes.clear()
         # Each node answers for itself.
         _, joined = one.join("cat")
         assert joined.added
@@ -237,6 +245,8 @@ class TestOutage:
         assert wait(other.store.connections("1")) == 2
         assert wait(other.store.recall("1", "cache-x")).data == "1"
         assert wait(other.store.counts("1", "presence-x")) == Counts(3, 3)
+        for node in pair:
+            until("told of the end", lambda node=node: Restored() in node.changes)
 
     def test_a_redis_that_hangs_is_found_and_hurts_nobody(self, pair, own_redis):  # noqa: F811
         one, _ = pair

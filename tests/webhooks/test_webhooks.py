@@ -7,7 +7,6 @@ import pusher
 
 from reverb.apps.app import App
 from reverb.apps.webhook import Webhook
-from reverb.hub.notices import SubscriptionCount
 from reverb.settings import WebhookSettings
 from reverb.testing import MemoryServer
 from reverb.webhooks.events import WebhookEvent
@@ -123,13 +122,22 @@ class TestEvents:
         server.advance(1)
         assert names(receiver)[2:] == ["cache_miss"]
 
-    def test_of_a_subscription_count(self, server, receiver):
-        server.service.hub._notify(SubscriptionCount(app_id="1", channel="news", count=3))
+    def test_of_subscription_counts(self, servers, receiver):
+        webhook = Webhook(url=URL, events=("subscription_count",))
+        app = App(id="1", key="key", secret="secret", webhooks=(webhook,), subscription_counts=True)
+        server = MemoryServer(app, receiver=receiver)
+        servers.append(server)
+        clients = [server.client() for _ in range(2)]
+        for client in clients:
+            client.subscribe("news")
+        clients[0].subscribe("presence-x", channel_data=member("7"))
         server.advance(1)
-
         assert receiver.events == [
-            {"name": "subscription_count", "channel": "news", "subscription_count": 3}
+            {"name": "subscription_count", "channel": "news", "subscription_count": count}
+            for count in (1, 2)
         ]
+        server.stop()
+        assert receiver.events[-1]["subscription_count"] == 0
 
     def test_a_lone_surrogate_harms_nobody(self, server, receiver):
         client = server.client()

@@ -6,7 +6,6 @@ import pytest
 from twisted.internet.task import Clock
 
 from reverb.interfaces import (
-    Abandoned,
     Change,
     ChannelFullError,
     Counts,
@@ -14,6 +13,7 @@ from reverb.interfaces import (
     Joined,
     Left,
     MemberCame,
+    MemberWent,
 )
 from reverb.protocol.messages import Member
 from reverb.testing.contracts.store import ANN, APP, BOB, StoreSuite
@@ -52,7 +52,7 @@ class SharedStoreContract(StoreSuite):
         for change in self.changes[store]:
             if isinstance(change, MemberCame):
                 told.append(f"+{change.member.user_id}")
-            elif not isinstance(change, Abandoned):
+            elif isinstance(change, MemberWent):
                 told.append(f"-{change.user_id}")
         return told
 
