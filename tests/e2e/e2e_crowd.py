@@ -28,15 +28,22 @@ class Subscription:
 
     Attributes:
         members: The user ids; empty but on presence channels.
+        count: What it was told last of the number of subscriptions; not on presence channels.
         story: What it was told of them, for who looks into a failure.
     """
 
     def __init__(self, members: set[str]) -> None:
         self.members = members
+        self.count: int | None = None
         self.story = [f"={','.join(sorted(members))}"]
 
-    def change(self, sign: str, user_id: str) -> str | None:
-        """Take a change; tell what is wrong with it."""
+    def take(self, event: str, data: Any) -> str | None:
+        """Take a count or a change of the members; tell what is wrong with it."""
+        if event == "pusher_internal:subscription_count":
+            self.count = data["subscription_count"]
+            return None
+        sign = "+" if event.endswith("added") else "-"
+        user_id = data["user_id"]
         self.story.append(sign + user_id)
         if (user_id in self.members) == (sign == "+"):
             return f"{sign}{user_id} after {self.story[-40:]}"
@@ -225,9 +232,8 @@ class Client(asyncio.Protocol):
             self._resolve(event, data)
         elif subscription is None:
             return  # It has unsubscribed, and the server does not know yet.
-        elif event.startswith("pusher_internal:member_"):
-            sign = "+" if event.endswith("added") else "-"
-            if wrong := subscription.change(sign, data["user_id"]):
+        elif event.startswith("pusher_internal:"):
+            if wrong := subscription.take(event, data):
                 self._complain(f"{self} was told on {channel} {wrong}")
         else:
             self._count(channel, data)

@@ -11,6 +11,7 @@ import secrets
 import signal
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import pytest
 from e2e_crowd import Client, Crowd
@@ -27,6 +28,7 @@ CLIENTS = 200
 PACE = float(os.environ.get("LONG_PACE", "1"))
 USERS = [f"user{number}" for number in range(60)]
 CHANNELS = [f"presence-{number}" for number in range(7)] + [f"public-{n}" for n in range(3)]
+COUNTING = "[app_defaults]\nsubscription_counts = true\n"
 SETTLED = 20
 """Seconds within which all is exact again: until a dead line is found, a lease, a reconnect and
 the grace for other nodes, and more, for this machine may be busy."""
@@ -49,9 +51,9 @@ class Trouble:
     ) -> None:
         self.dice = dice
         self.redis = redis
-        self._start_node = start_node
+        self._start_node = partial(start_node, more=COUNTING)
         self.lines = [Proxy(redis.port) for _ in range(3)]
-        self.nodes = [start_node(url=line.url("shop")) for line in self.lines]
+        self.nodes = [self._start_node(url=line.url("shop")) for line in self.lines]
         self._deck: list[tuple[Fault, ...]] = []
 
     async def strike(self) -> str:
@@ -145,10 +147,16 @@ def differences(crowd: Crowd, nodes: list[Server]) -> list[str]:
         channel: {client.user_id for client in there} if channel.startswith("presence-") else set()
         for channel, there in truth.items()
     }
+    numbers = {
+        channel: None if channel.startswith("presence-") else len(there)
+        for channel, there in truth.items()
+    }
     for channel, there in truth.items():
         for client in there:
             told = client.subscriptions[channel].members
             compare(f"{client} knows of {channel}", told, members[channel])
+            counted = client.subscriptions[channel].count
+            compare(f"{client} has counted on {channel}", counted, numbers[channel])
     for node in nodes:
         if status(node, "/ready")[0] != 200:
             found.append(f"{node.port} is not ready")
