@@ -348,11 +348,11 @@ class ReverbService(MultiService):
         )
         await self._stage("clients that did not close", self._websockets.abort_all)
         self.factory.abort_all()
-        self.hub.settle()
+        await self._stage("counts", self.hub.settle)
         if self.webhooks is not None:
             await self._stage("webhooks", self.webhooks.stop)
         await self._stage("store", self._store.stop)
-        self.hub.settle()  # By what the store has answered since.
+        await self._stage("counts", self.hub.settle)  # By what the store has answered since.
         await self._stage("broker", self._broker.stop)
         self.factory.site.stopFactory()
         if self.metrics is not None:

@@ -166,21 +166,18 @@ class Counting:
             self._look(key, self._counts[key])
 
     def _look(self, key: Key, count: _Count) -> None:
-        """Ask for the count, after the other nodes have been told to do so."""
         ours, count.ours = count.ours, False
         count.wanted = False
         count.busy = True
-        if ours:
-            # It comes back here too, where the store is asked in any case.
-            self._hinting = key
-            self._broker.publish(Counted(*key))
-            self._hinting = None
         asking = Deferred.fromCoroutine(self._ask(key, count, ours=ours))
         asking.addErrback(self._failed)
 
     async def _ask(self, key: Key, count: _Count, *, ours: bool) -> None:
+        """Ask for the count, after the other nodes have been told to do so, and tell it."""
         number = 0
         try:
+            if ours:
+                self._hint(key)
             number = (await self._store.counts(*key)).subscriptions
             self._tell(key, count, number)
             if ours:
@@ -190,6 +187,14 @@ class Counting:
                 count.window = self._clock.callLater(WINDOW, self._free, key, count)
             else:
                 self._free(key, count)
+
+    def _hint(self, key: Key) -> None:
+        # It comes back here too, where the store is being asked in any case.
+        self._hinting = key
+        try:
+            self._broker.publish(Counted(*key))
+        finally:
+            self._hinting = None
 
     def _tell(self, key: Key, count: _Count, number: int) -> None:
         channel = self._channels.get(key)

@@ -1,9 +1,11 @@
 """What an application that embeds the server calls: publish and on."""
 
+import msgspec
 import pytest
 
 from reverb.hub import notices
 from reverb.protocol.events import EventError
+from reverb.testing import APP
 
 
 def test_publish_delivers_strings_as_they_are_and_the_rest_as_json(server):
@@ -140,3 +142,27 @@ def test_a_callback_may_publish(server):
     other.take()
     server.client().subscribe("second")
     assert [e["data"] for e in other.take()] == ["second"]
+
+
+def test_subscription_counts_of_a_large_channel(make_server):
+    """The notice and the message come together, every 5 seconds when there are over 100."""
+    server = make_server(msgspec.structs.replace(APP, subscription_counts=True))
+    heard = []
+    server.service.on(notices.SubscriptionCount, heard.append)
+    clients = [server.subscriber("news") for _ in range(110)]
+    server.advance(1)
+    clients[0].take()
+    assert [notice.count for notice in heard] == list(range(1, 102))
+    for client in clients[1:6]:
+        client.vanish()
+    server.advance(5)
+
+    told = [(e["event"], e["channel"], e["data"]) for e in clients[0].take()]
+    assert told == [
+        ("pusher_internal:subscription_count", "news", '{"subscription_count":105}'),
+    ]
+    assert heard[-1] == notices.SubscriptionCount(app_id="app-id", channel="news", count=105)
+    assert server.get("channels/news", info="subscription_count").json() == {
+        "occupied": True,
+        "subscription_count": 105,
+    }

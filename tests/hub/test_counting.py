@@ -294,6 +294,27 @@ class TestSharedStore:
 
         assert counts(clients[0]) == [2]
 
+    def test_a_broker_that_fails_harms_no_other_channel(self, logged):
+        broker = _BrokenBroker()
+        node = Node(broker=broker)
+        client = node.connect(COUNTED)
+        for channel in ("broken", "news"):
+            client.subscribe(channel)
+
+        assert counts(client) == [1]
+        assert [str(error) for error in logged.flush(OSError)] == ["no"]
+        client.leave()
+        node.turn()
+        assert logged.flush(OSError)
+        node.assert_empty()
+
+
+class _BrokenBroker(LocalBroker):
+    def publish(self, envelope):
+        if envelope.channel == "broken":
+            raise OSError("no")
+        super().publish(envelope)
+
 
 class _Bus:
     """Carries envelopes between the nodes of one process, when it is told to."""
