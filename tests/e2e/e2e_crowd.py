@@ -42,8 +42,10 @@ class Subscription:
         if event == "pusher_internal:subscription_count":
             self.count = data["subscription_count"]
             return None
-        sign = "+" if event.endswith("added") else "-"
-        user_id = data["user_id"]
+        return self.change("+" if event.endswith("added") else "-", data["user_id"])
+
+    def change(self, sign: str, user_id: str) -> str | None:
+        """Take a change of the members; tell what is wrong with it."""
         self.story.append(sign + user_id)
         if (user_id in self.members) == (sign == "+"):
             return f"{sign}{user_id} after {self.story[-40:]}"
