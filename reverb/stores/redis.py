@@ -16,8 +16,9 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from reverb.brokers.envelope import MemberChange
-from reverb.brokers.redis_connections import LinkLostError, RedisRefusalError
-from reverb.brokers.redis_link import LONGEST_PAUSE, RedisLink, wait_for_all
+from reverb.brokers.link import LONGEST_PAUSE, LinkLostError, wait_for_all
+from reverb.brokers.redis_connections import RedisRefusalError
+from reverb.brokers.redis_link import RedisLink
 from reverb.brokers.resp import Argument
 from reverb.interfaces import (
     Abandoned,
