@@ -6,7 +6,9 @@ import pytest
 from nats import errors
 from nats.aio.client import Client
 from nats.aio.transport import TcpTransport
-from twisted.internet import defer
+from twisted.internet import defer, reactor
+from twisted.internet.endpoints import TCP4ServerEndpoint
+from twisted.internet.protocol import Factory, Protocol
 from twisted.logger import globalLogPublisher
 
 from nats_nodes import NatsNode, make_node, nats, own_nats, settle  # noqa: F401 - fixtures
@@ -344,3 +346,28 @@ def test_what_of_nats_py_is_not_public_is_as_it_was(nats):  # noqa: F811
     assert wait(defer.Deferred.fromFuture(asyncio.ensure_future(look()))) == [
         (1, b"a", b"", b"1", None)
     ]
+
+
+class FakeServer(Protocol):
+    """Says what a NATS does, until it says what nats-py cannot read."""
+
+    def connectionMade(self):
+        self.transport.write(b'INFO {"max_payload":1000}\r\n')
+
+    def dataReceived(self, data):
+        self.transport.write(b"PONG\r\n" * data.count(b"PING\r\n"))
+
+
+def test_a_nats_py_that_does_not_read_any_more_is_let_go():
+    servers = []
+    factory = Factory()
+    factory.buildProtocol = lambda address: (servers.append(FakeServer()), servers[-1])[1]
+    listening = wait(TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(factory))
+    node = NatsNode(f"nats://127.0.0.1:{listening.getHost().port}").start()
+    servers[0].transport.write(b"-ERR \r\n")
+    until("let go", lambda: not node.broker.connected, 10)
+
+    assert "nats-py does not read any more" in node.broker.trouble
+    node.until_connected()
+    node.stop()
+    wait(defer.maybeDeferred(listening.stopListening))
