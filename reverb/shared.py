@@ -43,16 +43,16 @@ def build_shared(
         named = "Redis" if settings.redis else "NATS"
         raise ValueError(f"with {named}, give both a broker and a store of your own, or neither")
     node = secrets.token_hex(8)
-    if not settings.broker:
-        return _build_redis(settings, reactor, node)
-    nats = _build_nats(settings, reactor, node)
-    if not settings.redis:
-        return nats, ApartStore(reactor.seconds)
-    redis, shared = _build_redis(settings, reactor, node)
-    return DividedBroker(nats, redis), shared
+    nats = _build_nats(settings, reactor, node) if settings.broker else None
+    if settings.redis:
+        return _build_redis(settings, reactor, node, nats)
+    assert nats is not None
+    return nats, ApartStore(reactor.seconds)
 
 
-def _build_redis(settings: Settings, reactor: Any, node: str) -> tuple[BusBroker, IChannelStore]:
+def _build_redis(
+    settings: Settings, reactor: Any, node: str, nats: BusBroker | None
+) -> tuple[IBroker, IChannelStore]:
     # Not before: importing txredisapi installs the reactor.
     from reverb.brokers.redis import RedisBroker  # noqa: PLC0415
     from reverb.brokers.redis_link import RedisLink  # noqa: PLC0415
@@ -60,7 +60,11 @@ def _build_redis(settings: Settings, reactor: Any, node: str) -> tuple[BusBroker
 
     link = RedisLink(parse_redis_url(settings.redis), reactor=reactor, node=node)
     shared = RedisStore(link, lease=settings.redis_lease)
-    return RedisBroker(link, shared.take_member), shared
+    redis = RedisBroker(link, shared.take_member)
+    if nats is None:
+        return redis, shared
+    nats.link.preparations.append(shared.tell_restored)
+    return DividedBroker(nats, redis), shared
 
 
 def _build_nats(settings: Settings, reactor: Any, node: str) -> BusBroker:

@@ -35,13 +35,14 @@ class BusBroker:
         common: The bus's name of what concerns all nodes.
 
     Attributes:
+        link: The way to the bus.
         link_meter: What is counted of the connection that brings messages.
     """
 
     _log = Logger()
 
     def __init__(self, link: Link, common: bytes) -> None:
-        self._link = link
+        self.link = link
         self._deliver: Callable[[Envelope], None] | None = None
         self._common = common
         self._interest = Interest(link, common)
@@ -55,12 +56,12 @@ class BusBroker:
     @property
     def connected(self) -> bool:
         """Whether publications reach the other nodes."""
-        return self._link.trouble is None
+        return self.link.trouble is None
 
     @property
     def trouble(self) -> str | None:
         """Why they do not."""
-        return self._link.trouble
+        return self.link.trouble
 
     def start(self, deliver: Callable[[Envelope], None]) -> "Deferred[None]":
         """Begin to deliver, and to connect.
@@ -69,14 +70,14 @@ class BusBroker:
             Fires at once: until the bus is there, the node serves its own clients.
         """
         self._deliver = deliver
-        self._link.start()
+        self.link.start()
         return succeed(None)
 
     def stop(self) -> "Deferred[None]":
         """End delivery and the connections."""
         self._deliver = None
         self._interest.stop()
-        return Deferred.fromCoroutine(self._link.stop())
+        return Deferred.fromCoroutine(self.link.stop())
 
     def subscribe(self, app_id: str, channel: str) -> "Deferred[None] | None":
         """Want what other nodes publish to a channel."""
@@ -91,11 +92,11 @@ class BusBroker:
         """Send to the other nodes when this turn of the reactor ends, and deliver here."""
         if self._deliver is None:
             return
-        if self._link.open:  # Before delivering, which may lead to the next publication.
+        if self.link.open:  # Before delivering, which may lead to the next publication.
             name = self._common
             if not isinstance(envelope, Termination):
                 name = self._name(envelope.app_id, envelope.channel)
-            self._link.send(name, encode(self._link.node, envelope))
+            self.link.send(name, encode(self.link.node, envelope))
         self._deliver(envelope)
 
     # From the bus
@@ -120,7 +121,7 @@ class BusBroker:
 
     def _pass_on(self, received: BusMessage) -> None:
         body = received.body
-        if not isinstance(body, MemberChange) and received.node != self._link.node:
+        if not isinstance(body, MemberChange) and received.node != self.link.node:
             self._take_envelope(body)
 
     def _take_envelope(self, envelope: Envelope) -> None:

@@ -138,6 +138,10 @@ class RedisStore:
         self._share.end_doubts()
         self._tell(Restored())
 
+    async def tell_restored(self) -> None:
+        """Have counts told anew, when a bus is back by which some may have been missed."""
+        self._tell(Restored())
+
     def _sync_channel(self, key: Key) -> "Deferred[Any]":
         here = self._share.channels.get(key) or Subscriptions()
         users: list[Argument] = []

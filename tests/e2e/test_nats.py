@@ -34,8 +34,13 @@ def start_beside(redis, start_server, tmp_path):
     """Start nodes with a NATS and the Redis."""
     config = tmp_path / "nats.toml"
 
-    def start(url, ready=True):
-        lines = (f'redis = "{redis.url("shop")}"', f'broker = "{url}"', f"redis_lease = {LEASE}")
+    def start(url, ready=True, more=""):
+        lines = (
+            f'redis = "{redis.url("shop")}"',
+            f'broker = "{url}"',
+            f"redis_lease = {LEASE}",
+            more,
+        )
         config.write_text("\n".join(lines))
         node = start_server("--port", "0", "--config", str(config), *AS_APP, reactor="asyncio")
         if ready:
@@ -191,6 +196,29 @@ def test_nats_is_killed_and_comes_back(nats, pair, connect):
         client.hears_nothing()
     cat.hear("late")
     cat.hears_nothing()
+
+
+def test_counts_are_those_of_all_nodes_again_when_nats_is_back(nats, start_beside, connect):
+    more = "[app_defaults]\nsubscription_counts = true"
+    one, other = (start_beside(nats.url("shop"), more=more) for _ in range(2))
+    here, there, late = connect(one), connect(other), connect(other)
+    here.subscribe("news")
+    here.hear("#1")
+    there.subscribe("news")
+    for client in (here, there):
+        client.hear("#2")
+    nats.kill()
+    for server in (one, other):
+        poll("not ready", lambda server=server: not is_ready(server))
+    late.subscribe("news")
+    for client in (there, late):
+        client.hear("#3")
+    here.hears_nothing()
+    nats.start()
+
+    here.hear("#3")
+    for client in (here, there, late):
+        client.hears_nothing()
 
 
 def test_a_nats_that_stands_still_is_found(nats, pair, connect):
