@@ -13,6 +13,7 @@ import msgspec
 
 from reverb import development, endpoint_strings
 from reverb.apps.app import App
+from reverb.nats_url import NatsUrlError, parse_nats_url
 from reverb.redis_url import RedisUrlError, parse_redis_url
 from reverb.settings import Settings, WebhookSettings
 from reverb.sources import (
@@ -65,6 +66,7 @@ def load(
     _check_addresses(values, command_line)
     _check_metrics_addresses(values)
     _check_redis(values)
+    _check_broker(values)
     _normalise_path(values)
     apps = _merge_apps(file, environment, command_line)
     _check_complete(apps[: len(file.apps)], f"{config_path}: ")
@@ -196,6 +198,21 @@ def _check_redis(values: Values) -> None:
     if find_spec("txredisapi") is None:
         raise ConfigurationError(
             f"{origin}: needs txredisapi, which pip install 'twisted-reverb[redis]' installs"
+        )
+
+
+def _check_broker(values: Values) -> None:
+    """Refuse a broker's URL that cannot be used."""
+    if "broker" not in values or not values["broker"].value:
+        return
+    url, origin = values["broker"]
+    try:
+        parse_nats_url(url)
+    except NatsUrlError as error:
+        raise ConfigurationError(f"{origin}: {error}") from None
+    if find_spec("nats") is None:
+        raise ConfigurationError(
+            f"{origin}: needs nats-py, which pip install 'twisted-reverb[nats]' installs"
         )
 
 

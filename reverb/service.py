@@ -65,7 +65,7 @@ class ReverbService(MultiService):
         reactor: The reactor, or a test's; None for Twisted's global one.
         apps: Where apps come from; None for those of the settings.
         broker: Carries publications; None for this process only, or for the
-            Redis of the settings.
+            Redis or the NATS of the settings.
         store: Keeps what is true of channels; None for this process's memory,
             or for the Redis of the settings.
         now: The wall clock, in seconds since the epoch.

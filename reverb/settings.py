@@ -63,6 +63,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Seconds that a cache channel remembers its last event."""
     redis: str = ""
     """URL of the Redis that nodes share, see :mod:`reverb.redis_url`; empty for one node alone."""
+    broker: str = ""
+    """URL of the NATS that carries publications in place of Redis, see :mod:`reverb.nats_url`."""
     redis_lease: Seconds = 15
     """Seconds after which a node that is silent counts as dead."""
     signature_tolerance: Seconds = 600

@@ -3,11 +3,19 @@
 import secrets
 from typing import Any
 
+from reverb.brokers.bus import BusBroker
+from reverb.brokers.divided import DividedBroker
 from reverb.brokers.local import LocalBroker
 from reverb.interfaces import IBroker, IChannelStore
+from reverb.nats_url import parse_nats_url
 from reverb.redis_url import parse_redis_url
 from reverb.settings import Settings
+from reverb.stores.apart import ApartStore
 from reverb.stores.memory import MemoryStore
+
+
+class WrongReactorError(ValueError):
+    """The broker of the settings needs another reactor; the text says which."""
 
 
 def build_shared(
@@ -22,20 +30,52 @@ def build_shared(
         store: The application's own; None for that of the settings.
 
     Raises:
-        ValueError: Only one of both is given, and the settings name a Redis.
+        ValueError: Only one of both is given, and the settings name a Redis or a NATS.
+        WrongReactorError: The settings name a NATS, and the reactor is not asyncio's.
     """
-    if not settings.redis or (broker is not None and store is not None):
+    is_shared = bool(settings.redis or settings.broker)
+    if not is_shared or (broker is not None and store is not None):
         return (
             broker if broker is not None else LocalBroker(),
             store if store is not None else MemoryStore(reactor.seconds),
         )
     if broker is not None or store is not None:
-        raise ValueError("with Redis, give both a broker and a store of your own, or neither")
+        named = "Redis" if settings.redis else "NATS"
+        raise ValueError(f"with {named}, give both a broker and a store of your own, or neither")
+    node = secrets.token_hex(8)
+    nats = _build_nats(settings, reactor, node) if settings.broker else None
+    if settings.redis:
+        return _build_redis(settings, reactor, node, nats)
+    assert nats is not None
+    return nats, ApartStore(reactor.seconds)
+
+
+def _build_redis(
+    settings: Settings, reactor: Any, node: str, nats: BusBroker | None
+) -> tuple[IBroker, IChannelStore]:
     # Not before: importing txredisapi installs the reactor.
     from reverb.brokers.redis import RedisBroker  # noqa: PLC0415
     from reverb.brokers.redis_link import RedisLink  # noqa: PLC0415
     from reverb.stores.redis import RedisStore  # noqa: PLC0415
 
-    link = RedisLink(parse_redis_url(settings.redis), reactor=reactor, node=secrets.token_hex(8))
+    link = RedisLink(parse_redis_url(settings.redis), reactor=reactor, node=node)
     shared = RedisStore(link, lease=settings.redis_lease)
-    return RedisBroker(link, shared.take_member), shared
+    redis = RedisBroker(link, shared.take_member)
+    if nats is None:
+        return redis, shared
+    nats.link.preparations.append(shared.tell_restored)
+    return DividedBroker(nats, redis), shared
+
+
+def _build_nats(settings: Settings, reactor: Any, node: str) -> BusBroker:
+    from twisted.internet.asyncioreactor import AsyncioSelectorReactor  # noqa: PLC0415
+
+    if not isinstance(reactor, AsyncioSelectorReactor):
+        raise WrongReactorError(
+            "NATS needs Twisted's asyncio reactor: twistd --reactor asyncio -n reverb ..."
+        )
+    # They import nats-py, which nobody else needs.
+    from reverb.brokers.nats import NatsBroker  # noqa: PLC0415
+    from reverb.brokers.nats_link import NatsLink  # noqa: PLC0415
+
+    return NatsBroker(NatsLink(parse_nats_url(settings.broker), reactor=reactor, node=node))

@@ -13,12 +13,14 @@ from twisted.internet.error import CannotListenError
 from twisted.python import usage
 
 import reverb
+from reverb import nats_check, redis_check
 from reverb.configuration import ConfigurationError, load
 from reverb.development import DevelopmentNotice
-from reverb.redis_check import refusal_of
+from reverb.nats_url import parse_nats_url
 from reverb.redis_url import parse_redis_url
 from reverb.service import ReverbService
 from reverb.settings import Settings
+from reverb.shared import WrongReactorError
 from reverb.webhooks.journal import JournalError
 
 _DEFAULTS = Settings()
@@ -43,6 +45,12 @@ class Options(usage.Options):
             None,
             None,
             "URL of the Redis by which several nodes act as one. Default: none",
+        ],
+        [
+            "broker",
+            None,
+            None,
+            "URL of a NATS that carries events between nodes; see docs/scaling.md. Default: none",
         ],
         [
             "state-dir",
@@ -121,8 +129,11 @@ class _CommandService(ReverbService):
     """The server as a process of its own."""
 
     def privilegedStartService(self) -> None:
-        """Bind the ports; end the process with one line when that or Redis's consent fails."""
-        refusal = self.settings.redis and refusal_of(parse_redis_url(self.settings.redis))
+        """Bind the ports; end with one line when that fails, or Redis or NATS refuses."""
+        settings = self.settings
+        refusal = settings.redis and redis_check.refusal_of(parse_redis_url(settings.redis))
+        if not refusal and settings.broker:
+            refusal = nats_check.refusal_of(parse_nats_url(settings.broker))
         if refusal:
             self._end(refusal)
         try:
@@ -169,9 +180,9 @@ def makeService(options: Options) -> IService:
     """
     try:
         configuration = load(options=options, environ=os.environ, config_path=options["config"])
-    except ConfigurationError as error:
+        service = _CommandService(configuration.settings)
+    except (ConfigurationError, WrongReactorError) as error:
         raise SystemExit(f"reverb: {error}") from None
-    service = _CommandService(configuration.settings)
     if configuration.is_development:
         DevelopmentNotice(configuration.settings).setServiceParent(service)
     return service

@@ -18,12 +18,22 @@ def pytest_configure():
 
 
 def pytest_collection_modifyitems(config, items):
-    """Leave out what takes minutes, but in CI and where it is asked for."""
+    """Leave out what needs another reactor, and what takes minutes but where it is asked for."""
+    _leave_out_other_reactors(config, items)
     if os.environ.get("CI") == "true" or "long" in config.option.markexpr:
         return
     for item in items:
         if item.get_closest_marker("long") is not None:
             item.add_marker(pytest.mark.skip(reason="takes minutes; 'make long' runs it"))
+
+
+def _leave_out_other_reactors(config, items):
+    """Leave to test_asyncio_reactor.py what it runs in a process of its own."""
+    if config.getoption("reactor") == "asyncio":
+        return
+    others = [item for item in items if item.get_closest_marker("asyncio_reactor") is not None]
+    config.hook.pytest_deselected(items=others)
+    items[:] = [item for item in items if item not in others]
 
 
 @pytest.hookimpl(tryfirst=True)

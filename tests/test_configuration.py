@@ -271,6 +271,7 @@ def sample(kind):
 # Where not every text will do.
 SAMPLES = {
     "redis": ("redis://example.com/1", "redis://example.com/1"),
+    "broker": ("nats://example.com", "nats://example.com"),
     "webhooks.smoothing": ("7", 7),
     "webhooks": ('[{"url": "http://x/"}]', (Webhook(url="http://x/"),)),
     "id": ("1-a", "1-a"),

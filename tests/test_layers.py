@@ -215,6 +215,17 @@ def test_txredisapi_which_installs_the_reactor_is_imported_only_where_redis_is_u
     assert_none([i for i in forbidden("reverb", *REDIS) if i.at_import and i.path not in users])
 
 
+NATS = ["reverb.brokers.nats", "reverb.brokers.nats_link", "reverb.brokers.nats_connection"]
+
+
+def test_nats_py_and_asyncio_are_imported_only_where_nats_is_used():
+    connection = "reverb/brokers/nats_connection.py"
+    users = {name.replace(".", "/") + ".py" for name in NATS}
+
+    assert_none([i for i in forbidden("reverb", "nats", "asyncio") if i.path != connection])
+    assert_none([i for i in forbidden("reverb", *NATS) if i.at_import and i.path not in users])
+
+
 def test_the_plugin_imports_nothing_of_the_server():
     # twistd reads every plugin for its --help, whether it is run or not.
     assert_none(forbidden("twisted/plugins", "reverb", "autobahn", "msgspec"))

@@ -14,14 +14,11 @@ from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
+from reverb.brokers.link import LinkLostError
 from reverb.brokers.resp import Argument, pack
 
 MAX_UNANSWERED_BYTES = 32 * 1_048_576
 """What may wait for Redis; a Redis that lags further behind is as good as gone."""
-
-
-class LinkLostError(Exception):
-    """Redis is not there, or went away before it answered."""
 
 
 class RedisRefusalError(Exception):

@@ -5,21 +5,17 @@ there is one question, whether Redis is there, and one way to heal, the
 preparation that follows every connect.
 """
 
-import random
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Coroutine
 from typing import Any
 
 from twisted.internet import defer
 from twisted.internet.defer import Deferred
-from twisted.logger import Logger
-from twisted.python.failure import Failure
 
+from reverb.brokers.link import PATIENCE, Link, LinkLostError, wait_for_all
 from reverb.brokers.redis_connections import (
     Commands,
     Connection,
-    LinkLostError,
     OneConnection,
-    RedisRefusalError,
     Subscriptions,
 )
 from reverb.brokers.redis_master import Master
@@ -27,19 +23,8 @@ from reverb.brokers.resp import Argument, pack
 from reverb.meter import LinkMeter
 from reverb.redis_url import RedisUrl
 
-PATIENCE = 5
-"""Seconds that a connect, or an answer that tells whether Redis lives, may take."""
-_HEARTBEAT = 3
-"""Seconds between two looks at whether Redis lives."""
-_FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
-"""Seconds before the first and before the later attempts to reconnect."""
-_LAST_WORDS = 3
-"""Seconds that Redis may take to read what a node sends before it stops."""
-_QUIET = 60
-"""Seconds between two log lines about the same outage."""
 
-
-class RedisLink:
+class RedisLink(Link):
     """Keeps both connections, and makes them anew when they are lost.
 
     Args:
@@ -49,40 +34,25 @@ class RedisLink:
 
     Attributes:
         url: Where Redis is.
-        node: This process's name among the nodes.
-        trouble: Why Redis cannot be used; None when it can, and everything of
-            this node has been brought to it.
-        take: Called with the name and the content of each message from the bus.
-        preparations: Called in their order after each connect, before the
-            link counts as up; what they raise ends the connection.
-        losses: Called when a connection that was there is lost.
-        beats: Called whenever Redis has turned out to be alive, every few seconds.
         command_meter: What is counted of the connection for commands.
-        bus_meter: What is counted of the one for subscriptions.
     """
 
-    _log = Logger()
+    program = "Redis"
 
     def __init__(self, url: RedisUrl, *, reactor: Any, node: str) -> None:
+        super().__init__(reactor=reactor, node=node, prefix=url.prefix)
         self.url = url
-        self.node = node
-        self.clock = reactor
-        self.trouble: str | None = "Redis is not connected yet"
-        self.take: Callable[[bytes, bytes], None] = lambda _channel, _message: None
-        self.preparations: list[Callable[[], Awaitable[None]]] = []
-        self.losses: list[Callable[[], None]] = []
-        self.beats: list[Callable[[], None]] = []
-        self.command_meter, self.bus_meter = LinkMeter(), LinkMeter()
-        self._was_up = False
+        self.command_meter = LinkMeter()
         self._master = Master(url, reactor)
         self._commands: Commands | None = None
         self._subscriptions: Subscriptions | None = None
-        self._running: Deferred[None] | None = None
-        self._stopping = False
-        self._failures = 0
-        self._complained = float("-inf")
 
     # Speaking to Redis
+
+    @property
+    def where(self) -> str:
+        """Where the master is, as far as that is known."""
+        return self._master.where
 
     @property
     def open(self) -> bool:
@@ -105,16 +75,20 @@ class RedisLink:
         if self._commands is not None:
             self._commands.send(pack(*arguments), None)
 
-    def subscribe(self, channels: list[bytes]) -> "list[Deferred[None]]":
+    def send(self, name: bytes, message: bytes) -> None:
+        """Publish a message when this turn of the reactor ends."""
+        self.cast(b"PUBLISH", name, message)
+
+    def subscribe(self, names: list[bytes]) -> "list[Deferred[None]]":
         """Subscribe to channels of the bus; fails with LinkLostError."""
         if self._subscriptions is None:
-            return [defer.fail(LinkLostError("Redis is not connected")) for _ in channels]
-        return self._subscriptions.subscribe(channels)
+            return [defer.fail(LinkLostError("Redis is not connected")) for _ in names]
+        return self._subscriptions.subscribe(names)
 
-    def unsubscribe(self, channel: bytes) -> None:
+    def unsubscribe(self, name: bytes) -> None:
         """Unsubscribe from a channel of the bus."""
         if self._subscriptions is not None:
-            self._subscriptions.unsubscribe(channel)
+            self._subscriptions.unsubscribe(name)
 
     def catch_up(self) -> "Deferred[None]":
         """Fire when all that the bus has carried until now has come, or the link is lost."""
@@ -124,50 +98,16 @@ class RedisLink:
 
     # Coming and going
 
-    def start(self) -> None:
-        """Begin to connect, for as long as it takes."""
-        self._stopping = False
-        self._running = Deferred.fromCoroutine(self._run())
-        self._running.addErrback(_ignore_cancelled)
+    def _sent(self) -> "Deferred[None]":
+        return self.ask("PING")
 
-    async def stop(self) -> None:
-        """Send what is still to be sent, and end both connections."""
-        self._stopping = True
-        running, self._running = self._running, None
-        if running is None:
-            return
-        if self.trouble is None:
-            await self.ask("PING").addTimeout(_LAST_WORDS, self.clock).addErrback(lambda _: None)
-        self.reset("the node is stopping")
-        running.cancel()
-        await running
-
-    def reset(self, why: str) -> None:
-        """Give up both connections, because of what has gone wrong with one of them."""
+    def _drop(self, why: str) -> bool:
         commands, subscriptions = self._commands, self._subscriptions
-        was_there = commands is not None
         self._commands = self._subscriptions = None
-        self.trouble = f"Redis is not connected: {why}"
         for connection in (commands, subscriptions):
             if connection is not None:
                 connection.give_up(why)
-        if was_there:
-            for lost in self.losses:
-                lost()
-
-    async def _run(self) -> None:
-        while not self._stopping:
-            try:
-                why = await self._live()
-            except defer.CancelledError:
-                raise
-            except Exception as error:  # noqa: BLE001 - whatever it is, the next attempt follows
-                why = _told(error)
-            self.reset(why)
-            self._failures += 1
-            if not self._stopping:
-                self._complain(why)
-                await self._pause()
+        return commands is not None
 
     async def _live(self) -> str:
         """Connect, and return why the connection ended."""
@@ -188,25 +128,17 @@ class RedisLink:
         ended = defer.DeferredList(
             [commands.lost, subscriptions.lost], fireOnOneCallback=True, consumeErrors=True
         )
-        beating = Deferred.fromCoroutine(self._beat(commands, subscriptions))
+        beating = Deferred.fromCoroutine(self._beat(lambda: self._look(commands, subscriptions)))
         try:
-            for prepare in self.preparations:
-                await prepare()
-            self._is_up()
+            await self._prepare()
             reason, _ = await ended
         finally:
             beating.addErrback(lambda _: None).cancel()
         return str(reason)
 
     def _is_up(self) -> None:
-        if self._commands is not None:
-            for meter in (self.command_meter, self.bus_meter):
-                meter.reconnects += self._was_up
-            self._was_up = True
-            self.trouble = None
-            self._failures = 0
-            self._complained = float("-inf")
-            self._log.info("connected to Redis at {where}", where=self._master.where)
+        self.command_meter.reconnects += self._was_up
+        super()._is_up()
 
     def _log_in(self, connection: Connection) -> "Deferred[None]":
         """Say who we are; the answers come in the order of the commands."""
@@ -219,67 +151,18 @@ class RedisLink:
         answers.append(connection.ask("PING"))
         return wait_for_all(answers)
 
-    async def _beat(self, commands: Connection, subscriptions: Connection) -> None:
-        """Look again and again whether the master still answers on both connections."""
-        while True:
-            answers = [
-                self._ping(commands, self.command_meter),
-                self._ping(subscriptions, self.bus_meter),
+    def _look(self, commands: Connection, subscriptions: Connection) -> "Deferred[None]":
+        """Look whether the master still answers on both connections."""
+        return wait_for_all(
+            [
+                self._timed(commands.ask("PING"), self.command_meter),
+                self._timed(subscriptions.ask("PING"), self.bus_meter),
                 Deferred.fromCoroutine(self._master.check(commands)),
             ]
-            try:
-                await wait_for_all(answers).addTimeout(PATIENCE, self.clock)
-            except (defer.TimeoutError, LinkLostError, RedisRefusalError) as error:
-                self.reset(_told(error))
-                return
-            for beaten in self.beats:
-                beaten()
-            await self._sleep(_HEARTBEAT)
-
-    def _ping(self, connection: Connection, meter: LinkMeter) -> "Deferred[None]":
-        """Ask for an answer, and count how long it takes."""
-        asked = self.clock.seconds()
-        answer = connection.ask("PING")
-        return answer.addCallback(lambda _: meter.latency.observe(self.clock.seconds() - asked))
+        )
 
     def _in_time(self, step: Coroutine[Any, Any, None]) -> "Deferred[None]":
         return Deferred.fromCoroutine(step).addTimeout(PATIENCE, self.clock)
 
     def _taken(self, channel: bytes, message: bytes) -> None:
         self.take(channel, message)
-
-    def _complain(self, why: str) -> None:
-        now = self.clock.seconds()
-        if now - self._complained >= _QUIET:
-            self._complained = now
-            self._log.warn(
-                "Redis at {where} cannot be used, this node goes on alone and keeps trying: {why}",
-                where=self._master.where,
-                why=why,
-            )
-
-    async def _pause(self) -> None:
-        longest = min(_FIRST_PAUSE * 2 ** min(self._failures, 10), LONGEST_PAUSE)
-        await self._sleep(random.uniform(0.5, 1) * longest)  # noqa: S311 - only to be spread
-
-    def _sleep(self, seconds: float) -> "Deferred[None]":
-        sleeping: Deferred[None] = Deferred(lambda _: call.cancel())
-        call = self.clock.callLater(seconds, sleeping.callback, None)
-        return sleeping
-
-
-def wait_for_all(answers: "Iterable[Deferred[Any]]") -> "Deferred[None]":
-    """Wait for all answers; fail with the first failure."""
-    gathered = defer.gatherResults(answers, consumeErrors=True)
-    return gathered.addCallbacks(lambda _: None, lambda failure: failure.value.subFailure)
-
-
-def _ignore_cancelled(failure: Failure) -> None:
-    failure.trap(defer.CancelledError)
-
-
-def _told(error: BaseException) -> str:
-    """Say in a few words what went wrong."""
-    if isinstance(error, defer.TimeoutError):
-        return f"it did not answer within {PATIENCE} seconds"
-    return str(error) or type(error).__name__

@@ -12,9 +12,9 @@ from twisted.internet.endpoints import (
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.ssl import optionsForClientTLS
 
+from reverb.brokers.link import LinkLostError
 from reverb.brokers.redis_connections import (
     Connection,
-    LinkLostError,
     OneConnection,
     RedisRefusalError,
 )

@@ -16,8 +16,9 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from reverb.brokers.envelope import MemberChange
-from reverb.brokers.redis_connections import LinkLostError, RedisRefusalError
-from reverb.brokers.redis_link import LONGEST_PAUSE, RedisLink, wait_for_all
+from reverb.brokers.link import LONGEST_PAUSE, LinkLostError, wait_for_all
+from reverb.brokers.redis_connections import RedisRefusalError
+from reverb.brokers.redis_link import RedisLink
 from reverb.brokers.resp import Argument
 from reverb.interfaces import (
     Abandoned,
@@ -135,6 +136,10 @@ class RedisStore:
         """Believe that who is not in Redis now is not there any more."""
         self._grace = None
         self._share.end_doubts()
+        self._tell(Restored())
+
+    async def tell_restored(self) -> None:
+        """Have counts told anew, when a bus is back by which some may have been missed."""
         self._tell(Restored())
 
     def _sync_channel(self, key: Key) -> "Deferred[Any]":

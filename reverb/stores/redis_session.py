@@ -5,7 +5,8 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from reverb.brokers.redis_connections import LinkLostError, RedisRefusalError
+from reverb.brokers.link import LinkLostError
+from reverb.brokers.redis_connections import RedisRefusalError
 from reverb.brokers.redis_link import RedisLink
 from reverb.brokers.resp import Argument
 from reverb.stores.redis_lua import Script

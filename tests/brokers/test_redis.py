@@ -5,8 +5,7 @@ from twisted.internet import defer
 from twisted.logger import globalLogPublisher
 
 from redis_nodes import Node, make_node, own_redis, pause, redis, until, wait  # noqa: F401
-from reverb.brokers import redis as redis_broker
-from reverb.brokers import redis_connections
+from reverb.brokers import interest, redis_connections
 from reverb.brokers.envelope import Counted, Publication, encode
 from support import Log
 
@@ -85,7 +84,7 @@ def test_interest_is_in_place_when_it_is_said_to_be(nodes):
 
 def test_interest_is_given_up_late_and_only_if_nobody_has_come_back(nodes, monkeypatch, redis):  # noqa: F811
     one, other = nodes
-    monkeypatch.setattr(redis_broker, "_LINGER", 0.2)
+    monkeypatch.setattr(interest, "LINGER", 0.2)
     name = f"{one.link.url.prefix}:1:news"
 
     def subscribers():

@@ -8,7 +8,7 @@ from twisted.internet.protocol import Factory, Protocol
 
 from redis_nodes import until, wait
 from reverb.brokers import redis_master
-from reverb.brokers.redis_connections import LinkLostError
+from reverb.brokers.link import LinkLostError
 from reverb.brokers.redis_link import RedisLink
 from reverb.brokers.redis_master import Master
 from reverb.redis_url import parse_redis_url

@@ -1,5 +1,6 @@
 """Every channel store of the project keeps the contract."""
 
+from reverb.stores.apart import ApartStore
 from reverb.stores.memory import MemoryStore
 from reverb.testing.contracts import StoreContract
 
@@ -7,3 +8,8 @@ from reverb.testing.contracts import StoreContract
 class TestMemoryStore(StoreContract):
     def make_store(self, clock):
         return MemoryStore(clock.seconds)
+
+
+class TestApartStore(StoreContract):
+    def make_store(self, clock):
+        return ApartStore(clock.seconds)

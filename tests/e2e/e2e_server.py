@@ -75,6 +75,7 @@ class Server:
         prefix: What ``--path`` was told.
         unix: The socket file that it listens on, instead of TCP.
         certificate: Its certificate, if it speaks TLS.
+        reactor: The one that twistd is to use; its own choice if none is named.
         command: What to run in place of twistd, which it is to run in turn.
         fds: Descriptors to pass on.
         wait: Whether to wait until it listens.
@@ -88,6 +89,7 @@ class Server:
         prefix: str = "",
         unix: str = "",
         certificate: Path | None = None,
+        reactor: str = "",
         command: tuple[str, ...] = (),
         fds: tuple[int, ...] = (),
         wait: bool = True,
@@ -95,7 +97,8 @@ class Server:
         self.apps, self.prefix, self.unix, self.certificate = apps, prefix, unix, certificate
         self.port = 0
         self._log = directory / "server.log"
-        words = [*command, TWISTD, "-n", "--pidfile=", "reverb", *arguments]
+        options = ("-n", "--pidfile=", *(("--reactor", reactor) if reactor else ()))
+        words = [*command, TWISTD, *options, "reverb", *arguments]
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
                 words,

@@ -277,6 +277,7 @@ class TestOutage:
         joined = wait(defer.gatherResults(joining))
         assert [getattr(j, "added", None) for j in joined] == [True, True, True, None, None]
         assert wait(connecting)
+        until("lost", lambda: not other.broker.connected)
         own_redis.start()
         one.until_connected()
         other.until_connected()

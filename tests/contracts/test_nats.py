@@ -1,0 +1,109 @@
+"""The NATS broker, alone and beside Redis, keeps the contracts, with real servers."""
+
+import pytest
+from twisted.internet import defer
+
+from nats_nodes import DividedNode, NatsNode, nats, numbers, settle  # noqa: F401 - a fixture
+from redis_nodes import redis, until, wait  # noqa: F401 - a fixture
+from reverb.brokers.envelope import Publication
+from reverb.testing.contracts import BrokerContract, SharedBrokerContract, SharedStoreContract
+
+pytestmark = [pytest.mark.outside_reactor, pytest.mark.asyncio_reactor]
+
+
+class Brokers:
+    def start(self, broker, delivered):
+        super().start(broker, delivered)
+        until("connected", lambda: broker.connected)
+
+    def wait(self, deferred):
+        if deferred is not None:
+            wait(deferred)
+
+
+class NatsBrokers(Brokers):
+    """Makes brokers of one prefix."""
+
+    @pytest.fixture
+    def deployment(self, nats):  # noqa: F811
+        self.url = nats.url(f"contract{next(numbers)}")
+        self.links = []
+
+    def make_broker(self):
+        node = NatsNode(self.url)
+        self.links.append(node.link)
+        return node.broker
+
+    def settle(self):
+        settle(*self.links)
+
+
+class TestNatsBroker(NatsBrokers, BrokerContract):
+    pass
+
+
+class TestSharedNatsBroker(NatsBrokers, SharedBrokerContract):
+    pass
+
+
+class DividedNodes(Brokers):
+    """Makes nodes of one deployment."""
+
+    @pytest.fixture
+    def deployment(self, nats, redis):  # noqa: F811
+        prefix = f"contract{next(numbers)}"
+        self.urls = redis.url(prefix), nats.url(prefix)
+        self.nodes = []
+
+    def make_node(self):
+        self.nodes.append(DividedNode(*self.urls))
+        return self.nodes[-1]
+
+    def settle(self):
+        settle(*(node.nats.link for node in self.nodes))
+        links = [node.link for node in self.nodes if node.link.open]
+        wait(defer.gatherResults([link.ask("PING") for link in links]))
+        wait(defer.gatherResults([link.catch_up() for link in links]))
+
+
+class DividedBrokers(DividedNodes):
+    def make_broker(self):
+        return self.make_node().broker
+
+
+class TestDividedBroker(DividedBrokers, BrokerContract):
+    pass
+
+
+class TestSharedDividedBroker(DividedBrokers, SharedBrokerContract):
+    @pytest.mark.parametrize("channel", ["cache-news", "presence-x", "presence-cache-x"])
+    def test_every_kind_of_channel_crosses_nodes_once(self, channel):
+        sent = [Publication("1", channel, b"%d" % n) for n in range(50)]
+        assert self.other.subscribe("1", channel) is not None
+        self.wait(self.other.subscribe("1", channel))
+        for envelope in sent:
+            self.one.publish(envelope)
+        self.settle()
+
+        assert self.at_other == sent
+
+
+class TestSharedStoreBesideNats(DividedNodes, SharedStoreContract):
+    def make_store(self, clock):
+        return self.make_node().start().store
+
+    @pytest.fixture(autouse=True)
+    def _stop(self, _make):
+        yield
+        for node in self.nodes:
+            node.stop()
+
+    def wait(self, deferred):
+        return wait(deferred)
+
+    def want(self, store, app, channel):
+        (node,) = [node for node in self.nodes if node.store is store]
+        node.subscribe(channel, app)
+
+    def until(self, what, is_true):
+        until(what, is_true)

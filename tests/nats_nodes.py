@@ -1,0 +1,97 @@
+"""The NATS broker of several nodes in one process, on the asyncio reactor."""
+
+import itertools
+from pathlib import Path
+
+import pytest
+from twisted.internet import reactor
+
+from nats_server import NatsServer
+from redis_nodes import Node, until, wait
+from reverb.brokers.divided import DividedBroker
+from reverb.brokers.envelope import Publication
+from reverb.brokers.nats import NatsBroker
+from reverb.brokers.nats_link import NatsLink
+from reverb.nats_url import parse_nats_url
+
+numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="module")
+def nats(tmp_path_factory):
+    """The NATS that a module's tests share, each with a prefix of its own."""
+    server = NatsServer(tmp_path_factory.mktemp("nats"))
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def own_nats(tmp_path: Path):
+    """A NATS that a test may do anything to."""
+    server = NatsServer(tmp_path)
+    yield server
+    server.go_on()
+    server.kill()
+
+
+class NatsNode:
+    """One node's broker, and what it has delivered."""
+
+    def __init__(self, url):
+        self.name = f"node{next(numbers)}"
+        self.link = NatsLink(parse_nats_url(url), reactor=reactor, node=self.name)
+        self.broker = NatsBroker(self.link)
+        self.delivered = []
+
+    def start(self):
+        wait(self.broker.start(self.delivered.append))
+        self.until_connected()
+        return self
+
+    def until_connected(self):
+        until("connected", lambda: self.broker.connected)
+
+    def stop(self):
+        wait(self.broker.stop())
+
+    def subscribe(self, channel, app="1"):
+        waiting = self.broker.subscribe(app, channel)
+        if waiting is not None:
+            wait(waiting)
+
+    def publish(self, data, channel="news", exclude=None):
+        self.broker.publish(Publication("1", channel, data, exclude))
+
+    def payloads(self):
+        return [envelope.payload for envelope in self.delivered]
+
+
+class DividedNode(Node):
+    """One node's Redis store, with a broker that has both."""
+
+    def __init__(self, redis_url, nats_url):
+        super().__init__(redis_url)
+        self.nats = NatsNode(nats_url)
+        self.broker = DividedBroker(self.nats.broker, self.broker)
+
+
+def settle(*links):
+    """Let what has been published until now arrive."""
+    for _ in range(2):
+        for link in links:
+            wait(link.catch_up())
+
+
+@pytest.fixture
+def make_node(nats):
+    """Make nodes that share a prefix; they are stopped after the test."""
+    nodes = []
+    url = nats.url(f"test{next(numbers)}")
+
+    def make():
+        nodes.append(NatsNode(url))
+        return nodes[-1].start()
+
+    yield make
+    for node in nodes:
+        node.stop()
