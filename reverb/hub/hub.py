@@ -98,7 +98,9 @@ class Hub:
             notify=self._notify,
         )
         self._users = Users(broker, store)
-        self._watching = Watching(broker, store, clock)
+        self._watching = Watching(
+            broker=broker, store=store, clock=clock, left_alone=self._users.left_alone
+        )
 
     # Connections
 

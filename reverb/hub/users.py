@@ -93,6 +93,14 @@ class Users:
             self._unheard.add((app_id, user_id))
         self._hint([(app_id, user_id)])
 
+    def left_alone(self, app_id: str, user_id: str) -> bool:
+        """Tell whether a user came or left while the others could not be reached, and is not here.
+
+        As far as this node knows, such a user is offline.
+        """
+        key = (app_id, user_id)
+        return key in self._unheard and key not in self.sessions
+
     def hint_at_all(self) -> None:
         """Have them look at everybody of whom they may have missed a hint of this node."""
         here = {

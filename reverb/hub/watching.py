@@ -7,7 +7,7 @@ of them. Source: Pusher's documentation, "Watchlist events".
 """
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import islice
 
 from twisted.internet.defer import Deferred
@@ -69,18 +69,28 @@ class Watching:
         broker: Brings the hints of other nodes.
         store: Answers who is online across nodes.
         clock: For the turns in which hints are gathered, and to look again.
+        left_alone: Tells by app and id whether a user has left this node while
+            it could not reach the others.
     """
 
     _log = Logger()
 
-    def __init__(self, broker: IBroker, store: IChannelStore, clock: IReactorTime) -> None:
+    def __init__(
+        self,
+        *,
+        broker: IBroker,
+        store: IChannelStore,
+        clock: IReactorTime,
+        left_alone: Callable[[str, str], bool],
+    ) -> None:
         self._broker = broker
         self._store = store
         self._clock = clock
+        self._left_alone = left_alone
         self._watchlists: dict[str, _Watchlist] = {}
         self._watched: dict[tuple[str, str], _Watched] = {}
-        # By app, the users to be looked at, and whether there was a hint.
-        self._doubts: dict[str, dict[_Watched, bool]] = {}
+        # By app, the users to be looked at, in the order in which they came to be.
+        self._doubts: dict[str, dict[_Watched, None]] = {}
         self._waiting: list[Deferred[None]] = []
         self._looking_again = LoopingCall(self.look_again)
         self._looking_again.clock = clock
@@ -157,19 +167,19 @@ class Watching:
         """Look at a user when this turn ends, if somebody here watches the user."""
         watched = self._watched.get((app_id, user_id))
         if watched is not None:
-            self._doubt(app_id, watched, hinted=True)
+            self._doubt(app_id, watched)
 
     def look_again(self) -> None:
         """Look at all watched users when this turn ends."""
         for (app_id, _), watched in self._watched.items():
-            self._doubt(app_id, watched, hinted=False)
+            self._doubt(app_id, watched)
 
-    def _doubt(self, app_id: str, watched: _Watched, *, hinted: bool) -> None:
+    def _doubt(self, app_id: str, watched: _Watched) -> None:
         doubts = self._doubts.get(app_id)
         if doubts is None:
             doubts = self._doubts[app_id] = {}
             self._clock.callLater(0, self._look, app_id)
-        doubts[watched] = doubts.get(watched, False) or hinted
+        doubts[watched] = None
 
     def _look(self, app_id: str) -> None:
         looking = Deferred.fromCoroutine(self._look_at_all(app_id))
@@ -180,11 +190,11 @@ class Watching:
         doubts = self._doubts[app_id]
         try:
             while doubts:
-                some = dict(islice(doubts.items(), _PORTION))
+                some = list(islice(doubts, _PORTION))
                 for watched in some:
                     del doubts[watched]
                 answer = await self._store.occupied(app_id, [watched.channel for watched in some])
-                self._learn(some, answer)
+                self._learn(app_id, some, answer)
                 self._let_go_on()
         finally:
             del self._doubts[app_id]
@@ -195,13 +205,14 @@ class Watching:
         for looked in waiting:
             looked.callback(None)
 
-    def _learn(self, looked_at: dict[_Watched, bool], answer: Mapping[str, bool]) -> None:
+    def _learn(self, app_id: str, some: list[_Watched], answer: Mapping[str, bool]) -> None:
         """Take what the store has answered, and tell those who know otherwise."""
         news: dict[_Watchlist, list[_Watched]] = defaultdict(list)
-        for watched, hinted in looked_at.items():
-            # While this node is alone the store leaves out who is not here. After a hint, which
-            # is of this node then, such a user has gone; of others nothing is known.
-            online = answer.get(watched.channel, False if hinted else watched.online)
+        for watched in some:
+            online = answer.get(watched.channel)
+            if online is None and self._left_alone(app_id, watched.user_id):
+                online = False
+            # What is still unknown stays what it was.
             if online is not None and online != watched.online:
                 watched.online = online
                 for watchlist in watched.watchlists:

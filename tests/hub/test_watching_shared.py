@@ -4,11 +4,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reverb.brokers.envelope import Publication
 from reverb.interfaces import Abandoned, Restored
 
 from .conftest import APP, Node, result_of
 from .slow_store import SlowStore
-from .watching_support import WATCHING, Alone, make_nodes, sign_in, told
+from .watching_support import WATCHING, Alone, SharedBroker, make_nodes, sign_in, told
 
 SORRY = "The server could not do this now; try again"
 
@@ -127,7 +128,7 @@ class TestRejoining:
 class TestAlone:
     @pytest.fixture
     def node(self):
-        node = Node(make_store=Alone)
+        node = Node(make_store=Alone, broker=SharedBroker([]))
         result_of(node.store.join(APP.id, "#online-far", "9.9", None, 0))
         return node
 
@@ -140,13 +141,18 @@ class TestAlone:
     def go_alone(self, node):
         """The store answers by what this node knows: those elsewhere are not in it."""
         result_of(node.store.leave(APP.id, "#online-far", "9.9"))
-        node.store.alone = True
+        node.store.alone, node.broker.connected = True, False
 
     def test_users_elsewhere_stay_as_they_were_last_known(self, node, ann):
         self.go_alone(node)
         node.clock.advance(60)
         assert told(ann) == []
         assert told(sign_in(node, "dan", ["far", "unknown"])) == [(["far"], ["unknown"])]
+
+    def test_a_hint_says_nothing_of_them(self, node, ann):
+        self.go_alone(node)
+        node.hub.deliver(Publication(APP.id, "#online-far", b""))
+        assert told(ann) == []
 
     def test_users_here_come_and_go(self, node, ann):
         self.go_alone(node)
@@ -160,7 +166,7 @@ class TestAlone:
         unknown = sign_in(node, "dan", ["unknown"])
         told(unknown)
         result_of(node.store.join(APP.id, "#online-unknown", "9.8", None, 0))
-        node.store.alone = False
+        node.store.alone, node.broker.connected = False, True
         node.hub.take_change(Restored())
 
         assert told(ann) == [([], ["far"])]
