@@ -5,6 +5,7 @@ sends carries its ``data`` as a JSON *string*, only ``pusher:error`` carries an
 object: the SDKs for Swift and Java drop or choke on anything else.
 """
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
@@ -160,7 +161,9 @@ def decode_user(user_data: str, max_bytes: int, *, watchlists: bool = False) -> 
 
 
 def _watchlist(raw: msgspec.Raw) -> tuple[str, ...]:
-    user_ids = tuple(dict.fromkeys(_decoded(_watchlist_decoder, bytes(raw), "watchlist") or ()))
+    listed = _decoded(_watchlist_decoder, bytes(raw), "watchlist") or ()
+    # The same users are on many lists; each id is kept in memory once.
+    user_ids = tuple(dict.fromkeys(map(sys.intern, listed)))
     for user_id in user_ids:
         problem = user_id_problem(user_id)
         if problem:

@@ -213,6 +213,8 @@ class TestSlowStore:
         bob.leave()
         node.turn()
         assert store.asked == ["occupied"]
+        store.fire()
+        node.turn()
         store.fire_all()
 
         assert told(ann) in ([], [(["bob"], []), ([], ["bob"])])
@@ -230,7 +232,7 @@ class TestSlowStore:
         assert result_of(store.channels(APP.id, "")) == {}
         node.assert_empty()
 
-    def test_a_thousand_users_are_one_question(self, node, store):
+    def test_five_hundred_users_are_one_question(self, node, store):
         ids = [f"user{number}" for number in range(1_050)]
         for number in range(11):
             sign_in(node, "ann", ids[number * 100 : number * 100 + 100])
@@ -240,8 +242,9 @@ class TestSlowStore:
         while store.waiting:
             sizes.append(len(store.waiting[0].arguments[1]))
             store.fire()
+            node.turn()
 
-        assert sizes == [1_000, 50]
+        assert sizes == [500, 500, 50]
 
 
 class TestFailures:
