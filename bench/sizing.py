@@ -29,7 +29,10 @@ _MORE_PUBLICATIONS = 5
 _SECONDS = 10
 _AT_ONCE = 32
 _PUBLICATION = b'{"event":"event",'
+_WATCHLIST = b'{"event":"pusher_internal:watchlist_events",'
 _MEMBERS = 100
+_WATCHED = 20
+_VARIABLES = {"REVERB_APP_WATCHLISTS": "true"}
 _SETTLED = 0.3
 """Seconds after which what a step has set going has come to its end."""
 
@@ -59,6 +62,8 @@ class Visitor(Client):
         """Count publications, and take what is none."""
         if payload.startswith(_PUBLICATION):
             self._publications += 1
+        elif payload.startswith(_WATCHLIST):
+            self._is_done = True
         else:
             super().protocol_message(payload)
 
@@ -71,6 +76,15 @@ class Visitor(Client):
             data["auth"] = f"{APP.key}:{signature}"
         self._is_done = False
         self.subscribe(event_frame("pusher:subscribe", data), self._done)
+        self._wait(lambda: self._is_done)
+
+    def sign_in(self, user_id: str, watchlist: Sequence[str]) -> None:
+        """Sign in, and wait until told who of the watchlist is online."""
+        user_data = json.dumps({"id": user_id, "watchlist": watchlist})
+        signature = APP.sign(f"{self.socket_id}::user::{user_data}")
+        data = {"auth": f"{APP.key}:{signature}", "user_data": user_data}
+        self._is_done = False
+        self.send(event_frame("pusher:signin", data))
         self._wait(lambda: self._is_done)
 
     def leave(self, channel: str) -> None:
@@ -178,6 +192,18 @@ class Sizing:
         self._measure("disconnect, with two subscriptions", times, lambda n: new[n].close())
         self._clients.clear()
 
+    def users(self) -> None:
+        """Measure sign-ins of users who watch others, where the app has watchlists."""
+
+        def sign_in(number: int) -> None:
+            friends = [f"friend-{number}-{n}" for n in range(_WATCHED)]
+            new[number].sign_in(f"user-{number}", friends)
+
+        new = [self._connect(self._here) for _ in range(self._times)]
+        self._measure(f"sign in, to watch {_WATCHED} users", self._times, sign_in)
+        self._measure("disconnect, signed in", self._times, lambda n: new[n].close())
+        self._clients.clear()
+
     def presence(self) -> None:
         """Measure joining and leaving a presence channel of some size."""
         for number in range(_MEMBERS):
@@ -242,13 +268,16 @@ def measure(times: int) -> list[Row]:
     try:
         for _ in range(2):
             options = ("--redis", redis.url)
-            nodes.append(Server(Path(sys.executable), server_core, options=options))
+            nodes.append(
+                Server(Path(sys.executable), server_core, options=options, variables=_VARIABLES)
+            )
         targets = [Target("127.0.0.1", node.port, APP, (node.pid,)) for node in nodes]
         for target in targets:
             _wait_until_ready(target)
         here, there = targets
         sizing = Sizing(loop, here, there, redis, times)
         sizing.clients()
+        sizing.users()
         sizing.presence()
         sizing.publications()
         sizing.idle()

@@ -5,7 +5,7 @@ memory implementations always fire at once. Failures that callers must expect
 are defined beside the interface that raises them.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 from twisted.internet.defer import Deferred
@@ -274,6 +274,15 @@ class IChannelStore(Interface):
 
     def counts(app_id: str, channel: str) -> "Deferred[Counts]":
         """Fire with the channel's counts; zeros when nobody is subscribed."""
+
+    def occupied(app_id: str, channels: Sequence[str]) -> "Deferred[Mapping[str, bool]]":
+        """Tell of some channels whether anybody is subscribed.
+
+        Returns:
+            Fires with the answer for each channel. While the other nodes are
+            out of reach, those are left out that this node has no subscription
+            to: others may have one.
+        """
 
     def channels(app_id: str, prefix: str) -> "Deferred[Mapping[str, Counts]]":
         """Fire with the counts of every occupied channel whose name begins with the prefix."""

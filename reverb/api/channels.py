@@ -42,8 +42,8 @@ class Channels(SignedResource):
             "channels": {
                 name: counts_info(name, wanted, here)
                 for name, here in channels.items()
-                # Server-to-user channels are the server's own affair.
-                if channel_type(name).kind is not Kind.USER
+                # What concerns users is the server's own affair.
+                if not name.startswith("#")
             }
         }
 

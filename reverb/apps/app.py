@@ -71,6 +71,8 @@ class App(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """Requests that the app may send to the HTTP API in a second."""
     client_events_per_second: Count = 10
     """Client events that one socket may send in a second."""
+    watchlists: bool = False
+    """Whether users who sign in are told which of the users on their watchlist are online."""
     webhooks: tuple[Webhook, ...] = ()
     """Endpoints of the app's server that are told what happens; their URLs differ."""
 

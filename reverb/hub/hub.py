@@ -1,8 +1,9 @@
 """Who is connected to this process, who is subscribed to what, and what follows.
 
-Subscriptions are made in :mod:`reverb.hub.subscribing`. All that is published
-leaves through :meth:`Hub.publish` or its like to the broker, and comes back to
-:meth:`Hub.deliver`, whatever its source.
+Subscriptions are made in :mod:`reverb.hub.subscribing`; who has signed in is in
+:mod:`reverb.hub.users`, and who watches them in :mod:`reverb.hub.watching`. All
+that is published leaves through :meth:`Hub.publish` or its like to the broker,
+and comes back to :meth:`Hub.deliver`, whatever its source.
 """
 
 import secrets
@@ -20,6 +21,8 @@ from reverb.hub.limits import RateLimit
 from reverb.hub.notices import ClientEvent, Connected, Disconnected, Notice
 from reverb.hub.steps import carry_out
 from reverb.hub.subscribing import Subscribing
+from reverb.hub.users import Users
+from reverb.hub.watching import Watching
 from reverb.interfaces import (
     Abandoned,
     Change,
@@ -33,7 +36,7 @@ from reverb.meter import Meter, Source
 from reverb.protocol import messages
 from reverb.protocol.codes import ClientError, Code
 from reverb.protocol.messages import Member, User
-from reverb.protocol.names import ChannelType, channel_type
+from reverb.protocol.names import ONLINE, ChannelType, channel_type
 from reverb.protocol.session import Done, Session
 
 
@@ -74,7 +77,6 @@ class Hub:
         self._reserved: set[str] = set()
         self._sessions: dict[str, Session] = {}
         self._channels: dict[tuple[str, str], Channel] = {}
-        self._users: dict[tuple[str, str], set[Session]] = {}
         self._client_event_rates: dict[str, RateLimit] = {}
         self._counting = Counting(
             channels=self._channels,
@@ -94,6 +96,10 @@ class Hub:
             make_audience=make_audience,
             publish=self._publish,
             notify=self._notify,
+        )
+        self._users = Users(broker, store)
+        self._watching = Watching(
+            broker=broker, store=store, clock=clock, left_alone=self._users.left_alone
         )
 
     # Connections
@@ -147,12 +153,10 @@ class Hub:
         app_id = session.app.id
         for name in list(session.channels):
             self.unsubscribe(session, name)
-        if session.user is not None:
-            key = (app_id, session.user.id)
-            mine = self._users.get(key, set())
-            mine.discard(session)
-            if not mine:
-                self._users.pop(key, None)
+        self._watching.unwatch(session)
+        leaving = self._users.leave(session)
+        if leaving is not None:
+            carry_out(session, leaving)
         self._client_event_rates.pop(session.socket_id, None)
         self._store.disconnect(app_id, session.socket_id).addErrback(
             lambda failure: self._log.failure("uncounting a connection", failure)
@@ -181,12 +185,16 @@ class Hub:
 
     def take_change(self, change: Change) -> None:
         """Take what a shared store tells by itself, for this node's subscribers and watchers."""
-        if isinstance(change, Abandoned):
-            self._subscribing.abandoned(change)
-        elif isinstance(change, Restored):
+        if isinstance(change, Restored):
             self._counting.restored()
-        else:
+            self._users.hint_at_all()
+            self._watching.look_again()
+        elif not isinstance(change, Abandoned):
             self._subscribing.tell_members(change)
+        elif not change.channel.startswith(ONLINE):
+            self._subscribing.abandoned(change)
+        elif change.vacated:
+            self._users.hint(change.app_id, change.channel.removeprefix(ONLINE))
 
     def client_event(self, session: Session, channel: str, event: str, data: str) -> Done:
         """Publish a client's event to the channel's other subscribers.
@@ -223,9 +231,12 @@ class Hub:
         return None
 
     def sign_in(self, session: Session, user: User) -> Done:
-        """Make a session one of a user's."""
-        self._users.setdefault((session.app.id, user.id), set()).add(session)
-        return None
+        """Make a session one of a user's, and have it watch those on the watchlist."""
+        return carry_out(session, self._sign_in(session, user))
+
+    async def _sign_in(self, session: Session, user: User) -> None:
+        await self._users.sign_in(session, user)
+        await self._watching.watch(session, user.watchlist)
 
     # Publishing and delivering
 
@@ -276,13 +287,15 @@ class Hub:
             channel = self._channels.get((envelope.app_id, envelope.channel))
             if channel is not None:
                 self._fanout.add(channel, envelope.payload, envelope.exclude)
+            elif envelope.channel.startswith(ONLINE):
+                self._watching.take_hint(envelope.app_id, envelope.channel.removeprefix(ONLINE))
             elif self._meter is not None:
                 self._meter.apps[envelope.app_id].fan_out.observe(0)
             return
         if isinstance(envelope, Counted):
             self._counting.hinted(envelope)
             return
-        for session in list(self._users.get((envelope.app_id, envelope.user_id), ())):
+        for session in list(self._users.sessions.get((envelope.app_id, envelope.user_id), ())):
             session.open = False
             session.connection.close(Code.UNAUTHORIZED, "You got disconnected by the app")
 

@@ -5,7 +5,8 @@ sends carries its ``data`` as a JSON *string*, only ``pusher:error`` carries an
 object: the SDKs for Swift and Java drop or choke on anything else.
 """
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -69,6 +70,8 @@ class User(msgspec.Struct, frozen=True):
     id: str
     user_info: str
     """A JSON object as text."""
+    watchlist: tuple[str, ...] = ()
+    """The ids of the users whom this one watches, each of them once."""
 
 
 class _ChannelData(msgspec.Struct):
@@ -79,6 +82,7 @@ class _ChannelData(msgspec.Struct):
 class _UserData(msgspec.Struct):
     id: str
     user_info: msgspec.Raw = msgspec.Raw(b"null")
+    watchlist: msgspec.Raw = msgspec.Raw(b"null")
 
 
 _message_decoder = msgspec.json.Decoder(Message)
@@ -87,6 +91,7 @@ _unsubscribe_decoder = msgspec.json.Decoder(Unsubscribe)
 _sign_in_decoder = msgspec.json.Decoder(SignIn)
 _channel_data_decoder = msgspec.json.Decoder(_ChannelData)
 _user_data_decoder = msgspec.json.Decoder(_UserData)
+_watchlist_decoder = msgspec.json.Decoder(list[str] | None)
 _any_decoder = msgspec.json.Decoder()
 _text_decoder = msgspec.json.Decoder(str)
 
@@ -135,21 +140,35 @@ def decode_member(channel_data: str, max_bytes: int) -> Member:
     return Member(user_id, _user_info(data.user_info, "presence subscription", max_bytes))
 
 
-def decode_user(user_data: str, max_bytes: int) -> User:
+def decode_user(user_data: str, max_bytes: int, *, watchlists: bool = False) -> User:
     """Decode the ``user_data`` of a sign-in.
 
     Args:
         user_data: The JSON text that the app's server signed.
         max_bytes: Bytes that ``user_info`` may have, 0 for any number.
+        watchlists: Whether to look at the ``watchlist``.
 
     Raises:
-        ClientError: It is not such JSON, or its ``id`` is not a user id.
+        ClientError: It is not such JSON, its ``id`` is not a user id, or its
+            ``watchlist`` is not a list of them.
     """
     data = _decoded(_user_data_decoder, user_data.encode(), "user_data")
     problem = user_id_problem(data.id)
     if problem:
         raise ClientError(problem)
-    return User(data.id, _user_info(data.user_info, "sign-in", max_bytes))
+    user_info = _user_info(data.user_info, "sign-in", max_bytes)
+    return User(data.id, user_info, _watchlist(data.watchlist) if watchlists else ())
+
+
+def _watchlist(raw: msgspec.Raw) -> tuple[str, ...]:
+    listed = _decoded(_watchlist_decoder, bytes(raw), "watchlist") or ()
+    # The same users are on many lists; each id is kept in memory once.
+    user_ids = tuple(dict.fromkeys(map(sys.intern, listed)))
+    for user_id in user_ids:
+        problem = user_id_problem(user_id)
+        if problem:
+            raise ClientError(f"Invalid watchlist: {problem}")
+    return user_ids
 
 
 def data_text(data: msgspec.Raw) -> str:
@@ -278,6 +297,19 @@ def signin_success(user_data: str) -> bytes:
     """Confirm a sign-in with the JSON text that the client sent."""
     data = _encode({"user_data": user_data}).decode()
     return _encode({"event": "pusher:signin_success", "data": data})
+
+
+def watchlist_events(online: Sequence[str], offline: Sequence[str]) -> bytes:
+    """Tell which watched users are online, and which are not; .NET wants no channel in it.
+
+    Args:
+        online: Ids of users.
+        offline: Ids of users. A list that is empty is left out.
+    """
+    groups = (("online", online), ("offline", offline))
+    events = [{"name": name, "user_ids": user_ids} for name, user_ids in groups if user_ids]
+    data = _encode({"events": events}).decode()
+    return _encode({"event": "pusher_internal:watchlist_events", "data": data})
 
 
 def event(name: str, channel: str, data: str, user_id: str | None = None) -> bytes:

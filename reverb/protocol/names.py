@@ -12,6 +12,9 @@ from reverb.caches import remember_short
 SERVER_TO_USER = "#server-to-user-"
 """Begins the channel on which the server reaches one signed-in user."""
 
+ONLINE = "#online-"
+"""Begins the channel by which nodes keep account of a user who is online; no client's name."""
+
 MAX_USER_ID = 200
 """Characters in a user's id, as the official SDKs check it."""
 

@@ -12,10 +12,12 @@ the live service's.
 from collections.abc import Awaitable, Callable
 from typing import ClassVar, Protocol
 
+import msgspec
+
 from reverb.apps.app import App
 from reverb.meter import AppMeter
 from reverb.protocol import messages, signing
-from reverb.protocol.codes import ClientError
+from reverb.protocol.codes import ClientError, Code
 from reverb.protocol.events import is_too_large
 from reverb.protocol.frames import text_frame
 from reverb.protocol.messages import Member, Message, User
@@ -26,6 +28,9 @@ from reverb.protocol.names import (
     channel_name_problem,
     channel_type,
 )
+
+MAX_WATCHLIST = 100
+"""Users whom one may watch."""
 
 Done = Awaitable[object] | None
 """None when a step is done, else something to wait for before the next message."""
@@ -56,7 +61,7 @@ class Hub(Protocol):
         """Publish a client's event to the others on the channel."""
 
     def sign_in(self, session: "Session", user: User) -> Done:
-        """Make the session one of the user's."""
+        """Make the session one of the user's, and have it watch those on the watchlist."""
 
 
 class Session:
@@ -243,12 +248,26 @@ class Session:
             "signin",
             "Invalid format: auth must have the format key:signature",
         )
-        user = messages.decode_user(request.user_data, self.app.max_presence_member_bytes)
+        app = self.app
+        user = messages.decode_user(
+            request.user_data, app.max_presence_member_bytes, watchlists=app.watchlists
+        )
         if self.user is not None and self.user.id != user.id:
             raise ClientError(f"Connection already signed in as user {self.user.id}")
+        count = len(user.watchlist)
+        if count > MAX_WATCHLIST:  # Pusher, "Watchlist events": the first of them are kept.
+            user = msgspec.structs.replace(user, watchlist=user.watchlist[:MAX_WATCHLIST])
         self.user = user
         self.authorized = True
         self.send(messages.signin_success(request.user_data))
+        if count > MAX_WATCHLIST:
+            self.refuse(
+                ClientError(
+                    f"Watchlist limit exceeded: {count} users, of whom the first "
+                    f"{MAX_WATCHLIST} are watched",
+                    Code.WATCHLIST_LIMIT,
+                )
+            )
         return self.hub.sign_in(self, user)
 
     def _client_event(self, message: Message) -> Done:

@@ -3,7 +3,7 @@
 Every Deferred has fired when it is returned.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -103,6 +103,11 @@ class MemoryStore:
         """Count a channel's subscriptions and users."""
         here = self._channels.get(app_id, {}).get(channel)
         return succeed(Counts(0, 0) if here is None else here.counts())
+
+    def occupied(self, app_id: str, channels: Sequence[str]) -> "Deferred[Mapping[str, bool]]":
+        """Tell which channels somebody is subscribed to."""
+        here = self._channels.get(app_id, {})
+        return succeed({channel: channel in here for channel in channels})
 
     def channels(self, app_id: str, prefix: str) -> "Deferred[Mapping[str, Counts]]":
         """List the occupied channels."""

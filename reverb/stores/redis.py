@@ -5,7 +5,7 @@ Redis is away, and from that it registers again when Redis is back, whatever
 Redis still knows. What is kept in Redis: :mod:`reverb.stores.redis_scripts`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from twisted.internet import defer
@@ -324,6 +324,18 @@ class RedisStore:
             return Counts(*await self._ask(scripts.COUNTS, *key))
         except LinkLostError:
             return self._share.counts(key)
+
+    def occupied(self, app_id: str, channels: Sequence[str]) -> "Deferred[Mapping[str, bool]]":
+        """Tell which channels somebody is subscribed to."""
+        return Deferred.fromCoroutine(self._occupied(app_id, channels))
+
+    async def _occupied(self, app_id: str, channels: Sequence[str]) -> Mapping[str, bool]:
+        try:
+            answers = await self._ask(scripts.OCCUPIED, app_id, *channels)
+        except LinkLostError:
+            held = self._share.channels
+            return {channel: True for channel in channels if (app_id, channel) in held}
+        return {c: bool(answer) for c, answer in zip(channels, answers, strict=True)}
 
     def channels(self, app_id: str, prefix: str) -> "Deferred[Mapping[str, Counts]]":
         """List the occupied channels."""

@@ -181,6 +181,15 @@ return {
 }
 """)
 
+OCCUPIED = Script("""
+local channels = key('channels', ARGV[4])
+local found = {}
+for i = 5, #ARGV do
+  found[#found + 1] = redis.call('HEXISTS', channels, ARGV[i])
+end
+return found
+""")
+
 CHANNELS = Script("""
 local app, beginning = ARGV[4], ARGV[5]
 local all = redis.call('HGETALL', key('channels', app))
@@ -212,5 +221,5 @@ return {event[1], event[2], redis.call('PTTL', cache)}
 
 ALL = (
     *(REGISTER, RENEW, TAKE_BACK, CONNECT, DISCONNECT, CONNECTIONS, JOIN, LEAVE),
-    *(SYNC_CONNECTIONS, SYNC_CHANNEL, MEMBERS, COUNTS, CHANNELS, REMEMBER, RECALL),
+    *(SYNC_CONNECTIONS, SYNC_CHANNEL, MEMBERS, COUNTS, OCCUPIED, CHANNELS, REMEMBER, RECALL),
 )

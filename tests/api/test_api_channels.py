@@ -87,6 +87,17 @@ def test_users_own_channels_are_not_listed(server):
     assert server.get("channels").json() == {"channels": {}}
 
 
+@pytest.mark.parametrize("prefix", ["", "#", "#online-"])
+def test_who_is_online_is_no_channel(make_server, app_with, prefix):
+    server = make_server(app_with(watchlists=True))
+    client = server.client()
+    client.sign_in('{"id":"u","watchlist":["u"]}')
+    assert client.take()[-1]["event"] == "pusher_internal:watchlist_events"
+    assert server.get("channels", filter_by_prefix=prefix).json() == {"channels": {}}
+    for route in ("", "/users", "/stats"):
+        assert server.get(f"channels/%23online-u{route}").status == 400
+
+
 def test_apps_do_not_see_each_others_channels(make_server, app_with):
     server = make_server(app_with(), app_with(id="2", key="k2", secret="s2"))
     server.subscriber("news")

@@ -33,6 +33,8 @@ def each(row):
         ("subscribe, not the first", [1, 0, 0]),
         ("unsubscribe", [1, 0, 0]),
         ("disconnect, with two subscriptions", [3, 0, 0]),
+        ("sign in, to watch 20 users", [2, 1, 20]),
+        ("disconnect, signed in", [2, 1, 0]),
         ("join and leave 100 members", [2, 2, 0]),
         ("publish, nobody subscribed", [0, 1, 0]),
         ("publish, one subscriber there", [0, 1, 0]),

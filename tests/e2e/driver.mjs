@@ -88,6 +88,12 @@ const commands = {
     user.bind_global((name, data) => report(`${client}/user`, [name, data]));
     pushers.get(client).signin();
   },
+  watch({ client }) {
+    const { watchlist } = pushers.get(client).user;
+    const tell = ({ name, user_ids }) => report(`${client}/watchlist`, [name, user_ids]);
+    watchlist.bind("online", tell);
+    watchlist.bind("offline", tell);
+  },
   user_bind({ client, event }) {
     pushers.get(client).user.bind(event, (data) => report(`${client}/user/${event}`, data));
   },

@@ -18,7 +18,9 @@ def sign(path: str, form: dict[str, str]) -> Any:
     user_id = form["user_id"]
     info = {"name": user_id.title()}
     if path == "/pusher/user-auth":
-        user = {"id": user_id, "user_info": info}
+        user = {"id": user_id.split("#")[0], "user_info": info}
+        if "watchlist" in form:
+            user["watchlist"] = form["watchlist"].split(",")
         return SDK.authenticate_user(form["socket_id"], user)
     channel = form["channel_name"]
     if channel == FORBIDDEN:

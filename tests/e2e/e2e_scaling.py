@@ -18,7 +18,10 @@ LEASE = 2
 
 
 class Client(RawWebSocket):
-    """A client that keeps what it gets: data, ``member_added`` as ``+ann``, counts as ``#3``."""
+    """A client that keeps what it gets.
+
+    Data, ``member_added`` as ``+ann``, counts as ``#3``, of watched users ``online ann``.
+    """
 
     def __init__(self, server: Server) -> None:
         super().__init__(server.connect())
@@ -36,6 +39,12 @@ class Client(RawWebSocket):
         self.begin_subscribing(channel, user_id)
         succeeded = self.read_until("pusher_internal:subscription_succeeded")
         return set(succeeded["presence"]["ids"]) if succeeded else set()
+
+    def sign_in(self, user_id: str, watchlist: list[str] | None = None) -> None:
+        user = {"id": user_id} | ({} if watchlist is None else {"watchlist": watchlist})
+        signed = SDK.authenticate_user(self.socket_id, user)
+        self.socket.sendall(message("pusher:signin", data=signed))
+        self.read_until("pusher:signin_success")
 
     def unsubscribe(self, channel: str) -> None:
         self.socket.sendall(message("pusher:unsubscribe", data={"channel": channel}))
@@ -56,6 +65,9 @@ class Client(RawWebSocket):
             self.heard.append("-" + data["user_id"])
         elif name == "pusher_internal:subscription_count":
             self.heard.append(f"#{data['subscription_count']}")
+        elif name == "pusher_internal:watchlist_events":
+            for group in data["events"]:
+                self.heard += [f"{group['name']} {user_id}" for user_id in group["user_ids"]]
         elif not name.startswith("pusher"):
             self.heard.append(data)
         return name, data

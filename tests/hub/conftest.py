@@ -78,8 +78,11 @@ class Client:
     def client_event(self, channel, data=None, event="client-x"):
         return self.send(event, data, channel=channel)
 
-    def sign_in(self, user_id):
-        user_data = json.dumps({"id": user_id})
+    def sign_in(self, user_id, watchlist=None):
+        user = {"id": user_id}
+        if watchlist is not None:
+            user["watchlist"] = watchlist
+        user_data = json.dumps(user)
         text = signing.user_text(self.socket_id, user_data)
         auth = f"{self.app.key}:{signing.sign(self.app.secret, text)}"
         return self.send("pusher:signin", {"auth": auth, "user_data": user_data})
@@ -169,7 +172,9 @@ class Node:
         hub = self.hub
         assert hub.sessions == {}
         assert hub.channels == {}
-        assert hub._users == {}
+        assert hub._users.sessions == {}
+        assert (hub._users._online, hub._users._coming) == (set(), set())
+        assert (hub._watching._watchlists, hub._watching._watched) == ({}, {})
         assert hub._client_event_rates == {}
         assert hub._reserved == set()
         assert hub._subscribing.joining == set()

@@ -71,6 +71,19 @@ class TestExactBytes:
                 id="signin_success",
             ),
             pytest.param(
+                messages.watchlist_events(["a", "b"], ["c"]),
+                r'{"event":"pusher_internal:watchlist_events","data":"{\"events\":['
+                r"{\"name\":\"online\",\"user_ids\":[\"a\",\"b\"]},"
+                r'{\"name\":\"offline\",\"user_ids\":[\"c\"]}]}"}',
+                id="watchlist_events",
+            ),
+            pytest.param(
+                messages.watchlist_events([], ["c"]),
+                r'{"event":"pusher_internal:watchlist_events",'
+                r'"data":"{\"events\":[{\"name\":\"offline\",\"user_ids\":[\"c\"]}]}"}',
+                id="watchlist_events-of-one-kind",
+            ),
+            pytest.param(
                 messages.event("App\\Events\\X", "news", '{"a":1}'),
                 r'{"event":"App\\Events\\X","channel":"news","data":"{\"a\":1}"}',
                 id="event",
@@ -153,6 +166,7 @@ class TestStringsEverywhere:
             messages.error("x"),
             messages.connection_established("1.2", 30),
             messages.signin_success("{}"),
+            messages.watchlist_events(["a"], []),
         ):
             assert "channel" not in json.loads(payload)
 

@@ -169,10 +169,45 @@ class TestDecodeUser:
         assert messages.decode_user(data, 10).id == "1"
         assert "at most 9" in refusal(messages.decode_user, data, 9)
 
-    def test_other_keys_are_ignored(self):
-        data = '{"id":"1","watchlist":["2","3"],"x":[]}'
+    @pytest.mark.parametrize("watchlist", ['["2","3"]', "[1]", "7"])
+    def test_other_keys_are_ignored_and_the_watchlist_where_there_are_none(self, watchlist):
+        data = f'{{"id":"1","watchlist":{watchlist},"x":[]}}'
 
         assert messages.decode_user(data, 0) == User("1", "{}")
+
+
+class TestWatchlist:
+    @staticmethod
+    def decode(watchlist):
+        return messages.decode_user(f'{{"id":"1","watchlist":{watchlist}}}', 0, watchlists=True)
+
+    @pytest.mark.parametrize(
+        ("watchlist", "expected"),
+        [
+            ("[]", ()),
+            ("null", ()),
+            ('["2"]', ("2",)),
+            ('["b","a","b","1","a"]', ("b", "a", "1")),
+            (json.dumps(["x" * 200, "-_=@,.;"]), ("x" * 200, "-_=@,.;")),
+        ],
+    )
+    def test_it_has_each_user_once(self, watchlist, expected):
+        assert self.decode(watchlist) == User("1", "{}", expected)
+
+    def test_there_may_be_none(self):
+        assert messages.decode_user('{"id":"1"}', 0, watchlists=True) == User("1", "{}")
+
+    @pytest.mark.parametrize(
+        "watchlist", ["{}", '"2"', "2", "true", "[2]", '["2",null]', '[["2"]]', '{"0":"2"}']
+    )
+    def test_it_is_a_list_of_strings(self, watchlist):
+        assert refusal(self.decode, watchlist).startswith("Invalid watchlist: Expected ")
+
+    @pytest.mark.parametrize("user_id", ["", "a b", "caf\u00e9", "#1", "x" * 201, "1\n"])
+    def test_it_has_ids_of_users(self, user_id):
+        text = refusal(self.decode, json.dumps(["2", user_id]))
+
+        assert text.startswith("Invalid watchlist: Invalid user id ")
 
 
 @pytest.mark.parametrize(("length", "refused"), [(200, False), (201, True)])

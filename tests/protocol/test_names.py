@@ -146,6 +146,7 @@ class TestChannelNameProblem:
             "#",
             "#news",
             "#server-to-user",
+            "#online-1",
             "#server-to-user-",
             "##server-to-user-1",
             "#server-to-user-#server-to-user-1",

@@ -125,6 +125,59 @@ class TestSignIn:
         assert peer.session.user is None
 
 
+class TestWatchlist:
+    @pytest.fixture
+    def peer(self, make_peer):
+        return make_peer(watchlists=True)
+
+    @staticmethod
+    def sign_in(peer, watchlist):
+        """Sign in, and get what the session has sent, by event and data."""
+        peer.sign_in(json.dumps({"id": "ann", "watchlist": watchlist}))
+        return [(message["event"], message["data"]) for message in peer.take()]
+
+    def test_the_hub_is_told_whom_the_user_watches(self, peer):
+        ((event, _),) = self.sign_in(peer, ["bob", "cat", "bob"])
+
+        assert event == "pusher:signin_success"
+        assert peer.session.user == User("ann", "{}", ("bob", "cat"))
+        assert peer.hub.calls == [("sign_in", peer.session.user)]
+
+    def test_it_is_ignored_where_the_app_has_none(self, make_peer):
+        peer = make_peer(watchlists=False)
+        peer.sign_in('{"id":"ann","watchlist":["bob"]}')
+
+        assert peer.hub.calls == [("sign_in", User("ann", "{}"))]
+
+    def test_a_hundred_users(self, peer):
+        ids = [f"user{number}" for number in range(100)]
+
+        assert [event for event, _ in self.sign_in(peer, [*ids, "user0"])] == [
+            "pusher:signin_success"
+        ]
+        assert peer.session.user.watchlist == tuple(ids)
+
+    def test_of_more_the_first_hundred_are_watched(self, peer):
+        ids = [f"user{number}" for number in range(102)]
+        (success, _), (event, error) = self.sign_in(peer, ids)
+
+        assert (success, event) == ("pusher:signin_success", "pusher:error")
+        assert error == {
+            "code": 4302,
+            "message": "Watchlist limit exceeded: 102 users, of whom the first 100 are watched",
+        }
+        assert peer.hub.calls == [("sign_in", User("ann", "{}", tuple(ids[:100])))]
+        assert peer.session.open
+
+    @pytest.mark.parametrize("watchlist", ["bob", [1], {"bob": True}, ["not an id"]])
+    def test_who_has_one_that_is_none_is_not_signed_in(self, peer, watchlist):
+        peer.sign_in(json.dumps({"id": "ann", "watchlist": watchlist}))
+
+        assert peer.refused().startswith("Invalid watchlist: ")
+        assert peer.session.user is None
+        assert peer.hub.calls == []
+
+
 class TestServerToUser:
     def test_the_users_own_channel(self, peer):
         peer.sign_in('{"id":"ann"}')

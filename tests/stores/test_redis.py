@@ -248,6 +248,40 @@ class TestOutage:
         for node in pair:
             until("told of the end", lambda node=node: Restored() in node.changes)
 
+    def test_who_is_online_is_as_it_was_told_last(self, pair, own_redis, until_lost):  # noqa: F811
+        one, other = pair
+        one.join(None, "#online-ann")
+        bob, _ = other.join(None, "#online-bob")
+        names = ["#online-ann", "#online-bob", "#online-cat"]
+        for node in pair:
+            until("together", lambda node=node: Restored() in node.changes)
+            answer = wait(node.store.occupied("1", names))
+            assert list(answer.values()) == [True, True, False]
+            node.changes.clear()
+        own_redis.kill()
+        until_lost()
+        # Of those elsewhere a node says nothing.
+        assert wait(one.store.occupied("1", names)) == {"#online-ann": True}
+        other.leave(bob, "#online-bob")
+        assert wait(other.store.occupied("1", names)) == {}
+        own_redis.start()
+
+        for node in pair:
+            until("together again", lambda node=node: Restored() in node.changes)
+            assert node.changes == [Restored()]
+            answer = wait(node.store.occupied("1", names))
+            assert list(answer.values()) == [True, False, False]
+
+    def test_asked_as_redis_goes_a_node_answers_for_itself(self, pair, own_redis):  # noqa: F811
+        one, other = pair
+        one.join(None, "#online-ann")
+        other.join(None, "#online-bob")
+        own_redis.pause()
+        asking = one.store.occupied("1", ["#online-ann", "#online-bob"])
+        own_redis.kill()
+
+        assert wait(asking) == {"#online-ann": True}
+
     def test_a_redis_that_hangs_is_found_and_hurts_nobody(self, pair, own_redis):  # noqa: F811
         one, _ = pair
         one.join("ann")

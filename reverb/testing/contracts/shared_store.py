@@ -16,7 +16,7 @@ from reverb.interfaces import (
     MemberWent,
 )
 from reverb.protocol.messages import Member
-from reverb.testing.contracts.store import ANN, APP, BOB, StoreSuite
+from reverb.testing.contracts.store_suite import ANN, APP, BOB, StoreSuite
 
 
 class SharedStoreContract(StoreSuite):
@@ -132,6 +132,8 @@ class SharedStoreContract(StoreSuite):
             assert self.wait(store.connections(APP)) == 2
             assert self.wait(store.counts(APP, "presence-x")) == Counts(3, 2)
             assert set(self.wait(store.members(APP, "presence-x"))) == {"ann", "bob"}
+            asked = self.wait(store.occupied(APP, ["presence-x", "news", "none"]))
+            assert asked == {"presence-x": True, "news": True, "none": False}
             assert dict(self.wait(store.channels(APP, ""))) == {
                 "news": Counts(2, 0),
                 "presence-x": Counts(3, 2),
