@@ -90,7 +90,9 @@ APP_VARIABLES = {
 }
 SETTINGS_OPTIONS = {
     name: f"--{name.replace('_', '-')}"
-    for name in ("host", "port", "listen", "path", "redis", "metrics_listen", "state_dir")
+    for name in (
+        *("host", "port", "listen", "path", "redis", "workers", "metrics_listen", "state_dir"),
+    )
 }
 APP_OPTIONS = {name: f"--app-{name}" for name in CREDENTIALS}
 
