@@ -24,13 +24,14 @@ class Side(Protocol):
     """Whether it is the one of this project."""
 
     def arena(
-        self, *, tls: bool = False, variables: Mapping[str, str] | None = None
+        self, *, tls: bool = False, variables: Mapping[str, str] | None = None, nodes: int = 0
     ) -> AbstractContextManager[Arena]:
         """Get an arena with nothing in it.
 
         Args:
             tls: Whether it has to speak TLS.
             variables: Of the server's environment.
+            nodes: How many nodes our server is, see :class:`bench.server.Server`.
         """
 
 
@@ -55,7 +56,7 @@ class Ours:
 
     @contextmanager
     def arena(
-        self, *, tls: bool = False, variables: Mapping[str, str] | None = None
+        self, *, tls: bool = False, variables: Mapping[str, str] | None = None, nodes: int = 0
     ) -> Iterator[Arena]:
         """Start the server; end it in any case."""
         listen, files, context = ("--port", "0"), {}, None
@@ -71,9 +72,10 @@ class Ours:
             options=self._options,
             variables=variables,
             files=files,
+            nodes=nodes,
         )
         try:
-            target = Target("127.0.0.1", server.port, APP, (server.pid,), context)
+            target = Target("127.0.0.1", server.port, APP, server.pids, context)
             with _closing(Arena(target)) as arena:
                 yield arena
         except RowFailedError as failure:
@@ -99,7 +101,7 @@ class Theirs:
 
     @contextmanager
     def arena(
-        self, *, tls: bool = False, variables: Mapping[str, str] | None = None
+        self, *, tls: bool = False, variables: Mapping[str, str] | None = None, nodes: int = 0
     ) -> Iterator[Arena]:
         """Meet the server as it is."""
         if tls and self._target.tls is None:
@@ -141,10 +143,10 @@ class Context:
     fields: frozenset[str]
 
     def arena(
-        self, *, tls: bool = False, variables: Mapping[str, str] | None = None
+        self, *, tls: bool = False, variables: Mapping[str, str] | None = None, nodes: int = 0
     ) -> AbstractContextManager[Arena]:
         """Begin with nothing; see :meth:`Side.arena`."""
-        return self.side.arena(tls=tls, variables=variables)
+        return self.side.arena(tls=tls, variables=variables, nodes=nodes)
 
     def count(self, number: int) -> int:
         """Scale a number of clients or channels, and keep it within the limit."""

@@ -13,6 +13,7 @@ from bench.results import RowFailedError
 
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+_ALLOWED = sorted(os.sched_getaffinity(0))
 _SPARE_FILES = 256
 """Open files that are no client's connection: logs, listeners, publishers, libraries."""
 
@@ -27,11 +28,16 @@ def cores() -> tuple[int, int]:
     return allowed[0], allowed[-1]
 
 
+def cores_of(processes: int) -> list[int]:
+    """Choose the cores of a server of several processes: the generator's, the last, if need be."""
+    return _ALLOWED[:processes]
+
+
 @contextmanager
-def on_core(core: int) -> Iterator[None]:
-    """Run on one core, and let the processes that are started meanwhile inherit it."""
+def on_core(*cores: int) -> Iterator[None]:
+    """Run on one core, or some, and let the processes that are started meanwhile inherit it."""
     before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {core})
+    os.sched_setaffinity(0, cores)
     try:
         yield
     finally:
@@ -62,6 +68,11 @@ def raise_file_limit() -> int:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return hard - _SPARE_FILES
+
+
+def children(pid: int) -> tuple[int, ...]:
+    """List the processes that a process has started."""
+    return tuple(map(int, _read(pid, f"task/{pid}/children").split()))
 
 
 def cpu_seconds(pids: Sequence[int]) -> float:

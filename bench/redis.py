@@ -34,6 +34,11 @@ class Work(NamedTuple):
         return Work._make(now - then for now, then in zip(self, before, strict=True))
 
 
+def program() -> str | None:
+    """Find the program; None if it is not installed."""
+    return shutil.which("redis-server") or shutil.which("valkey-server")
+
+
 class Redis:
     """One process, on a free port of loopback, that keeps nothing on disk.
 
@@ -45,12 +50,12 @@ class Redis:
     """
 
     def __init__(self, core: int) -> None:
-        program = shutil.which("redis-server") or shutil.which("valkey-server")
-        if program is None:
+        found = program()
+        if found is None:
             raise RowFailedError("redis-server is not installed")
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
-        words = [program, "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
+        words = [found, "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
         with on_core(core):
             self._process = subprocess.Popen(
                 words, stdout=subprocess.DEVNULL, start_new_session=True

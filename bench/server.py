@@ -2,13 +2,15 @@
 
 import os
 import re
+import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bench.machine import on_core, uninterrupted
+from bench.machine import children, cores_of, on_core, uninterrupted
 from bench.results import RowFailedError
 from bench.target import App
 
@@ -16,6 +18,7 @@ APP = App("bench", "bench-key", "bench-secret")
 
 _PATIENCE = 20
 _LISTENING = re.compile(r"listening on \S*:(\d+)\n")
+_HAS_REDIS = re.compile(r"connected to Redis")
 _LAST_LINES = 12
 
 
@@ -29,10 +32,13 @@ class Server:
         options: More options of ``twistd reverb``.
         variables: What to add to its environment.
         files: Files for the directory in which it runs.
+        nodes: How many nodes it is that have a Redis in common; each gets a core. 0 for one
+            without.
 
     Attributes:
         port: Where it listens.
-        pid: Its process.
+        pid: Its process, or that of the workers' parent.
+        pids: All of its processes.
 
     Raises:
         RowFailedError: It does not start; with the last lines of its log.
@@ -47,6 +53,7 @@ class Server:
         options: Sequence[str] = (),
         variables: Mapping[str, str] | None = None,
         files: Mapping[str, bytes] | None = None,
+        nodes: int = 0,
     ) -> None:
         self._directory = TemporaryDirectory(prefix="reverb-bench-")
         directory = Path(self._directory.name)
@@ -58,8 +65,10 @@ class Server:
         # As the systemd units in examples/ have it.
         command = (*twistd, "--logger", "reverb.logs.text", "reverb")
         self._process: subprocess.Popen[bytes] | None = None
+        self.pids: tuple[int, ...] = ()
+        cores = cores_of(nodes) if nodes > 1 else [core]
         try:
-            with self._log.open("ab") as log, on_core(core), uninterrupted():
+            with self._log.open("ab") as log, on_core(*cores), uninterrupted():
                 self._process = subprocess.Popen(
                     [*command, *listen, *app, *options],
                     cwd=directory,
@@ -71,17 +80,22 @@ class Server:
                     start_new_session=True,
                 )
             self.pid = self._process.pid
-            self.port = self._wait_until_it_listens()
+            self.pids = (self.pid,)
+            self.port = int(self._wait_for(_LISTENING)[0])
+            if nodes:
+                self._wait_for(_HAS_REDIS, nodes)
+                self.pids += children(self.pid)
         except BaseException:
             self.close()
             raise
 
-    def _wait_until_it_listens(self) -> int:
+    def _wait_for(self, words: re.Pattern[str], times: int = 1) -> list[str]:
+        """Wait until its log says something, as often as that; get what it says."""
         end = time.monotonic() + _PATIENCE
         while time.monotonic() < end:
-            found = _LISTENING.search(self._log.read_text("utf-8", "replace"))
-            if found:
-                return int(found[1])
+            found = words.findall(self._log.read_text("utf-8", "replace"))
+            if len(found) >= times:
+                return found
             if not self.running:
                 break
             time.sleep(0.01)
@@ -104,6 +118,10 @@ class Server:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+            # The parent of workers cannot start them again, and they need not say farewell.
+            for worker in self.pids[1:]:
+                with suppress(ProcessLookupError):
+                    os.kill(worker, signal.SIGKILL)
         self._directory.cleanup()
 
 

@@ -21,6 +21,7 @@ from bench.redis import Redis, Work
 from bench.results import RowFailedError
 from bench.server import APP, Server
 from bench.target import Target
+from reverb.brokers.interest import LINGER
 
 _PATIENCE = 20
 _TIMES = 1_000
@@ -190,7 +191,7 @@ class Sizing:
         for client in new:
             client.visit("common")
         self._measure("disconnect, with two subscriptions", times, lambda n: new[n].close())
-        self._clients.clear()
+        self._have_closed()
 
     def users(self) -> None:
         """Measure sign-ins of users who watch others, where the app has watchlists."""
@@ -202,7 +203,12 @@ class Sizing:
         new = [self._connect(self._here) for _ in range(self._times)]
         self._measure(f"sign in, to watch {_WATCHED} users", self._times, sign_in)
         self._measure("disconnect, signed in", self._times, lambda n: new[n].close())
+        self._have_closed()
+
+    def _have_closed(self) -> None:
+        """Wait until the node has given up the channels of those who have left."""
         self._clients.clear()
+        time.sleep(LINGER)
 
     def presence(self) -> None:
         """Measure joining and leaving a presence channel of some size."""

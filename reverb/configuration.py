@@ -18,6 +18,7 @@ from reverb.redis_url import RedisUrlError, parse_redis_url
 from reverb.settings import Settings, WebhookSettings
 from reverb.sources import (
     CREDENTIALS,
+    SETTINGS_OPTIONS,
     ConfigurationError,
     FileValues,
     Overrides,
@@ -67,6 +68,7 @@ def load(
     _check_metrics_addresses(values)
     _check_redis(values)
     _check_broker(values)
+    _check_workers(values)
     _normalise_path(values)
     apps = _merge_apps(file, environment, command_line)
     _check_complete(apps[: len(file.apps)], f"{config_path}: ")
@@ -170,14 +172,27 @@ def _check_metrics_addresses(values: Values) -> None:
     for address in given:
         endpoint = endpoint_strings.from_address(address)
         _check_endpoint(endpoint, origin)
-        for other, whose in taken:
-            if endpoint_strings.clash(endpoint, other):
-                raise ConfigurationError(
-                    f"{origin}: {address!r} is an address that {whose} already, by {other!r}"
-                )
-        taken.append((endpoint, "metrics are on"))
+        for one in _of_workers(endpoint, values, f"{origin}: {address!r}"):
+            for other, whose in taken:
+                if endpoint_strings.clash(one, other):
+                    by = address if one == endpoint else one
+                    raise ConfigurationError(
+                        f"{origin}: {by!r} is an address that {whose} already, by {other!r}"
+                    )
+            taken.append((one, "metrics are on"))
         endpoints.append(endpoint)
     values["metrics_listen"] = Value(tuple(endpoints), origin)
+
+
+def _of_workers(endpoint: str, values: Values, place: str) -> list[str]:
+    """List what an endpoint for metrics becomes, as each worker has one of its own."""
+    workers = values.get("workers", Value(1, "")).value
+    if workers == 1:
+        return [endpoint]
+    try:
+        return [endpoint_strings.for_worker(endpoint, n) for n in range(1, workers + 1)]
+    except ValueError as error:
+        raise ConfigurationError(f"{place} cannot serve {workers} workers: {error}") from None
 
 
 def _check_endpoint(endpoint: str, origin: str) -> None:
@@ -213,6 +228,16 @@ def _check_broker(values: Values) -> None:
     if find_spec("nats") is None:
         raise ConfigurationError(
             f"{origin}: needs nats-py, which pip install 'twisted-reverb[nats]' installs"
+        )
+
+
+def _check_workers(values: Values) -> None:
+    """Refuse several workers that would not know of each other's clients."""
+    workers = values.get("workers", Value(1, ""))
+    if workers.value > 1 and not values.get("redis", Value("", "")).value:
+        raise ConfigurationError(
+            f"{workers.origin}: {workers.value} workers need a Redis, by which what one of them "
+            f"publishes reaches the clients of the others: give {SETTINGS_OPTIONS['redis']} too"
         )
 
 

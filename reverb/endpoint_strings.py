@@ -27,11 +27,15 @@ class Endpoint(NamedTuple):
         """The TCP port as it is written, or nothing if the kind has none."""
         if self.kind not in _KINDS_WITH_INTERFACE:
             return ""
-        # In tls: the certificates' directory comes first.
-        position = 1 if self.kind == "tls" else 0
         default = "443" if self.kind == "tls" else ""
-        given = self.positional[position : position + 1]
+        given = self.positional[self.port_position : self.port_position + 1]
         return self.named.get("port", given[0] if given else default)
+
+    @property
+    def port_position(self) -> int:
+        """Where the port stands among the positional parts, if it stands there."""
+        # In tls: the certificates' directory comes first.
+        return 1 if self.kind == "tls" else 0
 
 
 def parse(text: str) -> Endpoint:
@@ -80,6 +84,40 @@ def from_address(text: str) -> str:
     if short is None or short[1] in _KINDS_OF_TWISTED:
         return text
     return f"tcp:{short[2]}:interface={short[1]}"
+
+
+def for_worker(text: str, number: int) -> str:
+    """Give a worker an endpoint of its own: the TCP port that many further on.
+
+    Args:
+        text: An endpoint string in which nothing is wrong.
+        number: The worker's, from 1; the first has the endpoint as it is.
+
+    Returns:
+        An endpoint string. Port 0, a free one, stays as it is.
+
+    Raises:
+        ValueError: The endpoint has no TCP port, or there is none so far on.
+    """
+    endpoint = parse(text)
+    if not endpoint.port:
+        raise ValueError("each worker needs a TCP port of its own")
+    port = int(endpoint.port) + number - 1 if int(endpoint.port) else 0
+    if port > _HIGHEST_PORT:
+        raise ValueError(f"worker {number} would need port {port}")
+    if number == 1:
+        return text
+    words, named = list(endpoint.positional), dict(endpoint.named)
+    if len(words) > endpoint.port_position:
+        words[endpoint.port_position] = str(port)
+    else:
+        named["port"] = str(port)
+    options = [f"{name}={_escaped(value)}" for name, value in named.items()]
+    return ":".join([endpoint.kind, *map(_escaped, words), *options])
+
+
+def _escaped(text: str) -> str:
+    return re.sub(r"([\\:=])", r"\\\1", text)
 
 
 def clash(one: str, other: str) -> bool:

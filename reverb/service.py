@@ -49,7 +49,7 @@ N = TypeVar("N", bound=Notice)
 _STARTING = "the node is starting"
 _STOPPING = "the node is stopping"
 
-_STOP_STAGE = 5
+STOP_STAGE = 5
 """Seconds that a stage of the stop may take that waits for no client."""
 
 
@@ -71,6 +71,7 @@ class ReverbService(MultiService):
         now: The wall clock, in seconds since the epoch.
         webhook_events: Where webhooks' events come from; None for what this node notices.
         webhook_transport: Carries the requests of webhooks; None for the network.
+        listener: What endpoints listen by, as by a reactor; None for the reactor.
 
     Attributes:
         settings: What is configured.
@@ -94,6 +95,7 @@ class ReverbService(MultiService):
         now: Callable[[], float] = time.time,
         webhook_events: IWebhookEvents | None = None,
         webhook_transport: IWebhookTransport | None = None,
+        listener: Any = None,
     ) -> None:
         super().__init__()
         if reactor is None:
@@ -101,6 +103,7 @@ class ReverbService(MultiService):
             from twisted.internet import reactor  # noqa: PLC0415
         self.settings = settings
         self._clock = reactor
+        self._listener = listener if listener is not None else reactor
         self._apps = apps if apps is not None else StaticApps(settings.apps)
         self._broker, self._store = build_shared(settings, reactor, broker, store)
         self._meter = self._make_meter()
@@ -135,7 +138,8 @@ class ReverbService(MultiService):
         )
         self._listeners = MultiService()
         for endpoint in settings.endpoints:
-            listen_service(endpoint, self.factory, reactor).setServiceParent(self._listeners)
+            listening = listen_service(endpoint, self.factory, self._listener)
+            listening.setServiceParent(self._listeners)
         self._listeners.setServiceParent(self)
         self.metrics = self._make_metrics()
 
@@ -171,9 +175,9 @@ class ReverbService(MultiService):
             max_request_bytes=settings.max_request_bytes,
             max_request_head_bytes=settings.max_request_head_bytes,
         )
-        listener = MetricsListener(site, settings.metrics_listen, self._clock)
-        listener.setServiceParent(self)
-        return listener
+        metrics = MetricsListener(site, settings.metrics_listen, self._listener)
+        metrics.setServiceParent(self)
+        return metrics
 
     def _make_websockets(self) -> PusherFactory:
         settings = self.settings
@@ -363,7 +367,7 @@ class ReverbService(MultiService):
         self,
         name: str,
         stop: Callable[[], "Awaitable[object] | None"],
-        seconds: float = _STOP_STAGE,
+        seconds: float = STOP_STAGE,
     ) -> None:
         """Stop one part; log what goes wrong, and go on with the next in any case."""
         try:

@@ -43,6 +43,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Twisted endpoint strings to listen on instead of ``host`` and ``port``."""
     path: str = ""
     """Prefix of every route, such as ``/realtime``."""
+    workers: Annotated[int, msgspec.Meta(ge=1, le=256)] = 1
+    """Processes that serve the same addresses, each a node; more than one needs ``redis``."""
     metrics_listen: tuple[str, ...] = ()
     """Twisted endpoint strings on which metrics can be read; without any, nothing is measured."""
     max_request_bytes: Count = 1_048_576

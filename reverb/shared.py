@@ -18,6 +18,22 @@ class WrongReactorError(ValueError):
     """The broker of the settings needs another reactor; the text says which."""
 
 
+def check_reactor(settings: Settings, reactor: Any) -> None:
+    """Check that the broker of the settings can work on a reactor.
+
+    Raises:
+        WrongReactorError: It cannot.
+    """
+    if not settings.broker:
+        return
+    from twisted.internet.asyncioreactor import AsyncioSelectorReactor  # noqa: PLC0415
+
+    if not isinstance(reactor, AsyncioSelectorReactor):
+        raise WrongReactorError(
+            "NATS needs Twisted's asyncio reactor: twistd --reactor asyncio -n reverb ..."
+        )
+
+
 def build_shared(
     settings: Settings, reactor: Any, broker: IBroker | None, store: IChannelStore | None
 ) -> tuple[IBroker, IChannelStore]:
@@ -68,12 +84,7 @@ def _build_redis(
 
 
 def _build_nats(settings: Settings, reactor: Any, node: str) -> BusBroker:
-    from twisted.internet.asyncioreactor import AsyncioSelectorReactor  # noqa: PLC0415
-
-    if not isinstance(reactor, AsyncioSelectorReactor):
-        raise WrongReactorError(
-            "NATS needs Twisted's asyncio reactor: twistd --reactor asyncio -n reverb ..."
-        )
+    check_reactor(settings, reactor)
     # They import nats-py, which nobody else needs.
     from reverb.brokers.nats import NatsBroker  # noqa: PLC0415
     from reverb.brokers.nats_link import NatsLink  # noqa: PLC0415

@@ -90,7 +90,10 @@ APP_VARIABLES = {
 }
 SETTINGS_OPTIONS = {
     name: f"--{name.replace('_', '-')}"
-    for name in ("host", "port", "listen", "path", "redis", "broker", "metrics_listen", "state_dir")
+    for name in (
+        *("host", "port", "listen", "path", "redis", "broker", "workers", "metrics_listen"),
+        "state_dir",
+    )
 }
 APP_OPTIONS = {name: f"--app-{name}" for name in CREDENTIALS}
 

@@ -1,27 +1,19 @@
 """What ``twistd reverb`` offers on the command line, and the service it runs."""
 
-import gc
 import os
-import signal
 import sys
-from typing import NoReturn
 
 import twisted
 from twisted.application.service import IService
-from twisted.internet.defer import Deferred
-from twisted.internet.error import CannotListenError
 from twisted.python import usage
 
 import reverb
-from reverb import nats_check, redis_check
 from reverb.configuration import ConfigurationError, load
 from reverb.development import DevelopmentNotice
-from reverb.nats_url import parse_nats_url
-from reverb.redis_url import parse_redis_url
-from reverb.service import ReverbService
+from reverb.process import NodeProcess
 from reverb.settings import Settings
 from reverb.shared import WrongReactorError
-from reverb.webhooks.journal import JournalError
+from reverb.workers.parent import Workers
 
 _DEFAULTS = Settings()
 
@@ -51,6 +43,12 @@ class Options(usage.Options):
             None,
             None,
             "URL of a NATS that carries events between nodes; see docs/scaling.md. Default: none",
+        ],
+        [
+            "workers",
+            None,
+            None,
+            f"Processes on the same ports; several need --redis. Default: {_DEFAULTS.workers}",
         ],
         [
             "state-dir",
@@ -97,74 +95,6 @@ class Options(usage.Options):
     )
 
 
-class StartError(SystemExit, Exception):
-    """The process ends with exit code 1 and without a traceback.
-
-    It is an Exception too, so that a daemon's parent process is told of it.
-
-    Args:
-        message: One line for the operator.
-    """
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message)
-        self.code = 1
-
-
-def _tune_collector() -> None:
-    """Keep Python's garbage collector from holding up the reactor.
-
-    Connections and requests are freed when they end, without it, so all that it
-    does with the many that live is look at them again and again: 50 ms for 9,000
-    connections, whenever there are a quarter more of them.
-    """
-    gc.collect()
-    gc.freeze()
-    # Young objects are looked at in portions of some 2 ms; all of them after
-    # millions of connects.
-    gc.set_threshold(10_000, 2, 5_000)
-
-
-class _CommandService(ReverbService):
-    """The server as a process of its own."""
-
-    def privilegedStartService(self) -> None:
-        """Bind the ports; end with one line when that fails, or Redis or NATS refuses."""
-        settings = self.settings
-        refusal = settings.redis and redis_check.refusal_of(parse_redis_url(settings.redis))
-        if not refusal and settings.broker:
-            refusal = nats_check.refusal_of(parse_nats_url(settings.broker))
-        if refusal:
-            self._end(refusal)
-        try:
-            super().privilegedStartService()
-        except (CannotListenError, OSError) as error:
-            self._end(f"cannot listen: {error}")
-
-    def _end(self, why: str) -> NoReturn:
-        message = f"reverb: {why}"
-        self._log.critical("{message}", message=message)
-        raise StartError(message) from None
-
-    def startService(self) -> None:
-        """Begin to serve, in a process that has nothing else to do."""
-        try:
-            super().startService()
-        except JournalError as error:
-            self._end(f"webhooks: the journal {error}")
-        _tune_collector()
-
-    def stopService(self) -> "Deferred[None]":
-        """Stop; what else asks for it meanwhile changes nothing."""
-        # Twisted would log a traceback for each further signal.
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._stopping_already)
-        return super().stopService()
-
-    def _stopping_already(self, number: int, frame: object) -> None:
-        self._log.info("stopping already; clients have {s} s", s=self.settings.shutdown_timeout)
-
-
 def makeService(options: Options) -> IService:
     """Make the service that twistd runs.
 
@@ -172,7 +102,7 @@ def makeService(options: Options) -> IService:
         options: The parsed command line.
 
     Returns:
-        The server, not started.
+        The server, not started: one node, or the parent of several workers.
 
     Raises:
         SystemExit: If the configuration is wrong, with one line that tells why. twistd
@@ -180,9 +110,10 @@ def makeService(options: Options) -> IService:
     """
     try:
         configuration = load(options=options, environ=os.environ, config_path=options["config"])
-        service = _CommandService(configuration.settings)
+        settings = configuration.settings
+        service = Workers(settings) if settings.workers > 1 else NodeProcess(settings)
     except (ConfigurationError, WrongReactorError) as error:
         raise SystemExit(f"reverb: {error}") from None
     if configuration.is_development:
-        DevelopmentNotice(configuration.settings).setServiceParent(service)
+        DevelopmentNotice(settings).setServiceParent(service)
     return service

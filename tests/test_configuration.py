@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from reverb import endpoint_strings
 from reverb.apps.app import App
 from reverb.apps.webhook import EVENT_NAMES, Webhook
 from reverb.configuration import ConfigurationError, load
@@ -317,7 +318,9 @@ def test_ids_and_keys_are_parts_of_urls(option, text):
 
 class TestEnvironment:
     @pytest.mark.parametrize(
-        ("name", "kind"), [item for item in SETTINGS_FIELDS.items() if item[0] != "host"]
+        ("name", "kind"),
+        # These two are about other settings too.
+        [item for item in SETTINGS_FIELDS.items() if item[0] not in ("host", "workers")],
     )
     def test_every_setting(self, name, kind):
         text, value = SAMPLES.get(name) or sample(kind)
@@ -711,6 +714,89 @@ class TestMetricsListen:
     )
     def test_another_address_is_not(self, options, address):
         assert from_options(options | {"metrics-listen": [address]}).settings.metrics_listen
+
+
+class TestWorkers:
+    REDIS = "redis://localhost"
+
+    def of(self, workers="2", **options):
+        return {"workers": workers, "redis": self.REDIS, **options}
+
+    def test_one_is_the_default_and_needs_nothing(self):
+        assert from_options({}).settings.workers == 1
+        assert from_options({"workers": "1"}).settings.workers == 1
+
+    def test_the_environment_and_the_file(self, from_file):
+        environment = from_environment(REVERB_WORKERS="3", REVERB_REDIS_URL=self.REDIS)
+        assert environment.settings.workers == 3
+        text = f"workers = 4\nredis = '{self.REDIS}'\n" + APP_TABLE
+        assert from_file(text).settings.workers == 4
+
+    @pytest.mark.parametrize(
+        ("workers", "shown"),
+        [("0", 0), ("-1", -1), ("257", 257), ("two", "'two'"), ("1.5", "'1.5'")],
+    )
+    def test_another_number(self, workers, shown):
+        message = message_of(from_options, self.of(workers))
+
+        assert message == f"--workers: expected a whole number from 1 to 256, got {shown}"
+
+    @pytest.mark.parametrize("redis", [{}, {"redis": ""}])
+    def test_several_need_a_redis(self, redis):
+        message = message_of(from_options, {"workers": "2"} | redis)
+
+        assert message == (
+            "--workers: 2 workers need a Redis, by which what one of them publishes reaches the "
+            "clients of the others: give --redis too"
+        )
+
+    def test_a_mistake_names_its_place(self, from_file):
+        message = message_of(from_file, "workers = 2\n" + APP_TABLE)
+
+        assert message.startswith("reverb.toml: workers: 2 workers need a Redis, ")
+
+    @pytest.mark.parametrize("address", ["9100", "0", "[::1]:9100", f"tls:{CERTIFICATES}"])
+    def test_metrics_of_several(self, address):
+        assert from_options(self.of(**{"metrics-listen": [address]})).settings.metrics_listen
+
+    @pytest.mark.parametrize(
+        ("address", "expected"),
+        [
+            (
+                "unix:/usr/x",
+                "'unix:/usr/x' cannot serve 3 workers: each worker needs a TCP port of its own",
+            ),
+            ("65534", "'65534' cannot serve 3 workers: worker 3 would need port 65536"),
+            (
+                "8079",
+                (
+                    "'tcp:8080:interface=127.0.0.1' is an address that the server listens on "
+                    "already, by 'tcp:8080:interface=127.0.0.1:backlog=1024'"
+                ),
+            ),
+        ],
+    )
+    def test_metrics_that_several_cannot_have(self, address, expected):
+        message = message_of(from_options, self.of("3", **{"metrics-listen": [address]}))
+
+        assert message == f"--metrics-listen: {expected}"
+
+    @pytest.mark.parametrize(
+        ("endpoint", "third"),
+        [
+            ("tcp:9100:interface=127.0.0.1", "tcp:9102:interface=127.0.0.1"),
+            (r"tcp6:9100:interface=\:\:1", r"tcp6:9102:interface=\:\:1"),
+            ("tcp:port=9100:backlog=9", "tcp:port=9102:backlog=9"),
+            ("tcp:9100:127.0.0.1", "tcp:9102:127.0.0.1"),
+            ("tcp:0", "tcp:0"),
+            (r"tls:/a\=b\:c", r"tls:/a\=b\:c:port=445"),
+            ("tls:/a:444", "tls:/a:446"),
+            (r"ssl:443:privateKey=a\\b", r"ssl:445:privateKey=a\\b"),
+        ],
+    )
+    def test_the_endpoint_of_a_worker(self, endpoint, third):
+        assert endpoint_strings.for_worker(endpoint, 3) == third
+        assert endpoint_strings.for_worker(endpoint, 1) == endpoint
 
 
 class TestDevelopmentApp:

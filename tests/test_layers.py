@@ -161,6 +161,8 @@ def test_the_interfaces_know_no_implementation():
         ("hub", ["reverb.webhooks", "treq"]),
         ("webhooks", ["reverb.transport", "reverb.api", "reverb.stores", "reverb.brokers"]),
         ("webhooks", ["reverb.metrics", "autobahn", "txaio"]),
+        ("workers", ["reverb.hub", "reverb.api", "reverb.transport", "reverb.metrics", "autobahn"]),
+        ("workers", ["reverb.stores", "reverb.brokers", "reverb.configuration", "reverb.tap"]),
         ("commands", ["reverb.hub", "reverb.service", "reverb.api", "reverb.transport"]),
         ("hub", ["reverb.brokers.local", "reverb.settings", "reverb.configuration", "twisted.web"]),
         ("api", ["reverb.transport", "autobahn", "txaio"]),
@@ -178,11 +180,22 @@ def test_a_room_does_not_know_what_is_above_or_beside_it(room, packages):
 
 
 def test_only_who_composes_imports_the_service():
-    composers = {"reverb/service.py", "reverb/tap.py", "reverb/testing/server.py"}
+    composers = {"reverb/service.py", "reverb/process.py", "reverb/testing/server.py"}
+    # For the time that its stop may take.
+    composers |= {"reverb/workers/parent.py"}
 
     assert_none(
         [found for found in forbidden("reverb", "reverb.service") if found.path not in composers]
     )
+
+
+def test_only_the_command_line_knows_of_workers():
+    outside = [
+        found
+        for found in forbidden("reverb", "reverb.workers")
+        if not found.path.startswith("reverb/workers/")
+    ]
+    assert {found.path for found in outside} == {"reverb/tap.py"}
 
 
 def test_nothing_but_tests_imports_the_fakes():

@@ -15,6 +15,7 @@ from reverb.development import DevelopmentNotice, development_banner
 from reverb.service import ReverbService
 from reverb.settings import Settings
 from reverb.tap import Options, makeService
+from reverb.workers.parent import Workers
 
 TWISTD = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()"]
 
@@ -76,6 +77,7 @@ class TestOptions:
             "--host=IP address to listen on. Default: 127.0.0.1",
             "--listen=Twisted endpoint string to listen on instead of --host and --port",
             "--metrics-listen=Serve metrics for Prometheus on a port of loopback, on HOST:PORT",
+            "--workers=Processes on the same ports; several need --redis. Default: 1",
             "--path=URL path in front of every route, such as /ws. Default: none",
             "-c, --config=Path of the TOML configuration file. Default: no file",
             "--app-id=Id of an app",
@@ -118,6 +120,15 @@ class TestMakeService:
         service = makeService(parsed())
 
         assert [child for child in service if isinstance(child, DevelopmentNotice)]
+
+    def test_several_workers_have_a_parent(self):
+        service = makeService(with_app("--workers=2", "--redis=redis://localhost", "--port=0"))
+
+        assert isinstance(service, Workers)
+        assert service.settings.workers == 2
+
+    def test_one_worker_is_a_node(self):
+        assert isinstance(makeService(with_app("--workers=1", "--port=0")), ReverbService)
 
     def test_a_mistake_is_one_line(self):
         with pytest.raises(SystemExit) as caught:

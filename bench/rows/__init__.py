@@ -91,4 +91,9 @@ ROWS = (
     Row("metrics", variants.metrics, (
         "One-at-a-time and publishes, without and with metrics being collected."
     )),
+    Row("workers", variants.workers, (
+        "One publisher publishes batches of ten events to 1,000 subscribers, and 32 publish to "
+        "one, with one and with two workers that share a Redis. The second has a core of its own "
+        "only where there are three; with two it shares the generator's, which is Redis's too."
+    )),
 )  # fmt: skip

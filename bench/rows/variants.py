@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 
+from bench import redis
 from bench.context import Context
+from bench.machine import cores, cores_of
 from bench.results import Case, Figure, RowSkipped
 from bench.rows.channels import publishing
 from bench.rows.connections import per_connection
@@ -73,6 +75,30 @@ def metrics(context: Context) -> Iterator[Case]:
             yield _named(words, saturated(context, arena))
         with context.arena(variables=variables) as arena:
             yield _named(words, publishing(context, arena))
+
+
+def workers(context: Context) -> Iterator[Case]:
+    """Serve by one worker, and by two."""
+    if not context.side.ours:
+        raise RowSkipped("Workers are started in this project's server only.")
+    _require(context, "workers")
+    if redis.program() is None:
+        raise RowSkipped("redis-server is not installed.")
+    _, generator_core = cores()
+    for count in (1, 2):
+        shared = redis.Redis(generator_core)
+        variables = {"REVERB_REDIS_URL": shared.url, "REVERB_WORKERS": str(count)}
+        words = "1 worker" if count == 1 else f"{count} workers"
+        if count > 1 and generator_core in cores_of(count):
+            words += ", one on the generator's core"
+        try:
+            with context.arena(variables=variables, nodes=count) as arena:
+                # By one publisher: what several nodes publish has no order in common.
+                yield _named(words, saturated(context, arena, batch=10))
+            with context.arena(variables=variables, nodes=count) as arena:
+                yield _named(words, publishing(context, arena))
+        finally:
+            shared.close()
 
 
 def _named(words: str, case: Case) -> Case:

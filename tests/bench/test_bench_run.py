@@ -21,7 +21,7 @@ from bench.server import Server
 ROOT = Path(__file__).parents[2]
 BOUND = 60
 QUICK = ("--quick", "--seconds", "0.1", "--only", "one-at-a-time")
-SHORT = ("latency", "channels", "pings", "connections", "departure", "presence", "tls")
+SHORT = ("latency", "channels", "pings", "connections", "departure", "presence", "tls", "workers")
 
 
 @contextmanager

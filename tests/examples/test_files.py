@@ -14,11 +14,12 @@ from twisted.scripts.twistd import ServerOptions
 from reverb import endpoint_strings
 from reverb.apps.app import App
 from reverb.configuration import load
+from reverb.service import STOP_STAGE
 from reverb.settings import Settings
 from reverb.sources import read_environment
 
 UNITS = EXAMPLES / "systemd"
-SERVICES = ["reverb.service", "reverb-socket-activated.service"]
+SERVICES = ["reverb.service", "reverb@.service", "reverb-socket-activated.service"]
 
 
 def lines(file: Path) -> Iterator[tuple[str, str]]:
@@ -56,8 +57,8 @@ def test_the_units_agree_with_each_other_and_with_the_server():
     assert f"name={socket['FileDescriptorName']}" in activated["ExecStart"]
     for name in SERVICES:
         unit = dict(lines(UNITS / name))
-        # The clients' stage, and five of five seconds.
-        assert int(unit["TimeoutStopSec"]) > Settings().shutdown_timeout + 5 * 5
+        # The clients' stage, and six others.
+        assert int(unit["TimeoutStopSec"]) > Settings().shutdown_timeout + 6 * STOP_STAGE
         assert int(unit["LimitNOFILE"]) > 100_000
         assert Path(unit["EnvironmentFile"]).name == "reverb.env"
 
@@ -65,7 +66,8 @@ def test_the_units_agree_with_each_other_and_with_the_server():
 def test_systemd_accepts_the_units(need, tmp_path):
     for unit in UNITS.glob("reverb*.s*"):
         text = unit.read_text().replace("/opt/reverb/bin/twistd", str(TWISTD))
-        (tmp_path / unit.name).write_text(text)
+        # A template is verified as one of its instances.
+        (tmp_path / unit.name.replace("@.", "@8081.")).write_text(text)
     done = subprocess.run(
         [need("systemd-analyze"), "verify", *map(str, sorted(tmp_path.glob("*.s*")))],
         capture_output=True,
@@ -89,6 +91,20 @@ def test_the_service_runs_and_stops_as_its_unit_says(start, tmp_path):
         assert server.stop() == -15
     assert "Server Shut Down" in server.output
     assert not (tmp_path / "twistd.pid").exists()
+
+
+def test_an_instance_is_a_node_on_the_port_that_it_is_named_by(start, tmp_path):
+    port = free_port()
+    _, *words = shlex.split(dict(lines(UNITS / "reverb@.service"))["ExecStart"])
+    config = tmp_path / "reverb.toml"
+    config.write_text('host = "127.0.0.1"\n')
+    words = [word.replace("/etc/reverb/reverb.toml", str(config)) for word in words]
+    words = [word.replace("%i", str(port)) for word in words]
+    server = start(TWISTD, *words, **environment(UNITS / "reverb.env"))
+    assert server.port() == port
+    with Client(port, "my-app-key") as client:
+        client.subscribe("news")
+    assert server.stop() == -15
 
 
 def test_a_socket_of_systemd_is_taken(start, need):

@@ -1,0 +1,141 @@
+"""The parent: binds the addresses once, and keeps the workers alive that listen on them."""
+
+import time
+from random import SystemRandom
+from typing import Any
+
+from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
+from twisted.internet.error import CannotListenError
+from twisted.logger import Logger, globalLogPublisher
+
+from reverb.addresses import written_address
+from reverb.process import expect_more_signals, give_up, require_consent
+from reverb.service import STOP_STAGE
+from reverb.settings import Settings
+from reverb.shared import check_reactor
+from reverb.webhooks.journal import JournalError
+from reverb.workers.backoff import Backoff
+from reverb.workers.orders import Orders, settings_of, write
+from reverb.workers.relay import Relay
+from reverb.workers.sockets import Binder, Bound, SocketsError
+from reverb.workers.worker import Worker
+
+_STAGES = 6 * STOP_STAGE
+"""Seconds that a node may need for its stop, without those for its clients."""
+
+
+class Workers(MultiService):
+    """Several nodes that serve the same addresses, each in a process of its own.
+
+    What would end a single node at its start is found out here, before any worker is started. A
+    worker that ends later is started again.
+
+    Args:
+        settings: What is configured.
+        reactor: The reactor, or a test's; None for Twisted's global one.
+
+    Raises:
+        WrongReactorError: The workers' broker needs another reactor.
+
+    Attributes:
+        settings: What is configured.
+    """
+
+    _log = Logger()
+
+    def __init__(self, settings: Settings, *, reactor: Any = None) -> None:
+        super().__init__()
+        if reactor is None:
+            # Not before: importing it would install the default one.
+            from twisted.internet import reactor  # noqa: PLC0415
+        check_reactor(settings, reactor)
+        self.settings = settings
+        self._reactor = reactor
+        self._settings_of = {n: settings_of(settings, n) for n in range(1, settings.workers + 1)}
+        self._shared: list[Bound] = []
+        self._metrics: dict[int, list[Bound]] = {}
+        self._workers: list[Worker] = []
+
+    # Start
+
+    def privilegedStartService(self) -> None:
+        """Bind all addresses; end with one line when that fails, or Redis or NATS refuses."""
+        require_consent(self._log, self.settings)
+        try:
+            self._bind()
+        except (CannotListenError, OSError, SocketsError) as error:
+            give_up(self._log, f"cannot listen: {error}")
+        super().privilegedStartService()
+
+    def _bind(self) -> None:
+        for_all = Binder(self._reactor, self.settings.workers)
+        self._shared = [for_all.bind(endpoint) for endpoint in self.settings.endpoints]
+        for_one = Binder(self._reactor, 1)
+        for number, settings in self._settings_of.items():
+            self._metrics[number] = [for_one.bind(text) for text in settings.metrics_listen]
+
+    def startService(self) -> None:
+        """Start the workers."""
+        try:
+            self._check_journals()
+        except JournalError as error:
+            give_up(self._log, f"webhooks: the journal {error}")
+        super().startService()
+        for bound in self._shared:
+            self._log.info("listening on {address}", address=written_address(bound.port.getHost()))
+        self._workers = [self._make_worker(number) for number in self._settings_of]
+        for worker in self._workers:
+            worker.start()
+
+    def _check_journals(self) -> None:
+        if not any(app.webhooks for app in self.settings.apps):
+            return
+        # It imports sqlite3, which nobody else needs.
+        from reverb.webhooks.disk import check_disk  # noqa: PLC0415
+
+        for settings in self._settings_of.values():
+            if settings.state_dir:
+                check_disk(settings.state_dir)
+
+    def _make_worker(self, number: int) -> Worker:
+        reactor = type(self._reactor).__module__
+        sockets = [bound.descriptor(number) for bound in self._shared]
+        sockets += [bound.descriptor(1) for bound in self._metrics[number]]
+        return Worker(
+            number=number,
+            orders=write(Orders(reactor=reactor, settings=self._settings_of[number])),
+            sockets=sockets,
+            reactor=self._reactor,
+            backoff=Backoff(SystemRandom().random),
+            make_relay=lambda: Relay(number, globalLogPublisher, time.time),
+        )
+
+    # Stop
+
+    def stopService(self) -> "Deferred[None]":
+        """Stop all workers.
+
+        Returns:
+            Fires when all have ended: as soon as their clients have closed. Those that need longer
+            than a node may are killed.
+        """
+        expect_more_signals(self._log, self.settings)
+        stopped = super().stopService()
+        return Deferred.fromCoroutine(self._stop(stopped))
+
+    async def _stop(self, children: "Deferred[Any]") -> None:
+        await children
+        every = [*self._shared, *(bound for some in self._metrics.values() for bound in some)]
+        # Workers still hold the sockets, and close them first of all.
+        closed = gatherResults([maybeDeferred(bound.close) for bound in every])
+        limit = self.settings.shutdown_timeout + _STAGES
+        killing = self._reactor.callLater(limit, self._kill)
+        await gatherResults([worker.stop() for worker in self._workers])
+        if killing.active():
+            killing.cancel()
+        await closed
+
+    def _kill(self) -> None:
+        for worker in self._workers:
+            worker.kill()

@@ -1,0 +1,128 @@
+"""One worker's process: started, watched, started again, stopped."""
+
+import os
+import sys
+
+import pytest
+from twisted.logger import formatEvent
+from workers_support import Reactor
+
+from reverb.workers.backoff import Backoff
+from reverb.workers.relay import Relay
+from reverb.workers.worker import Worker
+
+
+@pytest.fixture
+def reactor():
+    return Reactor()
+
+
+@pytest.fixture
+def logged():
+    return []
+
+
+@pytest.fixture
+def worker(reactor, logged):
+    worker = Worker(
+        number=2,
+        orders=b"orders\n",
+        sockets=[11, 12],
+        reactor=reactor,
+        backoff=Backoff(lambda: 1.0),
+        make_relay=lambda: Relay(2, logged.append, lambda: 0.0),
+    )
+    worker.start()
+    return worker
+
+
+def test_it_gets_its_orders_and_its_sockets(worker, reactor):
+    (process,) = reactor.processes
+
+    assert process.arguments == [sys.executable, "-P", "-m", "reverb.workers.child", "2"]
+    assert process.more["childFDs"] == {0: "w", 1: "r", 2: "r", 3: 11, 4: 12}
+    assert process.written == b"orders\n"
+    assert process.more["env"]["PYTHONPATH"].split(os.pathsep) == [p for p in sys.path if p]
+
+
+def test_both_of_its_streams_are_logged(worker, reactor, logged):
+    (process,) = reactor.processes
+    process.protocol.outReceived(b"one\ntwo")
+    process.protocol.errReceived(b"three\nfour")
+    assert [formatEvent(e) for e in logged] == ["[worker 2] one", "[worker 2] three"]
+
+    process.end(0)
+
+    assert [formatEvent(e) for e in logged[2:]] == ["[worker 2] two", "[worker 2] four"]
+
+
+def test_it_is_started_again_after_longer_and_longer_pauses(worker, reactor, log):
+    for pause in (0.5, 1, 2):
+        count = len(reactor.processes)
+        reactor.processes[-1].end(1)
+        reactor.advance(pause - 0.01)
+        assert len(reactor.processes) == count
+        reactor.advance(0.02)
+        assert len(reactor.processes) == count + 1
+
+    assert [text for text, _ in log.problems()] == [
+        f"worker 2, process {pid}, ended with exit code 1; it is started again in {pause} s"
+        for pid, pause in ((100, "0.5"), (101, "1.0"), (102, "2.0"))
+    ]
+
+
+def test_one_that_has_stayed_up_is_started_again_soon(worker, reactor, log):
+    reactor.processes[-1].end(1)
+    reactor.advance(0.5)
+    reactor.advance(60)
+    reactor.processes[-1].end(None, 9)
+
+    *_, (text, _) = log.problems()
+    assert text == "worker 2, process 101, was ended by SIGKILL; it is started again in 0.5 s"
+
+
+def test_a_stop_is_done_when_the_process_has_ended(worker, reactor):
+    (process,) = reactor.processes
+
+    stopped = worker.stop()
+
+    assert process.signals == ["TERM"]
+    assert not stopped.called
+    process.end(0)
+    assert stopped.called
+    reactor.advance(100)
+    assert len(reactor.processes) == 1
+
+
+def test_a_stop_between_two_processes_is_done_at_once(worker, reactor, log):
+    reactor.processes[-1].end(1)
+    log.problems()
+
+    assert worker.stop().called
+
+    reactor.advance(100)
+    assert len(reactor.processes) == 1
+
+
+def test_a_stop_of_a_process_that_has_just_ended(worker, reactor):
+    (process,) = reactor.processes
+    process.has_ended = True
+
+    stopped = worker.stop()
+
+    process.end(1)
+    assert stopped.called
+
+
+def test_one_that_does_not_stop_is_killed(worker, reactor, log):
+    (process,) = reactor.processes
+    stopped = worker.stop()
+
+    worker.kill()
+
+    assert process.signals == ["TERM", "KILL"]
+    assert log.lines("worker 2") == ["worker 2, process 100, does not stop and is killed"]
+    process.end(None, 9)
+    assert stopped.called
+    worker.kill()
+    assert process.signals == ["TERM", "KILL"]
