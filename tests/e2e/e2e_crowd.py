@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 from typing import Any
 
+from e2e_books import Subscription, Watched
 from e2e_raw import CLOSE, TEXT, frame, message
 from e2e_server import APP, Server
 
@@ -23,36 +24,6 @@ class GoneError(Exception):
     """The connection has ended."""
 
 
-class Subscription:
-    """What a client knows of a channel that it is subscribed to.
-
-    Attributes:
-        members: The user ids; empty but on presence channels.
-        count: What it was told last of the number of subscriptions; not on presence channels.
-        story: What it was told of them, for who looks into a failure.
-    """
-
-    def __init__(self, members: set[str]) -> None:
-        self.members = members
-        self.count: int | None = None
-        self.story = [f"={','.join(sorted(members))}"]
-
-    def take(self, event: str, data: Any) -> str | None:
-        """Take a count or a change of the members; tell what is wrong with it."""
-        if event == "pusher_internal:subscription_count":
-            self.count = data["subscription_count"]
-            return None
-        return self.change("+" if event.endswith("added") else "-", data["user_id"])
-
-    def change(self, sign: str, user_id: str) -> str | None:
-        """Take a change of the members; tell what is wrong with it."""
-        self.story.append(sign + user_id)
-        if (user_id in self.members) == (sign == "+"):
-            return f"{sign}{user_id} after {self.story[-40:]}"
-        (self.members.add if sign == "+" else self.members.remove)(user_id)
-        return None
-
-
 class Client(asyncio.Protocol):
     """One connection.
 
@@ -64,6 +35,7 @@ class Client(asyncio.Protocol):
     Attributes:
         subscriptions: The confirmed ones, by channel.
         events: How often each event was delivered, by channel and data.
+        watched: What it was told of the users whom it watches.
         alive: Whether the connection is there, as far as the client knows.
     """
 
@@ -73,6 +45,7 @@ class Client(asyncio.Protocol):
         self.socket_id = ""
         self.subscriptions: dict[str, Subscription] = {}
         self.events: Counter[tuple[str, Any]] = Counter()
+        self.watched = Watched()
         self.alive = True
         self._complain = complain
         self._buffer = bytearray()
@@ -92,6 +65,14 @@ class Client(asyncio.Protocol):
         await loop.create_connection(lambda: self, "127.0.0.1", self.node.port)
         self.socket_id = (await self._answer(established))["socket_id"]
 
+    async def sign_in(self, watchlist: list[str]) -> None:
+        """Sign in, and wait until all on the watchlist have been told of."""
+        told = self._expect("watchlist")
+        user_data = json.dumps({"id": self.user_id, "watchlist": watchlist})
+        data = {"user_data": user_data, "auth": self._sign(f":user::{user_data}")}
+        self._transport.write(message("pusher:signin", data=data))
+        await self._answer(told)
+
     async def subscribe(self, channel: str) -> None:
         confirmed = self._expect(channel)
         self._ask_for(channel)
@@ -101,10 +82,12 @@ class Client(asyncio.Protocol):
         data = {"channel": channel}
         if channel.startswith("presence-"):
             data["channel_data"] = json.dumps({"user_id": self.user_id})
-            text = f"{self.socket_id}:{channel}:{data['channel_data']}"
-            digest = hmac.digest(APP.secret.encode(), text.encode(), "sha256").hex()
-            data["auth"] = f"{APP.key}:{digest}"
+            data["auth"] = self._sign(f"{channel}:{data['channel_data']}")
         self._transport.write(message("pusher:subscribe", data=data))
+
+    def _sign(self, text: str) -> str:
+        text = f"{self.socket_id}:{text}"
+        return f"{APP.key}:{hmac.digest(APP.secret.encode(), text.encode(), 'sha256').hex()}"
 
     def unsubscribe(self, channel: str) -> None:
         del self.subscriptions[channel]
@@ -220,8 +203,7 @@ class Client(asyncio.Protocol):
 
     def _take(self, said: dict[str, Any]) -> None:
         event, channel, data = said["event"], said.get("channel", ""), said.get("data")
-        if isinstance(data, str):
-            data = json.loads(data)
+        data = json.loads(data) if isinstance(data, str) else data
         subscription = self.subscriptions.get(channel)
         if event == "pusher_internal:subscription_succeeded":
             self._take_confirmation(channel, set(data["presence"]["ids"]) if data else set())
@@ -232,6 +214,8 @@ class Client(asyncio.Protocol):
             self._transport.write(message("pusher:pong", data={}))
         elif event.startswith("pusher:"):
             self._resolve(event, data)
+        elif event == "pusher_internal:watchlist_events":
+            self._take_watched(data["events"])
         elif subscription is None:
             return  # It has unsubscribed, and the server does not know yet.
         elif event.startswith("pusher_internal:"):
@@ -239,6 +223,11 @@ class Client(asyncio.Protocol):
                 self._complain(f"{self} was told on {channel} {wrong}")
         else:
             self._count(channel, data)
+
+    def _take_watched(self, events: list[dict[str, Any]]) -> None:
+        if wrong := self.watched.take(events):
+            self._complain(f"{self} was told {wrong}")
+        self._resolve("watchlist", None)
 
     def _count(self, channel: str, data: Any) -> None:
         self.events[channel, data] += 1
@@ -347,6 +336,7 @@ class Crowd:
                 return
             await client.connect()
             self._clients[number] = client
+            await client.sign_in(dice.sample(self._users, 10))
         what = dice.random()
         if what < 0.35:
             channel = dice.choice(self._channels)

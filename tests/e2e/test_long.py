@@ -28,10 +28,12 @@ CLIENTS = 200
 PACE = float(os.environ.get("LONG_PACE", "1"))
 USERS = [f"user{number}" for number in range(60)]
 CHANNELS = [f"presence-{number}" for number in range(7)] + [f"public-{n}" for n in range(3)]
-COUNTING = "[app_defaults]\nsubscription_counts = true\n"
+APP_DEFAULTS = "[app_defaults]\nsubscription_counts = true\nwatchlists = true\n"
 SETTLED = 20
 """Seconds within which all is exact again: until a dead line is found, a lease, a reconnect and
 the grace for other nodes, and more, for this machine may be busy."""
+LOOKED_AGAIN = 30
+"""Seconds more for watchers, whose hints may die with a node; all are looked at so often."""
 _numbers = itertools.count(1)
 
 Fault = Callable[[], Awaitable[None]]
@@ -51,7 +53,7 @@ class Trouble:
     ) -> None:
         self.dice = dice
         self.redis = redis
-        self._start_node = partial(start_node, more=COUNTING)
+        self._start_node = partial(start_node, more=APP_DEFAULTS)
         self.lines = [Proxy(redis.port) for _ in range(3)]
         self.nodes = [self._start_node(url=line.url("shop")) for line in self.lines]
         self._deck: list[tuple[Fault, ...]] = []
@@ -180,6 +182,17 @@ def differences(crowd: Crowd, nodes: list[Server]) -> list[str]:
     return found
 
 
+def misled(crowd: Crowd) -> list[str]:
+    """Say who was told last of a watched user what is not true."""
+    online = {client.user_id for client in crowd.clients if client.watched.online}
+    return [
+        f"{client} knows that {user_id} is {'online' if is_online else 'offline'}"
+        for client in crowd.clients
+        for user_id, is_online in client.watched.online.items()
+        if is_online != (user_id in online)
+    ]
+
+
 async def check(crowd: Crowd, nodes: list[Server]) -> float:
     """At rest, everybody knows what is true, and what is published comes once.
 
@@ -190,6 +203,9 @@ async def check(crowd: Crowd, nodes: list[Server]) -> float:
     end = began + SETTLED
     while found := differences(crowd, nodes):
         assert time.monotonic() < end, "\n".join(found[:40])
+        await asyncio.sleep(0.2)
+    while found := misled(crowd):
+        assert time.monotonic() < end + LOOKED_AGAIN, "\n".join(found[:40])
         await asyncio.sleep(0.2)
     took = time.monotonic() - began
     for node in nodes:
