@@ -262,7 +262,7 @@ class Sizing:
     def _close(self) -> None:
         for client in self._clients:
             client.close()
-        self._clients.clear()
+        self._have_closed()
 
 
 def measure(times: int) -> list[Row]:
