@@ -33,7 +33,7 @@ from reverb.metrics.listener import MetricsListener
 from reverb.protocol.codes import Code
 from reverb.protocol.events import check_event
 from reverb.settings import Settings
-from reverb.shared import build_shared
+from reverb.shared import build_shared, build_shared_webhooks
 from reverb.transport.broadcast import Broadcast
 from reverb.transport.deadlines import Deadlines
 from reverb.transport.factory import PusherFactory
@@ -41,8 +41,7 @@ from reverb.transport.front import FrontFactory
 from reverb.transport.http import ApiSite
 from reverb.transport.outbox import Sockets
 from reverb.webhooks.events import WebhookEvent
-from reverb.webhooks.interfaces import IWebhookEvents, IWebhookTransport
-from reverb.webhooks.service import Webhooks
+from reverb.webhooks.interfaces import IWebhookEvents, IWebhooks, IWebhookTransport
 
 N = TypeVar("N", bound=Notice)
 
@@ -125,7 +124,7 @@ class ReverbService(MultiService):
         )
         self._now = now
         self._webhook_events, self._webhook_transport = webhook_events, webhook_transport
-        self.webhooks: Webhooks | None = None
+        self.webhooks: IWebhooks | None = None
         if apps is not None or any(app.webhooks for app in settings.apps):
             self.webhooks = self._make_webhooks()
         self._websockets = self._make_websockets()
@@ -165,7 +164,7 @@ class ReverbService(MultiService):
             broker=self._broker,
             store=self._store,
             trouble=self.trouble,
-            queued=lambda app_id: self.webhooks.sender.queued(app_id) if self.webhooks else 0,
+            queued=lambda app_id: self.webhooks.queued(app_id) if self.webhooks else 0,
         )
         settings = self.settings
         site = ApiSite(
@@ -194,7 +193,7 @@ class ReverbService(MultiService):
             meter=self._meter,
         )
 
-    def _make_webhooks(self) -> Webhooks:
+    def _make_webhooks(self) -> IWebhooks:
         # It imports treq and sqlite3, which nobody else needs.
         from reverb.webhooks.build import build_webhooks  # noqa: PLC0415
 
@@ -205,6 +204,7 @@ class ReverbService(MultiService):
             reactor=self._clock,
             now=self._now,
             source=self._webhook_events,
+            shared=build_shared_webhooks(self.settings, self._store),
             transport=self._webhook_transport,
             meter=self._meter,
         )
@@ -266,7 +266,8 @@ class ReverbService(MultiService):
         Args:
             kind: A class of :mod:`reverb.hub.notices`; ``Notice`` for all of these, at once.
                 :class:`reverb.webhooks.events.WebhookEvent` for what webhooks tell: settled,
-                so that who comes back within ``webhooks.smoothing`` has never been away.
+                so that who comes back within ``webhooks.smoothing`` has never been away; where
+                nodes share a Redis, what happens on any of them, on the one that sends.
             callback: Called in the reactor's thread, between two messages: it
                 must not block. What it raises is logged and harms nobody.
         """

@@ -12,6 +12,7 @@ from reverb.redis_url import parse_redis_url
 from reverb.settings import Settings
 from reverb.stores.apart import ApartStore
 from reverb.stores.memory import MemoryStore
+from reverb.webhooks.interfaces import ISharedWebhooks
 
 
 class WrongReactorError(ValueError):
@@ -90,3 +91,18 @@ def _build_nats(settings: Settings, reactor: Any, node: str) -> BusBroker:
     from reverb.brokers.nats_link import NatsLink  # noqa: PLC0415
 
     return NatsBroker(NatsLink(parse_nats_url(settings.broker), reactor=reactor, node=node))
+
+
+def build_shared_webhooks(settings: Settings, store: IChannelStore) -> ISharedWebhooks | None:
+    """Build what nodes keep of webhooks together; None if this node is alone.
+
+    Args:
+        settings: Those of the node.
+        store: This node's. An application's own keeps nothing of webhooks.
+    """
+    if not settings.redis:
+        return None
+    from reverb.stores.redis import RedisStore  # noqa: PLC0415
+    from reverb.stores.redis_webhooks import RedisWebhooks  # noqa: PLC0415
+
+    return RedisWebhooks(store) if isinstance(store, RedisStore) else None

@@ -115,7 +115,8 @@ def test_treq_and_sqlite_are_imported_only_when_somebody_wants_webhooks():
 
 
 def test_sending_webhooks_does_not_know_where_events_come_from():
-    modules = ["sender", "service", "endpoint", "journal", "disk", "transport"]
+    modules = ["dispatcher", "sender", "service", "endpoint", "journal", "disk", "transport"]
+    modules += ["archive", "shared", "term", "shared_journal", "shared_archive"]
     local = ["reverb.webhooks.local", "reverb.webhooks.smoothing", "reverb.hub.hub"]
     paths = [ROOT / "reverb/webhooks" / f"{module}.py" for module in modules]
     assert_none([i for path in paths for i in imports_of(path) if is_or_is_in(i.name, local)])
@@ -218,6 +219,8 @@ def test_the_reactor_is_never_imported_with_a_module():
 
 REDIS = ["reverb.brokers.redis", "reverb.brokers.redis_link", "reverb.brokers.redis_connections"]
 REDIS += ["reverb.brokers.redis_master", "reverb.stores.redis", "reverb.stores.redis_session"]
+REDIS += ["reverb.stores.redis_leases", "reverb.stores.redis_places"]
+REDIS += ["reverb.stores.redis_webhooks"]
 
 
 def test_txredisapi_which_installs_the_reactor_is_imported_only_where_redis_is_used():

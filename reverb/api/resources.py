@@ -19,7 +19,7 @@ from reverb.hub.hub import Hub
 from reverb.hub.limits import RateLimit
 from reverb.interfaces import IApps, IBroker, IChannelStore
 from reverb.meter import Meter
-from reverb.webhooks.service import Webhooks
+from reverb.webhooks.interfaces import IWebhooks
 
 _THIS_NODE_ONLY = (("Reverb-Reached", "this-node"),)
 
@@ -52,7 +52,7 @@ class Context:
         path: str,
         tolerance: int,
         meter: Meter | None = None,
-        webhooks: Webhooks | None = None,
+        webhooks: IWebhooks | None = None,
     ) -> None:
         self.hub = hub
         self.broker = broker

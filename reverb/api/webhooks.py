@@ -13,15 +13,40 @@ from reverb.apps.app import App
 from reverb.apps.webhook import EVENT_NAMES, EventName, Webhook
 from reverb.protocol.messages import json_problem
 from reverb.webhooks.delivery import Delivery, State
+from reverb.webhooks.interfaces import IArchive, QueueFullError, SharedLostError
 from reverb.webhooks.samples import CHANNEL, sample_event
-from reverb.webhooks.sender import QueueFullError
-from reverb.webhooks.service import Webhooks
 
 _STATES: dict[str, State] = {state: state for state in get_args(State)}
 _MAX_LIMIT = 1_000
 
 
-class WebhookList(SignedResource):
+class WebhookResource(SignedResource):
+    """A route that asks the archive of the app's webhooks."""
+
+    async def obey(self, call: Call) -> Any:
+        """Ask; refuse when the archive is out of reach."""
+        webhooks = self.context.webhooks
+        try:
+            return await self.ask(call, None if webhooks is None else webhooks.archive)
+        except SharedLostError as error:
+            raise ApiError(
+                503, f"Webhooks are kept in Redis, which is away: {error}", {"Retry-After": "5"}
+            ) from None
+
+    async def ask(self, call: Call, archive: IArchive | None) -> Any:
+        """Do what the request asks for.
+
+        Args:
+            call: The request.
+            archive: What was delivered; None when no app has webhooks.
+
+        Raises:
+            SharedLostError: The archive is out of reach.
+        """
+        raise NotImplementedError
+
+
+class WebhookList(WebhookResource):
     """``GET /apps/{id}/webhooks``."""
 
     methods = ("GET", "HEAD")
@@ -34,23 +59,26 @@ class WebhookList(SignedResource):
         dead_letters.putChild(b"replay", ReplayDeadLetters(context, app_id))
         self.putChild(b"dead_letters", dead_letters)
 
-    def obey(self, call: Call) -> Any:
+    async def ask(self, call: Call, archive: IArchive | None) -> Any:
         """List the app's endpoints, without their headers, which may be secret."""
-        return {"webhooks": [self._shown(call.app, webhook) for webhook in call.app.webhooks]}
-
-    def _shown(self, app: App, webhook: Webhook) -> dict[str, Any]:
-        webhooks = self.context.webhooks
         return {
-            "url": webhook.url,
-            "events": webhook.events,
-            "channel_prefix": webhook.channel_prefix,
-            "channel_suffix": webhook.channel_suffix,
-            "batch": webhook.batch,
-            "queued": 0 if webhooks is None else webhooks.sender.queued(app.id, webhook.url),
+            "webhooks": [
+                {
+                    "url": webhook.url,
+                    "events": webhook.events,
+                    "channel_prefix": webhook.channel_prefix,
+                    "channel_suffix": webhook.channel_suffix,
+                    "batch": webhook.batch,
+                    "queued": 0
+                    if archive is None
+                    else await archive.queued(call.app.id, webhook.url),
+                }
+                for webhook in call.app.webhooks
+            ]
         }
 
 
-class Deliveries(SignedResource):
+class Deliveries(WebhookResource):
     """``GET /apps/{id}/webhooks/deliveries``."""
 
     methods = ("GET", "HEAD")
@@ -60,7 +88,7 @@ class Deliveries(SignedResource):
         assert self.app_id is not None
         return OneDelivery(self.context, self.app_id, path.decode("utf-8", "replace"))
 
-    def obey(self, call: Call) -> Any:
+    async def ask(self, call: Call, archive: IArchive | None) -> Any:
         """List deliveries, the newest first."""
         named = call.arguments.one("state") or None
         state = _STATES.get(named or "")
@@ -69,16 +97,15 @@ class Deliveries(SignedResource):
         limit = call.arguments.one("limit") or "100"
         if not (limit.isascii() and limit.isdigit() and 1 <= int(limit[:9]) <= _MAX_LIMIT):
             raise ApiError(400, f"limit must be a number from 1 to {_MAX_LIMIT}")
-        webhooks = self.context.webhooks
-        if webhooks is None:
+        if archive is None:
             return {"deliveries": []}
-        page = webhooks.journal.page(
+        page = await archive.page(
             call.app.id, state, int(limit), call.arguments.one("after") or None
         )
         return {"deliveries": [shown_delivery(delivery) for delivery in page]}
 
 
-class DeliveryResource(SignedResource):
+class DeliveryResource(WebhookResource):
     """A route below one delivery.
 
     Args:
@@ -91,17 +118,22 @@ class DeliveryResource(SignedResource):
         super().__init__(context, app_id)
         self.delivery_id = delivery_id
 
-    def find(self, app: App) -> tuple[Webhooks, Delivery]:
-        """Find the delivery.
+    async def ask(self, call: Call, archive: IArchive | None) -> Any:
+        """Find the delivery, and do what the request asks for.
 
         Raises:
             ApiError: With 404 if there is none, or it is another app's.
         """
-        webhooks = self.context.webhooks
-        delivery = None if webhooks is None else webhooks.journal.get(self.delivery_id)
-        if webhooks is None or delivery is None or delivery.app_id != app.id:
+        delivery = None
+        if archive is not None:
+            delivery = await archive.get(call.app.id, self.delivery_id)
+        if archive is None or delivery is None:
             raise ApiError(404, f"No delivery has the id {self.delivery_id[:100]!r}")
-        return webhooks, delivery
+        return await self.ask_about(delivery, call, archive)
+
+    async def ask_about(self, delivery: Delivery, call: Call, archive: IArchive) -> Any:
+        """Do what the request asks for, with a delivery of the app."""
+        raise NotImplementedError
 
 
 class OneDelivery(DeliveryResource):
@@ -113,9 +145,8 @@ class OneDelivery(DeliveryResource):
         super().__init__(context, app_id, delivery_id)
         self.putChild(b"replay", Replay(context, app_id, delivery_id))
 
-    def obey(self, call: Call) -> Any:
+    async def ask_about(self, delivery: Delivery, call: Call, archive: IArchive) -> Any:
         """Tell of one delivery, with its body."""
-        _, delivery = self.find(call.app)
         return shown_delivery(delivery) | {"body": delivery.body.decode()}
 
 
@@ -124,40 +155,44 @@ class Replay(DeliveryResource):
 
     methods = ("POST",)
 
-    def obey(self, call: Call) -> Any:
+    async def ask_about(self, delivery: Delivery, call: Call, archive: IArchive) -> Any:
         """Deliver once more."""
-        webhooks, delivery = self.find(call.app)
         if delivery.state == "pending":
             raise ApiError(409, "This delivery is still being tried")
         _check_endpoint(call.app, delivery.url)
         try:
-            webhooks.sender.replay(delivery)
+            await archive.replay(delivery)
         except QueueFullError:
             raise _full(delivery.url) from None
         return {"replayed": 1}
 
 
-class ReplayDeadLetters(SignedResource):
+class ReplayDeadLetters(WebhookResource):
     """``POST /apps/{id}/webhooks/dead_letters/replay``."""
 
     methods = ("POST",)
 
-    def obey(self, call: Call) -> Any:
+    async def ask(self, call: Call, archive: IArchive | None) -> Any:
         """Deliver once more whatever was given up, as far as there is room for it."""
-        webhooks = self.context.webhooks
         replayed = left = 0
-        for delivery in () if webhooks is None else webhooks.journal.dead(call.app.id):
-            assert webhooks is not None
-            try:
-                if call.app.webhook(delivery.url) is None:
-                    left += 1
-                    continue
-                webhooks.sender.replay(delivery)
-            except QueueFullError:
-                left += 1
-            else:
+        for delivery_id in () if archive is None else await archive.dead(call.app.id):
+            assert archive is not None
+            if await self._replay(delivery_id, call.app, archive):
                 replayed += 1
+            else:
+                left += 1
         return {"replayed": replayed, "left": left}
+
+    @staticmethod
+    async def _replay(delivery_id: str, app: App, archive: IArchive) -> bool:
+        delivery = await archive.get(app.id, delivery_id)
+        if delivery is None or app.webhook(delivery.url) is None:
+            return False
+        try:
+            await archive.replay(delivery)
+        except QueueFullError:
+            return False
+        return True
 
 
 class _Test(msgspec.Struct, forbid_unknown_fields=True):
@@ -166,12 +201,12 @@ class _Test(msgspec.Struct, forbid_unknown_fields=True):
     channel: str | None = None
 
 
-class SendTest(SignedResource):
+class SendTest(WebhookResource):
     """``POST /apps/{id}/webhooks/test``."""
 
     methods = ("POST",)
 
-    def obey(self, call: Call) -> Any:
+    async def ask(self, call: Call, archive: IArchive | None) -> Any:
         """Send an event that did not happen, to all endpoints or to one."""
         try:
             test = msgspec.json.decode(call.body or b"{}", type=_Test)
@@ -183,24 +218,23 @@ class SendTest(SignedResource):
             ) from None
         if test.url is not None:
             _check_endpoint(call.app, test.url)
-        webhooks = self.context.webhooks
-        if webhooks is None or not call.app.webhooks:
+        if archive is None or not call.app.webhooks:
             raise ApiError(400, "The app has no webhooks")
         return {
             "deliveries": [
-                self._send(webhooks, call.app, w, test)
+                await self._send(archive, call.app, w, test)
                 for w in call.app.webhooks
                 if test.url in (None, w.url)
             ]
         }
 
     @staticmethod
-    def _send(webhooks: Webhooks, app: App, webhook: Webhook, test: _Test) -> dict[str, Any]:
+    async def _send(archive: IArchive, app: App, webhook: Webhook, test: _Test) -> dict[str, Any]:
         event = sample_event(app.id, test.event or webhook.events[0], test.channel or CHANNEL)
-        delivery = webhooks.sender.send(app.id, webhook.url, [event])
-        if delivery is None:
-            raise _full(webhook.url)
-        return shown_delivery(delivery)
+        try:
+            return shown_delivery(await archive.send(app.id, webhook.url, event))
+        except QueueFullError:
+            raise _full(webhook.url) from None
 
 
 def _check_endpoint(app: App, url: str) -> None:

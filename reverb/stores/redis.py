@@ -11,7 +11,6 @@ from typing import Any
 from twisted.internet import defer
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -21,7 +20,6 @@ from reverb.brokers.redis_connections import RedisRefusalError
 from reverb.brokers.redis_link import RedisLink
 from reverb.brokers.resp import Argument
 from reverb.interfaces import (
-    Abandoned,
     Cached,
     Change,
     ChannelFullError,
@@ -35,13 +33,13 @@ from reverb.interfaces import (
 from reverb.protocol.messages import Member
 from reverb.stores import redis_scripts as scripts
 from reverb.stores.event_cache import EventCache
+from reverb.stores.redis_leases import Leases
+from reverb.stores.redis_places import Places
 from reverb.stores.redis_session import Session
 from reverb.stores.share import NOBODY, Key, Share
 from reverb.stores.subscriptions import Subscriptions
 from reverb.stores.view import View
 
-_RENEWALS = 3
-"""Renewals of the lease in the time that it lasts."""
 _GRACE = LONGEST_PAUSE + 0.5
 """Seconds after a connect in which the other nodes, too, will have come back to Redis."""
 _LAST_WORDS = 3
@@ -59,6 +57,7 @@ class RedisStore:
     Attributes:
         link_meter: What is counted of the commands' connection.
         session: This node's session in Redis, for others who run scripts there.
+        places: Whose coming and going webhooks tell of.
     """
 
     _log = Logger()
@@ -71,10 +70,17 @@ class RedisStore:
         self._lease_ms = int(lease * 1000)
         self._changed: Callable[[Change], None] = lambda _change: None
         self._share = Share(self._tell, self._look_again)
+        self.places = Places(self._share, self.session, link.clock)
         # What is remembered while Redis is away.
         self._kept = EventCache(link.clock.seconds)
-        self._renewing = LoopingCall(self._renew)
-        self._renewing.clock = link.clock
+        self._leases = Leases(
+            self.session,
+            lease=self._lease_ms,
+            clock=link.clock,
+            may_take_back=lambda: self._grace is None,
+            wait=lambda: self.places.longest,
+            tell=self._tell,
+        )
         self._grace: IDelayedCall | None = None
         link.preparations.append(self._enter)
         link.losses.append(self._lost)
@@ -103,7 +109,7 @@ class RedisStore:
         node = self._link.node
         self._link.cast("DEL", f"{self._link.url.prefix}:lease:{node}")
         try:
-            leaving = self._run(scripts.TAKE_BACK, node=node)
+            leaving = self._run(scripts.TAKE_BACK, self.places.longest, node=node)
             await leaving.addTimeout(_LAST_WORDS, self._link.clock)
         except (LinkLostError, RedisRefusalError, defer.TimeoutError) as error:
             self._log.warn("this node's lease in Redis has to expire: {why}", why=str(error))
@@ -111,6 +117,7 @@ class RedisStore:
     async def _enter(self) -> None:
         """Register all that this node holds; called after each connect."""
         self.session.load(scripts.ALL)
+        await self.places.look()
         token = self.session.make_token()
         held = await self._run(scripts.REGISTER, self._lease_ms, token=token)
         # From here to the last command nothing may intervene: what is asked for later must
@@ -128,9 +135,11 @@ class RedisStore:
             self._run(scripts.REMEMBER, *key, kept.event, kept.data, _milliseconds(kept.ttl))
             for key, kept in self._kept.take_all().items()
         ]
+        answers += self.places.claim()
         await wait_for_all(answers)
+        self.places.registered()
         self._grace = self._link.clock.callLater(_GRACE, self._end_grace)
-        self._renewing.start(self._lease_ms / 1000 / _RENEWALS)
+        self._leases.start()
 
     def _end_grace(self) -> None:
         """Believe that who is not in Redis now is not there any more."""
@@ -150,49 +159,22 @@ class RedisStore:
         view = self._share.views.get(key)
         if view is not None:
             view.asked = True
-        answer = self._run(scripts.SYNC_CHANNEL, *key, len(here.sockets), *users)
+        wait = self.places.wait_for_nodes(key[0])
+        answer = self._run(scripts.SYNC_CHANNEL, *key, len(here.sockets), wait, *users)
         return answer.addCallback(_take_members, view)
 
     def _lost(self) -> None:
         """Go on alone, by what this node knows."""
         self.session.token = None
-        if self._renewing.running:
-            self._renewing.stop()
+        self.places.remember()
+        self._leases.stop()
         if self._grace is not None:
             self._grace.cancel()
             self._grace = None
         self._share.go_alone()
 
-    def _renew(self) -> None:
-        """Renew the lease; the next time comes whether Redis has answered or not."""
-        renewing = Deferred.fromCoroutine(self._see_to_leases())
-        renewing.addErrback(lambda failure: self._log.failure("renewing the lease", failure))
-
-    async def _see_to_leases(self) -> None:
-        """Renew the lease, and see to nodes that have not."""
-        try:
-            dead = await self._ask(scripts.RENEW, self._lease_ms)
-            # After an outage of Redis, the others may only need a moment more than this node.
-            for node in dead if self._grace is None else ():
-                changes = await self._ask(scripts.TAKE_BACK, node=node.decode())
-                self._tell_abandoned(node.decode(), changes)
-        except LinkLostError:
-            return  # This node registers again.
-
     def _tell(self, change: Change) -> None:
         self._changed(change)
-
-    def _tell_abandoned(self, node: str, changes: list[Any]) -> None:
-        self._log.info("node {node} is gone; it leaves {n} channels", node=node, n=len(changes))
-        for app_id, channel, left, removed in changes:
-            self._changed(
-                Abandoned(
-                    app_id.decode(),
-                    channel.decode(),
-                    tuple(user_id.decode() for user_id in removed),
-                    vacated=left == 0,
-                )
-            )
 
     def take_member(self, change: MemberChange) -> None:
         """Take the news of a member from the bus."""
@@ -270,7 +252,9 @@ class RedisStore:
         if member is not None:
             who = ("1", int(wants_members), member.user_id, member.user_info)
         try:
-            total, added, version, members = await self._ask(scripts.JOIN, *key, *who, max_members)
+            total, added, version, members = await self._ask(
+                scripts.JOIN, *key, *who, max_members, self.places.wait(key[0])
+            )
         except LinkLostError:
             return self._share.joined_alone(key, socket_id, member, max_members, is_new=is_new)
         if view is not None and members is not None:
@@ -295,9 +279,11 @@ class RedisStore:
             return None
         user_id = here.sockets[socket_id]
         removed_here = self._share.leave(key, socket_id)
+        self.places.left(key, removed_here)
         who = ("", "") if user_id is None else ("1", user_id)
+        wait = self.places.wait(key[0])
         try:
-            total, removed = await self._ask(scripts.LEAVE, *key, *who)
+            total, removed = await self._ask(scripts.LEAVE, *key, *who, wait)
         except LinkLostError:
             return self._share.left_alone(key, removed_here)
         return Left(total == 0, user_id if removed else None, total, announced=True)

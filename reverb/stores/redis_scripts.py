@@ -25,6 +25,7 @@ in which they happened, and none can get lost between a change and its news.
 """
 
 from reverb.stores.redis_lua import LEASED, Script
+from reverb.stores.redis_webhook_lua import PLACES
 
 FULL = -1
 """Stands for the number of subscriptions where the channel has too many members."""
@@ -51,8 +52,18 @@ return dead
 )
 """Renew the lease; return the nodes whose own has expired."""
 
-TAKE_BACK = Script("""
-local changes = {}
+TAKE_BACK = Script(
+    PLACES
+    + """
+local changes, waits = {}, {}
+-- Only of apps of which something has been told can there be anything to tell.
+local function wait_of(app)
+  if not waits[app] then
+    local known = redis.call('EXISTS', key('webhooks', 'told', app)) == 1
+    waits[app] = known and tonumber(ARGV[4]) or -1
+  end
+  return waits[app]
+end
 if leased(node) or redis.call('SREM', key('nodes'), node) == 0 then
   return changes
 end
@@ -68,14 +79,20 @@ for i = 1, #held, 2 do
     for j = 1, #users, 2 do
       if remove_member(app, channel, users[j], tonumber(users[j + 1])) then
         removed[#removed + 1] = users[j]
+        went(wait_of(app), app, channel, users[j])
       end
     end
-    changes[#changes + 1] = {app, channel, subscribe(app, channel, -count), removed}
+    local left = subscribe(app, channel, -count)
+    if left == 0 then
+      went(wait_of(app), app, channel)
+    end
+    changes[#changes + 1] = {app, channel, left, removed}
   end
 end
 redis.call('DEL', key('held', node))
 return changes
-""")
+"""
+)
 """Take back what a node without a lease holds; return what that changed, to one asker only."""
 
 CONNECT = Script(
@@ -104,9 +121,10 @@ CONNECTIONS = Script("return tonumber(redis.call('HGET', key('connections'), ARG
 
 JOIN = Script(
     LEASED
+    + PLACES
     + """
 local app, channel, is_member, wants_members = ARGV[4], ARGV[5], ARGV[6] == '1', ARGV[7] == '1'
-local user, info, limit = ARGV[8], ARGV[9], tonumber(ARGV[10])
+local user, info, limit, wait = ARGV[8], ARGV[9], tonumber(ARGV[10]), tonumber(ARGV[11])
 local members = key('members', app, channel)
 local total, added = """
     + str(FULL)
@@ -115,7 +133,11 @@ local full = is_member and limit > 0 and redis.call('HEXISTS', members, user) ==
   and redis.call('HLEN', members) >= limit
 if not full then
   total = subscribe(app, channel, 1)
-  added = is_member and add_member(app, channel, user, info, 1)
+  came(wait, app, channel)
+  if is_member then
+    added = add_member(app, channel, user, info, 1)
+    came(wait, app, channel, user)
+  end
 end
 local list = wants_members and redis.call('HGETALL', members)
 return {total, added and 1 or 0, version_of(app, channel), list}
@@ -125,10 +147,19 @@ return {total, added and 1 or 0, version_of(app, channel), list}
 
 LEAVE = Script(
     LEASED
+    + PLACES
     + """
 local app, channel, is_member, user = ARGV[4], ARGV[5], ARGV[6] == '1', ARGV[7]
+local wait = tonumber(ARGV[8])
 local removed = is_member and remove_member(app, channel, user, 1)
-return {subscribe(app, channel, -1), removed and 1 or 0}
+if removed then
+  went(wait, app, channel, user)
+end
+local left = subscribe(app, channel, -1)
+if left == 0 then
+  went(wait, app, channel)
+end
+return {left, removed and 1 or 0}
 """
 )
 
@@ -146,23 +177,32 @@ return 1
 
 SYNC_CHANNEL = Script(
     LEASED
+    + PLACES
     + """
-local app, channel, count = ARGV[4], ARGV[5], tonumber(ARGV[6])
+local app, channel, count, wait = ARGV[4], ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7])
 local users = redis.call('HGETALL', key('users', node, app, channel))
 local known = {}
 for i = 1, #users, 2 do
   known[users[i]] = tonumber(users[i + 1])
 end
-for i = 7, #ARGV, 3 do
+if count > 0 then
+  came(wait, app, channel)
+end
+for i = 8, #ARGV, 3 do
   local user, info, sockets = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2])
   add_member(app, channel, user, info, sockets - (known[user] or 0))
+  came(wait, app, channel, user)
   known[user] = nil
 end
 for user, sockets in pairs(known) do
-  remove_member(app, channel, user, sockets)
+  if remove_member(app, channel, user, sockets) then
+    went(wait, app, channel, user)
+  end
 end
 local held = tonumber(redis.call('HGET', key('held', node), app .. ':' .. channel) or 0)
-subscribe(app, channel, count - held)
+if subscribe(app, channel, count - held) == 0 then
+  went(wait, app, channel)
+end
 return {version_of(app, channel), redis.call('HGETALL', key('members', app, channel))}
 """
 )

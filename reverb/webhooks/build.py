@@ -1,7 +1,8 @@
 """Builds the webhooks of a node out of their parts."""
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from functools import partial
 from typing import Any
 
 from twisted.logger import Logger
@@ -14,15 +15,30 @@ from reverb.settings import Settings
 from reverb.webhooks.acknowledgements import Acknowledgements
 from reverb.webhooks.delivery import make_ids
 from reverb.webhooks.disk import SqliteDisk
-from reverb.webhooks.interfaces import IWebhookEvents, IWebhookTransport
-from reverb.webhooks.journal import Journal
+from reverb.webhooks.dispatcher import Dispatcher, Watcher
+from reverb.webhooks.interfaces import (
+    ISharedWebhooks,
+    IWebhookEvents,
+    IWebhooks,
+    IWebhookTransport,
+)
+from reverb.webhooks.journal import IJournal, Journal
 from reverb.webhooks.local import LocalEvents
 from reverb.webhooks.rarely import Rarely
+from reverb.webhooks.reporter import Reporter
 from reverb.webhooks.sender import Sender
 from reverb.webhooks.service import Webhooks
+from reverb.webhooks.shared import SharedWebhooks
+from reverb.webhooks.shared_archive import SharedArchive
+from reverb.webhooks.term import Term
 from reverb.webhooks.transport import HttpTransport
+from reverb.webhooks.wants import Wants
 
 _log = Logger()
+
+
+def _ignore(_: Collection[str]) -> None:
+    """Do nothing about events that are done with: the journal knows."""
 
 
 def build_webhooks(
@@ -33,9 +49,10 @@ def build_webhooks(
     reactor: Any,
     now: Callable[[], float],
     source: IWebhookEvents | None,
+    shared: ISharedWebhooks | None,
     transport: IWebhookTransport | None,
     meter: Meter | None,
-) -> Webhooks:
+) -> IWebhooks:
     """Build the webhooks.
 
     Args:
@@ -44,51 +61,131 @@ def build_webhooks(
         apps: Where endpoints and secrets come from.
         reactor: The reactor, or a test's clock.
         now: The wall clock.
-        source: Where events come from; None for the hub.
+        source: Where events come from; None for the hub, or for what is shared.
+        shared: What nodes share; None for this node alone. With a source it is not used.
         transport: What carries requests; None for the network.
         meter: That of the node; None to measure nothing.
     """
-    journal = Journal(_make_disk(settings.state_dir, reactor, meter))
     if transport is None:
         transport = HttpTransport(reactor, allow_private=settings.webhooks.allow_private)
-    with_webhooks = {app.id for app in settings.apps if app.webhooks}
-    others = not isinstance(apps, StaticApps)
+    builder = _Builder(settings, hub, apps, reactor, now, transport, meter)
+    if shared is not None and source is None:
+        return builder.of_many(shared)
+    return builder.of_one(source)
 
-    def wanted(app_id: str) -> bool:
-        return others or app_id in with_webhooks or webhooks.is_watched
 
-    if source is None:
-        source = LocalEvents(
-            hub.watch,
-            wanted=wanted,
-            smoothing=settings.webhooks.smoothing,
-            clock=reactor,
+class _Builder:
+    """What the webhooks of one node and those of many have in common."""
+
+    def __init__(  # noqa: PLR0917 - it is called once, above
+        self,
+        settings: Settings,
+        hub: Hub,
+        apps: IApps,
+        reactor: Any,
+        now: Callable[[], float],
+        transport: IWebhookTransport,
+        meter: Meter | None,
+    ) -> None:
+        self._settings = settings
+        self._hub = hub
+        self._apps = apps
+        self._reactor = reactor
+        self._now = now
+        self._transport = transport
+        self._meter = meter
+        self._watchers: list[Watcher] = []
+        known = settings.apps if isinstance(apps, StaticApps) else None
+        self._wants = Wants(known, self._watchers)
+
+    def _sender(
+        self, journal: IJournal, after: str = "", done: Callable[[Collection[str]], None] = _ignore
+    ) -> Sender:
+        return Sender(
+            apps=self._apps,
             journal=journal,
-            next_id=make_ids(now),
+            transport=self._transport,
+            done=done,
+            clock=self._reactor,
+            now=self._now,
+            next_id=make_ids(self._now, after),
+            random=secrets.SystemRandom().random,
+            retry_for=self._settings.webhooks.retry_for,
+            max_queued=self._settings.webhooks.max_queued,
+            meter=self._meter,
         )
-    acknowledgements = Acknowledgements(source.acknowledge)
-    sender = Sender(
-        apps=apps,
-        journal=journal,
-        transport=transport,
-        done=acknowledgements.done,
-        clock=reactor,
-        now=now,
-        random=secrets.SystemRandom().random,
-        retry_for=settings.webhooks.retry_for,
-        max_queued=settings.webhooks.max_queued,
-        meter=meter,
-    )
-    webhooks = Webhooks(
-        source=source,
-        apps=apps,
-        journal=journal,
-        sender=sender,
-        acknowledgements=acknowledgements,
-        transport=transport,
-        clock=reactor,
-    )
-    return webhooks
+
+    def of_one(self, source: IWebhookEvents | None) -> Webhooks:
+        """Build those of a node that is alone.
+
+        Args:
+            source: Where events come from; None for the hub.
+        """
+        journal = Journal(_make_disk(self._settings.state_dir, self._reactor, self._meter))
+        if source is None:
+            source = LocalEvents(
+                self._hub.watch,
+                wanted=self._wants.app,
+                smoothing=self._settings.webhooks.smoothing,
+                clock=self._reactor,
+                journal=journal,
+                next_id=make_ids(self._now),
+            )
+        acknowledgements = Acknowledgements(source.acknowledge)
+        sender = self._sender(journal, done=acknowledgements.done)
+        dispatcher = Dispatcher(
+            apps=self._apps,
+            journal=journal,
+            sender=sender,
+            watchers=self._watchers,
+            expect=acknowledgements.expect,
+            clock=self._reactor,
+        )
+        return Webhooks(
+            source=source,
+            dispatcher=dispatcher,
+            watchers=self._watchers,
+            journal=journal,
+            sender=sender,
+            transport=self._transport,
+            clock=self._reactor,
+        )
+
+    def of_many(self, shared: ISharedWebhooks) -> SharedWebhooks:
+        """Build those of one of the nodes that share them."""
+        settings = self._settings.webhooks
+        if self._settings.state_dir:
+            _log.info("webhooks are kept in Redis, with those of all nodes; state_dir is not used")
+        archive = SharedArchive(
+            shared, now=self._now, next_id=make_ids(self._now), max_queued=settings.max_queued
+        )
+        reporter = Reporter(
+            self._hub.watch,
+            shared=shared,
+            wants=self._wants.event,
+            smoothing=settings.smoothing,
+            clock=self._reactor,
+            meter=self._meter,
+        )
+        make_term = partial(
+            Term,
+            shared=shared,
+            apps=self._apps,
+            make_sender=self._sender,
+            watchers=self._watchers,
+            clock=self._reactor,
+        )
+        return SharedWebhooks(
+            shared=shared,
+            archive=archive,
+            reporter=reporter,
+            make_term=make_term,
+            watchers=self._watchers,
+            wanted=self._wants.places,
+            smoothing=settings.smoothing,
+            transport=self._transport,
+            clock=self._reactor,
+        )
 
 
 def _make_disk(state_dir: str, reactor: Any, meter: Meter | None) -> SqliteDisk | None:

@@ -5,6 +5,9 @@ from typing import Literal
 
 import msgspec
 
+_DIGITS = 14
+"""Of an id; more may follow."""
+
 State = Literal["pending", "delivered", "dead"]
 
 
@@ -48,18 +51,19 @@ class Delivery(msgspec.Struct, kw_only=True):
         return events
 
 
-def make_ids(now: Callable[[], float]) -> Callable[[], str]:
+def make_ids(now: Callable[[], float], after: str = "") -> Callable[[], str]:
     """Make a source of ids that sort by the time at which they were made.
 
     Args:
         now: The wall clock; where it goes back, ids sort as if it did not.
+        after: An id that comes before all of them, though another clock made it.
     """
     # Microseconds, and then one more for each: after a restart there are none twice.
-    latest = 0
+    latest = int(after[:_DIGITS] or "0", 16)
 
     def next_id() -> str:
         nonlocal latest
         latest = max(latest + 1, int(now() * 1_000_000))
-        return f"{latest:014x}"
+        return f"{latest:0{_DIGITS}x}"
 
     return next_id

@@ -82,7 +82,16 @@ class SqliteDisk:
 
     def open(self, contents: Contents) -> Contents:
         """Read what was kept; see :class:`reverb.webhooks.journal.IDisk`."""
-        self._connection, self._contents = _open(self.path, contents)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._connection = sqlite3.connect(
+                self.path, timeout=1, isolation_level=None, check_same_thread=False
+            )
+            self._contents = _load(self._connection, contents)
+        except (sqlite3.Error, OSError, JournalError) as error:
+            if self._connection is not None:
+                self._connection.close()
+            raise JournalError(f"{self.path}: {_explain(error)}") from None
         self._pool.start()
         return self._contents
 
@@ -179,28 +188,6 @@ class SqliteDisk:
         connection, self._connection = self._connection, None
         await deferToThreadPool(self._reactor, self._pool, connection.close)
         self._pool.stop()
-
-
-def check_disk(directory: str) -> None:
-    """Find out whether a journal's copy can be kept in a directory, which is made for it.
-
-    Raises:
-        JournalError: It cannot be read or written.
-    """
-    connection, _ = _open(Path(directory) / FILE, Contents())
-    connection.close()
-
-
-def _open(path: Path, contents: Contents) -> tuple[sqlite3.Connection, Contents]:
-    connection = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(path, timeout=1, isolation_level=None, check_same_thread=False)
-        return connection, _load(connection, contents)
-    except (sqlite3.Error, OSError, JournalError) as error:
-        if connection is not None:
-            connection.close()
-        raise JournalError(f"{path}: {_explain(error)}") from None
 
 
 def _load(connection: sqlite3.Connection, contents: Contents) -> Contents:

@@ -1,21 +1,22 @@
-"""The contracts of webhooks: where events come from, and what carries requests."""
+"""The contracts of webhooks: where events come from, who keeps them, what carries requests."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 
+import msgspec
 from twisted.internet.defer import Deferred
-from zope.interface import Interface
+from zope.interface import Attribute, Interface
 
+from reverb.webhooks.delivery import Delivery, State
 from reverb.webhooks.events import WebhookEvent
 
 
 class IWebhookEvents(Interface):
-    """Where the events come from that this node has to tell: settled, and in order.
+    """Where the events come from that a node which is alone has to tell: settled, and in order.
 
-    For one node alone it smooths what the hub notices. Where nodes share a store, it is what the
-    store has settled for all of them, on the one node that sends.
+    Nodes that share webhooks have :class:`ISharedWebhooks` instead.
 
-    Delivery: at least once; what has not been acknowledged may come again, after a restart or on
-    another node. Ordering: per app and channel.
+    Delivery: at least once; what has not been acknowledged may come again after a restart.
+    Ordering: per app and channel.
     """
 
     def start(take: "Callable[[Sequence[WebhookEvent]], None]") -> "Deferred[None]":
@@ -61,3 +62,182 @@ class IWebhookTransport(Interface):
 
     def stop() -> "Deferred[None]":
         """Close what is kept open; fires when that is done."""
+
+
+class QueueFullError(Exception):
+    """The endpoint has as many deliveries waiting as it may."""
+
+
+class SharedLostError(Exception):
+    """What nodes share is out of reach, or another node sends by now; the text says which."""
+
+
+class IArchive(Interface):
+    """What was delivered and what was not, for those who ask or want it once more.
+
+    Where nodes share webhooks it is that of all of them, and everything it is asked may fail with
+    SharedLostError.
+    """
+
+    def page(
+        app_id: str, state: State | None, limit: int, after: str | None
+    ) -> "Deferred[list[Delivery]]":
+        """List deliveries, the newest first.
+
+        Args:
+            app_id: The app.
+            state: The state they have; None for any.
+            limit: How many at most.
+            after: The id of the last one that has been seen; older ones follow.
+        """
+
+    def get(app_id: str, delivery_id: str) -> "Deferred[Delivery | None]":
+        """Find an app's delivery."""
+
+    def dead(app_id: str) -> "Deferred[list[str]]":
+        """List the ids of an app's dead letters, the oldest first."""
+
+    def queued(app_id: str, url: str) -> "Deferred[int]":
+        """Count the deliveries that wait for an endpoint."""
+
+    def replay(delivery: Delivery) -> "Deferred[None]":
+        """Deliver once more what is done with, with a new ``time_ms``.
+
+        Returns:
+            Fires when it is on its way. Fails with QueueFullError; nothing has changed then.
+        """
+
+    def send(app_id: str, url: str, event: WebhookEvent) -> "Deferred[Delivery]":
+        """Deliver an event that did not happen.
+
+        Returns:
+            Fires with the delivery when it is on its way. Fails with QueueFullError.
+        """
+
+
+class IWebhooks(Interface):
+    """The webhooks of a node, as the rest of the server knows them."""
+
+    archive: IArchive = Attribute("What was delivered and what was not.")
+
+    def watch(watcher: "Callable[[WebhookEvent], object]") -> None:
+        """Call back with events; what the callback raises is logged and harms nobody."""
+
+    def queued(app_id: str) -> int:
+        """Count an app's deliveries that this node has to send."""
+
+    def start() -> "Deferred[None]":
+        """Begin; fires when events are taken, or when nodes try for that by themselves."""
+
+    def stop() -> "Deferred[None]":
+        """Stop; fires after a few seconds at the latest."""
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One thing in the queue of nodes that share webhooks."""
+
+    id: str
+    """Later ones have later ids."""
+    kind: str
+    """The name of an event, or ``delivery``."""
+    app_id: str
+    channel: str
+    detail: str
+    """The user id of who was added or removed; nothing for an occupied or vacated channel; the
+    JSON of another event; the id of a delivery."""
+
+
+class ISharedWebhooks(Interface):
+    """What nodes keep of webhooks together, outside of all of them.
+
+    What can be empty or not (a channel, or a user on one) is settled there: in one step with the
+    change itself, an event is put into the queue, or the place is marked to be looked at when the
+    time for a return is over. So one thing gives one event, whichever nodes have seen it.
+
+    One node at a time holds the office of sender. What only it may do names its office, and fails
+    with SharedLostError when another node has it. Everything else fails with that only when what
+    is shared is out of reach; ``is_there`` says whether it seems to be.
+    """
+
+    is_there: bool = Attribute("Whether it can be asked now.")
+
+    def settle(wait: int, wanted: "Callable[[str], bool]") -> None:
+        """Have changes settled.
+
+        Args:
+            wait: Milliseconds that leaving waits for a return.
+            wanted: Tells by the id of an app whether anything of it is to be noted.
+        """
+
+    def publish(event: WebhookEvent, silence: int) -> "Deferred[bool]":
+        """Put an event into the queue that is none of a place.
+
+        Args:
+            event: The event.
+            silence: Milliseconds for which it speaks for others of its name and channel, which
+                are not put there.
+
+        Returns:
+            Fires with False when the queue is full: the event is dropped.
+        """
+
+    def take_office(office: str) -> "Deferred[bool]":
+        """Become the sender, or remain it; fires with whether this node is it.
+
+        Args:
+            office: Any name that no other node gives. It lasts some seconds after it was last
+                used, and until what is shared was out of reach.
+        """
+
+    def leave_office(office: str) -> "Deferred[None]":
+        """Let another node send."""
+
+    def audit(office: str, wait: int, wanted: "Callable[[str], bool]") -> "Deferred[None]":
+        """Mark whoever is not there any more, as far as endpoints know, to be looked at.
+
+        Args:
+            office: The sender's.
+            wait: Milliseconds until then.
+            wanted: Tells whether anything of an app is to be told; if not, it is forgotten.
+        """
+
+    def pending(office: str) -> "Deferred[list[Delivery]]":
+        """Get all that is to be delivered, in the order of their ids."""
+
+    def poll(office: str, after: str, *, leaving: bool) -> "Deferred[list[Entry]]":
+        """Settle what is due, and read on in the queue.
+
+        Args:
+            office: The sender's.
+            after: The id of the last entry that was read; empty to begin.
+            leaving: Whether this node stops. If it is the last, nobody is waited for.
+        """
+
+    def put(office: str, delivery: Delivery, *, is_new: bool) -> "Deferred[None]":
+        """Keep a delivery as it is now; later steps of this node come after it."""
+
+    def forget(office: str, ids: "Collection[str]") -> "Deferred[None]":
+        """Take entries out of the queue."""
+
+    def add(delivery: Delivery, max_queued: int, max_bytes: int) -> "Deferred[bool]":
+        """Keep a delivery for the sender, and tell it by an entry.
+
+        Args:
+            delivery: One that is new, or is done with and made anew.
+            max_queued: How many may wait for its endpoint.
+            max_bytes: How many bytes of them.
+
+        Returns:
+            Fires with False when there is no room, or it is pending already.
+        """
+
+    def ids(
+        app_id: str, state: State | None, limit: int, after: str | None
+    ) -> "Deferred[list[str]]":
+        """List the ids of deliveries, the newest first; see :meth:`IArchive.page`."""
+
+    def find(ids: "Sequence[str]") -> "Deferred[list[Delivery]]":
+        """Get deliveries, as far as they are still kept."""
+
+    def queued(app_id: str, url: str) -> "Deferred[int]":
+        """Count the deliveries that wait for an endpoint."""

@@ -5,7 +5,7 @@ one (:mod:`reverb.webhooks.disk`), and is read from there at the next start.
 """
 
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from itertools import islice
 from typing import Protocol
 
@@ -44,6 +44,22 @@ class Contents(msgspec.Struct):
 
 class JournalError(Exception):
     """The journal on disk cannot be used; the text is one line for the operator."""
+
+
+class IJournal(Protocol):
+    """Notes what is to be delivered, before it is sent."""
+
+    def put(self, delivery: Delivery) -> None:
+        """Note a delivery that is new or has changed."""
+
+    def keep(self, event: WebhookEvent, urls: Collection[str]) -> None:
+        """Note an event that endpoints will get."""
+
+    def release(self, event_ids: Collection[str], url: str) -> None:
+        """Note that events are in a delivery, or dropped."""
+
+    def written(self) -> "Deferred[None]":
+        """Fire when all that has been noted survives the process, as far as it can be known."""
 
 
 class IDisk(Protocol):
@@ -191,7 +207,7 @@ class Journal:
 
     # Events that are in no delivery yet
 
-    def keep(self, event: WebhookEvent, urls: Iterable[str]) -> None:
+    def keep(self, event: WebhookEvent, urls: Collection[str]) -> None:
         """Note an event that endpoints will get."""
         for url in urls:
             waiting = self._contents.waiting[event.id, url] = Waiting(event, url)

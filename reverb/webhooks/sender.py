@@ -1,6 +1,6 @@
 """Makes deliveries of events, signs them, and has each endpoint's queue send them."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
@@ -13,18 +13,18 @@ from reverb.interfaces import IApps
 from reverb.meter import Meter
 from reverb.protocol.signing import sign
 from reverb.webhooks.batches import make_body, renew_body
-from reverb.webhooks.delivery import Delivery, make_ids
+from reverb.webhooks.delivery import Delivery
 from reverb.webhooks.endpoint import Endpoint, Outcome
 from reverb.webhooks.events import WebhookEvent
-from reverb.webhooks.interfaces import IWebhookTransport, WebhookTransportError
-from reverb.webhooks.journal import Journal
+from reverb.webhooks.interfaces import (
+    IWebhookTransport,
+    QueueFullError,
+    WebhookTransportError,
+)
+from reverb.webhooks.journal import IJournal
 from reverb.webhooks.rarely import Rarely
 
 _USER_AGENT = f"twisted-reverb/{reverb.__version__}"
-
-
-class QueueFullError(Exception):
-    """The endpoint has as many deliveries waiting as it may."""
 
 
 class Sender:
@@ -37,6 +37,7 @@ class Sender:
         done: Called with the ids of a delivery's events when it is done with.
         clock: For waits.
         now: The wall clock.
+        next_id: Makes ids of deliveries.
         random: Draws numbers from 0 to 1.
         retry_for: Seconds that a delivery is tried again.
         max_queued: Deliveries that may wait for one endpoint.
@@ -49,11 +50,12 @@ class Sender:
         self,
         *,
         apps: IApps,
-        journal: Journal,
+        journal: IJournal,
         transport: IWebhookTransport,
         done: Callable[[Collection[str]], None],
         clock: IReactorTime,
         now: Callable[[], float],
+        next_id: Callable[[], str],
         random: Callable[[], float],
         retry_for: float,
         max_queued: int,
@@ -69,7 +71,7 @@ class Sender:
         self._retry_for = retry_for
         self._max_queued = max_queued
         self._meter = meter
-        self._next_id = make_ids(now)
+        self._next_id = next_id
         self._endpoints: dict[tuple[str, str], Endpoint] = {}
         self._failing: set[tuple[str, str]] = set()
         self._idle: list[Deferred[None]] = []
@@ -104,9 +106,9 @@ class Sender:
             self._journal.release(ids, url)
         return delivery
 
-    def resume(self) -> None:
-        """Go on with what is pending in the journal."""
-        for delivery in self._journal.pending():
+    def resume(self, pending: Iterable[Delivery]) -> None:
+        """Go on with deliveries that the journal has, in their order."""
+        for delivery in pending:
             self._endpoint(delivery).add(delivery)
 
     def replay(self, delivery: Delivery) -> None:
@@ -117,15 +119,7 @@ class Sender:
         Raises:
             QueueFullError: The endpoint has too many waiting; nothing has changed.
         """
-        now = self._now()
-        fresh = Delivery(
-            id=delivery.id,
-            app_id=delivery.app_id,
-            url=delivery.url,
-            body=renew_body(delivery.body, int(now * 1000)),
-            created=now,
-        )
-        self._queue(fresh)
+        self._queue(renew(delivery, self._now()))
 
     def _queue(self, delivery: Delivery) -> None:
         endpoint = self._endpoint(delivery)
@@ -256,6 +250,22 @@ class Sender:
         for endpoint in self._endpoints.values():
             endpoint.stop()
         return left
+
+
+def renew(delivery: Delivery, now: float) -> Delivery:
+    """Make a delivery anew, with the same id and events, as if nobody had tried it yet.
+
+    Args:
+        delivery: One that is done with.
+        now: Seconds since 1970.
+    """
+    return Delivery(
+        id=delivery.id,
+        app_id=delivery.app_id,
+        url=delivery.url,
+        body=renew_body(delivery.body, int(now * 1000)),
+        created=now,
+    )
 
 
 def make_headers(app: App, webhook: Webhook, body: bytes) -> dict[str, str]:

@@ -1,7 +1,6 @@
 """What the parent tells a worker: all that is to be known, and nothing to look up again."""
 
 import os
-from pathlib import Path
 
 import msgspec
 
@@ -31,9 +30,8 @@ def settings_of(settings: Settings, number: int) -> Settings:
         number: The worker's, from 1.
 
     Returns:
-        Settings of one node, with its own journal and its own addresses of metrics.
+        Settings of one node, with its own addresses of metrics.
     """
-    state_dir = settings.state_dir and str(Path(settings.state_dir) / f"worker-{number}")
     return msgspec.structs.replace(
         settings,
         workers=1,
@@ -41,7 +39,6 @@ def settings_of(settings: Settings, number: int) -> Settings:
         metrics_listen=tuple(
             endpoint_strings.for_worker(endpoint, number) for endpoint in settings.metrics_listen
         ),
-        state_dir=state_dir,
     )
 
 

@@ -14,7 +14,6 @@ from reverb.process import expect_more_signals, give_up, require_consent
 from reverb.service import STOP_STAGE
 from reverb.settings import Settings
 from reverb.shared import check_reactor
-from reverb.webhooks.journal import JournalError
 from reverb.workers.backoff import Backoff
 from reverb.workers.orders import Orders, settings_of, write
 from reverb.workers.relay import Relay
@@ -77,26 +76,12 @@ class Workers(MultiService):
 
     def startService(self) -> None:
         """Start the workers."""
-        try:
-            self._check_journals()
-        except JournalError as error:
-            give_up(self._log, f"webhooks: the journal {error}")
         super().startService()
         for bound in self._shared:
             self._log.info("listening on {address}", address=written_address(bound.port.getHost()))
         self._workers = [self._make_worker(number) for number in self._settings_of]
         for worker in self._workers:
             worker.start()
-
-    def _check_journals(self) -> None:
-        if not any(app.webhooks for app in self.settings.apps):
-            return
-        # It imports sqlite3, which nobody else needs.
-        from reverb.webhooks.disk import check_disk  # noqa: PLC0415
-
-        for settings in self._settings_of.values():
-            if settings.state_dir:
-                check_disk(settings.state_dir)
 
     def _make_worker(self, number: int) -> Worker:
         reactor = type(self._reactor).__module__

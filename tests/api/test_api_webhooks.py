@@ -1,10 +1,12 @@
 """Listing, replaying and testing webhooks."""
 
 import pytest
+from twisted.internet.defer import fail
 
 from reverb.apps.webhook import EVENT_NAMES, Webhook
 from reverb.settings import WebhookSettings
 from reverb.testing import APP, WebhookReceiver
+from reverb.webhooks.interfaces import SharedLostError
 
 URL = "https://example.com/hook"
 ROUTE = "webhooks/deliveries"
@@ -220,3 +222,23 @@ class TestTestEvents:
         assert response.status == 503
         assert response.json()["error"] == f"Too many deliveries wait for {URL}"
         assert "is full; events dropped: 1" in log.problems()[0][0]
+
+
+class AwayArchive:
+    """Answers nothing, as it does where nodes share webhooks and Redis is away."""
+
+    def __getattr__(self, name):
+        return lambda *_: fail(SharedLostError("the node is alone"))
+
+
+@pytest.mark.parametrize("path", ["webhooks", ROUTE, f"{ROUTE}/1"])
+def test_an_archive_that_is_out_of_reach(server, path):
+    server.service.webhooks.archive = AwayArchive()
+    response = server.get(path)
+
+    assert response.status == 503
+    assert response.json()["error"] == (
+        "Webhooks are kept in Redis, which is away: the node is alone"
+    )
+    for call in ("dead_letters/replay", "test"):
+        assert server.post(f"webhooks/{call}").status == 503

@@ -8,10 +8,21 @@ from reverb.apps.static import StaticApps
 from reverb.brokers.local import LocalBroker
 from reverb.interfaces import IApps, IBroker, IChannelStore, IConnection
 from reverb.stores.memory import MemoryStore
+from reverb.stores.redis_webhooks import RedisWebhooks
 from reverb.testing import HeldBroker, MemoryConnection, MemoryServer, WebhookReceiver
-from reverb.webhooks.interfaces import IWebhookEvents, IWebhookTransport
+from reverb.webhooks.archive import LocalArchive
+from reverb.webhooks.interfaces import (
+    IArchive,
+    ISharedWebhooks,
+    IWebhookEvents,
+    IWebhooks,
+    IWebhookTransport,
+)
 from reverb.webhooks.journal import Journal
 from reverb.webhooks.local import LocalEvents
+from reverb.webhooks.service import Webhooks
+from reverb.webhooks.shared import SharedWebhooks
+from reverb.webhooks.shared_archive import SharedArchive
 from reverb.webhooks.transport import HttpTransport
 
 LOCAL_EVENTS = LocalEvents(
@@ -41,6 +52,21 @@ LOCAL_EVENTS = LocalEvents(
 def test_an_implementation(interface, thing):
     assert verifyClass(interface, type(thing))
     assert verifyObject(interface, thing)
+
+
+@pytest.mark.parametrize(
+    ("interface", "implementation"),
+    [
+        (IArchive, LocalArchive),
+        (IArchive, SharedArchive),
+        (ISharedWebhooks, RedisWebhooks),
+        (IWebhooks, Webhooks),
+        (IWebhooks, SharedWebhooks),
+    ],
+    ids=lambda value: value.__name__,
+)
+def test_an_implementation_that_takes_much_to_build(interface, implementation):
+    assert verifyClass(interface, implementation)
 
 
 def test_the_connection_of_a_real_client():

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from e2e_auth import SDK
 from e2e_raw import TEXT, RawWebSocket, message
-from e2e_server import AS_APP, Server, poll
+from e2e_server import APP, AS_APP, Server, poll
 
 from redis_server import RedisServer
 
@@ -112,10 +112,15 @@ def start_node(
 ) -> StartNode:
     config = tmp_path / "reverb.toml"
 
-    def start(*, url: str = "", ready: bool = True, more: str = "") -> Server:
+    def start(*, url: str = "", ready: bool = True, more: str = "", webhook: str = "") -> Server:
         url = url or request.getfixturevalue("redis").url("shop")
+        app: tuple[str, ...] = AS_APP
+        if webhook:  # An app with webhooks is in the file.
+            app = ()
+            more += f"[[apps]]\nid = '{APP.id}'\nkey = '{APP.key}'\nsecret = '{APP.secret}'\n"
+            more += f"[[apps.webhooks]]\nurl = '{webhook}'\n"
         config.write_text(f'redis = "{url}"\nredis_lease = {LEASE}\n{more}')
-        server = start_server("--port", "0", "--config", str(config), *AS_APP)
+        server = start_server("--port", "0", "--config", str(config), *app)
         if ready:
             poll("ready", lambda: status(server, "/ready")[0] == 200)
         return server

@@ -4,13 +4,17 @@ import json
 import queue
 import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pusher
+import pytest
 from e2e_programs import HERE, node
-from e2e_server import APP, BOUND
+from e2e_server import APP, BOUND, TWISTD, Server, clean_environment
+
+REVERB = Path(TWISTD).with_name("reverb")
 
 
 class Request(NamedTuple):
@@ -139,3 +143,43 @@ class Receiver:
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
+
+
+@pytest.fixture(scope="module")
+def node_sdk() -> Iterator[NodeSdk]:
+    sdk = NodeSdk()
+    yield sdk
+    sdk.close()
+
+
+@pytest.fixture
+def receiver(node_sdk: NodeSdk) -> Iterator[Receiver]:
+    running = Receiver(node_sdk)
+    yield running
+    running.close()
+    assert running.problems == []
+
+
+def endpoint(url: str, **more: object) -> str:
+    """Write an endpoint as it stands in a configuration."""
+    lines = [f"{name} = {json.dumps(value)}" for name, value in {"url": url, **more}.items()]
+    return "\n".join(lines)
+
+
+def deliveries(server: Server) -> list[dict[str, Any]]:
+    """List what was delivered and what was not, as the API does."""
+    return server.ask("/webhooks/deliveries")["deliveries"]
+
+
+def reverb(*arguments: str, config: str, check: bool = True) -> tuple[int, str, str]:
+    """Run the command ``reverb``; get its exit code, output and errors."""
+    done = subprocess.run(
+        [REVERB, "webhooks", *arguments, "--config", config],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=clean_environment(),
+        check=False,
+    )
+    assert not check or done.returncode == 0, done.stderr
+    return done.returncode, done.stdout, done.stderr

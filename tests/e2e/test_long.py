@@ -15,6 +15,7 @@ from functools import partial
 
 import pytest
 from e2e_crowd import Client, Crowd
+from e2e_endpoint import Endpoint, Place
 from e2e_scaling import LEASE, publish, status
 from e2e_server import Server
 
@@ -29,6 +30,7 @@ PACE = float(os.environ.get("LONG_PACE", "1"))
 USERS = [f"user{number}" for number in range(60)]
 CHANNELS = [f"presence-{number}" for number in range(7)] + [f"public-{n}" for n in range(3)]
 APP_DEFAULTS = "[app_defaults]\nsubscription_counts = true\nwatchlists = true\n"
+SMOOTHING = "[webhooks]\nsmoothing = 1\n"
 SETTLED = 20
 """Seconds within which all is exact again: until a dead line is found, a lease, a reconnect and
 the grace for other nodes, and more, for this machine may be busy."""
@@ -46,6 +48,9 @@ class Trouble:
         dice: Say what comes when, and to whom.
         redis: The Redis.
         start_node: Starts a node.
+
+    Attributes:
+        endpoint: The endpoint that all nodes' webhooks go to.
     """
 
     def __init__(
@@ -53,7 +58,10 @@ class Trouble:
     ) -> None:
         self.dice = dice
         self.redis = redis
-        self._start_node = partial(start_node, more=APP_DEFAULTS)
+        self.endpoint = Endpoint()
+        self._start_node = partial(
+            start_node, more=APP_DEFAULTS + SMOOTHING, webhook=self.endpoint.url
+        )
         self.lines = [Proxy(redis.port) for _ in range(3)]
         self.nodes = [self._start_node(url=line.url("shop")) for line in self.lines]
         self._deck: list[tuple[Fault, ...]] = []
@@ -77,8 +85,17 @@ class Trouble:
 
     def end(self) -> None:
         """Let the lines go; the fixtures end the rest."""
+        self.endpoint.close()
         for line in self.lines:
             line.stop()
+
+    def forget_who_is_lost(self, fault: str, truth: set[Place]) -> None:
+        """Strike out who is not there: nobody is left who could have told of it.
+
+        So it is when a node and all that Redis knew are gone together.
+        """
+        if "restart_redis" in fault and ("kill" in fault or "stop" in fault):
+            self.endpoint.there &= truth
 
     def _draw(self) -> int:
         return self.dice.randrange(len(self.nodes))
@@ -134,8 +151,18 @@ class Trouble:
         self.redis.start()
 
 
-def differences(crowd: Crowd, nodes: list[Server]) -> list[str]:
-    """Say where what clients were told, and what nodes answer, is not what is true."""
+def places(crowd: Crowd) -> set[Place]:
+    """Who is there, as webhooks tell of it."""
+    found: set[Place] = set()
+    for channel, there in crowd.truth().items():
+        found.add((channel, None))
+        if channel.startswith("presence-"):
+            found |= {(channel, client.user_id) for client in there}
+    return found
+
+
+def differences(crowd: Crowd, nodes: list[Server], endpoint: Endpoint) -> list[str]:
+    """Say where what clients and the endpoint were told, or nodes answer, is not what is true."""
     truth = crowd.truth()
     found = []
 
@@ -153,6 +180,7 @@ def differences(crowd: Crowd, nodes: list[Server]) -> list[str]:
         channel: None if channel.startswith("presence-") else len(there)
         for channel, there in truth.items()
     }
+    compare("the endpoint of webhooks knows", set(endpoint.there), places(crowd))
     for channel, there in truth.items():
         for client in there:
             told = client.subscriptions[channel].members
@@ -193,7 +221,7 @@ def misled(crowd: Crowd) -> list[str]:
     ]
 
 
-async def check(crowd: Crowd, nodes: list[Server]) -> float:
+async def check(crowd: Crowd, nodes: list[Server], endpoint: Endpoint) -> float:
     """At rest, everybody knows what is true, and what is published comes once.
 
     Returns:
@@ -201,7 +229,7 @@ async def check(crowd: Crowd, nodes: list[Server]) -> float:
     """
     began = time.monotonic()
     end = began + SETTLED
-    while found := differences(crowd, nodes):
+    while found := differences(crowd, nodes, endpoint):
         assert time.monotonic() < end, "\n".join(found[:40])
         await asyncio.sleep(0.2)
     while found := misled(crowd):
@@ -257,7 +285,8 @@ async def flap(seed: int, redis: RedisServer, start_node: Callable[..., Server])
             await asyncio.sleep(dice.choice([0, 1, 3]))
             await crowd.rest()
             try:
-                took = await check(crowd, trouble.nodes)
+                trouble.forget_who_is_lost(fault, places(crowd))
+                took = await check(crowd, trouble.nodes, trouble.endpoint)
             except AssertionError as error:
                 said = "\n".join([*crowd.wrong[:40], str(error)])
                 raise AssertionError(f"seed {seed}, after {fault}:\n{said}") from None
@@ -267,7 +296,7 @@ async def flap(seed: int, redis: RedisServer, start_node: Callable[..., Server])
                 f" subscriptions: all exact after {took:.1f} s"
             )
         await asyncio.sleep(2 * LEASE)
-        await check(crowd, trouble.nodes)
+        await check(crowd, trouble.nodes, trouble.endpoint)
     finally:
         publishing.cancel()
         await crowd.leave()

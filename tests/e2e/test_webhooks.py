@@ -1,32 +1,13 @@
 """Webhooks of a real process, judged by Pusher's own SDKs for Python and Node."""
 
 import json
-import subprocess
-from pathlib import Path
 
 import pytest
 from e2e_raw import RawWebSocket, message
-from e2e_server import APP, TWISTD, clean_environment, poll
-from e2e_webhooks import NodeSdk, Receiver
+from e2e_server import APP, poll
+from e2e_webhooks import Receiver, deliveries, endpoint, reverb
 
 from reverb.protocol.signing import channel_text, sign
-
-REVERB = Path(TWISTD).with_name("reverb")
-
-
-@pytest.fixture(scope="module")
-def node_sdk():
-    sdk = NodeSdk()
-    yield sdk
-    sdk.close()
-
-
-@pytest.fixture
-def receiver(node_sdk):
-    running = Receiver(node_sdk)
-    yield running
-    running.close()
-    assert running.problems == []
 
 
 @pytest.fixture
@@ -53,11 +34,6 @@ def start(start_server, tmp_path):
         )
 
     return start_with
-
-
-def endpoint(url, **more):
-    lines = [f"{name} = {json.dumps(value)}" for name, value in {"url": url, **more}.items()]
-    return "\n".join(lines)
 
 
 @pytest.fixture
@@ -87,24 +63,6 @@ def join(start_server):
 
 def say(client, channel, event, data=""):
     client.socket.sendall(message(event, channel=channel, data=data))
-
-
-def deliveries(server):
-    return server.ask("/webhooks/deliveries")["deliveries"]
-
-
-def reverb(*arguments, config, check=True):
-    """Run the command ``reverb``; get its exit code, output and errors."""
-    done = subprocess.run(
-        [REVERB, "webhooks", *arguments, "--config", config],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env=clean_environment(),
-        check=False,
-    )
-    assert not check or done.returncode == 0, done.stderr
-    return done.returncode, done.stdout, done.stderr
 
 
 class TestOfficialSdks:

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from e2e_endpoint import Endpoint
 from e2e_raw import CLOSE, RawWebSocket, frame
 from e2e_scaling import LEASE, Client, publish
 from e2e_server import APP, AS_APP, BOUND, BY_SYSTEMD, Server, activation, poll
@@ -234,28 +235,21 @@ def test_the_port_of_other_workers_is_in_use(workers, start_workers):
     second.check_log()
 
 
-def test_a_journal_that_cannot_be_kept_is_told_of_in_one_line(start_workers, tmp_path):
-    state = tmp_path / "state"
-    state.mkdir()
-    (state / "worker-2").write_text("not a directory")
-    hook = "[[app_defaults.webhooks]]\nurl = 'http://127.0.0.1:9/'\n"
-    words = ("--port", "0", "--state-dir", str(state), *AS_APP)
-    server = start_workers(*words, more=hook, wait=False)
-    assert server.wait() == 1
-    told = [line for line in server.log.splitlines() if "reverb: webhooks: the journal" in line]
-    assert len(told) == 1
-    assert f"{state}/worker-2/webhooks.sqlite3: cannot be written" in told[0]
-    assert "[worker" not in server.log
-    server.check_log()
-
-
-def test_each_worker_has_a_journal(start_workers, tmp_path):
-    hook = "[[app_defaults.webhooks]]\nurl = 'http://127.0.0.1:9/'\n"
-    words = ("--port", "0", "--state-dir", str(tmp_path / "state"), *AS_APP)
-    server = start_workers(*words, more=hook)
+def test_one_of_them_sends_webhooks_for_all(start_workers):
+    endpoint = Endpoint()
+    hook = f"[[app_defaults.webhooks]]\nurl = '{endpoint.url}'\n[webhooks]\nsmoothing = 0\n"
+    server = start_workers("--port", "0", *AS_APP, more=hook)
     until_ready(server)
-    files = sorted(path.parent.name for path in (tmp_path / "state").rglob("webhooks.sqlite3"))
-    assert files == ["worker-1", "worker-2"]
+    with ExitStack() as open_clients:
+        clients = [open_clients.enter_context(Client(server)) for _ in range(10)]
+        for number, client in enumerate(clients):
+            client.subscribe("presence-room", f"user{number}")
+        there = {("presence-room", None)} | {("presence-room", f"user{n}") for n in range(10)}
+        poll("told", lambda: endpoint.there == there)
+    poll("told of the end", lambda: not endpoint.there)
+    assert server.log.count("this node sends the webhooks of all nodes") == 1
+    server.stop()
+    endpoint.close()
 
 
 def test_they_speak_tls(start_workers, pem):

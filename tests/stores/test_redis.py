@@ -159,10 +159,10 @@ class TestDeath:
         other.join("bob")
         wait(other.store.connect("1", "2.2", 0))
         until_views(["ann", "bob"], one, other)
-        other.store._renewing.stop()  # As if it had been paused.
+        other.store._leases.stop()  # As if it had been paused.
         until_views(["ann"], one, other)
         assert wait(one.store.connections("1")) == 0
-        other.store._renewing.start(1 / 3)
+        other.store._leases.start()
 
         until_views(["ann", "bob"], one, other)
         until("counted again", lambda: wait(one.store.connections("1")) == 1)

@@ -15,7 +15,6 @@ SETTINGS = Settings(
     workers=3,
     redis="redis://:password@host/0",
     metrics_listen=("tcp:9100:interface=127.0.0.1",),
-    state_dir="/var/lib/reverb",
     webhooks=WebhookSettings(smoothing=1),
 )
 
@@ -43,18 +42,13 @@ def test_a_parent_that_is_gone_tells_nothing(pipe):
         read(pipe[0])
 
 
-def test_a_worker_is_one_node_with_a_journal_and_metrics_of_its_own():
+def test_a_worker_is_one_node_with_metrics_of_its_own():
     settings = settings_of(SETTINGS, 3)
 
     assert settings.workers == 1
     assert settings.listen == SETTINGS.endpoints
-    assert settings.state_dir == "/var/lib/reverb/worker-3"
     assert settings.metrics_listen == ("tcp:9102:interface=127.0.0.1",)
     assert (settings.apps, settings.redis) == (SETTINGS.apps, SETTINGS.redis)
-
-
-def test_what_is_kept_nowhere_is_kept_nowhere():
-    assert settings_of(Settings(), 1).state_dir == ""
 
 
 @pytest.mark.parametrize("prefix", ["", "haproxy:"])
