@@ -13,6 +13,7 @@ from e2e_raw import CLOSE, RawWebSocket, frame
 from e2e_scaling import LEASE, Client, publish
 from e2e_server import APP, AS_APP, BOUND, BY_SYSTEMD, Server, activation, poll
 
+from nats_server import NatsServer
 from redis_server import RedisServer
 
 MANY = 40
@@ -200,8 +201,8 @@ def test_several_need_a_redis(start_server):
     server = start_server("--port", "0", "--workers", "2", *AS_APP, wait=False)
     assert server.wait() == 1
     assert server.log == (
-        "reverb: --workers: 2 workers need a Redis, by which what one of them publishes reaches "
-        "the clients of the others: give --redis too\n"
+        "reverb: --workers: 2 workers need a Redis, by which they are one server to clients: "
+        "give --redis too\n"
     )
 
 
@@ -256,6 +257,37 @@ def test_each_worker_has_a_journal(start_workers, tmp_path):
     until_ready(server)
     files = sorted(path.parent.name for path in (tmp_path / "state").rglob("webhooks.sqlite3"))
     assert files == ["worker-1", "worker-2"]
+
+
+def test_they_hear_each_other_over_nats(start_workers, tmp_path, connect):
+    directory = tmp_path / "nats"
+    directory.mkdir()
+    nats = NatsServer(directory)
+    try:
+        words = ("--port", "0", "--broker", nats.url("shop"), *AS_APP)
+        server = start_workers(*words, reactor="asyncio")
+        until_ready(server)
+        poll("NATS", lambda: server.log.count("connected to NATS") >= 2, LONG)
+        clients = [connect(server) for _ in range(MANY)]
+        for client in clients:
+            client.subscribe("news")
+        publish(server, "news", "headline")
+        for client in clients:
+            client.hear("headline")
+            client.socket.close()
+        server.check_empty()
+        server.stop()
+    finally:
+        nats.kill()
+
+
+def test_nats_on_another_reactor_is_told_of_in_one_line(start_workers):
+    words = ("--port", "0", "--broker", "nats://127.0.0.1", *AS_APP)
+    server = start_workers(*words, wait=False)
+    assert server.wait() == 1
+    assert server.log == (
+        "reverb: NATS needs Twisted's asyncio reactor: twistd --reactor asyncio -n reverb ...\n"
+    )
 
 
 def test_they_speak_tls(start_workers, pem):
