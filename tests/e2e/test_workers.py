@@ -5,13 +5,15 @@ import os
 import re
 import signal
 import socket
+import subprocess
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from e2e_raw import CLOSE, RawWebSocket, frame
 from e2e_scaling import LEASE, Client, publish
-from e2e_server import APP, AS_APP, BOUND, BY_SYSTEMD, Server, activation, poll
+from e2e_server import APP, AS_APP, BOUND, BY_SYSTEMD, Server, activation, clean_environment, poll
 
 from nats_server import NatsServer
 from redis_server import RedisServer
@@ -329,3 +331,23 @@ def test_they_share_a_socket_of_systemd(start_workers, listening: socket.socket)
     until_ready(server)
     with RawWebSocket(server.connect(), key=APP.key) as client:
         client.expect("pusher:connection_established")
+
+
+def test_a_test_of_webhooks_finds_what_it_has_sent(start_workers):
+    hook = "[[app_defaults.webhooks]]\nurl = 'http://127.0.0.1:9/'\n"
+    server = start_workers(more=hook)
+    until_ready(server)
+    words = ("webhooks", "test", "--url", f"http://127.0.0.1:{server.port}", *AS_APP)
+    # The other worker would not know of the delivery, and there is no choosing one.
+    for number in range(5):
+        # What is not taken holds up its own channel only.
+        done = subprocess.run(
+            [sys.executable, "-m", "reverb", *words, "--channel", f"channel-{number}"],
+            capture_output=True,
+            env=clean_environment(),
+            text=True,
+            timeout=LONG,
+            check=False,
+        )
+        assert done.stderr == ""
+        assert "1 attempt" in done.stdout
