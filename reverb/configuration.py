@@ -236,8 +236,8 @@ def _check_workers(values: Values) -> None:
     workers = values.get("workers", Value(1, ""))
     if workers.value > 1 and not values.get("redis", Value("", "")).value:
         raise ConfigurationError(
-            f"{workers.origin}: {workers.value} workers need a Redis, by which what one of them "
-            f"publishes reaches the clients of the others: give {SETTINGS_OPTIONS['redis']} too"
+            f"{workers.origin}: {workers.value} workers need a Redis, by which they are one server "
+            f"to clients: give {SETTINGS_OPTIONS['redis']} too"
         )
 
 

@@ -88,12 +88,9 @@ SETTINGS_VARIABLES = {
 APP_VARIABLES = {
     name: _LARAVEL_VARIABLES.get(name, f"REVERB_APP_{name.upper()}") for name in APP_FIELDS
 }
+_OPTIONS = ("host", "port", "listen", "path", "redis", "broker", "workers")
 SETTINGS_OPTIONS = {
-    name: f"--{name.replace('_', '-')}"
-    for name in (
-        *("host", "port", "listen", "path", "redis", "broker", "workers", "metrics_listen"),
-        "state_dir",
-    )
+    name: f"--{name.replace('_', '-')}" for name in (*_OPTIONS, "metrics_listen", "state_dir")
 }
 APP_OPTIONS = {name: f"--app-{name}" for name in CREDENTIALS}
 

@@ -746,8 +746,8 @@ class TestWorkers:
         message = message_of(from_options, {"workers": "2"} | redis)
 
         assert message == (
-            "--workers: 2 workers need a Redis, by which what one of them publishes reaches the "
-            "clients of the others: give --redis too"
+            "--workers: 2 workers need a Redis, by which they are one server to clients: "
+            "give --redis too"
         )
 
     def test_a_mistake_names_its_place(self, from_file):

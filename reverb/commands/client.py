@@ -22,6 +22,8 @@ class CommandError(Exception):
 class Client:
     """Asks a server, as one of its apps.
 
+    All on one connection, so that of several workers it is always the same that answers.
+
     Args:
         url: The server's, ``http://`` or ``https://``, with its ``path`` if it has one.
         app: Whose secret signs.
@@ -35,14 +37,19 @@ class Client:
         self._app = app
         try:
             parts = urlsplit(url)
-            self._port = parts.port
+            port = parts.port
         except ValueError:
             raise CommandError(f"--url: not a URL: {url!r}") from None
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise CommandError(f"--url: expected an http:// or https:// URL, got {url!r}")
-        self._secure = parts.scheme == "https"
-        self._host = parts.hostname
+        secure = parts.scheme == "https"
+        kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
+        self._connection = kind(parts.hostname, port, timeout=_TIMEOUT)
         self._prefix = parts.path.rstrip("/")
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
 
     def ask(
         self,
@@ -71,16 +78,12 @@ class Client:
             signed_query(self._app, method, path, parameters or {}, body, time.time()),
             quote_via=quote,
         )
-        kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
-        connection = kind(self._host, self._port, timeout=_TIMEOUT)
         try:
-            connection.request(method, f"{self._prefix}{path}?{query}", body or None)
-            response = connection.getresponse()
+            self._connection.request(method, f"{self._prefix}{path}?{query}", body or None)
+            response = self._connection.getresponse()
             status, text = response.status, response.read()
         except (OSError, http.client.HTTPException) as error:
             raise CommandError(f"{self._url}: cannot be asked: {error}") from None
-        finally:
-            connection.close()
         return self._read(status, text)
 
     def _read(self, status: int, text: bytes) -> Any:

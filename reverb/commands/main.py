@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from typing import NoReturn
 
 import reverb
@@ -39,8 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _make_parser()
     given = parser.parse_args(arguments)
     try:
-        client = Client(given.url, _find_app(given))
-        return webhooks.run(client, given)
+        with closing(Client(given.url, _find_app(given))) as client:
+            return webhooks.run(client, given)
     except (CommandError, ConfigurationError) as error:
         sys.stderr.write(f"reverb: {error}\n")
         return _FAILED

@@ -61,14 +61,19 @@ class Worker:
         self._started_at = self._reactor.seconds()
         descriptors: dict[int, Any] = {0: "w", 1: "r", 2: "r"}
         descriptors |= {FIRST_SOCKET + i: fd for i, fd in enumerate(self._sockets)}
-        self._process = self._reactor.spawnProcess(
-            _Watch(self._make_relay(), self._make_relay(), self._ended),
-            sys.executable,
-            # The number is for those who look at the list of processes.
-            [sys.executable, "-P", "-m", "reverb.workers.child", str(self.number)],
-            env=_environment(os.environ),
-            childFDs=descriptors,
-        )
+        try:
+            self._process = self._reactor.spawnProcess(
+                _Watch(self._make_relay(), self._make_relay(), self._ended),
+                sys.executable,
+                # The number is for those who look at the list of processes.
+                [sys.executable, "-P", "-m", "reverb.workers.child", str(self.number)],
+                env=_environment(os.environ),
+                childFDs=descriptors,
+            )
+        except OSError as error:
+            # The machine has no room for it now.
+            self._start_later(f" cannot be started: {error}")
+            return
         self._pid = self._process.pid
         # Its end stays open: that it closes tells the worker that its parent is gone.
         self._process.write(self._orders)
@@ -104,26 +109,25 @@ class Worker:
         if self._stopped is not None:
             self._stopped.callback(None)
             return
+        self._start_later(f", process {self._pid}, {_told(how)}")
+
+    def _start_later(self, why: str) -> None:
         pause = self._backoff.pause(self._reactor.seconds() - self._started_at)
         self._log.error(
-            "worker {number}, process {pid}, {how}; it is started again in {pause:.1f} s",
+            "worker {number}{why}; it is started again in {pause:.1f} s",
             number=self.number,
-            pid=self._pid,
-            how=told(how),
+            why=why,
             pause=pause,
         )
         self._again = self._reactor.callLater(pause, self.start)
 
 
-def told(how: Any) -> str:
-    """Tell how a process has ended.
-
-    Args:
-        how: Twisted's ProcessDone or ProcessTerminated.
-    """
+def _told(how: Any) -> str:
+    """Tell how a process has ended, by Twisted's ProcessDone or ProcessTerminated."""
     if how.signal is None:
         return f"ended with exit code {how.exitCode}"
-    return f"was ended by {signal.Signals(how.signal).name}"
+    names = {number.value: number.name for number in signal.Signals}
+    return f"was ended by {names.get(how.signal, f'signal {how.signal}')}"
 
 
 def _environment(ours: Mapping[str, str]) -> dict[str, str]:

@@ -5,6 +5,8 @@ import os
 import re
 import signal
 import socket
+import subprocess
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -12,8 +14,9 @@ import pytest
 from e2e_endpoint import Endpoint
 from e2e_raw import CLOSE, RawWebSocket, frame
 from e2e_scaling import LEASE, Client, publish
-from e2e_server import APP, AS_APP, BOUND, BY_SYSTEMD, Server, activation, poll
+from e2e_server import APP, AS_APP, BOUND, BY_SYSTEMD, Server, activation, clean_environment, poll
 
+from nats_server import NatsServer
 from redis_server import RedisServer
 
 MANY = 40
@@ -201,8 +204,8 @@ def test_several_need_a_redis(start_server):
     server = start_server("--port", "0", "--workers", "2", *AS_APP, wait=False)
     assert server.wait() == 1
     assert server.log == (
-        "reverb: --workers: 2 workers need a Redis, by which what one of them publishes reaches "
-        "the clients of the others: give --redis too\n"
+        "reverb: --workers: 2 workers need a Redis, by which they are one server to clients: "
+        "give --redis too\n"
     )
 
 
@@ -252,6 +255,37 @@ def test_one_of_them_sends_webhooks_for_all(start_workers):
     endpoint.close()
 
 
+def test_they_hear_each_other_over_nats(start_workers, tmp_path, connect):
+    directory = tmp_path / "nats"
+    directory.mkdir()
+    nats = NatsServer(directory)
+    try:
+        words = ("--port", "0", "--broker", nats.url("shop"), *AS_APP)
+        server = start_workers(*words, reactor="asyncio")
+        until_ready(server)
+        poll("NATS", lambda: server.log.count("connected to NATS") >= 2, LONG)
+        clients = [connect(server) for _ in range(MANY)]
+        for client in clients:
+            client.subscribe("news")
+        publish(server, "news", "headline")
+        for client in clients:
+            client.hear("headline")
+            client.socket.close()
+        server.check_empty()
+        server.stop()
+    finally:
+        nats.kill()
+
+
+def test_nats_on_another_reactor_is_told_of_in_one_line(start_workers):
+    words = ("--port", "0", "--broker", "nats://127.0.0.1", *AS_APP)
+    server = start_workers(*words, wait=False)
+    assert server.wait() == 1
+    assert server.log == (
+        "reverb: NATS needs Twisted's asyncio reactor: twistd --reactor asyncio -n reverb ...\n"
+    )
+
+
 def test_they_speak_tls(start_workers, pem):
     for endpoint in (
         f"ssl:0:interface=127.0.0.1:privateKey={pem}:certKey={pem}",
@@ -291,3 +325,23 @@ def test_they_share_a_socket_of_systemd(start_workers, listening: socket.socket)
     until_ready(server)
     with RawWebSocket(server.connect(), key=APP.key) as client:
         client.expect("pusher:connection_established")
+
+
+def test_a_test_of_webhooks_finds_what_it_has_sent(start_workers):
+    hook = "[[app_defaults.webhooks]]\nurl = 'http://127.0.0.1:9/'\n"
+    server = start_workers(more=hook)
+    until_ready(server)
+    words = ("webhooks", "test", "--url", f"http://127.0.0.1:{server.port}", *AS_APP)
+    # The other worker would not know of the delivery, and there is no choosing one.
+    for number in range(5):
+        # What is not taken holds up its own channel only.
+        done = subprocess.run(
+            [sys.executable, "-m", "reverb", *words, "--channel", f"channel-{number}"],
+            capture_output=True,
+            env=clean_environment(),
+            text=True,
+            timeout=LONG,
+            check=False,
+        )
+        assert done.stderr == ""
+        assert "1 attempt" in done.stdout

@@ -71,6 +71,26 @@ def test_it_is_started_again_after_longer_and_longer_pauses(worker, reactor, log
     ]
 
 
+def test_one_that_cannot_be_started_is_tried_again(worker, reactor, log, monkeypatch):
+    def refuse(*_, **__):
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(reactor, "spawnProcess", refuse)
+        reactor.processes[-1].end(None, 35)
+        reactor.advance(0.5)
+    reactor.advance(1)
+
+    assert len(reactor.processes) == 2
+    assert [text for text, _ in log.problems()] == [
+        "worker 2, process 100, was ended by signal 35; it is started again in 0.5 s",
+        (
+            "worker 2 cannot be started: [Errno 11] Resource temporarily unavailable; it is "
+            "started again in 1.0 s"
+        ),
+    ]
+
+
 def test_one_that_has_stayed_up_is_started_again_soon(worker, reactor, log):
     reactor.processes[-1].end(1)
     reactor.advance(0.5)
