@@ -3,6 +3,7 @@
 import pytest
 
 from redis_nodes import own_redis, pause, until  # noqa: F401 - a fixture
+from reverb.protocol.names import ONLINE
 from reverb.testing import WebhookReceiver
 from reverb.webhooks import reporter
 from webhooks.webhook_nodes import ROOM, WebhookNode, told, until_told
@@ -63,9 +64,11 @@ class TestOutage:
         one, other = nodes
         ann, bob = one.join("ann"), other.join("bob")
         news = other.join(channel="news")
+        online = one.join(channel=f"{ONLINE}ann")
         until_told(receiver, 4)
         lose(forget=forget)
         one.leave(ann)
+        one.leave(online, f"{ONLINE}ann")
         other.leave(news, "news")
         one.join("cid")
         other.leave(other.join("dan"))

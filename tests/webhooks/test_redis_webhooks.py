@@ -8,6 +8,7 @@ import pytest
 
 from redis_nodes import _numbers, pause, redis, until, wait  # noqa: F401 - a fixture
 from reverb.apps.webhook import Webhook
+from reverb.protocol.names import ONLINE
 from reverb.service import ReverbService
 from reverb.settings import Settings
 from reverb.stores import redis_webhooks
@@ -89,6 +90,20 @@ class TestOnce:
             f"removed {ROOM} cid",
             f"vacated {ROOM}",
         ]
+
+    def test_who_is_online_is_nobody_elses_affair(self, pair, receiver):
+        one, other = pair
+        online = f"{ONLINE}ann"
+        staying, leaving = one.join(channel=online), other.join(channel=online)
+        other.leave(leaving, online)
+        other.join(channel=f"{ONLINE}bob")
+        other.die()
+        one.leave(staying, online)
+        one.leave(one.join(channel=online), online)
+        pause(3)  # The dead node's lease, and the smoothing.
+        one.say("client-x")
+
+        assert until_told(receiver, 1) == ["event private-a client-x"]
 
     def test_at_once_where_nothing_is_smoothed(self, start, receiver):
         node = start(smoothing=0)
