@@ -221,6 +221,26 @@ def test_counts_are_those_of_all_nodes_again_when_nats_is_back(nats, start_besid
         client.hears_nothing()
 
 
+def test_watchers_know_who_is_online_again_when_nats_is_back(nats, start_beside, connect):
+    more = "[app_defaults]\nwatchlists = true"
+    one, other = (start_beside(nats.url("shop"), more=more) for _ in range(2))
+    ann, bob, cat = connect(one), connect(other), connect(other)
+    ann.sign_in("ann", ["bob", "cat"])
+    ann.hear("offline bob", "offline cat")
+    bob.sign_in("bob")
+    ann.hear("online bob")
+    nats.kill()
+    for server in (one, other):
+        poll("not ready", lambda server=server: not is_ready(server))
+    bob.socket.close()
+    cat.sign_in("cat")
+    nats.start()
+
+    while len(ann.heard) < 2:
+        ann.read()
+    assert sorted(ann.heard) == ["offline bob", "online cat"]
+
+
 def test_a_nats_that_stands_still_is_found(nats, pair, connect):
     one, other = pair
     ann, late = connect(one), connect(one)
