@@ -12,7 +12,7 @@ from reverb.api.infos import counts_info, parse_info
 from reverb.api.replies import ApiError, Request
 from reverb.api.resources import Call, Context, SignedResource
 from reverb.apps.app import App
-from reverb.protocol.names import Kind, channel_name_problem, channel_type
+from reverb.protocol.names import OF_USERS, Kind, channel_name_problem, channel_type
 
 _PRESENCE = "presence-"
 
@@ -42,8 +42,7 @@ class Channels(SignedResource):
             "channels": {
                 name: counts_info(name, wanted, here)
                 for name, here in channels.items()
-                # What concerns users is the server's own affair.
-                if not name.startswith("#")
+                if not name.startswith(OF_USERS)
             }
         }
 

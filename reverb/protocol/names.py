@@ -15,6 +15,10 @@ SERVER_TO_USER = "#server-to-user-"
 ONLINE = "#online-"
 """Begins the channel by which nodes keep account of a user who is online; no client's name."""
 
+OF_USERS = "#"
+"""Begins the channels of users, which are the server's own affair: no list and no webhook tells
+of them."""
+
 MAX_USER_ID = 200
 """Characters in a user's id, as the official SDKs check it."""
 

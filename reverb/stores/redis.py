@@ -159,7 +159,7 @@ class RedisStore:
         view = self._share.views.get(key)
         if view is not None:
             view.asked = True
-        wait = self.places.wait_for_nodes(key[0])
+        wait = self.places.wait_for_nodes(key)
         answer = self._run(scripts.SYNC_CHANNEL, *key, len(here.sockets), wait, *users)
         return answer.addCallback(_take_members, view)
 
@@ -253,7 +253,7 @@ class RedisStore:
             who = ("1", int(wants_members), member.user_id, member.user_info)
         try:
             total, added, version, members = await self._ask(
-                scripts.JOIN, *key, *who, max_members, self.places.wait(key[0])
+                scripts.JOIN, *key, *who, max_members, self.places.wait(key)
             )
         except LinkLostError:
             return self._share.joined_alone(key, socket_id, member, max_members, is_new=is_new)
@@ -281,7 +281,7 @@ class RedisStore:
         removed_here = self._share.leave(key, socket_id)
         self.places.left(key, removed_here)
         who = ("", "") if user_id is None else ("1", user_id)
-        wait = self.places.wait(key[0])
+        wait = self.places.wait(key)
         try:
             total, removed = await self._ask(scripts.LEAVE, *key, *who, wait)
         except LinkLostError:

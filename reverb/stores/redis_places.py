@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from reverb.brokers.link import LONGEST_PAUSE
+from reverb.protocol.names import OF_USERS
 from reverb.stores.redis_session import Session
 from reverb.stores.redis_webhook_scripts import ALL, CLAIM, EPOCH
 from reverb.stores.share import Key, Share
@@ -56,13 +57,17 @@ class Places:
         if self._session.token is not None:
             self._session.load(ALL)
 
-    def wait(self, app_id: str) -> int:
+    def wait(self, key: Key) -> int:
         """Tell how long leaving waits, in milliseconds; negative if nothing is to be noted."""
-        return self.longest if self.longest >= 0 and self._wanted(app_id) else _NOTHING
+        if self.longest < 0:
+            return _NOTHING
+        app_id, channel = key
+        told = self._wanted(app_id) and not channel.startswith(OF_USERS)
+        return self.longest if told else _NOTHING
 
-    def wait_for_nodes(self, app_id: str) -> int:
+    def wait_for_nodes(self, key: Key) -> int:
         """Tell how long leaving waits where other nodes may just be coming back to Redis."""
-        wait = self.wait(app_id)
+        wait = self.wait(key)
         return wait if wait < 0 else max(wait, _GRACE_MS)
 
     def left(self, key: Key, user_id: str | None) -> None:
@@ -72,7 +77,7 @@ class Places:
             key: The channel.
             user_id: Who has no other subscription to it on this node.
         """
-        if self.wait(key[0]) < 0 or (user_id is None and key in self._share.channels):
+        if self.wait(key) < 0 or (user_id is None and key in self._share.channels):
             return
         now = self._clock.seconds()
         self._left.append((now, key, user_id))
@@ -85,7 +90,7 @@ class Places:
             self._held.setdefault(key, set()).update({user_id} if user_id else ())
         self._left.clear()
         for key, here in self._share.channels.items() if self.longest >= 0 else ():
-            if self._wanted(key[0]):
+            if self.wait(key) >= 0:
                 self._held.setdefault(key, set()).update(here.roster)
 
     async def look(self) -> None:
@@ -104,7 +109,7 @@ class Places:
             here = self._share.channels.get(key)
             gone = users if here is None else users - here.roster.keys()
             if here is None or gone:
-                yield self._session.run(CLAIM, *key, self.wait_for_nodes(key[0]), *gone)
+                yield self._session.run(CLAIM, *key, self.wait_for_nodes(key), *gone)
 
     def registered(self) -> None:
         """Forget who was here: Redis knows it all again."""

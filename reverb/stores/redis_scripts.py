@@ -24,6 +24,7 @@ with the next version. So every node sees the changes of a channel in the order
 in which they happened, and none can get lost between a change and its news.
 """
 
+from reverb.protocol.names import OF_USERS
 from reverb.stores.redis_lua import LEASED, Script
 from reverb.stores.redis_webhook_lua import PLACES
 
@@ -57,7 +58,12 @@ TAKE_BACK = Script(
     + """
 local changes, waits = {}, {}
 -- Only of apps of which something has been told can there be anything to tell.
-local function wait_of(app)
+local function wait_of(app, channel)
+  if string.sub(channel, 1, 1) == '"""
+    + OF_USERS
+    + """' then
+    return -1
+  end
   if not waits[app] then
     local known = redis.call('EXISTS', key('webhooks', 'told', app)) == 1
     waits[app] = known and tonumber(ARGV[4]) or -1
@@ -79,12 +85,12 @@ for i = 1, #held, 2 do
     for j = 1, #users, 2 do
       if remove_member(app, channel, users[j], tonumber(users[j + 1])) then
         removed[#removed + 1] = users[j]
-        went(wait_of(app), app, channel, users[j])
+        went(wait_of(app, channel), app, channel, users[j])
       end
     end
     local left = subscribe(app, channel, -count)
     if left == 0 then
-      went(wait_of(app), app, channel)
+      went(wait_of(app, channel), app, channel)
     end
     changes[#changes + 1] = {app, channel, left, removed}
   end

@@ -27,7 +27,6 @@ The keys, all below ``PREFIX:webhooks``:
 =========================  ============================================================
 """
 
-from reverb.protocol.names import ONLINE
 from reverb.stores.redis_lua import LEASED
 
 MAX_EVENTS = 100_000
@@ -47,15 +46,6 @@ local function tell(kind, app, channel, detail)
   return true
 end
 
--- Tells whether webhooks may tell of a channel: not of those of users who are online.
-local function is_told_of(channel)
-  return string.sub(channel, 1, """
-    + str(len(ONLINE))
-    + """) ~= '"""
-    + ONLINE
-    + """'
-end
-
 local function place_of(channel, user)
   return user and channel .. ':' .. user or channel
 end
@@ -68,8 +58,7 @@ local function look_in(wait, app, channel, user)
 end
 
 local function came(wait, app, channel, user)
-  if wait < 0 or not is_told_of(channel)
-    or redis.call('SADD', key('webhooks', 'told', app), place_of(channel, user)) == 0 then
+  if wait < 0 or redis.call('SADD', key('webhooks', 'told', app), place_of(channel, user)) == 0 then
     return
   end
   if tell(user and 'member_added' or 'channel_occupied', app, channel, user) then
@@ -95,7 +84,7 @@ local function settle(app, channel, user)
       came(0, app, channel)
     end
     came(0, app, channel, user)
-  elseif redis.call('SREM', told, place_of(channel, user)) + is_lost > 0 and is_told_of(channel)
+  elseif redis.call('SREM', told, place_of(channel, user)) + is_lost > 0
     and not tell(user and 'member_removed' or 'channel_vacated', app, channel, user) then
     redis.call('SADD', told, place_of(channel, user))
     return false
@@ -104,9 +93,6 @@ local function settle(app, channel, user)
 end
 
 local function went(wait, app, channel, user)
-  if not is_told_of(channel) then
-    return
-  end
   if wait > 0 or wait == 0 and not settle(app, channel, user) then
     look_in(wait, app, channel, user)
   end

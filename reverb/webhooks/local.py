@@ -7,6 +7,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from zope.interface import implementer
 
 from reverb.hub.notices import ChannelOccupied, ChannelVacated, MemberAdded, MemberRemoved, Notice
+from reverb.protocol.names import OF_USERS
 from reverb.webhooks.events import ChannelNotice, WebhookEvent, make_event
 from reverb.webhooks.interfaces import IWebhookEvents
 from reverb.webhooks.journal import Journal
@@ -80,7 +81,7 @@ class LocalEvents:
     def _notice(self, notice: Notice) -> None:
         if self._tell_all is None or not self._wanted(notice.app_id):
             return
-        if isinstance(notice, ChannelNotice):
+        if isinstance(notice, ChannelNotice) and not notice.channel.startswith(OF_USERS):
             self._tell(self._smoother.take(notice, self._clock.seconds()))
             self._schedule()
 

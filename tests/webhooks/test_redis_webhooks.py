@@ -8,7 +8,6 @@ import pytest
 
 from redis_nodes import _numbers, pause, redis, until, wait  # noqa: F401 - a fixture
 from reverb.apps.webhook import Webhook
-from reverb.protocol.names import ONLINE
 from reverb.service import ReverbService
 from reverb.settings import Settings
 from reverb.stores import redis_webhooks
@@ -91,20 +90,6 @@ class TestOnce:
             f"vacated {ROOM}",
         ]
 
-    def test_who_is_online_is_nobody_elses_affair(self, pair, receiver):
-        one, other = pair
-        online = f"{ONLINE}ann"
-        staying, leaving = one.join(channel=online), other.join(channel=online)
-        other.leave(leaving, online)
-        other.join(channel=f"{ONLINE}bob")
-        other.die()
-        one.leave(staying, online)
-        one.leave(one.join(channel=online), online)
-        pause(3)  # The dead node's lease, and the smoothing.
-        one.say("client-x")
-
-        assert until_told(receiver, 1) == ["event private-a client-x"]
-
     def test_at_once_where_nothing_is_smoothed(self, start, receiver):
         node = start(smoothing=0)
         node.leave(node.join("ann"))
@@ -158,6 +143,17 @@ class TestOnce:
         node.join("bob")
 
         assert not [key for key in redis.keys(node.store._link.url.prefix) if ":webhooks:" in key]
+
+    def test_what_nodes_keep_account_of_by_a_channel_of_their_own_is_none(self, pair, receiver):
+        sender, other = pair
+        other.leave(other.join(channel="#online-ann"), "#online-ann")
+        other.join(channel="#online-bob")
+        other.die()
+        pause(3)
+        sender.join(channel="#online-bob")
+        sender.join(channel="news")
+
+        assert until_told(receiver, 1) == ["occupied news"]
 
     def test_nor_of_comings_and_goings_that_nobody_wants(self, start, receiver, redis):  # noqa: F811
         node = start(app=app_with(Webhook(url=URL, events=("client_event",))))

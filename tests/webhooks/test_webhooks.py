@@ -71,6 +71,15 @@ class TestRequests:
 
 
 class TestEvents:
+    def test_none_of_the_channel_of_a_user(self, server, receiver):
+        client = server.client()
+        client.sign_in('{"id":"7"}')
+        client.subscribe("#server-to-user-7")
+        client.subscribe("news")
+        server.advance(1)
+
+        assert [event["channel"] for event in receiver.events] == ["news"]
+
     def test_of_a_presence_channel(self, server, receiver):
         client = server.client()
         client.subscribe("presence-room", channel_data=member("7"))
