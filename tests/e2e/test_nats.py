@@ -197,6 +197,26 @@ def test_counts_are_those_of_all_nodes_again_when_nats_is_back(nats, start_besid
         client.hears_nothing()
 
 
+def test_watchers_are_told_of_all_nodes_again_when_nats_is_back(nats, start_beside, connect):
+    one, other = (start_beside(more="[app_defaults]\nwatchlists = true") for _ in range(2))
+    ann, bob, cat = connect(one), connect(other), connect(other)
+    ann.sign_in("ann", ["bob", "cat"])
+    ann.hear("offline bob", "offline cat")
+    bob.sign_in("bob", [])
+    ann.hear("online bob")
+    nats.kill()
+    for server in (one, other):
+        poll("not ready", lambda server=server: not is_ready(server))
+    cat.sign_in("cat", ["ann", "bob"])
+    cat.hear("online ann", "online bob")
+    ann.hears_nothing()
+    nats.start()
+
+    ann.hear("online cat")
+    for client in (ann, cat):
+        client.hears_nothing()
+
+
 def test_a_nats_that_stands_still_is_found(nats, pair, connect):
     one, other = pair
     ann, late = connect(one), connect(one)
