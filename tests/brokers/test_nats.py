@@ -169,7 +169,7 @@ def test_what_is_larger_than_nats_takes_stays_on_this_node(tmp_path, log):
 
         assert len(one.payloads()) == 4
         assert other.payloads() == [b"x" * 9_900, b"small"]
-        assert one.link.too_large == 2
+        assert one.broker.link_meter.dropped == 2
         assert len(log.lines("a message of ")) == 1
         assert log.lines("a message of ")[0].endswith(
             "max_payload is 10000; further ones are only counted"
