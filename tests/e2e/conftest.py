@@ -10,7 +10,7 @@ import pytest
 from e2e_auth import AuthServer
 from e2e_node import Clients, Driver
 from e2e_programs import HERE, node
-from e2e_scaling import connect, nodes, redis, start_node  # noqa: F401 - fixtures
+from e2e_scaling import connect, nats, nodes, redis, start_node  # noqa: F401 - fixtures
 from e2e_server import AS_APP, Server
 from e2e_webhooks import node_sdk, receiver  # noqa: F401 - fixtures
 

@@ -11,6 +11,7 @@ from e2e_auth import SDK
 from e2e_raw import TEXT, RawWebSocket, message
 from e2e_server import APP, AS_APP, Server, poll
 
+from nats_server import NatsServer
 from redis_server import RedisServer
 
 LEASE = 2
@@ -107,20 +108,38 @@ def redis(tmp_path: Path) -> Iterator[RedisServer]:
 
 
 @pytest.fixture
+def nats(tmp_path: Path) -> Iterator[NatsServer]:
+    directory = tmp_path / "nats"
+    directory.mkdir()
+    server = NatsServer(directory)
+    yield server
+    server.go_on()
+    server.kill()
+
+
+@pytest.fixture
 def start_node(
     request: pytest.FixtureRequest, tmp_path: Path, start_server: StartNode
 ) -> StartNode:
     config = tmp_path / "reverb.toml"
 
-    def start(*, url: str = "", ready: bool = True, more: str = "", webhook: str = "") -> Server:
+    def start(
+        *,
+        url: str = "",
+        broker: str = "",
+        ready: bool = True,
+        more: str = "",
+        webhook: str = "",
+    ) -> Server:
         url = url or request.getfixturevalue("redis").url("shop")
         app: tuple[str, ...] = AS_APP
         if webhook:  # An app with webhooks is in the file.
             app = ()
             more += f"[[apps]]\nid = '{APP.id}'\nkey = '{APP.key}'\nsecret = '{APP.secret}'\n"
             more += f"[[apps.webhooks]]\nurl = '{webhook}'\n"
-        config.write_text(f'redis = "{url}"\nredis_lease = {LEASE}\n{more}')
-        server = start_server("--port", "0", "--config", str(config), *app)
+        config.write_text(f'redis = "{url}"\nbroker = "{broker}"\nredis_lease = {LEASE}\n{more}')
+        reactor = "asyncio" if broker else ""
+        server = start_server("--port", "0", "--config", str(config), *app, reactor=reactor)
         if ready:
             poll("ready", lambda: status(server, "/ready")[0] == 200)
         return server

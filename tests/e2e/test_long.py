@@ -1,4 +1,4 @@
-"""Hundreds of clients come and go on three nodes for minutes, while nodes and Redis break.
+"""Hundreds of clients come and go on three nodes for minutes, while all else breaks.
 
 ``make long`` runs it; ``LONG_SECONDS`` says for how long, ``LONG_SEED`` with which lots.
 """
@@ -19,6 +19,7 @@ from e2e_endpoint import Endpoint, Place
 from e2e_scaling import LEASE, publish, status
 from e2e_server import Server
 
+from nats_server import NatsServer
 from redis_proxy import TO_NODE, TO_REDIS, Proxy
 from redis_server import RedisServer
 
@@ -42,11 +43,12 @@ Fault = Callable[[], Awaitable[None]]
 
 
 class Trouble:
-    """Three nodes and a Redis, and what may befall them.
+    """Three nodes, a Redis and sometimes a NATS, and what may befall them.
 
     Args:
         dice: Say what comes when, and to whom.
         redis: The Redis.
+        nats: The NATS, if events go over one.
         start_node: Starts a node.
 
     Attributes:
@@ -54,10 +56,15 @@ class Trouble:
     """
 
     def __init__(
-        self, dice: random.Random, redis: RedisServer, start_node: Callable[..., Server]
+        self,
+        dice: random.Random,
+        redis: RedisServer,
+        nats: NatsServer | None,
+        start_node: Callable[..., Server],
     ) -> None:
         self.dice = dice
         self.redis = redis
+        self.nats = nats
         self.endpoint = Endpoint()
         self._start_node = partial(
             start_node, more=APP_DEFAULTS + SMOOTHING, webhook=self.endpoint.url
@@ -67,7 +74,7 @@ class Trouble:
         self._deck: list[tuple[Fault, ...]] = []
 
     async def strike(self) -> str:
-        """Let something happen, to a node, to Redis or to both; all comes before any comes again.
+        """Let something happen, to nodes, to a bus or to both; all comes before any comes again.
 
         Returns:
             What it was, when it is over.
@@ -75,9 +82,11 @@ class Trouble:
         if not self._deck:
             of_nodes = [self.kill_a_node, self.stop_a_node, self.pause_a_node]
             of_nodes += [self.cut_a_line, self.lose_a_line]
-            of_redis = [self.pause_redis, self.restart_redis]
-            self._deck = [(fault,) for fault in (*of_nodes, *of_redis, self.kill_two_nodes)]
-            self._deck += [(fault, self.dice.choice(of_nodes)) for fault in of_redis]
+            of_buses = [self.pause_redis, self.restart_redis]
+            if self.nats is not None:
+                of_buses += [self.pause_nats, self.restart_nats, self.restart_both]
+            self._deck = [(fault,) for fault in (*of_nodes, *of_buses, self.kill_two_nodes)]
+            self._deck += [(fault, self.dice.choice(of_nodes)) for fault in of_buses]
             self.dice.shuffle(self._deck)
         faults = self._deck.pop()
         await asyncio.gather(*(fault() for fault in faults))
@@ -141,14 +150,29 @@ class Trouble:
         line.mend()
 
     async def pause_redis(self) -> None:
-        self.redis.pause()
-        await asyncio.sleep(LEASE + self.dice.uniform(0.5, 2))
-        self.redis.go_on()
+        await self._pause(self.redis, LEASE + self.dice.uniform(0.5, 2))
 
     async def restart_redis(self) -> None:
-        self.redis.kill()
+        await self._restart(self.redis)
+
+    async def pause_nats(self) -> None:
+        await self._pause(self.nats, self.dice.uniform(1, 10))
+
+    async def restart_nats(self) -> None:
+        await self._restart(self.nats)
+
+    async def restart_both(self) -> None:
+        await asyncio.gather(self._restart(self.redis), self._restart(self.nats))
+
+    async def _pause(self, program: RedisServer | NatsServer, seconds: float) -> None:
+        program.pause()
+        await asyncio.sleep(seconds)
+        program.go_on()
+
+    async def _restart(self, program: RedisServer | NatsServer) -> None:
+        program.kill()
         await asyncio.sleep(self.dice.uniform(0, 4))
-        self.redis.start()
+        program.start()
 
 
 def places(crowd: Crowd) -> set[Place]:
@@ -264,9 +288,11 @@ async def publish_on(trouble: Trouble, dice: random.Random) -> None:
         await asyncio.sleep(0.05)
 
 
-async def flap(seed: int, redis: RedisServer, start_node: Callable[..., Server]) -> None:
+async def flap(
+    seed: int, redis: RedisServer, nats: NatsServer | None, start_node: Callable[..., Server]
+) -> None:
     dice = random.Random(seed)  # noqa: S311 - to be repeated
-    trouble = Trouble(dice, redis, start_node)
+    trouble = Trouble(dice, redis, nats, start_node)
     crowd = Crowd(
         seed,
         size=CLIENTS,
@@ -304,6 +330,14 @@ async def flap(seed: int, redis: RedisServer, start_node: Callable[..., Server])
 
 
 def test_presence_is_exact_after_all_that_breaks(redis, start_node):
+    run(redis, None, start_node)
+
+
+def test_and_so_it_is_where_events_go_over_nats(redis, nats, start_node):
+    run(redis, nats, partial(start_node, broker=nats.url("shop")))
+
+
+def run(redis: RedisServer, nats: NatsServer | None, start_node: Callable[..., Server]) -> None:
     seed = int(os.environ.get("LONG_SEED") or secrets.randbelow(1_000_000))
     print(f"LONG_SEED={seed}")
-    asyncio.run(flap(seed, redis, start_node))
+    asyncio.run(flap(seed, redis, nats, start_node))

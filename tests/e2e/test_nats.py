@@ -4,11 +4,12 @@ import http.client
 import json
 import socket
 import time
+from functools import partial
 
 import pytest
 from e2e_auth import SDK
 from e2e_raw import CLOSE, message
-from e2e_scaling import LEASE, publish, status, users
+from e2e_scaling import publish, status, users
 from e2e_server import APP, AS_APP, poll
 from pusher.http import POST, Request
 from pusher.pusher_client import PusherClient
@@ -20,39 +21,14 @@ FOUND = 10
 
 
 @pytest.fixture
-def nats(tmp_path):
-    directory = tmp_path / "nats"
-    directory.mkdir()
-    server = NatsServer(directory)
-    yield server
-    server.go_on()
-    server.kill()
+def start_beside(start_node, nats):
+    """Start nodes with the NATS and the Redis."""
+    return partial(start_node, broker=nats.url("shop"))
 
 
 @pytest.fixture
-def start_beside(redis, start_server, tmp_path):
-    """Start nodes with a NATS and the Redis."""
-    config = tmp_path / "nats.toml"
-
-    def start(url, ready=True, more=""):
-        lines = (
-            f'redis = "{redis.url("shop")}"',
-            f'broker = "{url}"',
-            f"redis_lease = {LEASE}",
-            more,
-        )
-        config.write_text("\n".join(lines))
-        node = start_server("--port", "0", "--config", str(config), *AS_APP, reactor="asyncio")
-        if ready:
-            poll("ready", lambda: is_ready(node))
-        return node
-
-    return start
-
-
-@pytest.fixture
-def pair(nats, start_beside):
-    return start_beside(nats.url("shop")), start_beside(nats.url("shop"))
+def pair(start_beside):
+    return start_beside(), start_beside()
 
 
 def is_ready(server):
@@ -147,8 +123,8 @@ def test_presence_is_that_of_all_nodes(pair, connect):
     assert users(other) == {"ann"}
 
 
-def test_users_of_a_node_that_is_killed_leave_once(nats, start_beside, connect):
-    survivor, doomed = start_beside(nats.url("shop")), start_beside(nats.url("shop"))
+def test_users_of_a_node_that_is_killed_leave_once(start_beside, connect):
+    survivor, doomed = start_beside(), start_beside()
     ann, bob = connect(survivor), connect(doomed)
     ann.subscribe("presence-room", "ann")
     bob.subscribe("presence-room", "bob")
@@ -200,7 +176,7 @@ def test_nats_is_killed_and_comes_back(nats, pair, connect):
 
 def test_counts_are_those_of_all_nodes_again_when_nats_is_back(nats, start_beside, connect):
     more = "[app_defaults]\nsubscription_counts = true"
-    one, other = (start_beside(nats.url("shop"), more=more) for _ in range(2))
+    one, other = (start_beside(more=more) for _ in range(2))
     here, there, late = connect(one), connect(other), connect(other)
     here.subscribe("news")
     here.hear("#1")
@@ -300,7 +276,7 @@ def test_without_redis_events_cross_nodes_and_members_do_not(nats, start_server,
 
 def test_a_node_starts_without_nats_and_says_so_once(nats, start_beside, connect):
     nats.kill()
-    node = start_beside(nats.url("shop"), ready=False)
+    node = start_beside(ready=False)
     assert not is_ready(node)
     client = connect(node)
     client.subscribe("news")
