@@ -120,7 +120,7 @@ class LinkMeter:
     Attributes:
         latency: Seconds that an answer took, asked for every few seconds.
         reconnects: Connections after the first one.
-        dropped: Messages that came and could not be read.
+        dropped: Messages that came and could not be read, or are too large to be sent.
     """
 
     __slots__ = ("dropped", "latency", "reconnects")

@@ -47,6 +47,7 @@ class BusBroker:
         self._common = common
         self._interest = Interest(link, common)
         self.link_meter = link.bus_meter
+        self._told_of_strangers = False
         link.take = self._taken
 
     def _name(self, app_id: str, channel: str) -> bytes:
@@ -106,7 +107,8 @@ class BusBroker:
             received = decode(message)
         except ValueError as error:
             self.link_meter.dropped += 1
-            if self.link_meter.dropped == 1:
+            if not self._told_of_strangers:
+                self._told_of_strangers = True
                 self._log.warn(
                     "dropped a message on {channel} that is not of this server, or of a newer "
                     "one; further ones are only counted: {error}",

@@ -21,7 +21,6 @@ class NatsLink(Link):
 
     Attributes:
         url: Where NATS is.
-        too_large: How many messages NATS would not have taken.
     """
 
     program = "NATS"
@@ -29,7 +28,7 @@ class NatsLink(Link):
     def __init__(self, url: NatsUrl, *, reactor: Any, node: str) -> None:
         super().__init__(reactor=reactor, node=node, prefix=url.prefix)
         self.url = url
-        self.too_large = 0
+        self._told_of_size = False
         self._servers = deque(url.servers)
         self._connection: NatsConnection | None = None
 
@@ -52,8 +51,9 @@ class NatsLink(Link):
         if len(message) <= self._connection.max_payload:
             self._connection.publish(name, message)
             return
-        self.too_large += 1
-        if self.too_large == 1:
+        self.bus_meter.dropped += 1
+        if not self._told_of_size:
+            self._told_of_size = True
             self._log.warn(
                 "a message of {size} bytes did not go to the other nodes, as NATS's max_payload "
                 "is {most}; further ones are only counted",

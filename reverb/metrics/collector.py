@@ -140,7 +140,7 @@ class NodeCollector(Collector):
             )
         yield CounterMetricFamily(
             "reverb_broker_messages_dropped",
-            "Messages from other nodes, or from strangers, that could not be read.",
+            "Messages that could not be read, or are too large for other nodes.",
             self._links["broker"].dropped,
         )
 

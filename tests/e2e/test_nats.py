@@ -199,7 +199,7 @@ def test_counts_are_those_of_all_nodes_again_when_nats_is_back(nats, start_besid
 
 def test_watchers_know_who_is_online_again_when_nats_is_back(nats, start_beside, connect):
     more = "[app_defaults]\nwatchlists = true"
-    one, other = (start_beside(nats.url("shop"), more=more) for _ in range(2))
+    one, other = (start_beside(more=more) for _ in range(2))
     ann, bob, cat = connect(one), connect(other), connect(other)
     ann.sign_in("ann", ["bob", "cat"])
     ann.hear("offline bob", "offline cat")
