@@ -103,7 +103,8 @@ class Trouble:
 
         So it is when a node and all that Redis knew are gone together.
         """
-        if "restart_redis" in fault and ("kill" in fault or "stop" in fault):
+        redis_is_empty = "restart_redis" in fault or "restart_both" in fault
+        if redis_is_empty and ("kill" in fault or "stop" in fault):
             self.endpoint.there &= truth
 
     def _draw(self) -> int:
