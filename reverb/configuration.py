@@ -5,16 +5,16 @@ are put together, and what is impossible only in combination is refused.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from reverb import development, endpoint_strings
 from reverb.apps.app import App
-from reverb.nats_url import NatsUrlError, parse_nats_url
-from reverb.redis_url import RedisUrlError, parse_redis_url
+from reverb.nats_url import parse_nats_url
+from reverb.redis_url import parse_redis_url
 from reverb.settings import Settings, WebhookSettings
 from reverb.sources import (
     CREDENTIALS,
@@ -32,6 +32,19 @@ from reverb.sources import (
 __all__ = ["Configuration", "ConfigurationError", "load"]
 
 _PATH = re.compile(r"(/(?!\.{1,2}(/|\Z))[A-Za-z0-9._~-]+)*")
+
+
+class _Library(NamedTuple):
+    """A library that only some settings need."""
+
+    module: str
+    package: str
+    extra: str
+    """What of this project installs it."""
+
+
+_TXREDISAPI = _Library("txredisapi", "txredisapi", "redis")
+_NATS_PY = _Library("nats", "nats-py", "nats")
 
 
 class Configuration(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,8 +79,8 @@ def load(
     values = file.settings | environment.settings | command_line.settings
     _check_addresses(values, command_line)
     _check_metrics_addresses(values)
-    _check_redis(values)
-    _check_broker(values)
+    _check_url(values, "redis", parse_redis_url, _TXREDISAPI)
+    _check_url(values, "broker", parse_nats_url, _NATS_PY)
     _check_workers(values)
     _normalise_path(values)
     apps = _merge_apps(file, environment, command_line)
@@ -200,34 +213,22 @@ def _check_endpoint(endpoint: str, origin: str) -> None:
         raise ConfigurationError(f"{origin}: cannot listen on endpoint {endpoint!r}: {problem}")
 
 
-def _check_redis(values: Values) -> None:
+def _check_url(
+    values: Values, name: str, parse: Callable[[str], object], library: _Library
+) -> None:
     """Refuse a URL that cannot be used, before anything is started by it."""
-    if "redis" not in values or not values["redis"].value:
+    if name not in values or not values[name].value:
         return
-    url, origin = values["redis"]
+    url, origin = values[name]
     try:
-        parse_redis_url(url)
-    except RedisUrlError as error:
+        parse(url)
+    except ValueError as error:
         raise ConfigurationError(f"{origin}: {error}") from None
-    # Not by importing it, which would install the reactor.
-    if find_spec("txredisapi") is None:
+    # Not by importing it: txredisapi would install the reactor.
+    if find_spec(library.module) is None:
         raise ConfigurationError(
-            f"{origin}: needs txredisapi, which pip install 'twisted-reverb[redis]' installs"
-        )
-
-
-def _check_broker(values: Values) -> None:
-    """Refuse a broker's URL that cannot be used."""
-    if "broker" not in values or not values["broker"].value:
-        return
-    url, origin = values["broker"]
-    try:
-        parse_nats_url(url)
-    except NatsUrlError as error:
-        raise ConfigurationError(f"{origin}: {error}") from None
-    if find_spec("nats") is None:
-        raise ConfigurationError(
-            f"{origin}: needs nats-py, which pip install 'twisted-reverb[nats]' installs"
+            f"{origin}: needs {library.package}, which "
+            f"pip install 'twisted-reverb[{library.extra}]' installs"
         )
 
 
