@@ -1,0 +1,164 @@
+"""Nodes that share a Redis, or a Redis and a NATS, behave as one: real processes, real servers."""
+
+import time
+from functools import partial
+
+import pytest
+from e2e_auth import SDK
+from e2e_raw import CLOSE, message
+from e2e_scaling import LEASE, publish, users
+from e2e_server import poll
+
+
+@pytest.fixture(params=["redis", "nats"])
+def start_node(request, start_node):
+    """Start nodes whose events go over Redis or NATS."""
+    if request.param == "redis":
+        return start_node
+    return partial(start_node, broker=request.getfixturevalue("nats").url("shop"))
+
+
+@pytest.fixture
+def nodes(start_node):
+    return start_node(), start_node()
+
+
+def test_events_reach_subscribers_on_every_node_once_and_in_order(nodes, connect):
+    one, other = nodes
+    here, there = connect(one), connect(other)
+    for client in (here, there):
+        client.subscribe("news")
+    with one.sdk_session() as sdk:
+        for number in range(50):
+            sdk.trigger("news", "event", number)
+
+    here.hear(*range(50))
+    there.hear(*range(50))
+    publish(other, "news", "not for there", socket_id=there.socket_id)
+    publish(other, "other-channel", "for nobody")
+    publish(other, "news", "for both")
+    here.hear("not for there", "for both")
+    there.hear("for both")
+    here.hears_nothing()
+
+
+def test_client_events_and_terminations_cross_nodes(nodes, connect):
+    one, other = nodes
+    here, there = connect(one), connect(other)
+    here.subscribe("presence-room", "ann")
+    there.subscribe("presence-room", "bob")
+    here.hear("+bob")
+    here.socket.sendall(message("client-typing", channel="presence-room", data={"on": True}))
+    there.hear({"on": True})
+    here.hears_nothing()
+
+    signed = SDK.authenticate_user(there.socket_id, {"id": "bob"})
+    there.socket.sendall(message("pusher:signin", data=signed))
+    there.read_until("pusher:signin_success")
+    with one.sdk_session() as sdk:
+        sdk.terminate_user_connections("bob")
+    there.read_until("pusher:error")
+    assert there.next().opcode == CLOSE
+    here.hear("-bob")
+
+
+def test_a_user_is_terminated_wherever_signed_in(nodes, connect):
+    bobs = [connect(server) for server in nodes]
+    others = [connect(server) for server in nodes]
+    for user_id, clients in (("bob", bobs), ("ann", others)):
+        for client in clients:
+            signed = SDK.authenticate_user(client.socket_id, {"id": user_id})
+            client.socket.sendall(message("pusher:signin", data=signed))
+            client.read_until("pusher:signin_success")
+    with nodes[0].sdk_session() as sdk:
+        sdk.terminate_user_connections("bob")
+
+    for bob in bobs:
+        assert bob.read() == (
+            "pusher:error",
+            {"code": 4009, "message": "You got disconnected by the app"},
+        )
+        assert (end := bob.next()).opcode == CLOSE
+        assert end.close_code == 4009
+    for other in others:
+        other.hears_nothing()
+
+
+def test_presence_is_that_of_all_nodes(nodes, connect):
+    one, other = nodes
+    ann, bob = connect(one), connect(other)
+    assert ann.subscribe("presence-room", "ann") == {"ann"}
+    assert bob.subscribe("presence-room", "bob") == {"ann", "bob"}
+    ann.hear("+bob")
+    # The same users once more, each on the node where the other is.
+    ann_too, bob_too = connect(other), connect(one)
+    assert ann_too.subscribe("presence-room", "ann") == {"ann", "bob"}
+    assert bob_too.subscribe("presence-room", "bob") == {"ann", "bob"}
+    for server in nodes:
+        assert users(server) == {"ann", "bob"}
+        with server.sdk_session() as sdk:
+            info = sdk.channel_info("presence-room", ["user_count", "subscription_count"])
+        assert info == {"occupied": True, "user_count": 2, "subscription_count": 4}
+        assert server.ask("/channels") == {"channels": {"presence-room": {}}}
+        assert server.ask("/connections") == {"connections": 4}
+    ann.socket.close()
+    poll("counted", lambda: other.ask("/connections") == {"connections": 3})
+    bob_too.hears_nothing()
+    ann_too.unsubscribe("presence-room")
+    bob.hear("-ann")
+    bob_too.hear("-ann")
+    ann_too.hears_nothing()
+    assert [users(server) for server in nodes] == [{"bob"}, {"bob"}]
+
+
+def test_a_cached_event_comes_once_wherever_it_was_published(nodes, connect):
+    one, other = nodes
+    publish(one, "cache-news", 1)
+    with one.sdk_session() as sdk:
+        for number in range(2, 40):
+            sdk.trigger("cache-news", "event", number)
+            client = connect(other)
+            client.subscribe("cache-news")
+            client.hear(number)
+            client.hears_nothing()
+            client.socket.close()
+
+
+def test_an_event_published_after_the_confirmation_arrives(nodes, connect):
+    one, other = nodes
+    with one.sdk_session() as sdk:
+        for number in range(40):
+            client = connect(other)
+            client.subscribe(f"news-{number}")
+            sdk.trigger(f"news-{number}", "event", number)
+            client.hear(number)
+
+
+def test_users_of_a_node_that_is_killed_leave_once(start_node, connect):
+    survivors, doomed = [start_node(), start_node()], start_node()
+    watchers = [connect(server) for server in survivors]
+    for number, watcher in enumerate(watchers):
+        watcher.subscribe("presence-room", f"watcher{number}")
+    watchers[0].hear("+watcher1")
+    for user in ("ann", "ann", "bob", "watcher0"):
+        connect(doomed).subscribe("presence-room", user)
+    connect(doomed).subscribe("presence-alone", "zoe")
+    for watcher in watchers:
+        watcher.hear("+ann", "+bob")
+    assert survivors[0].ask("/connections") == {"connections": 7}
+    doomed.kill()
+    killed = time.monotonic()
+
+    for watcher in watchers:
+        while len(watcher.heard) < 2:
+            watcher.read()
+        assert sorted(watcher.heard) == ["-ann", "-bob"]
+        watcher.heard.clear()
+    assert time.monotonic() - killed < 2 * LEASE
+    time.sleep(LEASE)
+    for server, watcher in zip(survivors, watchers, strict=True):
+        watcher.hears_nothing()
+        assert users(server) == {"watcher0", "watcher1"}
+        assert server.ask("/connections") == {"connections": 2}
+        assert server.ask("/channels") == {"channels": {"presence-room": {}}}
+    assert sum("it leaves" in server.log for server in survivors) == 1
