@@ -22,7 +22,7 @@ class CommandError(Exception):
 class Client:
     """Asks a server, as one of its apps.
 
-    All on one connection, so that of several workers it is always the same that answers.
+    All on one connection.
 
     Args:
         url: The server's, ``http://`` or ``https://``, with its ``path`` if it has one.

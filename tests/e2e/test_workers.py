@@ -332,7 +332,6 @@ def test_a_test_of_webhooks_finds_what_it_has_sent(start_workers):
     server = start_workers(more=hook)
     until_ready(server)
     words = ("webhooks", "test", "--url", f"http://127.0.0.1:{server.port}", *AS_APP)
-    # The other worker would not know of the delivery, and there is no choosing one.
     for number in range(5):
         # What is not taken holds up its own channel only.
         done = subprocess.run(
