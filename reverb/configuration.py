@@ -227,8 +227,8 @@ def _check_url(
     # Not by importing it: txredisapi would install the reactor.
     if find_spec(library.module) is None:
         raise ConfigurationError(
-            f"{origin}: needs {library.package}, which "
-            f"pip install 'twisted-reverb[{library.extra}]' installs"
+            f"{origin}: needs {library.package}, of this server's extra [{library.extra}]: "
+            f"pip install {library.package}"
         )
 
 

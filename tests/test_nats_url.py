@@ -92,5 +92,5 @@ class TestConfiguration:
             load(options={"broker": "nats://h"}, environ=APP, config_path=None)
 
         assert str(raised.value) == (
-            "--broker: needs nats-py, which pip install 'twisted-reverb[nats]' installs"
+            "--broker: needs nats-py, of this server's extra [nats]: pip install nats-py"
         )

@@ -179,5 +179,5 @@ class TestConfiguration:
             load(options={"redis": "redis://h"}, environ=APP, config_path=None)
 
         assert str(raised.value) == (
-            "--redis: needs txredisapi, which pip install 'twisted-reverb[redis]' installs"
+            "--redis: needs txredisapi, of this server's extra [redis]: pip install txredisapi"
         )

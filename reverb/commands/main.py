@@ -11,10 +11,12 @@ import reverb
 from reverb.apps.app import App
 from reverb.commands import webhooks
 from reverb.commands.client import Client, CommandError
-from reverb.configuration import ConfigurationError, load
+from reverb.configuration import Configuration, ConfigurationError, load
+from reverb.settings import Settings
 
 _FAILED = 1
 _MISUSED = 2
+_LOOPBACKS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - it is to be avoided
 
 
 class _Parser(argparse.ArgumentParser):
@@ -40,7 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _make_parser()
     given = parser.parse_args(arguments)
     try:
-        with closing(Client(given.url, _find_app(given))) as client:
+        configuration = _configuration(given)
+        app = _find_app(given, configuration)
+        with closing(Client(given.url or _url_of(configuration.settings), app)) as client:
             return webhooks.run(client, given)
     except (CommandError, ConfigurationError) as error:
         sys.stderr.write(f"reverb: {error}\n")
@@ -59,9 +63,9 @@ def _make_parser() -> argparse.ArgumentParser:
     subjects = parser.add_subparsers(dest="subject", required=True, metavar="SUBJECT")
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument(
-        "--url", default="http://127.0.0.1:8080", help="URL of the server; default: %(default)s"
+        "--url", help="URL of the server, with its path; default: what is configured, on loopback"
     )
-    common.add_argument("--config", help="take the app from this TOML file")
+    common.add_argument("--config", help="take the app, the port and the path from this TOML file")
     common.add_argument("--app-id", help="id of the app; needed if there are several")
     common.add_argument("--app-key", help="its key, if there is no file; or REVERB_APP_KEY")
     common.add_argument("--app-secret", help="its secret; REVERB_APP_SECRET hides it from others")
@@ -70,12 +74,24 @@ def _make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _find_app(given: argparse.Namespace) -> App:
-    """Find the app that the file, the environment and the options name."""
+def _configuration(given: argparse.Namespace) -> Configuration:
+    """Take what the file, the environment and the options say."""
     options = {f"app-{name}": getattr(given, f"app_{name}") for name in ("key", "secret")}
     if options["app-key"] or options["app-secret"]:
         options["app-id"] = given.app_id
-    configuration = load(options=options, environ=os.environ, config_path=given.config)
+    return load(options=options, environ=os.environ, config_path=given.config)
+
+
+def _url_of(settings: Settings) -> str:
+    """Tell where a server with these settings answers."""
+    if settings.listen:
+        raise CommandError("--url: needed, as the server is configured to listen on endpoints")
+    host = _LOOPBACKS.get(settings.host, settings.host)
+    return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}{settings.path}"
+
+
+def _find_app(given: argparse.Namespace, configuration: Configuration) -> App:
+    """Find the app that is named."""
     if configuration.is_development:
         raise CommandError(
             "which app? Give --config, or --app-id, --app-key and --app-secret, or REVERB_APP_*"

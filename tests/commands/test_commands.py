@@ -122,6 +122,29 @@ class TestMistakes:
     def test_of_what_is_asked(self, run, words, expected):
         assert run(*words) == (1, expected)
 
+    @pytest.mark.parametrize(
+        ("settings", "expected"),
+        [
+            ("port = 1", "http://127.0.0.1:1: cannot be asked: [Errno 111] Connection refused"),
+            (
+                "port = 1\nhost = '0.0.0.0'\npath = 'realtime'",
+                "http://127.0.0.1:1/realtime: cannot be asked: [Errno 111] Connection refused",
+            ),
+            ("port = 1\nhost = '::'", "http://[::1]:1: cannot be asked: "),
+            (
+                "listen = ['tcp:1']",
+                "--url: needed, as the server is configured to listen on endpoints",
+            ),
+        ],
+    )
+    def test_of_where_the_server_is(self, run, tmp_path, settings, expected):
+        path = tmp_path / "reverb.toml"
+        path.write_text(f"{settings}\n[[apps]]\nid = '1'\nkey = 'k'\nsecret = 's'\n")
+
+        code, error = run("webhooks", "list", "--config", str(path))
+        assert code == 1
+        assert error.startswith(f"reverb: {expected}")
+
     def test_something_else_answers(self, run, stranger):
         assert run("webhooks", "list", *APP, "--url", stranger) == (
             1,
