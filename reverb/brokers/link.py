@@ -168,7 +168,13 @@ class Link:
         self.trouble = None
         self._failures = 0
         self._complained = float("-inf")
-        self._log.info("connected to {program} at {where}", program=self.program, where=self.where)
+        self._log.info(
+            "connected to {program} at {where} as node {node}, prefix {prefix}",
+            program=self.program,
+            where=self.where,
+            node=self.node,
+            prefix=self.prefix,
+        )
 
     async def _beat(self, look: "Callable[[], Deferred[None]]") -> None:
         """Look again and again whether the connection still lives."""
