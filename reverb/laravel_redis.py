@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from urllib.parse import quote
 
 _TRUE = ("true", "1", "yes", "on", "(true)")
+_FALSE = ("false", "0", "no", "off", "(false)", "empty", "(empty)")
 _UNSET = ("", "null", "(null)")
 _SCHEMES = {"tcp": "redis", "tls": "rediss"}
 
@@ -19,8 +20,14 @@ def url_of(environ: Mapping[str, str]) -> str | None:
 
     Returns:
         The URL, not checked; None without scaling.
+
+    Raises:
+        ValueError: ``REVERB_SCALING_ENABLED`` is neither true nor false.
     """
-    if environ.get("REVERB_SCALING_ENABLED", "").strip().lower() not in _TRUE:
+    enabled = environ.get("REVERB_SCALING_ENABLED", "")
+    if enabled.strip().lower() not in _TRUE:
+        if enabled.strip().lower() not in (*_FALSE, *_UNSET):
+            raise ValueError(f"expected true or false, got {enabled[:60]!r}")
         return None
 
     def given(name: str, default: str = "") -> str:

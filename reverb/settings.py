@@ -8,7 +8,7 @@ from typing import Annotated
 
 import msgspec
 
-from reverb.apps.app import App, Count, Seconds
+from reverb.apps.app import LARGEST, App, Count, Seconds
 
 Port = Annotated[int, msgspec.Meta(ge=0, le=65_535)]
 
@@ -26,7 +26,7 @@ class WebhookSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     retry_for: Annotated[int, msgspec.Meta(ge=1, le=86_400)] = 300
     """Seconds that a delivery is tried again after it has failed. Official SDKs
     refuse what is older than 300."""
-    max_queued: Annotated[int, msgspec.Meta(ge=1)] = 10_000
+    max_queued: Annotated[int, msgspec.Meta(ge=1, le=LARGEST)] = 10_000
     """Requests that may wait for one endpoint; what is more is dropped."""
 
 
@@ -49,7 +49,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Twisted endpoint strings on which metrics can be read; without any, nothing is measured."""
     max_request_bytes: Count = 1_048_576
     """Bytes of one HTTP request's body."""
-    max_request_head_bytes: Annotated[int, msgspec.Meta(ge=256)] = 16_384
+    max_request_head_bytes: Annotated[int, msgspec.Meta(ge=256, le=LARGEST)] = 16_384
     """Bytes of one HTTP request's head."""
     handshake_timeout: Seconds = 10
     """Seconds that a new connection has to send a complete request head."""
@@ -59,7 +59,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Bytes that may wait for one slow client before it is cut."""
     compression: bool = False
     """Whether clients that offer permessage-deflate get compressed messages."""
-    compression_min_bytes: Annotated[int, msgspec.Meta(ge=1)] = 512
+    compression_min_bytes: Annotated[int, msgspec.Meta(ge=1, le=LARGEST)] = 512
     """Bytes of the smallest message that is worth compressing."""
     cache_ttl: Seconds = 1_800
     """Seconds that a cache channel remembers its last event."""

@@ -16,6 +16,7 @@ from msgspec import inspect
 
 from reverb import laravel_redis
 from reverb.apps.app import App
+from reverb.expectations import expectation
 from reverb.settings import Settings
 
 
@@ -163,10 +164,19 @@ def read_environment(environ: Mapping[str, str]) -> Overrides:
         else:
             name = app_names[variable]
             app[name] = _from_text(text, APP_FIELDS[name], variable, secret=name == "secret")
-    if "redis" not in settings and (url := laravel_redis.url_of(environ)):
-        settings["redis"] = Value(url, "REVERB_SCALING_ENABLED")
+    if "redis" not in settings:
+        settings |= _laravel_redis(environ)
     credentials = _take_credentials(app, APP_VARIABLES)
     return Overrides(settings=settings, credentials=credentials, app=app)
+
+
+def _laravel_redis(environ: Mapping[str, str]) -> Values:
+    """Read Laravel's variables of Redis."""
+    try:
+        url = laravel_redis.url_of(environ)
+    except ValueError as error:
+        raise ConfigurationError(f"REVERB_SCALING_ENABLED: {error}") from None
+    return {"redis": Value(url, "REVERB_SCALING_ENABLED with REDIS_*")} if url else {}
 
 
 def read_options(options: Mapping[str, object]) -> Overrides:
@@ -323,48 +333,7 @@ def _convert(raw: object, kind: Any, origin: str, *, secret: bool = False) -> Va
         return Value(msgspec.convert(raw, kind), origin)
     except msgspec.ValidationError:
         got = "something else (not shown)" if secret and raw else _shown(raw)
-        raise ConfigurationError(f"{origin}: expected {_expectation(kind)}, got {got}") from None
-
-
-def _expectation(kind: Any) -> str:
-    match inspect.type_info(kind):
-        case inspect.IntType(ge=low, le=None):
-            words = f"a whole number, {low} or more"
-        case inspect.IntType(ge=low, le=high):
-            words = f"a whole number from {low} to {high}"
-        case inspect.BoolType():
-            words = "true or false"
-        case inspect.LiteralType(values=values):
-            words = f"one of {', '.join(map(repr, values))}"
-        case inspect.VarTupleType(item_type=item):
-            words = f"a list of {_expected_items(item)}"
-        case inspect.DictType():
-            words = (
-                "a table of HTTP headers, of printable ASCII and without those that every webhook "
-                "has, such as Content-Type and X-Pusher-Key"
-            )
-        case inspect.StrType(pattern=str(pattern)):
-            words = _expected_text(pattern)
-        case inspect.StrType(min_length=1):
-            words = "a string that is not empty"
-        case _:
-            words = "a string"
-    return words
-
-
-def _expected_text(pattern: str) -> str:
-    if pattern.startswith("^https?:"):
-        return "an http:// or https:// URL of ASCII characters, without user, password and fragment"
-    return "a string of letters, digits and - . _ ~"
-
-
-def _expected_items(kind: inspect.Type) -> str:
-    match kind:
-        case inspect.StrType(pattern=str()):
-            return "hosts, such as 'example.com' or '*.example.com', without scheme or port"
-        case inspect.LiteralType(values=values):
-            return f"one or more of {', '.join(map(repr, values))}"
-    return "strings"
+        raise ConfigurationError(f"{origin}: expected {expectation(kind)}, got {got}") from None
 
 
 def _shown(raw: object) -> str:

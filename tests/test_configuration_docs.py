@@ -81,7 +81,7 @@ def shown_default(default):
 
 def type_of(kind):  # noqa: PLR0911 - one for each type
     match msgspec.inspect.type_info(kind):
-        case msgspec.inspect.IntType(ge=low, le=None):
+        case msgspec.inspect.IntType(ge=low, le=2_147_483_647):
             return f"integer, {low} or more"
         case msgspec.inspect.IntType(ge=low, le=high):
             return f"integer, {low} to {high}"

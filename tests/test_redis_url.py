@@ -157,6 +157,24 @@ class TestLaravel:
 
         assert load(options={}, environ=environ, config_path=None).settings.redis == ""
 
+    @pytest.mark.parametrize(
+        ("variables", "expected"),
+        [
+            (
+                {"REVERB_SCALING_ENABLED": "maybe"},
+                "REVERB_SCALING_ENABLED: expected true or false, got 'maybe'",
+            ),
+            (
+                {"REVERB_SCALING_ENABLED": "true", "REDIS_PORT": "x"},
+                "REVERB_SCALING_ENABLED with REDIS_*: the host or the port of the Redis URL is",
+            ),
+        ],
+    )
+    def test_mistakes_in_them_are_told_of(self, variables, expected):
+        with pytest.raises(ConfigurationError) as raised:
+            load(options={}, environ=APP | variables, config_path=None)
+        assert str(raised.value).startswith(expected)
+
     def test_our_own_variable_beats_them(self):
         environ = APP | {"REVERB_SCALING_ENABLED": "true", "REVERB_REDIS_URL": "redis://ours"}
 

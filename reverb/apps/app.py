@@ -6,9 +6,11 @@ import msgspec
 
 from reverb.apps.webhook import Webhook
 
-Count = Annotated[int, msgspec.Meta(ge=0)]
+LARGEST = 2**31 - 1
+"""The largest number that a setting may have: clocks, Redis and sockets take no larger ones."""
+Count = Annotated[int, msgspec.Meta(ge=0, le=LARGEST)]
 """A limit; 0 means that there is none."""
-Seconds = Annotated[int, msgspec.Meta(ge=1)]
+Seconds = Annotated[int, msgspec.Meta(ge=1, le=LARGEST)]
 Name = Annotated[str, msgspec.Meta(min_length=1, pattern=r"^[-.0-9A-Z_a-z~]*$")]
 """Part of URLs, and before the colon of signatures."""
 Secret = Annotated[str, msgspec.Meta(min_length=1)]
