@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+from cryptography.x509 import load_pem_x509_certificates
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IStreamServerEndpointStringParser
 from twisted.plugin import getPlugins
@@ -192,13 +193,30 @@ def _file_problem(endpoint: Endpoint) -> str:
     if endpoint.kind == "tls":
         if not path.is_dir():
             return f"there is no directory of certificates {str(path)!r}"
-        if not any(path.rglob("*.pem")):
-            return f"there is no certificate, a file that ends in .pem, in {str(path)!r}"
+        return _certificate_problem(path)
     if endpoint.kind == "unix":
         if not path.parent.is_dir():
             return f"there is no directory {str(path.parent)!r}"
         if path.is_dir():
             return f"{str(path)!r} is a directory"
+    return ""
+
+
+def _certificate_problem(directory: Path) -> str:
+    """Tell why Twisted would find no certificate in a directory; it would not say so."""
+    try:
+        pem = b"\n".join(path.read_bytes() for path in directory.rglob("*.pem"))
+    except OSError as error:
+        return f"{error.filename!r} cannot be read: {error.strerror}"
+    if b"-----BEGIN CERTIFICATE-----" not in pem or b"PRIVATE KEY-----" not in pem:
+        return (
+            f"there is no certificate with its private key in {str(directory)!r}, in files that "
+            "end in .pem"
+        )
+    try:
+        load_pem_x509_certificates(pem)
+    except ValueError:
+        return f"a certificate in {str(directory)!r} is malformed"
     return ""
 
 

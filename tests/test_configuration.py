@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from bench.certificate import make_certificate
 from reverb import endpoint_strings
 from reverb.apps.app import App
 from reverb.apps.webhook import EVENT_NAMES, Webhook
@@ -17,10 +18,10 @@ from reverb.configuration import ConfigurationError, load
 from reverb.settings import Settings, WebhookSettings
 from reverb.sources import APP_FIELDS, APP_VARIABLES, SETTINGS_FIELDS, SETTINGS_VARIABLES
 
-# A directory with a file of certificates, for endpoints that are only parsed.
+# A directory with a certificate, for endpoints that are only parsed.
 CERTIFICATES = Path(tempfile.mkdtemp(prefix="reverb-certificates-"))
-(CERTIFICATES / "none.pem").touch()
-NO_CERTIFICATES = Path(__file__).parent / "contracts"
+PEM = make_certificate()
+(CERTIFICATES / "localhost.pem").write_bytes(PEM)
 atexit.register(shutil.rmtree, CERTIFICATES)
 
 CREDENTIALS = {"REVERB_APP_ID": "1", "REVERB_APP_KEY": "key", "REVERB_APP_SECRET": "secret"}
@@ -582,6 +583,24 @@ class TestEndpoints:
         assert from_options({"listen": [endpoint]}).settings.listen == (endpoint,)
 
     @pytest.mark.parametrize(
+        ("pem", "problem"),
+        [
+            (None, "there is no certificate with its private key in "),
+            (b"", "there is no certificate with its private key in "),
+            (b"nothing like it", "there is no certificate with its private key in "),
+            (PEM[PEM.index(b"-----BEGIN CERT") :], "there is no certificate with its private key"),
+            (PEM.replace(b"CERTIFICATE-----\nMII", b"CERTIFICATE-----\nxxx"), "a certificate in "),
+        ],
+    )
+    def test_what_is_no_certificate_is_told_of(self, tmp_path, pem, problem):
+        if pem is not None:
+            (tmp_path / "localhost.pem").write_bytes(pem)
+
+        with pytest.raises(ConfigurationError) as raised:
+            from_options({"listen": [f"tls:{tmp_path}"]})
+        assert problem in str(raised.value)
+
+    @pytest.mark.parametrize(
         ("endpoint", "problem"),
         [
             ("", "unknown kind of endpoint ''"),
@@ -589,10 +608,6 @@ class TestEndpoints:
             ("tcp:65536", "a port is from 0 to 65535, not '65536'"),
             (f"tls:{CERTIFICATES}:65536", "a port is from 0 to 65535, not '65536'"),
             ("tls:/nowhere", "there is no directory of certificates '/nowhere'"),
-            (
-                f"tls:{NO_CERTIFICATES}",
-                f"there is no certificate, a file that ends in .pem, in '{NO_CERTIFICATES}'",
-            ),
             ("unix:/nowhere/x.sock", "there is no directory '/nowhere'"),
             ("unix:/usr", "'/usr' is a directory"),
             ("haproxy:htp:1", "Unknown endpoint type: 'htp'"),
