@@ -6,11 +6,11 @@
 """
 
 import re
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
-from reverb.redis_url import DEFAULT_PREFIX, Address, shown_address
+from reverb.redis_url import DEFAULT_PREFIX, Address, shown_address, split_address
 
 DEFAULT_PORT = 4222
 # Not by urlsplit, which knows one host only.
@@ -90,11 +90,9 @@ def _servers(hosts: str) -> tuple[Address, ...]:
 
 def _address(text: str) -> Address:
     try:
-        parts = urlsplit(f"//{text}")
-        port = parts.port
+        return split_address(text, DEFAULT_PORT)
     except ValueError:
         raise NatsUrlError("the host or the port of the NATS URL is malformed") from None
-    return parts.hostname or "", DEFAULT_PORT if port is None else port
 
 
 def _prefix(query: str) -> str:

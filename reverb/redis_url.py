@@ -161,11 +161,21 @@ def _sentinel_place(hosts: str, path: str, query: dict[str, str]) -> dict[str, A
 
 def _address(text: str, default_port: int) -> Address:
     try:
-        parts = urlsplit(f"//{text}")
-        port = parts.port
+        return split_address(text, default_port)
     except ValueError:
         raise RedisUrlError("the host or the port of the Redis URL is malformed") from None
-    return parts.hostname or "", default_port if port is None else port
+
+
+def split_address(text: str, default_port: int) -> Address:
+    """Take ``host``, ``host:port`` or ``[address]:port`` apart; the host may be empty.
+
+    Raises:
+        ValueError: It is none of these, or nobody can connect to the port.
+    """
+    parts = urlsplit(f"//{text}")
+    if parts.port == 0:
+        raise ValueError(text)
+    return parts.hostname or "", parts.port or default_port
 
 
 def _parameters(query: str, known: tuple[str, ...]) -> dict[str, str]:

@@ -44,6 +44,7 @@ def test_a_url_is_taken_apart(text, expected):
         ("nats://a,A", "names a server twice"),
         ("nats://h:port", "malformed"),
         ("nats://h:99999", "malformed"),
+        ("nats://h:0", "malformed"),
         ("nats://[::1", "malformed"),
         ("nats://h/0", "no path after the host; the prefix is ?prefix=myapp"),
         ("nats://h?db=1", "unknown parameter 'db'; it may have prefix"),

@@ -71,6 +71,7 @@ def test_a_url_is_taken_apart(text, expected):
         ("redis:///0", "has no host"),
         ("redis://h:port", "malformed"),
         ("redis://h:99999", "malformed"),
+        ("redis://h:0", "malformed"),
         ("redis://[::1", "malformed"),
         ("redis://h/one", "must be a number"),
         ("redis://h/0/1", "must be a number"),
