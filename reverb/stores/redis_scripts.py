@@ -34,6 +34,7 @@ FULL = -1
 REGISTER = Script("""
 redis.call('SET', key('lease', node), session, 'PX', ARGV[4])
 redis.call('SADD', key('nodes'), node)
+redis.call('SREM', key('webhooks', 'stopping'), node)
 return redis.call('HKEYS', key('held', node))
 """)
 """Begin a session, its lease ARGV[4] milliseconds; return what the node is known to hold."""
@@ -73,6 +74,7 @@ end
 if leased(node) or redis.call('SREM', key('nodes'), node) == 0 then
   return changes
 end
+redis.call('SREM', key('webhooks', 'stopping'), node)
 local held = redis.call('HGETALL', key('held', node))
 for i = 1, #held, 2 do
   local count = tonumber(held[i + 1])

@@ -19,6 +19,7 @@ The keys, all below ``PREFIX:webhooks``:
 ``events``                 stream: what the sender has not dealt with
 ``missed:APP:CHANNEL``     there while a channel's cache misses are not told; expires
 ``sender``                 the office of the node that sends; expires unless it is used
+``stopping``               set of the nodes that are about to give up what they hold
 ``epoch``                  differs when Redis has forgotten everything
 ``delivery``, ``body``     hashes of the deliveries, by id
 ``STATE``                  sorted set of the deliveries of a state as ``APP:ID``, by time
@@ -112,6 +113,21 @@ redis.call('PEXPIRE', office, ARGV[5])
 """
 )
 """Before a script that only the sender may run; its arguments are its office and a time."""
+
+STOPS = """
+-- Says that this node stops; returns whether all nodes do that are there.
+local function all_stop()
+  local stopping = key('webhooks', 'stopping')
+  redis.call('SADD', stopping, node)
+  for _, other in ipairs(redis.call('SMEMBERS', key('nodes'))) do
+    if leased(other) and redis.call('SISMEMBER', stopping, other) == 0 then
+      return false
+    end
+  end
+  return true
+end
+"""
+"""For scripts of a node that stops; it does so until it registers again or is taken back."""
 
 DELIVERIES = """
 local states = {'pending', 'delivered', 'dead'}

@@ -5,7 +5,7 @@ own scripts, in the step in which it happens.
 """
 
 from reverb.stores.redis_lua import LEASED, Script
-from reverb.stores.redis_webhook_lua import DELIVERIES, OFFICE, PLACES
+from reverb.stores.redis_webhook_lua import DELIVERIES, OFFICE, PLACES, STOPS
 
 PORTION = 200
 """Places or entries that one script deals with."""
@@ -96,14 +96,28 @@ return found[1]
 )
 """Mark who is told to be there and is not, a portion of an app's; return the next cursor."""
 
+STOP = Script(
+    LEASED
+    + STOPS
+    + """
+if not all_stop() then
+  return 0
+end
+local due, events = key('webhooks', 'due'), key('webhooks', 'events')
+return redis.call('ZCARD', due) + redis.call('XLEN', events) > 0 and 1 or 0
+"""
+)
+"""Say that this node stops; return whether all nodes do, and something is left to tell."""
+
 POLL = Script(
     OFFICE
     + PLACES
+    + STOPS
     + """
 local start, leaving = ARGV[6], ARGV[7] == '1'
 local now = redis.call('TIME')
 local until_then = now[1] * 1000 + math.floor(now[2] / 1000) + 0.9
-if leaving and redis.call('SCARD', key('nodes')) <= 1 then
+if leaving and all_stop() then
   until_then = '+inf'
 end
 local due = key('webhooks', 'due')
@@ -209,6 +223,6 @@ return tonumber(redis.call('HGET', key('webhooks', 'queued'), ARGV[4] .. ' ' .. 
 """)
 
 ALL = (
-    *(CLAIM, EPOCH, PUBLISH, TAKE_OFFICE, LEAVE_OFFICE, APPS, AUDIT, POLL, FORGET, PUT, ADD),
-    *(PENDING, IDS, FIND, QUEUED),
+    *(CLAIM, EPOCH, PUBLISH, TAKE_OFFICE, LEAVE_OFFICE, APPS, AUDIT, STOP, POLL, FORGET),
+    *(PUT, ADD, PENDING, IDS, FIND, QUEUED),
 )

@@ -89,6 +89,10 @@ class RedisWebhooks:
         """Let another node send."""
         return _start(self._ask_as(office, scripts.LEAVE_OFFICE), _nothing)
 
+    def stopping(self) -> "Deferred[bool]":
+        """Say that this node stops."""
+        return _start(self._ask(scripts.STOP), bool)
+
     def audit(self, office: str, wait: int, wanted: Callable[[str], bool]) -> "Deferred[None]":
         """Mark whoever is not there any more, as far as endpoints know."""
         return Deferred.fromCoroutine(self._audit(office, wait, wanted))

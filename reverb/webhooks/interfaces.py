@@ -192,6 +192,14 @@ class ISharedWebhooks(Interface):
     def leave_office(office: str) -> "Deferred[None]":
         """Let another node send."""
 
+    def stopping() -> "Deferred[bool]":
+        """Say that this node stops; it does until it is there again.
+
+        Returns:
+            Fires with whether all nodes do, and something is left to tell: then nobody will
+            unless this node becomes the sender, or the one that is it still does.
+        """
+
     def audit(office: str, wait: int, wanted: "Callable[[str], bool]") -> "Deferred[None]":
         """Mark whoever is not there any more, as far as endpoints know, to be looked at.
 
@@ -210,7 +218,7 @@ class ISharedWebhooks(Interface):
         Args:
             office: The sender's.
             after: The id of the last entry that was read; empty to begin.
-            leaving: Whether this node stops. If it is the last, nobody is waited for.
+            leaving: Whether this node stops. If all nodes do, nobody is waited for.
         """
 
     def put(office: str, delivery: Delivery, *, is_new: bool) -> "Deferred[None]":

@@ -1,10 +1,11 @@
 """The webhooks of nodes that share them: one of the nodes sends, whichever has seen what."""
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -17,10 +18,9 @@ from reverb.webhooks.interfaces import (
     SharedLostError,
 )
 from reverb.webhooks.reporter import Reporter
-from reverb.webhooks.term import Term
+from reverb.webhooks.service import LAST_WORDS
+from reverb.webhooks.term import POLL, Term
 
-_POLL = 0.25
-"""Seconds between two looks of the sender at what has happened."""
 _CONTEST = 2.0
 """Seconds between two attempts of the other nodes to become the sender."""
 _GRACE_MS = 3_000
@@ -74,6 +74,7 @@ class SharedWebhooks:
         self._office = secrets.token_hex(8)
         self.term: Term | None = None
         self._is_stopping = False
+        self._end = 0.0
         self._running: Deferred[None] | None = None
         self._sleeping: Deferred[None] | None = None
         self._timer: IDelayedCall | None = None
@@ -95,11 +96,15 @@ class SharedWebhooks:
         return succeed(None)
 
     def stop(self) -> "Deferred[None]":
-        """Stop; if this node sends, it goes on for a few seconds, and then leaves it to another."""
+        """Stop; if this node sends, it goes on for a few seconds, and then leaves it to another.
+
+        When all nodes stop, one of them tells all that is left.
+        """
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
         self._is_stopping = True
+        self._end = self._clock.seconds() + LAST_WORDS
         self._wake()
         running, self._running = self._running, None
         if running is not None:
@@ -111,36 +116,47 @@ class SharedWebhooks:
 
     async def _run(self) -> None:
         while not self._is_stopping:
-            try:
-                if self._shared.is_there:
-                    self._reporter.flush()
-                    await self._serve()
-            except SharedLostError:
-                pass
-            except CancelledError:
-                raise
-            except Exception:  # noqa: BLE001 - whatever it is, the next attempt may fare better
-                self._log.failure("sending webhooks")
+            await self._attempt(self._serve)
             await self._sleep(_CONTEST)
+        await self._attempt(self._serve_at_last)
 
-    async def _serve(self) -> None:
-        """Send for as long as this node may, if it may."""
+    async def _attempt(self, serve: Callable[[], Awaitable[object]]) -> None:
+        try:
+            if self._shared.is_there:
+                self._reporter.flush()
+                await serve()
+        except SharedLostError:
+            pass
+        except CancelledError:
+            raise
+        except Exception:  # noqa: BLE001 - whatever it is, the next attempt may fare better
+            self._log.failure("sending webhooks")
+
+    async def _serve_at_last(self) -> None:
+        """Send what no other node will, as all of them stop."""
+        while await self._shared.stopping() and self._clock.seconds() < self._end:
+            if not await self._serve():
+                await deferLater(self._clock, POLL)
+
+    async def _serve(self) -> bool:
+        """Send for as long as this node may, if it may; tell whether it has."""
         if not await self._shared.take_office(self._office):
-            return
+            return False
         self._log.info("this node sends the webhooks of all nodes")
         term = self.term = self._make_term(self._office)
         try:
             await term.begin(max(self._wait, _GRACE_MS), self._wanted)
             while not self._is_stopping:
                 if not await term.poll():
-                    await self._sleep(_POLL)
-            await term.finish()
+                    await self._sleep(POLL)
+            await term.finish(self._end)
         except SharedLostError as error:
             self._log.info("this node does not send webhooks any more: {why}", why=str(error))
             raise
         finally:
             self.term = None
             term.end()
+        return True
 
     async def _sleep(self, seconds: float) -> None:
         if self._is_stopping:

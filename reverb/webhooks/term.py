@@ -16,8 +16,10 @@ from reverb.webhooks.events import ChannelNotice, WebhookEvent, make_event
 from reverb.webhooks.interfaces import Entry, ISharedWebhooks, SharedLostError
 from reverb.webhooks.journal import IJournal
 from reverb.webhooks.sender import Sender
-from reverb.webhooks.service import LAST_WORDS
 from reverb.webhooks.shared_journal import SharedJournal
+
+POLL = 0.25
+"""Seconds between two looks of the sender at what has happened."""
 
 MakeSender = Callable[[IJournal, str], Sender]
 """Makes a sender with a journal, whose deliveries come after the one with an id."""
@@ -123,23 +125,35 @@ class Term:
         self._resume([delivery for delivery in found if delivery.state == "pending"])
         self._journal.forget([entry.id])
 
-    async def finish(self) -> None:
-        """Send what is left, for a few seconds at most, as this node stops.
+    async def finish(self, end: float) -> None:
+        """Send what is left, as this node stops.
+
+        Args:
+            end: When to leave what is not sent by then, in seconds of the clock.
 
         Raises:
             SharedLostError: As for :meth:`begin`.
         """
-        while await self.poll(leaving=True):
+        # Again and again, as the other nodes may stop too meanwhile.
+        while not await self._send_all() and self._clock.seconds() < end:
             pass
-        if self._dispatcher is None or self._sender is None:
-            return
-        self._dispatcher.flush()
-        with suppress(defer.TimeoutError):
-            await self._sender.idle().addTimeout(LAST_WORDS, self._clock)
         with suppress(defer.TimeoutError):
             await self._journal.written().addTimeout(1, self._clock)
         self.end()
         await self._shared.leave_office(self._office)
+
+    async def _send_all(self) -> bool:
+        """Take all there is, and wait a moment for it to be sent; tell whether it is."""
+        while await self.poll(leaving=True):
+            pass
+        assert self._dispatcher is not None
+        assert self._sender is not None
+        self._dispatcher.flush()
+        try:
+            await self._sender.idle().addTimeout(POLL, self._clock)
+        except defer.TimeoutError:
+            return False
+        return True
 
     def end(self) -> None:
         """Send nothing more; another node goes on with what is not done."""

@@ -171,6 +171,21 @@ def test_the_last_node_tells_that_all_have_left(pair, connect, receiver):
     assert [e for request in requests for e in request.events] == [removed("ann"), VACATED]
 
 
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_nodes_that_are_stopped_together_do_too(pair, connect, receiver, order):
+    for server, user_id in zip(pair, ("ann", "bob"), strict=True):
+        connect(server).subscribe(ROOM, user_id)
+    receiver.until(lambda event: event == added("bob"))
+    for number in order:
+        pair[number].terminate()
+
+    requests = receiver.until(lambda event: event == VACATED)
+    told = [event for request in requests for event in request.events]
+    assert sorted(event["user_id"] for event in told[:-1]) == ["ann", "bob"]
+    for server in pair:
+        server.stop()
+
+
 class TestArchive:
     @pytest.fixture
     def retry_for(self):

@@ -156,9 +156,9 @@ def test_a_signal_to_the_parent_stops_all_as_it_does_a_node(workers, stop):
     workers.check_log()
 
 
-def leave(client: RawWebSocket) -> None:
+def leave(client: Client) -> None:
     """Do what a client does that is asked to reconnect."""
-    assert client.expect("pusher:error")["code"] == 4200
+    assert client.read_until("pusher:error")["code"] == 4200
     closing = client.next()
     assert (closing.opcode, closing.close_code) == (CLOSE, 4200)
     client.socket.sendall(frame(closing.payload, CLOSE))
@@ -238,8 +238,14 @@ def test_the_port_of_other_workers_is_in_use(workers, start_workers):
     second.check_log()
 
 
-def test_one_of_them_sends_webhooks_for_all(start_workers):
-    endpoint = Endpoint()
+@pytest.fixture
+def endpoint():
+    running = Endpoint()
+    yield running
+    running.close()
+
+
+def test_one_of_them_sends_webhooks_for_all(start_workers, endpoint):
     hook = f"[[app_defaults.webhooks]]\nurl = '{endpoint.url}'\n[webhooks]\nsmoothing = 0\n"
     server = start_workers("--port", "0", *AS_APP, more=hook)
     until_ready(server)
@@ -252,7 +258,23 @@ def test_one_of_them_sends_webhooks_for_all(start_workers):
     poll("told of the end", lambda: not endpoint.there)
     assert server.log.count("this node sends the webhooks of all nodes") == 1
     server.stop()
-    endpoint.close()
+
+
+def test_workers_that_are_stopped_tell_that_all_have_left(start_workers, endpoint):
+    hook = f"[[app_defaults.webhooks]]\nurl = '{endpoint.url}'\n[webhooks]\nsmoothing = 60\n"
+    server = start_workers("--port", "0", *AS_APP, more=hook)
+    until_ready(server)
+    with ExitStack() as open_clients:
+        clients = [open_clients.enter_context(Client(server)) for _ in range(10)]
+        for number, client in enumerate(clients):
+            client.subscribe("presence-room", f"user{number}")
+        poll("told", lambda: len(endpoint.there) == 11)
+        server.terminate()
+        for client in clients:
+            leave(client)
+        assert server.process.wait(LONG) in (0, -signal.SIGTERM)
+    assert endpoint.there == set()
+    server.check_log()
 
 
 def test_they_hear_each_other_over_nats(start_workers, tmp_path, connect):

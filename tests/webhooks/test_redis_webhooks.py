@@ -5,6 +5,7 @@ import socket
 from pathlib import Path
 
 import pytest
+from twisted.internet import defer
 
 from redis_nodes import _numbers, pause, redis, until, wait  # noqa: F401 - a fixture
 from reverb.apps.webhook import Webhook
@@ -230,6 +231,79 @@ class TestDeath:
         node.stop()
 
         assert told(receiver)[2:] == [f"removed {ROOM} ann", f"vacated {ROOM}"]
+
+    @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+    @pytest.mark.parametrize("apart", [0, 0.3])
+    def test_nodes_that_stop_together_do_too(self, start, receiver, order, apart):
+        nodes = [start(smoothing=60).until_it_sends(), start(smoothing=60), start(smoothing=60)]
+        sockets = [node.join(user) for node, user in zip(nodes, ["ann", "bob", "cid"], strict=True)]
+        until_told(receiver, 4)
+        stopping = []
+        for number in (*order, 2):
+            nodes[number].leave(sockets[number])
+            stopping.append(nodes[number].begin_to_stop())
+            pause(apart)
+        wait(defer.gatherResults(stopping))
+
+        left = [f"removed {ROOM} {user}" for user in ("ann", "bob", "cid")]
+        assert sorted(told(receiver)[4:]) == [*left, f"vacated {ROOM}"]
+
+    def test_also_those_that_stop_while_the_sender_has_its_last_words(
+        self,
+        start,
+        receiver,
+        redis,  # noqa: F811
+    ):
+        answering = receiver.answer
+        sender = start(smoothing=60).until_it_sends()
+        others = [start(smoothing=60) for _ in range(2)]
+        sockets = [node.join("ann") for node in (sender, *others)]
+        until_told(receiver, 2)
+        receiver.answer = None
+        sender.say("client-x")
+        until("tried", lambda: receiver.unanswered)
+        sender.leave(sockets[0])
+        stopping = [sender.begin_to_stop()]
+        pause(0.5)
+        for node, socket_id in zip(others, sockets[1:], strict=True):
+            node.leave(socket_id)
+            stopping.append(node.begin_to_stop())
+        receiver.answer = answering
+        until("told", lambda: len(told(receiver)) >= 4)
+        receiver.unanswered[0].callback(200)
+        wait(defer.gatherResults(stopping))
+
+        assert told(receiver)[2:] == [f"removed {ROOM} ann", f"vacated {ROOM}"]
+        prefix = sender.store._link.url.prefix
+        assert f"{prefix}:webhooks:stopping" not in redis.keys(prefix)
+
+    def test_what_an_endpoint_does_not_take_then_is_left_for_the_next_start(self, start, receiver):
+        receiver.answer = 500
+        nodes = [start(smoothing=60).until_it_sends(), start(smoothing=60)]
+        sockets = [node.join("ann") for node in nodes]
+        until("tried", lambda: receiver.requests)
+        for node, socket_id in zip(nodes, sockets, strict=True):
+            node.leave(socket_id)
+        wait(defer.gatherResults([node.begin_to_stop() for node in nodes]))
+        receiver.answer = 200
+        start()
+
+        assert until_told(receiver, 4)[2:] == [f"removed {ROOM} ann", f"vacated {ROOM}"]
+
+    def test_a_node_that_stops_while_another_lives_tells_nothing_early(self, pair, receiver, redis):  # noqa: F811
+        sender, other = pair
+        bob = other.join("bob")
+        until_told(receiver, 2)
+        other.leave(bob)
+        bob = sender.join("bob")
+        sender.leave(bob)
+        other.stop()
+        sender.join("bob")
+        pause(2)
+
+        assert len(told(receiver)) == 2
+        prefix = sender.store._link.url.prefix
+        assert f"{prefix}:webhooks:stopping" not in redis.keys(prefix)
 
     def test_all_die_and_the_next_settles_it(self, start, receiver):
         first = start().until_it_sends()

@@ -69,8 +69,11 @@ class WebhookNode:
 
     def stop(self):
         if self.is_running:
-            self.is_running = False
-            wait(self.service.stopService())
+            wait(self.begin_to_stop())
+
+    def begin_to_stop(self):
+        self.is_running = False
+        return self.service.stopService()
 
     def die(self):
         """Vanish as a process that is killed does: nothing is given up, nothing more is sent."""
