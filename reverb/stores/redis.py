@@ -245,7 +245,7 @@ class RedisStore:
     ) -> Joined:
         view, is_new = self._share.join(key, socket_id, member)
         # The list of members is asked for once; from then on the bus brings the changes.
-        wants_members = view is not None and not view.version and not view.asked
+        wants_members = view is not None and view.version is None and not view.asked
         if view is not None:
             view.asked = view.asked or wants_members
         who: tuple[Argument, ...] = ("", "", "", "")

@@ -13,6 +13,9 @@ from twisted.internet.defer import Deferred
 from reverb.protocol.messages import Member
 from reverb.protocol.roster import Roster
 
+_ANY = float("-inf")
+"""Stands for the version of those whom the next list satisfies, whatever its version is."""
+
 
 class View:
     """What is known of one channel's members.
@@ -25,7 +28,7 @@ class View:
     Attributes:
         roster: The members.
         doubtful: Members who are in the roster, but were not in the list when it came.
-        version: Of the roster; 0 while it is not known to be that of any.
+        version: Of the roster; None while it is not known to be that of any.
         asked: Whether the whole list is on its way.
     """
 
@@ -34,6 +37,7 @@ class View:
         "_early",
         "_longest_waiting",
         "_look_again",
+        "_old_beats",
         "_waiting",
         "_went",
         "asked",
@@ -53,44 +57,53 @@ class View:
         self._look_again = look_again
         self.roster = Roster()
         self.doubtful: set[str] = set()
-        self.version = 0
+        self.version: int | None = None
         self.asked = False
         self._early: dict[int, tuple[str, str | None]] = {}
-        self._waiting: list[tuple[int, Deferred[None]]] = []
-        self._longest_waiting: tuple[int, Deferred[None]] | None = None
+        self._waiting: list[tuple[float, Deferred[None]]] = []
+        self._longest_waiting: Deferred[None] | None = None
+        # Beats of the bus during which it may still bring what the list has told of.
+        self._old_beats = 0
 
     def change(self, version: int, user_id: str, user_info: str | None) -> None:
         """Take a change from the bus.
 
         Changes that come while the list is on its way wait for it. Those that
-        the list has told of already are ignored.
+        the list has told of already are ignored, as long as they can be on
+        their way; later ones mean that the versions have begun anew.
         """
-        if not self.version:
+        if self.version is None:
             self._early[version] = (user_id, user_info)
-        elif version > self.version + 1:
-            self._early[version] = (user_id, user_info)
-            self._miss()
         elif version == self.version + 1:
             self.version = version
+            self._old_beats = 0
             if user_info is None:
                 self.remove(user_id)
             else:
                 self.add(Member(user_id, user_info))
             self._wake()
+        elif version > self.version or not self._old_beats:
+            self._miss()
+        elif version == self.version:
+            self._old_beats = 0
 
     def check_bus(self) -> None:
         """Look whether somebody has waited since the last call for a change that does not come.
 
         To be called when the bus is known to work, and seldom.
         """
-        longest = self._waiting[0] if self._waiting else None
-        if longest is not None and longest is self._longest_waiting and self.version:
+        self._old_beats = max(0, self._old_beats - 1)
+        longest = self._waiting[0][1] if self._waiting else None
+        if longest is not None and longest is self._longest_waiting and not self.asked:
             self._miss()
         self._longest_waiting = longest
 
     def _miss(self) -> None:
-        self.version = 0
+        """Ask for the list, which will tell of all that has come until now, if it is true."""
+        self.version = None
         self.asked = True
+        self._early.clear()
+        self._waiting = [(_ANY, waiting) for _, waiting in self._waiting]
         self._look_again()
 
     def replace(self, members: Mapping[str, str], version: int) -> None:
@@ -99,14 +112,18 @@ class View:
         Who is not in the list becomes doubtful.
         """
         self.asked = False
-        if self.version:
+        if self.version is not None:
             return  # A list that was asked for before: the changes since are known.
         self.version = version
+        # A beat that ends may have begun before the list was asked for.
+        self._old_beats = 2
         self.doubtful = {user_id for user_id in self.roster if user_id not in members}
         for user_id, user_info in members.items():
             self.add(Member(user_id, user_info))
         early, self._early = self._early, {}
         for number in sorted(early):
+            if self.version is None:  # The next list will tell of the others, too.
+                break
             self.change(number, *early[number])
         self._wake()
 
@@ -137,21 +154,24 @@ class View:
             None when they do. Otherwise fires when they do, or when the store
             is out of reach.
         """
-        if self.version and self.version >= version:
+        if self.version is not None and self.version >= version:
             return None
         waiting: Deferred[None] = Deferred()
         self._waiting.append((version, waiting))
         return waiting
 
     def _wake(self) -> None:
-        ready = [waiting for version, waiting in self._waiting if version <= self.version]
-        self._waiting = [one for one in self._waiting if one[0] > self.version]
+        known = self.version
+        if known is None:
+            return
+        ready = [waiting for version, waiting in self._waiting if version <= known]
+        self._waiting = [one for one in self._waiting if one[0] > known]
         for waiting in ready:
             waiting.callback(None)
 
     def let_go(self) -> None:
         """Go on without the shared store: no change comes, and nobody can wait for one."""
-        self.version = 0
+        self.version = None
         self.asked = False
         self.doubtful.clear()
         self._early.clear()

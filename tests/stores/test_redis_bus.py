@@ -1,10 +1,12 @@
 """What a node does when its subscriptions do not bring what they should."""
 
+import msgspec
 import pytest
 from twisted.internet import reactor
 
 from redis_nodes import Node, make_node, own_redis, pause, redis, until, wait  # noqa: F401
 from redis_proxy import TO_NODE, Proxy
+from reverb.brokers.envelope import FORMAT
 from reverb.protocol.messages import Member
 
 pytestmark = pytest.mark.outside_reactor
@@ -101,3 +103,44 @@ def test_how_long_answers_take_and_how_often_it_connects_again_is_counted(own_re
     node.until_connected()
     assert [meter.reconnects for meter in meters] == [1, 1]
     node.stop()
+
+
+def test_a_change_that_never_happened_is_asked_about_once(make_node, log):  # noqa: F811
+    node, other = make_node(), make_node()
+    node.join("ann")
+    body = ["member", "1", "presence-x", 2**53, "ghost", "{}"]
+    wait(
+        node.link.ask(
+            "PUBLISH",
+            f"{node.link.url.prefix}:1:presence-x",
+            msgspec.msgpack.encode([FORMAT, "zz", body]),
+        )
+    )
+    bob = join(node, "bob")
+
+    assert set(wait(bob, ANSWERED).members) == {"ann", "bob"}
+    other.join("cat")
+    until("all are known", lambda: node.view() == {"ann", "bob", "cat"}, ANSWERED)
+    assert node.told() == ["+ann", "+bob", "+cat"]
+    assert len(log.lines("missed a change")) == 1
+
+
+def test_members_without_a_version_are_believed(make_node):  # noqa: F811
+    node, other = make_node(), make_node()
+    node.join("ann")
+    wait(node.link.ask("DEL", f"{node.link.url.prefix}:versions:1"))
+
+    assert set(wait(join(other, "ann"), ANSWERED).members) == {"ann"}
+    assert set(wait(join(other, "bob"), ANSWERED).members) == {"ann", "bob"}
+    until("all are known", lambda: node.view() == {"ann", "bob"}, ANSWERED)
+
+
+def test_versions_that_have_gone_backwards_are_noticed(make_node):  # noqa: F811
+    node, other = make_node(), make_node()
+    node.join("ann")
+    until("known", lambda: node.view() == {"ann"})
+    wait(node.link.ask("HSET", f"{node.link.url.prefix}:versions:1", "presence-x", 5))
+    other.join("bob")
+
+    until("all are known", lambda: node.view() == {"ann", "bob"}, ANSWERED)
+    assert set(wait(join(node, "cat"), ANSWERED).members) == {"ann", "bob", "cat"}

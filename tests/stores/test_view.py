@@ -170,3 +170,62 @@ def test_who_waits_in_turn_is_not_taken_for_one_who_waits_long(told, view):
         view.change(version, f"user{version}", "{}")
 
     assert told.looked == 0
+
+
+@pytest.mark.parametrize("answers", [1, 2])
+def test_a_change_that_no_list_explains_is_forgotten(told, view, answers):
+    view.change(2**53, "ghost", "{}")
+    assert told.looked == 1
+    view.change(2**53 + 7, "ghost", "{}")  # While the list is on its way.
+    for _ in range(answers):
+        view.replace({"ann": "{}", "bob": "{}"}, 6)
+
+    assert told.looked == 2
+    assert told.take() == ["+bob"]
+    view.replace({"ann": "{}", "bob": "{}"}, 6)
+    view.change(7, "cat", "{}")
+    assert told.take() == ["+cat"]
+    assert told.looked == 2
+    assert view.reached(7) is None
+
+
+def test_a_list_without_a_version_is_believed(told):
+    waiting = told.view.reached(0)
+    told.view.replace({"ann": "{}"}, 0)
+
+    assert waiting.called
+    assert told.view.reached(0) is None
+    assert told.take() == ["+ann"]
+    told.view.change(1, "bob", "{}")
+    assert told.take() == ["+bob"]
+
+
+def test_versions_that_begin_anew_are_noticed(told, view):
+    view.change(6, "bob", "{}")
+    view.change(2, "cat", "{}")
+    assert told.looked == 1
+    view.replace({"cat": "{}"}, 2)
+    view.end_doubts()
+
+    assert sorted(told.take()) == ["+bob", "+cat", "-ann", "-bob"]
+    view.change(3, "dan", "{}")
+    assert told.take() == ["+dan"]
+
+
+def test_versions_that_begin_anew_are_noticed_also_when_nothing_has_come_since_the_list(told, view):
+    view.check_bus()  # It may have begun before the list came.
+    view.change(4, "zoe", "{}")
+    assert told.looked == 0
+    view.check_bus()
+    view.change(2, "cat", "{}")
+
+    assert told.looked == 1
+
+
+def test_who_waits_for_a_version_that_is_no_more_is_satisfied_with_the_list(told, view):
+    waiting = view.reached(99)
+    view.check_bus()
+    view.check_bus()
+    view.replace({"ann": "{}"}, 3)
+
+    assert waiting.called
