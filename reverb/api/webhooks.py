@@ -12,7 +12,9 @@ from reverb.api.resources import Call, Context, NotFound, SignedResource
 from reverb.apps.app import App
 from reverb.apps.webhook import EVENT_NAMES, EventName, Webhook
 from reverb.protocol.messages import json_problem
+from reverb.protocol.names import channel_name_problem
 from reverb.webhooks.delivery import Delivery, State
+from reverb.webhooks.events import WebhookEvent
 from reverb.webhooks.interfaces import IArchive, QueueFullError, SharedLostError
 from reverb.webhooks.samples import CHANNEL, sample_event
 
@@ -90,18 +92,15 @@ class Deliveries(WebhookResource):
 
     async def ask(self, call: Call, archive: IArchive | None) -> Any:
         """List deliveries, the newest first."""
-        named = call.arguments.one("state") or None
+        named = _one(call, "state") or None
         state = _STATES.get(named or "")
         if named is not None and state is None:
             raise ApiError(400, f"state must be one of {', '.join(_STATES)}")
-        limit = call.arguments.one("limit") or "100"
-        if not (limit.isascii() and limit.isdigit() and 1 <= int(limit[:9]) <= _MAX_LIMIT):
-            raise ApiError(400, f"limit must be a number from 1 to {_MAX_LIMIT}")
+        limit = _limit(_one(call, "limit") or "100")
+        after = _one(call, "after") or None
         if archive is None:
             return {"deliveries": []}
-        page = await archive.page(
-            call.app.id, state, int(limit), call.arguments.one("after") or None
-        )
+        page = await archive.page(call.app.id, state, limit, after)
         return {"deliveries": [shown_delivery(delivery) for delivery in page]}
 
 
@@ -216,25 +215,46 @@ class SendTest(WebhookResource):
                 "The body must be a JSON object with url, event "
                 f"({', '.join(EVENT_NAMES)}) and channel, all optional: {json_problem(error)}",
             ) from None
+        app = call.app
+        channel = CHANNEL if test.channel is None else test.channel
+        problem = channel_name_problem(channel, app.max_channel_name)
+        if problem is not None:
+            raise ApiError(400, problem)
         if test.url is not None:
-            _check_endpoint(call.app, test.url)
-        if archive is None or not call.app.webhooks:
+            _check_endpoint(app, test.url)
+        if archive is None or not app.webhooks:
             raise ApiError(400, "The app has no webhooks")
         return {
             "deliveries": [
-                await self._send(archive, call.app, w, test)
-                for w in call.app.webhooks
+                await self._send(
+                    archive, w, sample_event(app.id, test.event or w.events[0], channel)
+                )
+                for w in app.webhooks
                 if test.url in (None, w.url)
             ]
         }
 
     @staticmethod
-    async def _send(archive: IArchive, app: App, webhook: Webhook, test: _Test) -> dict[str, Any]:
-        event = sample_event(app.id, test.event or webhook.events[0], test.channel or CHANNEL)
+    async def _send(archive: IArchive, webhook: Webhook, event: WebhookEvent) -> dict[str, Any]:
         try:
-            return shown_delivery(await archive.send(app.id, webhook.url, event))
+            return shown_delivery(await archive.send(event.app_id, webhook.url, event))
         except QueueFullError:
             raise _full(webhook.url) from None
+
+
+def _one(call: Call, name: str) -> str | None:
+    """Get the value of a parameter that may be given once."""
+    if sum(given == name for given, _ in call.arguments.pairs) > 1:
+        raise ApiError(400, f"{name} must be given once, not several times")
+    return call.arguments.one(name)
+
+
+def _limit(text: str) -> int:
+    # The length comes first: Python refuses to read thousands of digits.
+    is_number = len(text) <= len(str(_MAX_LIMIT)) and text.isascii() and text.isdigit()
+    if not is_number or not 1 <= int(text) <= _MAX_LIMIT:
+        raise ApiError(400, f"limit must be a number from 1 to {_MAX_LIMIT}")
+    return int(text)
 
 
 def _check_endpoint(app: App, url: str) -> None:

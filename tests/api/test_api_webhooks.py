@@ -110,6 +110,11 @@ class TestDeliveries:
             ({"limit": "1001"}, "limit must be a number from 1 to 1000"),
             ({"limit": "-1"}, "limit must be a number from 1 to 1000"),
             ({"limit": "9" * 5000}, "limit must be a number from 1 to 1000"),
+            ({"limit": "000000001" + "9" * 6}, "limit must be a number from 1 to 1000"),
+            ({"limit": "000000001" + "9" * 4500}, "limit must be a number from 1 to 1000"),
+            ({"limit": "5&limit=6"}, "limit must be given once, not several times"),
+            ({"after": "a&after=b"}, "after must be given once, not several times"),
+            ({"state": "dead&state=dead"}, "state must be given once, not several times"),
             ({"limit": "x"}, "limit must be a number from 1 to 1000"),
         ],
     )
@@ -200,6 +205,9 @@ class TestTestEvents:
             (b'{"event":"x"}', "The body must be a JSON object with url, event"),
             (b'{"events":1}', "The body must be a JSON object with url, event"),
             (b"\xff", "The body must be a JSON object with url, event"),
+            (b'{"channel":"bad name!"}', "Invalid channel name 'bad name!': only letters"),
+            (b'{"channel":""}', "Invalid channel name '': only letters"),
+            (b'{"channel":"%b"}' % (b"a" * 5000), "Invalid channel name 'aaa"),
             (b'{"url":"http://y"}', "The app has no webhook with the URL 'http://y'"),
         ],
     )
