@@ -140,9 +140,10 @@ class Meter:
         responses: Responses of the HTTP API, by status.
         lags: Seconds that the latest ticks of the one-second timer came late.
         journal_errors: Attempts to write the webhooks' journal to its disk that failed.
+        webhooks_unreadable: What was found of webhooks in Redis and could not be read.
     """
 
-    __slots__ = ("apps", "journal_errors", "lags", "rejected", "responses")
+    __slots__ = ("apps", "journal_errors", "lags", "rejected", "responses", "webhooks_unreadable")
 
     def __init__(self) -> None:
         self.apps: defaultdict[str, AppMeter] = defaultdict(AppMeter)
@@ -150,6 +151,7 @@ class Meter:
         self.responses: Counter[int] = Counter()
         self.lags: deque[float] = deque(maxlen=_LAGS_KEPT)
         self.journal_errors = 0
+        self.webhooks_unreadable = 0
 
     def reject(self, app_id: str | None, code: int, limit: str) -> None:
         """Count a connection that is turned away.

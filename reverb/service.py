@@ -204,7 +204,7 @@ class ReverbService(MultiService):
             reactor=self._clock,
             now=self._now,
             source=self._webhook_events,
-            shared=build_shared_webhooks(self.settings, self._store),
+            shared=build_shared_webhooks(self.settings, self._store, self._clock, self._meter),
             transport=self._webhook_transport,
             meter=self._meter,
         )

@@ -3,10 +3,13 @@
 import secrets
 from typing import Any
 
+from twisted.internet.interfaces import IReactorTime
+
 from reverb.brokers.bus import BusBroker
 from reverb.brokers.divided import DividedBroker
 from reverb.brokers.local import LocalBroker
 from reverb.interfaces import IBroker, IChannelStore
+from reverb.meter import Meter
 from reverb.nats_url import parse_nats_url
 from reverb.redis_url import parse_redis_url
 from reverb.settings import Settings
@@ -93,16 +96,22 @@ def _build_nats(settings: Settings, reactor: Any, node: str) -> BusBroker:
     return NatsBroker(NatsLink(parse_nats_url(settings.broker), reactor=reactor, node=node))
 
 
-def build_shared_webhooks(settings: Settings, store: IChannelStore) -> ISharedWebhooks | None:
+def build_shared_webhooks(
+    settings: Settings, store: IChannelStore, clock: IReactorTime, meter: Meter | None
+) -> ISharedWebhooks | None:
     """Build what nodes keep of webhooks together; None if this node is alone.
 
     Args:
         settings: Those of the node.
         store: This node's. An application's own keeps nothing of webhooks.
+        clock: For the log.
+        meter: That of the node; None to measure nothing.
     """
     if not settings.redis:
         return None
     from reverb.stores.redis import RedisStore  # noqa: PLC0415
     from reverb.stores.redis_webhooks import RedisWebhooks  # noqa: PLC0415
 
-    return RedisWebhooks(store) if isinstance(store, RedisStore) else None
+    if not isinstance(store, RedisStore):
+        return None
+    return RedisWebhooks(store, clock=clock, meter=meter)

@@ -1,6 +1,7 @@
 """Signed requests to a running server, for commands."""
 
 import http.client
+import re
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -13,6 +14,7 @@ from reverb.protocol.signing import signed_query
 
 _TIMEOUT = 15
 """Seconds that the server has to answer."""
+_PATH = re.compile(r"[!-~]*")
 
 
 class CommandError(Exception):
@@ -42,10 +44,18 @@ class Client:
             raise CommandError(f"--url: not a URL: {url!r}") from None
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise CommandError(f"--url: expected an http:// or https:// URL, got {url!r}")
+        self._prefix = parts.path.rstrip("/")
+        if not _PATH.fullmatch(self._prefix):
+            raise CommandError(
+                f"--url: the path may only have printable ASCII without spaces, got {url!r}"
+            )
         secure = parts.scheme == "https"
         kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
-        self._connection = kind(parts.hostname, port, timeout=_TIMEOUT)
-        self._prefix = parts.path.rstrip("/")
+        try:
+            parts.hostname.encode("idna")  # As it is done to look it up.
+            self._connection = kind(parts.hostname, port, timeout=_TIMEOUT)
+        except (UnicodeError, http.client.InvalidURL):
+            raise CommandError(f"--url: not the name of a host: {parts.hostname!r}") from None
 
     def close(self) -> None:
         """Close the connection."""

@@ -41,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = _make_parser()
     given = parser.parse_args(arguments)
+    _check_text(parser, given)
     try:
         configuration = _configuration(given)
         app = _find_app(given, configuration)
@@ -72,6 +73,23 @@ def _make_parser() -> argparse.ArgumentParser:
     common.add_argument("--json", action="store_true", help="write JSON")
     webhooks.add_commands(subjects, common)
     return parser
+
+
+def _check_text(parser: argparse.ArgumentParser, given: argparse.Namespace) -> None:
+    """Refuse what is no UTF-8; only the name of a file may be."""
+    for name, value in vars(given).items():
+        words = value if isinstance(value, list) else [value]
+        for word in words:
+            if name != "config" and isinstance(word, str) and not _is_text(word):
+                parser.error(f"argument {name.replace('_', '-')}: not UTF-8")
+
+
+def _is_text(word: str) -> bool:
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _configuration(given: argparse.Namespace) -> Configuration:

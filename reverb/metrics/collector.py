@@ -202,6 +202,11 @@ class NodeCollector(Collector):
             "Attempts to write the webhooks' journal that failed.",
             self._meter.journal_errors,
         )
+        yield CounterMetricFamily(
+            "reverb_webhook_unreadable",
+            "Entries, deliveries and places in Redis that could not be read, and were left out.",
+            self._meter.webhooks_unreadable,
+        )
 
 
 def _census(census: Census, apps: Apps) -> Iterator[Metric]:

@@ -166,7 +166,13 @@ local function trim(state, most, most_bytes)
   local all, bytes = key('webhooks', state), key('webhooks', 'bytes')
   while redis.call('ZCARD', all) > most
     or tonumber(redis.call('HGET', bytes, state) or 0) > most_bytes do
-    local app, id = string.match(redis.call('ZPOPMIN', all)[1], '^([^:]*):(.*)$')
+    local oldest = redis.call('ZPOPMIN', all)[1]
+    if not oldest then
+      redis.call('HDEL', bytes, state)
+      break
+    end
+    local app, id = string.match(oldest, '^([^:]*):(.*)$')
+    app, id = app or '', id or oldest
     redis.call('ZREM', key('webhooks', state, app), id)
     if state == 'dead' then
       add(bytes, 'dead', -redis.call('HSTRLEN', key('webhooks', 'body'), id))

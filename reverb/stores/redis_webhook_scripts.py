@@ -120,23 +120,28 @@ local until_then = now[1] * 1000 + math.floor(now[2] / 1000) + 0.9
 if leaving and all_stop() then
   until_then = '+inf'
 end
-local due = key('webhooks', 'due')
+local due, strange = key('webhooks', 'due'), 0
 for _, name in ipairs(redis.call('ZRANGEBYSCORE', due, '-inf', until_then, 'LIMIT', 0, """
     + str(PORTION)
     + """)) do
   local app, place = string.match(name, '^([^:]*):(.*)$')
-  local channel, user = string.match(place, '^([^:]*):(.*)$')
-  if not settle(app, channel or place, user) then
-    break
+  if app then
+    local channel, user = string.match(place, '^([^:]*):(.*)$')
+    if not settle(app, channel or place, user) then
+      break
+    end
+  else
+    strange = strange + 1
   end
   redis.call('ZREM', due, name)
 end
-return redis.call('XRANGE', key('webhooks', 'events'), start, '+', 'COUNT', """
+return {redis.call('XRANGE', key('webhooks', 'events'), start, '+', 'COUNT', """
     + str(PORTION)
-    + """)
+    + """), strange}
 """
 )
-"""Look at the places that are due; return the next entries of the queue."""
+"""Look at the places that are due; return the next entries of the queue, and how many places were
+none and are forgotten."""
 
 FORGET = Script(OFFICE + "return redis.call('XDEL', key('webhooks', 'events'), unpack(ARGV, 6))")
 
@@ -216,10 +221,11 @@ for i = 4, #ARGV do
 end
 return found
 """)
-"""Return deliveries and their bodies."""
+"""Return deliveries and their bodies, nil for a body that is not there."""
 
 QUEUED = Script("""
-return tonumber(redis.call('HGET', key('webhooks', 'queued'), ARGV[4] .. ' ' .. ARGV[5]) or 0)
+local waiting = redis.call('HGET', key('webhooks', 'queued'), ARGV[4] .. ' ' .. ARGV[5])
+return waiting and tonumber(waiting) or 0
 """)
 
 ALL = (

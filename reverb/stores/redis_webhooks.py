@@ -6,19 +6,23 @@ Events, URLs and bodies are kept there, but no secret and no header.
 from collections.abc import Callable, Collection, Coroutine, Sequence
 from typing import Any, TypeVar
 
-import msgspec
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
 from zope.interface import implementer
 
 from reverb.brokers.link import LinkLostError
 from reverb.brokers.resp import Argument
+from reverb.meter import Meter
 from reverb.stores import redis_webhook_scripts as scripts
 from reverb.stores.redis import RedisStore
 from reverb.stores.redis_lua import Script
+from reverb.stores.redis_webhook_format import UnreadableError, pack, read_entry, unpack
 from reverb.webhooks.delivery import Delivery, State
 from reverb.webhooks.events import WebhookEvent
 from reverb.webhooks.interfaces import Entry, ISharedWebhooks, SharedLostError
 from reverb.webhooks.journal import MAX_DEAD, MAX_DEAD_BYTES, MAX_DELIVERED
+from reverb.webhooks.rarely import Rarely
 
 T = TypeVar("T")
 
@@ -36,12 +40,21 @@ class RedisWebhooks:
 
     Args:
         store: This node's, which notes who comes and goes.
+        clock: For the log.
+        meter: That of the node; None to measure nothing.
     """
 
-    def __init__(self, store: RedisStore) -> None:
+    _log = Logger()
+
+    def __init__(
+        self, store: RedisStore, *, clock: IReactorTime, meter: Meter | None = None
+    ) -> None:
         self._store = store
         self._session = store.session
         self._term: str | None = None
+        self._meter = meter
+        self._unreadable = Rarely(self._tell_unreadable, clock)
+        self._problem = ""
 
     @property
     def is_there(self) -> bool:
@@ -62,6 +75,21 @@ class RedisWebhooks:
         if answer is None:
             raise SharedLostError("another node sends webhooks by now")
         return answer
+
+    def _cannot_read(self, what: str, problem: str) -> None:
+        if self._meter is not None:
+            self._meter.webhooks_unreadable += 1
+        self._problem = problem
+        self._unreadable.happened(what)
+
+    def _tell_unreadable(self, what: str, count: int) -> None:
+        self._log.error(
+            "webhooks in Redis: left out {what} that are not of this server, or of a newer one: "
+            "{count} more; the last: {problem}",
+            what=what,
+            count=count,
+            problem=self._problem[:300],
+        )
 
     # Events
 
@@ -100,7 +128,7 @@ class RedisWebhooks:
     async def _audit(self, office: str, wait: int, wanted: Callable[[str], bool]) -> None:
         for app_id in await self._ask_as(office, scripts.APPS):
             cursor, ends = b"0", False
-            wait_here = wait if wanted(app_id.decode()) else -1
+            wait_here = wait if _is_wanted(app_id, wanted) else -1
             while not ends:
                 cursor = await self._ask_as(office, scripts.AUDIT, app_id, cursor, wait_here)
                 ends = cursor == b"0"
@@ -120,8 +148,25 @@ class RedisWebhooks:
 
     def poll(self, office: str, after: str, *, leaving: bool) -> "Deferred[list[Entry]]":
         """Settle what is due, and read on in the queue."""
-        polling = self._ask_as(office, scripts.POLL, _next(after), int(leaving))
-        return _start(polling, lambda answer: [_entry(*entry) for entry in answer])
+        return Deferred.fromCoroutine(self._poll(office, _next(after), leaving=leaving))
+
+    async def _poll(self, office: str, start: str, *, leaving: bool) -> list[Entry]:
+        while True:
+            found, strange = await self._ask_as(office, scripts.POLL, start, int(leaving))
+            if strange:
+                self._cannot_read("places", f"{strange} of them name no app")
+            entries: list[Entry] = []
+            unreadable: list[bytes] = []
+            for entry_id, fields in found:
+                try:
+                    entries.append(read_entry(entry_id, fields))
+                except UnreadableError as error:
+                    unreadable.append(entry_id)
+                    self._cannot_read("entries of the queue", str(error))
+            if unreadable:
+                await self._ask_as(office, scripts.FORGET, *unreadable)
+            if entries or not found:
+                return entries
 
     def put(self, office: str, delivery: Delivery, *, is_new: bool) -> "Deferred[None]":
         """Keep a delivery as it is now."""
@@ -133,7 +178,7 @@ class RedisWebhooks:
                 *_BOUNDS.get(delivery.state, (0, 0)),
                 *_named(delivery),
                 delivery.state,
-                _packed(delivery),
+                pack(delivery),
                 *body,
             ),
             _nothing,
@@ -153,7 +198,7 @@ class RedisWebhooks:
                 max_queued,
                 max_bytes,
                 *_named(delivery),
-                _packed(delivery),
+                pack(delivery),
                 delivery.body,
             ),
             bool,
@@ -165,7 +210,7 @@ class RedisWebhooks:
         """List the ids of deliveries, the newest first."""
         states = _STATES if state is None else (state,)
         asking = self._ask(scripts.IDS, app_id, f"({after}" if after else "+", limit, *states)
-        return _start(asking, lambda answer: [found.decode() for found in answer])
+        return _start(asking, _read_ids)
 
     def find(self, ids: Sequence[str]) -> "Deferred[list[Delivery]]":
         """Get deliveries, as far as they are still kept."""
@@ -175,7 +220,11 @@ class RedisWebhooks:
         found: list[Delivery] = []
         for start in range(0, len(ids), _DELIVERIES):
             flat = await self._ask(scripts.FIND, *ids[start : start + _DELIVERIES])
-            found += [_unpacked(*pair) for pair in zip(flat[::2], flat[1::2], strict=True)]
+            for pair in zip(flat[::2], flat[1::2], strict=True):
+                try:
+                    found.append(unpack(*pair))
+                except UnreadableError as error:
+                    self._cannot_read("deliveries", str(error))
         return found
 
     def queued(self, app_id: str, url: str) -> "Deferred[int]":
@@ -192,34 +241,27 @@ def _nothing(_: object) -> None:
     return None
 
 
+def _is_wanted(app_id: bytes, wanted: Callable[[str], bool]) -> bool:
+    try:
+        return wanted(app_id.decode())
+    except UnicodeDecodeError:  # Of a stranger.
+        return False
+
+
+def _read_ids(answer: list[bytes]) -> list[str]:
+    """Read ids of deliveries; those of strangers find nothing."""
+    return [found.decode("utf-8", "replace") for found in answer]
+
+
 def _named(delivery: Delivery) -> tuple[Argument, ...]:
     return (delivery.app_id, delivery.id, delivery.url, repr(delivery.created))
 
 
-_NO_BODY = b""
-
-
-def _packed(delivery: Delivery) -> bytes:
-    """Pack all of a delivery but its body, and the events that only this process knows."""
-    return msgspec.msgpack.encode(msgspec.structs.replace(delivery, body=_NO_BODY, event_ids=()))
-
-
-def _unpacked(packed: bytes, body: bytes) -> Delivery:
-    delivery = msgspec.msgpack.decode(packed, type=Delivery)
-    delivery.body = body
-    return delivery
-
-
 def _id(name: bytes) -> str:
-    return name.decode().partition(":")[2]
+    return name.decode("utf-8", "replace").partition(":")[2]
 
 
 def _next(after: str) -> str:
     """Find the lowest id that may follow another."""
     milliseconds, _, number = after.partition("-")
     return f"{milliseconds}-{int(number) + 1}" if after else "-"
-
-
-def _entry(entry_id: bytes, fields: list[bytes]) -> Entry:
-    kind, app_id, channel, detail = (field.decode() for field in fields[1::2])
-    return Entry(entry_id.decode(), kind, app_id, channel, detail)

@@ -1,12 +1,14 @@
 """A delivery: one request to one endpoint, until it is taken or given up."""
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
 _DIGITS = 14
 """Of an id; more may follow."""
+_END_OF_TIME = 253_402_300_800
+"""Seconds from 1970 to the year 10000, for which nobody has a date."""
 
 State = Literal["pending", "delivered", "dead"]
 
@@ -15,17 +17,18 @@ class Delivery(msgspec.Struct, kw_only=True):
     """One request of one endpoint.
 
     No secret and no header is part of it: the same secret signs the same body alike, so it is
-    signed anew for each attempt, also after a restart.
+    signed anew for each attempt, also after a restart. What types say beyond the kind of a value is
+    checked where a delivery is read.
     """
 
-    id: str
+    id: Annotated[str, msgspec.Meta(pattern=rf"^[0-9a-f]{{{_DIGITS},}}\Z")]
     """Later ones sort after earlier ones."""
     app_id: str
     url: str
     """The endpoint's."""
     body: bytes
     """As it is signed and sent."""
-    created: float
+    created: Annotated[float, msgspec.Meta(ge=0, lt=_END_OF_TIME)]
     """Seconds since 1970, from which the time for retries counts."""
     state: State = "pending"
     attempts: int = 0

@@ -1,11 +1,13 @@
 """The contracts of webhooks: where events come from, who keeps them, what carries requests."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Literal
 
 import msgspec
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
+from reverb.apps.webhook import EventName
 from reverb.webhooks.delivery import Delivery, State
 from reverb.webhooks.events import WebhookEvent
 
@@ -138,8 +140,7 @@ class Entry(msgspec.Struct, frozen=True):
 
     id: str
     """Later ones have later ids."""
-    kind: str
-    """The name of an event, or ``delivery``."""
+    kind: EventName | Literal["delivery"]
     app_id: str
     channel: str
     detail: str
@@ -210,10 +211,10 @@ class ISharedWebhooks(Interface):
         """
 
     def pending(office: str) -> "Deferred[list[Delivery]]":
-        """Get all that is to be delivered, in the order of their ids."""
+        """Get all that is to be delivered and can be read, in the order of their ids."""
 
     def poll(office: str, after: str, *, leaving: bool) -> "Deferred[list[Entry]]":
-        """Settle what is due, and read on in the queue.
+        """Settle what is due, and read on in the queue; what cannot be read is taken out of it.
 
         Args:
             office: The sender's.
@@ -245,7 +246,7 @@ class ISharedWebhooks(Interface):
         """List the ids of deliveries, the newest first; see :meth:`IArchive.page`."""
 
     def find(ids: "Sequence[str]") -> "Deferred[list[Delivery]]":
-        """Get deliveries, as far as they are still kept."""
+        """Get deliveries, as far as they are still kept and can be read."""
 
     def queued(app_id: str, url: str) -> "Deferred[int]":
         """Count the deliveries that wait for an endpoint."""

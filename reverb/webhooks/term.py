@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import cast
 
 from twisted.internet import defer
 from twisted.internet.interfaces import IReactorTime
@@ -119,7 +118,7 @@ class Term:
         if self._dispatcher is None or self._has_ended:
             return
         if entry.kind != "delivery":
-            self._dispatcher.take([event_of(entry)])
+            self._dispatcher.take([event_of(entry, entry.kind)])
             return
         found = await self._shared.find([entry.detail])
         self._resume([delivery for delivery in found if delivery.state == "pending"])
@@ -173,18 +172,19 @@ _MEMBERS: dict[str, Callable[..., ChannelNotice]] = {
 }
 
 
-def event_of(entry: Entry) -> WebhookEvent:
-    """Make the event of an entry in the queue."""
-    app_id, channel, kind = entry.app_id, entry.channel, entry.kind
-    if kind in _CHANNELS:
-        return make_event(entry.id, _CHANNELS[kind](app_id=app_id, channel=channel))
-    if kind in _MEMBERS:
-        notice = _MEMBERS[kind](app_id=app_id, channel=channel, user_id=entry.detail)
+def event_of(entry: Entry, name: EventName) -> WebhookEvent:
+    """Make the event of an entry in the queue.
+
+    Args:
+        entry: The entry.
+        name: Its kind, which is the name of an event.
+    """
+    app_id, channel = entry.app_id, entry.channel
+    if name in _CHANNELS:
+        return make_event(entry.id, _CHANNELS[name](app_id=app_id, channel=channel))
+    if name in _MEMBERS:
+        notice = _MEMBERS[name](app_id=app_id, channel=channel, user_id=entry.detail)
         return make_event(entry.id, notice)
     return WebhookEvent(
-        app_id=app_id,
-        id=entry.id,
-        name=cast(EventName, kind),
-        channel=channel,
-        json=entry.detail.encode(),
+        app_id=app_id, id=entry.id, name=name, channel=channel, json=entry.detail.encode()
     )

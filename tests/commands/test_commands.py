@@ -71,6 +71,19 @@ class TestMistakes:
                 ["webhooks", "list", "--limit", "x"],
                 "reverb webhooks list: argument --limit",
             ),
+            (
+                ["webhooks", "list", "--after", "\udcff"],
+                "reverb: argument after: not UTF-8",
+            ),
+            (["webhooks", "replay", "a", "\udcff"], "reverb: argument id: not UTF-8"),
+            (
+                ["webhooks", "test", "--channel", "\udcff"],
+                "reverb: argument channel: not UTF-8",
+            ),
+            (
+                ["webhooks", "list", *APP[:2], "--app-secret", "\udcff"],
+                "reverb: argument app-secret: not UTF-8",
+            ),
             (["webhooks", "list", "--lost"], "reverb: unrecognized arguments: --lost"),
         ],
     )
@@ -104,6 +117,32 @@ class TestMistakes:
             (
                 ["webhooks", "list", *APP, "--url", "http://x:y"],
                 "reverb: --url: not a URL: 'http://x:y'",
+            ),
+            (
+                ["webhooks", "list", *APP, "--url", "http://exa mple/"],
+                "reverb: --url: not the name of a host: 'exa mple'",
+            ),
+            (
+                ["webhooks", "list", *APP, "--url", "http://a..b/"],
+                "reverb: --url: not the name of a host: 'a..b'",
+            ),
+            (
+                ["webhooks", "list", *APP, "--url", f"http://{'a' * 70}.x/"],
+                f"reverb: --url: not the name of a host: '{'a' * 70}.x'",
+            ),
+            (
+                ["webhooks", "list", *APP, "--url", "http://127.0.0.1/\xe9"],
+                (
+                    "reverb: --url: the path may only have printable ASCII without spaces, got "
+                    "'http://127.0.0.1/\xe9'"
+                ),
+            ),
+            (
+                ["webhooks", "list", *APP, "--url", "http://127.0.0.1:1/ x"],
+                (
+                    "reverb: --url: the path may only have printable ASCII without spaces, got "
+                    "'http://127.0.0.1:1/ x'"
+                ),
             ),
             (
                 ["webhooks", "list", *APP, "--url", "http://127.0.0.1:1"],
