@@ -123,7 +123,7 @@ def receiver():
 
 
 @pytest.fixture
-def hooked(start_node, receiver):
+def hooked(redis, start_node, receiver):  # Redis is there until the nodes have stopped.
     """Two nodes that count, for an endpoint too."""
     app = f'[[apps]]\nid = "{APP.id}"\nkey = "{APP.key}"\nsecret = "{APP.secret}"\n'
     hook = f'[[apps.webhooks]]\nurl = "{receiver.url("/")}"\nevents = ["subscription_count"]\n'
