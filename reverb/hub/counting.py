@@ -46,16 +46,22 @@ class _Count:
         wanted: Whether the count may have changed since it was asked for.
         ours: Whether it may by what happened on this node, so that it is
             this node's task to tell the other nodes and the watchers.
+        noticed: What this node told watchers last; None if another node is
+            the last that did, as far as is known.
+        doubted: Whether that may have been wrong, as the store was out of
+            reach.
         busy: Whether the store is being asked, or the window is not over.
         window: The end of the window, if there is one.
     """
 
-    __slots__ = ("busy", "ours", "told", "wanted", "window")
+    __slots__ = ("busy", "doubted", "noticed", "ours", "told", "wanted", "window")
 
     def __init__(self) -> None:
         self.told: int | None = None
         self.wanted = False
         self.ours = False
+        self.noticed: int | None = None
+        self.doubted = False
         self.busy = False
         self.window: IDelayedCall | None = None
 
@@ -99,6 +105,7 @@ class Counting:
         self._counts: dict[Key, _Count] = {}
         self._waiting: list[Key] = []
         self._hinting: Key | None = None
+        self._is_apart = False
 
     # What may change a count
 
@@ -139,9 +146,15 @@ class Counting:
             self.changed(app, name)
 
     def restored(self) -> None:
-        """Have all nodes count anew, after the store was out of reach."""
-        for app_id, name in list(self._counts):
-            self._broker.publish(Counted(app_id, name))
+        """Have all nodes count anew, after the store was out of reach.
+
+        What watchers were told of a part of the nodes is put right by the node that told it.
+        """
+        self._is_apart = False
+        for key, count in list(self._counts.items()):
+            count.doubted = count.noticed is not None
+            self._hint(key)
+            self._want(key, count)
 
     def settle(self) -> None:
         """Tell now what would be told later, as the node is about to stop."""
@@ -167,6 +180,10 @@ class Counting:
 
     def _look(self, key: Key, count: _Count) -> None:
         ours, count.ours = count.ours, False
+        # Until this node is restored itself, a hint may come of another that is restored already.
+        self._is_apart = self._is_apart or not self._store.connected
+        if not ours and not count.doubted and not self._is_apart:
+            count.noticed = None
         count.wanted = False
         count.busy = True
         asking = Deferred.fromCoroutine(self._ask(key, count, ours=ours))
@@ -180,7 +197,9 @@ class Counting:
                 self._hint(key)
             number = (await self._store.counts(*key)).subscriptions
             self._tell(key, count, number)
-            if ours:
+            doubted, count.doubted = count.doubted, False
+            if ours or (doubted and number != count.noticed):
+                count.noticed = number
                 self._notify(SubscriptionCount(app_id=key[0], channel=key[1], count=number))
         finally:
             if number > LARGE:

@@ -112,22 +112,47 @@ def test_the_count_after_redis_was_away(redis, counting, connect):
     poll("delivered", lambda: last_count(there) == "still")
 
 
-def test_the_webhook_is_told_once(start_node, connect):
+@pytest.fixture
+def receiver():
     sdk = NodeSdk()
-    receiver = Receiver(sdk)
-    try:
-        app = f'[[apps]]\nid = "{APP.id}"\nkey = "{APP.key}"\nsecret = "{APP.secret}"\n'
-        hook = f'[[apps.webhooks]]\nurl = "{receiver.url("/")}"\nevents = ["subscription_count"]\n'
-        nodes = [start_node(more=WANTED + app + hook) for _ in range(2)]
-        for number, server in enumerate(nodes * 2, 1):
-            connect(server).subscribe("news")
-            taken = receiver.until(
-                lambda event, number=number: event["subscription_count"] >= number
-            )
-            assert [event for request in taken for event in request.events] == [
-                {"name": "subscription_count", "channel": "news", "subscription_count": number}
-            ]
-    finally:
-        receiver.close()
-        sdk.close()
-    assert receiver.problems == []
+    running = Receiver(sdk)
+    yield running
+    running.close()
+    sdk.close()
+    assert running.problems == []
+
+
+@pytest.fixture
+def hooked(redis, start_node, receiver):  # Redis is there until the nodes have stopped.
+    """Two nodes that count, for an endpoint too."""
+    app = f'[[apps]]\nid = "{APP.id}"\nkey = "{APP.key}"\nsecret = "{APP.secret}"\n'
+    hook = f'[[apps.webhooks]]\nurl = "{receiver.url("/")}"\nevents = ["subscription_count"]\n'
+    return [start_node(more=WANTED + app + hook) for _ in range(2)]
+
+
+def numbers_until(receiver, number):
+    """Take what the endpoint is told of the channel, up to a number."""
+    taken = receiver.until(lambda event: event["subscription_count"] == number)
+    return [event["subscription_count"] for request in taken for event in request.events]
+
+
+def test_the_webhook_is_told_once(hooked, receiver, connect):
+    for number, server in enumerate(hooked * 2, 1):
+        connect(server).subscribe("news")
+        assert numbers_until(receiver, number) == [number]
+
+
+def test_the_webhook_after_redis_was_away(redis, hooked, receiver, connect):
+    for number, server in enumerate(hooked, 1):
+        connect(server).subscribe("news")
+        numbers_until(receiver, number)
+    redis.kill()
+    for server in hooked:
+        poll("not ready", lambda server=server: status(server, "/ready")[0] == 503)
+    newcomer = connect(hooked[1])
+    newcomer.subscribe("news")
+    poll("told of this node", lambda: last_count(newcomer) == "#2")
+    redis.start()
+
+    assert numbers_until(receiver, 3)[-1] == 3
+    assert receiver.requests.empty()

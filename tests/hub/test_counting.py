@@ -244,7 +244,48 @@ class TestSharedStore:
         node.hub.take_change(Restored())
 
         assert counts(client) == [2]
+        assert notices(node) == [2]
+        node.hub.take_change(Restored())
+        assert counts(client) == notices(node) == []
+
+    def test_watchers_are_told_the_true_count_after_an_outage_by_who_told_a_wrong_one(self, node):
+        (client,) = crowd(node, 1)
+        # Another node tells what happens there.
+        node.store.join(COUNTED.id, "news", "9.9", None, 0)
+        node.hub.deliver(Counted(COUNTED.id, "news"))
+        assert counts(client) == [1, 2]
+        assert notices(node) == [1]
+        # In the outage it tells its own number, and is the one that puts it right.
+        node.store.join(COUNTED.id, "news", "9.8", None, 0)
+        node.hub.take_change(Restored())
+
+        assert counts(client) == [3]
         assert notices(node) == []
+
+    def test_also_if_the_other_nodes_are_restored_before(self, node):
+        (client,) = crowd(node, 1)
+        node.store.connected = False
+        crowd(node, 1)
+        node.store.connected = True
+        node.store.join(COUNTED.id, "news", "9.9", None, 0)
+        node.hub.deliver(Counted(COUNTED.id, "news"))
+        assert counts(client) == [1, 2, 3]
+        assert notices(node) == [1, 2]
+        node.hub.take_change(Restored())
+
+        assert counts(client) == []
+        assert notices(node) == [3]
+
+    def test_the_true_count_of_a_large_channel_waits_for_its_window(self, node):
+        crowd(node, LARGE + 1)
+        notices(node)
+        node.store.join(COUNTED.id, "news", "9.9", None, 0)
+        node.hub.take_change(Restored())
+        node.turn()
+        assert notices(node) == []
+        node.clock.advance(WINDOW)
+
+        assert notices(node) == [LARGE + 2]
 
     def test_the_other_nodes_hear_of_what_has_changed_during_an_outage(self):
         broker = HeldBroker()
