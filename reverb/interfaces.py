@@ -200,11 +200,20 @@ class ChannelFullError(Exception):
     """The presence channel has as many members as its app allows."""
 
 
+class StoreRefusedError(Exception):
+    """A store that is in reach cannot do what it was asked, as what it holds is spoilt.
+
+    The text says what was asked and why, for the operator. The store has
+    logged it, so those who handle it need not.
+    """
+
+
 class IChannelStore(Interface):
     """What is true of channels across all nodes. Every change is atomic there.
 
     A store that is shared and out of reach answers by what this node knows,
-    rather than fail, and makes good for it when it is back.
+    rather than fail, and makes good for it when it is back. Any question to
+    such a store may fail with StoreRefusedError.
     """
 
     def start(changed: "Callable[[Change], None]") -> "Deferred[None]":

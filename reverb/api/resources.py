@@ -17,7 +17,7 @@ from reverb.api.replies import ApiError, Request, reply, reply_error
 from reverb.apps.app import App
 from reverb.hub.hub import Hub
 from reverb.hub.limits import RateLimit
-from reverb.interfaces import IApps, IBroker, IChannelStore
+from reverb.interfaces import IApps, IBroker, IChannelStore, StoreRefusedError
 from reverb.meter import Meter
 from reverb.webhooks.interfaces import IWebhooks
 
@@ -176,6 +176,8 @@ class JsonResource(Resource):
 
     def _failed(self, failure: Failure, request: Request) -> None:
         error = failure.value
+        if isinstance(error, StoreRefusedError):  # The store has logged it.
+            error = ApiError(500, "The server cannot use what it keeps of this; its log says more")
         if not isinstance(error, ApiError):
             self._log.failure(
                 "answering {method} {path}", failure, method=request.method, path=request.path

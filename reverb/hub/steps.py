@@ -7,6 +7,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from reverb.interfaces import StoreRefusedError
 from reverb.protocol.codes import ClientError
 from reverb.protocol.session import Done, Session
 
@@ -66,5 +67,6 @@ def _failed(failure: Failure, session: Session) -> None:
     if failure.check(ClientError):
         session.refuse(cast(ClientError, failure.value))
         return
-    _log.failure("carrying out a message of {socket_id}", failure, socket_id=session.socket_id)
+    if not failure.check(StoreRefusedError):  # The store has logged it.
+        _log.failure("carrying out a message of {socket_id}", failure, socket_id=session.socket_id)
     session.refuse(ClientError("The server could not do this now; try again"))

@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from reverb.interfaces import IBroker, IChannelStore
+from reverb.interfaces import IBroker, IChannelStore, StoreRefusedError
 from reverb.protocol import messages
 from reverb.protocol.names import ONLINE
 from reverb.protocol.session import Session
@@ -183,6 +183,8 @@ class Watching:
 
     def _look(self, app_id: str) -> None:
         looking = Deferred.fromCoroutine(self._look_at_some(app_id))
+        # The store has logged what it refuses; all are looked at again in a while.
+        looking.addErrback(lambda failure: failure.trap(StoreRefusedError))
         looking.addErrback(lambda failure: self._log.failure("looking who is online", failure))
 
     async def _look_at_some(self, app_id: str) -> None:

@@ -12,6 +12,7 @@ from twisted.internet import defer
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from reverb.brokers.envelope import MemberChange
@@ -29,6 +30,7 @@ from reverb.interfaces import (
     Joined,
     Left,
     Restored,
+    StoreRefusedError,
 )
 from reverb.protocol.messages import Member
 from reverb.stores import redis_scripts as scripts
@@ -44,6 +46,7 @@ _GRACE = LONGEST_PAUSE + 0.5
 """Seconds after a connect in which the other nodes, too, will have come back to Redis."""
 _LAST_WORDS = 3
 """Seconds that giving up this node's share may take."""
+_REFUSALS = (LinkLostError, RedisRefusalError, StoreRefusedError)
 
 
 @implementer(IChannelStore, ILinked)
@@ -67,6 +70,7 @@ class RedisStore:
         self.link_meter = link.command_meter
         self.session = Session(link)
         self._run, self._ask = self.session.run, self.session.ask
+        self._reading = self.session.reading
         self._lease_ms = int(lease * 1000)
         self._changed: Callable[[Change], None] = lambda _change: None
         self._share = Share(self._tell, self._look_again)
@@ -111,7 +115,7 @@ class RedisStore:
         try:
             leaving = self._run(scripts.TAKE_BACK, self.places.longest, node=node)
             await leaving.addTimeout(_LAST_WORDS, self._link.clock)
-        except (LinkLostError, RedisRefusalError, defer.TimeoutError) as error:
+        except (*_REFUSALS, defer.TimeoutError) as error:
             self._log.warn("this node's lease in Redis has to expire: {why}", why=str(error))
 
     async def _enter(self) -> None:
@@ -124,19 +128,21 @@ class RedisStore:
         # reach Redis after this node's share has been put right.
         self.session.token = token
         share = self._share
-        apps = {name.decode() for name in held if b":" not in name} | share.connections.keys()
+        names = self._reading.texts(held, f"held:{self._link.node}")
+        apps = {name for name in names if ":" not in name} | share.connections.keys()
         answers = [
             self._run(scripts.SYNC_CONNECTIONS, app_id, len(share.connections.get(app_id, ())))
             for app_id in apps
         ]
-        keys = {_key(name) for name in held if b":" in name} | share.channels.keys()
-        answers += [self._sync_channel(key) for key in keys]
+        keys = {_key(name) for name in names if ":" in name} | share.channels.keys()
+        answers += [self._sync_channel(key, share.views.get(key)) for key in keys]
         answers += [
             self._run(scripts.REMEMBER, *key, kept.event, kept.data, _milliseconds(kept.ttl))
             for key, kept in self._kept.take_all().items()
         ]
         answers += self.places.claim()
-        await wait_for_all(answers)
+        # What is spoilt stays so, and has been logged; the rest is registered.
+        await wait_for_all(answer.addErrback(_pass_over) for answer in answers)
         self.places.registered()
         self._grace = self._link.clock.callLater(_GRACE, self._end_grace)
         self._leases.start()
@@ -151,17 +157,18 @@ class RedisStore:
         """Have counts told anew, when a bus is back by which some may have been missed."""
         self._tell(Restored())
 
-    def _sync_channel(self, key: Key) -> "Deferred[Any]":
+    def _sync_channel(self, key: Key, view: View | None) -> "Deferred[Any]":
+        """Make this node's share of a channel what it is; a view is given the list."""
         here = self._share.channels.get(key) or Subscriptions()
         users: list[Argument] = []
         for user_id, user_info in here.roster.items():
             users += [user_id, user_info, here.user_sockets[user_id]]
-        view = self._share.views.get(key)
         if view is not None:
             view.asked = True
         wait = self.places.wait_for_nodes(key)
         answer = self._run(scripts.SYNC_CHANNEL, *key, len(here.sockets), wait, *users)
-        return answer.addCallback(_take_members, view)
+        answer.addCallback(self._take_members, key, view)
+        return answer.addErrback(_go_on, view)
 
     def _lost(self) -> None:
         """Go on alone, by what this node knows."""
@@ -186,11 +193,18 @@ class RedisStore:
         """Get the whole list of members anew, as a change has been missed."""
         self._log.warn("missed a change of the members of {channel}", channel=key[1])
         asking = Deferred.fromCoroutine(self._ask(scripts.MEMBERS, *key))
-        asking.addCallback(self._take_all_members, self._share.views[key])
-        asking.addErrback(lambda failure: failure.trap(LinkLostError))
+        asking.addCallback(self._take_all_members, key, self._share.views[key])
+        asking.addErrback(_go_on, self._share.views[key])
+        asking.addErrback(lambda failure: failure.trap(LinkLostError, StoreRefusedError))
 
-    def _take_all_members(self, answer: list[Any], view: View) -> None:
-        _take_members(answer, view)
+    def _take_members(self, answer: list[Any], key: Key, view: View | None) -> None:
+        """Give a view the version and the members that Redis has answered."""
+        if view is not None:
+            version = self._reading.number(answer[0], _at("versions", key[0]))
+            view.replace(self._reading.mapping(answer[1], _at("members", *key)), version)
+
+    def _take_all_members(self, answer: list[Any], key: Key, view: View) -> None:
+        self._take_members(answer, key, view)
         if self._grace is None:  # Otherwise its end is near.
             view.end_doubts()
 
@@ -204,7 +218,7 @@ class RedisStore:
         count = self._share.connect(app_id, socket_id)
         try:
             admitted = bool(await self._ask(scripts.CONNECT, app_id, limit))
-        except LinkLostError:
+        except (LinkLostError, StoreRefusedError):
             admitted = not limit or count <= limit
         if not admitted:
             self._share.disconnect(app_id, socket_id)
@@ -218,7 +232,7 @@ class RedisStore:
         if self._share.disconnect(app_id, socket_id):
             try:
                 await self._ask(scripts.DISCONNECT, app_id)
-            except LinkLostError:
+            except (LinkLostError, StoreRefusedError):
                 return  # It is not counted when this node registers again.
 
     def connections(self, app_id: str) -> "Deferred[int]":
@@ -227,9 +241,10 @@ class RedisStore:
 
     async def _connections(self, app_id: str) -> int:
         try:
-            return int(await self._ask(scripts.CONNECTIONS, app_id))
+            count = await self._ask(scripts.CONNECTIONS, app_id)
         except LinkLostError:
             return len(self._share.connections.get(app_id, ()))
+        return self._reading.number(count, "connections")
 
     # Subscriptions
 
@@ -255,19 +270,30 @@ class RedisStore:
             total, added, version, members = await self._ask(
                 scripts.JOIN, *key, *who, max_members, self.places.wait(key)
             )
+            if view is not None and members is not None:
+                self._take_members([version, members], key, view)
         except LinkLostError:
             return self._share.joined_alone(key, socket_id, member, max_members, is_new=is_new)
-        if view is not None and members is not None:
-            _take_members([version, members], view)
+        except Exception:
+            self._share.leave(key, socket_id)
+            self._put_right(key, expects_list=wants_members)
+            raise
         if total == scripts.FULL:
             self._share.leave(key, socket_id)
             raise ChannelFullError(f"{key[1]} has {max_members} members")
         if view is None:
             return Joined(total == 1, added=False, subscriptions=total, members=NOBODY)
-        reaching = view.reached(version)
+        reaching = view.reached(self._reading.number(version, _at("versions", key[0])))
         if reaching is not None:
             await reaching
         return Joined(total == 1, bool(added), total, view.roster, announced=True)
+
+    def _put_right(self, key: Key, *, expects_list: bool) -> None:
+        """Make this node's share in Redis what it is, after a script that ended half-way."""
+        if self.session.token is not None:
+            view = self._share.views.get(key) if expects_list else None
+            putting = self._sync_channel(key, view)
+            putting.addErrback(lambda failure: failure.trap(*_REFUSALS))
 
     def leave(self, app_id: str, channel: str, socket_id: str) -> "Deferred[Left | None]":
         """End a subscription."""
@@ -286,6 +312,9 @@ class RedisStore:
             total, removed = await self._ask(scripts.LEAVE, *key, *who, wait)
         except LinkLostError:
             return self._share.left_alone(key, removed_here)
+        except StoreRefusedError:
+            self._put_right(key, expects_list=False)
+            return self._share.left_alone(key, removed_here)
         return Left(total == 0, user_id if removed else None, total, announced=True)
 
     # Questions
@@ -299,7 +328,7 @@ class RedisStore:
             _, members = await self._ask(scripts.MEMBERS, *key)
         except LinkLostError:
             return self._share.members(key)
-        return _mapping(members)
+        return self._reading.mapping(members, _at("members", *key))
 
     def counts(self, app_id: str, channel: str) -> "Deferred[Counts]":
         """Count a channel's subscriptions and users."""
@@ -307,9 +336,10 @@ class RedisStore:
 
     async def _counts(self, key: Key) -> Counts:
         try:
-            return Counts(*await self._ask(scripts.COUNTS, *key))
+            total, users = await self._ask(scripts.COUNTS, *key)
         except LinkLostError:
             return self._share.counts(key)
+        return Counts(self._reading.number(total, _at("channels", key[0])), users)
 
     def occupied(self, app_id: str, channels: Sequence[str]) -> "Deferred[Mapping[str, bool]]":
         """Tell which channels somebody is subscribed to."""
@@ -332,7 +362,13 @@ class RedisStore:
             found = await self._ask(scripts.CHANNELS, app_id, prefix)
         except LinkLostError:
             return self._share.occupied(app_id, prefix)
-        return {name.decode(): Counts(total, users) for name, total, users in found}
+        read, at = self._reading, _at("channels", app_id)
+        return {
+            name: Counts(count, users)
+            for raw_name, total, users in found
+            if (name := read.text(raw_name, at)) is not None
+            and (count := read.number(total, at)) > 0
+        }
 
     # Cache channels
 
@@ -357,30 +393,36 @@ class RedisStore:
             found = await self._ask(scripts.RECALL, *key)
         except LinkLostError:
             return self._kept.recall(key)
+        except StoreRefusedError:
+            found = None  # As if nothing was there: the next event takes its place.
         # It was published before it was remembered, and has come once the bus has caught up.
         await self._link.catch_up()
         if found is None:
             return None
-        event, data, ttl = found
-        return Cached(event.decode(), data.decode(), ttl / 1000)
+        packed, ttl = found
+        kept = self._reading.packed(packed, tuple[str, str], _at("cache", *key))
+        return None if kept is None else Cached(kept[0], kept[1], ttl / 1000)
 
 
-def _key(name: bytes) -> Key:
-    app_id, _, channel = name.decode().partition(":")
+def _key(name: str) -> Key:
+    app_id, _, channel = name.partition(":")
     return app_id, channel
+
+
+def _at(*parts: str) -> str:
+    return ":".join(parts)
+
+
+def _pass_over(failure: Failure) -> None:
+    failure.trap(StoreRefusedError)
+
+
+def _go_on(failure: Failure, view: View | None) -> Failure:
+    """Have nobody wait for a list that Redis refuses."""
+    if view is not None and failure.check(StoreRefusedError):
+        view.let_go()
+    return failure
 
 
 def _milliseconds(seconds: float) -> int:
     return max(1, int(seconds * 1000))
-
-
-def _mapping(flat: list[bytes]) -> dict[str, str]:
-    """Make a mapping of what HGETALL returns."""
-    texts = [text.decode() for text in flat]
-    return dict(zip(texts[::2], texts[1::2], strict=True))
-
-
-def _take_members(answer: list[Any], view: View | None) -> None:
-    """Give a view the version and the members that Redis has answered."""
-    if view is not None:
-        view.replace(_mapping(answer[1]), answer[0])

@@ -9,7 +9,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from reverb.brokers.link import LinkLostError
-from reverb.interfaces import Abandoned
+from reverb.interfaces import Abandoned, StoreRefusedError
 from reverb.stores import redis_scripts as scripts
 from reverb.stores.redis_session import Session
 
@@ -68,20 +68,28 @@ class Leases:
         try:
             dead = await self._session.ask(scripts.RENEW, self._lease)
             for node in dead if self._may_take_back() else ():
-                name = node.decode()
-                changes = await self._session.ask(scripts.TAKE_BACK, self._wait(), node=name)
-                self._tell_abandoned(name, changes)
-        except LinkLostError:
-            return  # This node registers again.
+                await self._take_back(node)
+        except (LinkLostError, StoreRefusedError):
+            return  # This node registers again, or tries again with the next renewal.
+
+    async def _take_back(self, node: bytes) -> None:
+        name = node.decode("utf-8", "replace")
+        try:
+            changes, failures = await self._session.ask(scripts.TAKE_BACK, self._wait(), node=node)
+        except StoreRefusedError:
+            return  # It is tried again; the next node may do.
+        for failure in failures:
+            why = failure.decode("utf-8", "replace")
+            self._session.problems.happened(f"node {name} cannot be taken back: {why}")
+        if changes or not failures:
+            self._tell_abandoned(name, changes)
 
     def _tell_abandoned(self, node: str, changes: list[Any]) -> None:
         self._log.info("node {node} is gone; it leaves {n} channels", node=node, n=len(changes))
-        for app_id, channel, left, removed in changes:
-            self._tell(
-                Abandoned(
-                    app_id.decode(),
-                    channel.decode(),
-                    tuple(user_id.decode() for user_id in removed),
-                    vacated=left == 0,
-                )
-            )
+        reading, held = self._session.reading, f"held:{node}"
+        for raw_app, raw_channel, left, removed in changes:
+            app_id, channel = reading.text(raw_app, held), reading.text(raw_channel, held)
+            if app_id is None or channel is None:
+                continue
+            users = reading.texts(removed, f"users:{node}:{app_id}:{channel}")
+            self._tell(Abandoned(app_id, channel, tuple(users), vacated=left == 0))

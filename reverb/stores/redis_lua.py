@@ -26,11 +26,17 @@ local function add(hash, field, by)
   return left
 end
 
+-- Reads a number in a hash; what is none is answered as it is, as nil would end the answer.
+local function number_of(hash, field)
+  local found = redis.call('HGET', hash, field) or 0
+  return tonumber(found) or found
+end
+
 -- Versions begin at the time, so that a channel that was vacated and is used
 -- again does not have one that somebody has seen before.
 local function announce(app, channel, user, info)
   local versions = key('versions', app)
-  if redis.call('HEXISTS', versions, channel) == 0 then
+  if not tonumber(redis.call('HGET', versions, channel)) then
     local now = redis.call('TIME')
     redis.call('HSET', versions, channel, now[1] .. string.format('%06d', now[2]))
   end
@@ -42,7 +48,7 @@ local function announce(app, channel, user, info)
 end
 
 local function version_of(app, channel)
-  return tonumber(redis.call('HGET', key('versions', app), channel) or 0)
+  return number_of(key('versions', app), channel)
 end
 
 local function add_member(app, channel, user, info, sockets)
@@ -96,8 +102,10 @@ class Script:
 
     Args:
         text: In Lua, after the common functions.
+        name: Of the step, for the log.
     """
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, name: str = "a step of webhooks") -> None:
+        self.name = name
         self.text = (_COMMON + text).encode()
         self.sha = sha1(self.text).hexdigest()

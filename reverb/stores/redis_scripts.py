@@ -31,12 +31,15 @@ from reverb.stores.redis_webhook_lua import PLACES
 FULL = -1
 """Stands for the number of subscriptions where the channel has too many members."""
 
-REGISTER = Script("""
+REGISTER = Script(
+    """
 redis.call('SET', key('lease', node), session, 'PX', ARGV[4])
 redis.call('SADD', key('nodes'), node)
 redis.call('SREM', key('webhooks', 'stopping'), node)
 return redis.call('HKEYS', key('held', node))
-""")
+""",
+    name="register",
+)
 """Begin a session, its lease ARGV[4] milliseconds; return what the node is known to hold."""
 
 RENEW = Script(
@@ -50,7 +53,8 @@ for _, other in ipairs(redis.call('SMEMBERS', key('nodes'))) do
   end
 end
 return dead
-"""
+""",
+    name="renew",
 )
 """Renew the lease; return the nodes whose own has expired."""
 
@@ -71,37 +75,54 @@ local function wait_of(app, channel)
   end
   return waits[app]
 end
-if leased(node) or redis.call('SREM', key('nodes'), node) == 0 then
-  return changes
+if leased(node) or redis.call('SISMEMBER', key('nodes'), node) == 0 then
+  return {changes, {}}
+end
+-- Each step takes from the node's share what it takes from the sum, so what fails can be
+-- tried again.
+local function take_back(name, count)
+  local app, channel = string.match(name, '^([^:]*):(.*)$')
+  if not app then
+    add(key('connections'), name, -count)
+    redis.call('HDEL', key('held', node), name)
+    return
+  end
+  local users = redis.call('HGETALL', key('users', node, app, channel))
+  local removed = {}
+  for i = 1, #users, 2 do
+    if remove_member(app, channel, users[i], tonumber(users[i + 1])) then
+      removed[#removed + 1] = users[i]
+      went(wait_of(app, channel), app, channel, users[i])
+    end
+  end
+  local left = subscribe(app, channel, -count)
+  if left == 0 then
+    went(wait_of(app, channel), app, channel)
+  end
+  changes[#changes + 1] = {app, channel, left, removed}
 end
 redis.call('SREM', key('webhooks', 'stopping'), node)
 local held = redis.call('HGETALL', key('held', node))
+local failures = {}
 for i = 1, #held, 2 do
-  local count = tonumber(held[i + 1])
-  local app, channel = string.match(held[i], '^([^:]*):(.*)$')
-  if not app then
-    add(key('connections'), held[i], -count)
-  else
-    local users = redis.call('HGETALL', key('users', node, app, channel))
-    local removed = {}
-    for j = 1, #users, 2 do
-      if remove_member(app, channel, users[j], tonumber(users[j + 1])) then
-        removed[#removed + 1] = users[j]
-        went(wait_of(app, channel), app, channel, users[j])
-      end
-    end
-    local left = subscribe(app, channel, -count)
-    if left == 0 then
-      went(wait_of(app, channel), app, channel)
-    end
-    changes[#changes + 1] = {app, channel, left, removed}
+  local done, why = pcall(take_back, held[i], tonumber(held[i + 1]))
+  if not done then
+    failures[#failures + 1] = held[i] .. ': ' .. tostring(type(why) == 'table' and why.err or why)
   end
 end
-redis.call('DEL', key('held', node))
-return changes
-"""
+if #failures == 0 then
+  redis.call('DEL', key('held', node))
+  redis.call('SREM', key('nodes'), node)
+end
+return {changes, failures}
+""",
+    name="take_back",
 )
-"""Take back what a node without a lease holds; return what that changed, to one asker only."""
+"""Take back what a node without a lease holds.
+
+Returns what that changed, to one asker only, and what could not be taken back:
+the node is kept for another attempt then.
+"""
 
 CONNECT = Script(
     LEASED
@@ -113,7 +134,8 @@ end
 add(key('connections'), app, 1)
 add(key('held', node), app, 1)
 return 1
-"""
+""",
+    name="connect",
 )
 
 DISCONNECT = Script(
@@ -122,10 +144,11 @@ DISCONNECT = Script(
 add(key('connections'), ARGV[4], -1)
 add(key('held', node), ARGV[4], -1)
 return 1
-"""
+""",
+    name="disconnect",
 )
 
-CONNECTIONS = Script("return tonumber(redis.call('HGET', key('connections'), ARGV[4]) or 0)")
+CONNECTIONS = Script("return number_of(key('connections'), ARGV[4])", name="connections")
 
 JOIN = Script(
     LEASED
@@ -149,7 +172,8 @@ if not full then
 end
 local list = wants_members and redis.call('HGETALL', members)
 return {total, added and 1 or 0, version_of(app, channel), list}
-"""
+""",
+    name="join",
 )
 """Add a subscription; return all of them, whether a member came, the version, the members."""
 
@@ -168,7 +192,8 @@ if left == 0 then
   went(wait, app, channel)
 end
 return {left, removed and 1 or 0}
-"""
+""",
+    name="leave",
 )
 
 SYNC_CONNECTIONS = Script(
@@ -179,7 +204,8 @@ local by = count - tonumber(redis.call('HGET', key('held', node), app) or 0)
 add(key('connections'), app, by)
 add(key('held', node), app, by)
 return 1
-"""
+""",
+    name="sync_connections",
 )
 """Make the node's connections of an app what they are."""
 
@@ -196,76 +222,101 @@ end
 if count > 0 then
   came(wait, app, channel)
 end
-for i = 8, #ARGV, 3 do
-  local user, info, sockets = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2])
-  add_member(app, channel, user, info, sockets - (known[user] or 0))
-  came(wait, app, channel, user)
-  known[user] = nil
-end
-for user, sockets in pairs(known) do
-  if remove_member(app, channel, user, sockets) then
-    went(wait, app, channel, user)
+local function put_members_right()
+  for i = 8, #ARGV, 3 do
+    local user, info, sockets = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2])
+    add_member(app, channel, user, info, sockets - (known[user] or 0))
+    came(wait, app, channel, user)
+    known[user] = nil
+  end
+  for user, sockets in pairs(known) do
+    if remove_member(app, channel, user, sockets) then
+      went(wait, app, channel, user)
+    end
   end
 end
+-- The subscriptions are put right even where the members are spoilt.
+local done, why = pcall(put_members_right)
 local held = tonumber(redis.call('HGET', key('held', node), app .. ':' .. channel) or 0)
 if subscribe(app, channel, count - held) == 0 then
   went(wait, app, channel)
 end
+if not done then
+  return type(why) == 'table' and why or redis.error_reply('ERR ' .. tostring(why))
+end
 return {version_of(app, channel), redis.call('HGETALL', key('members', app, channel))}
-"""
+""",
+    name="sync_channel",
 )
 """Make the node's share of a channel what it is; return the version and the members."""
 
-MEMBERS = Script("""
+MEMBERS = Script(
+    """
 local app, channel = ARGV[4], ARGV[5]
 return {version_of(app, channel), redis.call('HGETALL', key('members', app, channel))}
-""")
+""",
+    name="members",
+)
 
-COUNTS = Script("""
+COUNTS = Script(
+    """
 local app, channel = ARGV[4], ARGV[5]
 return {
-  tonumber(redis.call('HGET', key('channels', app), channel) or 0),
+  number_of(key('channels', app), channel),
   redis.call('HLEN', key('members', app, channel))
 }
-""")
+""",
+    name="counts",
+)
 
-OCCUPIED = Script("""
+OCCUPIED = Script(
+    """
 local channels = key('channels', ARGV[4])
 local found = {}
 for i = 5, #ARGV do
   found[#found + 1] = redis.call('HEXISTS', channels, ARGV[i])
 end
 return found
-""")
+""",
+    name="occupied",
+)
 
-CHANNELS = Script("""
+CHANNELS = Script(
+    """
 local app, beginning = ARGV[4], ARGV[5]
 local all = redis.call('HGETALL', key('channels', app))
 local found = {}
 for i = 1, #all, 2 do
   if string.sub(all[i], 1, #beginning) == beginning then
-    found[#found + 1] = {all[i], tonumber(all[i + 1]),
+    found[#found + 1] = {all[i], tonumber(all[i + 1]) or all[i + 1],
       redis.call('HLEN', key('members', app, all[i]))}
   end
 end
 return found
-""")
+""",
+    name="channels",
+)
 
-REMEMBER = Script("""
+REMEMBER = Script(
+    """
 redis.call('SET', key('cache', ARGV[4], ARGV[5]), cmsgpack.pack({ARGV[6], ARGV[7]}),
   'PX', ARGV[8])
 return 1
-""")
+""",
+    name="remember",
+)
 
-RECALL = Script("""
+RECALL = Script(
+    """
 local cache = key('cache', ARGV[4], ARGV[5])
 local text = redis.call('GET', cache)
 if not text then
   return false
 end
-local event = cmsgpack.unpack(text)
-return {event[1], event[2], redis.call('PTTL', cache)}
-""")
+return {text, redis.call('PTTL', cache)}
+""",
+    name="recall",
+)
 
 ALL = (
     *(REGISTER, RENEW, TAKE_BACK, CONNECT, DISCONNECT, CONNECTIONS, JOIN, LEAVE),

@@ -1,15 +1,30 @@
 """This node's session in Redis: the scripts that it runs there, for as long as its lease lasts."""
 
+import re
 import secrets
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from reverb.brokers.link import LinkLostError
 from reverb.brokers.redis_connections import RedisRefusalError
 from reverb.brokers.redis_link import RedisLink
 from reverb.brokers.resp import Argument
+from reverb.interfaces import StoreRefusedError
+from reverb.rarely import Rarely
 from reverb.stores.redis_lua import Script
+from reverb.stores.redis_reading import Reading
+
+_OF_ONE_QUESTION = ("ERR", "WRONGTYPE")
+"""Begin refusals that are due to a key or to a script; others (OOM, READONLY, NOSCRIPT, LOST and
+so on) would meet whatever is asked."""
+_OLD_FRAME = re.compile(r"^ERR Error running script .*?user_script: ?\d+: -?(?=[A-Z]+ )")
+"""What Redis before 7 puts before the refusal of a command that a script gives."""
+_NO_RIGHT = re.compile(r"ACL failure in script|The user executing the script")
+_SHOWN = 100
+"""Characters of an argument that the log shows."""
 
 
 class Session:
@@ -22,11 +37,20 @@ class Session:
 
     Attributes:
         token: Names the session to Redis; None while this node is alone.
+        problems: Logs what is wrong with what Redis holds, each problem once a minute.
+        reading: Reads answers, and passes over what is spoilt.
     """
+
+    _log = Logger()
 
     def __init__(self, link: RedisLink) -> None:
         self._link = link
         self.token: str | None = None
+        self.problems = Rarely(self._tell, link.clock)
+        self.reading = Reading(self.problems)
+
+    def _tell(self, problem: str, count: int) -> None:
+        self._log.warn("in Redis: {problem} ({count} times)", problem=problem, count=count)
 
     def make_token(self) -> str:
         """Make the name of the next session."""
@@ -38,7 +62,7 @@ class Session:
             self._link.cast("SCRIPT", "LOAD", script.text)
 
     def run(
-        self, script: Script, *arguments: Argument, node: str = "", token: str = ""
+        self, script: Script, *arguments: Argument, node: Argument = "", token: str = ""
     ) -> "Deferred[Any]":
         """Run a script, in the name of this node unless it is about another.
 
@@ -49,14 +73,29 @@ class Session:
             token: The session's, if it is not the present one.
 
         Returns:
-            Fires with the script's answer. Fails with LinkLostError or RedisRefusalError.
+            Fires with the script's answer. Fails with LinkLostError, with
+            StoreRefusedError when Redis cannot answer just this, or with
+            RedisRefusalError when it refuses the whole session.
         """
-        prefix, node = self._link.url.prefix, node or self._link.node
-        token = token or self.token or ""
-        return self._link.ask("EVALSHA", script.sha, 0, prefix, node, token, *arguments)
+        prefix, token = self._link.url.prefix, token or self.token or ""
+        answer = self._link.ask(
+            "EVALSHA", script.sha, 0, prefix, node or self._link.node, token, *arguments
+        )
+        return answer.addErrback(self._refused, script, (*arguments[:2], node))
 
-    async def ask(self, script: Script, *arguments: Argument, node: str = "") -> Any:
-        """Run a script, if this node is registered; a refusal makes it register anew.
+    def _refused(self, failure: Failure, script: Script, about: tuple[Argument, ...]) -> Failure:
+        failure.trap(RedisRefusalError)
+        why = str(failure.value)
+        code = _OLD_FRAME.sub("", why).partition(" ")[0]
+        if code not in _OF_ONE_QUESTION or _NO_RIGHT.search(why):
+            return failure
+        step = " ".join(_shown(one) for one in (script.name, *about) if one != "")
+        problem = f"{step} failed: {why}"
+        self.problems.happened(problem)
+        raise StoreRefusedError(problem) from None
+
+    async def ask(self, script: Script, *arguments: Argument, node: Argument = "") -> Any:
+        """Run a script, if this node is registered; if it is not any more, it registers anew.
 
         Args:
             script: What to run; it must have been loaded.
@@ -65,6 +104,7 @@ class Session:
 
         Raises:
             LinkLostError: This node has to answer alone.
+            StoreRefusedError: Redis cannot answer just this; it has been logged.
         """
         if self.token is None:
             raise LinkLostError("this node is alone")
@@ -75,3 +115,9 @@ class Session:
             # replica: to begin anew heals what can be healed, and says what cannot.
             self._link.reset(str(error))
             raise LinkLostError(str(error)) from None
+
+
+def _shown(argument: Argument) -> str:
+    if isinstance(argument, bytes):
+        argument = argument.decode("utf-8", "replace")
+    return str(argument)[:_SHOWN]

@@ -13,7 +13,9 @@ from zope.interface import implementer
 
 from reverb.brokers.link import LinkLostError
 from reverb.brokers.resp import Argument
+from reverb.interfaces import StoreRefusedError
 from reverb.meter import Meter
+from reverb.rarely import Rarely
 from reverb.stores import redis_webhook_scripts as scripts
 from reverb.stores.redis import RedisStore
 from reverb.stores.redis_lua import Script
@@ -22,7 +24,6 @@ from reverb.webhooks.delivery import Delivery, State
 from reverb.webhooks.events import WebhookEvent
 from reverb.webhooks.interfaces import Entry, ISharedWebhooks, SharedLostError
 from reverb.webhooks.journal import MAX_DEAD, MAX_DEAD_BYTES, MAX_DELIVERED
-from reverb.webhooks.rarely import Rarely
 
 T = TypeVar("T")
 
@@ -64,7 +65,7 @@ class RedisWebhooks:
     async def _ask(self, script: Script, *arguments: Argument) -> Any:
         try:
             return await self._session.ask(script, *arguments)
-        except LinkLostError as error:
+        except (LinkLostError, StoreRefusedError) as error:
             raise SharedLostError(str(error)) from None
 
     async def _ask_as(self, office: str, script: Script, *arguments: Argument) -> Any:

@@ -11,6 +11,7 @@ from reverb.apps.static import StaticApps
 from reverb.hub.hub import Hub
 from reverb.interfaces import IApps
 from reverb.meter import Meter
+from reverb.rarely import Rarely
 from reverb.settings import Settings
 from reverb.webhooks.acknowledgements import Acknowledgements
 from reverb.webhooks.delivery import make_ids
@@ -24,7 +25,6 @@ from reverb.webhooks.interfaces import (
 )
 from reverb.webhooks.journal import IJournal, Journal
 from reverb.webhooks.local import LocalEvents
-from reverb.webhooks.rarely import Rarely
 from reverb.webhooks.reporter import Reporter
 from reverb.webhooks.sender import Sender
 from reverb.webhooks.service import Webhooks

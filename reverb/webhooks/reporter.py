@@ -11,9 +11,9 @@ from twisted.python.failure import Failure
 from reverb.apps.webhook import EventName
 from reverb.hub.notices import CacheMiss, ClientEvent, Notice, SubscriptionCount
 from reverb.meter import Meter
+from reverb.rarely import Rarely
 from reverb.webhooks.events import WebhookEvent, make_event
 from reverb.webhooks.interfaces import ISharedWebhooks, SharedLostError
-from reverb.webhooks.rarely import Rarely
 
 MAX_KEPT = 10_000
 """Events that wait for what is shared to come back."""

@@ -12,6 +12,7 @@ from reverb.apps.webhook import Webhook
 from reverb.interfaces import IApps
 from reverb.meter import Meter
 from reverb.protocol.signing import sign
+from reverb.rarely import Rarely
 from reverb.webhooks.batches import make_body, renew_body
 from reverb.webhooks.delivery import Delivery
 from reverb.webhooks.endpoint import Endpoint, Outcome
@@ -22,7 +23,6 @@ from reverb.webhooks.interfaces import (
     WebhookTransportError,
 )
 from reverb.webhooks.journal import IJournal
-from reverb.webhooks.rarely import Rarely
 
 _USER_AGENT = f"twisted-reverb/{reverb.__version__}"
 

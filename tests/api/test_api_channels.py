@@ -3,6 +3,10 @@
 import json
 
 import pytest
+from twisted.internet.defer import Deferred
+
+from reverb.interfaces import StoreRefusedError
+from reverb.stores.memory import MemoryStore
 
 
 def error(response):
@@ -307,3 +311,14 @@ def test_an_event_may_be_sent_to_a_user(server, signed_in):
     for client in (first, second):
         assert client.take() == [{"event": "e", "channel": "#server-to-user-u", "data": "x"}]
     assert other.take() == member.take() == []
+
+
+def test_what_the_store_refuses_is_one_sentence(crowd, monkeypatch):
+    async def refuse(*_):
+        raise StoreRefusedError("channels 1 failed: WRONGTYPE")
+
+    monkeypatch.setattr(MemoryStore, "channels", lambda *_: Deferred.fromCoroutine(refuse()))
+    response = crowd.get("channels")
+
+    assert response.status == 500
+    assert error(response) == "The server cannot use what it keeps of this; its log says more"

@@ -2,6 +2,8 @@
 
 import pytest
 
+from reverb.interfaces import StoreRefusedError
+
 from .conftest import APP, Node, result_of
 from .slow_store import SlowStore
 
@@ -158,3 +160,11 @@ def test_the_client_is_not_told_what_went_wrong(node, logged):
 
     assert b"password" not in b"".join(client.connection.frames)
     logged.flush(StoreError)
+
+
+def test_what_a_store_refuses_is_told_to_the_client_and_not_logged_twice(node):
+    client = node.connect()
+    node.store.fails["join"] = StoreRefusedError("join 1 news failed: WRONGTYPE")
+    client.subscribe("news")
+
+    assert client.take() == [SORRY]

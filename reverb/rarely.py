@@ -4,6 +4,9 @@ from collections.abc import Callable
 
 from twisted.internet.interfaces import IReactorTime
 
+_MOST = 1_000
+"""Things that are told apart; when there are more in that while, they are not told."""
+
 
 class Rarely:
     """Calls back at most once in a while for each thing.
@@ -25,10 +28,19 @@ class Rarely:
 
     def happened(self, thing: str) -> None:
         """Count, and tell if it is time."""
-        count = self._counts[thing] = self._counts.get(thing, 0) + 1
         now = self._clock.seconds()
+        if thing not in self._last and len(self._last) >= _MOST:
+            self._forget(now)
+            if len(self._last) >= _MOST:
+                return
+        count = self._counts[thing] = self._counts.get(thing, 0) + 1
         last = self._last.get(thing)
         if last is None or now - last >= self._seconds:
             self._last[thing] = now
             self._counts[thing] = 0
             self._tell(thing, count)
+
+    def _forget(self, now: float) -> None:
+        """Forget what has not been told for a while."""
+        for thing in [t for t, last in self._last.items() if now - last >= self._seconds]:
+            del self._last[thing], self._counts[thing]
