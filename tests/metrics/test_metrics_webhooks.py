@@ -54,3 +54,10 @@ def test_dead_letters(start, receiver, scrape, log):
     assert scrape(server)("webhook_dead_letters_total") == 1
     assert len(log.problems()) == 1
     receiver.answer = 200
+
+
+def test_what_could_not_be_read(start, scrape):
+    server = start()
+    server.service._meter.webhooks_unreadable = 3  # As nodes do that share a Redis.
+
+    assert scrape(server)("webhook_unreadable_total", app=None) == 3
