@@ -21,7 +21,7 @@ from reverb.brokers.envelope import Counted
 from reverb.hub.channel import Channel
 from reverb.hub.fanout import Fanout
 from reverb.hub.notices import Notice, SubscriptionCount
-from reverb.interfaces import Abandoned, IApps, IBroker, IChannelStore
+from reverb.interfaces import Abandoned, IApps, IBroker, IChannelStore, StoreRefusedError
 from reverb.protocol import messages
 from reverb.protocol.names import Kind, channel_type
 
@@ -233,4 +233,6 @@ class Counting:
             del self._counts[key]
 
     def _failed(self, failure: Failure) -> None:
+        if failure.check(StoreRefusedError):  # The store has logged it.
+            return
         self._log.failure("counting subscriptions", failure)
