@@ -126,8 +126,10 @@ def read_file(path: str) -> FileValues:
     apps = document.pop("apps", [])
     if not isinstance(apps, list):
         raise ConfigurationError(f"{path}: apps: expected [[apps]] tables, got {_shown(apps)}")
+    redis = document.pop("redis") if isinstance(document.get("redis"), dict) else {}
+    settings = _read_table(document, SETTINGS_FIELDS, f"{path}: ")
     return FileValues(
-        settings=_read_table(document, SETTINGS_FIELDS, f"{path}: "),
+        settings=settings | _read_redis(redis, settings, f"{path}: redis."),
         app_defaults=_read_defaults(defaults, f"{path}: app_defaults"),
         apps=[_read_app(app, f"{path}: apps[{index}]") for index, app in enumerate(apps)],
     )
@@ -232,6 +234,17 @@ def _read_table(table: Mapping[str, Any], fields: Mapping[str, Any], prefix: str
             raise ConfigurationError(f"{origin}: unknown key{_place_or_suggestion(key, fields)}")
         values[key] = _convert(raw, fields[key], origin, secret=key in _SECRET)
     return values
+
+
+def _read_redis(table: Mapping[str, Any], others: Values, prefix: str) -> Values:
+    """Read the table ``[redis]``, another way to write ``redis`` and ``redis_lease``."""
+    names = {"url": "redis", "lease": "redis_lease"}
+    kinds = {short: SETTINGS_FIELDS[name] for short, name in names.items()}
+    found = _read_table(table, kinds, prefix)
+    for short, value in found.items():
+        if names[short] in others:
+            raise ConfigurationError(f"{value.origin}: is already given as {names[short]}")
+    return {names[short]: value for short, value in found.items()}
 
 
 def _checked_table(raw: object, origin: str) -> Mapping[str, Any]:

@@ -183,6 +183,30 @@ class TestLaravel:
 
 
 class TestConfiguration:
+    def load_file(self, tmp_path, text):
+        path = tmp_path / "reverb.toml"
+        path.write_text(text)
+        return load(options={}, environ=APP, config_path=str(path)).settings
+
+    def test_a_table_says_it_too(self, tmp_path):
+        settings = self.load_file(tmp_path, "[redis]\nurl = 'redis://h'\nlease = 5")
+
+        assert (settings.redis, settings.redis_lease) == ("redis://h", 5)
+
+    @pytest.mark.parametrize(
+        ("text", "problem"),
+        [
+            ("[redis]\nurl = 'http://h'", "redis.url: a Redis URL begins with"),
+            ("[redis]\nhost = 'h'", "redis.host: unknown key"),
+            ("[redis]\nlease = 0", "redis.lease: expected a whole number from 1 to 2147483647"),
+            ("redis_lease = 1\n[redis]\nlease = 2", "redis.lease: is already given as redis_lease"),
+        ],
+    )
+    def test_mistakes_in_the_table(self, tmp_path, text, problem):
+        with pytest.raises(ConfigurationError) as raised:
+            self.load_file(tmp_path, text)
+        assert str(raised.value).startswith(f"{tmp_path}/reverb.toml: {problem}")
+
     def test_the_place_of_a_malformed_url_is_named(self):
         with pytest.raises(ConfigurationError) as raised:
             load(options={"redis": "http://x"}, environ=APP, config_path=None)
