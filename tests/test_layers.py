@@ -220,7 +220,7 @@ def test_the_reactor_is_never_imported_with_a_module():
 REDIS = ["reverb.brokers.redis", "reverb.brokers.redis_link", "reverb.brokers.redis_connections"]
 REDIS += ["reverb.brokers.redis_master", "reverb.stores.redis", "reverb.stores.redis_session"]
 REDIS += ["reverb.stores.redis_leases", "reverb.stores.redis_places"]
-REDIS += ["reverb.stores.redis_webhooks"]
+REDIS += ["reverb.stores.redis_webhooks", "reverb.stores.redis_cache"]
 
 
 def test_txredisapi_which_installs_the_reactor_is_imported_only_where_redis_is_used():

@@ -34,7 +34,7 @@ from reverb.interfaces import (
 )
 from reverb.protocol.messages import Member
 from reverb.stores import redis_scripts as scripts
-from reverb.stores.event_cache import EventCache
+from reverb.stores.redis_cache import RedisCache
 from reverb.stores.redis_leases import Leases
 from reverb.stores.redis_places import Places
 from reverb.stores.redis_session import Session
@@ -75,8 +75,7 @@ class RedisStore:
         self._changed: Callable[[Change], None] = lambda _change: None
         self._share = Share(self._tell, self._look_again)
         self.places = Places(self._share, self.session, link.clock)
-        # What is remembered while Redis is away.
-        self._kept = EventCache(link.clock.seconds)
+        self._cache = RedisCache(link, self.session)
         self._leases = Leases(
             self.session,
             lease=self._lease_ms,
@@ -136,10 +135,7 @@ class RedisStore:
         ]
         keys = {_key(name) for name in names if ":" in name} | share.channels.keys()
         answers += [self._sync_channel(key, share.views.get(key)) for key in keys]
-        answers += [
-            self._run(scripts.REMEMBER, *key, kept.event, kept.data, _milliseconds(kept.ttl))
-            for key, kept in self._kept.take_all().items()
-        ]
+        answers += self._cache.put_back()
         answers += self.places.claim()
         # What is spoilt stays so, and has been logged; the rest is registered.
         await wait_for_all(answer.addErrback(_pass_over) for answer in answers)
@@ -376,32 +372,11 @@ class RedisStore:
         self, app_id: str, channel: str, event: str, data: str, ttl: int
     ) -> "Deferred[None]":
         """Keep a cache channel's last event."""
-        return Deferred.fromCoroutine(self._remember((app_id, channel), event, data, ttl))
-
-    async def _remember(self, key: Key, event: str, data: str, ttl: int) -> None:
-        try:
-            await self._ask(scripts.REMEMBER, *key, event, data, _milliseconds(ttl))
-        except LinkLostError:
-            self._kept.remember(key, event, data, ttl)
+        return Deferred.fromCoroutine(self._cache.remember((app_id, channel), event, data, ttl))
 
     def recall(self, app_id: str, channel: str) -> "Deferred[Cached | None]":
         """Find a cache channel's last event."""
-        return Deferred.fromCoroutine(self._recall((app_id, channel)))
-
-    async def _recall(self, key: Key) -> Cached | None:
-        try:
-            found = await self._ask(scripts.RECALL, *key)
-        except LinkLostError:
-            return self._kept.recall(key)
-        except StoreRefusedError:
-            found = None  # As if nothing was there: the next event takes its place.
-        # It was published before it was remembered, and has come once the bus has caught up.
-        await self._link.catch_up()
-        if found is None:
-            return None
-        packed, ttl = found
-        kept = self._reading.packed(packed, tuple[str, str], _at("cache", *key))
-        return None if kept is None else Cached(kept[0], kept[1], ttl / 1000)
+        return Deferred.fromCoroutine(self._cache.recall((app_id, channel)))
 
 
 def _key(name: str) -> Key:
@@ -422,7 +397,3 @@ def _go_on(failure: Failure, view: View | None) -> Failure:
     if view is not None and failure.check(StoreRefusedError):
         view.let_go()
     return failure
-
-
-def _milliseconds(seconds: float) -> int:
-    return max(1, int(seconds * 1000))

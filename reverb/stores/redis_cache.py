@@ -1,0 +1,60 @@
+"""The last events of cache channels, in a Redis that nodes share."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from reverb.brokers.link import LinkLostError
+from reverb.brokers.redis_link import RedisLink
+from reverb.interfaces import Cached, StoreRefusedError
+from reverb.stores.event_cache import EventCache, Key
+from reverb.stores.redis_scripts import RECALL, REMEMBER
+from reverb.stores.redis_session import Session
+
+
+class RedisCache:
+    """Remembers each channel's last event; for as long as Redis is away, in this process.
+
+    Args:
+        link: The way to Redis.
+        session: This node's session there.
+    """
+
+    def __init__(self, link: RedisLink, session: Session) -> None:
+        self._link = link
+        self._session = session
+        self._kept = EventCache(link.clock.seconds)
+
+    def put_back(self) -> "Iterator[Deferred[Any]]":
+        """Bring to Redis, which is back, what was remembered meanwhile."""
+        for key, kept in self._kept.take_all().items():
+            ttl = _milliseconds(kept.ttl)
+            yield self._session.run(REMEMBER, *key, kept.event, kept.data, ttl)
+
+    async def remember(self, key: Key, event: str, data: str, ttl: int) -> None:
+        """Keep a channel's last event for ``ttl`` seconds."""
+        try:
+            await self._session.ask(REMEMBER, *key, event, data, _milliseconds(ttl))
+        except LinkLostError:
+            self._kept.remember(key, event, data, ttl)
+
+    async def recall(self, key: Key) -> Cached | None:
+        """Find a channel's last event, after the bus has brought it if it brings it at all."""
+        try:
+            found = await self._session.ask(RECALL, *key)
+        except LinkLostError:
+            return self._kept.recall(key)
+        except StoreRefusedError:
+            found = None  # As if nothing was there: the next event takes its place.
+        # It was published before it was remembered, and has come once the bus has caught up.
+        await self._link.catch_up()
+        if found is None:
+            return None
+        packed, ttl = found
+        kept = self._session.reading.packed(packed, tuple[str, str], ":".join(("cache", *key)))
+        return None if kept is None else Cached(kept[0], kept[1], ttl / 1000)
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(1, int(seconds * 1000))
