@@ -4,7 +4,6 @@ import http.client
 import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import time
@@ -12,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-BOUND = 20
-"""Seconds that anything may take before its test fails."""
+from server_process import BOUND, ServerProcess
 
 
 def nats_program() -> str:
@@ -33,7 +31,7 @@ def _free_port() -> int:
         return free.getsockname()[1]
 
 
-class NatsServer:
+class NatsServer(ServerProcess):
     """One NATS process, which can be ended and started again on the same port.
 
     Args:
@@ -95,15 +93,3 @@ class NatsServer:
             return json.loads(connection.getresponse().read())
         finally:
             connection.close()
-
-    def pause(self) -> None:
-        self.process.send_signal(signal.SIGSTOP)
-
-    def go_on(self) -> None:
-        self.process.send_signal(signal.SIGCONT)
-
-    def kill(self) -> None:
-        """End it without a word, if it has not ended."""
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait(BOUND)

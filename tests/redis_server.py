@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import time
@@ -10,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-BOUND = 20
-"""Seconds that anything may take before its test fails."""
+from server_process import BOUND, ServerProcess
 
 
 def redis_program() -> str:
@@ -25,7 +23,7 @@ def redis_program() -> str:
     return program
 
 
-class RedisServer:
+class RedisServer(ServerProcess):
     """One Redis process, which can be ended and started again on the same port.
 
     Args:
@@ -38,7 +36,6 @@ class RedisServer:
             self.port = free.getsockname()[1]
         self._directory = directory
         self._arguments = arguments
-        self.process: subprocess.Popen[bytes] | None = None
         self.start()
 
     def words(self) -> list[str]:
@@ -83,15 +80,3 @@ class RedisServer:
         """The keys of a deployment."""
         lines = self.ask("KEYS", f"{prefix}:*").split("\r\n")
         return {line for line in lines if line.startswith(f"{prefix}:")}
-
-    def pause(self) -> None:
-        self.process.send_signal(signal.SIGSTOP)
-
-    def go_on(self) -> None:
-        self.process.send_signal(signal.SIGCONT)
-
-    def kill(self) -> None:
-        """End it without a word, if it has not ended."""
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait(BOUND)
