@@ -107,7 +107,8 @@ class Dispatcher:
             batch = self._batches[key] = Batch(several=several)
         for group in batch.add(event, self._clock.seconds()):
             self._sender.send(*key, group)
-        if batch.due_at is not None and key not in self._timers:
+        # The sender stops this when it cannot note what it is to send.
+        if batch.due_at is not None and key not in self._timers and not self._is_stopped:
             self._timers[key] = self._clock.callLater(WAIT, self._send_batch, key)
 
     def _send_batch(self, key: Key) -> None:
@@ -118,9 +119,10 @@ class Dispatcher:
 
     def flush(self) -> None:
         """Give the sender what waits for others to come with it."""
-        for key in list(self._timers):
-            self._timers[key].cancel()
-            self._send_batch(key)
+        for key, timer in list(self._timers.items()):
+            if not self._is_stopped:
+                timer.cancel()
+                self._send_batch(key)
 
     def stop(self) -> None:
         """Forget what has not been given to the sender; it is in the journal."""

@@ -60,6 +60,8 @@ def backoff(attempts: int, random: Callable[[], float]) -> float:
 class Endpoint:
     """Sends deliveries to one endpoint.
 
+    Any of the callables may stop it: then it leaves what it has as it is.
+
     Ordering: a delivery is not sent before all earlier ones that have a channel in common with it
     are done with. Others overtake it, so what one endpoint never takes holds up no other channel.
 
@@ -115,8 +117,8 @@ class Endpoint:
         )
 
     def add(self, delivery: Delivery) -> None:
-        """Queue a delivery; harmless when it is here already."""
-        if delivery.id in self._queued:
+        """Queue a delivery; harmless when it is here already, or when all has stopped."""
+        if self._stopped or delivery.id in self._queued:
             return
         channels = delivery.channels
         self._queued[delivery.id] = channels
@@ -143,9 +145,11 @@ class Endpoint:
     def _begin(self, delivery: Delivery) -> None:
         self._under_way[delivery.id] = None
         running = Deferred.fromCoroutine(self._deliver(delivery))
-        if not running.called:
-            self._under_way[delivery.id] = running
         running.addErrback(self._broke_off)
+        if self._stopped:
+            running.cancel()
+        elif not running.called:
+            self._under_way[delivery.id] = running
 
     def _broke_off(self, failure: Failure) -> None:
         """Leave the delivery as it is when the node stops."""
@@ -166,6 +170,8 @@ class Endpoint:
             elif outcome.hopeless or self._now() + wait > delivery.created + self._retry_for:
                 delivery.state = "dead"
             self._changed(delivery, outcome)
+            if self._stopped:
+                return
             if delivery.state != "pending":
                 break
             await deferLater(self._clock, wait)
@@ -176,6 +182,8 @@ class Endpoint:
         self._bytes -= len(delivery.body)
         del self._under_way[delivery.id]
         self._done(delivery)
+        if self._stopped:
+            return
         following: dict[str, Delivery] = {}
         for channel in channels:
             lane = self._lanes[channel]

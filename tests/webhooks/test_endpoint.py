@@ -14,9 +14,10 @@ class Run:
 
     def __init__(self):
         self.clock, self.attempts, self.done = Clock(), [], []
+        self.before_an_attempt = self.after_an_attempt = lambda: None
         self.endpoint = Endpoint(
             send=self.send,
-            changed=lambda delivery, outcome: None,
+            changed=lambda delivery, outcome: self.after_an_attempt(),
             done=lambda delivery: self.done.append((delivery.id, delivery.state)),
             clock=self.clock,
             now=self.clock.seconds,
@@ -26,6 +27,7 @@ class Run:
         )
 
     def send(self, delivery):
+        self.before_an_attempt()
         self.attempts.append((delivery.id, answer := Deferred()))
         return answer
 
@@ -46,7 +48,7 @@ class Run:
 
 
 @pytest.fixture
-def run():
+def run(log):
     return Run()
 
 
@@ -124,3 +126,36 @@ class TestRetries:
         run.clock.advance(1000)
         assert run.done == []
         assert run.clock.getDelayedCalls() == []
+
+
+class TestAStopFromWithin:
+    """What could not be noted stops the endpoint that wants it noted."""
+
+    def one_of_three_under_way(self, run, status):
+        run.after_an_attempt = run.endpoint.stop
+        run.add("1", "a")
+        run.add("2", "a")
+        run.add("3", "b")
+        run.answer("1", status)
+        run.clock.advance(1000)
+        assert run.done == []
+        assert run.clock.getDelayedCalls() == []
+
+    def test_when_it_was_delivered(self, run):
+        self.one_of_three_under_way(run, 200)
+        assert [name for name, _ in run.attempts] == ["1", "3"]
+
+    def test_when_it_waits_to_be_tried_again(self, run):
+        self.one_of_three_under_way(run, 500)
+        assert [name for name, _ in run.attempts] == ["1", "3"]
+
+    def test_during_the_attempt(self, run):
+        run.before_an_attempt = run.endpoint.stop
+        run.add("1", "a")
+        assert run.attempts[0][1].called  # It is given up.
+        assert run.done == []
+
+    def test_what_comes_later_is_not_sent(self, run):
+        run.endpoint.stop()
+        run.add("1", "a")
+        assert run.attempts == []

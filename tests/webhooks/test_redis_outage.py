@@ -135,3 +135,19 @@ def test_a_request_that_is_under_way_when_redis_goes_is_sent_again(nodes, receiv
 
     assert until_told(receiver, 1) == ["event private-a client-x"]
     assert len({request.body for request in receiver.requests}) == 1
+
+
+@pytest.mark.parametrize("status", [200, 500])
+def test_an_answer_that_cannot_be_noted_is_none(nodes, receiver, own_redis, get_back, status):  # noqa: F811
+    receiver.answer = None
+    nodes[1].say("client-x")
+    until("asked", lambda: receiver.requests)
+    nodes[1].say("client-y")  # It is to wait for the others of its batch.
+    until("read", lambda: nodes[0].webhooks.term._dispatcher._timers)
+    receiver.answer = 200
+    own_redis.pause()
+    nodes[0].store._link.reset("the test says so")
+    receiver.unanswered[0].callback(status)
+    get_back()
+
+    assert until_told(receiver, 2) == ["event private-a client-x", "event private-a client-y"]
