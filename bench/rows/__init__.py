@@ -89,7 +89,8 @@ ROWS = (
         "permessage-deflate."
     )),
     Row("metrics", variants.metrics, (
-        "One-at-a-time and publishes, without and with metrics being collected."
+        "One-at-a-time and publishes, without and with metrics being collected: by turns, of five "
+        "measurements each the one in the middle."
     )),
     Row("workers", variants.workers, (
         "One publisher publishes batches of ten events to 1,000 subscribers, and 32 publish to "
