@@ -199,7 +199,11 @@ def _decoded(decoder: msgspec.json.Decoder[S], data: bytes, what: str) -> S:
 
 def json_problem(error: Exception) -> str:
     """Put what a decoder complains of into words for whoever sent the JSON."""
-    return str(error).replace("`", "'") or "nested too deeply"
+    problem = str(error).replace("`", "'") or "nested too deeply"
+    # The decoder says so of "\ud83d" too, half of a character that somebody cut in two.
+    return problem.replace(
+        "Input data was truncated", "it ends too early, or has half of a surrogate pair"
+    )
 
 
 def _decoded_data(decoder: msgspec.json.Decoder[S], data: msgspec.Raw, what: str) -> S:

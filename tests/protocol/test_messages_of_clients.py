@@ -145,6 +145,7 @@ class TestDecodeMessage:
         message = refusal(messages.decode_message, (template % text).encode())
 
         assert message.startswith("Received invalid JSON")
+        assert "surrogate pair" in message
         assert message.isascii()
 
     def test_nul_and_characters_of_four_bytes(self):
