@@ -15,8 +15,10 @@ PATIENCE = 5
 """Seconds that a connect, or an answer that tells whether the program lives, may take."""
 _HEARTBEAT = 3
 """Seconds between two looks at whether it lives."""
-_FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
 """Seconds before the first and before the later attempts to reconnect."""
+GRACE = _LONGEST_PAUSE + 0.5
+"""Seconds after a connect in which the other nodes, too, will have come back."""
 _LAST_WORDS = 3
 """Seconds that may pass until all is read that a node sends before it stops."""
 _QUIET = 60
@@ -208,7 +210,7 @@ class Link:
             )
 
     async def _pause(self) -> None:
-        longest = min(_FIRST_PAUSE * 2 ** min(self._failures, 10), LONGEST_PAUSE)
+        longest = min(_FIRST_PAUSE * 2 ** min(self._failures, 10), _LONGEST_PAUSE)
         await self._sleep(random.uniform(0.5, 1) * longest)  # noqa: S311 - only to be spread
 
     def _sleep(self, seconds: float) -> "Deferred[None]":

@@ -60,7 +60,12 @@ class Connection(txredisapi.RedisProtocol):  # type: ignore[misc]
                 answer.errback(LinkLostError(why.getErrorMessage()))
 
     def ask(self, *arguments: Argument) -> "Deferred[Any]":
-        """Send a command at once."""
+        """Send a command at once.
+
+        Returns:
+            Fires with the answer. Fails with LinkLostError, or with RedisRefusalError when the
+            answer is an error.
+        """
         if self.lost.called:
             return fail(LinkLostError("the connection has ended"))
         answer: Deferred[Any] = Deferred()
@@ -118,7 +123,7 @@ class Commands(Connection):
         self._answers.append(answer)
 
     def ask(self, *arguments: Argument) -> "Deferred[Any]":
-        """Send a command when the turn ends."""
+        """Send a command when the turn ends; the Deferred is that of any connection."""
         if self.lost.called:
             return fail(LinkLostError("the connection has ended"))
         answer: Deferred[Any] = Deferred()

@@ -11,7 +11,7 @@ from urllib.parse import quote
 import msgspec
 
 from reverb.apps.webhook import EVENT_NAMES
-from reverb.commands.client import Client, CommandError
+from reverb.commands.client import Client
 from reverb.webhooks.delivery import State
 
 _TEST_SECONDS = 15
@@ -31,8 +31,10 @@ def add_commands(
     replay = commands.add_parser(
         "replay", parents=[common], help="deliver once more what was delivered or given up"
     )
-    replay.add_argument("id", nargs="*", help="ids of deliveries")
-    replay.add_argument("--all", action="store_true", help="all dead letters")
+    which = replay.add_mutually_exclusive_group(required=True)
+    # Without a default it would count as given.
+    which.add_argument("id", nargs="*", default=[], metavar="ID", help="ids of deliveries")
+    which.add_argument("--all", action="store_true", help="all dead letters")
     test = commands.add_parser("test", parents=[common], help="send an event that did not happen")
     test.add_argument("--endpoint", metavar="URL", help="to this one; default: to all")
     test.add_argument("--event", choices=EVENT_NAMES, help="default: the first that it gets")
@@ -62,8 +64,6 @@ def _list(client: Client, given: argparse.Namespace) -> int:
 
 
 def _replay(client: Client, given: argparse.Namespace) -> int:
-    if bool(given.id) == given.all:
-        raise CommandError("webhooks replay: give ids of deliveries, or --all")
     if given.all:
         answer = client.ask("POST", "/webhooks/dead_letters/replay")
     else:

@@ -3,9 +3,7 @@
 from collections.abc import Callable
 
 from reverb.interfaces import Cached
-
-Key = tuple[str, str]
-"""An app's id and a channel's name."""
+from reverb.stores.subscriptions import Key
 
 
 class EventCache:

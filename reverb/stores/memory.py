@@ -4,7 +4,6 @@ Every Deferred has fired when it is returned.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
 
 from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
@@ -20,9 +19,7 @@ from reverb.interfaces import (
 )
 from reverb.protocol.messages import Member
 from reverb.stores.event_cache import EventCache
-from reverb.stores.subscriptions import Subscriptions
-
-_NOBODY: Mapping[str, str] = MappingProxyType({})
+from reverb.stores.subscriptions import NOBODY, Subscriptions
 
 
 @implementer(IChannelStore)
@@ -72,14 +69,14 @@ class MemoryStore:
         channels = self._channels.setdefault(app_id, {})
         here = channels.get(channel)
         if member is not None and max_members:
-            users = here.roster if here is not None else _NOBODY
+            users = here.roster if here is not None else NOBODY
             if member.user_id not in users and len(users) >= max_members:
                 return fail(ChannelFullError(f"{channel} has {max_members} members"))
         occupied = here is None
         if here is None:
             here = channels[channel] = Subscriptions()
         added = here.join(socket_id, member)
-        members = _NOBODY if member is None else here.roster
+        members = NOBODY if member is None else here.roster
         return succeed(Joined(occupied, added, len(here.sockets), members))
 
     def leave(self, app_id: str, channel: str, socket_id: str) -> "Deferred[Left | None]":
@@ -97,7 +94,7 @@ class MemoryStore:
     def members(self, app_id: str, channel: str) -> "Deferred[Mapping[str, str]]":
         """List a presence channel's members."""
         here = self._channels.get(app_id, {}).get(channel)
-        return succeed(_NOBODY if here is None else here.roster)
+        return succeed(NOBODY if here is None else here.roster)
 
     def counts(self, app_id: str, channel: str) -> "Deferred[Counts]":
         """Count a channel's subscriptions and users."""

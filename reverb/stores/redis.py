@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from reverb.brokers.envelope import MemberChange
-from reverb.brokers.link import LONGEST_PAUSE, LinkLostError, wait_for_all
+from reverb.brokers.link import GRACE, LinkLostError, wait_for_all
 from reverb.brokers.redis_connections import RedisRefusalError
 from reverb.brokers.redis_link import RedisLink
 from reverb.brokers.resp import Argument
@@ -38,12 +38,10 @@ from reverb.stores.redis_cache import RedisCache
 from reverb.stores.redis_leases import Leases
 from reverb.stores.redis_places import Places
 from reverb.stores.redis_session import Session
-from reverb.stores.share import NOBODY, Key, Share
-from reverb.stores.subscriptions import Subscriptions
+from reverb.stores.share import Share
+from reverb.stores.subscriptions import NOBODY, Key, Subscriptions
 from reverb.stores.view import View
 
-_GRACE = LONGEST_PAUSE + 0.5
-"""Seconds after a connect in which the other nodes, too, will have come back to Redis."""
 _LAST_WORDS = 3
 """Seconds that giving up this node's share may take."""
 _REFUSALS = (LinkLostError, RedisRefusalError, StoreRefusedError)
@@ -140,7 +138,7 @@ class RedisStore:
         # What is spoilt stays so, and has been logged; the rest is registered.
         await wait_for_all(answer.addErrback(_pass_over) for answer in answers)
         self.places.registered()
-        self._grace = self._link.clock.callLater(_GRACE, self._end_grace)
+        self._grace = self._link.clock.callLater(GRACE, self._end_grace)
         self._leases.start()
 
     def _end_grace(self) -> None:

@@ -8,9 +8,10 @@ from twisted.internet.defer import Deferred
 from reverb.brokers.link import LinkLostError
 from reverb.brokers.redis_link import RedisLink
 from reverb.interfaces import Cached, StoreRefusedError
-from reverb.stores.event_cache import EventCache, Key
+from reverb.stores.event_cache import EventCache
 from reverb.stores.redis_scripts import RECALL, REMEMBER
 from reverb.stores.redis_session import Session
+from reverb.stores.subscriptions import Key
 
 
 class RedisCache:

@@ -8,14 +8,13 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from reverb.brokers.link import LONGEST_PAUSE
+from reverb.brokers.link import GRACE
 from reverb.protocol.names import OF_USERS
 from reverb.stores.redis_session import Session
 from reverb.stores.redis_webhook_scripts import ALL, CLAIM, EPOCH
-from reverb.stores.share import Key, Share
+from reverb.stores.share import Share
+from reverb.stores.subscriptions import Key
 
-_GRACE_MS = int((LONGEST_PAUSE + 0.5) * 1000)
-"""Milliseconds after a connect in which other nodes, too, will have come back to Redis."""
 _NOTHING = -1
 _UNTOLD = 10.0
 """Seconds beyond the wait in which it has been told that somebody left, if all is well."""
@@ -68,7 +67,7 @@ class Places:
     def wait_for_nodes(self, key: Key) -> int:
         """Tell how long leaving waits where other nodes may just be coming back to Redis."""
         wait = self.wait(key)
-        return wait if wait < 0 else max(wait, _GRACE_MS)
+        return wait if wait < 0 else max(wait, int(GRACE * 1000))
 
     def left(self, key: Key, user_id: str | None) -> None:
         """Keep in mind for a while that somebody has left, whatever Redis is going to answer.

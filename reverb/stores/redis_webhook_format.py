@@ -7,26 +7,16 @@ from collections.abc import Sequence
 
 import msgspec
 
-from reverb.webhooks.delivery import Delivery
+from reverb.webhooks.delivery import UNREADABLE, Delivery, KeptEvent, check_body
 from reverb.webhooks.interfaces import Entry
 
 _FIELDS = {b"k": "kind", b"a": "app_id", b"c": "channel", b"d": "detail"}
 _WITH_JSON = ("client_event", "cache_miss", "subscription_count")
 _NO_BODY = b""
-_PROBLEMS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class UnreadableError(Exception):
     """It is not of this server, or of a newer one; the text says why, in one line."""
-
-
-class _Event(msgspec.Struct):
-    name: str
-    channel: str
-
-
-class _Body(msgspec.Struct):
-    events: list[_Event]
 
 
 def read_entry(entry_id: bytes, fields: Sequence[bytes]) -> Entry:
@@ -44,8 +34,8 @@ def read_entry(entry_id: bytes, fields: Sequence[bytes]) -> Entry:
         content = {_FIELDS[name]: value.decode() for name, value in named if name in _FIELDS}
         entry = msgspec.convert({"id": entry_id.decode(), **content}, Entry)
         if entry.kind in _WITH_JSON:
-            msgspec.json.decode(entry.detail, type=_Event)
-    except _PROBLEMS as error:
+            msgspec.json.decode(entry.detail, type=KeptEvent)
+    except UNREADABLE as error:
         raise UnreadableError(f"entry {entry_id!a}: {error}") from None
     return entry
 
@@ -67,13 +57,13 @@ def unpack(packed: bytes, body: bytes | None) -> Delivery:
     """
     try:
         delivery = msgspec.msgpack.decode(packed, type=Delivery)
-    except _PROBLEMS as error:
+    except UNREADABLE as error:
         raise UnreadableError(f"a delivery: {error}") from None
     if body is None:
         raise UnreadableError(f"delivery {delivery.id[:100]}: it has no body")
     try:
-        msgspec.json.decode(body.decode(), type=_Body)
-    except _PROBLEMS as error:
+        check_body(body)
+    except UNREADABLE as error:
         raise UnreadableError(f"body of delivery {delivery.id[:100]}: {error}") from None
     delivery.body = body
     return delivery

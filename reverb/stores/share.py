@@ -1,7 +1,6 @@
 """What one of several nodes holds and knows, and what it answers while it is alone."""
 
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
 
 from reverb.interfaces import (
     Change,
@@ -13,13 +12,8 @@ from reverb.interfaces import (
     MemberWent,
 )
 from reverb.protocol.messages import Member
-from reverb.stores.subscriptions import Subscriptions
+from reverb.stores.subscriptions import NOBODY, Key, Subscriptions
 from reverb.stores.view import View
-
-NOBODY: Mapping[str, str] = MappingProxyType({})
-
-Key = tuple[str, str]
-"""An app's id and a channel's name."""
 
 
 class Share:

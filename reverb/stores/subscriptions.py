@@ -1,8 +1,17 @@
 """Who is subscribed to a channel, in this process's memory."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from reverb.interfaces import Counts
 from reverb.protocol.messages import Member
 from reverb.protocol.roster import Roster
+
+Key = tuple[str, str]
+"""An app's id and a channel's name."""
+
+NOBODY: Mapping[str, str] = MappingProxyType({})
+"""The members of a channel that has none."""
 
 
 class Subscriptions:

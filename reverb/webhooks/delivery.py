@@ -12,6 +12,29 @@ _END_OF_TIME = 253_402_300_800
 
 State = Literal["pending", "delivered", "dead"]
 
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What is raised by reading something that was kept and is none of ours."""
+
+
+class KeptEvent(msgspec.Struct):
+    """What the JSON of an event has at least."""
+
+    name: str
+    channel: str
+
+
+class _Body(msgspec.Struct):
+    events: list[KeptEvent]
+
+
+def check_body(body: bytes) -> None:
+    """Check that what was kept as the body of a delivery is one.
+
+    Raises:
+        Exception: One of ``UNREADABLE``: it is none.
+    """
+    msgspec.json.decode(body.decode(), type=_Body)
+
 
 class Delivery(msgspec.Struct, kw_only=True):
     """One request of one endpoint.

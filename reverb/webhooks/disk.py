@@ -11,16 +11,16 @@ tried again now and then, and then gets everything anew from memory.
 import sqlite3
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
+import msgspec
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
-from reverb.apps.webhook import EventName
-from reverb.webhooks.delivery import Delivery
+from reverb.webhooks.delivery import UNREADABLE, Delivery, KeptEvent, check_body
 from reverb.webhooks.events import WebhookEvent
 from reverb.webhooks.journal import Contents, JournalError, Place, Waiting
 
@@ -44,6 +44,10 @@ CREATE TABLE told (
     PRIMARY KEY (app_id, channel, user_id)
 );
 """
+_OF_DELIVERY = (
+    *("id", "app_id", "url", "body", "created", "state", "attempts", "attempted", "status"),
+    "error",
+)
 _PUT_DELIVERY = "INSERT OR REPLACE INTO deliveries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _REMOVE_DELIVERY = "DELETE FROM deliveries WHERE id = ?"
 _PUT_WAITING = "INSERT OR REPLACE INTO waiting VALUES (?, ?, ?, ?, ?, ?)"
@@ -208,15 +212,23 @@ def _load(connection: sqlite3.Connection, contents: Contents) -> Contents:
             connection.execute(statement)
     connection.execute(f"PRAGMA user_version = {_VERSION}")
     connection.execute("COMMIT")
+    try:
+        _read_all(connection, contents)
+    except UNREADABLE as error:
+        raise JournalError(f"is corrupt: {error}") from None
+    return contents
+
+
+def _read_all(connection: sqlite3.Connection, contents: Contents) -> None:
+    """Read all rows; SQLite would not notice that a value was overwritten by another."""
     for row in connection.execute("SELECT * FROM deliveries ORDER BY id"):
         delivery = _read_delivery(row)
         contents.deliveries[delivery.id] = delivery
     for row in connection.execute("SELECT * FROM waiting ORDER BY rowid"):
         waiting = _read_waiting(row)
         contents.waiting[waiting.event.id, waiting.url] = waiting
-    for app_id, channel, user_id in connection.execute("SELECT * FROM told ORDER BY rowid"):
-        contents.told[app_id, channel, user_id] = None
-    return contents
+    for row in connection.execute("SELECT * FROM told ORDER BY rowid"):
+        contents.told[msgspec.convert(row, Place)] = None
 
 
 def _execute(connection: sqlite3.Connection, statements: Iterable[_Statement]) -> None:
@@ -245,34 +257,13 @@ def _everything(contents: Contents) -> Iterable[_Statement]:
 
 
 def _delivery_row(delivery: Delivery) -> tuple[Any, ...]:
-    return (
-        delivery.id,
-        delivery.app_id,
-        delivery.url,
-        delivery.body,
-        delivery.created,
-        delivery.state,
-        delivery.attempts,
-        delivery.attempted,
-        delivery.status,
-        delivery.error,
-    )
+    return tuple(getattr(delivery, name) for name in _OF_DELIVERY)
 
 
 def _read_delivery(row: tuple[Any, ...]) -> Delivery:
-    delivery_id, app_id, url, body, created, state, attempts, attempted, status, error = row
-    return Delivery(
-        id=delivery_id,
-        app_id=app_id,
-        url=url,
-        body=body,
-        created=created,
-        state=state,
-        attempts=attempts,
-        attempted=attempted,
-        status=status,
-        error=error,
-    )
+    delivery = msgspec.convert(dict(zip(_OF_DELIVERY, row, strict=True)), Delivery)
+    check_body(delivery.body)
+    return delivery
 
 
 def _waiting_row(waiting: Waiting) -> tuple[Any, ...]:
@@ -282,9 +273,11 @@ def _waiting_row(waiting: Waiting) -> tuple[Any, ...]:
 
 def _read_waiting(row: tuple[Any, ...]) -> Waiting:
     event_id, url, app_id, name, channel, json = row
-    event = WebhookEvent(
-        app_id=app_id, id=event_id, name=cast(EventName, name), channel=channel, json=json
+    event = msgspec.convert(
+        {"app_id": app_id, "id": event_id, "name": name, "channel": channel, "json": json},
+        WebhookEvent,
     )
+    msgspec.json.decode(event.json.decode(), type=KeptEvent)
     return Waiting(event, url)
 
 
@@ -297,6 +290,9 @@ def _explain(error: BaseException) -> str:
         return "is in use by another process"
     if isinstance(error, OSError) or "unable to open" in text or "readonly" in text:
         return f"cannot be written: {text}"
-    if any(word in text for word in ("not a database", "malformed", "no such", "already exists")):
+    if any(
+        word in text
+        for word in ("not a database", "malformed", "no such", "already exists", "not decode")
+    ):
         return f"is corrupt, or not a journal: {text}"
     return f"cannot be used: {text}"

@@ -84,7 +84,7 @@ class IArchive(Interface):
     def page(
         app_id: str, state: State | None, limit: int, after: str | None
     ) -> "Deferred[list[Delivery]]":
-        """List deliveries, the newest first.
+        """Fire with a list of deliveries, the newest first.
 
         Args:
             app_id: The app.
@@ -94,13 +94,13 @@ class IArchive(Interface):
         """
 
     def get(app_id: str, delivery_id: str) -> "Deferred[Delivery | None]":
-        """Find an app's delivery."""
+        """Find an app's delivery; fires with None when it has none of this id."""
 
     def dead(app_id: str) -> "Deferred[list[str]]":
-        """List the ids of an app's dead letters, the oldest first."""
+        """Fire with the ids of an app's dead letters, the oldest first."""
 
     def queued(app_id: str, url: str) -> "Deferred[int]":
-        """Count the deliveries that wait for an endpoint."""
+        """Fire with how many deliveries wait for an endpoint."""
 
     def replay(delivery: Delivery) -> "Deferred[None]":
         """Deliver once more what is done with, with a new ``time_ms``.
@@ -191,7 +191,7 @@ class ISharedWebhooks(Interface):
         """
 
     def leave_office(office: str) -> "Deferred[None]":
-        """Let another node send."""
+        """Let another node send; fires when it may."""
 
     def stopping() -> "Deferred[bool]":
         """Say that this node stops; it does until it is there again.
@@ -208,10 +208,13 @@ class ISharedWebhooks(Interface):
             office: The sender's.
             wait: Milliseconds until then.
             wanted: Tells whether anything of an app is to be told; if not, it is forgotten.
+
+        Returns:
+            Fires when all are marked.
         """
 
     def pending(office: str) -> "Deferred[list[Delivery]]":
-        """Get all that is to be delivered and can be read, in the order of their ids."""
+        """Fire with all that is to be delivered and can be read, in the order of their ids."""
 
     def poll(office: str, after: str, *, leaving: bool) -> "Deferred[list[Entry]]":
         """Settle what is due, and read on in the queue; what cannot be read is taken out of it.
@@ -220,13 +223,19 @@ class ISharedWebhooks(Interface):
             office: The sender's.
             after: The id of the last entry that was read; empty to begin.
             leaving: Whether this node stops. If all nodes do, nobody is waited for.
+
+        Returns:
+            Fires with the next entries, none when there are no more now.
         """
 
     def put(office: str, delivery: Delivery, *, is_new: bool) -> "Deferred[None]":
-        """Keep a delivery as it is now; later steps of this node come after it."""
+        """Keep a delivery as it is now; fires when it is kept.
+
+        Later steps of this node come after it, also if they do not wait for that.
+        """
 
     def forget(office: str, ids: "Collection[str]") -> "Deferred[None]":
-        """Take entries out of the queue."""
+        """Take entries out of the queue; fires when they are."""
 
     def add(delivery: Delivery, max_queued: int, max_bytes: int) -> "Deferred[bool]":
         """Keep a delivery for the sender, and tell it by an entry.
@@ -243,10 +252,10 @@ class ISharedWebhooks(Interface):
     def ids(
         app_id: str, state: State | None, limit: int, after: str | None
     ) -> "Deferred[list[str]]":
-        """List the ids of deliveries, the newest first; see :meth:`IArchive.page`."""
+        """Fire with the ids of deliveries, the newest first; see :meth:`IArchive.page`."""
 
     def find(ids: "Sequence[str]") -> "Deferred[list[Delivery]]":
-        """Get deliveries, as far as they are still kept and can be read."""
+        """Fire with those deliveries that are still kept and can be read."""
 
     def queued(app_id: str, url: str) -> "Deferred[int]":
-        """Count the deliveries that wait for an endpoint."""
+        """Fire with how many deliveries wait for an endpoint."""

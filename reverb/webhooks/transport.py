@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from hyperlink import EncodedURL
 from OpenSSL import SSL
 from treq.client import HTTPClient
 from twisted.internet.defer import CancelledError, Deferred
@@ -30,6 +31,13 @@ _IDLE = 60
 """Seconds that a connection is kept for the next request."""
 _MAX_BODY = 64 * 1024
 """Bytes of a response that are read so that its connection can be kept; they mean nothing."""
+
+
+class _Url(EncodedURL):
+    """A URL of ASCII, as it is: to encode its host would fail for addresses of IPv6."""
+
+    def to_uri(self) -> "_Url":
+        return self
 
 
 @implementer(IAgentEndpointFactory)
@@ -95,7 +103,7 @@ class HttpTransport:
         """Send one request; see :class:`IWebhookTransport`."""
         # A client of its own for each: no cookie of one response is in the next request.
         asked = HTTPClient(self._agent).post(
-            url,
+            _Url.from_text(url),
             data=body,
             headers=Headers({name: [value] for name, value in headers.items()}),
             allow_redirects=False,

@@ -1,4 +1,4 @@
-"""What is for anybody: so nothing is done about the rest."""
+"""Which webhooks somebody wants, so that nothing is done about the rest."""
 
 from collections.abc import Sequence
 
@@ -22,20 +22,20 @@ class Wants:
         self._watchers = watchers
 
     def app(self, app_id: str) -> bool:
-        """Tell whether anything of an app is."""
+        """Tell whether somebody wants anything of an app."""
         if self._webhooks is None or self._watchers:
             return True
         return bool(self._webhooks.get(app_id))
 
     def places(self, app_id: str) -> bool:
-        """Tell whether it is that somebody came or went."""
+        """Tell whether somebody wants to know who comes and goes in an app."""
         if self._webhooks is None or self._watchers:
             return True
         webhooks = self._webhooks.get(app_id, ())
         return any(not _OF_PLACES.isdisjoint(webhook.events) for webhook in webhooks)
 
     def event(self, app_id: str, name: EventName, channel: str) -> bool:
-        """Tell whether one event is."""
+        """Tell whether somebody wants an event of a channel."""
         if self._webhooks is None or self._watchers:
             return True
         return any(webhook.wants(name, channel) for webhook in self._webhooks.get(app_id, ()))

@@ -72,6 +72,14 @@ class TestMistakes:
                 "reverb webhooks list: argument --limit",
             ),
             (
+                ["webhooks", "replay"],
+                "reverb webhooks replay: one of the arguments ID --all is required",
+            ),
+            (
+                ["webhooks", "replay", "1", "--all"],
+                "reverb webhooks replay: argument --all: not allowed with argument ID",
+            ),
+            (
                 ["webhooks", "list", "--after", "\udcff"],
                 "reverb: argument after: not UTF-8",
             ),
@@ -147,14 +155,6 @@ class TestMistakes:
             (
                 ["webhooks", "list", *APP, "--url", "http://127.0.0.1:1"],
                 "reverb: http://127.0.0.1:1: cannot be asked: [Errno 111] Connection refused",
-            ),
-            (
-                ["webhooks", "replay", *APP],
-                "reverb: webhooks replay: give ids of deliveries, or --all",
-            ),
-            (
-                ["webhooks", "replay", "1", "--all", *APP],
-                "reverb: webhooks replay: give ids of deliveries, or --all",
             ),
         ],
     )

@@ -1,5 +1,6 @@
 """The journal's copy in a SQLite file."""
 
+import re
 import sqlite3
 
 import pytest
@@ -15,14 +16,18 @@ from reverb.webhooks.events import WebhookEvent
 from reverb.webhooks.journal import Journal, JournalError
 
 EVENT = WebhookEvent(
-    app_id="1", id="e1", name="channel_occupied", channel="c", json=b'{"name":"channel_occupied"}'
+    app_id="1",
+    id="e1",
+    name="channel_occupied",
+    channel="c",
+    json=b'{"name":"channel_occupied","channel":"c"}',
 )
 
 
 def make_delivery(number, **more):
     body = make_body(1, [b'{"name":"channel_occupied","channel":"c%d"}' % number])
     values = {"app_id": "1", "url": "http://x", "body": body, "created": 1.5} | more
-    return Delivery(id=f"{number:04}", **values)
+    return Delivery(id=f"{number:014}", **values)
 
 
 @pytest.fixture
@@ -101,7 +106,7 @@ class TestDisk:
         await journal.written()
 
         killed = open_journal(copy(tmp_path, tmp_path / "copy"))
-        assert killed.get("0001") == changed
+        assert killed.get(changed.id) == changed
 
     @pytest_twisted.ensureDeferred
     async def test_nothing_secret_is_in_it(self, open_journal, tmp_path):
@@ -155,6 +160,37 @@ class TestOpening:
         with pytest.raises(JournalError, match=f"{FILE}: is corrupt, or not a journal: "):
             open_journal()
         assert (tmp_path / FILE).read_bytes() == content
+
+    @pytest.mark.parametrize(
+        ("change", "problem"),
+        [
+            ("deliveries SET body = x'7b'", "Input data was truncated"),
+            ("deliveries SET body = x'ff'", "'utf-8' codec can't decode"),
+            ("deliveries SET state = 'lost'", "Invalid enum value 'lost' - at `$.state`"),
+            ("deliveries SET created = 'x'", "Expected `float`, got `str` - at `$.created`"),
+            ("deliveries SET id = '../x'", "Expected `str` matching regex"),
+            ("deliveries SET url = CAST(x'ff' AS TEXT)", "Could not decode to UTF-8 column 'url'"),
+            ("waiting SET name = 'lost'", "Invalid enum value 'lost' - at `$.name`"),
+            ("waiting SET json = x'7b7d'", "Object missing required field"),
+            ("told SET channel = x'00'", "Expected `str`, got `bytes`"),
+        ],
+    )
+    @pytest_twisted.ensureDeferred
+    async def test_a_file_in_which_something_was_overwritten(
+        self, open_journal, tmp_path, change, problem
+    ):
+        journal = open_journal()
+        journal.put(make_delivery(1))
+        journal.keep(EVENT, ["http://x"])
+        journal.tell(("1", "c", ""), there=True)
+        await journal.close()
+        connection = sqlite3.connect(tmp_path / FILE)
+        connection.execute(f"UPDATE {change}")
+        connection.commit()
+        connection.close()
+
+        with pytest.raises(JournalError, match=f"{FILE}: is corrupt.*: {re.escape(problem)}"):
+            open_journal()
 
     def test_another_programs_database(self, open_journal, tmp_path):
         connection = sqlite3.connect(tmp_path / FILE)

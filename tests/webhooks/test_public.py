@@ -39,6 +39,7 @@ from reverb.webhooks.public import PrivateAddressError, PublicEndpoint, is_publi
         "::ffff:a9fe:a9fe",
         "64:ff9b::7f00:1",
         "64:ff9b:1::a00:1",
+        "64:ff9b:1:a00:0:100::",
         "2002:7f00:1::",
         "2001:0:1::1",
         "2001:db8::1",

@@ -4,6 +4,7 @@ import pytest
 import pytest_twisted
 from twisted.internet import reactor, ssl
 from twisted.internet.defer import maybeDeferred
+from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import deferLater
 from twisted.web.client import BrowserLikePolicyForHTTPS
@@ -193,6 +194,32 @@ class TestPrivateAddresses:
         ):
             await transport.post(url.replace("127.0.0.1", host), {}, b"{}")
         assert hook.requests == []
+
+
+@pytest.fixture
+def ipv6(hook, closing):
+    """An endpoint on the loopback address of IPv6, where there is one."""
+    try:
+        port = reactor.listenTCP(0, Site(hook), interface="::1")
+    except CannotListenError:
+        pytest.skip("no IPv6 on this machine")
+    closing.append(port.stopListening)
+    return f"[::1]:{port.getHost().port}"
+
+
+class TestIpv6:
+    @pytest_twisted.ensureDeferred
+    async def test_an_address_in_the_url(self, make_transport, hook, ipv6):
+        assert await make_transport().post(f"http://{ipv6}/hook?a=%20[1]", {}, b"{}") == 200
+        ((_, headers, _),) = hook.requests
+        assert headers.getRawHeaders("Host") == [ipv6]
+
+    @pytest_twisted.ensureDeferred
+    @pytest.mark.parametrize("host", ["[::1]", "[::ffff:127.0.0.1]"])
+    async def test_one_that_is_not_public(self, make_transport, host):
+        transport = make_transport(allow_private=False)
+        with pytest.raises(WebhookTransportError, match="is not public"):
+            await transport.post(f"http://{host}:1/", {}, b"{}")
 
 
 class TestCertificates:
