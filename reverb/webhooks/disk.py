@@ -144,15 +144,13 @@ class SqliteDisk:
         waiting, self._waiting = self._waiting, []
         if self._is_broken:
             statements = list(_everything(self._contents))
+            self._is_broken = False  # What changes from now on comes after it.
         assert self._connection is not None
         self._busy = deferToThreadPool(
             self._reactor, self._pool, _execute, self._connection, statements
         )
-        self._busy.addCallbacks(self._healed, self._broke)
+        self._busy.addErrback(self._broke)
         self._busy.addCallback(self._flushed, waiting)
-
-    def _healed(self, _: object) -> None:
-        self._is_broken = False
 
     def _broke(self, failure: Failure) -> None:
         assert failure.value is not None
