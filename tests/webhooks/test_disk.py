@@ -167,6 +167,20 @@ class TestDisk:
         assert failures
         assert "cannot be written: attempt to write a readonly database" in failures[0]
 
+    @pytest_twisted.ensureDeferred
+    async def test_what_comes_after_the_end_is_not_written(self, open_journal, tmp_path, log):
+        journal = open_journal()
+        journal.put(make_delivery(1))
+        closing = [journal.close(), journal.close()]
+        journal.put(make_delivery(2))
+        for closed in closing:
+            await closed
+        journal.put(make_delivery(3))
+        await journal.written()
+        await deferLater(reactor, 0)
+
+        assert open_journal().pending() == [make_delivery(1)]
+
 
 class TestOpening:
     def test_a_directory_is_made(self, open_journal, tmp_path):
