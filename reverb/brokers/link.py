@@ -49,8 +49,8 @@ class Link:
         take: Called with the name and the content of each message from the bus.
         preparations: Called in their order after each connect, before the
             link counts as up; what they raise ends the connection.
-        losses: Called when a connection that was there is lost.
-        beats: Called whenever the program has turned out to be alive, every few seconds.
+        losses: Called when a connection that was there is lost; what they raise is logged.
+        beats: Called whenever the program has turned out to be alive, every few seconds; so too.
         bus_meter: What is counted of the connection that brings messages.
     """
 
@@ -141,8 +141,15 @@ class Link:
         """Give the connection up, because of what has gone wrong with it."""
         self.trouble = f"{self.program} is not connected: {why}"
         if self._drop(why):
-            for lost in self.losses:
-                lost()
+            self._tell(self.losses)
+
+    def _tell(self, callbacks: Iterable[Callable[[], None]]) -> None:
+        """Call all of them: the link goes on, whatever happens in one."""
+        for callback in callbacks:
+            try:
+                callback()
+            except Exception:  # noqa: BLE001 - it is not the link's
+                self._log.failure("telling {callback} of the link", callback=callback)
 
     async def _run(self) -> None:
         while not self._stopping:
@@ -188,8 +195,7 @@ class Link:
             except Exception as error:  # noqa: BLE001 - whatever it is, the connection is no good
                 self.reset(told(error))
                 return
-            for beaten in self.beats:
-                beaten()
+            self._tell(self.beats)
             await self._sleep(_HEARTBEAT)
 
     def _timed(self, answer: "Deferred[Any]", meter: LinkMeter) -> "Deferred[None]":

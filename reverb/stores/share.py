@@ -90,9 +90,11 @@ class Share:
 
     def go_alone(self) -> None:
         """Go on without the other nodes: those who wait for news of them do not any more."""
-        for key, view in list(self.views.items()):
+        for key, view in self.views.items():
             for user_id, user_info in self.channels[key].roster.items():
                 view.add(Member(user_id, user_info))
+        # Only now: what those do who are let go may end any subscription.
+        for view in list(self.views.values()):
             view.let_go()
 
     def end_doubts(self) -> None:

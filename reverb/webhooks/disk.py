@@ -128,8 +128,9 @@ class SqliteDisk:
     # Writing
 
     def _write(self, statement: _Statement) -> None:
-        if self._is_broken:
-            return  # Everything is written anew when it works again.
+        # When it works again everything is written anew, and at the end nothing is any more.
+        if self._is_broken or self._is_closing:
+            return
         self._statements.append(statement)
         if self._busy is None and self._timer is None:
             self._timer = self._reactor.callLater(0, self._flush)
@@ -148,15 +149,13 @@ class SqliteDisk:
         waiting, self._waiting = self._waiting, []
         if self._is_broken:
             statements = list(_everything(self._contents))
+            self._is_broken = False  # What changes from now on comes after it.
         assert self._connection is not None
         self._busy = deferToThreadPool(
             self._reactor, self._pool, _execute, self._connection, statements
         )
-        self._busy.addCallbacks(self._healed, self._broke)
+        self._busy.addErrback(self._broke)
         self._busy.addCallback(self._flushed, waiting)
-
-    def _healed(self, _: object) -> None:
-        self._is_broken = False
 
     def _broke(self, failure: Failure) -> None:
         assert failure.value is not None
@@ -181,13 +180,13 @@ class SqliteDisk:
         return Deferred.fromCoroutine(self._close())
 
     async def _close(self) -> None:
-        if self._connection is None:
+        if self._connection is None or self._is_closing:
             return
         self._is_closing = True
         if self._timer is not None:
             self._timer.cancel()
             self._flush()
-        # The thread does one thing after the other; what comes meanwhile is written before this.
+        # The thread does one thing after the other; what waits for it is written before the next.
         await deferToThreadPool(self._reactor, self._pool, lambda: None)
         connection, self._connection = self._connection, None
         await deferToThreadPool(self._reactor, self._pool, connection.close)

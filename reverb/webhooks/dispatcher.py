@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
@@ -52,6 +52,7 @@ class Dispatcher:
         self._incoming: deque[WebhookEvent] = deque()
         self._is_routing = False
         self._is_stopped = False
+        self._waiting: list[Deferred[None]] = []
         self._batches: dict[Key, Batch] = {}
         self._timers: dict[Key, IDelayedCall] = {}
 
@@ -83,6 +84,9 @@ class Dispatcher:
                     self._log.failure("routing the event {event}", event=event)
         finally:
             self._is_routing = False
+            waiting, self._waiting = self._waiting, []
+            for one in waiting:
+                one.callback(None)
 
     async def _route(self, event: WebhookEvent) -> None:
         for watcher in self._watchers:
@@ -91,6 +95,8 @@ class Dispatcher:
             except Exception:  # noqa: BLE001 - a watcher is somebody else's code
                 self._log.failure("telling {watcher} of {event}", watcher=watcher, event=event)
         app = await self._apps.by_id(event.app_id)
+        if self._is_stopped:
+            return
         webhooks = () if app is None else app.webhooks
         wanting = [webhook for webhook in webhooks if webhook.wants(event.name, event.channel)]
         self._expect(event.id, len(wanting))
@@ -116,6 +122,14 @@ class Dispatcher:
         group = self._batches[key].take()
         if group:
             self._sender.send(*key, group)
+
+    def routed(self) -> "Deferred[None]":
+        """Fire when of all that was taken it is known whom it is for."""
+        if not self._is_routing:
+            return succeed(None)
+        waiting: Deferred[None] = Deferred(self._waiting.remove)
+        self._waiting.append(waiting)
+        return waiting
 
     def flush(self) -> None:
         """Give the sender what waits for others to come with it."""

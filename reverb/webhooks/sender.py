@@ -75,6 +75,7 @@ class Sender:
         self._endpoints: dict[tuple[str, str], Endpoint] = {}
         self._failing: set[tuple[str, str]] = set()
         self._idle: list[Deferred[None]] = []
+        self._is_stopped = False
         self._dropped = Rarely(self._tell_dropped, clock)
         self._died = Rarely(self._tell_died, clock)
 
@@ -166,6 +167,8 @@ class Sender:
                 retry_for=self._retry_for,
                 max_queued=self._max_queued,
             )
+            if self._is_stopped:
+                endpoint.stop()
         return endpoint
 
     def queued(self, app_id: str, url: str | None = None) -> int:
@@ -246,6 +249,7 @@ class Sender:
         Returns:
             How many deliveries that are.
         """
+        self._is_stopped = True
         left = sum(len(endpoint) for endpoint in self._endpoints.values())
         for endpoint in self._endpoints.values():
             endpoint.stop()

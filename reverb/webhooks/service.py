@@ -58,6 +58,7 @@ class Webhooks:
         self.archive = LocalArchive(journal, sender)
         self._transport = transport
         self._clock = clock
+        self._is_stopping = False
 
     def watch(self, watcher: Watcher) -> None:
         """Call back with every event; what it raises is logged and harms nobody."""
@@ -82,7 +83,8 @@ class Webhooks:
 
     async def _start(self) -> None:
         await self._dispatcher.resume(self.journal.waiting())
-        await self._source.start(self._dispatcher.take)
+        if not self._is_stopping:
+            await self._source.start(self._dispatcher.take)
 
     def stop(self) -> "Deferred[None]":
         """Tell what is still to be told, and stop.
@@ -94,10 +96,13 @@ class Webhooks:
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
+        self._is_stopping = True
+        end = self._clock.seconds() + LAST_WORDS
         await self._source.stop()
+        await self._wait(self._dispatcher.routed(), end)
         self._dispatcher.flush()
-        with suppress(defer.TimeoutError):
-            await self.sender.idle().addTimeout(LAST_WORDS, self._clock)
+        await self._wait(self.sender.idle(), end)
+        self._dispatcher.stop()
         left = self.sender.stop()
         if left and self.journal.is_lasting:
             self._log.info("{count} webhooks are left for the next start", count=left)
@@ -108,3 +113,7 @@ class Webhooks:
             )
         await self.journal.close()
         await self._transport.stop()
+
+    async def _wait(self, last_words: "Deferred[None]", end: float) -> None:
+        with suppress(defer.TimeoutError):
+            await last_words.addTimeout(max(0.0, end - self._clock.seconds()), self._clock)

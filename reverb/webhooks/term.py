@@ -147,8 +147,9 @@ class Term:
             pass
         assert self._dispatcher is not None
         assert self._sender is not None
-        self._dispatcher.flush()
         try:
+            await self._dispatcher.routed().addTimeout(POLL, self._clock)
+            self._dispatcher.flush()
             await self._sender.idle().addTimeout(POLL, self._clock)
         except defer.TimeoutError:
             return False

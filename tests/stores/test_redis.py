@@ -333,6 +333,22 @@ class TestOutage:
 
         assert wait(defer.gatherResults(answers), 5) == [Counts(0, 0)] * 5
 
+    def test_who_hears_of_the_loss_may_leave_another_channel(self, pair, own_redis):  # noqa: F811
+        one, _ = pair
+        one.join("ann")
+        bob, _ = one.join("bob", "presence-y")
+        one.link.take = lambda channel, message: None  # So that who joins waits for the news.
+        joining = one.store.join("1", "presence-x", "1.1", Member("cat", "{}"), 0)
+        wait(one.link.ask("PING"))
+        assert not joining.called
+        leaving = joining.addCallback(lambda _: one.store.leave("1", "presence-y", bob))
+        own_redis.kill()
+
+        assert wait(leaving).vacated
+        own_redis.start()
+        one.until_connected()
+        assert one.members("presence-y") == {}
+
     def test_without_redis_a_node_starts_and_goes_on_trying(self, own_redis):  # noqa: F811
         own_redis.kill()
         node = Node(own_redis.url()).start(connected=False)

@@ -144,3 +144,25 @@ def test_versions_that_have_gone_backwards_are_noticed(make_node):  # noqa: F811
 
     until("all are known", lambda: node.view() == {"ann", "bob"}, ANSWERED)
     assert set(wait(join(node, "cat"), ANSWERED).members) == {"ann", "bob", "cat"}
+
+
+def test_what_fails_in_answer_to_the_link_does_not_end_it(own_redis, log):  # noqa: F811
+    node = Node(own_redis.url()).start(connected=False)
+
+    def fail():
+        raise RuntimeError("the test says so")
+
+    node.link.beats.insert(0, fail)
+    node.link.losses.insert(0, fail)
+    node.until_connected()
+    until("beaten", log.problems, ANSWERED)
+    until("beaten again", log.problems, ANSWERED)
+    own_redis.kill()
+    until("lost", lambda: not node.store.connected, ANSWERED)
+    assert log.problems()
+    own_redis.start()
+    node.until_connected()
+    node.link.beats.remove(fail)
+    node.link.losses.remove(fail)
+    log.problems()
+    node.stop()

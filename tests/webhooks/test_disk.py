@@ -139,6 +139,30 @@ class TestDisk:
         assert len(open_journal().pending()) == 21
 
     @pytest_twisted.ensureDeferred
+    async def test_what_changes_while_it_heals_is_written(
+        self, open_journal, tmp_path, monkeypatch
+    ):
+        monkeypatch.setattr(disk_module, "_RETRY", 0.01)
+        journal = open_journal()
+        disk = journal._disk
+        disk._connection.execute("PRAGMA query_only = 1")
+        journal.put(make_delivery(1))
+        await journal.written()
+        disk._connection.execute("PRAGMA query_only = 0")
+        everything, busy = disk_module._everything, []
+        # It is called for the attempt that will succeed.
+        monkeypatch.setattr(
+            disk_module, "_everything", lambda contents: busy.append(1) or everything(contents)
+        )
+        while not busy:
+            await deferLater(reactor, 0)
+        journal.put(make_delivery(2))
+        await journal.written()
+
+        killed = open_journal(copy(tmp_path, tmp_path / "copy"))
+        assert killed.pending() == [make_delivery(1), make_delivery(2)]
+
+    @pytest_twisted.ensureDeferred
     async def test_it_can_be_closed_while_it_fails(self, open_journal, failures):
         journal = open_journal()
         journal._disk._connection.execute("PRAGMA query_only = 1")
@@ -147,6 +171,20 @@ class TestDisk:
         await journal.close()
         assert failures
         assert "cannot be written: attempt to write a readonly database" in failures[0]
+
+    @pytest_twisted.ensureDeferred
+    async def test_what_comes_after_the_end_is_not_written(self, open_journal, tmp_path, log):
+        journal = open_journal()
+        journal.put(make_delivery(1))
+        closing = [journal.close(), journal.close()]
+        journal.put(make_delivery(2))
+        for closed in closing:
+            await closed
+        journal.put(make_delivery(3))
+        await journal.written()
+        await deferLater(reactor, 0)
+
+        assert open_journal().pending() == [make_delivery(1)]
 
 
 class TestOpening:

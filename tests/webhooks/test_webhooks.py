@@ -10,6 +10,7 @@ from reverb.apps.webhook import Webhook
 from reverb.settings import WebhookSettings
 from reverb.testing import MemoryServer
 from reverb.webhooks.events import WebhookEvent
+from reverb.webhooks.samples import sample_event
 from webhooks.conftest import URL
 
 
@@ -382,3 +383,11 @@ class TestStop:
         server.stop()
 
         assert log.lines("2 webhooks were not delivered") or log.lines("1 webhooks were not")
+
+    def test_nothing_is_sent_after_it(self, server, receiver):
+        server.stop()
+        archive = server.service.webhooks.archive
+        archive.send("1", URL, sample_event("1", "channel_occupied", "news"))
+        server.advance(10)
+
+        assert receiver.requests == []

@@ -24,7 +24,7 @@ APP = app_with(Webhook(url=URL))
 class WebhookNode:
     """One node; it can be killed, as far as Redis and the others can see."""
 
-    def __init__(self, url, receiver, *, app=APP, lease=1, smoothing=1, **webhooks):
+    def __init__(self, url, receiver, *, app=APP, apps=None, lease=1, smoothing=1, **webhooks):
         self.service = ReverbService(
             Settings(
                 apps=(app,),
@@ -33,6 +33,7 @@ class WebhookNode:
                 redis_lease=lease,
                 webhooks=WebhookSettings(smoothing=smoothing, **webhooks),
             ),
+            apps=apps,
             webhook_transport=receiver,
         )
         self.store, self.broker = self.service._store, self.service._broker

@@ -1,0 +1,112 @@
+"""Webhooks of apps that have to be looked up, as in a database, which takes a while."""
+
+from functools import partial
+
+import pytest
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import deferLater
+from twisted.internet.testing import MemoryReactorClock
+
+from redis_nodes import redis  # noqa: F401 - a fixture
+from reverb.apps.app import App
+from reverb.apps.webhook import Webhook
+from reverb.service import ReverbService
+from reverb.settings import Settings
+from webhooks.conftest import URL
+from webhooks.test_source import Source, occupied
+from webhooks.webhook_nodes import WebhookNode, told, until_told
+
+APP = App(id="1", key="key", secret="secret", webhooks=(Webhook(url=URL),))
+
+
+class SlowApps:
+    """One app, of which ids are looked up as slowly as the test says.
+
+    Attributes:
+        seconds: How long it takes; None for ever.
+    """
+
+    def __init__(self):
+        self.clock, self.seconds = None, 0.1
+
+    def by_key(self, key):
+        return succeed(APP)
+
+    def by_id(self, app_id):
+        if self.seconds is None:
+            return Deferred()
+        return deferLater(self.clock, self.seconds, lambda: APP)
+
+
+@pytest.fixture
+def apps():
+    return SlowApps()
+
+
+@pytest.fixture
+def server(start, apps):
+    server = start(service=partial(ReverbService, apps=apps))
+    apps.clock = server.clock
+    return server
+
+
+def wait(server):
+    for _ in range(10):
+        server.advance(0.1)
+
+
+def test_events_wait_for_their_app(server, receiver):
+    server.client().subscribe("news")
+    wait(server)
+
+    assert told(receiver) == ["occupied news"]
+
+
+def test_who_left_when_the_server_stopped_is_told(server, receiver):
+    client = server.client()
+    client.subscribe("news")
+    client.subscribe("sports")
+    wait(server)
+    stopped = server.service.stopService()
+    wait(server)
+
+    assert stopped.called
+    assert told(receiver)[2:] == ["vacated news", "vacated sports"]
+
+
+def test_the_stop_does_not_wait_for_ever(server, receiver, apps):
+    server.client().subscribe("news")
+    wait(server)
+    apps.seconds = None
+    stopped = server.service.stopService()
+    server.advance(7)
+
+    assert stopped.called
+    assert len(receiver.events) == 1
+
+
+def test_a_stop_before_it_has_started(apps, log):
+    clock = apps.clock = MemoryReactorClock()
+    source = Source()
+    webhooks = ReverbService(Settings(), reactor=clock, apps=apps, webhook_events=source).webhooks
+    webhooks.journal.keep(occupied(1), [URL])  # As the last process has left it.
+    webhooks.start()
+    stopped = webhooks.stop()
+    clock.advance(5)
+
+    assert stopped.called
+    assert source.take is None
+    assert clock.getDelayedCalls() == []
+
+
+@pytest.mark.outside_reactor
+def test_who_left_when_all_nodes_stopped_is_told(redis, receiver, apps, log):  # noqa: F811
+    apps.clock = reactor
+    node = WebhookNode(redis.url("slow-apps"), receiver, apps=apps).start().until_it_sends()
+    news = node.join(channel="news")
+    until_told(receiver, 1)
+    node.leave(news, "news")
+    node.stop()
+
+    assert told(receiver) == ["occupied news", "vacated news"]
