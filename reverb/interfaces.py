@@ -94,11 +94,15 @@ class IBroker(Interface):
         The broker may go on delivering for a while.
         """
 
-    def publish(envelope: Envelope) -> None:
+    def publish(envelope: Envelope) -> bool:
         """Carry one envelope; this node's subscribers are served before it returns.
 
         While the other nodes are out of reach it is for this node alone:
         nothing is kept for later.
+
+        Returns:
+            Whether it is on its way to the other nodes, or there can be none;
+            False when it is for this node alone.
         """
 
 

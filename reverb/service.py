@@ -213,7 +213,6 @@ class ReverbService(MultiService):
         settings = self.settings
         context = Context(
             hub=self.hub,
-            broker=self._broker,
             store=self._store,
             apps=self._apps,
             clock=self._clock,
@@ -242,7 +241,7 @@ class ReverbService(MultiService):
         data: Any,
         *,
         socket_id: str | None = None,
-    ) -> None:
+    ) -> bool:
         """Publish an event, as ``POST /events`` does, without HTTP.
 
         Args:
@@ -252,13 +251,16 @@ class ReverbService(MultiService):
             data: A string, delivered as it is, or anything that becomes JSON.
             socket_id: The one connection that must not get it.
 
+        Returns:
+            Whether it goes to all nodes; False when only clients of this one get it.
+
         Raises:
             EventError: The event breaks one of the app's limits.
         """
         text = data if isinstance(data, str) else msgspec.json.encode(data).decode()
         names = list(dict.fromkeys(channels))
         check_event(app, name=event, channels=names, data=text, socket_id=socket_id)
-        self.hub.publish(app, names, event, text, socket_id, source="application")
+        return self.hub.publish(app, names, event, text, socket_id, source="application")
 
     def on(self, kind: type[N], callback: Callable[[N], object]) -> None:
         """Call back whenever something of a kind happens on this node.

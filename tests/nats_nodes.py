@@ -60,7 +60,7 @@ class NatsNode:
             wait(waiting)
 
     def publish(self, data, channel="news", exclude=None):
-        self.broker.publish(Publication("1", channel, data, exclude))
+        return self.broker.publish(Publication("1", channel, data, exclude))
 
     def payloads(self):
         return [envelope.payload for envelope in self.delivered]

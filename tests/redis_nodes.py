@@ -125,7 +125,7 @@ class Node:
         return [signs[type(change)](change) for change in told]
 
     def publish(self, data, channel="news", exclude=None):
-        self.broker.publish(Publication("1", channel, data, exclude))
+        return self.broker.publish(Publication("1", channel, data, exclude))
 
     def payloads(self):
         return [envelope.payload for envelope in self.delivered]

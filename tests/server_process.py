@@ -1,5 +1,6 @@
 """What the servers have in common that tests start, stop and hold up."""
 
+import os
 import signal
 import subprocess
 
@@ -17,7 +18,9 @@ class ServerProcess:
     process: subprocess.Popen[bytes]
 
     def pause(self) -> None:
+        """Stop all of its threads; until then one of them may still answer."""
         self.process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def go_on(self) -> None:
         self.process.send_signal(signal.SIGCONT)

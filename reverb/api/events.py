@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred, ensureDeferred, gatherResults, succ
 from reverb.api.infos import counts_info, parse_info
 from reverb.api.query import Query
 from reverb.api.replies import ApiError
-from reverb.api.resources import Call, Context, PublishingResource
+from reverb.api.resources import Call, Context, Published, PublishingResource
 from reverb.apps.app import App
 from reverb.protocol.codes import ClientError
 from reverb.protocol.events import EventError, check_event
@@ -62,9 +62,9 @@ class Event:
         except EventError as error:
             raise ApiError(413 if error.too_large else 400, error.message) from None
 
-    def publish(self, context: Context, app: App) -> None:
-        """Publish the event."""
-        context.hub.publish(app, self.channels, self.name, self.data, self.socket_id)
+    def publish(self, context: Context, app: App) -> bool:
+        """Publish the event; tell whether it goes to all nodes."""
+        return context.hub.publish(app, self.channels, self.name, self.data, self.socket_id)
 
     async def infos(self, context: Context, app: App) -> dict[str, dict[str, Any]]:
         """Say of each channel what the request asked, having asked the store of all at once."""
@@ -104,11 +104,13 @@ class Events(PublishingResource):
         body = call.body
         sent = _decoded(_event_decoder, body) if body else _from_query(call.arguments)
         event = Event(call.app, sent)
-        event.publish(self.context, call.app)
-        return self._infos(call.app, event) if event.wanted else {}
+        everywhere = event.publish(self.context, call.app)
+        return (
+            self._infos(call.app, event, everywhere) if event.wanted else Published(everywhere, {})
+        )
 
-    async def _infos(self, app: App, event: Event) -> Any:
-        return {"channels": await event.infos(self.context, app)}
+    async def _infos(self, app: App, event: Event, everywhere: bool) -> Published:
+        return Published(everywhere, {"channels": await event.infos(self.context, app)})
 
 
 class BatchEvents(PublishingResource):
@@ -124,11 +126,11 @@ class BatchEvents(PublishingResource):
                 400, f"Batch too large: {len(batch)} events, but a batch may have {most}"
             )
         events = [self._event(app, index, sent) for index, sent in enumerate(batch)]
-        for event in events:
-            event.publish(self.context, app)
+        published = [event.publish(self.context, app) for event in events]
+        everywhere = all(published)
         if any(event.wanted for event in events):
-            return self._infos(app, events)
-        return {}
+            return self._infos(app, events, everywhere)
+        return Published(everywhere, {})
 
     def _event(self, app: App, index: int, sent: _Event) -> Event:
         try:
@@ -138,18 +140,15 @@ class BatchEvents(PublishingResource):
         except ApiError as error:
             raise ApiError(error.status, f"batch[{index}]: {error.sentence}") from None
 
-    async def _infos(self, app: App, events: list[Event]) -> Any:
+    async def _infos(self, app: App, events: list[Event], everywhere: bool) -> Published:
         """Answer in the order of the events, with nothing for those that asked nothing."""
         asked: list[Deferred[Any]] = [
             ensureDeferred(event.infos(self.context, app)) if event.wanted else succeed({})
             for event in events
         ]
         infos = await gatherResults(asked, consumeErrors=True)
-        return {
-            "batch": [
-                info.get(event.channels[0], {}) for event, info in zip(events, infos, strict=True)
-            ]
-        }
+        batch = [info.get(event.channels[0], {}) for event, info in zip(events, infos, strict=True)]
+        return Published(everywhere, {"batch": batch})
 
 
 class ChannelEvents(PublishingResource):
@@ -171,8 +170,7 @@ class ChannelEvents(PublishingResource):
             data=msgspec.Raw(msgspec.json.encode(data)),
             socket_id=call.arguments.one("socket_id"),
         )
-        Event(call.app, sent).publish(self.context, call.app)
-        return {}
+        return Published(Event(call.app, sent).publish(self.context, call.app), {})
 
 
 _event_decoder = msgspec.json.Decoder(_Event)

@@ -17,7 +17,7 @@ from reverb.api.replies import ApiError, Request, reply, reply_error
 from reverb.apps.app import App
 from reverb.hub.hub import Hub
 from reverb.hub.limits import RateLimit
-from reverb.interfaces import IApps, IBroker, IChannelStore, StoreRefusedError
+from reverb.interfaces import IApps, IChannelStore, StoreRefusedError
 from reverb.meter import Meter
 from reverb.webhooks.interfaces import IWebhooks
 
@@ -29,7 +29,6 @@ class Context:
 
     Args:
         hub: Publishes and terminates.
-        broker: Says whether what the hub publishes reaches all nodes.
         store: Answers what is true across nodes.
         apps: Finds apps.
         clock: Monotonic, for rate limits.
@@ -44,7 +43,6 @@ class Context:
         self,
         *,
         hub: Hub,
-        broker: IBroker,
         store: IChannelStore,
         apps: IApps,
         clock: IReactorTime,
@@ -55,7 +53,6 @@ class Context:
         webhooks: IWebhooks | None = None,
     ) -> None:
         self.hub = hub
-        self.broker = broker
         self.store = store
         self.apps = apps
         self.clock = clock
@@ -247,13 +244,22 @@ class SignedResource(JsonResource):
 
 
 class PublishingResource(SignedResource):
-    """A route by which an app's server reaches clients, on every node."""
+    """A route by which an app's server reaches clients, on every node: it answers Published."""
 
     methods = ("POST",)
 
-    def send(self, request: Request, answer: Any) -> None:
-        """Answer; say so if only the clients of this node have been reached."""
-        reply(request, 200, answer, () if self.context.broker.connected else _THIS_NODE_ONLY)
+    def send(self, request: Request, answer: "Published") -> None:
+        """Answer; say so if only the clients of this node are reached."""
+        reply(request, 200, answer.body, () if answer.everywhere else _THIS_NODE_ONLY)
+
+
+class Published(NamedTuple):
+    """What to answer to who has published something."""
+
+    everywhere: bool
+    """Whether all of it goes to all nodes."""
+    body: Any
+    """Something that becomes JSON."""
 
 
 class Call(NamedTuple):

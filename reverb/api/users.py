@@ -8,7 +8,14 @@ from typing import Any
 from twisted.web.resource import Resource
 
 from reverb.api.replies import ApiError, Request
-from reverb.api.resources import Call, Context, JsonResource, NotFound, PublishingResource
+from reverb.api.resources import (
+    Call,
+    Context,
+    JsonResource,
+    NotFound,
+    Published,
+    PublishingResource,
+)
 from reverb.protocol.names import user_id_problem
 
 
@@ -51,5 +58,4 @@ class TerminateConnections(PublishingResource):
         problem = user_id_problem(self.user_id)
         if problem:
             raise ApiError(400, problem)
-        self.context.hub.terminate(call.app, self.user_id)
-        return {}
+        return Published(self.context.hub.terminate(call.app, self.user_id), {})

@@ -89,16 +89,18 @@ class BusBroker:
         if self._deliver is not None:
             self._interest.leave(self._name(app_id, channel))
 
-    def publish(self, envelope: Envelope) -> None:
+    def publish(self, envelope: Envelope) -> bool:
         """Send to the other nodes when this turn of the reactor ends, and deliver here."""
         if self._deliver is None:
-            return
+            return False
+        sent = False
         if self.link.open:  # Before delivering, which may lead to the next publication.
             name = self._common
             if not isinstance(envelope, Termination):
                 name = self._name(envelope.app_id, envelope.channel)
-            self.link.send(name, encode(self.link.node, envelope))
+            sent = self.link.send(name, encode(self.link.node, envelope))
         self._deliver(envelope)
+        return sent
 
     # From the bus
 

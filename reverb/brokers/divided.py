@@ -71,12 +71,11 @@ class DividedBroker:
             return (self._redis,)
         return (self._nats, self._redis) if type_.kind is Kind.PRESENCE else (self._nats,)
 
-    def publish(self, envelope: Envelope) -> None:
+    def publish(self, envelope: Envelope) -> bool:
         """Send to the other nodes when this turn of the reactor ends, and deliver here."""
         if isinstance(envelope, Termination) or not channel_type(envelope.channel).cached:
-            self._nats.publish(envelope)
-        else:
-            self._redis.publish(envelope)
+            return self._nats.publish(envelope)
+        return self._redis.publish(envelope)
 
 
 def _both(*waiting: "Deferred[None]") -> "Deferred[None]":

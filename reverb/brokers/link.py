@@ -85,8 +85,12 @@ class Link:
         """Where the program is, for the log."""
         raise NotImplementedError
 
-    def send(self, name: bytes, message: bytes) -> None:
-        """Send a message when this turn of the reactor ends; drop it when that is impossible."""
+    def send(self, name: bytes, message: bytes) -> bool:
+        """Send a message when this turn of the reactor ends; drop it when that is impossible.
+
+        Returns:
+            Whether it is going to be sent.
+        """
         raise NotImplementedError
 
     def subscribe(self, names: list[bytes]) -> "list[Deferred[None]]":

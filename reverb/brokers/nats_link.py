@@ -44,13 +44,13 @@ class NatsLink(Link):
         """The servers, without the password."""
         return self.url.shown
 
-    def send(self, name: bytes, message: bytes) -> None:
+    def send(self, name: bytes, message: bytes) -> bool:
         """Publish a message when this turn of the reactor ends; drop one that is too large."""
         if self._connection is None:
-            return
+            return False
         if len(message) <= self._connection.max_payload:
             self._connection.publish(name, message)
-            return
+            return True
         self.bus_meter.dropped += 1
         if not self._told_of_size:
             self._told_of_size = True
@@ -60,6 +60,7 @@ class NatsLink(Link):
                 size=len(message),
                 most=self._connection.max_payload,
             )
+        return False
 
     def subscribe(self, names: list[bytes]) -> "list[Deferred[None]]":
         """Subscribe to subjects; fails with LinkLostError."""

@@ -75,9 +75,10 @@ class RedisLink(Link):
         if self._commands is not None:
             self._commands.send(pack(*arguments), None)
 
-    def send(self, name: bytes, message: bytes) -> None:
+    def send(self, name: bytes, message: bytes) -> bool:
         """Publish a message when this turn of the reactor ends."""
         self.cast(b"PUBLISH", name, message)
+        return self.open
 
     def subscribe(self, names: list[bytes]) -> "list[Deferred[None]]":
         """Subscribe to channels of the bus; fails with LinkLostError."""

@@ -249,7 +249,7 @@ class Hub:
         exclude: str | None = None,
         *,
         source: Source = "api",
-    ) -> None:
+    ) -> bool:
         """Publish an event of the app's server to channels.
 
         Delivery: at most once; this node's subscribers do not wait for others'.
@@ -261,25 +261,35 @@ class Hub:
             data: The event's data, as clients get it.
             exclude: The socket id of the one connection that must not get it.
             source: Who publishes.
+
+        Returns:
+            Whether it goes to all nodes, on every channel.
         """
+        everywhere = True
         for name in channels:
             payload = messages.event(event, name, data)
-            self._publish(source, Publication(app.id, name, payload, exclude))
+            if not self._publish(source, Publication(app.id, name, payload, exclude)):
+                everywhere = False
             # After it: what another node finds remembered is on its way there, or has come.
             if channel_type(name).cached:
                 remembering = self._store.remember(app.id, name, event, data, self._cache_ttl)
                 remembering.addErrback(
                     lambda failure: self._log.failure("remembering a cache event", failure)
                 )
+        return everywhere
 
-    def _publish(self, source: Source, publication: Publication) -> None:
+    def _publish(self, source: Source, publication: Publication) -> bool:
         if self._meter is not None:
             self._meter.apps[publication.app_id].publications[source] += 1
-        self._broker.publish(publication)
+        return self._broker.publish(publication)
 
-    def terminate(self, app: App, user_id: str) -> None:
-        """Close every connection, on every node, that the user is signed in on."""
-        self._broker.publish(Termination(app.id, user_id))
+    def terminate(self, app: App, user_id: str) -> bool:
+        """Close every connection, on every node, that the user is signed in on.
+
+        Returns:
+            Whether all nodes are told.
+        """
+        return self._broker.publish(Termination(app.id, user_id))
 
     def deliver(self, envelope: Envelope) -> None:
         """Take what the broker brings, for this node's connections."""

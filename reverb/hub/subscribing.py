@@ -65,7 +65,7 @@ class Subscribing:
         fanout: Fanout,
         counting: Counting,
         make_audience: AudienceFactory,
-        publish: Callable[[Source, Publication], None],
+        publish: Callable[[Source, Publication], object],
         notify: Callable[[Notice], None],
     ) -> None:
         self._channels = channels

@@ -44,7 +44,7 @@ class HeldBroker(LocalBroker):
 
     Attributes:
         held: What has been published and not delivered.
-        connected: Whether it claims to be connected.
+        connected: Whether it claims to be connected, and to reach other nodes.
     """
 
     def __init__(self) -> None:
@@ -52,9 +52,10 @@ class HeldBroker(LocalBroker):
         self.connected = True
         self.held: list[Envelope] = []
 
-    def publish(self, envelope: Envelope) -> None:
+    def publish(self, envelope: Envelope) -> bool:
         """Hold an envelope back."""
         self.held.append(envelope)
+        return self.connected
 
     def release(self) -> None:
         """Deliver what is held, in order."""

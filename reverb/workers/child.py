@@ -1,7 +1,8 @@
 """A worker: one node, in a process that the parent has started.
 
-It finds its orders on standard input, the sockets to listen on at the descriptors that follow, and
-logs to standard output. When standard input ends, the parent is gone, and so goes the worker.
+It finds its orders on standard input, logs to standard output, gives signs of life at the next
+descriptor, and finds the sockets to listen on at those that follow. When standard input ends, the
+parent is gone, and so goes the worker.
 """
 
 import os
@@ -18,7 +19,8 @@ from twisted.python.reflect import namedModule
 
 from reverb.logs import LineObserver, format_json
 from reverb.process import NodeProcess
-from reverb.workers.orders import FIRST_SOCKET, read
+from reverb.workers.heartbeat import start_beating
+from reverb.workers.orders import FIRST_SOCKET, HEARTBEAT, read
 from reverb.workers.sockets import Inheritance
 
 _INPUT, _OUTPUT, _ERRORS = 0, 1, 2
@@ -41,6 +43,7 @@ def main() -> None:
     service.privilegedStartService()
     service.startService()
     _Lifeline(reactor).startReading()
+    start_beating(reactor, HEARTBEAT)
     reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
     reactor.run()
 

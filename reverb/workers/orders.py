@@ -8,7 +8,9 @@ from reverb import endpoint_strings
 from reverb.settings import Settings
 from reverb.workers.sockets import inheritable
 
-FIRST_SOCKET = 3
+HEARTBEAT = 3
+"""The descriptor at which a worker gives its signs of life."""
+FIRST_SOCKET = 4
 """The descriptor at which a worker finds the first of its listening sockets."""
 _READ_SIZE = 65_536
 

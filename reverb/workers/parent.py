@@ -4,6 +4,7 @@ import time
 from random import SystemRandom
 from typing import Any
 
+from twisted.application.internet import TimerService
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.error import CannotListenError
@@ -15,6 +16,7 @@ from reverb.service import STOP_STAGE
 from reverb.settings import Settings
 from reverb.shared import check_reactor
 from reverb.workers.backoff import Backoff
+from reverb.workers.heartbeat import INTERVAL, PATIENCE
 from reverb.workers.orders import Orders, settings_of, write
 from reverb.workers.relay import Relay
 from reverb.workers.sockets import Binder, Bound, SocketsError
@@ -28,11 +30,12 @@ class Workers(MultiService):
     """Several nodes that serve the same addresses, each in a process of its own.
 
     What would end a single node at its start is found out here, before any worker is started. A
-    worker that ends later is started again.
+    worker that ends later is started again, and so is one that hangs.
 
     Args:
         settings: What is configured.
         reactor: The reactor, or a test's; None for Twisted's global one.
+        patience: Seconds without a sign of life after which a worker hangs.
 
     Raises:
         WrongReactorError: The workers' broker needs another reactor.
@@ -43,7 +46,9 @@ class Workers(MultiService):
 
     _log = Logger()
 
-    def __init__(self, settings: Settings, *, reactor: Any = None) -> None:
+    def __init__(
+        self, settings: Settings, *, reactor: Any = None, patience: int = PATIENCE
+    ) -> None:
         super().__init__()
         if reactor is None:
             # Not before: importing it would install the default one.
@@ -55,6 +60,10 @@ class Workers(MultiService):
         self._shared: list[Bound] = []
         self._metrics: dict[int, list[Bound]] = {}
         self._workers: list[Worker] = []
+        self._patience = patience
+        looking = TimerService(INTERVAL, self._look)
+        looking.clock = reactor
+        looking.setServiceParent(self)
 
     # Start
 
@@ -94,7 +103,12 @@ class Workers(MultiService):
             reactor=self._reactor,
             backoff=Backoff(SystemRandom().random),
             make_relay=lambda: Relay(number, globalLogPublisher, time.time),
+            patience=self._patience,
         )
+
+    def _look(self) -> None:
+        for worker in self._workers:
+            worker.look()
 
     # Stop
 

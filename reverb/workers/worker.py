@@ -15,7 +15,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from reverb.workers.backoff import Backoff
-from reverb.workers.orders import FIRST_SOCKET
+from reverb.workers.heartbeat import PATIENCE, Watchdog
+from reverb.workers.orders import FIRST_SOCKET, HEARTBEAT
 from reverb.workers.relay import Relay
 
 
@@ -29,6 +30,7 @@ class Worker:
         reactor: The reactor, or a test's.
         backoff: How long to wait before it is started again.
         make_relay: Makes what logs a stream of its output.
+        patience: Looks without a sign of life after which a process hangs.
     """
 
     _log = Logger()
@@ -42,6 +44,7 @@ class Worker:
         reactor: Any,
         backoff: Backoff,
         make_relay: Callable[[], Relay],
+        patience: int = PATIENCE,
     ) -> None:
         self.number = number
         self._orders = orders
@@ -49,6 +52,8 @@ class Worker:
         self._reactor = reactor
         self._backoff = backoff
         self._make_relay = make_relay
+        self._patience = patience
+        self._watchdog = Watchdog(patience)
         self._process: Any = None
         self._pid = 0
         self._started_at = 0.0
@@ -59,11 +64,12 @@ class Worker:
         """Start the process."""
         self._again = None
         self._started_at = self._reactor.seconds()
-        descriptors: dict[int, Any] = {0: "w", 1: "r", 2: "r"}
+        self._watchdog = Watchdog(self._patience)
+        descriptors: dict[int, Any] = {0: "w", 1: "r", 2: "r", HEARTBEAT: "r"}
         descriptors |= {FIRST_SOCKET + i: fd for i, fd in enumerate(self._sockets)}
         try:
             self._process = self._reactor.spawnProcess(
-                _Watch(self._make_relay(), self._make_relay(), self._ended),
+                _Watch(self._make_relay(), self._make_relay(), self._watchdog, self._ended),
                 sys.executable,
                 # The number is for those who look at the list of processes.
                 [sys.executable, "-P", "-m", "reverb.workers.child", str(self.number)],
@@ -77,6 +83,17 @@ class Worker:
         self._pid = self._process.pid
         # Its end stays open: that it closes tells the worker that its parent is gone.
         self._process.write(self._orders)
+
+    def look(self) -> None:
+        """Look whether the process lives, as is to be done each second; end one that hangs."""
+        if self._process is not None and self._stopped is None and self._watchdog.look():
+            self._log.error(
+                "worker {number}, process {pid}, has given no sign of life for {s} s and is killed",
+                number=self.number,
+                pid=self._pid,
+                s=self._patience,
+            )
+            self._signal("KILL")
 
     def stop(self) -> "Deferred[None]":
         """Ask the process to stop, and do not start it again; fires when it has ended."""
@@ -136,12 +153,21 @@ def _environment(ours: Mapping[str, str]) -> dict[str, str]:
 
 
 class _Watch(ProcessProtocol):
-    """Hands on what a process writes, and that it has ended."""
+    """Hands on what a process writes, that it lives, and that it has ended."""
 
-    def __init__(self, output: Relay, errors: Relay, ended: Callable[[Any], None]) -> None:
+    def __init__(
+        self, output: Relay, errors: Relay, watchdog: Watchdog, ended: Callable[[Any], None]
+    ) -> None:
         self._output = output
         self._errors = errors
+        self._watchdog = watchdog
         self._ended = ended
+
+    def childDataReceived(self, childFD: int, data: bytes) -> None:
+        if childFD == HEARTBEAT:
+            self._watchdog.alive()
+        else:
+            super().childDataReceived(childFD, data)
 
     def outReceived(self, data: bytes) -> None:
         self._output.received(data)

@@ -1,11 +1,14 @@
 """What an application that embeds the server calls: publish and on."""
 
+from functools import partial
+
 import msgspec
 import pytest
 
 from reverb.hub import notices
 from reverb.protocol.events import EventError
-from reverb.testing import APP
+from reverb.service import ReverbService
+from reverb.testing import APP, HeldBroker
 
 
 def test_publish_delivers_strings_as_they_are_and_the_rest_as_json(server):
@@ -23,6 +26,15 @@ def test_publish_delivers_strings_as_they_are_and_the_rest_as_json(server):
         "null",
         "true",
     ]
+
+
+def test_publish_tells_whether_all_nodes_are_reached(make_server):
+    broker = HeldBroker()
+    server = make_server(service=partial(ReverbService, broker=broker))
+
+    assert server.service.publish(server.app, ["a", "b"], "event", "x") is True
+    broker.connected = False
+    assert server.service.publish(server.app, ["a", "b"], "event", "x") is False
 
 
 def test_publish_reaches_each_channel_once_and_excludes_one_connection(server):

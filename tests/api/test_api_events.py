@@ -1,12 +1,15 @@
 """Publishing: POST /events, /batch_events and the deprecated route of a channel."""
 
 import json
+from functools import partial
 
 import msgspec
 import pytest
 from twisted.internet.defer import Deferred
 
-from reverb.testing import APP
+from reverb.brokers.local import LocalBroker
+from reverb.service import ReverbService
+from reverb.testing import APP, HeldBroker
 
 EVENT = {"name": "event", "channel": "news", "data": "x"}
 
@@ -321,14 +324,48 @@ def test_the_store_is_asked_of_all_channels_at_once(server, signed, monkeypatch,
         ("users/ann/terminate_connections", b""),
     ],
 )
-def test_the_answer_says_when_only_this_node_was_reached(server, route, body):
+def test_the_answer_says_when_only_this_node_is_reached(make_server, route, body):
+    broker = HeldBroker()
+    server = make_server(service=partial(ReverbService, broker=broker))
     assert "reverb-reached" not in server.post(route, body, name="e").headers
 
-    server.service._broker.connected = False
+    broker.connected = False
     response = server.post(route, body, name="e")
 
     assert response.status == 200
     assert response.headers["reverb-reached"] == "this-node"
+
+
+class NarrowBroker(LocalBroker):
+    """Takes to other nodes what is small, of one channel only."""
+
+    def publish(self, envelope):
+        super().publish(envelope)
+        return envelope.channel == "news" and len(envelope.payload) < 100
+
+
+LARGE = {**EVENT, "data": "x" * 100}
+
+
+@pytest.mark.parametrize(
+    ("route", "body", "reached"),
+    [
+        ("events", EVENT, None),
+        ("events", LARGE, "this-node"),
+        ("events", {**LARGE, "info": "subscription_count"}, "this-node"),
+        ("events", {"name": "e", "data": "x", "channels": ["olds", "news"]}, "this-node"),
+        ("batch_events", {"batch": [EVENT, EVENT]}, None),
+        ("batch_events", {"batch": [LARGE, EVENT]}, "this-node"),
+    ],
+)
+def test_the_answer_says_so_if_it_is_true_of_any_event(make_server, route, body, reached):
+    server = make_server(service=partial(ReverbService, broker=NarrowBroker()))
+    client = server.subscriber("news", "olds")
+
+    response = server.post(route, body)
+
+    assert (response.status, response.headers.get("reverb-reached")) == (200, reached)
+    assert len(received(client)) == len(body.get("batch", body.get("channels", [1])))
 
 
 # Batches

@@ -33,9 +33,9 @@ def is_ready(server):
     return status(server, "/ready")[0] == 200
 
 
-def reached(server, channel):
+def reached(server, channel, data="1"):
     """Publish; tell what the answer says of who was reached."""
-    body = json.dumps({"name": "event", "channel": channel, "data": "1"})
+    body = json.dumps({"name": "event", "channel": channel, "data": data})
     request = Request(PusherClient(*APP), POST, f"/apps/{APP.id}/events", json.loads(body))
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
     try:
@@ -174,9 +174,37 @@ def test_redis_is_killed_and_nats_is_not(redis, pair, connect):
     publish(one, "news", "by NATS")
     for client in (ann, bob):
         client.hear("by NATS")
+    assert reached(one, "news") is None
+    assert reached(one, "cache-news") == "this-node"
     redis.start()
     for server in pair:
         poll("ready", lambda server=server: is_ready(server))
+
+
+def test_who_publishes_what_is_larger_than_nats_takes_is_told(tmp_path, start_server, connect):
+    nats = NatsServer(tmp_path, configuration="max_payload: 5000")
+    try:
+        options = ("--port", "0", "--broker", nats.url("shop"), *AS_APP)
+        one, other = (start_server(*options, reactor="asyncio") for _ in range(2))
+        for server in (one, other):
+            poll("ready", lambda server=server: is_ready(server))
+        ann, bob = connect(one), connect(other)
+        for client in (ann, bob):
+            client.subscribe("news")
+        large = "x" * 6_000
+
+        assert reached(one, "news", json.dumps(large)) == "this-node"
+        assert reached(one, "news") is None
+        ann.hear(large, 1)
+        bob.hear(1)
+        for client in (ann, bob):
+            client.socket.close()
+        one.check_empty()
+        other.check_empty()
+        one.stop()
+        other.stop()
+    finally:
+        nats.kill()
 
 
 def test_without_redis_events_cross_nodes_and_members_do_not(nats, start_server, connect):

@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -23,6 +23,14 @@ MANY = 40
 """Connections of which each worker gets some, but once in 2 ** 39."""
 LONG = 60
 """Seconds for what is several starts of a process on a busy machine."""
+IMPATIENT = """
+import functools, runpy, sys
+from reverb import tap
+tap.Workers = functools.partial(tap.Workers, patience=10)
+del sys.argv[0]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+"""Runs twistd with a parent that waits 10 seconds for a sign of life."""
 
 
 def children(pid: int) -> dict[int, int]:
@@ -137,6 +145,31 @@ def test_a_worker_that_is_killed_is_started_again_and_the_others_go_on(workers, 
     publish(workers, "news", "again")
     for client in [*newcomers, *(client for client in crowd if client not in lost)]:
         client.hear("again")
+
+
+def test_a_worker_that_hangs_is_killed_and_started_again(start_workers, connect):
+    server = start_workers(command=(sys.executable, "-c", IMPATIENT))
+    until_ready(server)
+    before = children(server.process.pid)
+    os.kill(before[2], signal.SIGSTOP)
+    try:
+        poll("killed", lambda: "was ended by SIGKILL" in server.log, LONG)
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(before[2], signal.SIGCONT)
+    told = f"worker 2, process {before[2]}, has given no sign of life for 10 s and is killed\n"
+    assert server.log.count("no sign of life") == server.log.count(told) == 1
+    until_ready(server, 3)
+    after = children(server.process.pid)
+    assert after.keys() == before.keys()
+    assert after[1] == before[1]
+    clients = [connect(server) for _ in range(MANY)]
+    for client in clients:
+        client.subscribe("news")
+    publish(server, "news", "again")
+    for client in clients:
+        client.hear("again")
+        client.socket.close()
 
 
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])

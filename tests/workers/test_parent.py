@@ -9,7 +9,7 @@ from workers_support import Reactor
 from reverb.apps.app import App
 from reverb.process import StartError
 from reverb.settings import Settings
-from reverb.workers.orders import Orders
+from reverb.workers.orders import FIRST_SOCKET, Orders
 from reverb.workers.parent import Workers
 
 SETTINGS = Settings(
@@ -58,7 +58,9 @@ def test_every_worker_has_settings_and_sockets_of_its_own(parent, reactor):
     assert [process.arguments[-1] for process in reactor.processes] == ["1", "2"]
     assert [one.settings.workers for one in orders] == [1, 1]
     assert {one.reactor for one in orders} == {"workers_support"}
-    sockets = [fd for p in reactor.processes for to, fd in p.more["childFDs"].items() if to > 2]
+    sockets = [
+        fd for p in reactor.processes for to, fd in p.more["childFDs"].items() if to >= FIRST_SOCKET
+    ]
     assert len(set(sockets)) == len(sockets) == 4
 
 
@@ -96,6 +98,29 @@ def test_who_needs_longer_than_a_node_may_is_killed(parent, reactor, log):
     other.end(None, 9)
     reactor.advance(0)
     assert stopped.called
+
+
+def test_who_gives_no_sign_of_life_for_30_seconds_is_killed(parent, reactor, log):
+    one, other = reactor.processes
+    for second in range(100):
+        one.protocol.childDataReceived(3, b".")
+        if second < 10:
+            other.protocol.childDataReceived(3, b".")
+        reactor.advance(1)
+        assert other.signals == ([] if second < 38 else ["KILL"])
+
+    assert one.signals == []
+    ((text, _),) = log.problems()
+    assert text == "worker 2, process 101, has given no sign of life for 30 s and is killed"
+
+
+def test_while_the_parent_is_stopped_nobody_is_missed(parent, reactor):
+    for process in reactor.processes:
+        process.protocol.childDataReceived(3, b".")
+    for _ in range(20):
+        reactor.advance(3600)
+
+    assert [process.signals for process in reactor.processes] == [[], []]
 
 
 def test_an_address_in_use_ends_the_process_with_one_line(parent, reactor, log):

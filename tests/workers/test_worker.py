@@ -11,6 +11,9 @@ from reverb.workers.backoff import Backoff
 from reverb.workers.relay import Relay
 from reverb.workers.worker import Worker
 
+PATIENCE = 3
+"""Looks without a sign of life after which a worker is killed."""
+
 
 @pytest.fixture
 def reactor():
@@ -31,6 +34,7 @@ def worker(reactor, logged):
         reactor=reactor,
         backoff=Backoff(lambda: 1.0),
         make_relay=lambda: Relay(2, logged.append, lambda: 0.0),
+        patience=PATIENCE,
     )
     worker.start()
     return worker
@@ -40,7 +44,7 @@ def test_it_gets_its_orders_and_its_sockets(worker, reactor):
     (process,) = reactor.processes
 
     assert process.arguments == [sys.executable, "-P", "-m", "reverb.workers.child", "2"]
-    assert process.more["childFDs"] == {0: "w", 1: "r", 2: "r", 3: 11, 4: 12}
+    assert process.more["childFDs"] == {0: "w", 1: "r", 2: "r", 3: "r", 4: 11, 5: 12}
     assert process.written == b"orders\n"
     assert process.more["env"]["PYTHONPATH"].split(os.pathsep) == [p for p in sys.path if p]
 
@@ -146,3 +150,64 @@ def test_one_that_does_not_stop_is_killed(worker, reactor, log):
     assert stopped.called
     worker.kill()
     assert process.signals == ["TERM", "KILL"]
+
+
+def beat(process):
+    process.protocol.childDataReceived(3, b".")
+
+
+def look(worker, times):
+    for _ in range(times):
+        worker.look()
+
+
+def test_one_that_hangs_is_killed_and_started_again(worker, reactor, log):
+    (process,) = reactor.processes
+    for _ in range(3):
+        beat(process)
+        look(worker, PATIENCE - 1)
+    assert process.signals == []
+
+    look(worker, 1)
+
+    assert process.signals == ["KILL"]
+    look(worker, 10)
+    assert process.signals == ["KILL"]
+    process.end(None, 9)
+    look(worker, 10)
+    reactor.advance(0.5)
+    assert len(reactor.processes) == 2
+    assert [text for text, _ in log.problems()] == [
+        "worker 2, process 100, has given no sign of life for 3 s and is killed",
+        "worker 2, process 100, was ended by SIGKILL; it is started again in 0.5 s",
+    ]
+
+
+def test_signs_of_life_are_not_logged(worker, reactor, logged):
+    (process,) = reactor.processes
+    beat(process)
+    process.end(0)
+
+    assert logged == []
+
+
+def test_one_that_is_starting_is_waited_for(worker, reactor):
+    beat(reactor.processes[0])
+    reactor.processes[0].end(1)
+    reactor.advance(0.5)
+
+    look(worker, 100)
+
+    assert reactor.processes[1].signals == []
+
+
+def test_one_that_is_stopping_is_waited_for(worker, reactor):
+    (process,) = reactor.processes
+    beat(process)
+    stopped = worker.stop()
+
+    look(worker, 100)
+
+    assert process.signals == ["TERM"]
+    process.end(0)
+    assert stopped.called

@@ -97,6 +97,9 @@ class BrokerContract(_Suite):
         assert self.delivered == [envelope]
         assert type(self.delivered[0]) is type(envelope)
 
+    def test_it_says_that_what_is_published_goes_to_all_nodes(self) -> None:
+        assert [self.broker.publish(envelope) for envelope in ENVELOPES] == [True] * len(ENVELOPES)
+
     def test_envelopes_come_in_their_order(self) -> None:
         sent = [Publication("1", f"c{n % 3}", b"%d" % n) for n in range(100)]
         self.publish(*sent)
