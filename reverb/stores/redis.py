@@ -186,7 +186,7 @@ class RedisStore:
     def _look_again(self, key: Key) -> None:
         """Get the whole list of members anew, as a change has been missed."""
         self._log.warn("missed a change of the members of {channel}", channel=key[1])
-        asking = Deferred.fromCoroutine(self._ask(scripts.MEMBERS, *key))
+        asking = Deferred.fromCoroutine(self._ask(scripts.MEMBERS_WITH_OURS, *key))
         asking.addCallback(self._take_all_members, key, self._share.views[key])
         asking.addErrback(_go_on, self._share.views[key])
         asking.addErrback(lambda failure: failure.trap(LinkLostError, StoreRefusedError))

@@ -250,13 +250,15 @@ return {version_of(app, channel), redis.call('HGETALL', key('members', app, chan
 )
 """Make the node's share of a channel what it is; return the version and the members."""
 
-MEMBERS = Script(
-    """
+_MEMBERS = """
 local app, channel = ARGV[4], ARGV[5]
 return {version_of(app, channel), redis.call('HGETALL', key('members', app, channel))}
-""",
-    name="members",
-)
+"""
+
+MEMBERS = Script(_MEMBERS, name="members")
+
+MEMBERS_WITH_OURS = Script(LEASED + _MEMBERS, name="members_with_ours")
+"""The same; refused where the node's own are missing, as its lease is."""
 
 COUNTS = Script(
     """
@@ -320,5 +322,6 @@ return {text, redis.call('PTTL', cache)}
 
 ALL = (
     *(REGISTER, RENEW, TAKE_BACK, CONNECT, DISCONNECT, CONNECTIONS, JOIN, LEAVE),
-    *(SYNC_CONNECTIONS, SYNC_CHANNEL, MEMBERS, COUNTS, OCCUPIED, CHANNELS, REMEMBER, RECALL),
+    *(SYNC_CONNECTIONS, SYNC_CHANNEL, MEMBERS, MEMBERS_WITH_OURS, COUNTS, OCCUPIED, CHANNELS),
+    *(REMEMBER, RECALL),
 )

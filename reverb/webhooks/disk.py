@@ -92,10 +92,12 @@ class SqliteDisk:
                 self.path, timeout=1, isolation_level=None, check_same_thread=False
             )
             self._contents = _load(self._connection, contents)
-        except (sqlite3.Error, OSError, JournalError) as error:
+        except (sqlite3.Error, OSError, JournalError, *UNREADABLE) as error:
             if self._connection is not None:
                 self._connection.close()
-            raise JournalError(f"{self.path}: {_explain(error)}") from None
+            # SQLite tells of a corrupt page in several lines.
+            problem = " ".join(_explain(error).split())
+            raise JournalError(f"{self.path}: {problem}") from None
         self._pool.start()
         return self._contents
 
@@ -211,10 +213,7 @@ def _load(connection: sqlite3.Connection, contents: Contents) -> Contents:
             connection.execute(statement)
     connection.execute(f"PRAGMA user_version = {_VERSION}")
     connection.execute("COMMIT")
-    try:
-        _read_all(connection, contents)
-    except UNREADABLE as error:
-        raise JournalError(f"is corrupt: {error}") from None
+    _read_all(connection, contents)
     return contents
 
 
@@ -284,6 +283,8 @@ def _explain(error: BaseException) -> str:
     """Say in a few words what is wrong with the file."""
     if isinstance(error, JournalError):
         return str(error)
+    if isinstance(error, UNREADABLE):
+        return f"is corrupt: {error}"
     text = str(error.strerror or error) if isinstance(error, OSError) else str(error)
     if "locked" in text:
         return "is in use by another process"

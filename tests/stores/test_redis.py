@@ -170,6 +170,26 @@ class TestDeath:
         assert [c for c in one.told() if c != abandoned] == ["+ann", "+bob", "-bob", "+bob"]
         assert other.told() == ["+ann", "+bob", "-bob", "+bob"]
 
+    def test_nobody_has_left_because_redis_was_emptied(self, own_redis):  # noqa: F811
+        one, other = (Node(own_redis.url(), lease=15).start() for _ in range(2))
+        try:
+            one.join("ann")
+            other.join("bob")
+            for node in (one, other):
+                until("together", lambda node=node: Restored() in node.changes)
+                node.changes.clear()
+            own_redis.ask("FLUSHALL")
+            other.join("cat")  # So it notices, and registers; the other renews its lease later.
+
+            until_views(["ann", "bob", "cat"], one, other)
+            for node in (one, other):
+                until("together again", lambda node=node: Restored() in node.changes)
+            assert one.members() == other.members() == dict.fromkeys(["ann", "bob", "cat"], "{}")
+            assert one.told() == other.told() == ["+cat"]
+        finally:
+            one.stop()
+            other.stop()
+
     def test_nothing_is_written_without_a_lease(self, make_node, redis):  # noqa: F811
         node = make_node(lease=1)
         prefix = node.link.url.prefix

@@ -2,6 +2,7 @@
 
 import re
 import sqlite3
+from random import Random
 
 import pytest
 import pytest_twisted
@@ -229,6 +230,31 @@ class TestOpening:
 
         with pytest.raises(JournalError, match=f"{FILE}: is corrupt.*: {re.escape(problem)}"):
             open_journal()
+
+    @pytest_twisted.ensureDeferred
+    async def test_a_file_with_any_bytes_overwritten(self, open_journal, tmp_path):
+        journal = open_journal()
+        for number in range(20):
+            journal.put(make_delivery(number))
+        await journal.close()
+        whole = (tmp_path / FILE).read_bytes()
+        chance = Random(1)  # noqa: S311 - the same for every run
+        problems = []
+        for attempt in range(200):
+            part = bytearray(whole)
+            for _ in range(chance.choice([1, 5, 20])):
+                part[chance.randrange(len(part))] = chance.randrange(256)
+            (tmp_path / str(attempt)).mkdir()
+            (tmp_path / str(attempt) / FILE).write_bytes(part)
+            try:
+                opened = open_journal(tmp_path / str(attempt))
+            except JournalError as error:
+                problems.append(str(error))
+            else:
+                assert all(delivery.channels for delivery in opened.pending())
+                await opened.close()
+        assert problems
+        assert not any("\n" in problem for problem in problems)
 
     def test_another_programs_database(self, open_journal, tmp_path):
         connection = sqlite3.connect(tmp_path / FILE)
