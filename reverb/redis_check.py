@@ -21,6 +21,10 @@ _PASSING = (
     "ERR max number of clients",
 )
 """Begin errors that time may cure."""
+_WRONG_MODES = {
+    "cluster": "it is a node of a Redis Cluster, which is not supported",
+    "sentinel": "it is a sentinel; redis+sentinel://HOST/NAME names the master that it watches",
+}
 
 
 class _Conversation:
@@ -96,11 +100,16 @@ def _refusal_of_redis(url: RedisUrl, address: Address) -> str | None:
             about = str(redis.ask("INFO", "server"))
         except ErrorAnswer:
             return None  # Not everybody may ask.
-    for line in about.splitlines():
-        name, _, version = line.partition(":")
-        if name == "redis_version" and int(version.split(".")[0]) < _OLDEST:
-            return f"it is Redis {version}, and {_OLDEST} is the oldest that will do"
-    return None
+    return _why_not(dict(line.split(":", 1) for line in about.splitlines() if ":" in line))
+
+
+def _why_not(about: dict[str, str]) -> str | None:
+    """Tell what is wrong with a server, by what it tells of itself."""
+    version = about.get("redis_version", "")
+    if version and int(version.split(".")[0]) < _OLDEST:
+        return f"it is Redis {version}, and {_OLDEST} is the oldest that will do"
+    # Valkey has a name of its own for it.
+    return _WRONG_MODES.get(about.get("redis_mode") or about.get("server_mode", ""))
 
 
 class _SentinelRefusalError(Exception):

@@ -26,7 +26,7 @@ def nats_program() -> str:
     return program
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as free:
         return free.getsockname()[1]
 
@@ -41,7 +41,7 @@ class NatsServer(ServerProcess):
     """
 
     def __init__(self, directory: Path, *arguments: str, configuration: str = "") -> None:
-        self.port, self._monitor = _free_port(), _free_port()
+        self.port, self._monitor = free_port(), free_port()
         self._log = directory / "nats.log"
         self._arguments = arguments
         if configuration:
@@ -60,7 +60,7 @@ class NatsServer(ServerProcess):
             try:
                 with socket.create_connection(("127.0.0.1", self.port), BOUND) as connection:
                     assert connection.recv(65_536).startswith(b"INFO ")
-                self._monitored()
+                self.monitored("/connz")
             except OSError:
                 assert time.monotonic() < end, "nats-server does not answer"
                 time.sleep(0.02)
@@ -83,13 +83,16 @@ class NatsServer(ServerProcess):
 
     def subscriptions(self, subject: str) -> int:
         """Count the connections that are subscribed to a subject."""
-        lists = [c.get("subscriptions_list", []) for c in self._monitored()["connections"]]
+        lists = [
+            c.get("subscriptions_list", []) for c in self.monitored("/connz?subs=1")["connections"]
+        ]
         return sum(subjects.count(subject) for subjects in lists)
 
-    def _monitored(self) -> dict:
+    def monitored(self, path: str) -> dict:
+        """What NATS tells of itself."""
         connection = http.client.HTTPConnection("127.0.0.1", self._monitor, timeout=BOUND)
         try:
-            connection.request("GET", "/connz?subs=1")
+            connection.request("GET", path)
             return json.loads(connection.getresponse().read())
         finally:
             connection.close()

@@ -41,8 +41,8 @@ class Watched:
         for place in places:
             place.mkdir()
         self.master = RedisServer(places[0])
-        follows = ("--replicaof", f"127.0.0.1 {self.master.port}", "--repl-diskless-sync-delay")
-        self.replica = RedisServer(places[1], *follows, "0")
+        follows = ("--replicaof", "127.0.0.1", str(self.master.port))
+        self.replica = RedisServer(places[1], *follows, "--repl-diskless-sync-delay", "0")
         _until("in step", lambda: "state=online" in self.master.ask("INFO", "replication"))
         self.sentinels = [
             Sentinel(directory / f"sentinel{number}", self.master.port, quorum=2)

@@ -9,12 +9,17 @@ from reverb.redis_check import refusal_of
 from reverb.redis_url import parse_redis_url
 
 
-def info(version):
-    text = b"# Server\r\nredis_version:%b\r\nredis_mode:standalone\r\n" % version
+def info(version, mode=b"redis_mode:standalone"):
+    text = b"# Server\r\nredis_version:%b\r\n%b\r\n" % (version, mode)
     return b"$%d\r\n%b\r\n" % (len(text), text)
 
 
 SIX, FIVE = info(b"6.0.0"), info(b"5.0.14")
+CLUSTER = info(b"7.0.15", b"redis_mode:cluster")
+VALKEY_CLUSTER = info(b"7.2.4", b"server_mode:cluster")
+SENTINEL = info(b"7.0.15", b"redis_mode:sentinel")
+NO_CLUSTER = "it is a node of a Redis Cluster, which is not supported"
+NO_SENTINEL = "it is a sentinel; redis+sentinel://HOST/NAME names the master that it watches"
 
 
 @pytest.fixture
@@ -50,6 +55,10 @@ def answering():
     [
         ([b"+OK\r\n", b"+PONG\r\n", SIX], None),
         ([b"+OK\r\n", b"+PONG\r\n", FIVE], "it is Redis 5.0.14, and 6 is the oldest that will do"),
+        ([b"+OK\r\n", b"+PONG\r\n", CLUSTER], NO_CLUSTER),
+        ([b"+OK\r\n", b"+PONG\r\n", VALKEY_CLUSTER], NO_CLUSTER),
+        ([b"+OK\r\n", b"+PONG\r\n", SENTINEL], NO_SENTINEL),
+        ([b"+OK\r\n", b"+PONG\r\n", info(b"7.2.4", b"server_mode:standalone")], None),
         ([b"+OK\r\n", b"+PONG\r\n", b"-NOPERM no\r\n"], None),
         ([b"-WRONGPASS no\r\n"], "WRONGPASS no"),
         ([b"+OK\r\n", b"-NOPERM no\r\n"], "NOPERM no"),

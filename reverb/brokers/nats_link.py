@@ -94,10 +94,12 @@ class NatsLink(Link):
         # The start comes before the event loop runs.
         await self._sleep(0)
         connection = NatsConnection(self._taken)
+        server = self._servers[0]
+        # Whatever becomes of this one, the next attempt is another's.
+        self._servers.rotate(-1)
         try:
-            await connection.connect(self.url, self._servers[0], name=f"reverb {self.node}")
+            await connection.connect(self.url, server, name=f"reverb {self.node}")
         except BaseException as error:
-            self._servers.rotate(-1)
             connection.give_up(told(error))
             raise
         self._connection = connection

@@ -2,7 +2,7 @@
 
 import re
 import secrets
-from typing import Any
+from typing import Any, NoReturn
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -20,8 +20,10 @@ from reverb.stores.redis_reading import Reading
 _OF_ONE_QUESTION = ("ERR", "WRONGTYPE")
 """Begin refusals that are due to a key or to a script; others (OOM, READONLY, NOSCRIPT, LOST and
 so on) would meet whatever is asked."""
-_OLD_FRAME = re.compile(r"^ERR Error running script .*?user_script: ?\d+: -?(?=[A-Z]+ )")
+_OLD_FRAME = re.compile(r"^ERR Error running script .*user_script: ?\d+: -?")
 """What Redis before 7 puts before the refusal of a command that a script gives."""
+_NEW_FRAME = re.compile(r" script: ([0-9a-f]+, )?on @user_script:\d+\.$")
+"""What Redis since 7, and Valkey, put after it."""
 _NO_RIGHT = re.compile(r"ACL failure in script|The user executing the script")
 _SHOWN = 100
 """Characters of an argument that the log shows."""
@@ -83,12 +85,13 @@ class Session:
         )
         return answer.addErrback(self._refused, script, (*arguments[:2], node))
 
-    def _refused(self, failure: Failure, script: Script, about: tuple[Argument, ...]) -> Failure:
+    def _refused(self, failure: Failure, script: Script, about: tuple[Argument, ...]) -> NoReturn:
         failure.trap(RedisRefusalError)
         why = str(failure.value)
-        code = _OLD_FRAME.sub("", why).partition(" ")[0]
-        if code not in _OF_ONE_QUESTION or _NO_RIGHT.search(why):
-            return failure
+        plain = _OLD_FRAME.sub("", _NEW_FRAME.sub("", why))
+        code = plain.partition(" ")[0]
+        if (code.isupper() and code not in _OF_ONE_QUESTION) or _NO_RIGHT.search(plain):
+            raise RedisRefusalError(plain) from None
         step = " ".join(_shown(one) for one in (script.name, *about) if one != "")
         problem = f"{step} failed: {why}"
         self.problems.happened(problem)

@@ -1,0 +1,46 @@
+"""Several NATS servers that are a cluster: real processes."""
+
+import http.client
+import json
+import time
+from pathlib import Path
+
+from nats_server import BOUND, NatsServer, free_port
+
+_LAME_DUCK = "lame_duck_duration: 30s\nlame_duck_grace_period: 1s"
+"""Of a server with few clients, each goes within a second after this grace."""
+
+
+class NatsCluster:
+    """Three servers, each of which knows the others.
+
+    Attributes:
+        servers: They.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        routes = [f"nats://127.0.0.1:{free_port()}" for _ in range(3)]
+        self.servers = []
+        for number, route in enumerate(routes):
+            place = directory / f"nats{number}"
+            place.mkdir()
+            options = ("--cluster", route, "--cluster_name", "tests", "--routes", ",".join(routes))
+            self.servers.append(NatsServer(place, *options, configuration=_LAME_DUCK))
+        end = time.monotonic() + BOUND
+        while any(self._routes(server) < 2 for server in self.servers):
+            assert time.monotonic() < end, "the servers do not find each other"
+            time.sleep(0.05)
+
+    @staticmethod
+    def _routes(server: NatsServer) -> int:
+        return len({route["remote_id"] for route in server.monitored("/routez")["routes"]})
+
+    def url(self, first: int, prefix: str = "reverb") -> str:
+        """Name all servers, beginning with one."""
+        servers = self.servers[first:] + self.servers[:first]
+        return f"nats://{','.join(f'127.0.0.1:{one.port}' for one in servers)}?prefix={prefix}"
+
+    def kill(self) -> None:
+        for server in self.servers:
+            server.go_on()
+            server.kill()
