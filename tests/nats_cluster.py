@@ -1,7 +1,5 @@
 """Several NATS servers that are a cluster: real processes."""
 
-import http.client
-import json
 import time
 from pathlib import Path
 
