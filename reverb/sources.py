@@ -350,9 +350,18 @@ def _convert(raw: object, kind: Any, origin: str, *, secret: bool = False) -> Va
 
 
 def _shown(raw: object) -> str:
-    if isinstance(raw, bool):
-        return str(raw).lower()
-    shown = repr(raw)
+    """Write what was given, without what may be secret in it."""
+    match raw:
+        case bool():
+            shown = str(raw).lower()
+        case dict():
+            shown = "a table"
+        case list():
+            shown = f"[{', '.join(map(_shown, raw))}]"
+        case str() if "://" in raw and "@" in raw:
+            shown = "a URL (not shown)"
+        case _:
+            shown = repr(raw)
     return shown if len(shown) <= _SHOWN_CHARACTERS else shown[:_SHOWN_CHARACTERS] + "..."
 
 

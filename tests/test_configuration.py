@@ -157,7 +157,16 @@ class TestFile:
             ),
             ("apps = 1", "apps: expected [[apps]] tables, got 1"),
             ("apps = [1]", "apps[0]: expected a table, got 1"),
-            ("[apps]\nid = '1'", "apps: expected [[apps]] tables, got {'id': '1'}"),
+            ("[apps]\nsecret = 's'", "apps: expected [[apps]] tables, got a table"),
+            (
+                "[[apps]]\nid = [{a = 's'}]",
+                "apps[0].id: expected a string of letters, digits and - . _ ~, got [a table]",
+            ),
+            (
+                "[app_defaults]\nwebhooks = {a = 's'}",
+                "app_defaults.webhooks: expected a list of tables, got a table",
+            ),
+            ("redis = ['redis://:s@host']", "redis: expected a string, got [a URL (not shown)]"),
             ("app_defaults = 1", "app_defaults: expected a table, got 1"),
             ("[app_defaults]\nid = '1'", "app_defaults.id: belongs in each of the [[apps]] tables"),
             (
@@ -986,7 +995,7 @@ class TestWebhooks:
             (
                 "[[webhooks]]\nurl = 'http://x'",
                 (
-                    "webhooks: expected a table, got [{'url': 'http://x'}]; those of an app are "
+                    "webhooks: expected a table, got [a table]; those of an app are "
                     "[[apps.webhooks]] tables"
                 ),
             ),
@@ -1051,6 +1060,13 @@ class TestWebhooks:
         ):
             from_file(f'{HOOK}url = "http://x"\nheaders = {{"{header}" = "secret"}}')
 
+    def test_a_url_with_a_password_is_not_shown(self, from_file):
+        with pytest.raises(ConfigurationError) as caught:
+            from_file(f'{HOOK}url = "http://user:secret@x"')
+        assert str(caught.value).endswith(
+            "without user, password and fragment, got a URL (not shown)"
+        )
+
     @pytest.mark.parametrize("value", ["a\\nb", " a", "ä", "a\\u0000"])
     def test_values_of_headers_are_not_shown(self, from_file, value):
         with pytest.raises(ConfigurationError) as caught:
@@ -1063,7 +1079,7 @@ class TestWebhooks:
         ("text", "expected"),
         [
             ("x", "REVERB_APP_WEBHOOKS: is not JSON: "),
-            ("{}", "REVERB_APP_WEBHOOKS: expected a list of tables, got {}"),
+            ("{}", "REVERB_APP_WEBHOOKS: expected a list of tables, got a table"),
             ('[{"url": "x"}]', "REVERB_APP_WEBHOOKS[0].url: expected an http:// or https:// URL"),
         ],
     )
