@@ -3,10 +3,12 @@
 import socket
 import time
 from contextlib import ExitStack
+from functools import partial
 
 import pytest
 from e2e_scaling import publish, status, users
 from e2e_server import AS_APP, poll
+from e2e_webhooks import deliveries
 
 from redis_sentinel import NAME, Sentinel, Watched
 from redis_server import RedisServer
@@ -72,6 +74,68 @@ def test_nodes_follow_the_master(watched, start_node, connect):
     for client in (ann, bob, cat):
         client.hear(2)
         client.hears_nothing()
+
+
+class Told:
+    """Who is there as far as the endpoint knows: users, and the channel."""
+
+    def __init__(self, receiver):
+        self._requests = receiver.requests
+        self.there = set()
+
+    def are(self, expected):
+        while not self._requests.empty():
+            for event in self._requests.get().events:
+                who = event.get("user_id", event["channel"])
+                has_come = event["name"] in ("channel_occupied", "member_added")
+                (self.there.add if has_come else self.there.discard)(who)
+        return self.there == expected
+
+
+def come_and_go(connect, nodes, name):
+    """Have two users come to each node, of whom one leaves; get who stays."""
+    clients = {f"{name}{n}": connect(server) for n, server in enumerate([*nodes, *nodes])}
+    for user_id, client in clients.items():
+        client.subscribe("presence-room", user_id)
+    stays, leaves = list(clients)[:2], list(clients.values())[2:]
+    for client in leaves:
+        client.socket.close()
+    return set(stays)
+
+
+def all_delivered(server):
+    return ready(server) and all(one["state"] == "delivered" for one in deliveries(server))
+
+
+def test_webhooks_outlive_the_masters(watched, start_node, connect, receiver):
+    more = "[webhooks]\nsmoothing = 1\n"
+    hook = receiver.url("/hook")
+    nodes = [start_node(url=watched.url("shop"), webhook=hook, more=more) for _ in range(2)]
+    come = partial(come_and_go, connect, nodes)
+    told = Told(receiver)
+
+    def check(stay):
+        poll(f"{stay} told", lambda: told.are({"presence-room", *stay}), FOUND + 20)
+        for server in nodes:
+            poll("done", lambda server=server: all_delivered(server))
+            poll(f"{stay} there", lambda server=server: users(server) == stay)
+        assert told.are({"presence-room", *stay})
+
+    # By hand; users come and go before the nodes notice, and while they move.
+    stay = come("a")
+    assert watched.sentinels[0].ask("SENTINEL", "FAILOVER", NAME).startswith("+OK")
+    stay |= come("b")
+    watched.until_promoted()
+    stay |= come("c")
+    check(stay)
+
+    # The new master dies.
+    poll("in step", lambda: "master_link_status:up" in watched.master.ask("INFO", "replication"))
+    poll("all sentinels know", watched.all_name_the_replica)
+    stay |= come("d")
+    watched.replica.kill()
+    stay |= come("e")
+    check(stay)
 
 
 def test_sentinels_and_redis_have_passwords_of_their_own(tmp_path, start_server, start_node):

@@ -369,11 +369,14 @@ class TestOffice:
 
 
 def test_a_user_of_redis_may_do_what_the_documentation_says(redis, receiver, log):  # noqa: F811
-    text = Path("docs/scaling.md").read_text("utf-8").partition("of the commands at least")[2]
+    text = Path("docs/scaling.md").read_text("utf-8")
+    (names,) = re.findall(r"`(resetchannels [^`]+) \+@all`", text)
+    text = text.partition("Instead of `+@all`")[2]
     categories = re.findall(r"`@(\w+)`", text.partition("\n\n")[0])
     assert "stream" in categories
-    rights = [f"+@{name}" for name in categories] + ["+time"]
-    redis.ask("ACL", "SETUSER", "limited", "on", ">pass", "~*", "&*", "-@all", *rights)
+    rights = names.replace("PREFIX", "limited").split()
+    rights += ["-@all", "+time", *(f"+@{name}" for name in categories)]
+    assert redis.ask("ACL", "SETUSER", "limited", "on", ">pass", *rights) == "+OK\r\n"
     node = WebhookNode(redis.url("limited", "limited:pass@"), receiver, smoothing=0).start()
     node.leave(node.join("ann"))
 
