@@ -11,7 +11,13 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
     load_pem_private_key,
 )
-from cryptography.x509 import load_pem_x509_certificates
+from cryptography.x509 import (
+    Certificate,
+    DNSName,
+    ExtensionNotFound,
+    SubjectAlternativeName,
+    load_pem_x509_certificates,
+)
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IStreamServerEndpointStringParser
 from twisted.plugin import getPlugins
@@ -242,7 +248,7 @@ def _certificate_files(endpoint: Endpoint) -> list[Path]:
 
 def _certificate_problem(endpoint: Endpoint, where: str) -> str:
     """Tell why Twisted would find no certificate; it would not say so, or not in which file."""
-    certificates: set[bytes] = set()
+    hosts_of: dict[bytes, list[str]] = {}
     keys: set[bytes] = set()
     try:
         for path in _certificate_files(endpoint):
@@ -253,17 +259,29 @@ def _certificate_problem(endpoint: Endpoint, where: str) -> str:
                     keys.add(_written(load_pem_private_key(key, None).public_key()))
                 what = "certificate"
                 if b"-----BEGIN CERTIFICATE-----" in pem:
-                    found = load_pem_x509_certificates(pem)
-                    certificates.update(_written(one.public_key()) for one in found)
+                    for one in load_pem_x509_certificates(pem):
+                        hosts_of.setdefault(_written(one.public_key()), []).extend(_hosts(one))
             except TypeError:
                 return f"a {what} in {str(path)!r} has a password"
             except (ValueError, UnsupportedAlgorithm):
                 return f"a {what} in {str(path)!r} is malformed"
     except OSError as error:
         return f"{error.filename!r} cannot be read: {error.strerror}"
-    if certificates & keys:
-        return ""
-    return f"there is no certificate with its private key in {where}"
+    usable = hosts_of.keys() & keys
+    if not usable:
+        return f"there is no certificate with its private key in {where}"
+    if endpoint.kind == "tls" and not any(hosts_of[key] for key in usable):
+        return f"there is no certificate of a host's name in {where}; for an IP address use ssl:"
+    return ""
+
+
+def _hosts(certificate: Certificate) -> list[str]:
+    """List the names by which a tls: endpoint chooses a certificate."""
+    try:
+        names = certificate.extensions.get_extension_for_class(SubjectAlternativeName).value
+    except ExtensionNotFound:
+        return []
+    return names.get_values_for_type(DNSName)
 
 
 def _written(key: Any) -> bytes:

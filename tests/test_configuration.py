@@ -594,6 +594,7 @@ class TestEndpoints:
             (PEM.replace(b"CERTIFICATE-----\nMII", b"CERTIFICATE-----\nxxx"), "a certificate in "),
             (PEM.replace(b"PRIVATE KEY-----\nMI", b"PRIVATE KEY-----\nxx"), "a private key in "),
             (KEY_OF_ANOTHER, "there is no certificate with its private key in "),
+            (make_certificate(host=""), "there is no certificate of a host's name in "),
         ],
     )
     def test_what_is_no_certificate_is_told_of(self, tmp_path, pem, problem):
@@ -603,6 +604,12 @@ class TestEndpoints:
         with pytest.raises(ConfigurationError) as raised:
             from_options({"listen": [f"tls:{tmp_path}"]})
         assert problem in str(raised.value)
+
+    def test_a_certificate_of_an_address_is_one_for_ssl(self, tmp_path):
+        (tmp_path / "address.pem").write_bytes(make_certificate(host=""))
+        endpoint = f"ssl:443:privateKey={tmp_path / 'address.pem'}"
+
+        assert from_options({"listen": [endpoint]}).settings.listen == (endpoint,)
 
     @pytest.mark.parametrize(
         ("endpoint", "problem"),
