@@ -9,11 +9,16 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 
-def make_certificate() -> bytes:
-    """Make a private key and a certificate of this machine, as PEM, good for a day."""
+def make_certificate(host: str = "localhost") -> bytes:
+    """Make a private key and a certificate of this machine, as PEM, good for a day.
+
+    Args:
+        host: Its name; empty for a certificate of the IP address alone.
+    """
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    names = [x509.DNSName(host), address] if host else [address]
     now = dt.datetime.now(dt.UTC)
     certificate = (
         x509.CertificateBuilder()

@@ -3,9 +3,21 @@
 import ipaddress
 import re
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from cryptography.x509 import load_pem_x509_certificates
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_pem_private_key,
+)
+from cryptography.x509 import (
+    Certificate,
+    DNSName,
+    ExtensionNotFound,
+    SubjectAlternativeName,
+    load_pem_x509_certificates,
+)
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IStreamServerEndpointStringParser
 from twisted.plugin import getPlugins
@@ -14,6 +26,9 @@ from twisted.plugin import getPlugins
 _KINDS_OF_TWISTED = ("tcp", "tcp6", "ssl", "tls", "unix", "systemd", "haproxy")
 _KINDS_WITH_INTERFACE = ("tcp", "tcp6", "ssl", "tls")
 _HIGHEST_PORT = 65_535
+_PRIVATE_KEY = re.compile(
+    rb"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL
+)
 
 
 class Endpoint(NamedTuple):
@@ -193,7 +208,10 @@ def _file_problem(endpoint: Endpoint) -> str:
     if endpoint.kind == "tls":
         if not path.is_dir():
             return f"there is no directory of certificates {str(path)!r}"
-        return _certificate_problem(path)
+        return _certificate_problem(endpoint, f"{str(path)!r}, in files that end in .pem")
+    if endpoint.kind == "ssl":
+        names = " and ".join(repr(str(path)) for path in _certificate_files(endpoint))
+        return _certificate_problem(endpoint, names)
     if endpoint.kind == "unix":
         if not path.parent.is_dir():
             return f"there is no directory {str(path.parent)!r}"
@@ -202,22 +220,73 @@ def _file_problem(endpoint: Endpoint) -> str:
     return ""
 
 
-def _certificate_problem(directory: Path) -> str:
-    """Tell why Twisted would find no certificate in a directory; it would not say so."""
+def certificate_files(text: str) -> list[Path]:
+    """List the files of an endpoint's certificates and their keys, which may not be there.
+
+    Args:
+        text: The endpoint string.
+
+    Returns:
+        The paths, none where the endpoint has no certificate.
+
+    Raises:
+        OSError: A directory cannot be read.
+    """
+    return _certificate_files(parse(text))
+
+
+def _certificate_files(endpoint: Endpoint) -> list[Path]:
+    if endpoint.kind == "tls":
+        return sorted(path for path in Path(_first(endpoint)).rglob("*.pem") if path.is_file())
+    if endpoint.kind == "ssl":
+        named, (key, certificate) = endpoint.named, [*endpoint.positional[1:3], "", ""][:2]
+        key = named.get("privateKey", key or "server.pem")
+        names = [key, named.get("certKey", certificate or key), named.get("extraCertChain", key)]
+        return [Path(name) for name in dict.fromkeys(names)]
+    return []
+
+
+def _certificate_problem(endpoint: Endpoint, where: str) -> str:
+    """Tell why Twisted would find no certificate; it would not say so, or not in which file."""
+    hosts_of: dict[bytes, list[str]] = {}
+    keys: set[bytes] = set()
     try:
-        pem = b"\n".join(path.read_bytes() for path in directory.rglob("*.pem"))
+        for path in _certificate_files(endpoint):
+            pem = path.read_bytes()
+            what = "private key"
+            try:
+                for key in _PRIVATE_KEY.findall(pem):
+                    keys.add(_written(load_pem_private_key(key, None).public_key()))
+                what = "certificate"
+                if b"-----BEGIN CERTIFICATE-----" in pem:
+                    for one in load_pem_x509_certificates(pem):
+                        hosts_of.setdefault(_written(one.public_key()), []).extend(_hosts(one))
+            except TypeError:
+                return f"a {what} in {str(path)!r} has a password"
+            except (ValueError, UnsupportedAlgorithm):
+                return f"a {what} in {str(path)!r} is malformed"
     except OSError as error:
         return f"{error.filename!r} cannot be read: {error.strerror}"
-    if b"-----BEGIN CERTIFICATE-----" not in pem or b"PRIVATE KEY-----" not in pem:
-        return (
-            f"there is no certificate with its private key in {str(directory)!r}, in files that "
-            "end in .pem"
-        )
-    try:
-        load_pem_x509_certificates(pem)
-    except ValueError:
-        return f"a certificate in {str(directory)!r} is malformed"
+    usable = hosts_of.keys() & keys
+    if not usable:
+        return f"there is no certificate with its private key in {where}"
+    if endpoint.kind == "tls" and not any(hosts_of[key] for key in usable):
+        return f"there is no certificate of a host's name in {where}; for an IP address use ssl:"
     return ""
+
+
+def _hosts(certificate: Certificate) -> list[str]:
+    """List the names by which a tls: endpoint chooses a certificate."""
+    try:
+        names = certificate.extensions.get_extension_for_class(SubjectAlternativeName).value
+    except ExtensionNotFound:
+        return []
+    return names.get_values_for_type(DNSName)
+
+
+def _written(key: Any) -> bytes:
+    written: bytes = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return written
 
 
 def _first(endpoint: Endpoint) -> str:

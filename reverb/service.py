@@ -14,7 +14,6 @@ from typing import Any, TypeVar, cast
 
 import msgspec
 from twisted.application.service import MultiService, Service
-from twisted.application.strports import service as listen_service
 from twisted.internet import defer
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IAddress
@@ -25,6 +24,7 @@ from reverb.api.resources import Context
 from reverb.api.root import make_root
 from reverb.apps.app import App
 from reverb.apps.static import StaticApps
+from reverb.certificates import listen_service
 from reverb.hub.hub import Hub
 from reverb.hub.notices import Notice
 from reverb.interfaces import IApps, IBroker, IChannelStore

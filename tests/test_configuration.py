@@ -20,7 +20,9 @@ from reverb.sources import APP_FIELDS, APP_VARIABLES, SETTINGS_FIELDS, SETTINGS_
 
 # A directory with a certificate, for endpoints that are only parsed.
 CERTIFICATES = Path(tempfile.mkdtemp(prefix="reverb-certificates-"))
-PEM = make_certificate()
+PEM, OTHER = make_certificate(), make_certificate()
+BEGINNING = b"-----BEGIN CERT"
+KEY_OF_ANOTHER = OTHER[: OTHER.index(BEGINNING)] + PEM[PEM.index(BEGINNING) :]
 (CERTIFICATES / "localhost.pem").write_bytes(PEM)
 atexit.register(shutil.rmtree, CERTIFICATES)
 
@@ -597,8 +599,11 @@ class TestEndpoints:
             (None, "there is no certificate with its private key in "),
             (b"", "there is no certificate with its private key in "),
             (b"nothing like it", "there is no certificate with its private key in "),
-            (PEM[PEM.index(b"-----BEGIN CERT") :], "there is no certificate with its private key"),
+            (PEM[PEM.index(BEGINNING) :], "there is no certificate with its private key"),
             (PEM.replace(b"CERTIFICATE-----\nMII", b"CERTIFICATE-----\nxxx"), "a certificate in "),
+            (PEM.replace(b"PRIVATE KEY-----\nMI", b"PRIVATE KEY-----\nxx"), "a private key in "),
+            (KEY_OF_ANOTHER, "there is no certificate with its private key in "),
+            (make_certificate(host=""), "there is no certificate of a host's name in "),
         ],
     )
     def test_what_is_no_certificate_is_told_of(self, tmp_path, pem, problem):
@@ -608,6 +613,12 @@ class TestEndpoints:
         with pytest.raises(ConfigurationError) as raised:
             from_options({"listen": [f"tls:{tmp_path}"]})
         assert problem in str(raised.value)
+
+    def test_a_certificate_of_an_address_is_one_for_ssl(self, tmp_path):
+        (tmp_path / "address.pem").write_bytes(make_certificate(host=""))
+        endpoint = f"ssl:443:privateKey={tmp_path / 'address.pem'}"
+
+        assert from_options({"listen": [endpoint]}).settings.listen == (endpoint,)
 
     @pytest.mark.parametrize(
         ("endpoint", "problem"),
@@ -623,7 +634,7 @@ class TestEndpoints:
             ("systemd:domain=INET:name=ws", "systemd passed no such socket"),
             (
                 "ssl:1:privateKey=/nowhere.pem",
-                "[Errno 2] No such file or directory: '/nowhere.pem'",
+                "'/nowhere.pem' cannot be read: No such file or directory",
             ),
             ("tcp:1\\", "generator raised StopIteration"),
         ],

@@ -4,10 +4,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from twisted.application.service import MultiService
-from twisted.application.strports import service as listen_service
 from twisted.internet.defer import Deferred
 from twisted.protocols.policies import WrappingFactory
 from twisted.web.server import Site
+
+from reverb.certificates import listen_service
 
 
 class MetricsListener(MultiService):

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 from e2e_node import Clients
-from e2e_raw import RawWebSocket
-from e2e_server import BOUND, Server
+from e2e_raw import RawWebSocket, frame
+from e2e_server import AS_APP, BOUND, Server, poll
+
+from bench.certificate import make_certificate
 
 
 @pytest.fixture
@@ -46,3 +48,47 @@ def test_a_client_that_does_not_trust_the_certificate_gets_nothing(tls_server: S
     with tls_server.connect() as plain, pytest.raises(ssl.SSLCertVerificationError):
         ssl.create_default_context().wrap_socket(plain, server_hostname="127.0.0.1")
     tls_server.certificate = trusted
+
+
+def renew(path: Path, pem: bytes) -> None:
+    """Put other contents in a file's place, as those do who renew certificates."""
+    new = path.with_suffix(".new")
+    new.write_bytes(pem)
+    new.replace(path)
+
+
+def served(server: Server) -> str:
+    """Get the certificate, as PEM, that a client gets who connects now."""
+    return ssl.get_server_certificate(("127.0.0.1", server.port), timeout=BOUND)
+
+
+@pytest.mark.parametrize("kind", ["ssl", "tls"])
+def test_a_renewed_certificate_is_used_without_a_restart(start_server, tmp_path, kind):
+    directory = tmp_path / "certificates"
+    directory.mkdir()
+    path = directory / "server.pem"
+    renew(path, make_certificate())
+    endpoints = {
+        "ssl": f"ssl:0:interface=127.0.0.1:privateKey={path}:certKey={path}",
+        "tls": f"tls:{directory}:port=0:interface=127.0.0.1",
+    }
+    server = start_server("--listen", endpoints[kind], *AS_APP, certificate=path)
+    before = served(server)
+    with RawWebSocket(server.connect()) as client:
+        client.expect("pusher:connection_established")
+        renew(path, make_certificate())
+        poll("renewed", lambda: served(server) != before)
+        # Its own key and its own name, too.
+        with RawWebSocket(server.connect()) as newcomer:
+            newcomer.expect("pusher:connection_established")
+        good = path.read_bytes()
+        after = served(server)
+
+        renew(path, good[:-100])
+        poll("told of", lambda: served(server) == after and "cannot be used" in server.log)
+        assert f"before stay: a certificate in '{path}' is malformed\n" in server.log
+        renew(path, good)
+        poll("mended", lambda: served(server) and server.log.count("are used") == 2)
+
+        client.socket.sendall(frame(b'{"event":"pusher:ping","data":{}}'))
+        client.expect("pusher:pong")
