@@ -118,8 +118,7 @@ class Subscribing:
             self._publish("presence", Publication(app_id, name, payload, socket_id))
         if session.open:
             self._confirm(session, name, member, joined)
-            if socket_id in channel:  # It may be closed, as that was too much for it.
-                channel.confirmed(socket_id)
+            channel.confirmed(socket_id)
         self._notify_joined(app_id, name, member, joined)
         self._counting.changed(session.app, name, came=True)
         if not session.open:  # It left while the store was being asked.
