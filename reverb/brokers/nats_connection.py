@@ -244,6 +244,8 @@ class NatsConnection:
             raise LinkLostError("nats-py does not read any more")
 
     def _answered(self, _: None, waiting: "list[Deferred[None]]") -> None:
+        if self.lost.called:  # An answer may come just too late: they have been told already.
+            return
         # NATS answers in order, so these are the first.
         del self._unanswered[: len(waiting)]
         for answer in waiting:

@@ -168,8 +168,13 @@ class Channel:
         self._newcomers[socket_id] = _Newcomer(len(self.pending))
 
     def confirmed(self, socket_id: str) -> None:
-        """Take note that a newcomer knows the members as they are now."""
-        self._newcomers[socket_id].confirmed = True
+        """Take note that a newcomer knows the members as they are now; harmless when it has gone.
+
+        It has, when to be told of them was too much for its connection.
+        """
+        newcomer = self._newcomers.get(socket_id)
+        if newcomer is not None:
+            newcomer.confirmed = True
 
     def pass_over_unconfirmed(self) -> None:
         """Keep the frame that is added next from newcomers whom the list of members awaits."""

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
 from reverb.brokers.link import LinkLostError
 from reverb.brokers.redis_link import RedisLink
@@ -31,7 +32,14 @@ class RedisCache:
         """Bring to Redis, which is back, what was remembered meanwhile."""
         for key, kept in self._kept.take_all().items():
             ttl = _milliseconds(kept.ttl)
-            yield self._session.run(REMEMBER, *key, kept.event, kept.data, ttl)
+            putting = self._session.run(REMEMBER, *key, kept.event, kept.data, ttl)
+            yield putting.addErrback(self._keep, key, kept)
+
+    def _keep(self, failure: Failure, key: Key, kept: Cached) -> Failure:
+        """Keep what has not been brought to Redis, unless something newer is kept by now."""
+        if not failure.check(StoreRefusedError) and self._kept.recall(key) is None:
+            self._kept.remember(key, kept.event, kept.data, kept.ttl)
+        return failure
 
     async def remember(self, key: Key, event: str, data: str, ttl: int) -> None:
         """Keep a channel's last event for ``ttl`` seconds."""

@@ -75,9 +75,14 @@ class Share:
             view = self.views[key] = View(
                 came=lambda member: self._changed(MemberCame(app_id, channel, member)),
                 went=lambda user_id: self._changed(MemberWent(app_id, channel, user_id)),
-                look_again=lambda: self._look_again(key),
+                look_again=lambda: self._miss(key),
             )
         return view, is_first and member.user_id not in view.roster
+
+    def _miss(self, key: Key) -> None:
+        # A late list may have told of it, as nobody here is subscribed any more.
+        if key in self.views:
+            self._look_again(key)
 
     def leave(self, key: Key, socket_id: str) -> str | None:
         """End a subscription; tell which member has no other on this node."""

@@ -102,7 +102,8 @@ class Worker:
             self._again = None
         if self._process is None:
             return succeed(None)
-        self._stopped = Deferred()
+        if self._stopped is None:
+            self._stopped = Deferred()
         self._signal("TERM")
         return self._stopped
 

@@ -1,6 +1,7 @@
 """The NATS brokers of several nodes: who gets what, once and in order, and what befalls NATS."""
 
 import asyncio
+import gc
 
 import pytest
 from nats import errors
@@ -156,6 +157,25 @@ def test_a_delivery_that_fails_does_not_end_the_connection(pair, log):
 
     assert other.payloads() == [b"2"]
     assert len(log.problems()) == 1
+
+
+def test_an_answer_that_comes_just_too_late_is_none(pair, log, monkeypatch):
+    node, _ = pair
+    connection = node.link._connection
+    ping = connection._ping
+
+    async def last_ping(transport):
+        await ping(transport)
+        # Before whoever waits for this is called.
+        asyncio.get_running_loop().call_soon(connection.give_up, "the test says so")
+
+    monkeypatch.setattr(connection, "_ping", last_ping)
+    wait(node.link.catch_up())
+    node.until_connected()
+    gc.collect()
+
+    assert connection.lost.called
+    assert log.problems() == []
 
 
 def test_what_is_larger_than_nats_takes_stays_on_this_node(tmp_path, log):

@@ -169,6 +169,25 @@ class TestAnsweredTooLate:
         client.leave()
         node.assert_empty()
 
+    @pytest.mark.parametrize("channel", ["news", "cache-x", "presence-x"])
+    def test_a_client_that_the_confirmation_is_too_much_for_leaves_nothing(self, node, channel):
+        client = node.connect()
+        client.connection.send = lambda frame: give_up(node.hub, client.session)
+        client.subscribe(channel, "ann")
+
+        names = [name for name, *_ in node.take_notices()]
+        assert names.count("ChannelOccupied") == names.count("ChannelVacated") == 1
+        assert names.count("MemberAdded") == names.count("MemberRemoved")
+        assert result_of(node.store.channels(APP.id, "")) == {}
+        client.leave()
+        node.assert_empty()
+
+
+def give_up(hub, session):
+    """Close a client that does not read, as its connection does."""
+    hub.silence(session)
+    session.open = False
+
 
 class TestLeaving:
     def test_nothing_reaches_the_client_while_the_store_takes_its_time(self, node, store):

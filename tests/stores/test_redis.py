@@ -369,6 +369,29 @@ class TestOutage:
         one.until_connected()
         assert one.members("presence-y") == {}
 
+    def test_a_cached_event_is_not_lost_by_a_second_outage(self, pair, own_redis, until_lost):  # noqa: F811
+        one, other = pair
+        own_redis.kill()
+        until_lost()
+        for channel in ("cache-x", "cache-y"):
+            wait(one.store.remember("1", channel, "e", "1", 60))
+        put_back = one.store._cache.put_back
+
+        def put_back_in_vain():
+            one.store._cache.put_back = put_back
+            yield from put_back()
+            one.link.reset("the test says so")  # Before anything is sent.
+            one.store.remember("1", "cache-y", "e", "2", 60)
+
+        one.store._cache.put_back = put_back_in_vain
+        own_redis.start()
+        for node in pair:
+            node.until_connected()
+
+        assert one.store._cache.put_back == put_back
+        found = [wait(other.store.recall("1", channel)).data for channel in ("cache-x", "cache-y")]
+        assert found == ["1", "2"]
+
     def test_without_redis_a_node_starts_and_goes_on_trying(self, own_redis):  # noqa: F811
         own_redis.kill()
         node = Node(own_redis.url()).start(connected=False)

@@ -166,3 +166,16 @@ def test_what_fails_in_answer_to_the_link_does_not_end_it(own_redis, log):  # no
     node.link.losses.remove(fail)
     log.problems()
     node.stop()
+
+
+def test_a_late_list_of_a_channel_that_has_been_left_harms_nobody(make_node):  # noqa: F811
+    node = make_node()
+    ann, _ = node.join("ann")
+    view = node.store._share.views["1", "presence-x"]
+    node.leave(ann)
+    view.version = None
+    view.change(9, "bob", "{}")
+    view.replace({}, 1)  # It does not explain the change, so the next one is asked for.
+
+    node.join("cat")
+    assert node.view() == {"cat"}

@@ -4,6 +4,7 @@ import os
 import sys
 
 import pytest
+from twisted.internet.defer import gatherResults
 from twisted.logger import formatEvent
 from workers_support import Reactor
 
@@ -135,6 +136,14 @@ def test_a_stop_of_a_process_that_has_just_ended(worker, reactor):
     stopped = worker.stop()
 
     process.end(1)
+    assert stopped.called
+
+
+def test_two_who_stop_it_both_hear_of_its_end(worker, reactor):
+    (process,) = reactor.processes
+    stopped = gatherResults([worker.stop(), worker.stop()])
+    process.end(0)
+
     assert stopped.called
 
 
