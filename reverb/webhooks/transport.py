@@ -5,6 +5,7 @@ from typing import Any
 
 from hyperlink import EncodedURL
 from OpenSSL import SSL
+from service_identity import VerificationError
 from treq.client import HTTPClient
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
@@ -165,5 +166,7 @@ def _explain(failure: Failure) -> int:
     inner = reasons[0].value if isinstance(reasons[0], Failure) else reasons[0]
     if isinstance(inner, SSL.Error) and inner.args and isinstance(inner.args[0], list):
         inner = "TLS: " + "; ".join(reason for *_, reason in inner.args[0])
+    if isinstance(inner, VerificationError):
+        inner = "TLS: the certificate is another host's"
     text = str(inner).strip() or type(inner).__name__
     raise WebhookTransportError(" ".join(text.split())[:200])
