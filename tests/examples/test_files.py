@@ -63,6 +63,14 @@ def test_the_units_agree_with_each_other_and_with_the_server():
         assert Path(unit["EnvironmentFile"]).name == "reverb.env"
 
 
+@pytest.mark.parametrize("name", ["reverb.service", "reverb-socket-activated.service"])
+def test_a_unit_may_write_where_the_documentation_keeps_webhooks(name):
+    directory = "/var/lib/" + dict(lines(UNITS / name))["StateDirectory"]
+
+    documents = [EXAMPLES / "../docs/webhooks.md", EXAMPLES / "../README.md"]
+    assert all(f"--state-dir {directory}\n" in document.read_text() for document in documents)
+
+
 def test_systemd_accepts_the_units(need, tmp_path):
     for unit in UNITS.glob("reverb*.s*"):
         text = unit.read_text().replace("/opt/reverb/bin/twistd", str(TWISTD))
