@@ -78,16 +78,19 @@ class Places:
         """
         if self.wait(key) < 0 or (user_id is None and key in self._share.channels):
             return
-        now = self._clock.seconds()
-        self._left.append((now, key, user_id))
-        while self._left[0][0] < now - self.longest / 1000 - _UNTOLD:
+        self._left.append((self._clock.seconds(), key, user_id))
+        self._forget_old()
+
+    def _forget_old(self) -> None:
+        long_ago = self._clock.seconds() - self.longest / 1000 - _UNTOLD
+        while self._left and self._left[0][0] < long_ago:
             self._left.popleft()
 
     def remember(self) -> None:
         """Keep in mind who is here or has just left, as Redis is lost."""
+        self._forget_old()
         for _, key, user_id in self._left:
             self._held.setdefault(key, set()).update({user_id} if user_id else ())
-        self._left.clear()
         for key, here in self._share.channels.items() if self.longest >= 0 else ():
             if self.wait(key) >= 0:
                 self._held.setdefault(key, set()).update(here.roster)
@@ -108,6 +111,9 @@ class Places:
             here = self._share.channels.get(key)
             gone = users if here is None else users - here.roster.keys()
             if here is None or gone:
+                # Redis may forget it once more before it is told.
+                for user_id in (*gone, None):
+                    self.left(key, user_id)
                 yield self._session.run(CLAIM, *key, self.wait_for_nodes(key), *gone)
 
     def registered(self) -> None:

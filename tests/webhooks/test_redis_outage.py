@@ -85,6 +85,21 @@ class TestOutage:
         other.leave(bob)
         assert until_told(receiver, 5 + len(expected))[-1] == f"removed {ROOM} bob"
 
+    def test_who_left_is_told_also_after_a_second_outage(
+        self, nodes, receiver, lose, get_back, forget
+    ):
+        one, _ = nodes
+        ann = one.join("ann")
+        until_told(receiver, 2)
+        one.leave(ann)
+        lose(forget=forget)
+        get_back()
+        lose(forget=True)
+        get_back()
+
+        gone = [f"removed {ROOM} ann", f"vacated {ROOM}"]
+        until("told", lambda: set(gone) <= set(told(receiver)))
+
     def test_what_clients_said_meanwhile_comes_in_order(
         self, nodes, receiver, lose, get_back, forget
     ):
