@@ -39,7 +39,7 @@ class SharedJournal:
         self._shared = shared
         self._office = office
         self._clock = clock
-        self._used = clock.seconds()
+        self._used = float("-inf")
         self._lost = lost
         self._open = Acknowledgements(self.forget)
         self._last: Deferred[None] = succeed(None)
@@ -70,12 +70,18 @@ class SharedJournal:
         """Take entries that are dealt with out of the queue."""
         self._note(self._shared.forget(self._office, entry_ids))
 
-    def used(self) -> None:
-        """Learn that the office is this node's now."""
-        self._used = self._clock.seconds()
+    def used(self, asked: float) -> None:
+        """Learn that the office is this node's.
+
+        Args:
+            asked: When that was asked, in seconds of the clock; since the answer came this process
+                may have been paused.
+        """
+        self._used = max(self._used, asked)
 
     def _note(self, noting: "Deferred[None]") -> None:
-        self._last = noting.addCallbacks(lambda _: self.used(), self._failed)
+        asked = self._clock.seconds()
+        self._last = noting.addCallbacks(lambda _: self.used(asked), self._failed)
 
     def _failed(self, failure: Failure) -> "Deferred[None]":
         self._lost()

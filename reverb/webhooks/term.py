@@ -107,8 +107,9 @@ class Term:
         """
         if self._has_ended:
             raise SharedLostError("what happened could not be noted")
+        asked = self._clock.seconds()
         entries = await self._shared.poll(self._office, self._read, leaving=leaving)
-        self._journal.used()
+        self._journal.used(asked)
         for entry in entries:
             await self._take(entry)
             self._read = entry.id
