@@ -3,9 +3,19 @@
 import os
 
 import pytest
+from hypothesis import HealthCheck, settings
 from twisted.logger import globalLogBeginner, globalLogPublisher
 
 from support import Log, Wire
+
+settings.register_profile(
+    "bounded",
+    deadline=None,
+    max_examples=100,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],  # a busy machine is no error
+)
+settings.load_profile("bounded")
 
 
 def pytest_configure():
