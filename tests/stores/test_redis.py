@@ -283,13 +283,11 @@ class TestOutage:
         assert wait(one.store.connect("1", "1.2", 2))
         assert not wait(one.store.connect("1", "1.3", 2))
         wait(one.store.remember("1", "cache-x", "e", "1", 60))
-        began = reactor.seconds()
         own_redis.start()
 
         until_views(["ann", "cat", "eve"], one, other)
         for node in pair:
             node.until_connected()
-        assert reactor.seconds() - began < 5
         assert one.told() == ["-bob"]
         assert other.told() == ["+cat"]
         assert one.members() == other.members() == dict.fromkeys(["ann", "eve", "cat"], "{}")
