@@ -3,9 +3,19 @@
 import os
 
 import pytest
+from hypothesis import HealthCheck, settings
 from twisted.logger import globalLogBeginner, globalLogPublisher
 
 from support import Log, Wire
+
+settings.register_profile(
+    "bounded",
+    deadline=None,
+    max_examples=100,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],  # a busy machine is no error
+)
+settings.load_profile("bounded")
 
 
 def pytest_configure():
@@ -20,6 +30,8 @@ def pytest_configure():
 def pytest_collection_modifyitems(config, items):
     """Leave out what needs another reactor, and what takes minutes but where it is asked for."""
     _leave_out_other_reactors(config, items)
+    # Those first that take minutes: all others go on beside them.
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
     if os.environ.get("CI") == "true" or "long" in config.option.markexpr:
         return
     for item in items:

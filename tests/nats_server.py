@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from ports import own_port
 from server_process import BOUND, ServerProcess
 
 
@@ -26,11 +27,6 @@ def nats_program() -> str:
     return program
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return free.getsockname()[1]
-
-
 class NatsServer(ServerProcess):
     """One NATS process, which can be ended and started again on the same port.
 
@@ -41,7 +37,7 @@ class NatsServer(ServerProcess):
     """
 
     def __init__(self, directory: Path, *arguments: str, configuration: str = "") -> None:
-        self.port, self._monitor = free_port(), free_port()
+        self.port, self._monitor = own_port(), own_port()
         self._log = directory / "nats.log"
         self._arguments = arguments
         if configuration:

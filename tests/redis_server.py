@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from ports import own_port
 from server_process import BOUND, ServerProcess
 
 
@@ -32,8 +33,7 @@ class RedisServer(ServerProcess):
     """
 
     def __init__(self, directory: Path, *arguments: str) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        self.port = own_port()
         self._directory = directory
         self._arguments = arguments
         self.start()

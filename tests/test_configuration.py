@@ -1,11 +1,7 @@
 """The settings are what the file, the environment and the command line say, or one clear line."""
 
-import atexit
 import errno
 import operator
-import shutil
-import tempfile
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -18,18 +14,27 @@ from reverb.configuration import ConfigurationError, load
 from reverb.settings import Settings, WebhookSettings
 from reverb.sources import APP_FIELDS, APP_VARIABLES, SETTINGS_FIELDS, SETTINGS_VARIABLES
 
-# A directory with a certificate, for endpoints that are only parsed.
-CERTIFICATES = Path(tempfile.mkdtemp(prefix="reverb-certificates-"))
 PEM, OTHER = make_certificate(), make_certificate()
 BEGINNING = b"-----BEGIN CERT"
 KEY_OF_ANOTHER = OTHER[: OTHER.index(BEGINNING)] + PEM[PEM.index(BEGINNING) :]
-(CERTIFICATES / "localhost.pem").write_bytes(PEM)
-atexit.register(shutil.rmtree, CERTIFICATES)
+CERTIFICATES = "certificates"
+"""A directory with a certificate, for endpoints that are only parsed."""
 
 CREDENTIALS = {"REVERB_APP_ID": "1", "REVERB_APP_KEY": "key", "REVERB_APP_SECRET": "secret"}
 APP_OPTIONS = {"app-id": "1", "app-key": "key", "app-secret": "secret"}
 ANY_ADDRESS = "0.0.0.0"  # noqa: S104 - nothing listens in these tests
 APP_TABLE = '[[apps]]\nid = "1"\nkey = "key"\nsecret = "secret"\n'
+
+
+@pytest.fixture(scope="module", autouse=True)
+def certificates(tmp_path_factory):
+    """Run the tests where there is one: tests that are named after it have the same name always."""
+    directory = tmp_path_factory.mktemp("configuration")
+    (directory / CERTIFICATES).mkdir()
+    (directory / CERTIFICATES / "localhost.pem").write_bytes(PEM)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(directory)
+        yield
 
 
 @pytest.fixture

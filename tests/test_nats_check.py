@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from ports import own_port
 from reverb.nats_check import refusal_of
 from reverb.nats_url import parse_nats_url
 
@@ -75,8 +76,7 @@ def test_nothing_is_told_where_the_url_wants_tls_and_there_is_none(answering):
 
 
 def test_the_first_server_that_can_be_reached_decides(answering):
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        closed = free.getsockname()[1]
+    closed = own_port()
     port, _ = answering(INFO, b"-ERR 'Authorization Violation'\r\n")
     url = parse_nats_url(f"nats://t@127.0.0.1:{closed},127.0.0.1:{port}")
 

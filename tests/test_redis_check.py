@@ -5,6 +5,7 @@ import threading
 
 import pytest
 
+from ports import own_port
 from reverb.redis_check import refusal_of
 from reverb.redis_url import parse_redis_url
 
@@ -98,11 +99,9 @@ class TestSentinels:
 
     def test_one_that_knows_is_enough(self, answering):
         master = answering(b"+OK\r\n", b"+PONG\r\n", SIX)
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            nobody = free.getsockname()[1]
         others = [answering(answer) for answer in (b"*-1\r\n", b"-NOAUTH no\r\n", b"HTTP/1.1\r\n")]
 
-        assert self.refusal(nobody, *others, answering(self.knows(master))) is None
+        assert self.refusal(own_port(), *others, answering(self.knows(master))) is None
 
     @pytest.mark.parametrize(
         ("answer", "expected"),
@@ -129,8 +128,5 @@ class TestSentinels:
 
 
 def test_nobody_answers():
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port = listening.getsockname()[1]
-
-    assert refusal_of(parse_redis_url(f"redis://127.0.0.1:{port}")) is None
+    assert refusal_of(parse_redis_url(f"redis://127.0.0.1:{own_port()}")) is None
     assert refusal_of(parse_redis_url("unix:///nowhere/redis.sock")) is None

@@ -275,11 +275,14 @@ class RedisStore:
         if total == scripts.FULL:
             self._share.leave(key, socket_id)
             raise ChannelFullError(f"{key[1]} has {max_members} members")
-        if view is None:
+        if view is None or member is None:
             return Joined(total == 1, added=False, subscriptions=total, members=NOBODY)
         reaching = view.reached(self._reading.number(version, _at("versions", key[0])))
         if reaching is not None:
             await reaching
+        here = self._share.channels.get(key)
+        if here is not None and socket_id in here.sockets and member.user_id not in view.roster:
+            view.add(member)  # Others have taken this node for dead meanwhile; it registers anew.
         return Joined(total == 1, bool(added), total, view.roster, announced=True)
 
     def _put_right(self, key: Key, *, expects_list: bool) -> None:

@@ -9,6 +9,7 @@ import pytest
 from e2e_scaling import publish, status, users
 from e2e_server import AS_APP, poll
 
+from ports import own_port
 from redis_server import RedisServer
 
 
@@ -146,8 +147,7 @@ def test_a_database_that_redis_does_not_have_ends_the_start(redis, start_server)
 @pytest.mark.parametrize("scheme", ["rediss", "unix"])
 def test_redis_by_tls_and_by_a_unix_socket(scheme, tmp_path, pem, start_server, monkeypatch):
     monkeypatch.setenv("SSL_CERT_FILE", str(pem))
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = own_port()
     arguments = {
         "rediss": f"--tls-port {port} --tls-cert-file {pem} --tls-key-file {pem}"
         f" --tls-ca-cert-file {pem} --tls-auth-clients no",

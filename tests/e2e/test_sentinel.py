@@ -1,8 +1,6 @@
 """Nodes follow the master that the sentinels name: real sentinels, a replica, real processes."""
 
-import socket
 import time
-from contextlib import ExitStack
 from functools import partial
 
 import pytest
@@ -10,6 +8,7 @@ from e2e_scaling import publish, status, users
 from e2e_server import AS_APP, poll
 from e2e_webhooks import deliveries
 
+from ports import own_port
 from redis_sentinel import NAME, Sentinel, Watched
 from redis_server import RedisServer
 
@@ -181,7 +180,7 @@ def _check_passwords(sentinel, redis, start_server, start_node):
 
 def test_tls_goes_to_the_sentinel_and_to_the_master(tmp_path, pem, start_node, monkeypatch):
     monkeypatch.setenv("SSL_CERT_FILE", str(pem))
-    redis_port, sentinel_port = (str(port) for port in free_ports(2))
+    redis_port, sentinel_port = str(own_port()), str(own_port())
     tls = {"cert-file": pem, "key-file": pem, "ca-cert-file": pem, "auth-clients": "no"}
     options = [word for name, value in tls.items() for word in (f"--tls-{name}", str(value))]
     lines = "\n".join(f"tls-{name} {value}" for name, value in tls.items())
@@ -198,14 +197,6 @@ def test_tls_goes_to_the_sentinel_and_to_the_master(tmp_path, pem, start_node, m
             sentinel.kill()
     finally:
         redis.kill()
-
-
-def free_ports(count):
-    with ExitStack() as stack:
-        sockets = [
-            stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)
-        ]
-        return [one.getsockname()[1] for one in sockets]
 
 
 def test_a_node_starts_without_sentinels_and_goes_on_trying(tmp_path, start_node):

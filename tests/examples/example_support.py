@@ -126,13 +126,6 @@ def wait_until(look: Callable[[], T | None], complaint: Callable[[], str]) -> T:
     raise AssertionError(complaint())
 
 
-def free_port() -> int:
-    """Find a port that nobody listens on, for programs that cannot choose one themselves."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 class Client:
     """A Pusher client on a bare socket, connected and greeted.
 

@@ -5,7 +5,6 @@ from contextlib import suppress
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, settings
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.logger import LogLevel, globalLogPublisher
@@ -18,15 +17,6 @@ from reverb.hub.hub import Hub
 from reverb.protocol import signing
 from reverb.stores.memory import MemoryStore
 from reverb.testing import MemoryConnection
-
-settings.register_profile(
-    "bounded",
-    deadline=None,
-    max_examples=100,
-    database=None,
-    suppress_health_check=[HealthCheck.too_slow],  # a busy machine is no error
-)
-settings.load_profile("bounded")
 
 APP = App(id="1", key="the-key", secret="the-secret")
 OTHER = App(id="2", key="other-key", secret="other-secret")

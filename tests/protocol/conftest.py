@@ -2,22 +2,12 @@
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, settings
 
 from reverb.apps.app import App
 from reverb.protocol import signing
 from reverb.protocol.names import channel_type
 from reverb.protocol.session import Session
 from reverb.testing import MemoryConnection
-
-settings.register_profile(
-    "bounded",
-    deadline=None,
-    max_examples=100,
-    database=None,
-    suppress_health_check=[HealthCheck.too_slow],  # a busy machine is no error
-)
-settings.load_profile("bounded")
 
 SOCKET_ID = "123.456"
 DEFAULT_APP = App(id="1", key="the-key", secret="the-secret")

@@ -190,6 +190,37 @@ class TestDeath:
             one.stop()
             other.stop()
 
+    def test_who_joins_as_its_node_is_taken_for_dead_is_a_member(
+        self,
+        make_node,  # noqa: F811
+        redis,  # noqa: F811
+        monkeypatch,
+    ):
+        one, other = make_node(lease=60), make_node(lease=60)
+        one.join("bob")
+        ask = one.store._ask
+
+        async def ask_for_a_late_answer(script, *words):
+            answer = await ask(script, *words)
+            if script is scripts.JOIN:
+                redis.ask("DEL", f"{one.link.url.prefix}:lease:{one.name}")
+                await other.store._leases._take_back(one.name.encode())
+                await one.link.catch_up()
+            return answer
+
+        monkeypatch.setattr(one.store, "_ask", ask_for_a_late_answer)
+        _, joined = one.join("ann")
+        assert "ann" in joined.members
+        told = one.told()
+        assert told[:2] == ["+bob", "+ann"]
+        assert sorted(told[2:4]) == ["-ann", "-bob"]
+        assert told[4:] == ["+ann"]
+
+        one.link.reset("the test says so")  # The next renewal would find out, too.
+        one.until_connected()
+        assert set(one.members()) == one.view() == {"ann", "bob"}
+        assert one.told() == ["+bob"]
+
     def test_nothing_is_written_without_a_lease(self, make_node, redis):  # noqa: F811
         node = make_node(lease=1)
         prefix = node.link.url.prefix
@@ -252,13 +283,11 @@ class TestOutage:
         assert wait(one.store.connect("1", "1.2", 2))
         assert not wait(one.store.connect("1", "1.3", 2))
         wait(one.store.remember("1", "cache-x", "e", "1", 60))
-        began = reactor.seconds()
         own_redis.start()
 
         until_views(["ann", "cat", "eve"], one, other)
         for node in pair:
             node.until_connected()
-        assert reactor.seconds() - began < 5
         assert one.told() == ["-bob"]
         assert other.told() == ["+cat"]
         assert one.members() == other.members() == dict.fromkeys(["ann", "eve", "cat"], "{}")
