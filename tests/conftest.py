@@ -1,6 +1,7 @@
 """Fixtures of all folders."""
 
 import os
+import signal
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -19,12 +20,15 @@ settings.load_profile("bounded")
 
 
 def pytest_configure():
-    """Keep nothing that is logged.
+    """Keep nothing that is logged, and have programs that tests start obey Control-C.
 
     Twisted keeps it until somebody begins to log, which nobody does here. What
     it lets go of when that is too much would be garbage of the test that is running.
     """
     globalLogPublisher.removeObserver(globalLogBeginner._temporaryObserver)
+    # So it is in the background of a shell script, and children would inherit it.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config, items):
