@@ -20,9 +20,9 @@ help: ## Show what can be made
 serve: $(VENV)/.serve ## Run the server on port 8080; PORT=... for another
 	@exec $(BIN)/twistd -n --pidfile= reverb --port $(PORT)
 
-# Tests wait most of the time, for processes and leases, so two files of them run side by side.
+# Tests wait most of the time, for processes and leases, so three files of them run side by side.
 test: $(VENV)/.test $(NODE_MODULES) ## Run the tests side by side; with ARGS=..., pytest as you ask
-	$(BIN)/pytest $(or $(ARGS),-n 2)
+	$(BIN)/pytest $(or $(ARGS),-n 3)
 
 long: $(VENV)/.test ## Let hundreds of clients flap on nodes that break; LONG_SECONDS=..., LONG_SEED=...
 	$(BIN)/pytest -m long -s $(ARGS)
