@@ -4,16 +4,10 @@ import pytest
 
 from redis_nodes import own_redis, pause, until  # noqa: F401 - a fixture
 from reverb.protocol.names import ONLINE
-from reverb.testing import WebhookReceiver
 from reverb.webhooks import reporter
 from webhooks.webhook_nodes import ROOM, WebhookNode, told, until_told
 
 pytestmark = pytest.mark.outside_reactor
-
-
-@pytest.fixture
-def receiver():
-    return WebhookReceiver()
 
 
 @pytest.fixture

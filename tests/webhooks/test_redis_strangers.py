@@ -5,8 +5,7 @@ import pytest
 
 from redis_nodes import _numbers, redis, until, wait  # noqa: F401 - a fixture
 from reverb.meter import Meter
-from reverb.testing import WebhookReceiver
-from webhooks.webhook_nodes import ROOM, URL, WebhookNode, until_told
+from webhooks.webhook_nodes import ROOM, URL, starting, until_told
 
 pytestmark = pytest.mark.outside_reactor
 
@@ -16,23 +15,10 @@ LEFT_OUT = "that are not of this server, or of a newer one: 1 more; the last: "
 
 
 @pytest.fixture
-def receiver():
-    return WebhookReceiver()
-
-
-@pytest.fixture
 def start(redis, receiver, log):  # noqa: F811
     """Start nodes that share a prefix; they are stopped after the test."""
-    nodes = []
-    url = redis.url(f"strangers{next(_numbers)}")
-
-    def start_node(**settings):
-        nodes.append(WebhookNode(url, receiver, **settings))
-        return nodes[-1].start()
-
-    yield start_node
-    for node in nodes:
-        node.stop()
+    with starting(redis.url(f"strangers{next(_numbers)}"), receiver) as start_node:
+        yield start_node
 
 
 @pytest.fixture

@@ -16,29 +16,16 @@ from reverb.testing import WebhookReceiver
 from reverb.webhooks.events import WebhookEvent
 from reverb.webhooks.interfaces import QueueFullError
 from reverb.webhooks.samples import sample_event
-from webhooks.webhook_nodes import APP, ROOM, URL, WebhookNode, app_with, told, until_told
+from webhooks.webhook_nodes import APP, ROOM, URL, WebhookNode, app_with, starting, told, until_told
 
 pytestmark = pytest.mark.outside_reactor
 
 
 @pytest.fixture
-def receiver():
-    return WebhookReceiver()
-
-
-@pytest.fixture
 def start(redis, receiver, log):  # noqa: F811
     """Start nodes that share a prefix; they are stopped after the test."""
-    nodes = []
-    url = redis.url(f"hooks{next(_numbers)}")
-
-    def start_node(**settings):
-        nodes.append(WebhookNode(url, settings.pop("receiver", receiver), **settings))
-        return nodes[-1].start()
-
-    yield start_node
-    for node in nodes:
-        node.stop()
+    with starting(redis.url(f"hooks{next(_numbers)}"), receiver) as start_node:
+        yield start_node
 
 
 @pytest.fixture

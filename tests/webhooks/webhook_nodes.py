@@ -1,6 +1,7 @@
 """Whole nodes on the real reactor that share a Redis, whose webhooks go to one receiver."""
 
 import itertools
+from contextlib import contextmanager
 
 from redis_nodes import until, wait
 from reverb.apps.app import App
@@ -122,6 +123,20 @@ class WebhookNode:
 
     def deliveries(self, state=None):
         return wait(self.archive.page("1", state, 100, None))
+
+
+@contextmanager
+def starting(url, receiver):
+    """Give what starts nodes on a Redis; they are stopped at the end."""
+    nodes = []
+
+    def start_node(**settings):
+        nodes.append(WebhookNode(url, settings.pop("receiver", receiver), **settings))
+        return nodes[-1].start()
+
+    yield start_node
+    for node in nodes:
+        node.stop()
 
 
 def told(receiver):
