@@ -16,7 +16,7 @@ from twisted.application.internet import TimerService
 from twisted.application.service import Application
 from twisted.logger import Logger
 
-from reverb.apps.app import App
+from reverb.apps import App
 from reverb.hub.notices import ClientEvent, MemberAdded, MemberRemoved
 from reverb.service import ReverbService
 from reverb.settings import Settings

@@ -12,7 +12,7 @@ import os
 from twisted.application.service import Application
 from twisted.logger import Logger
 
-from reverb.apps.app import App
+from reverb.apps import App
 from reverb.service import ReverbService
 from reverb.settings import Settings
 from reverb.webhooks.events import WebhookEvent

@@ -11,8 +11,8 @@ import msgspec
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
-from reverb.apps.app import App
-from reverb.brokers.envelope import Envelope
+from reverb.apps import App
+from reverb.envelope import Envelope
 from reverb.protocol.messages import Member
 
 

@@ -8,12 +8,13 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 
-from reverb import nats_check, redis_check
-from reverb.nats_url import parse_nats_url
-from reverb.redis_url import parse_redis_url
+from reverb.nats import preflight as nats_check
+from reverb.nats.url import parse_nats_url
+from reverb.redis import preflight as redis_check
+from reverb.redis.url import parse_redis_url
 from reverb.service import ReverbService
 from reverb.settings import Settings
-from reverb.webhooks.journal import JournalError
+from reverb.webhooks.interfaces import JournalError
 
 
 class StartError(SystemExit, Exception):

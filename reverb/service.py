@@ -19,27 +19,27 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IAddress
 from twisted.logger import Logger
 
-from reverb.addresses import listening_addresses, written_address
 from reverb.api.resources import Context
 from reverb.api.root import make_root
-from reverb.apps.app import App
-from reverb.apps.static import StaticApps
-from reverb.certificates import listen_service
+from reverb.apps import App
+from reverb.backends import build_shared, build_shared_webhooks
 from reverb.hub.hub import Hub
 from reverb.hub.notices import Notice
 from reverb.interfaces import IApps, IBroker, IChannelStore
+from reverb.listening.addresses import listening_addresses, written_address
+from reverb.listening.certificates import listen_service
 from reverb.meter import AppMeter, Meter
 from reverb.metrics.listener import MetricsListener
 from reverb.protocol.codes import Code
 from reverb.protocol.events import check_event
 from reverb.settings import Settings
-from reverb.shared import build_shared, build_shared_webhooks
+from reverb.static_apps import StaticApps
 from reverb.transport.broadcast import Broadcast
-from reverb.transport.deadlines import Deadlines
 from reverb.transport.factory import PusherFactory
-from reverb.transport.front import FrontFactory
 from reverb.transport.http import ApiSite
+from reverb.transport.multiplexer import FrontFactory
 from reverb.transport.outbox import Sockets
+from reverb.transport.timing_wheel import Deadlines
 from reverb.webhooks.events import WebhookEvent
 from reverb.webhooks.interfaces import IWebhookEvents, IWebhooks, IWebhookTransport
 

@@ -1,14 +1,14 @@
 """All that can be configured, as one frozen object.
 
 Only the composition root (:mod:`reverb.service`) reads it; every part gets the
-values it needs. Where the values come from is :mod:`reverb.configuration`.
+values it needs. Where the values come from is :mod:`reverb.config.loader`.
 """
 
 from typing import Annotated
 
 import msgspec
 
-from reverb.apps.app import LARGEST, App, Count, Seconds
+from reverb.apps import LARGEST, App, Count, Seconds
 
 Port = Annotated[int, msgspec.Meta(ge=0, le=65_535)]
 
@@ -64,9 +64,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     cache_ttl: Seconds = 1_800
     """Seconds that a cache channel remembers its last event."""
     redis: str = ""
-    """URL of the Redis that nodes share, see :mod:`reverb.redis_url`; empty for one node alone."""
+    """URL of the Redis that nodes share, see :mod:`reverb.redis.url`; empty for one node alone."""
     broker: str = ""
-    """URL of the NATS that carries publications in place of Redis, see :mod:`reverb.nats_url`."""
+    """URL of the NATS that carries publications in place of Redis, see :mod:`reverb.nats.url`."""
     redis_lease: Seconds = 15
     """Seconds after which a node that is silent counts as dead."""
     signature_tolerance: Seconds = 600

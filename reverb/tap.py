@@ -8,11 +8,11 @@ from twisted.application.service import IService
 from twisted.python import usage
 
 import reverb
-from reverb.configuration import ConfigurationError, load
-from reverb.development import DevelopmentNotice
+from reverb.backends import WrongReactorError
+from reverb.config.development import DevelopmentNotice
+from reverb.config.loader import ConfigurationError, load
 from reverb.process import NodeProcess
 from reverb.settings import Settings
-from reverb.shared import WrongReactorError
 from reverb.workers.parent import Workers
 
 _DEFAULTS = Settings()

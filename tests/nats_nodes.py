@@ -8,11 +8,11 @@ from twisted.internet import reactor
 
 from nats_server import NatsServer
 from redis_nodes import Node, until, wait
-from reverb.brokers.divided import DividedBroker
-from reverb.brokers.envelope import Publication
-from reverb.brokers.nats import NatsBroker
-from reverb.brokers.nats_link import NatsLink
-from reverb.nats_url import parse_nats_url
+from reverb.brokers.split import DividedBroker
+from reverb.envelope import Publication
+from reverb.nats.broker import NatsBroker
+from reverb.nats.link import NatsLink
+from reverb.nats.url import parse_nats_url
 
 numbers = itertools.count(1)
 

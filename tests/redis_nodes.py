@@ -8,13 +8,13 @@ import pytest_twisted
 from twisted.internet import reactor, task
 
 from redis_server import RedisServer
-from reverb.brokers.envelope import Publication
-from reverb.brokers.redis import RedisBroker
-from reverb.brokers.redis_link import RedisLink
+from reverb.envelope import Publication
 from reverb.interfaces import Abandoned, MemberCame, MemberWent, Restored
 from reverb.protocol.messages import Member
-from reverb.redis_url import parse_redis_url
-from reverb.stores.redis import RedisStore
+from reverb.redis.broker import RedisBroker
+from reverb.redis.link import RedisLink
+from reverb.redis.url import parse_redis_url
+from reverb.stores.redis.store import RedisStore
 
 BOUND = 20
 _numbers = itertools.count(1)

@@ -81,7 +81,7 @@ class TestProtocol:
         assert_none(forbidden("reverb/protocol", *OUTSIDE_OF_PROTOCOL))
 
     def test_of_the_server_it_knows_itself_the_app_the_meter_and_the_caches(self):
-        allowed = ["reverb.protocol", "reverb.apps.app", "reverb.meter", "reverb.caches"]
+        allowed = ["reverb.protocol", "reverb.apps", "reverb.meter", "reverb.caches"]
         assert_none(
             [
                 found
@@ -91,7 +91,7 @@ class TestProtocol:
         )
 
 
-@pytest.mark.parametrize(("name", "allowed"), [("app", ["reverb.apps.webhook"]), ("webhook", [])])
+@pytest.mark.parametrize(("name", "allowed"), [("app", ["reverb.apps"]), ("webhook", [])])
 def test_an_app_knows_nothing_of_the_server(name, allowed):
     assert_none(
         [
@@ -117,7 +117,11 @@ def test_treq_and_sqlite_are_imported_only_when_somebody_wants_webhooks():
 def test_sending_webhooks_does_not_know_where_events_come_from():
     modules = ["dispatcher", "sender", "service", "endpoint", "journal", "disk", "transport"]
     modules += ["archive", "shared", "term", "shared_journal", "shared_archive"]
-    local = ["reverb.webhooks.local", "reverb.webhooks.smoothing", "reverb.hub.hub"]
+    local = [
+        "reverb.webhooks.single.event_source",
+        "reverb.webhooks.single.debouncer",
+        "reverb.hub.hub",
+    ]
     paths = [ROOT / "reverb/webhooks" / f"{module}.py" for module in modules]
     assert_none([i for path in paths for i in imports_of(path) if is_or_is_in(i.name, local)])
 
@@ -145,7 +149,7 @@ def test_prometheus_client_is_imported_only_when_somebody_wants_metrics():
 
 
 def test_the_interfaces_know_no_implementation():
-    allowed = ["reverb.protocol", "reverb.apps.app", "reverb.brokers.envelope"]
+    allowed = ["reverb.protocol", "reverb.apps", "reverb.envelope"]
     assert_none(
         [
             found
@@ -163,15 +167,15 @@ def test_the_interfaces_know_no_implementation():
         ("webhooks", ["reverb.transport", "reverb.api", "reverb.stores", "reverb.brokers"]),
         ("webhooks", ["reverb.metrics", "autobahn", "txaio"]),
         ("workers", ["reverb.hub", "reverb.api", "reverb.transport", "reverb.metrics", "autobahn"]),
-        ("workers", ["reverb.stores", "reverb.brokers", "reverb.configuration", "reverb.tap"]),
+        ("workers", ["reverb.stores", "reverb.brokers", "reverb.config.loader", "reverb.tap"]),
         ("commands", ["reverb.hub", "reverb.service", "reverb.api", "reverb.transport"]),
-        ("hub", ["reverb.brokers.local", "reverb.settings", "reverb.configuration", "twisted.web"]),
+        ("hub", ["reverb.brokers.local", "reverb.settings", "reverb.config.loader", "twisted.web"]),
         ("api", ["reverb.transport", "autobahn", "txaio"]),
         ("stores", ["reverb.hub", "reverb.api", "reverb.transport", "autobahn"]),
         ("brokers", ["reverb.hub", "reverb.api", "reverb.transport", "autobahn"]),
         ("apps", ["reverb.hub", "reverb.api", "reverb.transport", "autobahn"]),
         ("transport", ["reverb.api", "reverb.stores"]),
-        ("metrics", ["reverb.stores", "reverb.settings", "reverb.configuration", "autobahn"]),
+        ("metrics", ["reverb.stores", "reverb.settings", "reverb.config.loader", "autobahn"]),
     ],
 )
 def test_a_room_does_not_know_what_is_above_or_beside_it(room, packages):
@@ -217,25 +221,25 @@ def test_the_reactor_is_never_imported_with_a_module():
     )
 
 
-REDIS = ["reverb.brokers.redis", "reverb.brokers.redis_link", "reverb.brokers.redis_connections"]
-REDIS += ["reverb.brokers.redis_master", "reverb.stores.redis", "reverb.stores.redis_session"]
-REDIS += ["reverb.stores.redis_leases", "reverb.stores.redis_places"]
-REDIS += ["reverb.stores.redis_webhooks", "reverb.stores.redis_cache"]
+REDIS = ["reverb.redis.broker", "reverb.redis.link", "reverb.redis.connections"]
+REDIS += ["reverb.redis.sentinel", "reverb.stores.redis.store", "reverb.redis.session"]
+REDIS += ["reverb.stores.redis.leases", "reverb.stores.redis.occupancy"]
+REDIS += ["reverb.webhooks.cluster.redis_store", "reverb.stores.redis.event_cache"]
 
 
 def test_txredisapi_which_installs_the_reactor_is_imported_only_where_redis_is_used():
-    connections = "reverb/brokers/redis_connections.py"
+    connections = "reverb/redis/connections.py"
     users = {name.replace(".", "/") + ".py" for name in REDIS}
 
     assert_none([i for i in forbidden("reverb", "txredisapi", "hiredis") if i.path != connections])
     assert_none([i for i in forbidden("reverb", *REDIS) if i.at_import and i.path not in users])
 
 
-NATS = ["reverb.brokers.nats", "reverb.brokers.nats_link", "reverb.brokers.nats_connection"]
+NATS = ["reverb.nats.broker", "reverb.nats.link", "reverb.nats.connection"]
 
 
 def test_nats_py_and_asyncio_are_imported_only_where_nats_is_used():
-    connection = "reverb/brokers/nats_connection.py"
+    connection = "reverb/nats/connection.py"
     users = {name.replace(".", "/") + ".py" for name in NATS}
 
     assert_none([i for i in forbidden("reverb", "nats", "asyncio") if i.path != connection])

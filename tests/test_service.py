@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.threads import deferToThread
 from twisted.test.iosim import FakeTransport
 
-from reverb.apps.app import App
+from reverb.apps import App
 from reverb.brokers.local import LocalBroker
 from reverb.service import ReverbService
 from reverb.settings import Settings

@@ -10,8 +10,8 @@ from twisted.application.service import IService
 from twisted.logger import formatEvent, globalLogPublisher
 from twisted.python import usage
 
-from reverb.apps.app import App
-from reverb.development import DevelopmentNotice, development_banner
+from reverb.apps import App
+from reverb.config.development import DevelopmentNotice, development_banner
 from reverb.service import ReverbService
 from reverb.settings import Settings
 from reverb.tap import Options, makeService

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import reverb.testing
-from reverb.apps.app import App
-from reverb.brokers.envelope import Publication
+from reverb.apps import App
+from reverb.envelope import Publication
 from reverb.protocol import signing
 from reverb.protocol.frames import text_frame
 from reverb.service import ReverbService

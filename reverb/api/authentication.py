@@ -11,7 +11,7 @@ from urllib.parse import unquote, unquote_plus
 
 from reverb.api.query import Query
 from reverb.api.replies import ApiError
-from reverb.apps.app import App
+from reverb.apps import App
 from reverb.protocol.signing import request_text, same, sign
 
 _VERSION = "1.0"

@@ -7,11 +7,11 @@ from typing import Any
 
 from twisted.web.resource import Resource
 
+from reverb.api.channel_info import counts_info, parse_info
 from reverb.api.events import ChannelEvents
-from reverb.api.infos import counts_info, parse_info
 from reverb.api.replies import ApiError, Request
 from reverb.api.resources import Call, Context, SignedResource
-from reverb.apps.app import App
+from reverb.apps import App
 from reverb.protocol.names import OF_USERS, Kind, channel_name_problem, channel_type
 
 _PRESENCE = "presence-"

@@ -8,11 +8,11 @@ from typing import Any, TypeVar
 import msgspec
 from twisted.internet.defer import Deferred, ensureDeferred, gatherResults, succeed
 
-from reverb.api.infos import counts_info, parse_info
+from reverb.api.channel_info import counts_info, parse_info
 from reverb.api.query import Query
 from reverb.api.replies import ApiError
 from reverb.api.resources import Call, Context, Published, PublishingResource
-from reverb.apps.app import App
+from reverb.apps import App
 from reverb.protocol.codes import ClientError
 from reverb.protocol.events import EventError, check_event
 from reverb.protocol.messages import NOT_JSON, data_text, json_problem

@@ -14,9 +14,9 @@ from twisted.web.server import NOT_DONE_YET
 from reverb.api.authentication import check_signature
 from reverb.api.query import Query
 from reverb.api.replies import ApiError, Request, reply, reply_error
-from reverb.apps.app import App
+from reverb.apps import App
 from reverb.hub.hub import Hub
-from reverb.hub.limits import RateLimit
+from reverb.hub.rate_limit import RateLimit
 from reverb.interfaces import IApps, IChannelStore, StoreRefusedError
 from reverb.meter import Meter
 from reverb.webhooks.interfaces import IWebhooks

@@ -9,14 +9,12 @@ import msgspec
 
 from reverb.api.replies import ApiError, Request
 from reverb.api.resources import Call, Context, NotFound, SignedResource
-from reverb.apps.app import App
-from reverb.apps.webhook import EVENT_NAMES, EventName, Webhook
+from reverb.apps import EVENT_NAMES, App, EventName, Webhook
 from reverb.protocol.messages import json_problem
 from reverb.protocol.names import channel_name_problem
 from reverb.webhooks.delivery import Delivery, State
-from reverb.webhooks.events import WebhookEvent
+from reverb.webhooks.events import TEST_CHANNEL, WebhookEvent, sample_event
 from reverb.webhooks.interfaces import IArchive, QueueFullError, SharedLostError
-from reverb.webhooks.samples import CHANNEL, sample_event
 
 _STATES: dict[str, State] = {state: state for state in get_args(State)}
 _MAX_LIMIT = 1_000
@@ -216,7 +214,7 @@ class SendTest(WebhookResource):
                 f"({', '.join(EVENT_NAMES)}) and channel, all optional: {json_problem(error)}",
             ) from None
         app = call.app
-        channel = CHANNEL if test.channel is None else test.channel
+        channel = TEST_CHANNEL if test.channel is None else test.channel
         problem = channel_name_problem(channel, app.max_channel_name)
         if problem is not None:
             raise ApiError(400, problem)

@@ -11,7 +11,9 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from reverb.brokers.envelope import (
+from reverb.brokers.interest import Interest
+from reverb.brokers.link import Link
+from reverb.envelope import (
     BusMessage,
     Envelope,
     MemberChange,
@@ -19,8 +21,6 @@ from reverb.brokers.envelope import (
     decode,
     encode,
 )
-from reverb.brokers.interest import Interest
-from reverb.brokers.link import Link
 from reverb.interfaces import IBroker, ILinked
 
 

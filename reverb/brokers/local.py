@@ -5,7 +5,7 @@ from collections.abc import Callable
 from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
-from reverb.brokers.envelope import Envelope
+from reverb.envelope import Envelope
 from reverb.interfaces import IBroker
 
 

@@ -9,7 +9,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
 
-from reverb.apps.app import App
+from reverb.apps import App
 from reverb.protocol.signing import signed_query
 
 _TIMEOUT = 15

@@ -8,10 +8,10 @@ from contextlib import closing
 from typing import NoReturn
 
 import reverb
-from reverb.apps.app import App
+from reverb.apps import App
 from reverb.commands import webhooks
 from reverb.commands.client import Client, CommandError
-from reverb.configuration import Configuration, ConfigurationError, load
+from reverb.config.loader import Configuration, ConfigurationError, load
 from reverb.settings import Settings
 
 _FAILED = 1

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from reverb.apps.webhook import EVENT_NAMES
+from reverb.apps import EVENT_NAMES
 from reverb.commands.client import Client
 from reverb.webhooks.delivery import State
 

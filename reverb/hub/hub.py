@@ -1,7 +1,7 @@
 """Who is connected to this process, who is subscribed to what, and what follows.
 
-Subscriptions are made in :mod:`reverb.hub.subscribing`; who has signed in is in
-:mod:`reverb.hub.users`, and who watches them in :mod:`reverb.hub.watching`. All
+Subscriptions are made in :mod:`reverb.hub.subscriptions`; who has signed in is in
+:mod:`reverb.hub.users`, and who watches them in :mod:`reverb.hub.watchlists`. All
 that is published leaves through :meth:`Hub.publish` or its like to the broker,
 and comes back to :meth:`Hub.deliver`, whatever its source.
 """
@@ -12,17 +12,17 @@ from collections.abc import Callable, Iterable, Mapping
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from reverb.apps.app import App
-from reverb.brokers.envelope import Counted, Envelope, Publication, Termination
+from reverb.apps import App
+from reverb.envelope import Counted, Envelope, Publication, Termination
 from reverb.hub.channel import AudienceFactory, Channel, OneByOne
-from reverb.hub.counting import Counting
+from reverb.hub.counts import Counting
+from reverb.hub.eager import carry_out
 from reverb.hub.fanout import Fanout
-from reverb.hub.limits import RateLimit
 from reverb.hub.notices import ClientEvent, Connected, Disconnected, Notice
-from reverb.hub.steps import carry_out
-from reverb.hub.subscribing import Subscribing
+from reverb.hub.rate_limit import RateLimit
+from reverb.hub.subscriptions import Subscribing
 from reverb.hub.users import Users
-from reverb.hub.watching import Watching
+from reverb.hub.watchlists import Watching
 from reverb.interfaces import (
     Abandoned,
     Change,

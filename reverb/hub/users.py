@@ -9,7 +9,7 @@ anything through that channel but hints: that there is reason to look.
 from collections.abc import Coroutine, Iterable
 from typing import Any
 
-from reverb.brokers.envelope import Publication
+from reverb.envelope import Publication
 from reverb.interfaces import IBroker, IChannelStore
 from reverb.protocol.messages import User
 from reverb.protocol.names import ONLINE

@@ -20,9 +20,9 @@ import reverb
 from reverb.hub.hub import Hub
 from reverb.interfaces import IBroker, IChannelStore, ILinked
 from reverb.meter import SOURCES, AppMeter, Histogram, LinkMeter, Meter
-from reverb.metrics.census import Census, take_census
+from reverb.metrics.snapshot import Census, take_census
 from reverb.protocol.names import Kind
-from reverb.transport.closing import REASONS
+from reverb.transport.close_reason import REASONS
 
 _SIGNED = ("api", "subscription", "signin")
 _LIMITS = (

@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 from twisted.protocols.policies import WrappingFactory
 from twisted.web.server import Site
 
-from reverb.certificates import listen_service
+from reverb.listening.certificates import listen_service
 
 
 class MetricsListener(MultiService):

@@ -7,7 +7,7 @@ documentation, "HTTP API: Publishing events".
 import re
 from collections.abc import Sequence
 
-from reverb.apps.app import App
+from reverb.apps import App
 from reverb.protocol.names import channel_name_problem
 
 _SOCKET_ID = re.compile(r"[0-9]+\.[0-9]+")

@@ -9,7 +9,7 @@ from fnmatch import translate
 from functools import lru_cache
 from urllib.parse import urlsplit
 
-from reverb.apps.app import App
+from reverb.apps import App
 from reverb.protocol.codes import Code
 
 SUBPROTOCOL = "pusher-channels-protocol-7"

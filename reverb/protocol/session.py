@@ -14,7 +14,7 @@ from typing import ClassVar, Protocol
 
 import msgspec
 
-from reverb.apps.app import App
+from reverb.apps import App
 from reverb.meter import AppMeter
 from reverb.protocol import messages, signing
 from reverb.protocol.codes import ClientError, Code

@@ -9,7 +9,7 @@ import hashlib
 import hmac
 from collections.abc import Iterable, Mapping
 
-from reverb.apps.app import App
+from reverb.apps import App
 
 
 def sign(secret: str, text: str | bytes) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from reverb.interfaces import Cached
-from reverb.stores.subscriptions import Key
+from reverb.stores.channel_subscriptions import Key
 
 
 class EventCache:

@@ -18,8 +18,8 @@ from reverb.interfaces import (
     Left,
 )
 from reverb.protocol.messages import Member
+from reverb.stores.channel_subscriptions import NOBODY, Subscriptions
 from reverb.stores.event_cache import EventCache
-from reverb.stores.subscriptions import NOBODY, Subscriptions
 
 
 @implementer(IChannelStore)

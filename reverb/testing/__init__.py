@@ -16,10 +16,9 @@ with :meth:`MemoryServer.request`. Webhooks go to a :class:`WebhookReceiver`.
 
 from reverb.protocol.signing import signed_query
 from reverb.testing.fakes import HeldBroker, MemoryConnection
-from reverb.testing.frames import frame, parse_frame, upgrade_request
-from reverb.testing.requests import Response, parse_response
 from reverb.testing.server import APP, NOW, MemoryClient, MemoryServer
 from reverb.testing.webhooks import WebhookReceiver, WebhookRequest
+from reverb.testing.wire import Response, frame, parse_frame, parse_response, upgrade_request
 
 __all__ = [
     "APP",

@@ -2,10 +2,10 @@
 
 from zope.interface import implementer
 
-from reverb.brokers.envelope import Envelope
 from reverb.brokers.local import LocalBroker
+from reverb.envelope import Envelope
 from reverb.interfaces import IConnection
-from reverb.testing.frames import parse_frame
+from reverb.testing.wire import parse_frame
 
 
 @implementer(IConnection)

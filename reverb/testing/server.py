@@ -9,14 +9,13 @@ from twisted.internet.protocol import Protocol
 from twisted.internet.testing import MemoryReactorClock
 from twisted.test.iosim import FakeTransport
 
-from reverb.apps.app import App
+from reverb.apps import App
 from reverb.protocol import signing
 from reverb.protocol.signing import signed_query
 from reverb.service import ReverbService
 from reverb.settings import Settings
-from reverb.testing.frames import frame, parse_frame, upgrade_request
-from reverb.testing.requests import Response, parse_response
 from reverb.testing.webhooks import WebhookReceiver
+from reverb.testing.wire import Response, frame, parse_frame, parse_response, upgrade_request
 
 APP = App(id="app-id", key="app-key", secret="app-secret")
 """The app of a :class:`MemoryServer` that is given none."""

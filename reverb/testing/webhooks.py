@@ -7,7 +7,7 @@ import msgspec
 from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
-from reverb.apps.app import App
+from reverb.apps import App
 from reverb.protocol import signing
 from reverb.webhooks.interfaces import IWebhookTransport, WebhookTransportError
 

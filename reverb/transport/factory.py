@@ -9,8 +9,8 @@ from reverb.interfaces import IApps
 from reverb.meter import Meter
 from reverb.protocol.codes import Code
 from reverb.protocol.handshake import Rejection
-from reverb.transport.deadlines import Deadlines
 from reverb.transport.outbox import Sockets
+from reverb.transport.timing_wheel import Deadlines
 from reverb.transport.websocket import PusherConnection
 
 

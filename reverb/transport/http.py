@@ -16,8 +16,8 @@ from twisted.web.server import Request, Site
 
 from reverb.caches import remember_short
 from reverb.meter import Meter
+from reverb.transport.fast_request import PlainHead, read_plain_head
 from reverb.transport.outbox import is_plain_tcp, send_now
-from reverb.transport.plain_request import PlainHead, read_plain_head
 
 _PHRASES = {
     **{status: phrase.decode() for status, phrase in http.RESPONSES.items()},

@@ -23,7 +23,7 @@ from reverb.transport.deflate import (
     agree,
     inflate,
 )
-from reverb.transport.fastlane import is_empty_pong, take_text
+from reverb.transport.fast_frame import is_empty_pong, take_text
 from reverb.transport.http import raw_error
 
 _UNSUPPORTED_DATA = 1003

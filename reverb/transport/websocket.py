@@ -18,10 +18,10 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from reverb.apps.app import App
+from reverb.apps import App
 from reverb.caches import remember_short
+from reverb.hub.eager import run
 from reverb.hub.hub import Hub
-from reverb.hub.steps import run
 from reverb.interfaces import IApps, IConnection
 from reverb.meter import Meter
 from reverb.protocol import messages
@@ -35,11 +35,11 @@ from reverb.protocol.handshake import (
     check_version,
 )
 from reverb.protocol.session import Done, Session
-from reverb.transport.closing import closing
-from reverb.transport.deadlines import Deadlines
+from reverb.transport.close_reason import closing
+from reverb.transport.fast_upgrade import PlainUpgrade
 from reverb.transport.outbox import Nowhere, Outbox, Sockets, make_outbox
-from reverb.transport.plain_upgrade import PlainUpgrade
 from reverb.transport.rfc6455 import TextServerProtocol
+from reverb.transport.timing_wheel import Deadlines
 
 # Clients of one kind all send the same.
 _parse_query: Callable[[str], dict[str, list[str]]] = remember_short(

@@ -7,32 +7,33 @@ from typing import Any
 
 from twisted.logger import Logger
 
-from reverb.apps.static import StaticApps
 from reverb.hub.hub import Hub
 from reverb.interfaces import IApps
+from reverb.log_throttle import Rarely
 from reverb.meter import Meter
-from reverb.rarely import Rarely
 from reverb.settings import Settings
-from reverb.webhooks.acknowledgements import Acknowledgements
+from reverb.static_apps import StaticApps
+from reverb.webhooks.ack_tracker import Acknowledgements
+from reverb.webhooks.cluster.archive import SharedArchive
+from reverb.webhooks.cluster.forwarder import Reporter
+from reverb.webhooks.cluster.leader_term import Term
+from reverb.webhooks.cluster.service import SharedWebhooks
 from reverb.webhooks.delivery import make_ids
-from reverb.webhooks.disk import SqliteDisk
 from reverb.webhooks.dispatcher import Dispatcher, Watcher
+from reverb.webhooks.filters import Wants
 from reverb.webhooks.interfaces import (
+    IJournal,
     ISharedWebhooks,
     IWebhookEvents,
     IWebhooks,
     IWebhookTransport,
 )
-from reverb.webhooks.journal import IJournal, Journal
-from reverb.webhooks.local import LocalEvents
-from reverb.webhooks.reporter import Reporter
 from reverb.webhooks.sender import Sender
-from reverb.webhooks.service import Webhooks
-from reverb.webhooks.shared import SharedWebhooks
-from reverb.webhooks.shared_archive import SharedArchive
-from reverb.webhooks.term import Term
+from reverb.webhooks.single.event_source import LocalEvents
+from reverb.webhooks.single.journal import Journal
+from reverb.webhooks.single.service import Webhooks
+from reverb.webhooks.single.sqlite import SqliteDisk
 from reverb.webhooks.transport import HttpTransport
-from reverb.webhooks.wants import Wants
 
 _log = Logger()
 

@@ -12,6 +12,11 @@ _END_OF_TIME = 253_402_300_800
 
 State = Literal["pending", "delivered", "dead"]
 
+MAX_DELIVERED = 1_000
+"""Deliveries that are kept after they were taken."""
+MAX_DEAD = 10_000
+MAX_DEAD_BYTES = 64 * 1024 * 1024
+
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What is raised by reading something that was kept and is none of ours."""
 

@@ -10,7 +10,7 @@ from twisted.logger import Logger
 from reverb.interfaces import IApps
 from reverb.webhooks.batches import WAIT, Batch
 from reverb.webhooks.events import WebhookEvent
-from reverb.webhooks.journal import IJournal, Waiting
+from reverb.webhooks.interfaces import IJournal, Waiting
 from reverb.webhooks.sender import Sender
 
 Key = tuple[str, str]

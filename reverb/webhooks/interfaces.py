@@ -1,13 +1,13 @@
 """The contracts of webhooks: where events come from, who keeps them, what carries requests."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Literal
+from typing import Literal, Protocol
 
 import msgspec
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
-from reverb.apps.webhook import EventName
+from reverb.apps import EventName
 from reverb.webhooks.delivery import Delivery, State
 from reverb.webhooks.events import WebhookEvent
 
@@ -40,6 +40,33 @@ class IWebhookEvents(Interface):
         Each is either not wanted by any endpoint, or every delivery that has it was taken,
         given up as a dead letter, or dropped from a full queue.
         """
+
+
+class Waiting(msgspec.Struct, frozen=True):
+    """An event that is for an endpoint, and in no delivery yet."""
+
+    event: WebhookEvent
+    url: str
+
+
+class JournalError(Exception):
+    """The journal on disk cannot be used; the text is one line for the operator."""
+
+
+class IJournal(Protocol):
+    """Notes what is to be delivered, before it is sent."""
+
+    def put(self, delivery: Delivery) -> None:
+        """Note a delivery that is new or has changed."""
+
+    def keep(self, event: WebhookEvent, urls: Collection[str]) -> None:
+        """Note an event that endpoints will get."""
+
+    def release(self, event_ids: Collection[str], url: str) -> None:
+        """Note that events are in a delivery, or dropped."""
+
+    def written(self) -> "Deferred[None]":
+        """Fire when all that has been noted survives the process, as far as it can be known."""
 
 
 class WebhookTransportError(Exception):

@@ -7,22 +7,21 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 import reverb
-from reverb.apps.app import App
-from reverb.apps.webhook import Webhook
+from reverb.apps import App, Webhook
 from reverb.interfaces import IApps
+from reverb.log_throttle import Rarely
 from reverb.meter import Meter
 from reverb.protocol.signing import sign
-from reverb.rarely import Rarely
 from reverb.webhooks.batches import make_body, renew_body
 from reverb.webhooks.delivery import Delivery
-from reverb.webhooks.endpoint import Endpoint, Outcome
+from reverb.webhooks.endpoint_queue import Endpoint, Outcome
 from reverb.webhooks.events import WebhookEvent
 from reverb.webhooks.interfaces import (
+    IJournal,
     IWebhookTransport,
     QueueFullError,
     WebhookTransportError,
 )
-from reverb.webhooks.journal import IJournal
 
 _USER_AGENT = f"twisted-reverb/{reverb.__version__}"
 

@@ -22,9 +22,9 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgentEndpointFactory, IPolicyForHTTPS, IResponse
 from zope.interface import implementer
 
-from reverb.webhooks.endpoint import UNDER_WAY
+from reverb.webhooks.endpoint_queue import UNDER_WAY
 from reverb.webhooks.interfaces import IWebhookTransport, WebhookTransportError
-from reverb.webhooks.public import PublicEndpoint
+from reverb.webhooks.public_addresses import PublicEndpoint
 
 TIMEOUT = 10.0
 """Seconds for connecting and the response."""

@@ -20,8 +20,8 @@ from twisted.python.reflect import namedModule
 from reverb.logs import LineObserver, format_json
 from reverb.process import NodeProcess
 from reverb.workers.heartbeat import start_beating
-from reverb.workers.orders import FIRST_SOCKET, HEARTBEAT, read
 from reverb.workers.sockets import Inheritance
+from reverb.workers.worker_config import FIRST_SOCKET, HEARTBEAT, read
 
 _INPUT, _OUTPUT, _ERRORS = 0, 1, 2
 

@@ -10,17 +10,17 @@ from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.logger import Logger, globalLogPublisher
 
-from reverb.addresses import written_address
+from reverb.backends import check_reactor
+from reverb.listening.addresses import written_address
 from reverb.process import expect_more_signals, give_up, require_consent
 from reverb.service import STOP_STAGE
 from reverb.settings import Settings
-from reverb.shared import check_reactor
 from reverb.workers.backoff import Backoff
 from reverb.workers.heartbeat import INTERVAL, PATIENCE
-from reverb.workers.orders import Orders, settings_of, write
-from reverb.workers.relay import Relay
+from reverb.workers.log_relay import Relay
 from reverb.workers.sockets import Binder, Bound, SocketsError
 from reverb.workers.worker import Worker
+from reverb.workers.worker_config import Orders, settings_of, write
 
 _STAGES = 6 * STOP_STAGE
 """Seconds that a node may need for its stop, without those for its clients."""

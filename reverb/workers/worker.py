@@ -16,8 +16,8 @@ from twisted.python.failure import Failure
 
 from reverb.workers.backoff import Backoff
 from reverb.workers.heartbeat import PATIENCE, Watchdog
-from reverb.workers.orders import FIRST_SOCKET, HEARTBEAT
-from reverb.workers.relay import Relay
+from reverb.workers.log_relay import Relay
+from reverb.workers.worker_config import FIRST_SOCKET, HEARTBEAT
 
 
 class Worker:

@@ -5,7 +5,7 @@ from urllib.parse import quote
 
 import pytest
 
-from reverb.apps.app import App
+from reverb.apps import App
 from reverb.protocol import signing
 
 EVENTS = "/apps/app-id/events"

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 
 from reverb.service import ReverbService
 from reverb.stores.memory import MemoryStore
-from reverb.transport.plain_request import read_plain_head
+from reverb.transport.fast_request import read_plain_head
 
 EVENTS = "/apps/app-id/events"
 BODY = b'{"name":"event","channel":"news","data":"x"}'

@@ -3,7 +3,7 @@
 import pytest
 from twisted.internet.defer import fail
 
-from reverb.apps.webhook import EVENT_NAMES, Webhook
+from reverb.apps import EVENT_NAMES, Webhook
 from reverb.settings import WebhookSettings
 from reverb.testing import APP, WebhookReceiver
 from reverb.webhooks.interfaces import SharedLostError

@@ -1,7 +1,7 @@
 """The broker of a node that is alone, beyond the contract."""
 
-from reverb.brokers.envelope import Publication
 from reverb.brokers.local import LocalBroker
+from reverb.envelope import Publication
 
 ENVELOPE = Publication("1", "news", b"{}")
 

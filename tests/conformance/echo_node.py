@@ -17,7 +17,7 @@ from twisted.logger import (
     textFileLogObserver,
 )
 
-from reverb.apps.app import App
+from reverb.apps import App
 from reverb.protocol.frames import compressed_text_frame, text_frame
 from reverb.service import ReverbService
 from reverb.settings import Settings

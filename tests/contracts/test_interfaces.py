@@ -4,13 +4,14 @@ import pytest
 from twisted.internet.testing import MemoryReactorClock
 from zope.interface.verify import verifyClass, verifyObject
 
-from reverb.apps.static import StaticApps
 from reverb.brokers.local import LocalBroker
 from reverb.interfaces import IApps, IBroker, IChannelStore, IConnection
+from reverb.static_apps import StaticApps
 from reverb.stores.memory import MemoryStore
-from reverb.stores.redis_webhooks import RedisWebhooks
 from reverb.testing import HeldBroker, MemoryConnection, MemoryServer, WebhookReceiver
-from reverb.webhooks.archive import LocalArchive
+from reverb.webhooks.cluster.archive import SharedArchive
+from reverb.webhooks.cluster.redis_store import RedisWebhooks
+from reverb.webhooks.cluster.service import SharedWebhooks
 from reverb.webhooks.interfaces import (
     IArchive,
     ISharedWebhooks,
@@ -18,11 +19,10 @@ from reverb.webhooks.interfaces import (
     IWebhooks,
     IWebhookTransport,
 )
-from reverb.webhooks.journal import Journal
-from reverb.webhooks.local import LocalEvents
-from reverb.webhooks.service import Webhooks
-from reverb.webhooks.shared import SharedWebhooks
-from reverb.webhooks.shared_archive import SharedArchive
+from reverb.webhooks.single.archive import LocalArchive
+from reverb.webhooks.single.event_source import LocalEvents
+from reverb.webhooks.single.journal import Journal
+from reverb.webhooks.single.service import Webhooks
 from reverb.webhooks.transport import HttpTransport
 
 LOCAL_EVENTS = LocalEvents(

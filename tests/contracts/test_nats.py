@@ -5,7 +5,7 @@ from twisted.internet import defer
 
 from nats_nodes import DividedNode, NatsNode, nats, numbers, settle  # noqa: F401 - a fixture
 from redis_nodes import redis, until, wait  # noqa: F401 - a fixture
-from reverb.brokers.envelope import Publication
+from reverb.envelope import Publication
 from reverb.testing.contracts import BrokerContract, SharedBrokerContract, SharedStoreContract
 
 pytestmark = [pytest.mark.outside_reactor, pytest.mark.asyncio_reactor]

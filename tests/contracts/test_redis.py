@@ -4,7 +4,7 @@ import pytest
 from twisted.internet import defer
 
 from redis_nodes import Node, _numbers, pause, redis, until, wait  # noqa: F401 - a fixture
-from reverb.brokers.envelope import Publication, Termination
+from reverb.envelope import Publication, Termination
 from reverb.testing.contracts import (
     BrokerContract,
     SharedBrokerContract,

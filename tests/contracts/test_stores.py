@@ -1,7 +1,7 @@
 """Every channel store of the project keeps the contract."""
 
-from reverb.stores.apart import ApartStore
 from reverb.stores.memory import MemoryStore
+from reverb.stores.node_local import ApartStore
 from reverb.testing.contracts import StoreContract
 
 

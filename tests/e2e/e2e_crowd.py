@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 from typing import Any
 
-from e2e_books import Subscription, Watched
+from e2e_ledger import Subscription, Watched
 from e2e_raw import CLOSE, TEXT, frame, message
 from e2e_server import APP, Server
 

@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from e2e_books import Subscription
+from e2e_ledger import Subscription
 from e2e_scaling import LEASE, publish, status, users
 from e2e_server import Server, poll
 

@@ -12,12 +12,12 @@ from example_support import EXAMPLES, TWISTD, Client
 from twisted.scripts.twistd import ServerOptions
 
 from ports import own_port
-from reverb import endpoint_strings
-from reverb.apps.app import App
-from reverb.configuration import load
+from reverb.apps import App
+from reverb.config.loader import load
+from reverb.config.sources import read_environment
+from reverb.listening import endpoint_strings
 from reverb.service import STOP_STAGE
 from reverb.settings import Settings
-from reverb.sources import read_environment
 
 UNITS = EXAMPLES / "systemd"
 SERVICES = ["reverb.service", "reverb@.service", "reverb-socket-activated.service"]

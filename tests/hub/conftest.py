@@ -9,12 +9,12 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.logger import LogLevel, globalLogPublisher
 
-from reverb.apps.app import App
-from reverb.apps.static import StaticApps
+from reverb.apps import App
 from reverb.brokers.local import LocalBroker
 from reverb.hub.channel import OneByOne
 from reverb.hub.hub import Hub
 from reverb.protocol import signing
+from reverb.static_apps import StaticApps
 from reverb.stores.memory import MemoryStore
 from reverb.testing import MemoryConnection
 

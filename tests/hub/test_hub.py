@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from reverb.brokers.envelope import Publication
+from reverb.envelope import Publication
 from reverb.testing import HeldBroker, MemoryConnection
 
 from .conftest import APP, OTHER, Node, limited, result_of

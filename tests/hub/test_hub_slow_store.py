@@ -3,7 +3,7 @@
 import pytest
 from twisted.internet.defer import Deferred
 
-from reverb.brokers.envelope import Publication
+from reverb.envelope import Publication
 from reverb.protocol import messages
 from reverb.protocol.messages import Member
 

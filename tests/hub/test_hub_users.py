@@ -1,6 +1,6 @@
 """Users who have signed in: reached by the server, and thrown out by it."""
 
-from reverb.brokers.envelope import Termination
+from reverb.envelope import Termination
 from reverb.testing import HeldBroker
 
 from .conftest import APP, Node

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from reverb.apps.app import App
+from reverb.apps import App
 from reverb.testing import APP, MemoryClient, upgrade_request
 
 APPS = (

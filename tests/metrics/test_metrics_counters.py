@@ -2,12 +2,12 @@
 
 import pytest
 
-from reverb.apps.app import App
+from reverb.apps import App
 from reverb.protocol import messages
 from reverb.protocol.frames import text_frame
 from reverb.protocol.names import Kind
 from reverb.testing import APP, HeldBroker, MemoryServer, frame, signed_query
-from reverb.transport.closing import REASONS
+from reverb.transport.close_reason import REASONS
 
 OTHER = App(id="other", key="other-key", secret="other-secret")
 

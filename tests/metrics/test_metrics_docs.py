@@ -9,7 +9,7 @@ from metrics_support import Scrape
 from reverb.meter import SOURCES, AppMeter
 from reverb.metrics import collector
 from reverb.protocol.names import Kind
-from reverb.transport.closing import REASONS
+from reverb.transport.close_reason import REASONS
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
 

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from reverb.apps.webhook import Webhook
+from reverb.apps import Webhook
 from reverb.settings import WebhookSettings
 from reverb.testing import APP, WebhookReceiver
 

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from reverb.apps.app import App
+from reverb.apps import App
 from reverb.protocol import signing
 from reverb.protocol.names import channel_type
 from reverb.protocol.session import Session

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from reverb.apps.app import App
+from reverb.apps import App
 from reverb.protocol.events import EventError, check_event
 
 APP = App(id="1", key="k", secret="s")

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from reverb.apps.app import App
+from reverb.apps import App
 from reverb.protocol.codes import Code
 from reverb.protocol.handshake import (
     SUBPROTOCOL,

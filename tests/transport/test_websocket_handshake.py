@@ -4,9 +4,9 @@ import msgspec
 import pytest
 from twisted.internet.defer import Deferred, succeed
 
-from reverb.apps.app import App
-from reverb.apps.static import StaticApps
+from reverb.apps import App
 from reverb.service import ReverbService
+from reverb.static_apps import StaticApps
 from reverb.stores.memory import MemoryStore
 from reverb.testing import APP, frame
 

@@ -2,8 +2,7 @@
 
 import pytest
 
-from reverb.apps.app import App
-from reverb.apps.webhook import Webhook
+from reverb.apps import App, Webhook
 from reverb.testing import MemoryServer, WebhookReceiver
 
 URL = "https://example.com/hook"

@@ -5,8 +5,7 @@ import json
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reverb.apps.app import App
-from reverb.apps.webhook import Webhook
+from reverb.apps import App, Webhook
 from reverb.testing import MemoryServer, WebhookReceiver
 
 CHANNELS = ["news", "private-x", "presence-x", "presence-y", "cache-x"]

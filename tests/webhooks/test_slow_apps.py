@@ -9,13 +9,12 @@ from twisted.internet.task import deferLater
 from twisted.internet.testing import MemoryReactorClock
 
 from redis_nodes import redis  # noqa: F401 - a fixture
-from reverb.apps.app import App
-from reverb.apps.webhook import Webhook
+from reverb.apps import App, Webhook
 from reverb.service import ReverbService
 from reverb.settings import Settings
+from webhooks.cluster.webhook_nodes import WebhookNode, told, until_told
 from webhooks.conftest import URL
-from webhooks.test_source import Source, occupied
-from webhooks.webhook_nodes import WebhookNode, told, until_told
+from webhooks.single.test_event_source import Source, occupied
 
 APP = App(id="1", key="key", secret="secret", webhooks=(Webhook(url=URL),))
 

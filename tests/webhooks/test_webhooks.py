@@ -5,12 +5,10 @@ import json
 import msgspec
 import pusher
 
-from reverb.apps.app import App
-from reverb.apps.webhook import Webhook
+from reverb.apps import App, Webhook
 from reverb.settings import WebhookSettings
 from reverb.testing import MemoryServer
-from reverb.webhooks.events import WebhookEvent
-from reverb.webhooks.samples import sample_event
+from reverb.webhooks.events import WebhookEvent, sample_event
 from webhooks.conftest import URL
 
 

@@ -6,11 +6,11 @@ import msgspec
 import pytest
 from workers_support import Reactor
 
-from reverb.apps.app import App
+from reverb.apps import App
 from reverb.process import StartError
 from reverb.settings import Settings
-from reverb.workers.orders import FIRST_SOCKET, Orders
 from reverb.workers.parent import Workers
+from reverb.workers.worker_config import FIRST_SOCKET, Orders
 
 SETTINGS = Settings(
     apps=(App(id="1", key="key", secret="secret"),),

@@ -9,7 +9,7 @@ from twisted.logger import formatEvent
 from workers_support import Reactor
 
 from reverb.workers.backoff import Backoff
-from reverb.workers.relay import Relay
+from reverb.workers.log_relay import Relay
 from reverb.workers.worker import Worker
 
 PATIENCE = 3

@@ -7,7 +7,7 @@ import pytest
 from twisted.internet.defer import Deferred
 from zope.interface.verify import verifyObject
 
-from reverb.brokers.envelope import Envelope, Publication, Termination
+from reverb.envelope import Envelope, Publication, Termination
 from reverb.interfaces import IBroker
 
 FIRST = Publication("1", "news", b'{"event":"e","channel":"news","data":"1"}')

@@ -5,7 +5,7 @@ from zope.interface.verify import verifyObject
 
 from reverb.interfaces import ChannelFullError, Counts, IChannelStore
 from reverb.protocol.messages import Member
-from reverb.testing.contracts.store_answers import StoreAnswers
+from reverb.testing.contracts.store_queries import StoreAnswers
 from reverb.testing.contracts.store_suite import ANN, APP, BOB, OTHER
 
 

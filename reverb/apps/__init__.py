@@ -1,1 +1,0 @@
-"""Who may use the server, and where the apps come from."""

@@ -1,0 +1,117 @@
+"""Builds what a node shares with others: its broker and its store, as the settings ask for."""
+
+import secrets
+from typing import Any
+
+from twisted.internet.interfaces import IReactorTime
+
+from reverb.brokers.bus import BusBroker
+from reverb.brokers.local import LocalBroker
+from reverb.brokers.split import DividedBroker
+from reverb.interfaces import IBroker, IChannelStore
+from reverb.meter import Meter
+from reverb.nats.url import parse_nats_url
+from reverb.redis.url import parse_redis_url
+from reverb.settings import Settings
+from reverb.stores.memory import MemoryStore
+from reverb.stores.node_local import ApartStore
+from reverb.webhooks.interfaces import ISharedWebhooks
+
+
+class WrongReactorError(ValueError):
+    """The broker of the settings needs another reactor; the text says which."""
+
+
+def check_reactor(settings: Settings, reactor: Any) -> None:
+    """Check that the broker of the settings can work on a reactor.
+
+    Raises:
+        WrongReactorError: It cannot.
+    """
+    if not settings.broker:
+        return
+    from twisted.internet.asyncioreactor import AsyncioSelectorReactor  # noqa: PLC0415
+
+    if not isinstance(reactor, AsyncioSelectorReactor):
+        raise WrongReactorError(
+            "NATS needs Twisted's asyncio reactor: twistd --reactor asyncio -n reverb ..."
+        )
+
+
+def build_shared(
+    settings: Settings, reactor: Any, broker: IBroker | None, store: IChannelStore | None
+) -> tuple[IBroker, IChannelStore]:
+    """Take the given broker and store, or build those that the settings ask for.
+
+    Args:
+        settings: Those of the node.
+        reactor: The reactor, or a test's clock.
+        broker: The application's own; None for that of the settings.
+        store: The application's own; None for that of the settings.
+
+    Raises:
+        ValueError: Only one of both is given, and the settings name a Redis or a NATS.
+        WrongReactorError: The settings name a NATS, and the reactor is not asyncio's.
+    """
+    is_shared = bool(settings.redis or settings.broker)
+    if not is_shared or (broker is not None and store is not None):
+        return (
+            broker if broker is not None else LocalBroker(),
+            store if store is not None else MemoryStore(reactor.seconds),
+        )
+    if broker is not None or store is not None:
+        named = "Redis" if settings.redis else "NATS"
+        raise ValueError(f"with {named}, give both a broker and a store of your own, or neither")
+    node = secrets.token_hex(8)
+    nats = _build_nats(settings, reactor, node) if settings.broker else None
+    if settings.redis:
+        return _build_redis(settings, reactor, node, nats)
+    assert nats is not None
+    return nats, ApartStore(reactor.seconds)
+
+
+def _build_redis(
+    settings: Settings, reactor: Any, node: str, nats: BusBroker | None
+) -> tuple[IBroker, IChannelStore]:
+    # Not before: importing txredisapi installs the reactor.
+    from reverb.redis.broker import RedisBroker  # noqa: PLC0415
+    from reverb.redis.link import RedisLink  # noqa: PLC0415
+    from reverb.stores.redis.store import RedisStore  # noqa: PLC0415
+
+    link = RedisLink(parse_redis_url(settings.redis), reactor=reactor, node=node)
+    shared = RedisStore(link, lease=settings.redis_lease)
+    redis = RedisBroker(link, shared.take_member)
+    if nats is None:
+        return redis, shared
+    nats.link.preparations.append(shared.tell_restored)
+    return DividedBroker(nats, redis), shared
+
+
+def _build_nats(settings: Settings, reactor: Any, node: str) -> BusBroker:
+    check_reactor(settings, reactor)
+    # They import nats-py, which nobody else needs.
+    from reverb.nats.broker import NatsBroker  # noqa: PLC0415
+    from reverb.nats.link import NatsLink  # noqa: PLC0415
+
+    return NatsBroker(NatsLink(parse_nats_url(settings.broker), reactor=reactor, node=node))
+
+
+def build_shared_webhooks(
+    settings: Settings, store: IChannelStore, clock: IReactorTime, meter: Meter | None
+) -> ISharedWebhooks | None:
+    """Build what nodes keep of webhooks together; None if this node is alone.
+
+    Args:
+        settings: Those of the node.
+        store: This node's. An application's own keeps nothing of webhooks.
+        clock: For the log.
+        meter: That of the node; None to measure nothing.
+    """
+    if not settings.redis:
+        return None
+    from reverb.stores.redis.store import RedisStore  # noqa: PLC0415
+    from reverb.webhooks.cluster.redis_store import RedisWebhooks  # noqa: PLC0415
+
+    if not isinstance(store, RedisStore):
+        return None
+    return RedisWebhooks(store, clock=clock, meter=meter)

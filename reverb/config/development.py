@@ -1,0 +1,120 @@
+"""The development app: what a server has that was started without any app."""
+
+import json
+import secrets
+
+from twisted.application.service import Service
+from twisted.logger import Logger
+
+from reverb.config.sources import ConfigurationError
+from reverb.listening import endpoint_strings
+from reverb.settings import Settings
+
+_KEY_BYTES = 10
+_SECRET_BYTES = 16
+_LOWEST_ID = 100_000
+
+
+def make_credentials() -> dict[str, str]:
+    """Make up an app.
+
+    Returns:
+        An id of 6 digits, a key of 20 and a secret of 32 lower-case hexadecimal digits.
+    """
+    return {
+        "id": str(_LOWEST_ID + secrets.randbelow(9 * _LOWEST_ID)),
+        "key": secrets.token_hex(_KEY_BYTES),
+        "secret": secrets.token_hex(_SECRET_BYTES),
+    }
+
+
+def require_loopback(settings: Settings) -> None:
+    """Refuse to serve a development app to other machines.
+
+    Args:
+        settings: The settings with the development app.
+
+    Raises:
+        ConfigurationError: If an address is not this machine's loopback.
+    """
+    if settings.listen:
+        exposed = [text for text in settings.listen if not endpoint_strings.is_local(text)]
+    else:
+        exposed = [host for host in (settings.host,) if not endpoint_strings.is_loopback(host)]
+    if exposed:
+        raise ConfigurationError(
+            f"no app is configured, and the development app listens on loopback only, not on "
+            f"{exposed[0]!r}: configure an app by --app-id, --app-key and --app-secret, by "
+            "REVERB_APP_ID, REVERB_APP_KEY and REVERB_APP_SECRET, or by [[apps]] in the file "
+            "given to --config"
+        )
+
+
+def development_banner(settings: Settings) -> str:
+    """Tell a developer how to connect.
+
+    Args:
+        settings: The settings with the development app.
+
+    Returns:
+        Several lines: the app's credentials, and JavaScript that connects to it.
+    """
+    app = settings.apps[0]
+    connection = {
+        **_address(settings),
+        **({"wsPath": settings.path} if settings.path else {}),
+        "enabledTransports": ["ws"],
+        "cluster": "",
+    }
+    if "wsPort" not in connection and "wssPort" not in connection:
+        hint = "Connect to it from JavaScript, with wsPort set to the port that you reach it at:"
+    else:
+        hint = "Connect to it from JavaScript:"
+    arguments = ", ".join(f"{name}: {json.dumps(value)}" for name, value in connection.items())
+    return "\n".join(
+        [
+            "No app is configured, so this is a development app with fresh random credentials.",
+            f"  app id:     {app.id}",
+            f"  app key:    {app.key}",
+            f"  app secret: {app.secret}",
+            hint,
+            '  import Pusher from "pusher-js";',
+            f"  new Pusher({json.dumps(app.key)}, {{{arguments}}});",
+        ]
+    )
+
+
+class DevelopmentNotice(Service):
+    """Logs how to connect to the development app when the server starts.
+
+    Args:
+        settings: The settings with the development app.
+    """
+
+    _log = Logger()
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def startService(self) -> None:
+        """Log the banner."""
+        super().startService()
+        self._log.info("{banner}", banner=development_banner(self._settings))
+
+
+def _address(settings: Settings) -> dict[str, object]:
+    """Give pusher-js its options for the first address that has a port."""
+    endpoints = [endpoint_strings.parse(text) for text in settings.endpoints]
+    endpoint = next((endpoint for endpoint in endpoints if endpoint.port), None)
+    if endpoint is None:
+        # Only UNIX sockets: the address is that of the proxy in front of them.
+        return {"wsHost": "127.0.0.1", "forceTLS": False}
+    host = endpoint.named["interface"]
+    secure = endpoint.kind in ("ssl", "tls")
+    port = int(endpoint.port)
+    return {
+        "wsHost": f"[{host}]" if ":" in host else host,
+        # A free port is not known yet.
+        **({"wssPort" if secure else "wsPort": port} if port else {}),
+        "forceTLS": secure,
+    }

@@ -1,0 +1,389 @@
+"""Reads the sources of the configuration: a TOML file, the environment, the command line.
+
+Every value gets its field's type here and keeps the place it came from, so that a
+later error can still name it. :mod:`reverb.config.loader` decides which value wins.
+"""
+
+import difflib
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+from msgspec import inspect
+
+from reverb.apps import App
+from reverb.config import laravel as laravel_redis
+from reverb.config.expectations import expectation
+from reverb.settings import Settings
+
+
+class ConfigurationError(Exception):
+    """The configuration cannot be used; the text is one line for the operator."""
+
+
+class Value(NamedTuple):
+    """A value of its field's type, and the place it came from."""
+
+    value: Any
+    origin: str
+    """Such as ``reverb.toml: apps[1].ping_interval``, ``REVERB_LISTEN`` or ``--port``."""
+
+
+Values = dict[str, Value]
+
+
+class FileValues(NamedTuple):
+    """What a configuration file says."""
+
+    settings: Values
+    app_defaults: Values
+    apps: list[Values]
+
+
+class Overrides(NamedTuple):
+    """What the environment or the command line says."""
+
+    settings: Values
+    credentials: Values
+    """The id, key and secret of one app, or nothing."""
+    app: Values
+    """Fields that apply to every app."""
+
+
+def _field_types(struct: type[msgspec.Struct]) -> dict[str, Any]:
+    """Find a struct's fields; those of a struct in it get names such as ``webhooks.smoothing``."""
+    fields: dict[str, Any] = {}
+    for field in msgspec.structs.fields(struct):
+        if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):
+            below = _field_types(field.type)
+            fields |= {f"{field.name}.{name}": kind for name, kind in below.items()}
+        else:
+            fields[field.name] = field.type
+    return fields
+
+
+CREDENTIALS = ("id", "key", "secret")
+_SECRET = ("secret", "headers")
+"""Keys whose values are not shown in errors."""
+SETTINGS_FIELDS = {name: kind for name, kind in _field_types(Settings).items() if name != "apps"}
+"""The fields by their names, with those of tables as ``table.name``."""
+APP_FIELDS = _field_types(App)
+
+# Where Laravel Reverb has the same setting, its .env must work here unchanged.
+_LARAVEL_VARIABLES = {
+    "host": "REVERB_SERVER_HOST",
+    "port": "REVERB_SERVER_PORT",
+    "path": "REVERB_SERVER_PATH",
+    "redis": "REVERB_REDIS_URL",
+    "max_request_bytes": "REVERB_MAX_REQUEST_SIZE",
+    "max_message_bytes": "REVERB_APP_MAX_MESSAGE_SIZE",
+    "client_events": "REVERB_APP_ACCEPT_CLIENT_EVENTS_FROM",
+}
+SETTINGS_VARIABLES = {
+    name: _LARAVEL_VARIABLES.get(name, f"REVERB_{name.upper().replace('.', '_')}")
+    for name in SETTINGS_FIELDS
+}
+APP_VARIABLES = {
+    name: _LARAVEL_VARIABLES.get(name, f"REVERB_APP_{name.upper()}") for name in APP_FIELDS
+}
+_OPTIONS = ("host", "port", "listen", "path", "redis", "broker", "workers")
+SETTINGS_OPTIONS = {
+    name: f"--{name.replace('_', '-')}" for name in (*_OPTIONS, "metrics_listen", "state_dir")
+}
+APP_OPTIONS = {name: f"--app-{name}" for name in CREDENTIALS}
+
+# HOST, PORT and SCHEME are where Laravel's clients connect, not where a server listens.
+# The last line is what Kubernetes puts into every pod beside a Service named reverb.
+_IGNORED_VARIABLES = re.compile(
+    r"REVERB_(HOST|PORT|SCHEME|SERVER|LOG_LEVEL|(SCALING|PULSE|TELESCOPE)_\w+"
+    r"|APP_RATE_LIMITING_ENABLED|APP_RATE_LIMIT_\w+"
+    r"|SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_[0-9]+_\w+)"
+)
+_UNSET = ("", "null", "(null)")
+_BOOLEANS = dict.fromkeys(("true", "1", "yes", "on"), True) | dict.fromkeys(
+    ("false", "0", "no", "off"), False
+)
+_SHOWN_CHARACTERS = 60
+
+
+def read_file(path: str) -> FileValues:
+    """Read a TOML configuration file.
+
+    Args:
+        path: Path of the file.
+
+    Returns:
+        The file's values; apps need not be complete yet.
+
+    Raises:
+        ConfigurationError: If the file cannot be read or says something impossible.
+    """
+    document = _parse_file(path)
+    defaults = document.pop("app_defaults", {})
+    apps = document.pop("apps", [])
+    if not isinstance(apps, list):
+        raise ConfigurationError(f"{path}: apps: expected [[apps]] tables, got {_shown(apps)}")
+    redis = document.pop("redis") if isinstance(document.get("redis"), dict) else {}
+    settings = _read_table(document, SETTINGS_FIELDS, f"{path}: ")
+    return FileValues(
+        settings=settings | _read_redis(redis, settings, f"{path}: redis."),
+        app_defaults=_read_defaults(defaults, f"{path}: app_defaults"),
+        apps=[_read_app(app, f"{path}: apps[{index}]") for index, app in enumerate(apps)],
+    )
+
+
+def read_environment(environ: Mapping[str, str]) -> Overrides:
+    """Read the ``REVERB_*`` environment variables.
+
+    Args:
+        environ: The environment; of other variables only those for Redis are
+            read, where ``REVERB_SCALING_ENABLED`` says so.
+
+    Returns:
+        The values of the variables that are set to something.
+
+    Raises:
+        ConfigurationError: If a variable is unknown or its value is impossible.
+    """
+    settings_names = {variable: name for name, variable in SETTINGS_VARIABLES.items()}
+    app_names = {variable: name for name, variable in APP_VARIABLES.items()}
+    settings: Values = {}
+    app: Values = {}
+    for variable, text in sorted(environ.items()):
+        if not variable.startswith("REVERB_") or _IGNORED_VARIABLES.fullmatch(variable):
+            continue
+        if variable not in settings_names and variable not in app_names:
+            raise ConfigurationError(
+                f"{variable}: unknown environment variable{_suggest_variable(variable)}"
+            )
+        if text.strip().lower() in _UNSET:
+            continue
+        if name := settings_names.get(variable):
+            settings[name] = _from_text(text, SETTINGS_FIELDS[name], variable)
+        else:
+            name = app_names[variable]
+            app[name] = _from_text(text, APP_FIELDS[name], variable, secret=name == "secret")
+    if "redis" not in settings:
+        settings |= _laravel_redis(environ)
+    credentials = _take_credentials(app, APP_VARIABLES)
+    return Overrides(settings=settings, credentials=credentials, app=app)
+
+
+def _laravel_redis(environ: Mapping[str, str]) -> Values:
+    """Read Laravel's variables of Redis."""
+    try:
+        url = laravel_redis.url_of(environ)
+    except ValueError as error:
+        raise ConfigurationError(f"REVERB_SCALING_ENABLED: {error}") from None
+    return {"redis": Value(url, "REVERB_SCALING_ENABLED with REDIS_*")} if url else {}
+
+
+def read_options(options: Mapping[str, object]) -> Overrides:
+    """Read the command line's options.
+
+    Args:
+        options: Option names without dashes in front, such as ``app-id``, and what was
+            given: text, or a list of texts for those that may be repeated. None or an empty
+            list means that the option was not given; other names are ignored.
+
+    Returns:
+        The values of the options that were given.
+
+    Raises:
+        ConfigurationError: If an option's value is impossible.
+    """
+    settings = _read_given(options, SETTINGS_OPTIONS, SETTINGS_FIELDS)
+    app = _read_given(options, APP_OPTIONS, APP_FIELDS)
+    return Overrides(settings=settings, credentials=_take_credentials(app, APP_OPTIONS), app={})
+
+
+def _parse_file(path: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(Path(path).read_bytes().decode())
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{path}: is not UTF-8 at byte {error.start}") from None
+    except RecursionError:
+        raise ConfigurationError(f"{path}: is not TOML: too deeply nested") from None
+    except ValueError as error:
+        raise ConfigurationError(f"{path}: is not TOML: {error}") from None
+
+
+def _read_table(table: Mapping[str, Any], fields: Mapping[str, Any], prefix: str) -> Values:
+    values: Values = {}
+    for key, raw in table.items():
+        origin = prefix + (key if re.fullmatch(r"[\w-]+", key, re.ASCII) else repr(key))
+        below = {
+            name.removeprefix(f"{key}."): name for name in fields if name.startswith(f"{key}.")
+        }
+        if below and isinstance(raw, list) and key in APP_FIELDS:
+            raise ConfigurationError(
+                f"{origin}: expected a table, got {_shown(raw)}; those of an app are "
+                f"[[apps.{key}]] tables"
+            )
+        if below:
+            kinds = {short: fields[name] for short, name in below.items()}
+            inner = _read_table(_checked_table(raw, origin), kinds, f"{origin}.")
+            values |= {below[short]: value for short, value in inner.items()}
+            continue
+        if key not in fields:
+            raise ConfigurationError(f"{origin}: unknown key{_place_or_suggestion(key, fields)}")
+        values[key] = _convert(raw, fields[key], origin, secret=key in _SECRET)
+    return values
+
+
+def _read_redis(table: Mapping[str, Any], others: Values, prefix: str) -> Values:
+    """Read the table ``[redis]``, another way to write ``redis`` and ``redis_lease``."""
+    names = {"url": "redis", "lease": "redis_lease"}
+    kinds = {short: SETTINGS_FIELDS[name] for short, name in names.items()}
+    found = _read_table(table, kinds, prefix)
+    for short, value in found.items():
+        if names[short] in others:
+            raise ConfigurationError(f"{value.origin}: is already given as {names[short]}")
+    return {names[short]: value for short, value in found.items()}
+
+
+def _checked_table(raw: object, origin: str) -> Mapping[str, Any]:
+    if not isinstance(raw, dict):
+        raise ConfigurationError(f"{origin}: expected a table, got {_shown(raw)}")
+    return raw
+
+
+def _read_app(table: object, origin: str) -> Values:
+    return _read_table(_checked_table(table, origin), APP_FIELDS, f"{origin}.")
+
+
+def _read_defaults(table: object, origin: str) -> Values:
+    values = _read_app(table, origin)
+    for name in CREDENTIALS:
+        if name in values:
+            raise ConfigurationError(f"{origin}.{name}: belongs in each of the [[apps]] tables")
+    return values
+
+
+def _read_given(
+    options: Mapping[str, object], labels: Mapping[str, str], fields: Mapping[str, Any]
+) -> Values:
+    values: Values = {}
+    for name, label in labels.items():
+        given = options.get(label.removeprefix("--"))
+        if isinstance(given, str):
+            values[name] = _from_text(given, fields[name], label, secret=name == "secret")
+        elif given:
+            values[name] = _convert(given, fields[name], label)
+    return values
+
+
+def _take_credentials(app: Values, labels: Mapping[str, str]) -> Values:
+    """Move an app's id, key and secret out of ``app``: all three or none."""
+    credentials = {name: app.pop(name) for name in CREDENTIALS if name in app}
+    missing = [labels[name] for name in CREDENTIALS if name not in credentials]
+    if credentials and missing:
+        given = " and ".join(labels[name] for name in credentials)
+        verb = "is" if len(credentials) == 1 else "are"
+        raise ConfigurationError(f"{' and '.join(missing)}: missing, although {given} {verb} given")
+    return credentials
+
+
+def _from_text(text: str, kind: Any, origin: str, *, secret: bool = False) -> Value:
+    """Convert text of the environment or command line to a field's type."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ConfigurationError(f"{origin}: is not UTF-8") from None
+    raw: object = text
+    match inspect.type_info(kind):
+        case inspect.VarTupleType():
+            raw = [part.strip() for part in text.split(",") if part.strip()]
+            if _struct_in(kind) is not None:
+                raw = _from_json(text, origin)
+        case inspect.BoolType():
+            raw = _BOOLEANS.get(text.strip().lower(), text)
+        case inspect.IntType():
+            raw = int(text) if re.fullmatch(r"\s*-?[0-9]{1,20}\s*", text) else text
+    return _convert(raw, kind, origin, secret=secret)
+
+
+def _from_json(text: str, origin: str) -> object:
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise ConfigurationError(f"{origin}: is not JSON: {error}") from None
+
+
+def _struct_in(kind: Any) -> type[msgspec.Struct] | None:
+    """Find the struct that a list is of; None when it is no list, or of something else."""
+    match inspect.type_info(kind):
+        case inspect.VarTupleType(item_type=inspect.StructType(cls=struct)):
+            return struct
+    return None
+
+
+def _read_list(raw: object, struct: type[msgspec.Struct], origin: str) -> Value:
+    """Read a list of tables, such as ``[[apps.webhooks]]``."""
+    if not isinstance(raw, list):
+        raise ConfigurationError(f"{origin}: expected a list of tables, got {_shown(raw)}")
+    fields, items = _field_types(struct), []
+    for index, table in enumerate(raw):
+        here = f"{origin}[{index}]"
+        values = _read_table(_checked_table(table, here), fields, f"{here}.")
+        for field in msgspec.structs.fields(struct):
+            if field.required and field.name not in values:
+                raise ConfigurationError(f"{here}.{field.name}: missing")
+        items.append(struct(**{name: value for name, (value, _) in values.items()}))
+    return Value(tuple(items), origin)
+
+
+def _convert(raw: object, kind: Any, origin: str, *, secret: bool = False) -> Value:
+    struct = _struct_in(kind)
+    if struct is not None:
+        return _read_list(raw, struct, origin)
+    try:
+        return Value(msgspec.convert(raw, kind), origin)
+    except msgspec.ValidationError:
+        got = "something else (not shown)" if secret and raw else _shown(raw)
+        raise ConfigurationError(f"{origin}: expected {expectation(kind)}, got {got}") from None
+
+
+def _shown(raw: object) -> str:
+    """Write what was given, without what may be secret in it."""
+    match raw:
+        case bool():
+            shown = str(raw).lower()
+        case dict():
+            shown = "a table"
+        case list():
+            shown = f"[{', '.join(map(_shown, raw))}]"
+        case str() if "://" in raw and "@" in raw:
+            shown = "a URL (not shown)"
+        case _:
+            shown = repr(raw)
+    return shown if len(shown) <= _SHOWN_CHARACTERS else shown[:_SHOWN_CHARACTERS] + "..."
+
+
+def _place_or_suggestion(key: str, fields: Mapping[str, Any]) -> str:
+    # In TOML everything after a table's head is in that table, which is easily overlooked.
+    if fields is APP_FIELDS and key in SETTINGS_FIELDS:
+        return " of an app, it belongs before the first table"
+    if fields is SETTINGS_FIELDS and key in APP_FIELDS:
+        return ", it belongs in [[apps]] or [app_defaults]"
+    tables = ["apps", "app_defaults"] if fields is SETTINGS_FIELDS else []
+    return _suggestion(key, [*fields, *tables])
+
+
+def _suggest_variable(variable: str) -> str:
+    """Suggest by this project's names too where the variable has Laravel's name."""
+    variables = {name.upper(): variable for name, variable in SETTINGS_VARIABLES.items()}
+    variables |= {f"APP_{name.upper()}": variable for name, variable in APP_VARIABLES.items()}
+    variables |= {known.removeprefix("REVERB_"): known for known in variables.values()}
+    close = difflib.get_close_matches(variable.removeprefix("REVERB_"), list(variables), n=1)
+    return f", did you mean {variables[close[0]]}?" if close else ""
+
+
+def _suggestion(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f", did you mean {close[0]}?" if close else ""

@@ -1,0 +1,1 @@
+"""Where a node listens: endpoint strings, addresses and TLS certificates."""

@@ -1,0 +1,114 @@
+"""Where NATS is, and as whom to speak to it: one URL.
+
+``nats://user:password@host:4222?prefix=myapp``, ``tls://`` for TLS,
+``nats://token@host``, or with several servers of a cluster
+``nats://user:password@nats1:4222,nats2:4222``.
+"""
+
+import re
+from urllib.parse import parse_qsl, unquote
+
+import msgspec
+
+from reverb.host_port import Address, shown_address, split_address
+from reverb.redis.url import DEFAULT_PREFIX
+
+DEFAULT_PORT = 4222
+# Not by urlsplit, which knows one host only.
+_URL = re.compile(r"(?P<scheme>[A-Za-z]+)://(?P<place>[^/?]*)(?P<path>[^?]*)\??(?P<query>.*)")
+# What NATS takes: no token of a subject is empty.
+_PREFIX = re.compile(r"(?=.{1,100}\Z)[-0-9A-Z_a-z]+(\.[-0-9A-Z_a-z]+)*")
+
+
+class NatsUrlError(ValueError):
+    """The URL cannot be used; the text says why, and shows no password."""
+
+
+class NatsUrl(msgspec.Struct, frozen=True, kw_only=True):
+    """A URL, taken apart."""
+
+    tls: bool = False
+    """Whether a server that offers no TLS is refused."""
+    servers: tuple[Address, ...]
+    """Those of one cluster; a node is connected to one of them."""
+    username: str = ""
+    password: str = ""
+    token: str = ""
+    """What stands in place of a user and a password."""
+    prefix: str = DEFAULT_PREFIX
+    """Begins every subject."""
+
+    @property
+    def scheme(self) -> str:
+        """``tls`` or ``nats``."""
+        return "tls" if self.tls else "nats"
+
+    @property
+    def shown(self) -> str:
+        """The URL for the log: without user, password and token."""
+        servers = ",".join(shown_address(*server) for server in self.servers)
+        return f"{self.scheme}://{servers}"
+
+
+def parse_nats_url(text: str) -> NatsUrl:
+    """Take a URL apart.
+
+    Raises:
+        NatsUrlError: It cannot be used.
+    """
+    if not text.isprintable() or " " in text:
+        raise NatsUrlError("a NATS URL has no spaces and no control characters")
+    if "#" in text:
+        raise NatsUrlError("a NATS URL has no #; write it as %23 in a password")
+    parts = _URL.fullmatch(text)
+    scheme = parts["scheme"].lower() if parts else ""
+    if parts is None or scheme not in ("nats", "tls"):
+        raise NatsUrlError("a NATS URL begins with nats:// or tls://")
+    if parts["path"].strip("/"):
+        raise NatsUrlError("a NATS URL has no path after the host; the prefix is ?prefix=myapp")
+    who, at, hosts = parts["place"].rpartition("@")
+    username, colon, password = (unquote(word) for word in who.partition(":"))
+    if at and not (username and password if colon else username):
+        raise NatsUrlError("the NATS URL needs a user and a password, or a token, before the @")
+    return NatsUrl(
+        tls=scheme == "tls",
+        servers=_servers(hosts),
+        username=username if colon else "",
+        password=password,
+        token="" if colon else username,
+        prefix=_prefix(parts["query"]),
+    )
+
+
+def _servers(hosts: str) -> tuple[Address, ...]:
+    servers = tuple(_address(host) for host in hosts.split(","))
+    if not all(host for host, _ in servers):
+        raise NatsUrlError("a NATS URL has one or more hosts, with a comma between two")
+    if len(set(servers)) < len(servers):
+        raise NatsUrlError("the NATS URL names a server twice")
+    return servers
+
+
+def _address(text: str) -> Address:
+    try:
+        return split_address(text, DEFAULT_PORT)
+    except ValueError:
+        raise NatsUrlError("the host or the port of the NATS URL is malformed") from None
+
+
+def _prefix(query: str) -> str:
+    parameters = parse_qsl(query, keep_blank_values=True)
+    for name, _ in parameters:
+        if name != "prefix":
+            raise NatsUrlError(
+                f"the NATS URL has an unknown parameter {name[:40]!r}; it may have prefix"
+            )
+    if len(parameters) > 1:
+        raise NatsUrlError("the NATS URL has a parameter twice")
+    prefix = dict(parameters).get("prefix", DEFAULT_PREFIX)
+    if not _PREFIX.fullmatch(prefix):
+        raise NatsUrlError(
+            "the prefix of the NATS URL must be 1 to 100 letters, digits and the characters "
+            "- _, with dots between them if need be"
+        )
+    return prefix

@@ -1,0 +1,1 @@
+"""How a node talks to Redis: connections, scripts and the bus."""

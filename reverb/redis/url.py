@@ -1,0 +1,179 @@
+"""Where Redis is, and as whom to speak to it: one URL.
+
+``redis://user:password@host:6379/0?prefix=myapp``, ``rediss://`` for TLS,
+``unix://user:password@/run/redis.sock?db=0&prefix=myapp``, or where sentinels
+tell which Redis is the master,
+``redis+sentinel://user:password@sentinel1:26379,sentinel2:26379/mymaster/0``.
+"""
+
+import re
+from typing import Any
+from urllib.parse import parse_qsl, unquote
+
+import msgspec
+
+from reverb.host_port import Address, shown_address, split_address
+
+DEFAULT_PORT = 6379
+DEFAULT_SENTINEL_PORT = 26379
+DEFAULT_PREFIX = "reverb"
+# Not by urlsplit, which knows one host only.
+_URL = re.compile(r"(?P<scheme>[A-Za-z+]+)://(?P<place>[^/?]*)(?P<path>[^?]*)\??(?P<query>.*)")
+_PREFIX = re.compile(r"[-.0-9A-Z_a-z]{1,100}")
+_MASTER = re.compile(r"[-.0-9A-Z_a-z]+")
+_DATABASE = re.compile(r"[0-9]{1,5}")
+_SENTINEL_PARAMETERS = ("prefix", "sentinel_user", "sentinel_password")
+_PARAMETERS = {
+    "redis": ("prefix",),
+    "rediss": ("prefix",),
+    "unix": ("prefix", "db"),
+    "redis+sentinel": _SENTINEL_PARAMETERS,
+    "rediss+sentinel": _SENTINEL_PARAMETERS,
+}
+
+
+class RedisUrlError(ValueError):
+    """The URL cannot be used; the text says why, and shows no password."""
+
+
+class RedisUrl(msgspec.Struct, frozen=True, kw_only=True):
+    """A URL, taken apart."""
+
+    scheme: str
+    """``redis``, ``rediss``, ``unix``, ``redis+sentinel`` or ``rediss+sentinel``."""
+    host: str = ""
+    port: int = DEFAULT_PORT
+    path: str = ""
+    """Of the socket, with ``unix``."""
+    username: str = ""
+    password: str = ""
+    database: int = 0
+    prefix: str = DEFAULT_PREFIX
+    """Begins every key and every channel name in Redis."""
+    sentinels: tuple[Address, ...] = ()
+    """Those that know where the master is; host and port are empty then."""
+    master: str = ""
+    """By which name they know it."""
+    sentinel_user: str = ""
+    sentinel_password: str = ""
+
+    @property
+    def tls(self) -> bool:
+        """Whether connections are encrypted, those to sentinels too."""
+        return self.scheme.startswith("rediss")
+
+    @property
+    def shown(self) -> str:
+        """The URL for the log: without the user and the password."""
+        if self.scheme == "unix":
+            return f"unix://{self.path}?db={self.database}"
+        if self.sentinels:
+            sentinels = ",".join(shown_address(*sentinel) for sentinel in self.sentinels)
+            return f"{self.scheme}://{sentinels}/{self.master}/{self.database}"
+        return f"{self.scheme}://{shown_address(self.host, self.port)}/{self.database}"
+
+
+def parse_redis_url(text: str) -> RedisUrl:
+    """Take a URL apart.
+
+    Raises:
+        RedisUrlError: It cannot be used.
+    """
+    if not text.isprintable() or " " in text:
+        raise RedisUrlError("a Redis URL has no spaces and no control characters")
+    if "#" in text:
+        raise RedisUrlError("a Redis URL has no #; write it as %23 in a password")
+    parts = _URL.fullmatch(text)
+    scheme = parts["scheme"].lower() if parts else ""
+    if parts is None or scheme not in _PARAMETERS:
+        raise RedisUrlError(
+            "a Redis URL begins with redis://, rediss://, unix://, redis+sentinel:// "
+            "or rediss+sentinel://"
+        )
+    query = _parameters(parts["query"], _PARAMETERS[scheme])
+    prefix = query.get("prefix", DEFAULT_PREFIX)
+    if not _PREFIX.fullmatch(prefix):
+        raise RedisUrlError(
+            "the prefix of the Redis URL must be 1 to 100 letters, digits and the characters - . _"
+        )
+    who, _, hosts = parts["place"].rpartition("@")
+    username, _, password = (unquote(word) for word in who.partition(":"))
+    if username and not password:
+        raise RedisUrlError("the Redis URL has a user but no password")
+    place = {"unix": _unix_place, "redis": _tcp_place, "rediss": _tcp_place}
+    return RedisUrl(
+        scheme=scheme,
+        username=username,
+        password=password,
+        prefix=prefix,
+        **place.get(scheme, _sentinel_place)(hosts, parts["path"], query),
+    )
+
+
+def _unix_place(hosts: str, path: str, query: dict[str, str]) -> dict[str, Any]:
+    if hosts:
+        raise RedisUrlError("a unix:// URL has no host: three slashes come before the path")
+    if not path.strip("/"):
+        raise RedisUrlError("the unix:// URL has no path of a socket")
+    return {"path": unquote(path), "database": _database(query.get("db", "0"))}
+
+
+def _tcp_place(hosts: str, path: str, _query: dict[str, str]) -> dict[str, Any]:
+    if "," in hosts:
+        raise RedisUrlError("only a redis+sentinel:// URL has several hosts")
+    host, port = _address(hosts, DEFAULT_PORT)
+    if not host:
+        raise RedisUrlError("the Redis URL has no host")
+    return {"host": host, "port": port, "database": _database(path.removeprefix("/") or "0")}
+
+
+def _sentinel_place(hosts: str, path: str, query: dict[str, str]) -> dict[str, Any]:
+    sentinels = tuple(_address(host, DEFAULT_SENTINEL_PORT) for host in hosts.split(","))
+    if not all(host for host, _ in sentinels):
+        raise RedisUrlError(
+            "a redis+sentinel:// URL has one or more hosts, with a comma between two"
+        )
+    if len(set(sentinels)) < len(sentinels):
+        raise RedisUrlError("the redis+sentinel:// URL names a sentinel twice")
+    master, _, database = path.removeprefix("/").partition("/")
+    if not _MASTER.fullmatch(master):
+        raise RedisUrlError(
+            "a redis+sentinel:// URL has the name of the master after the hosts, such as "
+            "/mymaster: letters, digits and the characters - . _"
+        )
+    user, password = query.get("sentinel_user", ""), query.get("sentinel_password", "")
+    if user and not password:
+        raise RedisUrlError("the Redis URL has a sentinel_user but no sentinel_password")
+    return {
+        "sentinels": sentinels,
+        "master": master,
+        "database": _database(database or "0"),
+        "sentinel_user": user,
+        "sentinel_password": password,
+    }
+
+
+def _address(text: str, default_port: int) -> Address:
+    try:
+        return split_address(text, default_port)
+    except ValueError:
+        raise RedisUrlError("the host or the port of the Redis URL is malformed") from None
+
+
+def _parameters(query: str, known: tuple[str, ...]) -> dict[str, str]:
+    parameters = parse_qsl(query, keep_blank_values=True)
+    for name, _ in parameters:
+        if name not in known:
+            raise RedisUrlError(
+                f"the Redis URL has an unknown parameter {name[:40]!r}; "
+                f"it may have {', '.join(known)}"
+            )
+    if len(dict(parameters)) < len(parameters):
+        raise RedisUrlError("the Redis URL has a parameter twice")
+    return dict(parameters)
+
+
+def _database(text: str) -> int:
+    if not _DATABASE.fullmatch(text):
+        raise RedisUrlError("the database of the Redis URL must be a number, such as /0")
+    return int(text)

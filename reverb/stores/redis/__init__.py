@@ -1,0 +1,1 @@
+"""The channel store that nodes share through Redis."""

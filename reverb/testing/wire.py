@@ -1,0 +1,78 @@
+"""A client's side of RFC 6455 and of HTTP, as far as tests need them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+_MASK = b"\x37\xfa\x21\x3d"
+
+
+def upgrade_request(target: str, headers: Mapping[str, str] | None = None) -> bytes:
+    """Make a WebSocket upgrade request (RFC 6455, 4.1)."""
+    lines = [
+        f"GET {target} HTTP/1.1",
+        "Host: localhost",
+        "Upgrade: websocket",
+        "Connection: Upgrade",
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+        "Sec-WebSocket-Version: 13",
+        *(f"{name}: {value}" for name, value in (headers or {}).items()),
+    ]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n"
+
+
+def frame(
+    payload: bytes, *, opcode: int = 1, fin: bool = True, masked: bool = True, rsv: int = 0
+) -> bytes:
+    """Make a client's WebSocket frame (RFC 6455, 5.2)."""
+    first = (0x80 if fin else 0) | rsv << 4 | opcode
+    length = len(payload)
+    bit = 0x80 if masked else 0
+    if length < 126:
+        head = bytes([first, bit | length])
+    elif length < 65_536:
+        head = bytes([first, bit | 126]) + length.to_bytes(2)
+    else:
+        head = bytes([first, bit | 127]) + length.to_bytes(8)
+    if not masked:
+        return head + payload
+    return head + _MASK + bytes(b ^ _MASK[i % 4] for i, b in enumerate(payload))
+
+
+def parse_frame(data: bytes) -> tuple[int, bytes, bytes] | None:
+    """Split a server's first frame off: its opcode, its payload, and what follows."""
+    if len(data) < 2:
+        return None
+    start, length = 2, data[1] & 0x7F
+    if length >= 126:
+        start += 2 if length == 126 else 8
+        length = int.from_bytes(data[2:start])
+    if len(data) < start + length:
+        return None
+    return data[0] & 0x0F, data[start : start + length], data[start + length :]
+
+
+class Response(msgspec.Struct):
+    """An HTTP response."""
+
+    status: int
+    headers: dict[str, str]
+    """By lower-case name."""
+    body: bytes
+
+    def json(self) -> Any:
+        """Decode the body."""
+        return msgspec.json.decode(self.body)
+
+
+def parse_response(data: bytes) -> Response:
+    """Take one HTTP response with a Content-Length apart."""
+    head, _, body = data.partition(b"\r\n\r\n")
+    first, *lines = head.decode("latin-1").split("\r\n")
+    headers = {}
+    for line in lines:
+        name, _, value = line.partition(":")
+        headers[name.strip().lower()] = value.strip()
+    length = int(headers.get("content-length", len(body)))
+    return Response(int(first.split(" ")[1]), headers, body[:length])

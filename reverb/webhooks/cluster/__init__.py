@@ -1,0 +1,1 @@
+"""Webhooks of nodes that share a Redis: one node, the leader, sends them."""

@@ -1,0 +1,172 @@
+"""The webhooks of nodes that share them: one of the nodes sends, whichever has seen what."""
+
+import secrets
+from collections.abc import Awaitable, Callable
+
+from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from reverb.webhooks.cluster.forwarder import Reporter
+from reverb.webhooks.cluster.leader_term import POLL, Term
+from reverb.webhooks.dispatcher import Watcher
+from reverb.webhooks.interfaces import (
+    IArchive,
+    ISharedWebhooks,
+    IWebhooks,
+    IWebhookTransport,
+    SharedLostError,
+)
+from reverb.webhooks.single.service import LAST_WORDS
+
+_CONTEST = 2.0
+"""Seconds between two attempts of the other nodes to become the sender."""
+_GRACE_MS = 3_000
+"""Milliseconds in which nodes come back that were cut off together with the last sender."""
+
+
+@implementer(IWebhooks)
+class SharedWebhooks:
+    """Has the events of all nodes delivered, by this node or another.
+
+    Args:
+        shared: What nodes share.
+        archive: For those who ask what was delivered, or want something delivered again.
+        reporter: Brings to the others what this node sees.
+        make_term: Makes the term of an office that has been taken.
+        watchers: Called with every event, on the node that sends.
+        wanted: Tells whether anything of an app is to be told.
+        smoothing: Seconds that leaving waits for a return.
+        transport: What senders use; it is stopped with this.
+        clock: For the times between attempts.
+
+    Attributes:
+        archive: The archive.
+        term: While this node sends.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        *,
+        shared: ISharedWebhooks,
+        archive: IArchive,
+        reporter: Reporter,
+        make_term: Callable[[str], Term],
+        watchers: list[Watcher],
+        wanted: Callable[[str], bool],
+        smoothing: int,
+        transport: IWebhookTransport,
+        clock: IReactorTime,
+    ) -> None:
+        self._shared = shared
+        self.archive = archive
+        self._reporter = reporter
+        self._make_term = make_term
+        self._watchers = watchers
+        self._wanted = wanted
+        self._wait = smoothing * 1000
+        self._transport = transport
+        self._clock = clock
+        self._office = secrets.token_hex(8)
+        self.term: Term | None = None
+        self._is_stopping = False
+        self._end = 0.0
+        self._running: Deferred[None] | None = None
+        self._sleeping: Deferred[None] | None = None
+        self._timer: IDelayedCall | None = None
+
+    def watch(self, watcher: Watcher) -> None:
+        """Call back with events while this node sends."""
+        self._watchers.append(watcher)
+
+    def queued(self, app_id: str) -> int:
+        """Count an app's deliveries that this node has to send."""
+        return 0 if self.term is None else self.term.queued(app_id)
+
+    def start(self) -> "Deferred[None]":
+        """Begin; fires at once, as this node tries by itself to become the sender."""
+        self._is_stopping = False
+        self._shared.settle(self._wait, self._wanted)
+        self._reporter.start()
+        self._running = Deferred.fromCoroutine(self._run())
+        return succeed(None)
+
+    def stop(self) -> "Deferred[None]":
+        """Stop; if this node sends, it goes on for a few seconds, and then leaves it to another.
+
+        When all nodes stop, one of them tells all that is left.
+        """
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        self._is_stopping = True
+        self._end = self._clock.seconds() + LAST_WORDS
+        self._wake()
+        running, self._running = self._running, None
+        if running is not None:
+            await running
+        lost = self._reporter.stop()
+        if lost:
+            self._log.warn("{count} webhooks could not be shared, and are lost", count=lost)
+        await self._transport.stop()
+
+    async def _run(self) -> None:
+        while not self._is_stopping:
+            await self._attempt(self._serve)
+            await self._sleep(_CONTEST)
+        await self._attempt(self._serve_at_last)
+
+    async def _attempt(self, serve: Callable[[], Awaitable[object]]) -> None:
+        try:
+            if self._shared.is_there:
+                self._reporter.flush()
+                await serve()
+        except SharedLostError:
+            pass
+        except CancelledError:
+            raise
+        except Exception:  # noqa: BLE001 - whatever it is, the next attempt may fare better
+            self._log.failure("sending webhooks")
+
+    async def _serve_at_last(self) -> None:
+        """Send what no other node will, as all of them stop."""
+        while await self._shared.stopping() and self._clock.seconds() < self._end:
+            if not await self._serve():
+                await deferLater(self._clock, POLL)
+
+    async def _serve(self) -> bool:
+        """Send for as long as this node may, if it may; tell whether it has."""
+        if not await self._shared.take_office(self._office):
+            return False
+        self._log.info("this node sends the webhooks of all nodes")
+        term = self.term = self._make_term(self._office)
+        try:
+            await term.begin(max(self._wait, _GRACE_MS), self._wanted)
+            while not self._is_stopping:
+                if not await term.poll():
+                    await self._sleep(POLL)
+            await term.finish(self._end)
+        except SharedLostError as error:
+            self._log.info("this node does not send webhooks any more: {why}", why=str(error))
+            raise
+        finally:
+            self.term = None
+            term.end()
+        return True
+
+    async def _sleep(self, seconds: float) -> None:
+        if self._is_stopping:
+            return
+        self._sleeping = Deferred()
+        self._timer = self._clock.callLater(seconds, self._sleeping.callback, None)
+        await self._sleeping
+        self._sleeping = self._timer = None
+
+    def _wake(self) -> None:
+        if self._timer is not None and self._sleeping is not None and self._timer.active():
+            self._timer.cancel()
+            self._sleeping.callback(None)

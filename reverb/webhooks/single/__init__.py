@@ -1,0 +1,1 @@
+"""Webhooks of a node that runs alone."""

@@ -1,0 +1,467 @@
+"""Subscribers are told how many they are, where an app wants that (fact: subscription_count)."""
+
+from collections import defaultdict
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.task import Clock
+
+from reverb.brokers.local import LocalBroker
+from reverb.envelope import Counted
+from reverb.hub.counts import LARGE, WINDOW
+from reverb.hub.hub import Hub
+from reverb.interfaces import Abandoned, Restored
+from reverb.static_apps import StaticApps
+from reverb.stores.memory import MemoryStore
+from reverb.testing import HeldBroker
+
+from .conftest import APP, COUNTED, TTL, Node, result_of
+from .slow_store import SlowStore
+
+COUNTED_CHANNELS = ["news", "private-x", "private-encrypted-x", "cache-x", "my-presence-x"]
+
+
+def counts(client):
+    """Take the counts that a client has been told; nothing else has come."""
+    taken = [message for message in client.take() if message[0] == "subscription_count"]
+    assert all(set(data) == {"subscription_count"} for _, _, data in taken)
+    return [data["subscription_count"] for _, _, data in taken]
+
+
+def notices(node):
+    """Take the notices of counts."""
+    taken = [notice[1:] for notice in node.take_notices() if notice[0] == "SubscriptionCount"]
+    return [count for _, count in taken]
+
+
+def crowd(node, size, channel="news"):
+    """Have many subscribe, each at leisure."""
+    clients = [node.connect(COUNTED) for _ in range(size)]
+    for client in clients:
+        client.subscribe(channel)
+        node.turn()
+    return clients
+
+
+class TestTelling:
+    @pytest.mark.parametrize("channel", COUNTED_CHANNELS)
+    def test_each_change_is_told(self, node, channel):
+        one, two = node.connect(COUNTED), node.connect(COUNTED)
+        one.subscribe(channel)
+        assert one.take()[-1] == ("subscription_count", channel, {"subscription_count": 1})
+        two.subscribe(channel)
+        assert (counts(one), counts(two)) == ([2], [2])
+        two.unsubscribe(channel)
+        assert (counts(one), counts(two)) == ([1], [])
+        one.leave()
+
+        assert [n for n in node.take_notices() if n[0] == "SubscriptionCount"] == [
+            ("SubscriptionCount", channel, count) for count in (1, 2, 1)
+        ]
+        node.turn()
+        assert node.take_notices()[-1] == ("SubscriptionCount", channel, 0)
+        two.leave()
+        node.assert_empty()
+
+    def test_a_new_subscriber_is_told_after_the_confirmation(self, node):
+        client = node.connect(COUNTED)
+        node.publish("cache-x", app=COUNTED)
+        client.subscribe("cache-x")
+
+        assert client.events() == ["subscription_succeeded", "e", "subscription_count"]
+
+    @pytest.mark.parametrize("channel", ["presence-x", "presence-cache-x", "#server-to-user-ann"])
+    def test_members_and_users_are_not_counted(self, node, channel):
+        client = node.connect(COUNTED)
+        client.sign_in("ann")
+        client.subscribe(channel, "ann" if channel.startswith("presence-") else None)
+        events = client.events()
+
+        assert "subscription_succeeded" in events
+        assert "subscription_count" not in events
+        client.leave()
+        node.turn()
+        assert notices(node) == []
+
+    def test_nothing_is_counted_unless_the_app_wants_it(self, node):
+        client = node.connect()
+        client.subscribe("news")
+        client.unsubscribe("news")
+        node.turn()
+
+        assert client.events() == ["subscription_succeeded"]
+        assert notices(node) == []
+        assert node.hub._counting._counts == {}
+
+    def test_apps_do_not_count_each_others(self, node):
+        one, other = node.connect(COUNTED), node.connect()
+        other.subscribe("news")
+        one.subscribe("news")
+
+        assert counts(one) == [1]
+
+    def test_what_changes_in_one_turn_is_told_together(self, node):
+        clients = [node.connect(COUNTED) for _ in range(5)]
+        for client in clients:
+            client.subscribe("news")
+        clients[0].unsubscribe("news")
+
+        assert [counts(client) for client in clients] == [[], [4], [4], [4], [4]]
+        assert notices(node) == [4]
+
+    def test_what_comes_back_in_one_turn_is_told_to_the_new_one(self, node):
+        one, two, three = (node.connect(COUNTED) for _ in range(3))
+        for client in (one, two):
+            client.subscribe("news")
+        node.turn()
+        two.leave()
+        three.subscribe("news")
+
+        assert counts(three) == [2]
+
+
+class TestLargeChannels:
+    def test_they_are_told_once_in_a_window(self, node):
+        clients = crowd(node, LARGE)
+        first = clients[0]
+        assert counts(first) == list(range(1, LARGE + 1))
+        notices(node)
+        more = crowd(node, 7)
+        assert counts(first) == [LARGE + 1]
+        assert counts(more[6]) == []
+        node.clock.advance(WINDOW - 0.1)
+        assert counts(first) == []
+        node.clock.advance(0.2)
+
+        assert (counts(first), counts(more[6])) == ([LARGE + 7], [LARGE + 7])
+        assert notices(node) == [LARGE + 1, LARGE + 7]
+
+    def test_a_quiet_one_is_told_nothing(self, node):
+        first = crowd(node, LARGE + 1)[0]
+        counts(first)
+        node.clock.advance(3 * WINDOW)
+        assert counts(first) == []
+        crowd(node, 1)
+        assert counts(first) == [LARGE + 2]
+
+    def test_one_that_shrinks_is_told_at_once_again_after_the_window(self, node):
+        clients = crowd(node, LARGE + 3)
+        first = clients[0]
+        for _ in range(2):
+            node.clock.advance(WINDOW)
+        counts(first)
+        for client in clients[-5:]:
+            client.leave()
+            node.turn()
+        assert counts(first) == [LARGE + 2]
+        node.clock.advance(WINDOW)
+        assert counts(first) == [LARGE - 2]
+        clients[1].leave()
+        assert counts(first) == [LARGE - 3]
+        clients[2].leave()
+        assert counts(first) == [LARGE - 4]
+
+    def test_a_new_subscriber_is_told_though_the_number_is_the_same(self, node):
+        clients = crowd(node, LARGE + 1)
+        clients[-1].leave()
+        (new,) = crowd(node, 1)
+        node.clock.advance(WINDOW)
+
+        assert counts(new) == [LARGE + 1]
+
+    def test_channels_do_not_wait_for_each_other(self, node):
+        crowd(node, LARGE + 1)
+        (client,) = crowd(node, 1, "other")
+
+        assert counts(client) == [1]
+
+    def test_what_waits_is_told_when_the_node_stops(self, node):
+        clients = crowd(node, LARGE + 1)
+        notices(node)
+        for client in clients:
+            client.leave()
+        node.hub.settle()
+
+        assert notices(node) == [0]
+        node.assert_empty()
+
+
+class TestSharedStore:
+    """What comes by the broker, and a store that takes its time."""
+
+    def test_a_hint_goes_by_the_broker(self):
+        broker = HeldBroker()
+        node = Node(broker=broker)
+        crowd(node, 1)
+
+        assert broker.held == [Counted(COUNTED.id, "news")]
+
+    def test_a_hint_leads_to_a_question(self, node):
+        (client,) = crowd(node, 1)
+        counts(client)
+        notices(node)
+        # Somebody subscribes on another node.
+        node.store.join(COUNTED.id, "news", "9.9", None, 0)
+        node.hub.deliver(Counted(COUNTED.id, "news"))
+
+        assert counts(client) == [2]
+        assert notices(node) == []
+
+    def test_a_hint_that_changes_nothing_tells_nothing(self, node):
+        (client,) = crowd(node, 1)
+        counts(client)
+        node.hub.deliver(Counted(COUNTED.id, "news"))
+
+        assert counts(client) == []
+
+    def test_a_hint_about_what_nobody_here_has_is_nothing(self, node):
+        node.hub.deliver(Counted(COUNTED.id, "news"))
+        node.hub.deliver(Counted(APP.id, "news"))
+
+        node.assert_empty()
+
+    def test_what_a_dead_node_leaves_is_counted(self, node):
+        (client,) = crowd(node, 1)
+        counts(client)
+        notices(node)
+        # It had two of three, and all of another channel; one app does not count.
+        node.store.join(COUNTED.id, "news", "9.9", None, 0)
+        for channel, app in (("news", COUNTED), ("other", COUNTED), ("news", APP)):
+            node.hub.take_change(Abandoned(app.id, channel, (), vacated=False))
+        node.hub.take_change(Abandoned("gone", "news", (), vacated=False))
+
+        assert counts(client) == [2]
+        assert notices(node) == [2, 0]
+
+    def test_all_is_counted_anew_after_an_outage(self, node):
+        (client,) = crowd(node, 1)
+        counts(client)
+        notices(node)
+        node.store.join(COUNTED.id, "news", "9.9", None, 0)
+        assert counts(client) == []
+        node.hub.take_change(Restored())
+
+        assert counts(client) == [2]
+        assert notices(node) == [2]
+        node.hub.take_change(Restored())
+        assert counts(client) == notices(node) == []
+
+    def test_watchers_are_told_the_true_count_after_an_outage_by_who_told_a_wrong_one(self, node):
+        (client,) = crowd(node, 1)
+        # Another node tells what happens there.
+        node.store.join(COUNTED.id, "news", "9.9", None, 0)
+        node.hub.deliver(Counted(COUNTED.id, "news"))
+        assert counts(client) == [1, 2]
+        assert notices(node) == [1]
+        # In the outage it tells its own number, and is the one that puts it right.
+        node.store.join(COUNTED.id, "news", "9.8", None, 0)
+        node.hub.take_change(Restored())
+
+        assert counts(client) == [3]
+        assert notices(node) == []
+
+    def test_also_if_the_other_nodes_are_restored_before(self, node):
+        (client,) = crowd(node, 1)
+        node.store.connected = False
+        crowd(node, 1)
+        node.store.connected = True
+        node.store.join(COUNTED.id, "news", "9.9", None, 0)
+        node.hub.deliver(Counted(COUNTED.id, "news"))
+        assert counts(client) == [1, 2, 3]
+        assert notices(node) == [1, 2]
+        node.hub.take_change(Restored())
+
+        assert counts(client) == []
+        assert notices(node) == [3]
+
+    def test_the_true_count_of_a_large_channel_waits_for_its_window(self, node):
+        crowd(node, LARGE + 1)
+        notices(node)
+        node.store.join(COUNTED.id, "news", "9.9", None, 0)
+        node.hub.take_change(Restored())
+        node.turn()
+        assert notices(node) == []
+        node.clock.advance(WINDOW)
+
+        assert notices(node) == [LARGE + 2]
+
+    def test_the_other_nodes_hear_of_what_has_changed_during_an_outage(self):
+        broker = HeldBroker()
+        node = Node(broker=broker)
+        (client,) = crowd(node, 1)
+        broker.connected = False
+        client.leave()
+        node.turn()
+        broker.held.clear()
+        broker.connected = True
+        node.hub.take_change(Restored())
+        assert broker.held == [Counted(COUNTED.id, "news")]
+        broker.release()
+        node.turn()
+
+        node.assert_empty()
+
+    def test_what_changes_while_the_store_is_asked_is_told_afterwards(self):
+        node = Node(make_store=SlowStore)
+        clients = [node.connect(COUNTED) for _ in range(3)]
+        node.store.holds = {"counts"}
+        for client in clients:
+            client.subscribe("news")
+            node.turn()
+        assert node.store.asked == ["counts"]
+        node.store.fire()
+        node.turn()
+        assert node.store.asked == ["counts"]
+        clients[2].leave()
+        node.store.fire()
+        node.turn()
+        node.store.fire_all()
+
+        assert counts(clients[0])[-1] == 2
+        assert notices(node)[-1] == 2
+
+    def test_a_store_that_fails_is_asked_again_at_the_next_change(self, logged):
+        node = Node(make_store=SlowStore)
+        clients = [node.connect(COUNTED) for _ in range(2)]
+        node.store.holds = {"counts"}
+        clients[0].subscribe("news")
+        node.turn()
+        node.store.fail(OSError("no"))
+        assert [str(error) for error in logged.flush(OSError)] == ["no"]
+        node.store.holds = set()
+        clients[1].subscribe("news")
+
+        assert counts(clients[0]) == [2]
+
+    def test_a_broker_that_fails_harms_no_other_channel(self, logged):
+        broker = _BrokenBroker()
+        node = Node(broker=broker)
+        client = node.connect(COUNTED)
+        for channel in ("broken", "news"):
+            client.subscribe(channel)
+
+        assert counts(client) == [1]
+        assert [str(error) for error in logged.flush(OSError)] == ["no"]
+        client.leave()
+        node.turn()
+        assert logged.flush(OSError)
+        node.assert_empty()
+
+
+class _BrokenBroker(LocalBroker):
+    def publish(self, envelope):
+        if envelope.channel == "broken":
+            raise OSError("no")
+        super().publish(envelope)
+
+
+class _Bus:
+    """Carries envelopes between the nodes of one process, when it is told to."""
+
+    def __init__(self):
+        self.brokers = []
+        self.carried = []
+
+    def release(self):
+        carried, self.carried = self.carried, []
+        for sender, envelope in carried:
+            for broker in self.brokers:
+                if broker is not sender:
+                    broker._deliver(envelope)
+
+
+class _BusBroker(LocalBroker):
+    def __init__(self, bus):
+        super().__init__()
+        self.bus = bus
+        bus.brokers.append(self)
+
+    def publish(self, envelope):
+        self.bus.carried.append((self, envelope))
+        super().publish(envelope)
+
+
+class _NodeOfMany(Node):
+    """A node that shares a store and a clock."""
+
+    def __init__(self, bus, clock, store):
+        self.clock, self.store, self.broker = clock, store, _BusBroker(bus)
+        self.hub = Hub(
+            broker=self.broker,
+            store=store,
+            apps=StaticApps((COUNTED,)),
+            clock=clock,
+            cache_ttl=TTL,
+        )
+        self.broker.start(self.hub.deliver)
+        self.notices = []
+        self.hub.watch(self.notices.append)
+        self.clients = []
+
+
+class _Cluster:
+    """Two nodes, and a third on which some are subscribed and nothing happens."""
+
+    def __init__(self, others):
+        self.bus, self.clock = _Bus(), Clock()
+        self.store = MemoryStore(self.clock.seconds)
+        for number in range(others):
+            self.store.join(COUNTED.id, "news", f"0.{number}", None, 0)
+        self.nodes = [_NodeOfMany(self.bus, self.clock, self.store) for _ in range(2)]
+        self.there = []
+        self.heard = defaultdict(list)
+
+    def come(self, index, channel):
+        client = self.nodes[index].connect(COUNTED)
+        client.subscribe(channel)
+        self.there.append((client, channel))
+
+    def go(self, index):
+        if self.there:
+            client, _ = self.there.pop(index % len(self.there))
+            client.leave()
+
+    def carry(self):
+        self.bus.release()
+
+    def wait(self, seconds):
+        self.clock.advance(seconds)
+        now = self.clock.seconds()
+        for client, _ in self.there:
+            self.heard[client] += [(now, count) for count in counts(client)]
+
+    def come_to_rest(self):
+        for _ in range(4):
+            self.carry()
+            self.wait(WINDOW)
+
+
+step = st.one_of(
+    st.tuples(st.just("come"), st.integers(0, 1), st.sampled_from(["news", "private-x"])),
+    st.tuples(st.just("come"), st.integers(0, 1), st.just("news")),
+    st.tuples(st.just("go"), st.integers(0, 10)),
+    st.tuples(st.just("carry")),
+    st.tuples(st.just("wait"), st.sampled_from([0, 0, 1, WINDOW])),
+)
+
+
+@given(st.lists(step, max_size=60), st.sampled_from([0, LARGE - 3, LARGE + 1]))
+def test_at_rest_the_last_count_is_the_truth(steps, others):
+    """Wherever subscriptions come and go; some of the time just below or above the limit."""
+    cluster = _Cluster(others)
+    for action, *arguments in steps:
+        getattr(cluster, action)(*arguments)
+    cluster.come_to_rest()
+
+    for client, channel in cluster.there:
+        truth = result_of(cluster.store.counts(COUNTED.id, channel)).subscriptions
+        assert cluster.heard[client][-1][1] == truth
+        if others > LARGE and channel == "news":
+            times = [when for when, _ in cluster.heard[client]]
+            assert all(later - earlier >= WINDOW for earlier, later in pairwise(times))
+    while cluster.there:
+        cluster.go(0)
+    cluster.come_to_rest()
+    assert [node.hub._counting._counts for node in cluster.nodes] == [{}, {}]

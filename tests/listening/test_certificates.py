@@ -1,0 +1,127 @@
+"""Certificates are those of the files, as they are renewed; tests/e2e has real clients."""
+
+import shutil
+import ssl
+
+import pytest
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
+
+from bench.certificate import make_certificate
+from reverb.listening.certificates import RenewedCertificates
+
+pytestmark = pytest.mark.filterwarnings("ignore:Passing pyOpenSSL:DeprecationWarning")
+BEGINNING = b"-----BEGIN CERTIFICATE"
+
+
+def certificate_of(pem):
+    return ssl.PEM_cert_to_DER_cert(pem[pem.index(BEGINNING) :].decode())
+
+
+def with_password(pem):
+    secret = BestAvailableEncryption(b"x")
+    key = load_pem_private_key(pem, None).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, secret)
+    return key + pem[pem.index(BEGINNING) :]
+
+
+class Site:
+    """A directory with the file of an endpoint, and what serves it."""
+
+    def __init__(self, kind, directory):
+        directory.mkdir()
+        self.path = directory / "server.pem"
+        self.pem = make_certificate()
+        self.path.write_bytes(self.pem)
+        self.time = 0.0
+        files = f"443:privateKey={self.path}:certKey={self.path}"
+        self.endpoint = f"ssl:{files}" if kind == "ssl" else f"tls:{directory}"
+        self.certificates = RenewedCertificates(self.endpoint, lambda: self.time)
+
+    def served(self, after=2.0):
+        """Get the certificate that a client gets who connects then."""
+        self.time += after
+        connection = self.certificates.serverConnectionForTLS(None)
+        return certificate_of(
+            connection.get_certificate().to_cryptography().public_bytes(Encoding.PEM)
+        )
+
+
+@pytest.fixture(params=["ssl", "tls"])
+def site(request, tmp_path):
+    return Site(request.param, tmp_path / "certificates")
+
+
+def test_a_renewed_certificate_is_used(site, log):
+    assert site.served() == certificate_of(site.pem)
+    for _ in range(2):
+        renewed = make_certificate()
+        site.path.write_bytes(renewed)
+        assert site.served() == certificate_of(renewed)
+        assert site.served() == certificate_of(renewed)
+
+    assert log.lines("changed") == [f"changed certificates of {site.endpoint} are used"] * 2
+
+
+def test_files_are_looked_at_now_and_then(site):
+    renewed = make_certificate()
+    site.path.write_bytes(renewed)
+
+    assert site.served(after=1.9) == certificate_of(site.pem)
+    assert site.served(after=0.1) == certificate_of(renewed)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "problem"),
+    [
+        (lambda pem: pem[:-200], "a certificate in '{path}' is malformed"),
+        (lambda pem: pem[:150] + pem[pem.index(BEGINNING) :], "a private key in '{path}' is malf"),
+        (lambda pem: pem[:150], "a private key in '{path}' is malformed"),
+        (with_password, "a private key in '{path}' has a password"),
+        (lambda _: b"", "there is no certificate with its private key in '"),
+        (
+            lambda pem: make_certificate()[: pem.index(BEGINNING)] + pem[pem.index(BEGINNING) :],
+            "there is no certificate with its private key in '",
+        ),
+    ],
+)
+def test_what_cannot_be_used_changes_nothing_and_is_told_of_once(site, log, spoil, problem):
+    renewed = make_certificate()
+    site.path.write_bytes(spoil(renewed))
+
+    for _ in range(3):
+        assert site.served() == certificate_of(site.pem)
+    ((text, _),) = log.problems()
+    assert text.startswith(
+        f"changed certificates of {site.endpoint} cannot be used, those from before stay: "
+        + problem.format(path=site.path)
+    )
+    site.path.write_bytes(renewed)
+    assert site.served() == certificate_of(renewed)
+
+
+def test_files_that_are_gone_change_nothing(site, log):
+    shutil.rmtree(site.path.parent)
+
+    for _ in range(3):
+        assert site.served() == certificate_of(site.pem)
+    ((text, _),) = log.problems()
+    assert str(site.path.parent) in text
+
+
+def test_a_key_of_another_certificate_changes_nothing(tmp_path, log):
+    site = Site("ssl", tmp_path / "certificates")
+    certificate = tmp_path / "certificate.pem"
+    certificate.write_bytes(site.pem[site.pem.index(BEGINNING) :])
+    endpoint = f"ssl:443:{site.path}:{certificate}"
+    site.certificates = RenewedCertificates(endpoint, lambda: site.time)
+    other = make_certificate()
+    certificate.write_bytes(other[other.index(BEGINNING) :])
+
+    for _ in range(3):
+        assert site.served() == certificate_of(site.pem)
+    ((text, _),) = log.problems()
+    assert text.endswith("Certificate public and private keys do not match.")

@@ -1,0 +1,394 @@
+"""The NATS brokers of several nodes: who gets what, once and in order, and what befalls NATS."""
+
+import asyncio
+import gc
+
+import pytest
+from nats import errors
+from nats.aio.client import Client
+from nats.aio.transport import TcpTransport
+from twisted.internet import defer, reactor
+from twisted.internet.endpoints import TCP4ServerEndpoint
+from twisted.internet.protocol import Factory, Protocol
+from twisted.logger import globalLogPublisher
+
+from nats_nodes import NatsNode, make_node, nats, own_nats, settle  # noqa: F401 - fixtures
+from nats_server import NatsServer
+from redis_nodes import pause, until, wait
+from redis_proxy import TO_NODE, TO_REDIS, Proxy
+from reverb.brokers import interest
+from reverb.envelope import Publication, Termination, encode
+from reverb.nats import connection as nats_connection
+from support import Log
+
+pytestmark = [pytest.mark.outside_reactor, pytest.mark.asyncio_reactor]
+
+
+@pytest.fixture
+def log():
+    log = Log()
+    globalLogPublisher.addObserver(log)
+    yield log
+    globalLogPublisher.removeObserver(log)
+
+
+@pytest.fixture
+def pair(make_node):  # noqa: F811
+    one, other = make_node(), make_node()
+    for node in (one, other):
+        node.subscribe("news")
+    return one, other
+
+
+@pytest.fixture
+def own_pair(own_nats):  # noqa: F811
+    nodes = [NatsNode(own_nats.url()).start() for _ in range(2)]
+    for node in nodes:
+        node.subscribe("news")
+    yield nodes
+    for node in nodes:
+        node.stop()
+
+
+def writes_of(node, monkeypatch):
+    """What a node writes from now on."""
+    writes = []
+    transport = node.link._connection._transport
+    write = transport.write
+    monkeypatch.setattr(transport, "write", lambda data: (writes.append(data), write(data)))
+    return writes
+
+
+def test_publications_of_one_turn_are_one_write(pair, monkeypatch):
+    one, other = pair
+    writes = writes_of(one, monkeypatch)
+    for number in range(100):
+        one.publish(b"%d" % number)
+    assert one.payloads() == [b"%d" % number for number in range(100)]  # Without the round trip.
+    assert writes == []
+    settle(one.link, other.link)
+
+    assert [write.count(b"PUB ") for write in writes if b"PING" not in write] == [100]
+    assert other.payloads() == one.payloads()
+
+
+def test_who_wants_something_in_one_turn_waits_for_one_answer(pair, monkeypatch):
+    one, other = pair
+    pings = []
+    connection = other.link._connection
+    ping = connection._ping
+    monkeypatch.setattr(
+        connection, "_ping", lambda transport: (pings.append(1), ping(transport))[1]
+    )
+    wait(defer.gatherResults([other.broker.subscribe("1", f"channel-{n}") for n in range(100)]))
+    for number in range(100):
+        one.publish(b"%d" % number, channel=f"channel-{number}")
+    settle(one.link, other.link)
+
+    assert len(pings) <= 1 + 1 + 2  # A heartbeat may come between, and two are to settle.
+    assert other.payloads() == [b"%d" % number for number in range(100)]
+
+
+def test_interest_is_in_place_when_it_is_said_to_be(pair):
+    one, other = pair
+    for number in range(50):
+        wanting = other.broker.subscribe("1", f"channel-{number}")
+        assert wanting is not None
+        wait(wanting)
+        one.publish(b"%d" % number, channel=f"channel-{number}")
+        assert other.broker.subscribe("1", f"channel-{number}") is None
+    settle(one.link, other.link)
+
+    assert other.payloads() == [b"%d" % number for number in range(50)]
+
+
+def test_interest_is_given_up_late_and_only_if_nobody_has_come_back(pair, monkeypatch, nats):  # noqa: F811
+    one, other = pair
+    monkeypatch.setattr(interest, "LINGER", 0.2)
+    subject = f"{one.link.prefix}.channel.1.news"
+
+    assert nats.subscriptions(subject) == 2
+    other.broker.unsubscribe("1", "news")
+    assert other.broker.subscribe("1", "news") is None
+    pause(0.4)
+    assert nats.subscriptions(subject) == 2
+    other.broker.unsubscribe("1", "news")
+    until("given up", lambda: nats.subscriptions(subject) == 1)
+    other.subscribe("news")
+    assert nats.subscriptions(subject) == 2
+
+
+@pytest.mark.parametrize(
+    "name", ["a.b", ".", "..", "a.", "*", ">", "a b", "x" * 5_000, "\u00e9", "a%2Eb", "#a@b,c;d=e"]
+)
+def test_any_name_is_one_token_of_its_own(pair, name):
+    one, other = pair
+    names = ["a%2Eb", "a.b", "a", "b", "%", name + "x", name]
+    for channel in names:
+        other.subscribe(channel, app=name)
+    one.broker.publish(Publication(name, name, b"1"))
+    settle(one.link, other.link)
+
+    assert other.delivered == [Publication(name, name, b"1")]
+
+
+def test_what_nobody_can_read_is_counted_told_once_and_dropped(pair, nats, log):  # noqa: F811
+    one, other = pair
+    prefix = one.link.prefix
+    newer = encode(other.name, Termination("1", "ann")).replace(b"\x93\x01", b"\x93\x02")
+    for message in (b"", b"hello", b'{"event":"e"}', b"\x93\x63", newer):
+        nats.publish(f"{prefix}.channel.1.news", message)
+        nats.publish(f"{prefix}.all", message)
+    one.publish(b"1")
+    settle(one.link, other.link)
+
+    assert other.payloads() == [b"1"]
+    assert one.broker.link_meter.dropped == other.broker.link_meter.dropped == 10
+    assert len(log.lines("dropped a message")) == 2  # One for each node.
+
+
+def test_a_delivery_that_fails_does_not_end_the_connection(pair, log):
+    one, other = pair
+    other.broker._deliver = lambda envelope: 1 / 0
+    one.publish(b"1")
+    settle(one.link, other.link)
+    other.broker._deliver = other.delivered.append
+    one.publish(b"2")
+    settle(one.link, other.link)
+
+    assert other.payloads() == [b"2"]
+    assert len(log.problems()) == 1
+
+
+def test_an_answer_that_comes_just_too_late_is_none(pair, log, monkeypatch):
+    node, _ = pair
+    connection = node.link._connection
+    ping = connection._ping
+
+    async def last_ping(transport):
+        await ping(transport)
+        # Before whoever waits for this is called.
+        asyncio.get_running_loop().call_soon(connection.give_up, "the test says so")
+
+    monkeypatch.setattr(connection, "_ping", last_ping)
+    wait(node.link.catch_up())
+    node.until_connected()
+    gc.collect()
+
+    assert connection.lost.called
+    assert log.problems() == []
+
+
+def test_what_is_larger_than_nats_takes_stays_on_this_node(tmp_path, log):
+    server = NatsServer(tmp_path, configuration="max_payload: 10000")
+    one, other = (NatsNode(server.url()).start() for _ in range(2))
+    try:
+        other.subscribe("news")
+        sizes = [b"x" * 9_900, b"x" * 10_000, b"x" * 20_000, b"small"]
+        assert [one.publish(data) for data in sizes] == [True, False, False, True]
+        settle(one.link, other.link)
+
+        assert one.payloads() == sizes
+        assert other.payloads() == [b"x" * 9_900, b"small"]
+        assert one.broker.link_meter.dropped == 2
+        assert len(log.lines("a message of ")) == 1
+        assert log.lines("a message of ")[0].endswith(
+            "max_payload is 10000; further ones are only counted"
+        )
+    finally:
+        for node in (one, other):
+            node.stop()
+        server.kill()
+
+
+def test_what_was_published_before_the_stop_arrives(make_node, pair):  # noqa: F811
+    _, other = pair
+    leaving = make_node()
+    leaving.publish(b"last words")
+    leaving.stop()
+    settle(other.link)
+
+    assert other.payloads() == [b"last words"]
+
+
+class TestOutage:
+    def test_local_delivery_goes_on_and_nothing_is_kept_for_later(self, own_pair, own_nats, log):  # noqa: F811
+        one, other = own_pair
+        own_nats.kill()
+        until("lost", lambda: not one.broker.connected and not other.broker.connected)
+        assert one.broker.trouble.startswith("NATS is not connected: ")
+        assert not any(one.publish(b"%d" % number) for number in range(1_000))
+        assert one.broker.subscribe("1", "new") is None
+        assert len(one.payloads()) == 1_000
+        own_nats.start()
+        for node in own_pair:
+            node.until_connected()
+        assert one.broker.trouble is None
+        assert one.broker.link_meter.reconnects == 1
+        other.publish(b"after")
+        other.publish(b"new", channel="new")
+        settle(one.link, other.link)
+
+        assert one.payloads()[1_000:] == [b"after", b"new"]
+        assert other.payloads() == [b"after", b"new"]
+        assert len(log.lines("NATS at")) == 2  # One for each node.
+
+    def test_a_nats_that_does_not_keep_up_is_let_go(self, own_pair, own_nats, monkeypatch):  # noqa: F811
+        monkeypatch.setattr(nats_connection, "MAX_UNSENT_BYTES", 100_000)
+        one, _ = own_pair
+        own_nats.pause()
+        trouble = None
+        for _ in range(2_000):
+            one.publish(b"x" * 10_000)
+            pause(0.001)
+            trouble = one.broker.trouble
+            if trouble is not None:
+                break
+
+        assert trouble == "NATS is not connected: it does not keep up with this node"
+
+    def test_who_waits_for_interest_does_not_wait_for_ever(self, own_pair, own_nats):  # noqa: F811
+        one, _ = own_pair
+        own_nats.pause()
+        wanting = one.broker.subscribe("1", "new")
+        catching_up = one.link.catch_up()
+        pause(0.1)
+        assert not wanting.called
+        own_nats.kill()
+
+        assert wait(defer.gatherResults([wanting, catching_up])) == [None, None]
+
+    @pytest.mark.parametrize("ways", [(TO_REDIS,), (TO_NODE,), (TO_REDIS, TO_NODE)])
+    def test_a_half_open_connection_is_found(self, own_nats, ways):  # noqa: F811
+        proxy = Proxy(own_nats.port)
+        node = NatsNode(f"nats://127.0.0.1:{proxy.port}").start()
+        try:
+            proxy.lose(*ways)
+            until("found", lambda: not node.broker.connected, 15)
+            assert "did not answer within 5 seconds" in node.broker.trouble
+            proxy.mend()
+            node.until_connected()
+        finally:
+            node.stop()
+            proxy.stop()
+
+    def test_the_next_server_is_tried(self, own_nats, tmp_path, log):  # noqa: F811
+        directory = tmp_path / "second"
+        directory.mkdir()
+        second = NatsServer(directory)
+        node = NatsNode(f"nats://127.0.0.1:{own_nats.port},127.0.0.1:{second.port}").start()
+        try:
+            own_nats.kill()
+            until("lost", lambda: not node.broker.connected)
+            node.until_connected()
+            assert second.subscriptions("reverb.all") == 1
+        finally:
+            node.stop()
+            second.kill()
+
+
+class TestAccess:
+    CONFIGURATION = """
+        authorization { users = [
+            {user: ann, password: "s3cret", permissions: {publish: ">", subscribe: "reverb.all"}}
+            {user: bob, password: "s3cret"}
+        ] }
+    """
+
+    @pytest.fixture
+    def server(self, tmp_path):
+        server = NatsServer(tmp_path, configuration=self.CONFIGURATION)
+        yield server
+        server.kill()
+
+    def test_a_refusal_is_trouble_and_shows_no_password(self, server, log):
+        node = NatsNode(server.url(who="bob:wrong-one@"))
+        wait(node.broker.start(node.delivered.append))
+        until("told", lambda: log.lines("NATS at"))
+        node.stop()
+
+        assert log.lines("NATS at")[0].endswith("keeps trying: Authorization Violation")
+        assert not [line for line in log.lines("") if "wrong-one" in line]
+        assert log.problems() == []
+
+    def test_a_subject_that_may_not_be_used_is_trouble(self, server, log):
+        node = NatsNode(server.url(who="ann:s3cret@"))
+        wait(node.broker.start(node.delivered.append))
+        node.until_connected()
+        wanting = node.broker.subscribe("1", "news")
+        until("told", lambda: log.lines("NATS at"))
+        node.stop()
+
+        assert (
+            'permissions violation for subscription to "reverb.channel.1.news"'
+            in (log.lines("NATS at")[0])
+        )
+        wait(defer.maybeDeferred(lambda: wanting))
+
+    def test_a_server_without_tls_gets_no_password_where_the_url_wants_tls(self, server, log):
+        node = NatsNode(f"tls://bob:s3cret@127.0.0.1:{server.port}")
+        wait(node.broker.start(node.delivered.append))
+        until("told", lambda: log.lines("NATS at"))
+        node.stop()
+
+        assert "secure connection" in log.lines("NATS at")[0]
+
+    def test_a_token_in_place_of_user_and_password(self, tmp_path):
+        server = NatsServer(tmp_path, configuration='authorization { token: "t0ken" }')
+        try:
+            NatsNode(server.url(who="t0ken@")).start().stop()
+        finally:
+            server.kill()
+
+
+def test_what_of_nats_py_is_not_public_is_as_it_was(nats):  # noqa: F811
+    """See the docstring of ``nats_connection``."""
+
+    async def look():
+        client = Client()
+        await client.connect(nats.url())
+        taken = []
+
+        async def take(*arguments):
+            taken.append(arguments)
+
+        client._process_msg = take
+        await client.subscribe("a", future=asyncio.get_running_loop().create_future())
+        await client.publish("a", b"1")
+        for _ in range(2):  # It lets its first question overtake what is still to be sent.
+            await client.flush()
+        transport = client._transport
+        assert isinstance(transport, TcpTransport)
+        assert transport._io_writer.transport.get_write_buffer_size() == 0
+        assert issubclass(errors.TimeoutError, errors.Error)
+        await client.close()
+        return taken
+
+    assert wait(defer.Deferred.fromFuture(asyncio.ensure_future(look()))) == [
+        (1, b"a", b"", b"1", None)
+    ]
+
+
+class FakeServer(Protocol):
+    """Says what a NATS does, until it says what nats-py cannot read."""
+
+    def connectionMade(self):
+        self.transport.write(b'INFO {"max_payload":1000}\r\n')
+
+    def dataReceived(self, data):
+        self.transport.write(b"PONG\r\n" * data.count(b"PING\r\n"))
+
+
+def test_a_nats_py_that_does_not_read_any_more_is_let_go():
+    servers = []
+    factory = Factory()
+    factory.buildProtocol = lambda address: (servers.append(FakeServer()), servers[-1])[1]
+    listening = wait(TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(factory))
+    node = NatsNode(f"nats://127.0.0.1:{listening.getHost().port}").start()
+    servers[0].transport.write(b"-ERR \r\n")
+    until("let go", lambda: not node.broker.connected, 10)
+
+    assert "nats-py does not read any more" in node.broker.trouble
+    node.until_connected()
+    node.stop()
+    wait(defer.maybeDeferred(listening.stopListening))

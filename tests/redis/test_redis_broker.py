@@ -1,0 +1,203 @@
+"""The Redis brokers of several nodes: who gets what, once and in order."""
+
+import pytest
+from twisted.internet import defer
+from twisted.logger import globalLogPublisher
+
+from redis_nodes import Node, make_node, own_redis, pause, redis, until, wait  # noqa: F401
+from reverb.brokers import interest
+from reverb.envelope import Counted, Publication, encode
+from reverb.redis import connections as redis_connections
+from support import Log
+
+pytestmark = pytest.mark.outside_reactor
+
+
+@pytest.fixture
+def nodes(make_node):  # noqa: F811
+    one, other = make_node(), make_node()
+    for node in (one, other):
+        node.subscribe("news")
+    return one, other
+
+
+def settle(*nodes):
+    """Let what has been published until now arrive."""
+    for node in nodes:
+        wait(node.link.ask("PING"))
+    for node in nodes:
+        wait(node.link.catch_up())
+
+
+def test_publications_of_one_turn_are_one_write(nodes, monkeypatch):
+    one, other = nodes
+    writes = []
+    transport = one.link._commands.transport
+    monkeypatch.setattr(
+        transport,
+        "write",
+        lambda data: (writes.append(data), type(transport).write(transport, data)),
+    )
+    for number in range(100):
+        one.publish(b"%d" % number)
+    assert one.payloads() == [b"%d" % number for number in range(100)]  # Without the round trip.
+    assert writes == []
+    settle(one, other)
+
+    assert writes[0].count(b"PUBLISH") == 100
+    assert other.payloads() == one.payloads()
+
+
+def test_hints_of_a_channel_go_where_its_subscribers_are(nodes):
+    one, other = nodes
+    one.broker.publish(Counted("1", "news"))
+    one.broker.publish(Counted("1", "other"))
+    settle(one, other)
+
+    assert one.delivered == [Counted("1", "news"), Counted("1", "other")]
+    assert other.delivered == [Counted("1", "news")]
+
+
+def test_what_is_published_last_before_the_stop_arrives(nodes):
+    one, other = nodes
+    one.publish(b"last")
+    one.stop()
+    settle(other)
+
+    assert other.payloads() == [b"last"]
+
+
+def test_interest_is_in_place_when_it_is_said_to_be(nodes):
+    one, other = nodes
+    for number in range(50):
+        wanting = other.broker.subscribe("1", f"channel-{number}")
+        assert wanting is not None
+        also = other.broker.subscribe("1", f"channel-{number}")
+        assert also is not None
+        wait(also)
+        one.publish(b"%d" % number, channel=f"channel-{number}")
+        wait(wanting)
+        assert other.broker.subscribe("1", f"channel-{number}") is None
+    settle(one, other)
+
+    assert other.payloads() == [b"%d" % number for number in range(50)]
+
+
+def test_interest_is_given_up_late_and_only_if_nobody_has_come_back(nodes, monkeypatch, redis):  # noqa: F811
+    one, other = nodes
+    monkeypatch.setattr(interest, "LINGER", 0.2)
+    name = f"{one.link.url.prefix}:1:news"
+
+    def subscribers():
+        return int(redis.ask("PUBSUB", "NUMSUB", name).split(":")[-1])
+
+    assert subscribers() == 2
+    other.broker.unsubscribe("1", "news")
+    assert subscribers() == 2
+    assert other.broker.subscribe("1", "news") is None
+    pause(0.4)
+    assert subscribers() == 2
+    other.broker.unsubscribe("1", "news")
+    until("given up", lambda: subscribers() == 1)
+    other.subscribe("news")
+    assert subscribers() == 2
+
+
+def test_what_nobody_can_read_is_counted_told_once_and_dropped(nodes, redis):  # noqa: F811
+    one, other = nodes
+    log = Log()
+    globalLogPublisher.addObserver(log)
+    prefix = one.link.url.prefix
+    for message in ("", "hello", '{"event":"e"}', "\x93\x63"):
+        redis.ask("PUBLISH", f"{prefix}:1:news", message)
+        redis.ask("PUBLISH", prefix, message)
+    one.publish(b"1")
+    settle(one, other)
+    globalLogPublisher.removeObserver(log)
+
+    assert other.payloads() == [b"1"]
+    assert one.broker.link_meter.dropped == other.broker.link_meter.dropped == 8
+    assert len(log.lines("dropped a message")) == 2  # One for each node.
+
+
+def test_a_delivery_that_fails_does_not_end_the_connection(make_node):  # noqa: F811
+    one, other = make_node(), make_node()
+    other.subscribe("news")
+    log = Log()
+    globalLogPublisher.addObserver(log)
+    other.broker._deliver = lambda envelope: 1 / 0
+    one.publish(b"1")
+    settle(one, other)
+    other.broker._deliver = other.delivered.append
+    one.publish(b"2")
+    settle(one, other)
+    globalLogPublisher.removeObserver(log)
+
+    assert other.payloads() == [b"2"]
+    assert len(log.problems()) == 1
+
+
+def test_no_secret_and_nothing_but_the_envelope_is_on_the_bus(nodes):
+    one, _ = nodes
+    sent = []
+    take = one.link.take
+    one.link.take = lambda channel, message: (
+        sent.append((channel, message)),
+        take(channel, message),
+    )
+    envelope = Publication("1", "news", b"{}", "1.1")
+    one.broker.publish(envelope)
+    settle(one)
+
+    assert sent == [(b"%b:1:news" % one.link.url.prefix.encode(), encode(one.name, envelope))]
+
+
+class TestOutage:
+    @pytest.fixture
+    def pair(self, own_redis):  # noqa: F811
+        nodes = [Node(own_redis.url()).start() for _ in range(2)]
+        for node in nodes:
+            node.subscribe("news")
+        yield nodes
+        for node in nodes:
+            node.stop()
+
+    def test_local_delivery_goes_on_and_nothing_is_kept_for_later(self, pair, own_redis):  # noqa: F811
+        one, other = pair
+        own_redis.kill()
+        until("lost", lambda: not one.broker.connected and not other.broker.connected)
+        assert one.broker.trouble.startswith("Redis is not connected: ")
+        assert not any(one.publish(b"%d" % number) for number in range(1_000))
+        assert one.broker.subscribe("1", "new") is None
+        assert len(one.payloads()) == 1_000
+        own_redis.start()
+        for node in pair:
+            node.until_connected()
+        assert one.broker.trouble is None
+        other.publish(b"after")
+        other.publish(b"new", channel="new")
+        settle(one, other)
+
+        assert one.payloads()[1_000:] == [b"after", b"new"]
+        assert other.payloads() == [b"after", b"new"]
+
+    def test_a_redis_that_does_not_keep_up_is_let_go(self, pair, own_redis, monkeypatch):  # noqa: F811
+        monkeypatch.setattr(redis_connections, "MAX_UNANSWERED_BYTES", 100_000)
+        one, _ = pair
+        own_redis.pause()
+        for _ in range(20):
+            one.publish(b"x" * 10_000)
+            pause(0.01)
+        until("let go", lambda: not one.broker.connected, 1)
+
+        assert "does not keep up" in one.broker.trouble
+        assert len(one.payloads()) == 20
+
+    def test_who_waits_for_interest_does_not_wait_for_ever(self, pair, own_redis):  # noqa: F811
+        one, _ = pair
+        own_redis.pause()
+        wanting = one.broker.subscribe("1", "new")
+        assert not wanting.called
+        own_redis.kill()
+
+        assert wait(defer.gatherResults([wanting])) == [None]

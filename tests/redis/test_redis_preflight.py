@@ -1,0 +1,132 @@
+"""What a Redis says to a server that starts, and what that means for the start."""
+
+import socket
+import threading
+
+import pytest
+
+from ports import own_port
+from reverb.redis.preflight import refusal_of
+from reverb.redis.url import parse_redis_url
+
+
+def info(version, mode=b"redis_mode:standalone"):
+    text = b"# Server\r\nredis_version:%b\r\n%b\r\n" % (version, mode)
+    return b"$%d\r\n%b\r\n" % (len(text), text)
+
+
+SIX, FIVE = info(b"6.0.0"), info(b"5.0.14")
+CLUSTER = info(b"7.0.15", b"redis_mode:cluster")
+VALKEY_CLUSTER = info(b"7.2.4", b"server_mode:cluster")
+SENTINEL = info(b"7.0.15", b"redis_mode:sentinel")
+NO_CLUSTER = "it is a node of a Redis Cluster, which is not supported"
+NO_SENTINEL = "it is a sentinel; redis+sentinel://HOST/NAME names the master that it watches"
+
+
+@pytest.fixture
+def answering():
+    """Start something that gives an answer to each command, then ends the connection."""
+    threads, sockets = [], []
+
+    def start(*answers):
+        listening = socket.create_server(("127.0.0.1", 0))
+        listening.settimeout(10)
+        sockets.append(listening)
+
+        def run():
+            connection, _ = listening.accept()
+            with connection:
+                for answer in answers:
+                    connection.recv(65_536)
+                    connection.sendall(answer)
+
+        threads.append(threading.Thread(target=run))
+        threads[-1].start()
+        return listening.getsockname()[1]
+
+    yield start
+    for thread in threads:
+        thread.join()
+    for listening in sockets:
+        listening.close()
+
+
+@pytest.mark.parametrize(
+    ("answers", "expected"),
+    [
+        ([b"+OK\r\n", b"+PONG\r\n", SIX], None),
+        ([b"+OK\r\n", b"+PONG\r\n", FIVE], "it is Redis 5.0.14, and 6 is the oldest that will do"),
+        ([b"+OK\r\n", b"+PONG\r\n", CLUSTER], NO_CLUSTER),
+        ([b"+OK\r\n", b"+PONG\r\n", VALKEY_CLUSTER], NO_CLUSTER),
+        ([b"+OK\r\n", b"+PONG\r\n", SENTINEL], NO_SENTINEL),
+        ([b"+OK\r\n", b"+PONG\r\n", info(b"7.2.4", b"server_mode:standalone")], None),
+        ([b"+OK\r\n", b"+PONG\r\n", b"-NOPERM no\r\n"], None),
+        ([b"-WRONGPASS no\r\n"], "WRONGPASS no"),
+        ([b"+OK\r\n", b"-NOPERM no\r\n"], "NOPERM no"),
+        ([b"+OK\r\n", b"-LOADING wait\r\n"], None),
+        ([b"-MASTERDOWN wait\r\n"], None),
+        ([b"HTTP/1.1 400 Bad Request\r\n"], None),
+        ([b""], None),
+        ([], None),
+    ],
+)
+def test_answers(answering, answers, expected):
+    port = answering(*answers)
+    refusal = refusal_of(parse_redis_url(f"redis://:secret@127.0.0.1:{port}"))
+
+    start = f"Redis at redis://127.0.0.1:{port}/0 cannot be used: "
+    assert refusal == (expected and start + expected)
+
+
+class TestSentinels:
+    @staticmethod
+    def refusal(*ports, more=""):
+        hosts = ",".join(f"127.0.0.1:{port}" for port in ports)
+        return refusal_of(parse_redis_url(f"redis+sentinel://:pw@{hosts}/mymaster{more}"))
+
+    @staticmethod
+    def knows(port):
+        return b"*2\r\n$9\r\n127.0.0.1\r\n$%d\r\n%d\r\n" % (len(str(port)), port)
+
+    def test_the_master_is_asked(self, answering):
+        master = answering(b"-WRONGPASS no\r\n")
+        sentinel = answering(self.knows(master))
+
+        assert self.refusal(sentinel) == (
+            f"Redis at 127.0.0.1:{master}, the master of redis+sentinel://127.0.0.1:{sentinel}"
+            "/mymaster/0, cannot be used: WRONGPASS no"
+        )
+
+    def test_one_that_knows_is_enough(self, answering):
+        master = answering(b"+OK\r\n", b"+PONG\r\n", SIX)
+        others = [answering(answer) for answer in (b"*-1\r\n", b"-NOAUTH no\r\n", b"HTTP/1.1\r\n")]
+
+        assert self.refusal(own_port(), *others, answering(self.knows(master))) is None
+
+    @pytest.mark.parametrize(
+        ("answer", "expected"),
+        [
+            (b"*-1\r\n", "the sentinel at {} knows no master named mymaster"),
+            (b"-NOAUTH no\r\n", "the sentinel at {} cannot be used: NOAUTH no"),
+            (b"-LOADING wait\r\n", None),
+            (b"+OK\r\n", None),
+            (b"*2\r\n$1\r\nh\r\n$1\r\nx\r\n", None),
+            (b"HTTP/1.1 400 Bad Request\r\n", None),
+            (b"", None),
+        ],
+    )
+    def test_what_none_of_them_tells(self, answering, answer, expected):
+        port = answering(answer)
+
+        assert self.refusal(port) == (expected and expected.format(f"127.0.0.1:{port}"))
+
+    def test_it_says_who_asks(self, answering):
+        port = answering(b"-WRONGPASS no\r\n")
+        refusal = self.refusal(port, more="?sentinel_user=sam&sentinel_password=secret")
+
+        assert refusal == f"the sentinel at 127.0.0.1:{port} cannot be used: WRONGPASS no"
+
+
+def test_nobody_answers():
+    assert refusal_of(parse_redis_url(f"redis://127.0.0.1:{own_port()}")) is None
+    assert refusal_of(parse_redis_url("unix:///nowhere/redis.sock")) is None

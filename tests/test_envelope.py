@@ -1,0 +1,76 @@
+"""What travels between nodes, as bytes."""
+
+import msgspec
+import pytest
+
+from reverb.envelope import (
+    Counted,
+    Envelope,
+    MemberChange,
+    Publication,
+    Termination,
+    decode,
+    encode,
+)
+
+ENVELOPES = [
+    Publication("1", "news", b'{"a":1}'),
+    Publication("1", "news", b"\0\xff", "1.1"),
+    Publication("\u00e9", "#server-to-user-1", b""),
+    Termination("1", "ann"),
+    Counted("1", "news"),
+]
+
+
+@pytest.mark.parametrize("envelope", ENVELOPES)
+@pytest.mark.parametrize("codec", [msgspec.json, msgspec.msgpack])
+def test_it_can_be_encoded_and_tells_its_kind(codec, envelope):
+    assert codec.decode(codec.encode(envelope), type=Envelope) == envelope
+
+
+def test_it_excludes_nobody_by_default():
+    assert Publication("1", "news", b"{}").exclude is None
+
+
+@pytest.mark.parametrize("envelope", ENVELOPES)
+def test_it_cannot_be_changed(envelope):
+    with pytest.raises(AttributeError):
+        envelope.app_id = "2"
+
+
+@pytest.mark.parametrize("envelope", ENVELOPES)
+def test_it_crosses_the_bus(envelope):
+    received = decode(encode("node", envelope))
+
+    assert (received.format, received.node, received.body) == (1, "node", envelope)
+
+
+def test_what_the_scripts_of_redis_write_is_read():
+    """Lua leaves out what is nil at the end."""
+    went = msgspec.msgpack.encode([1, "n", ["member", "1", "presence-x", 7, "ann"]])
+    came = msgspec.msgpack.encode([1, "n", ["member", "1", "presence-x", 8, "ann", "{}"]])
+
+    assert decode(went).body == MemberChange("1", "presence-x", 7, "ann")
+    assert decode(came).body == MemberChange("1", "presence-x", 8, "ann", "{}")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        b"",
+        b"\xc1",
+        b'{"event":"e"}',
+        b"a:1:{s:3}",
+        b"\x91" * 100_000,
+        msgspec.msgpack.encode([2, "node", ["publication", "1", "news", b"{}"]]),
+        msgspec.msgpack.encode([1, "node", ["unknown", "1"]]),
+        msgspec.msgpack.encode([1, "node", ["publication", "1"]]),
+        msgspec.msgpack.encode([1, "node", ["publication", 1, "news", b"{}"]]),
+        msgspec.msgpack.encode([1, "node", ["termination", "1", b"\xff"]]),
+        msgspec.msgpack.encode([1]),
+        b"\x93\x01\xa4node\x93\xabtermination\xa11\xa1\xff",
+    ],
+)
+def test_what_is_foreign_empty_malformed_or_newer_is_refused(message):
+    with pytest.raises(ValueError, match=r"."):
+        decode(message)

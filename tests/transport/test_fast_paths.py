@@ -1,0 +1,180 @@
+"""The short ways and the long ones are one: the same bytes get the same answers.
+
+Whatever the short ways read is given to a second server too, in which they are
+closed, so that twisted.web and Autobahn read everything.
+"""
+
+import re
+from unittest import mock
+
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from reverb.testing import APP, MemoryServer, frame, signed_query
+from reverb.testing.server import NOW
+from support import Wire
+
+PATH = "/apps/app-id/events"
+BODY = b'{"name":"e","channel":"news","data":"x"}'
+
+bounded = settings(
+    max_examples=150,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+
+
+QUERY = "&".join(
+    f"{name}={value}" for name, value in signed_query(APP, "POST", PATH, {}, BODY, NOW).items()
+)
+POST = f"POST {PATH}?{QUERY} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(BODY)}\r\n\r\n".encode()
+POST += BODY
+UPGRADE = (
+    b"GET /app/app-key?protocol=7 HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n"
+    b"Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+    b"Sec-WebSocket-Version: 13\r\nOrigin: https://example.com\r\n\r\n"
+)
+PING = frame(b'{"event":"pusher:ping","data":{}}')
+SUBSCRIBE = frame(b'{"event":"pusher:subscribe","data":{"channel":"news"}}')
+
+# What is put between, or in the place of, the bytes of something well-formed.
+noise = st.sampled_from(
+    [
+        b"",
+        b"\r\n",
+        b"\n",
+        b" ",
+        b"\t",
+        b":",
+        b"\x00",
+        b"\x85",
+        b"\xff",
+        b"%2F",
+        b"#",
+        b"?",
+        b"/",
+        b"close",
+        b"chunked",
+        b"X-A: b\r\n",
+        b"Connection: close\r\n",
+        b"Connection: keep-alive\r\n",
+        b"Content-Length: 0\r\n",
+        b"Content-Length: 41\r\n",
+        b"Transfer-Encoding: chunked\r\n",
+        b"Expect: 100-continue\r\n",
+        b"Upgrade: h2c\r\n",
+        b"Sec-WebSocket-Protocol: pusher-channels-protocol-7\r\n",
+        b"Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n",
+        b"GET /up HTTP/1.1\r\n\r\n",
+    ]
+) | st.binary(max_size=2)
+edits = st.lists(st.tuples(st.integers(0, 400), st.integers(0, 3), noise), max_size=2)
+cuts = st.lists(st.integers(0, 400), max_size=2)
+
+
+def edited(data, edits):
+    for place, length, text in edits:
+        place %= len(data) + 1  # noqa: PLW2901
+        data = data[:place] + text + data[place + length :]
+    return data
+
+
+def lines_of(data):
+    """Put edits where they matter most: at the ends of lines."""
+    return [match.end() for match in re.finditer(rb"\r\n", data)]
+
+
+def told(server, data, cuts):
+    """What a server answers to bytes that come in some segments, and what it then publishes."""
+    subscriber = server.client()
+    subscriber.subscribe("news")
+    subscriber.take()
+    wire = Wire(server)
+    places = sorted({cut % (len(data) + 1) for cut in cuts})
+    segments = [data[a:b] for a, b in zip([0, *places], [*places, len(data)], strict=True)]
+    for segment in segments:
+        if not (wire.ended or wire.transport.aborted):
+            wire.send(segment)
+    wire.advance(5)
+    answer, ended = wire.take(), wire.ended
+    wire.vanish()
+    events = [(event["event"], event["data"]) for event in subscriber.take()]
+    subscriber.vanish()
+    return tidied(answer), ended, events
+
+
+def tidied(answer):
+    """Leave out what differs without meaning."""
+    answer = re.sub(rb"\r\n(Server|Date|Upgrade): [^\r]*", b"", answer)
+    answer = re.sub(rb"\x88.(..).*", rb"close \1", answer, flags=re.DOTALL)  # the reason's words
+    return re.sub(rb'socket_id\\":\\"[0-9.]+', b"", re.sub(rb"\x81.(?=\{.event)", b"text ", answer))
+
+
+def compare(data, cuts, *, compression):
+    short, long = [MemoryServer(compression=compression) for _ in range(2)]
+    answer = told(short, data, cuts)
+    with (
+        mock.patch("reverb.transport.http.read_plain_head", return_value=None),
+        mock.patch("reverb.transport.multiplexer.read_plain_upgrade", return_value=None),
+        mock.patch("reverb.transport.rfc6455.take_text", return_value=None),
+        mock.patch("reverb.transport.rfc6455.is_empty_pong", return_value=False),
+    ):
+        assert told(long, data, cuts) == answer
+    for server in (short, long):
+        server.stop()
+
+
+def at_line_ends(data, edits):
+    ends = lines_of(data)
+    return [(ends[place % len(ends)], length, text) for place, length, text in edits]
+
+
+@bounded
+@given(edits, cuts, st.booleans())
+@example([], [], False)
+@example([], [200, 260], False)
+def test_requests(edits, cuts, at_lines):
+    data = POST
+    where = at_line_ends(data, edits) if at_lines else edits
+    compare(edited(data, where), cuts, compression=False)
+
+
+@bounded
+@given(edits, cuts, st.booleans(), st.booleans())
+@example([], [], False, True)
+@example([], [20, 30], False, False)
+def test_upgrades_and_what_follows_them(edits, cuts, at_lines, compression):
+    data = UPGRADE + SUBSCRIBE + PING
+    where = at_line_ends(data, edits) if at_lines else edits
+    compare(edited(data, where), cuts, compression=compression)
+
+
+@bounded
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                PING,
+                SUBSCRIBE,
+                frame(b"not json"),
+                frame(b""),
+                frame(b"\xff\xfe"),
+                frame(b"x" * 125),
+                frame(b"x" * 126),
+                frame(b"x" * 20_000),
+                frame(b"x", opcode=9),
+                frame(b"", opcode=10),
+                frame(b"x", opcode=2),
+                frame(b"\x03\xe8", opcode=8),
+            ]
+        ),
+        max_size=6,
+    ),
+    edits,
+    cuts,
+    st.booleans(),
+)
+def test_frames(frames, edits, cuts, compression):
+    data = UPGRADE + edited(b"".join(frames), edits)
+    compare(data, [len(UPGRADE) + cut for cut in cuts], compression=compression)

@@ -1,0 +1,70 @@
+"""Requests that are read the short way are read as twisted.web would read them."""
+
+import pytest
+
+from reverb.transport.fast_request import read_plain_head
+
+POST = b"POST /apps/1/events?a=b HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n"
+
+
+def test_a_plain_request_is_read():
+    head = read_plain_head(POST + b"{}")
+
+    assert (head.method, head.uri) == (b"POST", b"/apps/1/events?a=b")
+    assert head.headers == b"Host: x\r\nContent-Length: 2\r\n"
+    assert (head.body_begins, head.body_ends) == (len(POST), len(POST) + 2)
+
+
+@pytest.mark.parametrize(
+    ("header", "length"),
+    [
+        (b"", 0),
+        (b"Connection: keep-alive\r\n", 0),
+        (b"CONNECTION:Keep-Alive \r\n", 0),
+        (b"content-length:0\r\n", 0),
+        (b"Content-Length: \t12 \r\n", 12),
+        (b"X-Pusher-Library: pusher-http-php 7.2.6\r\nAccept: */*\r\n", 0),
+    ],
+)
+def test_headers_that_are_plain(header, length):
+    data = b"GET / HTTP/1.1\r\nHost: x\r\n" + header + b"\r\n"
+    head = read_plain_head(data)
+
+    assert head.body_ends - head.body_begins == length
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        POST[:-2],
+        b"PUT" + POST[4:],
+        b"post" + POST[4:],
+        POST.replace(b"HTTP/1.1", b"HTTP/1.0"),
+        POST.replace(b"/apps", b"apps"),
+        POST.replace(b"/apps", b"/ap ps"),
+        POST.replace(b"/apps", b"http://x/apps"),
+        POST.replace(b"\r\n", b"\n"),
+        POST.replace(b"Host: x", b"Host: x\r\n folded"),
+        POST.replace(b"Host: x", b"Host : x"),
+        POST.replace(b"Host: x", b"no colon"),
+        POST.replace(b"Host: x", b": x"),
+        POST.replace(b"Host: x", b"Host: \x00"),
+        POST.replace(b"Host: x", "Host: Å".encode()),
+        POST.replace(b"Host: x", b"Connection: close"),
+        POST.replace(b"Host: x", b"Connection: keep-alive, close"),
+        POST.replace(b"Host: x", b"Connection: close\r\nConnection: keep-alive"),
+        POST.replace(b"Host: x", b"X: y\r\n" * 200 + b"Host: x"),
+        POST.replace(b"Host: x", b"Transfer-Encoding: chunked"),
+        POST.replace(b"Host: x", b"Expect: 100-continue"),
+        POST.replace(b"Host: x", b"Upgrade: websocket"),
+        POST.replace(b"Host: x", b"Content-Length: 2"),
+        POST.replace(b"Length: 2", b"Length: -2"),
+        POST.replace(b"Length: 2", b"Length: +2"),
+        POST.replace(b"Length: 2", b"Length: 2, 2"),
+        POST.replace(b"Length: 2", b"Length: 0x2"),
+        POST.replace(b"Length: 2", b"Length:"),
+        POST.replace(b"Length: 2", b"Length: 70000"),
+    ],
+)
+def test_everything_else_is_left_to_twisted_web(data):
+    assert read_plain_head(data) is None

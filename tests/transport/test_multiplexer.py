@@ -1,0 +1,329 @@
+"""The front door: whatever bytes come first, and however they are cut into segments."""
+
+import pytest
+from twisted.internet.interfaces import IConsumer, ITransport
+from twisted.test.iosim import FakeTransport
+from zope.interface import implementer_only
+
+from reverb.apps import App
+from reverb.testing import frame, parse_response, upgrade_request
+
+UP = b"GET /up HTTP/1.1\r\nHost: x\r\n\r\n"
+READY = b"GET /ready HTTP/1.1\r\nHost: x\r\n\r\n"
+UPGRADE = upgrade_request("/app/app-key?protocol=7")
+PING = frame(b'{"event":"pusher:ping","data":{}}')
+CLIENT_HELLO = bytes.fromhex("16030100c8010000c40303") + bytes(range(128, 250))
+
+
+def one_by_one(data):
+    return [data[i : i + 1] for i in range(len(data))]
+
+
+def with_header(line):
+    return UPGRADE.replace(b"Host: localhost\r\n", b"Host: localhost\r\n" + line + b"\r\n")
+
+
+def test_a_request_is_read_from_one_byte_segments(wire):
+    client = wire()
+    client.send(*one_by_one(UP))
+    (response,) = client.responses()
+    assert (response.status, response.json()) == (200, {"health": "OK"})
+
+
+def test_a_request_with_a_body_is_read_from_one_byte_segments(wire):
+    client = wire()
+    client.send(*one_by_one(b"POST /nowhere HTTP/1.1\r\nContent-Length: 4\r\n\r\nbody" + UP))
+    assert [r.status for r in client.responses()] == [404, 200]
+
+
+def test_an_upgrade_is_read_from_one_byte_segments(wire):
+    client = wire()
+    client.send(*one_by_one(UPGRADE + PING))
+    answer = client.take()
+    assert answer.startswith(b"HTTP/1.1 101 ")
+    assert b"pusher:connection_established" in answer
+    assert b"pusher:pong" in answer
+
+
+def test_frames_may_come_in_the_segment_of_the_upgrade(server):
+    client = server.client(after=PING + PING)
+    assert [e["event"] for e in client.events] == [
+        "pusher:connection_established",
+        "pusher:pong",
+        "pusher:pong",
+    ]
+
+
+def test_half_a_frame_may_come_in_the_segment_of_the_upgrade(server):
+    client = server.client(after=PING[:9])
+    assert len(client.events) == 1
+    client.send_raw(PING[9:])
+    assert client.events[-1]["event"] == "pusher:pong"
+
+
+def test_requests_on_one_connection_are_answered_one_after_the_other(wire):
+    client = wire()
+    for _ in range(5):
+        client.send(UP)
+        client.send(READY)
+    assert [r.body for r in client.responses()] == [b'{"health":"OK"}', b'{"ready":true}'] * 5
+    assert not client.ended
+
+
+@pytest.mark.parametrize("size", [1, 7, 30, 31, 100_000])
+def test_pipelined_requests_are_answered_in_order(wire, size):
+    post = b"POST /nowhere HTTP/1.1\r\nContent-Length: 4\r\n\r\nbody"
+    data = (UP + post + READY) * 20
+    client = wire()
+    client.send(*(data[i : i + size] for i in range(0, len(data), size)))
+    assert [r.status for r in client.responses()] == [200, 404, 200] * 20
+
+
+def test_two_thousand_pipelined_requests_do_not_exhaust_the_stack(wire):
+    client = wire()
+    client.send(UP * 2000)
+    assert len(client.responses()) == 2000
+
+
+def test_an_upgrade_may_be_the_second_request_of_a_connection(wire, server):
+    client = wire()
+    client.send(UP)
+    client.take()
+    client.send(UPGRADE)
+    assert b"pusher:connection_established" in client.take()
+    client.send(PING)
+    assert b"pusher:pong" in client.take()
+    # The HTTP side has let go of the connection: its idle timeout counts no more.
+    for _ in range(20):
+        client.advance(5)
+        client.send(frame(b"", opcode=10))
+    assert not client.ended
+    assert not server.service.factory.doors
+
+
+def test_an_upgrade_pipelined_behind_a_request_is_refused_as_json(wire):
+    client = wire()
+    client.send(UP + UPGRADE)
+    assert [r.status for r in client.responses()] == [200, 426]
+
+
+@pytest.mark.parametrize("ending", [b"", b"\r\n\r\n"])
+@pytest.mark.parametrize("begun", [b"", UP])
+def test_a_head_that_is_too_large_is_refused(make_server, wire, begun, ending):
+    server = make_server(max_request_head_bytes=300)
+    client = wire(server)
+    if begun:
+        client.send(begun)
+        client.take()
+    client.send(b"GET /up HTTP/1.1\r\nX: " + b"x" * 400 + ending)
+    (response,) = client.responses()
+    assert response.status == 431
+    assert "300 bytes" in response.json()["error"]
+    assert response.headers["connection"] == "close"
+    assert client.ended
+
+
+def test_a_head_that_grows_too_large_is_refused_before_it_ends(make_server, wire):
+    server = make_server(max_request_head_bytes=300)
+    client = wire(server)
+    client.send(b"GET /up HTTP/1.1\r\n")
+    for _ in range(40):
+        client.send(b"X-A: aaaaaaaa\r\n")
+        if client.ended:
+            break
+    assert client.responses()[0].status == 431
+
+
+def test_the_body_and_the_frames_do_not_count_as_head(make_server, wire):
+    server = make_server(max_request_head_bytes=300)
+    client = wire(server)
+    client.send(b"POST /nowhere HTTP/1.1\r\nContent-Length: 5000\r\n\r\n" + b"x" * 5000)
+    assert client.responses()[0].status == 404
+    client = server.client(after=PING * 30)
+    assert len(client.events) == 31
+
+
+@pytest.mark.parametrize("begun", [b"", UP[:20], UPGRADE[:-1], b"\xff" * 100, CLIENT_HELLO])
+def test_no_complete_head_in_time_is_told_then_cut(make_server, wire, begun):
+    server = make_server(handshake_timeout=4)
+    client = wire(server)
+    if begun:
+        client.send(begun)
+    client.advance(3)
+    assert not client.ended
+    client.advance(3)
+    (response,) = client.responses()
+    assert response.status == 408
+    assert "4 seconds" in response.json()["error"]
+    assert client.ended
+    assert not client.transport.aborted
+    client.advance(6)
+    assert client.transport.aborted
+
+
+def test_trickling_bytes_does_not_put_the_deadline_off(make_server, wire):
+    client = wire(make_server(handshake_timeout=4))
+    for byte in one_by_one(UP)[:6]:
+        client.send(byte)
+        client.advance(1)
+    assert client.responses()[0].status == 408
+
+
+def test_the_deadline_is_over_once_a_request_has_come(make_server, wire):
+    client = wire(make_server(handshake_timeout=2))
+    client.send(UP)
+    client.advance(20)
+    assert len(client.responses()) == 1
+    assert not client.ended
+
+
+def test_an_idle_api_connection_is_ended(make_server, wire):
+    client = wire(make_server(request_timeout=5))
+    client.send(UP)
+    client.advance(4)
+    assert not client.ended
+    client.send(UP)
+    client.advance(4)
+    assert not client.ended
+    client.advance(2)
+    assert client.ended
+
+
+@pytest.mark.parametrize(
+    "data", [b"\x00\r\n\r\n", CLIENT_HELLO + b"\r\n\r\n", b"\r\n\r\n", b"EHLO\r\n\r\n"]
+)
+def test_garbage_is_a_bad_request(wire, data):
+    client = wire()
+    client.send(data)
+    (response,) = client.responses()
+    assert response.status == 400
+    assert "error" in response.json()
+    assert client.ended
+
+
+def test_a_post_with_an_upgrade_header_is_an_api_request(server):
+    answer = server.exchange(UPGRADE.replace(b"GET /app/", b"POST /apps/"))
+    assert parse_response(answer).status == 404
+
+
+@pytest.mark.parametrize("protocol", [b"h2c", b"TLS/1.3", b"web-socket"])
+def test_an_upgrade_to_another_protocol_is_ignored(server, protocol):
+    answer = server.exchange(
+        b"GET /up HTTP/1.1\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: "
+        + protocol
+        + b"\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n"
+    )
+    assert parse_response(answer).json() == {"health": "OK"}
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        UPGRADE.replace(b"Upgrade: websocket", b"upgrade:WebSocket"),
+        UPGRADE.replace(b"Upgrade: websocket", b"UPGRADE:\tWEBSOCKET"),
+        UPGRADE.replace(b"Connection: Upgrade", b"Connection: keep-alive, Upgrade"),
+    ],
+)
+def test_an_upgrade_is_known_however_it_is_written(server, head):
+    assert server.exchange(head).startswith(b"HTTP/1.1 101 ")
+
+
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        b"\x00",
+        b"\x0b",
+        b"\x0c",
+        b"\x1c",
+        b"\x1d",
+        b"\x1e",
+        b"\x7f",
+        b"\r",
+        b"\n",
+        b"\r\n ",
+        b"\r\n\t",
+    ],
+)
+@pytest.mark.parametrize("where", ["value", "name", "request line", "last"])
+def test_what_could_hide_a_header_in_an_upgrade_is_refused(server, hidden, where):
+    head = {
+        "value": with_header(b"X-A: v" + hidden + b"Origin: https://good.test"),
+        "name": with_header(b"X-" + hidden + b"A: v"),
+        "request line": UPGRADE.replace(b"protocol=7", b"protocol=7" + hidden + b"a"),
+        "last": UPGRADE.replace(b"Version: 13", b"Version: 13" + hidden + b"a"),
+    }[where]
+    response = parse_response(server.exchange(head))
+    assert response.status == 400
+    assert "control characters" in response.json()["error"]
+
+
+def test_a_cookie_in_utf8_that_contains_a_next_line_byte_is_accepted(server):
+    client = server.client(headers={"Cookie": "name=Å"})
+    assert client.handshake.startswith(b"HTTP/1.1 101 ")
+    # The very bytes: in UTF-8, Å is C3 85.
+    assert server.exchange(with_header("Cookie: n=Å".encode())).startswith(b"HTTP/1.1 101 ")
+
+
+def test_a_next_line_byte_does_not_hide_a_header(make_server):
+    app = App(id="1", key="app-key", secret="s", allowed_origins=("good.test",))
+    server = make_server(app)
+    answer = server.exchange(with_header(b"X-A: v\x85Origin: https://good.test"))
+    assert b'"code":4009' in answer
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        UPGRADE.replace(b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n", b""),
+        UPGRADE.replace(b"nonce", b"").replace(b"dGhlIHNhbXBsZSBub25jZQ==", b"short"),
+        UPGRADE.replace(b"Version: 13", b"Version: 8"),
+        UPGRADE.replace(b"Version: 13", b"Version: x"),
+        UPGRADE.replace(b"Connection: Upgrade\r\n", b""),
+        UPGRADE.replace(b"Host: localhost\r\n", b""),
+        UPGRADE.replace(b"HTTP/1.1", b"HTTP/1.0"),
+        UPGRADE.replace(b"/app/app-key", b"//["),
+        UPGRADE.replace(b"?protocol", b"#fragment?protocol"),
+        with_header(b"Host: another"),
+    ],
+)
+def test_a_malformed_upgrade_gets_an_error_as_json(server, wire, head):
+    client = wire()
+    client.send(head)
+    (response,) = client.responses()
+    assert 400 <= response.status < 600
+    assert list(response.json()) == ["error"]
+    assert client.ended
+    client.vanish()
+
+
+def test_a_client_that_vanishes_in_the_middle_of_a_head_leaves_nothing(server, wire):
+    client = wire()
+    client.send(UPGRADE[:30])
+    assert len(server.service.factory.doors) == 1
+    client.vanish()
+    assert not server.service.factory.doors
+    assert len(server.service._deadlines) == 0
+
+
+def test_a_transport_without_tcp_options_is_served(server):
+    @implementer_only(ITransport, IConsumer)
+    class Pipe(FakeTransport):  # as Twisted's UNIX sockets have it
+        def setTcpNoDelay(self, enabled):
+            raise OSError(95, "Operation not supported")
+
+    door = server.service.factory.buildProtocol(None)
+    transport = Pipe(door, isServer=True)
+    door.makeConnection(transport)
+    door.dataReceived(UP)
+    assert b'{"health":"OK"}' in transport.getOutBuffer()
+    transport.reportDisconnect()
+
+
+def test_an_answer_of_431_survives_a_client_that_is_still_sending(make_server, real):
+    """Closing with unread bytes in the socket resets it, and the client never sees why."""
+    server = make_server(max_request_head_bytes=1000)
+    client = real(server)
+    client.socket.sendall(b"GET /up HTTP/1.1\r\nX: " + b"x" * 200_000)
+    for _ in range(5):
+        client.turn()
+    assert b" 431 " in client.read_all()

@@ -1,0 +1,155 @@
+"""Whole nodes on the real reactor that share a Redis, whose webhooks go to one receiver."""
+
+import itertools
+from contextlib import contextmanager
+
+from redis_nodes import until, wait
+from reverb.apps import App, Webhook
+from reverb.hub.notices import CacheMiss, ClientEvent
+from reverb.protocol.messages import Member
+from reverb.service import ReverbService
+from reverb.settings import Settings, WebhookSettings
+
+URL = "https://example.com/hook"
+ROOM = "presence-room"
+
+
+def app_with(*webhooks):
+    return App(id="1", key="key", secret="very-secret", webhooks=webhooks)
+
+
+APP = app_with(Webhook(url=URL))
+
+
+class WebhookNode:
+    """One node; it can be killed, as far as Redis and the others can see."""
+
+    def __init__(self, url, receiver, *, app=APP, apps=None, lease=1, smoothing=1, **webhooks):
+        self.service = ReverbService(
+            Settings(
+                apps=(app,),
+                port=0,
+                redis=url,
+                redis_lease=lease,
+                webhooks=WebhookSettings(smoothing=smoothing, **webhooks),
+            ),
+            apps=apps,
+            webhook_transport=receiver,
+        )
+        self.store, self.broker = self.service._store, self.service._broker
+        self.hub = self.service.hub
+        self._sockets = itertools.count(1)
+        self.is_running = False
+
+    def start(self, *, connected=True):
+        self.service.privilegedStartService()
+        self.service.startService()
+        self.is_running = True
+        if connected:
+            self.until_connected()
+        return self
+
+    def until_connected(self):
+        until("connected", lambda: self.broker.connected)
+
+    @property
+    def webhooks(self):
+        return self.service.webhooks
+
+    @property
+    def archive(self):
+        return self.webhooks.archive
+
+    @property
+    def sends(self):
+        return self.webhooks.term is not None and self.webhooks.term._dispatcher is not None
+
+    def until_it_sends(self):
+        until("it sends", lambda: self.sends)
+        return self
+
+    def stop(self):
+        if self.is_running:
+            wait(self.begin_to_stop())
+
+    def begin_to_stop(self):
+        self.is_running = False
+        return self.service.stopService()
+
+    def die(self):
+        """Vanish as a process that is killed does: nothing is given up, nothing more is sent."""
+        self.is_running = False
+        webhooks = self.webhooks
+        webhooks._is_stopping = True
+        if webhooks.term is not None:
+            webhooks.term.end()
+        wait(self.broker.stop())
+        webhooks._wake()
+        wait(webhooks._running)
+        wait(self.service.stopService())
+
+    # What clients do
+
+    def join(self, user=None, channel=ROOM):
+        """Subscribe as the hub does; get the socket's id."""
+        socket_id = f"{id(self)}.{next(self._sockets)}"
+        member = None if user is None else Member(user, "{}")
+        waiting = self.broker.subscribe("1", channel)
+        if waiting is not None:
+            wait(waiting)
+        wait(self.store.join("1", channel, socket_id, member, 0))
+        return socket_id
+
+    def leave(self, socket_id, channel=ROOM):
+        wait(self.store.leave("1", channel, socket_id))
+
+    def say(self, event, channel="private-a", data=""):
+        self.hub._notify(
+            ClientEvent(
+                app_id="1",
+                channel=channel,
+                event=event,
+                data=data,
+                socket_id="1.1",
+                user_id=None,
+            )
+        )
+
+    def miss(self, channel="cache-a"):
+        self.hub._notify(CacheMiss(app_id="1", channel=channel))
+
+    # What the API answers
+
+    def deliveries(self, state=None):
+        return wait(self.archive.page("1", state, 100, None))
+
+
+@contextmanager
+def starting(url, receiver):
+    """Give what starts nodes on a Redis; they are stopped at the end."""
+    nodes = []
+
+    def start_node(**settings):
+        nodes.append(WebhookNode(url, settings.pop("receiver", receiver), **settings))
+        return nodes[-1].start()
+
+    yield start_node
+    for node in nodes:
+        node.stop()
+
+
+def told(receiver):
+    """What the endpoint has taken, in short: ``occupied news``, ``added presence-room ann``."""
+    return [shown(event) for event in receiver.events]
+
+
+def shown(event):
+    words = [event["name"].rpartition("_")[2], event["channel"]]
+    words += [event[name] for name in ("user_id", "event") if name in event]
+    return " ".join(words)
+
+
+def until_told(receiver, count):
+    """Wait until the endpoint has taken so many events; get them all."""
+    until(f"{count} events, not {told(receiver)}", lambda: len(receiver.events) >= count)
+    return told(receiver)

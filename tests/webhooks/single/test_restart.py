@@ -1,0 +1,139 @@
+"""A server that is killed, and the one after it, with one state directory."""
+
+import pytest
+import pytest_twisted
+from twisted.internet import reactor
+from twisted.internet.task import deferLater
+
+from reverb.apps import App, Webhook
+from reverb.hub.notices import ChannelOccupied, ClientEvent, MemberAdded
+from reverb.service import ReverbService
+from reverb.settings import Settings, WebhookSettings
+from reverb.testing import WebhookReceiver
+from reverb.webhooks.single.sqlite import FILE
+
+APP = App(id="1", key="key", secret="secret", webhooks=(Webhook(url="http://x"),))
+
+
+class Nodes:
+    """Starts nodes one after the other; each finds what the last has left when it was killed."""
+
+    def __init__(self, tmp_path):
+        self.path, self.count, self.running = tmp_path, 0, []
+
+    def start(self, receiver, **settings):
+        directory = self.path / str(self.count)
+        service = ReverbService(
+            Settings(apps=(APP,), port=0, state_dir=str(directory), **settings),
+            webhook_transport=receiver,
+        )
+        service.privilegedStartService()
+        service.startService()
+        self.running.append(service)
+        return service
+
+    async def kill(self, service):
+        """Let the next node have the files as they are now."""
+        await service.webhooks.journal.written()
+        self.count += 1
+        to = self.path / str(self.count)
+        to.mkdir()
+        for part in (self.path / str(self.count - 1)).glob(f"{FILE}*"):
+            (to / part.name).write_bytes(part.read_bytes())
+        service.webhooks.sender.stop()
+
+
+@pytest.fixture
+def nodes(tmp_path, log):
+    nodes = Nodes(tmp_path)
+    yield nodes
+    for service in nodes.running:
+        pytest_twisted.blockon(service.stopService())
+
+
+async def until(condition):
+    while not condition():
+        await deferLater(reactor, 0.01)
+
+
+def names(receiver):
+    return [(event["name"], event["channel"]) for event in receiver.events]
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_was_not_delivered_is_delivered_by_the_next(nodes):
+    dead, alive = WebhookReceiver("connection refused"), WebhookReceiver()
+    first = nodes.start(dead)
+    first.hub._notify(ChannelOccupied(app_id="1", channel="a"))
+    await until(lambda: dead.requests)
+    await nodes.kill(first)
+
+    nodes.start(alive, webhooks=WebhookSettings(smoothing=60))
+    await until(lambda: alive.taken)
+    assert alive.taken[0].body == dead.requests[0].body
+    assert alive.taken[0].headers == dead.requests[0].headers
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_waits_for_a_batch_too(nodes):
+    first_receiver, second_receiver = WebhookReceiver(), WebhookReceiver()
+    first = nodes.start(first_receiver)
+    for number in range(3):
+        first.hub._notify(
+            ClientEvent(
+                app_id="1",
+                channel="a",
+                event=f"client-{number}",
+                data="",
+                socket_id="1.1",
+                user_id=None,
+            )
+        )
+    await nodes.kill(first)
+    assert first_receiver.requests == []
+
+    nodes.start(second_receiver)
+    await until(lambda: second_receiver.taken)
+    assert [event["event"] for event in second_receiver.events] == [
+        "client-0",
+        "client-1",
+        "client-2",
+    ]
+
+
+@pytest_twisted.ensureDeferred
+async def test_who_was_there_has_left_unless_it_comes_back(nodes):
+    receiver = WebhookReceiver()
+    first = nodes.start(receiver)
+    for channel in ("presence-a", "presence-b"):
+        first.hub._notify(ChannelOccupied(app_id="1", channel=channel))
+        first.hub._notify(MemberAdded(app_id="1", channel=channel, user_id="7"))
+    await until(lambda: len(receiver.events) == 4)
+    await nodes.kill(first)
+
+    receiver.taken.clear()
+    second = nodes.start(receiver, webhooks=WebhookSettings(smoothing=1))
+    second.hub._notify(ChannelOccupied(app_id="1", channel="presence-b"))
+    second.hub._notify(MemberAdded(app_id="1", channel="presence-b", user_id="7"))
+    await until(lambda: receiver.taken)
+    assert names(receiver) == [("member_removed", "presence-a"), ("channel_vacated", "presence-a")]
+
+
+@pytest_twisted.ensureDeferred
+async def test_dead_letters_are_there_still(nodes, log):
+    receiver = WebhookReceiver(500)
+    first = nodes.start(receiver, webhooks=WebhookSettings(retry_for=1))
+    first.hub._notify(ChannelOccupied(app_id="1", channel="a"))
+    await until(lambda: first.webhooks.journal.dead("1"))
+    await nodes.kill(first)
+
+    second = nodes.start(receiver)
+    (delivery,) = second.webhooks.journal.dead("1")
+    assert delivery.error == "HTTP status 500"
+    assert "dead letters" in log.problems()[0][0]
+
+    receiver.answer = 200
+    second.webhooks.sender.replay(delivery)
+    await until(lambda: receiver.taken)
+    assert names(receiver)[0] == ("channel_occupied", "a")
+    assert receiver.taken[0].time_ms > receiver.requests[0].time_ms
