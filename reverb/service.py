@@ -195,7 +195,7 @@ class ReverbService(MultiService):
 
     def _make_webhooks(self) -> IWebhooks:
         # It imports treq and sqlite3, which nobody else needs.
-        from reverb.webhooks.build import build_webhooks  # noqa: PLC0415
+        from reverb.webhook_builder import build_webhooks  # noqa: PLC0415
 
         return build_webhooks(
             self.settings,

@@ -1,34 +1,30 @@
-"""docs/architecture.md names every module, and no other, under its room."""
+"""docs/architecture.md names every part of the server, and no other."""
 
 import re
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parent.parent
 DOCS = (ROOT / "docs" / "architecture.md").read_text()
-MODULES = DOCS.split("\n## The modules of each room\n")[1].split("\n## ")[0]
-ROOMS = dict(re.findall(r"^\*\*`(\w+)/`\*\*(.*?)(?=^\*\*|\Z)", MODULES, re.MULTILINE | re.DOTALL))
+PARTS = DOCS.split("\n## The parts\n")[1].split("\n## ")[0]
 
 
-def modules_in(folder):
-    return {path.stem for path in folder.glob("*.py")} - {"__init__", "__main__"}
+def test_the_table_names_every_folder():
+    folders = {
+        f"reverb/{path.parent.relative_to(ROOT / 'reverb').as_posix()}/"
+        for path in (ROOT / "reverb").rglob("__init__.py")
+    } - {"reverb/./"}
+
+    assert set(re.findall(r"`(reverb/[\w/]+/)`", PARTS)) == folders
 
 
-def test_every_room_has_its_list():
-    folders = {path.parent.name for path in (ROOT / "reverb").glob("*/__init__.py")}
+def test_the_table_names_every_module_beside_the_folders():
+    modules = {path.name for path in (ROOT / "reverb").glob("*.py")} - {"__init__.py"}
 
-    assert ROOMS.keys() == folders
-
-
-@pytest.mark.parametrize("room", ROOMS)
-def test_a_list_names_the_modules_of_its_room(room):
-    named = set(re.findall(r"`(\w+)`", ROOMS[room]))
-
-    assert named == modules_in(ROOT / "reverb" / room)
+    assert set(re.findall(r"`reverb/(\w+\.py)`", PARTS)) == modules
 
 
-def test_every_module_beside_the_rooms_is_named():
-    named = set(re.findall(r"(\w+)\.py`", DOCS))
+def test_every_file_that_the_page_names_is_there():
+    named = re.findall(r"`((?:reverb|tests|docs|bench|examples)/[\w/.-]+)`", DOCS)
 
-    assert modules_in(ROOT / "reverb") <= named
+    assert named
+    assert [path for path in named if not (ROOT / path).exists()] == []

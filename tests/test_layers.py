@@ -1,6 +1,7 @@
-"""Dependencies point one way only: what each room of the server may import."""
+"""Dependencies point one way: each folder of the server imports only folders below it."""
 
 import ast
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -10,9 +11,29 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 
+# From the bottom to the top. A part imports only parts of the floors below its own.
+FLOORS = (
+    ("caches", "envelope", "host_port", "log_throttle", "logs", "meter"),
+    ("apps",),
+    ("protocol",),
+    ("interfaces", "settings"),
+    ("brokers", "hub", "listening", "static_apps", "stores"),
+    ("nats", "redis", "transport", "webhooks"),
+    ("api", "config", "stores/redis", "webhooks/single"),
+    ("commands", "metrics", "webhooks/cluster"),
+    ("backends", "webhook_builder"),
+    ("service",),
+    ("process", "testing/contracts"),
+    ("testing", "workers"),
+    ("tap", "__main__"),
+)
+FLOOR_OF = {part: number for number, floor in enumerate(FLOORS) for part in floor}
+# Folders in which one folder more says what the code is for.
+DIVIDED = ("stores", "testing", "webhooks")
+
 
 class Import(NamedTuple):
-    """One import: where, what, and whether it is made when the module is."""
+    """One import: its place, the imported name, and whether loading the module executes it."""
 
     path: str
     line: int
@@ -28,6 +49,7 @@ def is_or_is_in(name, packages):
     return any(name == package or name.startswith(package + ".") for package in packages)
 
 
+@functools.cache
 def imports_of(path, root=ROOT):
     """Every import of a file, with the full name of what it binds."""
     parts = path.relative_to(root).with_suffix("").parts
@@ -53,6 +75,7 @@ def imports_of(path, root=ROOT):
 
 
 def imports_under(*folders, root=ROOT):
+    """Every import of the files below some folders."""
     return [
         found
         for folder in folders
@@ -72,58 +95,56 @@ def forbidden(folder, *packages, root=ROOT):
     ]
 
 
-OUTSIDE_OF_PROTOCOL = ["twisted", "autobahn", "txaio", "zope", "time", "datetime", "socket"]
-OUTSIDE_OF_PROTOCOL += ["asyncio", "random", "secrets", "select", "ssl", "threading"]
+def part_of(names):
+    """The part of the server that a module belongs to, by its path below ``reverb``."""
+    folder = "/".join(names[:2])
+    return folder if names[0] in DIVIDED and folder in FLOOR_OF else names[0]
 
 
-class TestProtocol:
-    def test_it_knows_no_framework_no_clock_and_no_socket(self):
-        assert_none(forbidden("reverb/protocol", *OUTSIDE_OF_PROTOCOL))
+def importer(found):
+    """The part that makes an import."""
+    return part_of(Path(found.path).relative_to("reverb").with_suffix("").parts)
 
-    def test_of_the_server_it_knows_itself_the_app_the_meter_and_the_caches(self):
-        allowed = ["reverb.protocol", "reverb.apps", "reverb.meter", "reverb.caches"]
+
+def imported(found):
+    """The part that is imported."""
+    return part_of(found.name.split(".")[1:])
+
+
+class TestFloors:
+    def test_every_part_has_a_floor_and_every_floor_its_parts(self):
+        paths = [path.relative_to(ROOT / "reverb") for path in (ROOT / "reverb").rglob("*.py")]
+        parts = {part_of(path.with_suffix("").parts) for path in paths} - {"__init__"}
+
+        assert parts == FLOOR_OF.keys()
+
+    def test_imports_point_downwards(self):
+        inside = [i for i in forbidden("reverb", "reverb") if i.name != "reverb.__version__"]
         assert_none(
             [
                 found
-                for found in forbidden("reverb/protocol", "reverb")
-                if not is_or_is_in(found.name, allowed)
+                for found in inside
+                if found.name != "reverb"
+                and imported(found) != importer(found)
+                and FLOOR_OF[imported(found)] >= FLOOR_OF[importer(found)]
             ]
         )
 
 
-@pytest.mark.parametrize(("name", "allowed"), [("app", ["reverb.apps"]), ("webhook", [])])
-def test_an_app_knows_nothing_of_the_server(name, allowed):
-    assert_none(
-        [
-            i
-            for i in imports_of(ROOT / "reverb/apps" / f"{name}.py")
-            if is_or_is_in(i.name, ["reverb"]) and not is_or_is_in(i.name, allowed)
-        ]
-    )
+OUTSIDE_OF_PROTOCOL = ["twisted", "autobahn", "txaio", "zope", "time", "datetime", "socket"]
+OUTSIDE_OF_PROTOCOL += ["asyncio", "random", "secrets", "select", "ssl", "threading"]
+PURE = ["apps.py", "envelope.py", "protocol", "webhooks/batches.py", "webhooks/delivery.py"]
+PURE += ["webhooks/events.py", "webhooks/single/debouncer.py"]
 
 
-@pytest.mark.parametrize("module", ["smoothing", "batches", "events", "delivery"])
-def test_what_webhooks_decide_is_pure(module):
-    path = ROOT / "reverb/webhooks" / f"{module}.py"
-    assert_none([i for i in imports_of(path) if is_or_is_in(i.name, OUTSIDE_OF_PROTOCOL)])
+@pytest.mark.parametrize("path", PURE)
+def test_pure_code_knows_no_framework_no_clock_and_no_socket(path):
+    where = ROOT / "reverb" / path
+    paths = sorted(where.rglob("*.py")) if where.is_dir() else [where]
+    found = [found for path in paths for found in imports_of(path)]
 
-
-def test_treq_and_sqlite_are_imported_only_when_somebody_wants_webhooks():
-    script = "import reverb.service, sys; print({'treq', 'sqlite3'} & set(sys.modules))"
-
-    assert subprocess.check_output([sys.executable, "-c", script], text=True) == "set()\n"
-
-
-def test_sending_webhooks_does_not_know_where_events_come_from():
-    modules = ["dispatcher", "sender", "service", "endpoint", "journal", "disk", "transport"]
-    modules += ["archive", "shared", "term", "shared_journal", "shared_archive"]
-    local = [
-        "reverb.webhooks.single.event_source",
-        "reverb.webhooks.single.debouncer",
-        "reverb.hub.hub",
-    ]
-    paths = [ROOT / "reverb/webhooks" / f"{module}.py" for module in modules]
-    assert_none([i for path in paths for i in imports_of(path) if is_or_is_in(i.name, local)])
+    assert found
+    assert_none([i for i in found if is_or_is_in(i.name, OUTSIDE_OF_PROTOCOL)])
 
 
 def test_the_meter_knows_nothing_but_how_to_count():
@@ -133,6 +154,33 @@ def test_the_meter_knows_nothing_but_how_to_count():
     )
 
 
+@pytest.mark.parametrize(
+    ("folder", "libraries"),
+    [
+        ("api", ["autobahn", "txaio"]),
+        ("brokers", ["autobahn", "twisted.web"]),
+        ("hub", ["autobahn", "txaio", "treq", "twisted.web"]),
+        ("metrics", ["autobahn"]),
+        ("stores", ["autobahn", "twisted.web"]),
+        ("webhooks", ["autobahn", "txaio"]),
+        ("workers", ["autobahn", "twisted.web"]),
+    ],
+)
+def test_a_folder_does_not_use_the_libraries_of_another(folder, libraries):
+    assert (ROOT / "reverb" / folder).is_dir()
+
+    assert_none(forbidden(f"reverb/{folder}", *libraries))
+
+
+def test_the_api_answers_without_knowing_how_bytes_travel():
+    assert_none(forbidden("reverb/api", "reverb.transport", "reverb.stores", "reverb.brokers"))
+
+
+def test_webhooks_of_a_cluster_and_of_a_single_node_do_not_know_each_other():
+    assert_none(forbidden("reverb/webhooks/cluster", "reverb.webhooks.single"))
+    assert_none(forbidden("reverb/webhooks/single", "reverb.webhooks.cluster"))
+
+
 def test_only_the_composition_root_knows_who_shows_metrics():
     outside = [
         found
@@ -140,58 +188,6 @@ def test_only_the_composition_root_knows_who_shows_metrics():
         if not found.path.startswith("reverb/metrics/")
     ]
     assert {found.path for found in outside} == {"reverb/service.py"}
-
-
-def test_prometheus_client_is_imported_only_when_somebody_wants_metrics():
-    script = "import reverb.service, sys; print('prometheus_client' in sys.modules)"
-
-    assert subprocess.check_output([sys.executable, "-c", script], text=True) == "False\n"
-
-
-def test_the_interfaces_know_no_implementation():
-    allowed = ["reverb.protocol", "reverb.apps", "reverb.envelope"]
-    assert_none(
-        [
-            found
-            for found in imports_of(ROOT / "reverb/interfaces.py")
-            if is_or_is_in(found.name, ["reverb"]) and not is_or_is_in(found.name, allowed)
-        ]
-    )
-
-
-@pytest.mark.parametrize(
-    ("room", "packages"),
-    [
-        ("hub", ["reverb.transport", "reverb.api", "reverb.stores", "autobahn", "txaio"]),
-        ("hub", ["reverb.webhooks", "treq"]),
-        ("webhooks", ["reverb.transport", "reverb.api", "reverb.stores", "reverb.brokers"]),
-        ("webhooks", ["reverb.metrics", "autobahn", "txaio"]),
-        ("workers", ["reverb.hub", "reverb.api", "reverb.transport", "reverb.metrics", "autobahn"]),
-        ("workers", ["reverb.stores", "reverb.brokers", "reverb.config.loader", "reverb.tap"]),
-        ("commands", ["reverb.hub", "reverb.service", "reverb.api", "reverb.transport"]),
-        ("hub", ["reverb.brokers.local", "reverb.settings", "reverb.config.loader", "twisted.web"]),
-        ("api", ["reverb.transport", "autobahn", "txaio"]),
-        ("stores", ["reverb.hub", "reverb.api", "reverb.transport", "autobahn"]),
-        ("brokers", ["reverb.hub", "reverb.api", "reverb.transport", "autobahn"]),
-        ("apps", ["reverb.hub", "reverb.api", "reverb.transport", "autobahn"]),
-        ("transport", ["reverb.api", "reverb.stores"]),
-        ("metrics", ["reverb.stores", "reverb.settings", "reverb.config.loader", "autobahn"]),
-    ],
-)
-def test_a_room_does_not_know_what_is_above_or_beside_it(room, packages):
-    assert (ROOT / "reverb" / room).is_dir()
-
-    assert_none(forbidden(f"reverb/{room}", *packages))
-
-
-def test_only_who_composes_imports_the_service():
-    composers = {"reverb/service.py", "reverb/process.py", "reverb/testing/server.py"}
-    # For the time that its stop may take.
-    composers |= {"reverb/workers/parent.py"}
-
-    assert_none(
-        [found for found in forbidden("reverb", "reverb.service") if found.path not in composers]
-    )
 
 
 def test_only_the_command_line_knows_of_workers():
@@ -211,44 +207,64 @@ def test_nothing_but_tests_imports_the_fakes():
     )
 
 
-def test_the_reactor_is_never_imported_with_a_module():
-    assert_none(
-        [
-            found
-            for found in imports_under("reverb", "twisted/plugins")
-            if is_or_is_in(found.name, ["twisted.internet.reactor"]) and found.at_import
-        ]
-    )
+class TestLateImports:
+    """Modules that are expensive, or that install a reactor, load only where they are used."""
 
+    @staticmethod
+    def loads(library):
+        """The modules that load a library when they are imported, themselves or through others."""
+        imports = {}
+        for path in (ROOT / "reverb").rglob("*.py"):
+            name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+            imports[name] = {found.name for found in imports_of(path) if found.at_import}
+        # A name that is imported is a module, or something in one.
+        uses = {
+            name: {n for one in names for n in (one, one.rpartition(".")[0]) if n in imports}
+            for name, names in imports.items()
+        }
+        loading = {
+            name
+            for name, names in imports.items()
+            if any(is_or_is_in(one, [library]) for one in names)
+        }
+        while more := {name for name, used in uses.items() if used & loading} - loading:
+            loading |= more
+        return loading
 
-REDIS = ["reverb.redis.broker", "reverb.redis.link", "reverb.redis.connections"]
-REDIS += ["reverb.redis.sentinel", "reverb.stores.redis.store", "reverb.redis.session"]
-REDIS += ["reverb.stores.redis.leases", "reverb.stores.redis.occupancy"]
-REDIS += ["reverb.webhooks.cluster.redis_store", "reverb.stores.redis.event_cache"]
+    def test_the_reactor_is_never_imported_with_a_module(self):
+        assert_none(
+            [
+                found
+                for found in imports_under("reverb", "twisted/plugins")
+                if is_or_is_in(found.name, ["twisted.internet.reactor"]) and found.at_import
+            ]
+        )
 
+    def test_txredisapi_which_installs_the_reactor_loads_only_where_redis_is_used(self):
+        folders = ["reverb.redis", "reverb.stores.redis", "reverb.webhooks.cluster"]
+        loading = self.loads("txredisapi")
 
-def test_txredisapi_which_installs_the_reactor_is_imported_only_where_redis_is_used():
-    connections = "reverb/redis/connections.py"
-    users = {name.replace(".", "/") + ".py" for name in REDIS}
+        assert "reverb.stores.redis.store" in loading
+        assert [name for name in loading if not is_or_is_in(name, folders)] == []
+        assert not loading & {"reverb.redis.url", "reverb.redis.preflight", "reverb.redis.resp"}
 
-    assert_none([i for i in forbidden("reverb", "txredisapi", "hiredis") if i.path != connections])
-    assert_none([i for i in forbidden("reverb", *REDIS) if i.at_import and i.path not in users])
+    def test_nats_py_and_asyncio_load_only_where_nats_is_used(self):
+        for library in ("nats", "asyncio"):
+            loading = self.loads(library)
 
+            assert "reverb.nats.broker" in loading
+            assert [name for name in loading if not is_or_is_in(name, ["reverb.nats"])] == []
+            assert not loading & {"reverb.nats.url", "reverb.nats.preflight"}
 
-NATS = ["reverb.nats.broker", "reverb.nats.link", "reverb.nats.connection"]
+    @pytest.mark.parametrize("library", ["treq", "sqlite3", "prometheus_client"])
+    def test_a_server_that_does_not_need_a_library_does_not_load_it(self, library):
+        script = f"import reverb.service, sys; print({library!r} in sys.modules)"
 
+        assert subprocess.check_output([sys.executable, "-c", script], text=True) == "False\n"
 
-def test_nats_py_and_asyncio_are_imported_only_where_nats_is_used():
-    connection = "reverb/nats/connection.py"
-    users = {name.replace(".", "/") + ".py" for name in NATS}
-
-    assert_none([i for i in forbidden("reverb", "nats", "asyncio") if i.path != connection])
-    assert_none([i for i in forbidden("reverb", *NATS) if i.at_import and i.path not in users])
-
-
-def test_the_plugin_imports_nothing_of_the_server():
-    # twistd reads every plugin for its --help, whether it is run or not.
-    assert_none(forbidden("twisted/plugins", "reverb", "autobahn", "msgspec"))
+    def test_the_plugin_imports_nothing_of_the_server(self):
+        # twistd reads every plugin for its --help, whether it is run or not.
+        assert_none(forbidden("twisted/plugins", "reverb", "autobahn", "msgspec"))
 
 
 class TestTheCheckItself:
@@ -301,3 +317,8 @@ def f():
     def test_a_name_that_only_begins_alike_is_another(self):
         assert not is_or_is_in("timeit", ["time"])
         assert is_or_is_in("time.sleep", ["time"])
+
+    def test_a_module_belongs_to_the_smallest_part_that_has_a_floor(self):
+        assert part_of(("webhooks", "cluster", "journal")) == "webhooks/cluster"
+        assert part_of(("webhooks", "sender")) == "webhooks"
+        assert part_of(("hub", "hub")) == "hub"

@@ -11,9 +11,9 @@ from urllib.parse import parse_qsl, unquote
 import msgspec
 
 from reverb.host_port import Address, shown_address, split_address
-from reverb.redis.url import DEFAULT_PREFIX
 
 DEFAULT_PORT = 4222
+DEFAULT_PREFIX = "reverb"
 # Not by urlsplit, which knows one host only.
 _URL = re.compile(r"(?P<scheme>[A-Za-z]+)://(?P<place>[^/?]*)(?P<path>[^?]*)\??(?P<query>.*)")
 # What NATS takes: no token of a subject is empty.

@@ -11,6 +11,9 @@ from reverb.apps import EventName
 from reverb.webhooks.delivery import Delivery, State
 from reverb.webhooks.events import WebhookEvent
 
+DRAIN_TIMEOUT = 3
+"""Seconds that a stopping node goes on delivering what is pending."""
+
 
 class IWebhookEvents(Interface):
     """Where the events come from that a node which is alone has to tell: settled, and in order.

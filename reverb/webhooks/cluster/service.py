@@ -13,13 +13,13 @@ from reverb.webhooks.cluster.forwarder import Reporter
 from reverb.webhooks.cluster.leader_term import POLL, Term
 from reverb.webhooks.dispatcher import Watcher
 from reverb.webhooks.interfaces import (
+    DRAIN_TIMEOUT,
     IArchive,
     ISharedWebhooks,
     IWebhooks,
     IWebhookTransport,
     SharedLostError,
 )
-from reverb.webhooks.single.service import LAST_WORDS
 
 _CONTEST = 2.0
 """Seconds between two attempts of the other nodes to become the sender."""
@@ -104,7 +104,7 @@ class SharedWebhooks:
 
     async def _stop(self) -> None:
         self._is_stopping = True
-        self._end = self._clock.seconds() + LAST_WORDS
+        self._end = self._clock.seconds() + DRAIN_TIMEOUT
         self._wake()
         running, self._running = self._running, None
         if running is not None:

@@ -9,13 +9,10 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from reverb.webhooks.dispatcher import Dispatcher, Watcher
-from reverb.webhooks.interfaces import IWebhookEvents, IWebhooks, IWebhookTransport
+from reverb.webhooks.interfaces import DRAIN_TIMEOUT, IWebhookEvents, IWebhooks, IWebhookTransport
 from reverb.webhooks.sender import Sender
 from reverb.webhooks.single.archive import LocalArchive
 from reverb.webhooks.single.journal import Journal
-
-LAST_WORDS = 3
-"""Seconds that what is still to be sent gets at the stop."""
 
 
 @implementer(IWebhooks)
@@ -97,7 +94,7 @@ class Webhooks:
 
     async def _stop(self) -> None:
         self._is_stopping = True
-        end = self._clock.seconds() + LAST_WORDS
+        end = self._clock.seconds() + DRAIN_TIMEOUT
         await self._source.stop()
         await self._wait(self._dispatcher.routed(), end)
         self._dispatcher.flush()
