@@ -13,7 +13,7 @@ from reverb.config.development import DevelopmentNotice
 from reverb.config.loader import ConfigurationError, load
 from reverb.process import NodeProcess
 from reverb.settings import Settings
-from reverb.workers.parent import Workers
+from reverb.workers.supervisor import Workers
 
 _DEFAULTS = Settings()
 

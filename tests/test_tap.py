@@ -15,7 +15,7 @@ from reverb.config.development import DevelopmentNotice, development_banner
 from reverb.service import ReverbService
 from reverb.settings import Settings
 from reverb.tap import Options, makeService
-from reverb.workers.parent import Workers
+from reverb.workers.supervisor import Workers
 
 TWISTD = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()"]
 

@@ -9,7 +9,7 @@ from workers_support import Reactor
 from reverb.apps import App
 from reverb.process import StartError
 from reverb.settings import Settings
-from reverb.workers.parent import Workers
+from reverb.workers.supervisor import Workers
 from reverb.workers.worker_config import FIRST_SOCKET, Orders
 
 SETTINGS = Settings(
