@@ -20,7 +20,7 @@ from bench.target import Target
 
 _WAVE = 32
 """Connections that are being opened at once: fewer than the shortest queue of a listener."""
-_PATIENCE = 30
+_ANSWER_TIMEOUT = 30
 """Seconds that opening one more connection may take."""
 _ANSWER_PATIENCE = 10
 
@@ -206,5 +206,5 @@ class _Patience:
         if number > self._best:
             self._best = number
             self._since = now
-        elif now - self._since > _PATIENCE:
-            raise RowFailedError(f"{self._complaint.format(number)} after {_PATIENCE} s")
+        elif now - self._since > _ANSWER_TIMEOUT:
+            raise RowFailedError(f"{self._complaint.format(number)} after {_ANSWER_TIMEOUT} s")

@@ -11,7 +11,7 @@ from bench.publisher import Publisher
 from bench.results import RowFailedError
 from bench.stream import Stream, Tally
 
-_PATIENCE = 10
+_ANSWER_TIMEOUT = 10
 """Seconds without any delivery after which one is taken for lost."""
 _AFTERMATH = 1
 """Seconds in which what is still on its way may tell what exactly went wrong."""
@@ -212,7 +212,7 @@ class _Stalls:
         if self._tally.completed != self._completed:
             self._completed = self._tally.completed
             self._since = now
-        return now - self._since > _PATIENCE or self._tally.astray > 0
+        return now - self._since > _ANSWER_TIMEOUT or self._tally.astray > 0
 
 
 def check(streams: Sequence[Stream]) -> None:

@@ -20,7 +20,7 @@ _CONNECTIONS = 1_000
 _FRAME = b"x" * 180
 _PAUSE = 200e-6
 """Seconds between two rounds: one round at a time, as one publish is."""
-_PATIENCE = 30
+_ANSWER_TIMEOUT = 30
 _CONNECT_PATIENCE = 5
 
 
@@ -32,7 +32,7 @@ def measure_floor(server_core: int, generator_core: int, seconds: float) -> floa
         stdout=subprocess.PIPE,
         check=True,
         start_new_session=True,  # Control-C is for us; we end it.
-        timeout=seconds + _PATIENCE,
+        timeout=seconds + _ANSWER_TIMEOUT,
     )
     return float(done.stdout)
 

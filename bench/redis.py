@@ -9,7 +9,7 @@ from typing import NamedTuple
 from bench.machine import cpu_seconds, on_core
 from bench.results import RowFailedError
 
-_PATIENCE = 20
+_ANSWER_TIMEOUT = 20
 _BACKGROUND = ("ping", "info", "select", "auth", "subscribe", "unsubscribe")
 """Commands that keep a connection alive, ask what this module asks, or are counted apart."""
 
@@ -69,10 +69,10 @@ class Redis:
         return f"redis://127.0.0.1:{self.port}/0"
 
     def _connect(self) -> socket.socket:
-        end = time.monotonic() + _PATIENCE
+        end = time.monotonic() + _ANSWER_TIMEOUT
         while True:
             try:
-                return socket.create_connection(("127.0.0.1", self.port), _PATIENCE)
+                return socket.create_connection(("127.0.0.1", self.port), _ANSWER_TIMEOUT)
             except OSError:
                 if time.monotonic() > end or self._process.poll() is not None:
                     self._process.kill()

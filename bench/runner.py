@@ -14,7 +14,7 @@ from bench.rows import Row
 from bench.table import one_line
 
 _FLOOR_SECONDS = 0.5
-_PATIENCE = 30
+_ANSWER_TIMEOUT = 30
 _FEWEST_CONNECTIONS = 1_100
 # Asked of the interpreter that runs our server, which need not be the one that runs us.
 _FACTS = """
@@ -111,7 +111,7 @@ def _run_row(row: Row, context: Context, outcome: Outcome, say: Callable[[str], 
 def _facts(python: Path) -> tuple[str, frozenset[str]]:
     """Ask for our server's versions, and for the names of its settings."""
     done = subprocess.run(
-        [python, "-c", _FACTS], capture_output=True, text=True, timeout=_PATIENCE, check=False
+        [python, "-c", _FACTS], capture_output=True, text=True, timeout=_ANSWER_TIMEOUT, check=False
     )
     if done.returncode:
         last = done.stderr.strip().splitlines()[-1:] or ["no reason given"]

@@ -16,7 +16,7 @@ from bench.target import App
 
 APP = App("bench", "bench-key", "bench-secret")
 
-_PATIENCE = 20
+_ANSWER_TIMEOUT = 20
 _LISTENING = re.compile(r"listening on \S*:(\d+)\n")
 _HAS_REDIS = re.compile(r"connected to Redis")
 _LAST_LINES = 12
@@ -91,7 +91,7 @@ class Server:
 
     def _wait_for(self, words: re.Pattern[str], times: int = 1) -> list[str]:
         """Wait until its log says something, as often as that; get what it says."""
-        end = time.monotonic() + _PATIENCE
+        end = time.monotonic() + _ANSWER_TIMEOUT
         while time.monotonic() < end:
             found = words.findall(self._log.read_text("utf-8", "replace"))
             if len(found) >= times:

@@ -21,9 +21,9 @@ from bench.redis import Redis, Work
 from bench.results import RowFailedError
 from bench.server import APP, Server
 from bench.target import Target
-from reverb.brokers.interest import LINGER
+from reverb.brokers.interest import UNSUBSCRIBE_DELAY
 
-_PATIENCE = 20
+_ANSWER_TIMEOUT = 20
 _TIMES = 1_000
 _MORE_PUBLICATIONS = 5
 """Publications for each of the other steps, as they take less."""
@@ -100,11 +100,11 @@ class Visitor(Client):
 
 def wait(loop: Loop, is_over: Callable[[], bool]) -> None:
     """Let the loop turn until something is true."""
-    end = time.monotonic() + _PATIENCE
+    end = time.monotonic() + _ANSWER_TIMEOUT
     while not is_over():
         if time.monotonic() > end:
-            raise RowFailedError(f"a node did not answer within {_PATIENCE} s")
-        loop.turn(_PATIENCE)
+            raise RowFailedError(f"a node did not answer within {_ANSWER_TIMEOUT} s")
+        loop.turn(_ANSWER_TIMEOUT)
 
 
 class Row(NamedTuple):
@@ -208,7 +208,7 @@ class Sizing:
     def _have_closed(self) -> None:
         """Wait until the node has given up the channels of those who have left."""
         self._clients.clear()
-        time.sleep(LINGER)
+        time.sleep(UNSUBSCRIBE_DELAY)
 
     def presence(self) -> None:
         """Measure joining and leaving a presence channel of some size."""
@@ -296,7 +296,7 @@ def measure(times: int) -> list[Row]:
 
 
 def _wait_until_ready(target: Target) -> None:
-    end = time.monotonic() + _PATIENCE
+    end = time.monotonic() + _ANSWER_TIMEOUT
     while True:
         with target.connect() as sock:
             sock.sendall(b"GET /ready HTTP/1.1\r\nHost: x\r\n\r\n")

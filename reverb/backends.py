@@ -7,15 +7,15 @@ from twisted.internet.interfaces import IReactorTime
 
 from reverb.brokers.bus import BusBroker
 from reverb.brokers.local import LocalBroker
-from reverb.brokers.split import DividedBroker
+from reverb.brokers.split import SplitBroker
 from reverb.interfaces import IBroker, IChannelStore
 from reverb.meter import Meter
 from reverb.nats.url import parse_nats_url
 from reverb.redis.url import parse_redis_url
 from reverb.settings import Settings
 from reverb.stores.memory import MemoryStore
-from reverb.stores.node_local import ApartStore
-from reverb.webhooks.interfaces import ISharedWebhooks
+from reverb.stores.node_local import NodeLocalStore
+from reverb.webhooks.interfaces import IWebhookClusterStore
 
 
 class WrongReactorError(ValueError):
@@ -38,7 +38,7 @@ def check_reactor(settings: Settings, reactor: Any) -> None:
         )
 
 
-def build_shared(
+def build_backends(
     settings: Settings, reactor: Any, broker: IBroker | None, store: IChannelStore | None
 ) -> tuple[IBroker, IChannelStore]:
     """Take the given broker and store, or build those that the settings ask for.
@@ -67,7 +67,7 @@ def build_shared(
     if settings.redis:
         return _build_redis(settings, reactor, node, nats)
     assert nats is not None
-    return nats, ApartStore(reactor.seconds)
+    return nats, NodeLocalStore(reactor.seconds)
 
 
 def _build_redis(
@@ -80,11 +80,11 @@ def _build_redis(
 
     link = RedisLink(parse_redis_url(settings.redis), reactor=reactor, node=node)
     shared = RedisStore(link, lease=settings.redis_lease)
-    redis = RedisBroker(link, shared.take_member)
+    redis = RedisBroker(link, shared.member_changed)
     if nats is None:
         return redis, shared
-    nats.link.preparations.append(shared.tell_restored)
-    return DividedBroker(nats, redis), shared
+    nats.link.connect_hooks.append(shared.tell_restored)
+    return SplitBroker(nats, redis), shared
 
 
 def _build_nats(settings: Settings, reactor: Any, node: str) -> BusBroker:
@@ -96,9 +96,9 @@ def _build_nats(settings: Settings, reactor: Any, node: str) -> BusBroker:
     return NatsBroker(NatsLink(parse_nats_url(settings.broker), reactor=reactor, node=node))
 
 
-def build_shared_webhooks(
+def build_webhook_cluster_store(
     settings: Settings, store: IChannelStore, clock: IReactorTime, meter: Meter | None
-) -> ISharedWebhooks | None:
+) -> IWebhookClusterStore | None:
     """Build what nodes keep of webhooks together; None if this node is alone.
 
     Args:
@@ -110,8 +110,8 @@ def build_shared_webhooks(
     if not settings.redis:
         return None
     from reverb.stores.redis.store import RedisStore  # noqa: PLC0415
-    from reverb.webhooks.cluster.redis_store import RedisWebhooks  # noqa: PLC0415
+    from reverb.webhooks.cluster.redis_store import RedisWebhookStore  # noqa: PLC0415
 
     if not isinstance(store, RedisStore):
         return None
-    return RedisWebhooks(store, clock=clock, meter=meter)
+    return RedisWebhookStore(store, clock=clock, meter=meter)

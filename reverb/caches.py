@@ -8,17 +8,19 @@ T = TypeVar("T", str, bytes)
 R = TypeVar("R")
 
 
-def remember_short(function: Callable[[T], R], *, entries: int, longest: int) -> Callable[[T], R]:
+def cache_short_keys(
+    function: Callable[[T], R], *, max_entries: int, max_length: int
+) -> Callable[[T], R]:
     """Make a function remember its results for short arguments.
 
     Args:
         function: Of one text, without effects.
-        entries: How many results are kept, the last used ones.
-        longest: Length of the longest argument that is kept.
+        max_entries: How many results are kept, the last used ones.
+        max_length: Length of the max_length argument that is kept.
     """
-    remembered = lru_cache(maxsize=entries)(function)
+    remembered = lru_cache(maxsize=max_entries)(function)
 
     def call(text: T) -> R:
-        return remembered(text) if len(text) <= longest else function(text)
+        return remembered(text) if len(text) <= max_length else function(text)
 
     return call

@@ -31,14 +31,14 @@ class Termination(msgspec.Struct, frozen=True, array_like=True, tag="termination
     user_id: str
 
 
-class Counted(msgspec.Struct, frozen=True, array_like=True, tag="counted"):
+class CountChanged(msgspec.Struct, frozen=True, array_like=True, tag="count_changed"):
     """A hint that the number of a channel's subscriptions has changed: the store knows it."""
 
     app_id: str
     channel: str
 
 
-Envelope = Publication | Termination | Counted
+Envelope = Publication | Termination | CountChanged
 
 
 class MemberChange(msgspec.Struct, frozen=True, array_like=True, tag="member"):
@@ -59,7 +59,7 @@ class BusMessage(msgspec.Struct, frozen=True, array_like=True):
     format: Literal[1]
     node: str
     """The sender."""
-    body: Publication | Termination | Counted | MemberChange
+    body: Publication | Termination | CountChanged | MemberChange
 
 
 _encode = msgspec.msgpack.Encoder().encode

@@ -6,12 +6,12 @@ Address = tuple[str, int]
 """A host and a port."""
 
 
-def shown_address(host: str, port: int) -> str:
+def format_host_port(host: str, port: int) -> str:
     """Write an address the way URLs do."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def split_address(text: str, default_port: int) -> Address:
+def parse_host_port(text: str, default_port: int) -> Address:
     """Take ``host``, ``host:port`` or ``[address]:port`` apart; the host may be empty.
 
     Raises:

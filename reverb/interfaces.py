@@ -61,7 +61,9 @@ class IBroker(Interface):
     """
 
     connected: bool = Attribute("Whether publications reach the other nodes.")
-    trouble: str | None = Attribute("Why they do not, for the operator; None when they do.")
+    unavailable_reason: str | None = Attribute(
+        "Why they do not, for the operator; None when they do."
+    )
 
     def start(deliver: "Callable[[Envelope], None]") -> "Deferred[None]":
         """Begin to deliver.
@@ -112,7 +114,7 @@ class ILinked(Interface):
     link_meter = Attribute("What it has counted, a :class:`reverb.meter.LinkMeter`.")
 
 
-class Joined(msgspec.Struct, frozen=True):
+class JoinResult(msgspec.Struct, frozen=True):
     """What a subscription changed, across all nodes."""
 
     occupied: bool
@@ -131,7 +133,7 @@ class Joined(msgspec.Struct, frozen=True):
     """The store has told the subscribers on every node itself, by its :data:`Change` callback."""
 
 
-class Left(msgspec.Struct, frozen=True):
+class LeaveResult(msgspec.Struct, frozen=True):
     """What the end of a subscription changed, across all nodes."""
 
     vacated: bool
@@ -144,7 +146,7 @@ class Left(msgspec.Struct, frozen=True):
     """The store tells the subscribers on every node itself, as for :class:`Joined`."""
 
 
-class Counts(msgspec.Struct, frozen=True):
+class ChannelCounts(msgspec.Struct, frozen=True):
     """How many there are on a channel, across all nodes."""
 
     subscriptions: int
@@ -152,7 +154,7 @@ class Counts(msgspec.Struct, frozen=True):
     """Distinct users; 0 but on presence channels."""
 
 
-class Cached(msgspec.Struct, frozen=True):
+class CachedEvent(msgspec.Struct, frozen=True):
     """The last event of a cache channel."""
 
     event: str
@@ -161,7 +163,7 @@ class Cached(msgspec.Struct, frozen=True):
     """Seconds that it will still be remembered."""
 
 
-class MemberCame(msgspec.Struct, frozen=True):
+class MemberJoined(msgspec.Struct, frozen=True):
     """A user is a member of a channel who was not, as far as this node's subscribers knew."""
 
     app_id: str
@@ -169,7 +171,7 @@ class MemberCame(msgspec.Struct, frozen=True):
     member: Member
 
 
-class MemberWent(msgspec.Struct, frozen=True):
+class MemberLeft(msgspec.Struct, frozen=True):
     """A user whom this node's subscribers knew as a member is one no more."""
 
     app_id: str
@@ -177,11 +179,11 @@ class MemberWent(msgspec.Struct, frozen=True):
     user_id: str
 
 
-class Abandoned(msgspec.Struct, frozen=True):
+class ChannelReaped(msgspec.Struct, frozen=True):
     """What a node that died has left on a channel, told to one surviving node.
 
     It is for notices, and for counts of subscriptions: subscribers learn of
-    members by :class:`MemberWent`.
+    members by :class:`MemberLeft`.
     """
 
     app_id: str
@@ -192,11 +194,11 @@ class Abandoned(msgspec.Struct, frozen=True):
     """Nobody is subscribed any more."""
 
 
-class Restored(msgspec.Struct, frozen=True):
+class StoreRestored(msgspec.Struct, frozen=True):
     """The store answers for all nodes again; told to each node whenever it may have missed some."""
 
 
-Change = MemberCame | MemberWent | Abandoned | Restored
+StoreChange = MemberJoined | MemberLeft | ChannelReaped | StoreRestored
 """What a store that nodes share tells the hub by itself."""
 
 
@@ -220,7 +222,7 @@ class IChannelStore(Interface):
     such a store may fail with StoreRefusedError.
     """
 
-    def start(changed: "Callable[[Change], None]") -> "Deferred[None]":
+    def start(changed: "Callable[[StoreChange], None]") -> "Deferred[None]":
         """Begin to keep this node's share.
 
         Args:
@@ -256,7 +258,7 @@ class IChannelStore(Interface):
 
     def join(
         app_id: str, channel: str, socket_id: str, member: Member | None, max_members: int
-    ) -> "Deferred[Joined]":
+    ) -> "Deferred[JoinResult]":
         """Add a subscription, to a channel that this node wants of its broker already.
 
         A user who is a member already keeps one place in the members, and the
@@ -275,7 +277,7 @@ class IChannelStore(Interface):
             changed then.
         """
 
-    def leave(app_id: str, channel: str, socket_id: str) -> "Deferred[Left | None]":
+    def leave(app_id: str, channel: str, socket_id: str) -> "Deferred[LeaveResult | None]":
         """End a subscription.
 
         Returns:
@@ -285,7 +287,7 @@ class IChannelStore(Interface):
     def members(app_id: str, channel: str) -> "Deferred[Mapping[str, str]]":
         """Fire with the ``user_info`` JSON text of each user id on a presence channel."""
 
-    def counts(app_id: str, channel: str) -> "Deferred[Counts]":
+    def counts(app_id: str, channel: str) -> "Deferred[ChannelCounts]":
         """Fire with the channel's counts; zeros when nobody is subscribed."""
 
     def occupied(app_id: str, channels: Sequence[str]) -> "Deferred[Mapping[str, bool]]":
@@ -297,13 +299,13 @@ class IChannelStore(Interface):
             to: others may have one.
         """
 
-    def channels(app_id: str, prefix: str) -> "Deferred[Mapping[str, Counts]]":
+    def channels(app_id: str, prefix: str) -> "Deferred[Mapping[str, ChannelCounts]]":
         """Fire with the counts of every occupied channel whose name begins with the prefix."""
 
-    def remember(app_id: str, channel: str, event: str, data: str, ttl: int) -> "Deferred[None]":
+    def cache_event(app_id: str, channel: str, event: str, data: str, ttl: int) -> "Deferred[None]":
         """Keep a cache channel's last event for ``ttl`` seconds, subscribers or not."""
 
-    def recall(app_id: str, channel: str) -> "Deferred[Cached | None]":
+    def get_cached_event(app_id: str, channel: str) -> "Deferred[CachedEvent | None]":
         """Find the cache channel's last event.
 
         Returns:

@@ -8,7 +8,7 @@ _MOST = 1_000
 """Things that are told apart; when there are more in that while, they are not told."""
 
 
-class Rarely:
+class LogThrottle:
     """Calls back at most once in a while for each thing.
 
     Args:

@@ -57,7 +57,7 @@ class AppMeter:
         opened: Connections that were admitted.
         closed: Connections that are gone, by reason.
         rejected: Connections that were turned away, by the protocol's code.
-        slow: Clients that were cut because too much waited for them.
+        slow_clients: Clients that were cut because too much waited for them.
         messages_received: Messages from clients.
         bytes_received: Bytes of their payloads.
         messages_sent: Messages to clients, each counted for each of them.
@@ -87,7 +87,7 @@ class AppMeter:
         "opened",
         "publications",
         "rejected",
-        "slow",
+        "slow_clients",
         "webhook_attempts",
         "webhooks_dead",
         "webhooks_dropped",
@@ -97,7 +97,7 @@ class AppMeter:
         self.opened = 0
         self.closed: Counter[str] = Counter()
         self.rejected: Counter[int] = Counter()
-        self.slow = 0
+        self.slow_clients = 0
         self.messages_received = 0
         self.bytes_received = 0
         self.messages_sent = 0

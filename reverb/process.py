@@ -31,7 +31,7 @@ class StartError(SystemExit, Exception):
         self.code = 1
 
 
-def give_up(log: Logger, why: str) -> NoReturn:
+def fail_start(log: Logger, why: str) -> NoReturn:
     """End the process at its start.
 
     Args:
@@ -46,20 +46,20 @@ def give_up(log: Logger, why: str) -> NoReturn:
     raise StartError(message) from None
 
 
-def require_consent(log: Logger, settings: Settings) -> None:
+def run_preflight(log: Logger, settings: Settings) -> None:
     """Ask the Redis and the NATS of the settings whether they let this server in.
 
     Raises:
         StartError: One of them does not.
     """
-    refusal = settings.redis and redis_check.refusal_of(parse_redis_url(settings.redis))
+    refusal = settings.redis and redis_check.refusal_reason(parse_redis_url(settings.redis))
     if not refusal and settings.broker:
-        refusal = nats_check.refusal_of(parse_nats_url(settings.broker))
+        refusal = nats_check.refusal_reason(parse_nats_url(settings.broker))
     if refusal:
-        give_up(log, refusal)
+        fail_start(log, refusal)
 
 
-def expect_more_signals(log: Logger, settings: Settings) -> None:
+def ignore_further_signals(log: Logger, settings: Settings) -> None:
     """Let signals that ask for a stop change nothing, as it is under way.
 
     Twisted would log a traceback for each of them.
@@ -72,7 +72,7 @@ def expect_more_signals(log: Logger, settings: Settings) -> None:
         signal.signal(number, stopping_already)
 
 
-def tune_collector() -> None:
+def tune_garbage_collector() -> None:
     """Keep Python's garbage collector from holding up the reactor.
 
     Connections and requests are freed when they end, without it, so all that it
@@ -91,21 +91,21 @@ class NodeProcess(ReverbService):
 
     def privilegedStartService(self) -> None:
         """Bind the ports; end with one line when that fails, or Redis or NATS refuses."""
-        require_consent(self._log, self.settings)
+        run_preflight(self._log, self.settings)
         try:
             super().privilegedStartService()
         except (CannotListenError, OSError) as error:
-            give_up(self._log, f"cannot listen: {error}")
+            fail_start(self._log, f"cannot listen: {error}")
 
     def startService(self) -> None:
         """Begin to serve, in a process that has nothing else to do."""
         try:
             super().startService()
         except JournalError as error:
-            give_up(self._log, f"webhooks: the journal {error}")
-        tune_collector()
+            fail_start(self._log, f"webhooks: the journal {error}")
+        tune_garbage_collector()
 
     def stopService(self) -> "Deferred[None]":
         """Stop; what else asks for it meanwhile changes nothing."""
-        expect_more_signals(self._log, self.settings)
+        ignore_further_signals(self._log, self.settings)
         return super().stopService()

@@ -19,14 +19,14 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IAddress
 from twisted.logger import Logger
 
-from reverb.api.resources import Context
+from reverb.api.resources import ApiContext
 from reverb.api.root import make_root
 from reverb.apps import App
-from reverb.backends import build_shared, build_shared_webhooks
+from reverb.backends import build_backends, build_webhook_cluster_store
 from reverb.hub.hub import Hub
 from reverb.hub.notices import Notice
 from reverb.interfaces import IApps, IBroker, IChannelStore
-from reverb.listening.addresses import listening_addresses, written_address
+from reverb.listening.addresses import format_address, listening_addresses
 from reverb.listening.certificates import listen_service
 from reverb.meter import AppMeter, Meter
 from reverb.metrics.listener import MetricsListener
@@ -34,21 +34,21 @@ from reverb.protocol.codes import Code
 from reverb.protocol.events import check_event
 from reverb.settings import Settings
 from reverb.static_apps import StaticApps
-from reverb.transport.broadcast import Broadcast
+from reverb.transport.broadcast import BroadcastFanout
 from reverb.transport.factory import PusherFactory
 from reverb.transport.http import ApiSite
-from reverb.transport.multiplexer import FrontFactory
-from reverb.transport.outbox import Sockets
-from reverb.transport.timing_wheel import Deadlines
+from reverb.transport.multiplexer import MultiplexingFactory
+from reverb.transport.outbox import SocketTable
+from reverb.transport.timing_wheel import TimingWheel
 from reverb.webhooks.events import WebhookEvent
-from reverb.webhooks.interfaces import IWebhookEvents, IWebhooks, IWebhookTransport
+from reverb.webhooks.interfaces import IWebhookEventSource, IWebhooks, IWebhookTransport
 
 N = TypeVar("N", bound=Notice)
 
 _STARTING = "the node is starting"
 _STOPPING = "the node is stopping"
 
-STOP_STAGE = 5
+STOP_STAGE_TIMEOUT = 5
 """Seconds that a stage of the stop may take that waits for no client."""
 
 
@@ -92,7 +92,7 @@ class ReverbService(MultiService):
         broker: IBroker | None = None,
         store: IChannelStore | None = None,
         now: Callable[[], float] = time.time,
-        webhook_events: IWebhookEvents | None = None,
+        webhook_events: IWebhookEventSource | None = None,
         webhook_transport: IWebhookTransport | None = None,
         listener: Any = None,
     ) -> None:
@@ -102,21 +102,21 @@ class ReverbService(MultiService):
             from twisted.internet import reactor  # noqa: PLC0415
         self.settings = settings
         self._clock = reactor
-        self._listener = listener if listener is not None else reactor
+        self._listening_reactor = listener if listener is not None else reactor
         self._apps = apps if apps is not None else StaticApps(settings.apps)
-        self._broker, self._store = build_shared(settings, reactor, broker, store)
+        self._broker, self._store = build_backends(settings, reactor, broker, store)
         self._meter = self._make_meter()
-        self._deadlines = Deadlines(reactor, self._meter)
-        self._trouble: str | None = _STARTING
-        self._sockets = Sockets()
+        self._timing_wheel = TimingWheel(reactor, self._meter)
+        self._unavailable_reason: str | None = _STARTING
+        self._sockets = SocketTable()
         self.hub = Hub(
             broker=self._broker,
             store=self._store,
             apps=self._apps,
             clock=reactor,
             cache_ttl=settings.cache_ttl,
-            make_audience=partial(
-                Broadcast,
+            make_fanout_target=partial(
+                BroadcastFanout,
                 sockets=self._sockets,
                 compression_min_bytes=settings.compression_min_bytes,
             ),
@@ -128,18 +128,18 @@ class ReverbService(MultiService):
         if apps is not None or any(app.webhooks for app in settings.apps):
             self.webhooks = self._make_webhooks()
         self._websockets = self._make_websockets()
-        self.factory = FrontFactory(
+        self.factory = MultiplexingFactory(
             websockets=self._websockets,
             site=self._make_site(),
-            deadlines=self._deadlines,
+            timing_wheel=self._timing_wheel,
             handshake_timeout=settings.handshake_timeout,
             max_request_head_bytes=settings.max_request_head_bytes,
         )
-        self._listeners = MultiService()
+        self._ports = MultiService()
         for endpoint in settings.endpoints:
-            listening = listen_service(endpoint, self.factory, self._listener)
-            listening.setServiceParent(self._listeners)
-        self._listeners.setServiceParent(self)
+            listening = listen_service(endpoint, self.factory, self._listening_reactor)
+            listening.setServiceParent(self._ports)
+        self._ports.setServiceParent(self)
         self.metrics = self._make_metrics()
 
     def _make_meter(self) -> Meter | None:
@@ -163,7 +163,7 @@ class ReverbService(MultiService):
             hub=self.hub,
             broker=self._broker,
             store=self._store,
-            trouble=self.trouble,
+            unavailable_reason=self.unavailable_reason,
             queued=lambda app_id: self.webhooks.queued(app_id) if self.webhooks else 0,
         )
         settings = self.settings
@@ -174,7 +174,7 @@ class ReverbService(MultiService):
             max_request_bytes=settings.max_request_bytes,
             max_request_head_bytes=settings.max_request_head_bytes,
         )
-        metrics = MetricsListener(site, settings.metrics_listen, self._listener)
+        metrics = MetricsListener(site, settings.metrics_listen, self._listening_reactor)
         metrics.setServiceParent(self)
         return metrics
 
@@ -183,7 +183,7 @@ class ReverbService(MultiService):
         return PusherFactory(
             hub=self.hub,
             apps=self._apps,
-            deadlines=self._deadlines,
+            timing_wheel=self._timing_wheel,
             clock=self._clock,
             path=settings.path,
             sockets=self._sockets,
@@ -204,14 +204,16 @@ class ReverbService(MultiService):
             reactor=self._clock,
             now=self._now,
             source=self._webhook_events,
-            shared=build_shared_webhooks(self.settings, self._store, self._clock, self._meter),
+            shared=build_webhook_cluster_store(
+                self.settings, self._store, self._clock, self._meter
+            ),
             transport=self._webhook_transport,
             meter=self._meter,
         )
 
     def _make_site(self) -> ApiSite:
         settings = self.settings
-        context = Context(
+        context = ApiContext(
             hub=self.hub,
             store=self._store,
             apps=self._apps,
@@ -223,7 +225,7 @@ class ReverbService(MultiService):
             webhooks=self.webhooks,
         )
         return ApiSite(
-            make_root(context, self.trouble),
+            make_root(context, self.unavailable_reason),
             reactor=self._clock,
             timeout=settings.request_timeout,
             max_request_bytes=settings.max_request_bytes,
@@ -268,7 +270,7 @@ class ReverbService(MultiService):
         Args:
             kind: A class of :mod:`reverb.hub.notices`; ``Notice`` for all of these, at once.
                 :class:`reverb.webhooks.events.WebhookEvent` for what webhooks tell: settled,
-                so that who comes back within ``webhooks.smoothing`` has never been away; where
+                so that who comes back within ``webhooks.debounce`` has never been away; where
                 nodes share a Redis, what happens on any of them, on the one that sends.
             callback: Called in the reactor's thread, between two messages: it
                 must not block. What it raises is logged and harms nobody.
@@ -278,26 +280,26 @@ class ReverbService(MultiService):
                 self.webhooks = self._make_webhooks()
                 if self.running:
                     self._start_webhooks()
-            self.webhooks.watch(cast(Callable[[WebhookEvent], object], callback))
+            self.webhooks.add_listener(cast(Callable[[WebhookEvent], object], callback))
             return
 
-        def watcher(notice: Notice) -> None:
+        def listener(notice: Notice) -> None:
             if isinstance(notice, kind):
                 callback(notice)
 
-        self.hub.watch(watcher)
+        self.hub.add_listener(listener)
 
-    def trouble(self) -> str | None:
+    def unavailable_reason(self) -> str | None:
         """Say why the node is not ready for new clients; None when it is."""
-        if self._trouble is not None:
-            return self._trouble
+        if self._unavailable_reason is not None:
+            return self._unavailable_reason
         if not self._broker.connected:
-            return self._broker.trouble or "the broker is not connected"
+            return self._broker.unavailable_reason or "the broker is not connected"
         return None if self._store.connected else "the channel store is not connected"
 
     def addresses(self) -> "list[IAddress]":
         """List the addresses that the node listens on."""
-        return listening_addresses(self._listeners)
+        return listening_addresses(self._ports)
 
     # Start and stop
 
@@ -307,12 +309,12 @@ class ReverbService(MultiService):
         Raises:
             JournalError: The webhooks' journal in ``state_dir`` cannot be read or written.
         """
-        self._trouble = _STARTING
+        self._unavailable_reason = _STARTING
         self._start_webhooks()
-        self._deadlines.start()
+        self._timing_wheel.start()
         self._websockets.open()
         self.factory.site.startFactory()
-        started = self._store.start(self.hub.take_change)
+        started = self._store.start(self.hub.store_changed)
         started.addCallback(lambda _: self._broker.start(self.hub.deliver))
         started.addCallbacks(
             self._started,
@@ -320,9 +322,9 @@ class ReverbService(MultiService):
         )
         super().startService()
         for address in self.addresses():
-            self._log.info("listening on {address}", address=written_address(address))
+            self._log.info("listening on {address}", address=format_address(address))
         for address in listening_addresses(self.metrics or ()):
-            self._log.info("metrics are on {address}", address=written_address(address))
+            self._log.info("metrics are on {address}", address=format_address(address))
 
     def _start_webhooks(self) -> None:
         if self.webhooks is not None:
@@ -331,8 +333,8 @@ class ReverbService(MultiService):
             )
 
     def _started(self, _: object) -> None:
-        if self._trouble == _STARTING:
-            self._trouble = None
+        if self._unavailable_reason == _STARTING:
+            self._unavailable_reason = None
 
     def stopService(self) -> "Deferred[None]":
         """Stop, in order.
@@ -341,13 +343,13 @@ class ReverbService(MultiService):
             Fires when all is stopped: at the latest after
             ``shutdown_timeout`` and a few seconds.
         """
-        self._trouble = _STOPPING
+        self._unavailable_reason = _STOPPING
         Service.stopService(self)
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
         patience = self.settings.shutdown_timeout
-        await self._stage("listeners", self._listeners.stopService)
+        await self._stage("listeners", self._ports.stopService)
         await self._stage(
             "clients",
             lambda: self._websockets.close_all(Code.RECONNECT, "Please reconnect immediately"),
@@ -355,22 +357,22 @@ class ReverbService(MultiService):
         )
         await self._stage("clients that did not close", self._websockets.abort_all)
         self.factory.abort_all()
-        await self._stage("counts", self.hub.settle)
+        await self._stage("counts", self.hub.flush)
         if self.webhooks is not None:
             await self._stage("webhooks", self.webhooks.stop)
         await self._stage("store", self._store.stop)
-        await self._stage("counts", self.hub.settle)  # By what the store has answered since.
+        await self._stage("counts", self.hub.flush)  # By what the store has answered since.
         await self._stage("broker", self._broker.stop)
         self.factory.site.stopFactory()
         if self.metrics is not None:
             await self._stage("metrics", self.metrics.stopService)
-        self._deadlines.stop()
+        self._timing_wheel.stop()
 
     async def _stage(
         self,
         name: str,
         stop: Callable[[], "Awaitable[object] | None"],
-        seconds: float = STOP_STAGE,
+        seconds: float = STOP_STAGE_TIMEOUT,
     ) -> None:
         """Stop one part; log what goes wrong, and go on with the next in any case."""
         try:

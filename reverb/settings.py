@@ -20,7 +20,7 @@ class WebhookSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """Whether endpoints may have private, loopback and link-local addresses. In
     development and behind one router they do, and only the operator names
     endpoints; where customers name them, they must not reach the inside."""
-    smoothing: Annotated[int, msgspec.Meta(ge=0, le=60)] = 3
+    debounce: Annotated[int, msgspec.Meta(ge=0, le=60)] = 3
     """Seconds that ``channel_vacated`` and ``member_removed`` wait for a return
     that makes both void; as long, a channel's further cache misses are not told."""
     retry_for: Annotated[int, msgspec.Meta(ge=1, le=86_400)] = 300

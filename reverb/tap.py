@@ -9,11 +9,11 @@ from twisted.python import usage
 
 import reverb
 from reverb.backends import WrongReactorError
-from reverb.config.development import DevelopmentNotice
+from reverb.config.development import DevelopmentBanner
 from reverb.config.loader import ConfigurationError, load
 from reverb.process import NodeProcess
 from reverb.settings import Settings
-from reverb.workers.supervisor import Workers
+from reverb.workers.supervisor import WorkerSupervisor
 
 _DEFAULTS = Settings()
 
@@ -111,9 +111,9 @@ def makeService(options: Options) -> IService:
     try:
         configuration = load(options=options, environ=os.environ, config_path=options["config"])
         settings = configuration.settings
-        service = Workers(settings) if settings.workers > 1 else NodeProcess(settings)
+        service = WorkerSupervisor(settings) if settings.workers > 1 else NodeProcess(settings)
     except (ConfigurationError, WrongReactorError) as error:
         raise SystemExit(f"reverb: {error}") from None
     if configuration.is_development:
-        DevelopmentNotice(settings).setServiceParent(service)
+        DevelopmentBanner(settings).setServiceParent(service)
     return service

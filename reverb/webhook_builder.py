@@ -9,30 +9,30 @@ from twisted.logger import Logger
 
 from reverb.hub.hub import Hub
 from reverb.interfaces import IApps
-from reverb.log_throttle import Rarely
+from reverb.log_throttle import LogThrottle
 from reverb.meter import Meter
 from reverb.settings import Settings
 from reverb.static_apps import StaticApps
-from reverb.webhooks.ack_tracker import Acknowledgements
-from reverb.webhooks.cluster.archive import SharedArchive
-from reverb.webhooks.cluster.forwarder import Reporter
-from reverb.webhooks.cluster.leader_term import Term
-from reverb.webhooks.cluster.service import SharedWebhooks
+from reverb.webhooks.ack_tracker import AckTracker
+from reverb.webhooks.cluster.archive import ClusterArchive
+from reverb.webhooks.cluster.forwarder import EventForwarder
+from reverb.webhooks.cluster.leader_term import LeaderTerm
+from reverb.webhooks.cluster.service import ClusterWebhooks
 from reverb.webhooks.delivery import make_ids
-from reverb.webhooks.dispatcher import Dispatcher, Watcher
-from reverb.webhooks.filters import Wants
+from reverb.webhooks.dispatcher import Dispatcher, EventListener
+from reverb.webhooks.filters import EventFilter
 from reverb.webhooks.interfaces import (
     IJournal,
-    ISharedWebhooks,
-    IWebhookEvents,
+    IWebhookClusterStore,
+    IWebhookEventSource,
     IWebhooks,
     IWebhookTransport,
 )
 from reverb.webhooks.sender import Sender
-from reverb.webhooks.single.event_source import LocalEvents
+from reverb.webhooks.single.event_source import HubEventSource
 from reverb.webhooks.single.journal import Journal
-from reverb.webhooks.single.service import Webhooks
-from reverb.webhooks.single.sqlite import SqliteDisk
+from reverb.webhooks.single.service import SingleNodeWebhooks
+from reverb.webhooks.single.sqlite import SqliteJournalStorage
 from reverb.webhooks.transport import HttpTransport
 
 _log = Logger()
@@ -49,8 +49,8 @@ def build_webhooks(
     apps: IApps,
     reactor: Any,
     now: Callable[[], float],
-    source: IWebhookEvents | None,
-    shared: ISharedWebhooks | None,
+    source: IWebhookEventSource | None,
+    shared: IWebhookClusterStore | None,
     transport: IWebhookTransport | None,
     meter: Meter | None,
 ) -> IWebhooks:
@@ -95,9 +95,9 @@ class _Builder:
         self._now = now
         self._transport = transport
         self._meter = meter
-        self._watchers: list[Watcher] = []
+        self._listeners: list[EventListener] = []
         known = settings.apps if isinstance(apps, StaticApps) else None
-        self._wants = Wants(known, self._watchers)
+        self._filter = EventFilter(known, self._listeners)
 
     def _sender(
         self, journal: IJournal, after: str = "", done: Callable[[Collection[str]], None] = _ignore
@@ -116,7 +116,7 @@ class _Builder:
             meter=self._meter,
         )
 
-    def of_one(self, source: IWebhookEvents | None) -> Webhooks:
+    def of_one(self, source: IWebhookEventSource | None) -> SingleNodeWebhooks:
         """Build those of a node that is alone.
 
         Args:
@@ -124,72 +124,72 @@ class _Builder:
         """
         journal = Journal(_make_disk(self._settings.state_dir, self._reactor, self._meter))
         if source is None:
-            source = LocalEvents(
-                self._hub.watch,
-                wanted=self._wants.app,
-                smoothing=self._settings.webhooks.smoothing,
+            source = HubEventSource(
+                self._hub.add_listener,
+                wanted=self._filter.wants_app,
+                debounce=self._settings.webhooks.debounce,
                 clock=self._reactor,
                 journal=journal,
                 next_id=make_ids(self._now),
             )
-        acknowledgements = Acknowledgements(source.acknowledge)
+        acknowledgements = AckTracker(source.acknowledge)
         sender = self._sender(journal, done=acknowledgements.done)
         dispatcher = Dispatcher(
             apps=self._apps,
             journal=journal,
             sender=sender,
-            watchers=self._watchers,
-            expect=acknowledgements.expect,
+            listeners=self._listeners,
+            expect=acknowledgements.track,
             clock=self._reactor,
         )
-        return Webhooks(
+        return SingleNodeWebhooks(
             source=source,
             dispatcher=dispatcher,
-            watchers=self._watchers,
+            listeners=self._listeners,
             journal=journal,
             sender=sender,
             transport=self._transport,
             clock=self._reactor,
         )
 
-    def of_many(self, shared: ISharedWebhooks) -> SharedWebhooks:
+    def of_many(self, shared: IWebhookClusterStore) -> ClusterWebhooks:
         """Build those of one of the nodes that share them."""
         settings = self._settings.webhooks
         if self._settings.state_dir:
             _log.info("webhooks are kept in Redis, with those of all nodes; state_dir is not used")
-        archive = SharedArchive(
+        archive = ClusterArchive(
             shared, now=self._now, next_id=make_ids(self._now), max_queued=settings.max_queued
         )
-        reporter = Reporter(
-            self._hub.watch,
+        forwarder = EventForwarder(
+            self._hub.add_listener,
             shared=shared,
-            wants=self._wants.event,
-            smoothing=settings.smoothing,
+            wants=self._filter.wants_event,
+            debounce=settings.debounce,
             clock=self._reactor,
             meter=self._meter,
         )
-        make_term = partial(
-            Term,
+        make_leader_term = partial(
+            LeaderTerm,
             shared=shared,
             apps=self._apps,
             make_sender=self._sender,
-            watchers=self._watchers,
+            listeners=self._listeners,
             clock=self._reactor,
         )
-        return SharedWebhooks(
+        return ClusterWebhooks(
             shared=shared,
             archive=archive,
-            reporter=reporter,
-            make_term=make_term,
-            watchers=self._watchers,
-            wanted=self._wants.places,
-            smoothing=settings.smoothing,
+            forwarder=forwarder,
+            make_leader_term=make_leader_term,
+            listeners=self._listeners,
+            wanted=self._filter.wants_occupancy,
+            debounce=settings.debounce,
             transport=self._transport,
             clock=self._reactor,
         )
 
 
-def _make_disk(state_dir: str, reactor: Any, meter: Meter | None) -> SqliteDisk | None:
+def _make_disk(state_dir: str, reactor: Any, meter: Meter | None) -> SqliteJournalStorage | None:
     if not state_dir:
         return None
 
@@ -201,11 +201,11 @@ def _make_disk(state_dir: str, reactor: Any, meter: Meter | None) -> SqliteDisk 
             count=count,
         )
 
-    rarely = Rarely(tell, reactor)
+    rarely = LogThrottle(tell, reactor)
 
     def failed(problem: str) -> None:
         if meter is not None:
             meter.journal_errors += 1
         rarely.happened(problem)
 
-    return SqliteDisk(state_dir, reactor, failed)
+    return SqliteJournalStorage(state_dir, reactor, failed)

@@ -8,7 +8,7 @@ from twisted.internet import reactor
 
 from nats_server import NatsServer
 from redis_nodes import Node, until, wait
-from reverb.brokers.split import DividedBroker
+from reverb.brokers.split import SplitBroker
 from reverb.envelope import Publication
 from reverb.nats.broker import NatsBroker
 from reverb.nats.link import NatsLink
@@ -72,7 +72,7 @@ class DividedNode(Node):
     def __init__(self, redis_url, nats_url):
         super().__init__(redis_url)
         self.nats = NatsNode(nats_url)
-        self.broker = DividedBroker(self.nats.broker, self.broker)
+        self.broker = SplitBroker(self.nats.broker, self.broker)
 
 
 def settle(*links):

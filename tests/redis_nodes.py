@@ -9,7 +9,7 @@ from twisted.internet import reactor, task
 
 from redis_server import RedisServer
 from reverb.envelope import Publication
-from reverb.interfaces import Abandoned, MemberCame, MemberWent, Restored
+from reverb.interfaces import ChannelReaped, MemberJoined, MemberLeft, StoreRestored
 from reverb.protocol.messages import Member
 from reverb.redis.broker import RedisBroker
 from reverb.redis.link import RedisLink
@@ -62,7 +62,7 @@ class Node:
         self.name = name or f"node{next(_numbers)}"
         self.link = RedisLink(parse_redis_url(url), reactor=reactor, node=self.name)
         self.store = RedisStore(self.link, lease=lease)
-        self.broker = RedisBroker(self.link, self.store.take_member)
+        self.broker = RedisBroker(self.link, self.store.member_changed)
         self.running = True
         self.delivered = []
         self.changes = []
@@ -115,13 +115,13 @@ class Node:
 
     def told(self):
         """Take what subscribers have been told of members: ``+ann`` or ``-ann``."""
-        told = [change for change in self.changes if change != Restored()]
-        self.changes[:] = [change for change in self.changes if change == Restored()]
+        told = [change for change in self.changes if change != StoreRestored()]
+        self.changes[:] = [change for change in self.changes if change == StoreRestored()]
         signs = {
-            MemberCame: lambda c: f"+{c.member.user_id}",
-            MemberWent: lambda c: f"-{c.user_id}",
+            MemberJoined: lambda c: f"+{c.member.user_id}",
+            MemberLeft: lambda c: f"-{c.user_id}",
         }
-        signs[Abandoned] = lambda c: c
+        signs[ChannelReaped] = lambda c: c
         return [signs[type(change)](change) for change in told]
 
     def publish(self, data, channel="news", exclude=None):

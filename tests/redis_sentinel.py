@@ -37,12 +37,12 @@ class Watched:
     """A master, a replica, and three sentinels."""
 
     def __init__(self, directory: Path) -> None:
-        places = [directory / name for name in ("master", "replica")]
-        for place in places:
+        occupancy = [directory / name for name in ("master", "replica")]
+        for place in occupancy:
             place.mkdir()
-        self.master = RedisServer(places[0])
+        self.master = RedisServer(occupancy[0])
         follows = ("--replicaof", "127.0.0.1", str(self.master.port))
-        self.replica = RedisServer(places[1], *follows, "--repl-diskless-sync-delay", "0")
+        self.replica = RedisServer(occupancy[1], *follows, "--repl-diskless-sync-delay", "0")
         _until("in step", lambda: "state=online" in self.master.ask("INFO", "replication"))
         self.sentinels = [
             Sentinel(directory / f"sentinel{number}", self.master.port, quorum=2)

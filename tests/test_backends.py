@@ -3,14 +3,14 @@
 import pytest
 from twisted.internet.task import Clock
 
-from reverb.backends import WrongReactorError, build_shared
+from reverb.backends import WrongReactorError, build_backends
 from reverb.brokers.local import LocalBroker
 from reverb.settings import Settings
 from reverb.stores.memory import MemoryStore
 
 
 def test_a_node_that_is_alone_shares_nothing():
-    broker, store = build_shared(Settings(), Clock(), None, None)
+    broker, store = build_backends(Settings(), Clock(), None, None)
 
     assert (type(broker), type(store)) == (LocalBroker, MemoryStore)
 
@@ -19,12 +19,12 @@ def test_a_node_that_is_alone_shares_nothing():
 def test_the_applications_own_beat_the_settings_but_only_together(settings):
     broker, store = LocalBroker(), MemoryStore(Clock().seconds)
 
-    assert build_shared(Settings(**settings), Clock(), broker, store) == (broker, store)
+    assert build_backends(Settings(**settings), Clock(), broker, store) == (broker, store)
     for given in ((broker, None), (None, store)):
         with pytest.raises(ValueError, match="give both a broker and a store of your own"):
-            build_shared(Settings(**settings), Clock(), *given)
+            build_backends(Settings(**settings), Clock(), *given)
 
 
 def test_nats_needs_the_asyncio_reactor():
     with pytest.raises(WrongReactorError, match="--reactor asyncio"):
-        build_shared(Settings(broker="nats://h"), Clock(), None, None)
+        build_backends(Settings(broker="nats://h"), Clock(), None, None)

@@ -1,11 +1,13 @@
 """A cache that strangers cannot fill with what is large."""
 
-from reverb.caches import remember_short
+from reverb.caches import cache_short_keys
 
 
 def test_short_arguments_are_looked_up_once_and_long_ones_each_time():
     asked = []
-    length = remember_short(lambda text: asked.append(text) or len(text), entries=10, longest=3)
+    length = cache_short_keys(
+        lambda text: asked.append(text) or len(text), max_entries=10, max_length=3
+    )
 
     assert [length(text) for text in ["abc", "abcd", "abc", "abcd"]] == [3, 4, 3, 4]
     assert asked == ["abc", "abcd", "abcd"]
@@ -13,7 +15,9 @@ def test_short_arguments_are_looked_up_once_and_long_ones_each_time():
 
 def test_the_last_used_ones_are_kept():
     asked = []
-    upper = remember_short(lambda text: asked.append(text) or text.upper(), entries=2, longest=3)
+    upper = cache_short_keys(
+        lambda text: asked.append(text) or text.upper(), max_entries=2, max_length=3
+    )
 
     for text in ["a", "b", "a", "c", "a", "b"]:
         assert upper(text) == text.upper()

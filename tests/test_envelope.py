@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from reverb.envelope import (
-    Counted,
+    CountChanged,
     Envelope,
     MemberChange,
     Publication,
@@ -18,7 +18,7 @@ ENVELOPES = [
     Publication("1", "news", b"\0\xff", "1.1"),
     Publication("\u00e9", "#server-to-user-1", b""),
     Termination("1", "ann"),
-    Counted("1", "news"),
+    CountChanged("1", "news"),
 ]
 
 

@@ -70,19 +70,19 @@ class SlowBroker(LocalBroker):
 
 def test_a_started_node_listens_and_is_ready(server):
     assert server.clock.tcpServers[0][0] == 8080
-    assert server.service.trouble() is None
+    assert server.service.unavailable_reason() is None
     assert server.service.running
 
 
 def test_a_node_whose_broker_is_not_ready_says_so_and_serves(make_server):
     broker = SlowBroker()
     server = make_server(parts={"broker": broker})
-    assert "starting" in server.service.trouble()
+    assert "starting" in server.service.unavailable_reason()
     assert server.client().socket_id
     broker.starting.callback(None)
-    assert server.service.trouble() is None
+    assert server.service.unavailable_reason() is None
     broker.connected = False
-    assert "broker" in server.service.trouble()
+    assert "broker" in server.service.unavailable_reason()
     server.service.stopService()
     server.settle()
     broker.stopping.callback(None)
@@ -95,7 +95,7 @@ def test_a_broker_that_does_not_start_is_logged(make_server, log):
 
     server = make_server(parts={"broker": Broken()})
     assert len(log.problems()) == 1
-    assert "starting" in server.service.trouble()
+    assert "starting" in server.service.unavailable_reason()
 
 
 # Stop
@@ -119,11 +119,11 @@ def test_the_parts_stop_in_order(make_server):
     broker.starting.callback(None)
     steps = []
     closing = Deferred()
-    server.service._listeners.stopService = lambda: steps.append("listeners") or closing
+    server.service._ports.stopService = lambda: steps.append("listeners") or closing
     client = server.client()
     client.answers_close = False
     stopped = server.service.stopService()
-    assert "stopping" in server.service.trouble()
+    assert "stopping" in server.service.unavailable_reason()
     server.settle()
     assert steps == ["listeners"]
     assert client.close_code is None
@@ -212,7 +212,7 @@ def test_an_api_connection_is_cut_at_the_end(server):
 def test_a_part_that_never_stops_cannot_hang_the_stop(make_server, part):
     server = make_server(parts={"broker": SlowBroker()} if part == "broker" else None)
     if part == "listeners":
-        server.service._listeners.stopService = Deferred
+        server.service._ports.stopService = Deferred
     client = server.client()
     stopped = server.service.stopService()
     server.advance(4)
@@ -257,7 +257,7 @@ def test_a_broker_that_is_ready_after_the_stop_has_begun_does_not_make_the_node_
     server = make_server(parts={"broker": broker})
     server.service.stopService()
     broker.starting.callback(None)
-    assert "stopping" in server.service.trouble()
+    assert "stopping" in server.service.unavailable_reason()
     server.advance(10)
 
 

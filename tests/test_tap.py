@@ -11,11 +11,11 @@ from twisted.logger import formatEvent, globalLogPublisher
 from twisted.python import usage
 
 from reverb.apps import App
-from reverb.config.development import DevelopmentNotice, development_banner
+from reverb.config.development import DevelopmentBanner, development_banner
 from reverb.service import ReverbService
 from reverb.settings import Settings
 from reverb.tap import Options, makeService
-from reverb.workers.supervisor import Workers
+from reverb.workers.supervisor import WorkerSupervisor
 
 TWISTD = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()"]
 
@@ -103,7 +103,7 @@ class TestMakeService:
         assert service.settings == Settings(
             port=0, path="/ws", apps=(App(id="1", key="key", secret="secret"),)
         )
-        assert not [child for child in service if isinstance(child, DevelopmentNotice)]
+        assert not [child for child in service if isinstance(child, DevelopmentBanner)]
 
     def test_it_reads_the_environment(self, monkeypatch):
         monkeypatch.setenv("REVERB_CACHE_TTL", "7")
@@ -119,12 +119,12 @@ class TestMakeService:
     def test_without_an_app_it_tells_how_to_connect(self):
         service = makeService(parsed())
 
-        assert [child for child in service if isinstance(child, DevelopmentNotice)]
+        assert [child for child in service if isinstance(child, DevelopmentBanner)]
 
     def test_several_workers_have_a_parent(self):
         service = makeService(with_app("--workers=2", "--redis=redis://localhost", "--port=0"))
 
-        assert isinstance(service, Workers)
+        assert isinstance(service, WorkerSupervisor)
         assert service.settings.workers == 2
 
     def test_one_worker_is_a_node(self):
@@ -191,7 +191,7 @@ class TestDevelopmentBanner:
         events = []
         globalLogPublisher.addObserver(events.append)
 
-        DevelopmentNotice(settings).startService()
+        DevelopmentBanner(settings).startService()
 
         globalLogPublisher.removeObserver(events.append)
         assert [formatEvent(event) for event in events] == [development_banner(settings)]

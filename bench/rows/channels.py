@@ -14,7 +14,7 @@ from bench.results import Case, Figure
 _PUBLISHERS = 32
 _PING = event_frame("pusher:ping", {})
 _READ_BYTES = 65_536
-_PATIENCE = 10
+_ANSWER_TIMEOUT = 10
 
 
 def publishing(
@@ -68,7 +68,9 @@ def pings(context: Context) -> Iterator[Case]:
         for pinger in pingers:
             pinger.going = False
         arena.wait_until(
-            lambda: not any(pinger.waiting for pinger in pingers), "lost a pusher:pong", _PATIENCE
+            lambda: not any(pinger.waiting for pinger in pingers),
+            "lost a pusher:pong",
+            _ANSWER_TIMEOUT,
         )
         arena.settle(context.warm_up)  # In case that one is doubled.
     figures = [

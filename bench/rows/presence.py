@@ -13,7 +13,7 @@ from bench.stream import Stream
 from bench.subscriber import Subscriber
 from bench.target import App
 
-_PATIENCE = 10
+_ANSWER_TIMEOUT = 10
 _AFTERMATH = 1
 
 
@@ -46,7 +46,7 @@ def _join(arena: Arena, client: Client, stream: Stream, user_id: str, before: in
     arena.wait_until(
         lambda: (bool(joined) and tally.completed == before) or tally.astray > 0,
         f"member {before} did not join, or lost: not everybody was told of it",
-        _PATIENCE,
+        _ANSWER_TIMEOUT,
     )
     if tally.astray:
         arena.settle(_AFTERMATH)

@@ -12,7 +12,7 @@ from urllib.parse import unquote, unquote_plus
 from reverb.api.query import Query
 from reverb.api.replies import ApiError
 from reverb.apps import App
-from reverb.protocol.signing import request_text, same, sign
+from reverb.protocol.signing import constant_time_equal, request_text, sign
 
 _VERSION = "1.0"
 _TIMESTAMP = re.compile(r"[0-9]{1,12}", re.ASCII)
@@ -43,7 +43,7 @@ def check_signature(
         tolerance: Seconds that the request's timestamp may differ from it.
 
     Raises:
-        ApiError: With 401, or 400 for another app's key; the sentence says
+        ApiError: With 401, or 400 for another app's key; the message says
             what was expected, never the secret.
     """
     pairs = query.pairs
@@ -51,7 +51,7 @@ def check_signature(
     for name in ("auth_key", "auth_timestamp", "auth_version", "auth_signature"):
         if not decoded.get(name):
             raise ApiError(401, f"Missing {name}: every request must be signed")
-    if not same(app.key, decoded["auth_key"]):
+    if not constant_time_equal(app.key, decoded["auth_key"]):
         raise ApiError(400, f"Unknown auth_key: it is not a key of app {app.id}")
     if decoded["auth_version"] != _VERSION:
         raise ApiError(401, f"Unsupported auth_version: expected {_VERSION}")
@@ -59,10 +59,11 @@ def check_signature(
     _check_body(decoded.get("body_md5"), body)
     given = decoded["auth_signature"]
     expected = request_text(method, path.removeprefix(prefix), _joined(pairs))
-    if same(sign(app.secret, expected), given):
+    if constant_time_equal(sign(app.secret, expected), given):
         return
     if not any(
-        same(sign(app.secret, text), given) for text in _variants(method, path, prefix, query.raw)
+        constant_time_equal(sign(app.secret, text), given)
+        for text in _variants(method, path, prefix, query.raw)
     ):
         shown = expected.replace("\n", "\\n")
         raise ApiError(
@@ -97,7 +98,7 @@ def _check_body(given: str | None, body: bytes) -> None:
     if not given:
         raise ApiError(401, "Missing body_md5: a request with a body must sign its MD5")
     expected = hashlib.md5(body, usedforsecurity=False).hexdigest()
-    if not same(expected, given.lower()):
+    if not constant_time_equal(expected, given.lower()):
         raise ApiError(
             401,
             f"Invalid body_md5: the body that arrived has {expected}, but you sent {given[:64]}",

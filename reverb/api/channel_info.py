@@ -6,8 +6,8 @@ Source: Pusher's documentation, "HTTP API: Querying application state".
 from typing import Any
 
 from reverb.api.replies import ApiError
-from reverb.interfaces import Counts
-from reverb.protocol.names import Kind, channel_type
+from reverb.interfaces import ChannelCounts
+from reverb.protocol.names import ChannelKind, channel_type
 
 _NOTHING: frozenset[str] = frozenset()
 
@@ -35,10 +35,10 @@ def parse_info(info: str | None, known: tuple[str, ...]) -> frozenset[str]:
     return names
 
 
-def counts_info(channel: str, wanted: frozenset[str], counts: Counts) -> dict[str, Any]:
+def counts_info(channel: str, wanted: frozenset[str], counts: ChannelCounts) -> dict[str, Any]:
     """Say of a channel what was asked; what does not apply to it is left out."""
     info: dict[str, Any] = {}
-    if "user_count" in wanted and channel_type(channel).kind is Kind.PRESENCE:
+    if "user_count" in wanted and channel_type(channel).kind is ChannelKind.PRESENCE:
         info["user_count"] = counts.users
     if "subscription_count" in wanted:
         info["subscription_count"] = counts.subscriptions

@@ -10,9 +10,9 @@ from twisted.web.resource import Resource
 from reverb.api.channel_info import counts_info, parse_info
 from reverb.api.events import ChannelEvents
 from reverb.api.replies import ApiError, Request
-from reverb.api.resources import Call, Context, SignedResource
+from reverb.api.resources import ApiContext, SignedRequest, SignedResource
 from reverb.apps import App
-from reverb.protocol.names import OF_USERS, Kind, channel_name_problem, channel_type
+from reverb.protocol.names import INTERNAL_PREFIX, ChannelKind, channel_name_problem, channel_type
 
 _PRESENCE = "presence-"
 
@@ -27,7 +27,7 @@ class Channels(SignedResource):
         assert self.app_id is not None
         return Channel(self.context, self.app_id, path.decode("utf-8", "replace"))
 
-    async def obey(self, call: Call) -> Any:
+    async def handle(self, call: SignedRequest) -> Any:
         """List the occupied channels."""
         prefix = call.arguments.one("filter_by_prefix") or ""
         wanted = parse_info(call.arguments.one("info"), ("user_count",))
@@ -42,7 +42,7 @@ class Channels(SignedResource):
             "channels": {
                 name: counts_info(name, wanted, here)
                 for name, here in channels.items()
-                if not name.startswith(OF_USERS)
+                if not name.startswith(INTERNAL_PREFIX)
             }
         }
 
@@ -58,7 +58,7 @@ class ChannelResource(SignedResource):
 
     methods = ("GET", "HEAD")
 
-    def __init__(self, context: Context, app_id: str, name: str) -> None:
+    def __init__(self, context: ApiContext, app_id: str, name: str) -> None:
         super().__init__(context, app_id)
         self.name = name
 
@@ -66,20 +66,20 @@ class ChannelResource(SignedResource):
 class Channel(ChannelResource):
     """``GET /apps/{id}/channels/{name}``."""
 
-    def __init__(self, context: Context, app_id: str, name: str) -> None:
+    def __init__(self, context: ApiContext, app_id: str, name: str) -> None:
         super().__init__(context, app_id, name)
         self.putChild(b"users", Users(context, app_id, name))
         self.putChild(b"events", ChannelEvents(context, app_id, name))
         self.putChild(b"stats", Stats(context, app_id, name))
 
-    async def obey(self, call: Call) -> Any:
+    async def handle(self, call: SignedRequest) -> Any:
         """Tell of one channel; one that nobody uses is not an error."""
         _check_name(call.app, self.name)
         wanted = parse_info(
             call.arguments.one("info"), ("user_count", "subscription_count", "cache")
         )
         type_ = channel_type(self.name)
-        if "user_count" in wanted and type_.kind is not Kind.PRESENCE:
+        if "user_count" in wanted and type_.kind is not ChannelKind.PRESENCE:
             raise ApiError(
                 400, "Cannot retrieve the user count unless the channel is a presence channel"
             )
@@ -89,7 +89,7 @@ class Channel(ChannelResource):
         answer: dict[str, Any] = {"occupied": counts.subscriptions > 0}
         answer |= counts_info(self.name, wanted, counts)
         if "cache" in wanted:
-            cached = await self.context.store.recall(call.app.id, self.name)
+            cached = await self.context.store.get_cached_event(call.app.id, self.name)
             answer["cache"] = cached and {"data": cached.data, "ttl": int(cached.ttl)}
         return answer
 
@@ -97,10 +97,10 @@ class Channel(ChannelResource):
 class Users(ChannelResource):
     """``GET /apps/{id}/channels/{name}/users``."""
 
-    async def obey(self, call: Call) -> Any:
+    async def handle(self, call: SignedRequest) -> Any:
         """List a presence channel's users."""
         _check_name(call.app, self.name)
-        if channel_type(self.name).kind is not Kind.PRESENCE:
+        if channel_type(self.name).kind is not ChannelKind.PRESENCE:
             raise ApiError(400, "Users can only be retrieved for presence channels")
         members = await self.context.store.members(call.app.id, self.name)
         return {"users": [{"id": user_id} for user_id in members]}
@@ -109,7 +109,7 @@ class Users(ChannelResource):
 class Stats(ChannelResource):
     """``GET /apps/{id}/channels/{name}/stats``, which Pusher deprecates."""
 
-    async def obey(self, call: Call) -> Any:
+    async def handle(self, call: SignedRequest) -> Any:
         """Tell how many use a channel."""
         _check_name(call.app, self.name)
         counts = await self.context.store.counts(call.app.id, self.name)
@@ -125,7 +125,7 @@ class Connections(SignedResource):
 
     methods = ("GET", "HEAD")
 
-    async def obey(self, call: Call) -> Any:
+    async def handle(self, call: SignedRequest) -> Any:
         """Count the app's connections, subscribed to something or not."""
         return {"connections": await self.context.store.connections(call.app.id)}
 

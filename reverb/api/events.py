@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred, ensureDeferred, gatherResults, succ
 from reverb.api.channel_info import counts_info, parse_info
 from reverb.api.query import Query
 from reverb.api.replies import ApiError
-from reverb.api.resources import Call, Context, Published, PublishingResource
+from reverb.api.resources import ApiContext, PublishingResource, PublishResult, SignedRequest
 from reverb.apps import App
 from reverb.protocol.codes import ClientError
 from reverb.protocol.events import EventError, check_event
@@ -42,7 +42,7 @@ class Event:
         event: As it was sent.
 
     Raises:
-        ApiError: With 400 or 413; the sentence names the field.
+        ApiError: With 400 or 413; the message names the field.
     """
 
     def __init__(self, app: App, event: _Event) -> None:
@@ -62,11 +62,11 @@ class Event:
         except EventError as error:
             raise ApiError(413 if error.too_large else 400, error.message) from None
 
-    def publish(self, context: Context, app: App) -> bool:
+    def publish(self, context: ApiContext, app: App) -> bool:
         """Publish the event; tell whether it goes to all nodes."""
         return context.hub.publish(app, self.channels, self.name, self.data, self.socket_id)
 
-    async def infos(self, context: Context, app: App) -> dict[str, dict[str, Any]]:
+    async def infos(self, context: ApiContext, app: App) -> dict[str, dict[str, Any]]:
         """Say of each channel what the request asked, having asked the store of all at once."""
         asked = [context.store.counts(app.id, channel) for channel in self.channels]
         counts = await gatherResults(asked, consumeErrors=True)
@@ -99,24 +99,26 @@ def _data(event: _Event) -> str:
 class Events(PublishingResource):
     """``POST /apps/{id}/events``."""
 
-    def obey(self, call: Call) -> Any:
+    def handle(self, call: SignedRequest) -> Any:
         """Publish one event to one or several channels."""
         body = call.body
         sent = _decoded(_event_decoder, body) if body else _from_query(call.arguments)
         event = Event(call.app, sent)
-        everywhere = event.publish(self.context, call.app)
+        all_nodes = event.publish(self.context, call.app)
         return (
-            self._infos(call.app, event, everywhere) if event.wanted else Published(everywhere, {})
+            self._infos(call.app, event, all_nodes)
+            if event.wanted
+            else PublishResult(all_nodes, {})
         )
 
-    async def _infos(self, app: App, event: Event, everywhere: bool) -> Published:
-        return Published(everywhere, {"channels": await event.infos(self.context, app)})
+    async def _infos(self, app: App, event: Event, all_nodes: bool) -> PublishResult:
+        return PublishResult(all_nodes, {"channels": await event.infos(self.context, app)})
 
 
 class BatchEvents(PublishingResource):
     """``POST /apps/{id}/batch_events``."""
 
-    def obey(self, call: Call) -> Any:
+    def handle(self, call: SignedRequest) -> Any:
         """Publish several events, or none if one of them is refused."""
         app = call.app
         batch = _decoded(_batch_decoder, call.body).batch
@@ -127,10 +129,10 @@ class BatchEvents(PublishingResource):
             )
         events = [self._event(app, index, sent) for index, sent in enumerate(batch)]
         published = [event.publish(self.context, app) for event in events]
-        everywhere = all(published)
+        all_nodes = all(published)
         if any(event.wanted for event in events):
-            return self._infos(app, events, everywhere)
-        return Published(everywhere, {})
+            return self._infos(app, events, all_nodes)
+        return PublishResult(all_nodes, {})
 
     def _event(self, app: App, index: int, sent: _Event) -> Event:
         try:
@@ -138,9 +140,9 @@ class BatchEvents(PublishingResource):
                 raise ApiError(400, "channels: an event of a batch has one channel")
             return Event(app, sent)
         except ApiError as error:
-            raise ApiError(error.status, f"batch[{index}]: {error.sentence}") from None
+            raise ApiError(error.status, f"batch[{index}]: {error.message}") from None
 
-    async def _infos(self, app: App, events: list[Event], everywhere: bool) -> Published:
+    async def _infos(self, app: App, events: list[Event], all_nodes: bool) -> PublishResult:
         """Answer in the order of the events, with nothing for those that asked nothing."""
         asked: list[Deferred[Any]] = [
             ensureDeferred(event.infos(self.context, app)) if event.wanted else succeed({})
@@ -148,17 +150,17 @@ class BatchEvents(PublishingResource):
         ]
         infos = await gatherResults(asked, consumeErrors=True)
         batch = [info.get(event.channels[0], {}) for event, info in zip(events, infos, strict=True)]
-        return Published(everywhere, {"batch": batch})
+        return PublishResult(all_nodes, {"batch": batch})
 
 
 class ChannelEvents(PublishingResource):
     """``POST /apps/{id}/channels/{name}/events``, which Pusher deprecates: the body is the data."""
 
-    def __init__(self, context: Context, app_id: str, channel: str) -> None:
+    def __init__(self, context: ApiContext, app_id: str, channel: str) -> None:
         super().__init__(context, app_id)
         self.channel = channel
 
-    def obey(self, call: Call) -> Any:
+    def handle(self, call: SignedRequest) -> Any:
         """Publish one event to the channel of the path."""
         try:
             data = call.body.decode()
@@ -170,7 +172,7 @@ class ChannelEvents(PublishingResource):
             data=msgspec.Raw(msgspec.json.encode(data)),
             socket_id=call.arguments.one("socket_id"),
         )
-        return Published(Event(call.app, sent).publish(self.context, call.app), {})
+        return PublishResult(Event(call.app, sent).publish(self.context, call.app), {})
 
 
 _event_decoder = msgspec.json.Decoder(_Event)

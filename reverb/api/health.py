@@ -26,13 +26,13 @@ class Ready(JsonResource):
 
     methods = ("GET", "HEAD")
 
-    def __init__(self, trouble: Callable[[], str | None]) -> None:
+    def __init__(self, unavailable_reason: Callable[[], str | None]) -> None:
         super().__init__()
-        self._trouble = trouble
+        self._unavailable_reason = unavailable_reason
 
     def answer(self, request: Request) -> Any:
         """Say so, or refuse with 503 and the reason."""
-        trouble = self._trouble()
-        if trouble is not None:
-            raise ApiError(503, trouble)
+        unavailable_reason = self._unavailable_reason()
+        if unavailable_reason is not None:
+            raise ApiError(503, unavailable_reason)
         return {"ready": True}

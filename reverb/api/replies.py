@@ -14,16 +14,14 @@ class ApiError(Exception):
 
     Args:
         status: The HTTP status.
-        sentence: What is wrong and what was expected, for a developer.
+        message: What is wrong and what was expected, for a developer.
         headers: More headers of the answer.
     """
 
-    def __init__(
-        self, status: int, sentence: str, headers: Mapping[str, str] | None = None
-    ) -> None:
-        super().__init__(sentence)
+    def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
         self.status = status
-        self.sentence = sentence
+        self.message = message
         self.headers = headers or {}
 
 
@@ -54,4 +52,4 @@ def reply(request: Request, status: int, answer: Any, headers: Headers = ()) -> 
 
 def reply_error(request: Request, error: ApiError) -> None:
     """Answer a request with what is wrong with it, and finish it."""
-    reply(request, error.status, {"error": error.sentence}, error.headers.items())
+    reply(request, error.status, {"error": error.message}, error.headers.items())

@@ -24,7 +24,7 @@ from reverb.webhooks.interfaces import IWebhooks
 _THIS_NODE_ONLY = (("Reverb-Reached", "this-node"),)
 
 
-class Context:
+class ApiContext:
     """What the resources need to answer.
 
     Args:
@@ -202,7 +202,7 @@ class SignedResource(JsonResource):
             key names it.
     """
 
-    def __init__(self, context: Context, app_id: str | None) -> None:
+    def __init__(self, context: ApiContext, app_id: str | None) -> None:
         super().__init__()
         self.context = context
         self.app_id = app_id
@@ -235,10 +235,10 @@ class SignedResource(JsonResource):
         if not app.enabled:
             raise ApiError(403, f"App {app.id} is disabled")
         context.check_rate(app)
-        result = self.obey(Call(app, query, body))
+        result = self.handle(SignedRequest(app, query, body))
         return ensureDeferred(result) if isinstance(result, CoroutineType) else result
 
-    def obey(self, call: "Call") -> Any:
+    def handle(self, call: "SignedRequest") -> Any:
         """Do what a signed request asks for: the answer, or a coroutine that returns it."""
         raise NotImplementedError
 
@@ -248,21 +248,21 @@ class PublishingResource(SignedResource):
 
     methods = ("POST",)
 
-    def send(self, request: Request, answer: "Published") -> None:
+    def send(self, request: Request, answer: "PublishResult") -> None:
         """Answer; say so if only the clients of this node are reached."""
-        reply(request, 200, answer.body, () if answer.everywhere else _THIS_NODE_ONLY)
+        reply(request, 200, answer.body, () if answer.all_nodes else _THIS_NODE_ONLY)
 
 
-class Published(NamedTuple):
+class PublishResult(NamedTuple):
     """What to answer to who has published something."""
 
-    everywhere: bool
+    all_nodes: bool
     """Whether all of it goes to all nodes."""
     body: Any
     """Something that becomes JSON."""
 
 
-class Call(NamedTuple):
+class SignedRequest(NamedTuple):
     """A signed request."""
 
     app: App

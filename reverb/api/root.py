@@ -9,18 +9,18 @@ from reverb.api.channels import Channels, Connections
 from reverb.api.events import BatchEvents, Events
 from reverb.api.health import Ready, Up
 from reverb.api.replies import ApiError, Request
-from reverb.api.resources import Context, JsonResource, NotFound
+from reverb.api.resources import ApiContext, JsonResource, NotFound
 from reverb.api.users import Users
 from reverb.api.webhooks import WebhookList
-from reverb.caches import remember_short
+from reverb.caches import cache_short_keys
 
 
-def make_root(context: Context, trouble: Callable[[], str | None]) -> Resource:
+def make_root(context: ApiContext, unavailable_reason: Callable[[], str | None]) -> Resource:
     """Build the tree.
 
     Args:
         context: What the resources need; its ``path`` is the prefix of all.
-        trouble: Says why the node is not ready; None when it is.
+        unavailable_reason: Says why the node is not ready; None when it is.
     """
     root = here = NotFound()
     for part in context.path.encode().split(b"/")[1:]:
@@ -31,18 +31,18 @@ def make_root(context: Context, trouble: Callable[[], str | None]) -> Resource:
     here.putChild(b"users", Users(context, None))
     here.putChild(b"app", Upgrades())
     here.putChild(b"up", Up())
-    here.putChild(b"ready", Ready(trouble))
+    here.putChild(b"ready", Ready(unavailable_reason))
     return root
 
 
 class Apps(NotFound):
     """``/apps/{id}``."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: ApiContext) -> None:
         super().__init__()
         self._context = context
         # Routes keep no state: those of the apps in use are made once.
-        self._routes = remember_short(self._make_routes, entries=1024, longest=200)
+        self._routes = cache_short_keys(self._make_routes, max_entries=1024, max_length=200)
 
     def getChild(self, path: bytes, request: Request) -> Resource:
         """Find an app's routes; whether there is such an app is asked later."""

@@ -9,12 +9,12 @@ from twisted.web.resource import Resource
 
 from reverb.api.replies import ApiError, Request
 from reverb.api.resources import (
-    Call,
-    Context,
+    ApiContext,
     JsonResource,
     NotFound,
-    Published,
     PublishingResource,
+    PublishResult,
+    SignedRequest,
 )
 from reverb.protocol.names import user_id_problem
 
@@ -27,7 +27,7 @@ class Users(JsonResource):
         app_id: The app's; None where the signature's key names it.
     """
 
-    def __init__(self, context: Context, app_id: str | None) -> None:
+    def __init__(self, context: ApiContext, app_id: str | None) -> None:
         super().__init__()
         self._context = context
         self._app_id = app_id
@@ -49,13 +49,13 @@ class Users(JsonResource):
 class TerminateConnections(PublishingResource):
     """``POST /users/{id}/terminate_connections``."""
 
-    def __init__(self, context: Context, app_id: str | None, user_id: str) -> None:
+    def __init__(self, context: ApiContext, app_id: str | None, user_id: str) -> None:
         super().__init__(context, app_id)
         self.user_id = user_id
 
-    def obey(self, call: Call) -> Any:
+    def handle(self, call: SignedRequest) -> Any:
         """Close every connection that the user is signed in on."""
         problem = user_id_problem(self.user_id)
         if problem:
             raise ApiError(400, problem)
-        return Published(self.context.hub.terminate(call.app, self.user_id), {})
+        return PublishResult(self.context.hub.terminate(call.app, self.user_id), {})

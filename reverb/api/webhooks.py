@@ -8,13 +8,13 @@ from typing import Any, get_args
 import msgspec
 
 from reverb.api.replies import ApiError, Request
-from reverb.api.resources import Call, Context, NotFound, SignedResource
+from reverb.api.resources import ApiContext, NotFound, SignedRequest, SignedResource
 from reverb.apps import EVENT_NAMES, App, EventName, Webhook
 from reverb.protocol.messages import json_problem
 from reverb.protocol.names import channel_name_problem
 from reverb.webhooks.delivery import Delivery, State
 from reverb.webhooks.events import TEST_CHANNEL, WebhookEvent, sample_event
-from reverb.webhooks.interfaces import IArchive, QueueFullError, SharedLostError
+from reverb.webhooks.interfaces import ClusterStoreLostError, IDeliveryArchive, QueueFullError
 
 _STATES: dict[str, State] = {state: state for state in get_args(State)}
 _MAX_LIMIT = 1_000
@@ -23,17 +23,17 @@ _MAX_LIMIT = 1_000
 class WebhookResource(SignedResource):
     """A route that asks the archive of the app's webhooks."""
 
-    async def obey(self, call: Call) -> Any:
+    async def handle(self, call: SignedRequest) -> Any:
         """Ask; refuse when the archive is out of reach."""
         webhooks = self.context.webhooks
         try:
             return await self.ask(call, None if webhooks is None else webhooks.archive)
-        except SharedLostError as error:
+        except ClusterStoreLostError as error:
             raise ApiError(
                 503, f"Webhooks are kept in Redis, which is away: {error}", {"Retry-After": "5"}
             ) from None
 
-    async def ask(self, call: Call, archive: IArchive | None) -> Any:
+    async def ask(self, call: SignedRequest, archive: IDeliveryArchive | None) -> Any:
         """Do what the request asks for.
 
         Args:
@@ -41,7 +41,7 @@ class WebhookResource(SignedResource):
             archive: What was delivered; None when no app has webhooks.
 
         Raises:
-            SharedLostError: The archive is out of reach.
+            ClusterStoreLostError: The archive is out of reach.
         """
         raise NotImplementedError
 
@@ -51,7 +51,7 @@ class WebhookList(WebhookResource):
 
     methods = ("GET", "HEAD")
 
-    def __init__(self, context: Context, app_id: str) -> None:
+    def __init__(self, context: ApiContext, app_id: str) -> None:
         super().__init__(context, app_id)
         self.putChild(b"deliveries", Deliveries(context, app_id))
         self.putChild(b"test", SendTest(context, app_id))
@@ -59,7 +59,7 @@ class WebhookList(WebhookResource):
         dead_letters.putChild(b"replay", ReplayDeadLetters(context, app_id))
         self.putChild(b"dead_letters", dead_letters)
 
-    async def ask(self, call: Call, archive: IArchive | None) -> Any:
+    async def ask(self, call: SignedRequest, archive: IDeliveryArchive | None) -> Any:
         """List the app's endpoints, without their headers, which may be secret."""
         return {
             "webhooks": [
@@ -88,7 +88,7 @@ class Deliveries(WebhookResource):
         assert self.app_id is not None
         return OneDelivery(self.context, self.app_id, path.decode("utf-8", "replace"))
 
-    async def ask(self, call: Call, archive: IArchive | None) -> Any:
+    async def ask(self, call: SignedRequest, archive: IDeliveryArchive | None) -> Any:
         """List deliveries, the newest first."""
         named = _one(call, "state") or None
         state = _STATES.get(named or "")
@@ -111,11 +111,11 @@ class DeliveryResource(WebhookResource):
         delivery_id: Of the delivery, not looked for yet.
     """
 
-    def __init__(self, context: Context, app_id: str, delivery_id: str) -> None:
+    def __init__(self, context: ApiContext, app_id: str, delivery_id: str) -> None:
         super().__init__(context, app_id)
         self.delivery_id = delivery_id
 
-    async def ask(self, call: Call, archive: IArchive | None) -> Any:
+    async def ask(self, call: SignedRequest, archive: IDeliveryArchive | None) -> Any:
         """Find the delivery, and do what the request asks for.
 
         Raises:
@@ -128,7 +128,9 @@ class DeliveryResource(WebhookResource):
             raise ApiError(404, f"No delivery has the id {self.delivery_id[:100]!r}")
         return await self.ask_about(delivery, call, archive)
 
-    async def ask_about(self, delivery: Delivery, call: Call, archive: IArchive) -> Any:
+    async def ask_about(
+        self, delivery: Delivery, call: SignedRequest, archive: IDeliveryArchive
+    ) -> Any:
         """Do what the request asks for, with a delivery of the app."""
         raise NotImplementedError
 
@@ -138,11 +140,13 @@ class OneDelivery(DeliveryResource):
 
     methods = ("GET", "HEAD")
 
-    def __init__(self, context: Context, app_id: str, delivery_id: str) -> None:
+    def __init__(self, context: ApiContext, app_id: str, delivery_id: str) -> None:
         super().__init__(context, app_id, delivery_id)
         self.putChild(b"replay", Replay(context, app_id, delivery_id))
 
-    async def ask_about(self, delivery: Delivery, call: Call, archive: IArchive) -> Any:
+    async def ask_about(
+        self, delivery: Delivery, call: SignedRequest, archive: IDeliveryArchive
+    ) -> Any:
         """Tell of one delivery, with its body."""
         return shown_delivery(delivery) | {"body": delivery.body.decode()}
 
@@ -152,7 +156,9 @@ class Replay(DeliveryResource):
 
     methods = ("POST",)
 
-    async def ask_about(self, delivery: Delivery, call: Call, archive: IArchive) -> Any:
+    async def ask_about(
+        self, delivery: Delivery, call: SignedRequest, archive: IDeliveryArchive
+    ) -> Any:
         """Deliver once more."""
         if delivery.state == "pending":
             raise ApiError(409, "This delivery is still being tried")
@@ -169,7 +175,7 @@ class ReplayDeadLetters(WebhookResource):
 
     methods = ("POST",)
 
-    async def ask(self, call: Call, archive: IArchive | None) -> Any:
+    async def ask(self, call: SignedRequest, archive: IDeliveryArchive | None) -> Any:
         """Deliver once more whatever was given up, as far as there is room for it."""
         replayed = left = 0
         for delivery_id in () if archive is None else await archive.dead(call.app.id):
@@ -181,7 +187,7 @@ class ReplayDeadLetters(WebhookResource):
         return {"replayed": replayed, "left": left}
 
     @staticmethod
-    async def _replay(delivery_id: str, app: App, archive: IArchive) -> bool:
+    async def _replay(delivery_id: str, app: App, archive: IDeliveryArchive) -> bool:
         delivery = await archive.get(app.id, delivery_id)
         if delivery is None or app.webhook(delivery.url) is None:
             return False
@@ -203,7 +209,7 @@ class SendTest(WebhookResource):
 
     methods = ("POST",)
 
-    async def ask(self, call: Call, archive: IArchive | None) -> Any:
+    async def ask(self, call: SignedRequest, archive: IDeliveryArchive | None) -> Any:
         """Send an event that did not happen, to all endpoints or to one."""
         try:
             test = msgspec.json.decode(call.body or b"{}", type=_Test)
@@ -233,14 +239,16 @@ class SendTest(WebhookResource):
         }
 
     @staticmethod
-    async def _send(archive: IArchive, webhook: Webhook, event: WebhookEvent) -> dict[str, Any]:
+    async def _send(
+        archive: IDeliveryArchive, webhook: Webhook, event: WebhookEvent
+    ) -> dict[str, Any]:
         try:
             return shown_delivery(await archive.send(event.app_id, webhook.url, event))
         except QueueFullError:
             raise _full(webhook.url) from None
 
 
-def _one(call: Call, name: str) -> str | None:
+def _one(call: SignedRequest, name: str) -> str | None:
     """Get the value of a parameter that may be given once."""
     if sum(given == name for given, _ in call.arguments.pairs) > 1:
         raise ApiError(400, f"{name} must be given once, not several times")

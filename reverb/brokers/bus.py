@@ -48,7 +48,7 @@ class BusBroker:
         self._interest = Interest(link, common)
         self.link_meter = link.bus_meter
         self._told_of_strangers = False
-        link.take = self._taken
+        link.on_message = self._taken
 
     def _name(self, app_id: str, channel: str) -> bytes:
         """Say what the bus calls a channel."""
@@ -57,12 +57,12 @@ class BusBroker:
     @property
     def connected(self) -> bool:
         """Whether publications reach the other nodes."""
-        return self.link.trouble is None
+        return self.link.unavailable_reason is None
 
     @property
-    def trouble(self) -> str | None:
+    def unavailable_reason(self) -> str | None:
         """Why they do not."""
-        return self.link.trouble
+        return self.link.unavailable_reason
 
     def start(self, deliver: Callable[[Envelope], None]) -> "Deferred[None]":
         """Begin to deliver, and to connect.
@@ -94,7 +94,7 @@ class BusBroker:
         if self._deliver is None:
             return False
         sent = False
-        if self.link.open:  # Before delivering, which may lead to the next publication.
+        if self.link.is_open:  # Before delivering, which may lead to the next publication.
             name = self._common
             if not isinstance(envelope, Termination):
                 name = self._name(envelope.app_id, envelope.channel)

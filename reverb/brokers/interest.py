@@ -5,7 +5,7 @@ from twisted.internet.interfaces import IDelayedCall
 
 from reverb.brokers.link import Link, wait_for_all
 
-LINGER = 2.0
+UNSUBSCRIBE_DELAY = 2.0
 """Seconds after its last subscriber that a channel is given up; many come back at once."""
 _PORTION = 1_000
 """Channels in one command."""
@@ -26,7 +26,7 @@ class Interest:
         self._asked: dict[bytes, Deferred[None]] = {}
         self._leaving: dict[bytes, IDelayedCall] = {}
         # First of all: a store asks for members only after this.
-        link.preparations.insert(0, self._subscribe_to_all)
+        link.connect_hooks.insert(0, self._subscribe_to_all)
 
     def want(self, name: bytes) -> "Deferred[None] | None":
         """Want a name; return what :meth:`reverb.interfaces.IBroker.subscribe` does."""
@@ -35,7 +35,7 @@ class Interest:
             leaving.cancel()
         if name not in self._wanted:
             self._wanted.add(name)
-            if self._link.open:
+            if self._link.is_open:
                 (asked,) = self._link.subscribe([name])
                 self._ask(name, asked)
         asked_already = self._asked.get(name)
@@ -56,12 +56,12 @@ class Interest:
     def leave(self, name: bytes) -> None:
         """Give a name up, unless it is wanted again soon."""
         if name in self._wanted and name not in self._leaving:
-            self._leaving[name] = self._link.clock.callLater(LINGER, self._give_up, name)
+            self._leaving[name] = self._link.clock.callLater(UNSUBSCRIBE_DELAY, self._give_up, name)
 
     def _give_up(self, name: bytes) -> None:
         del self._leaving[name]
         if name in self._asked:  # Its answer must not be taken for that of a later subscription.
-            self._leaving[name] = self._link.clock.callLater(LINGER, self._give_up, name)
+            self._leaving[name] = self._link.clock.callLater(UNSUBSCRIBE_DELAY, self._give_up, name)
             return
         self._wanted.discard(name)
         self._link.unsubscribe(name)

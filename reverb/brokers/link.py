@@ -11,15 +11,15 @@ from twisted.python.failure import Failure
 
 from reverb.meter import LinkMeter
 
-PATIENCE = 5
+ANSWER_TIMEOUT = 5
 """Seconds that a connect, or an answer that tells whether the program lives, may take."""
 _HEARTBEAT = 3
 """Seconds between two looks at whether it lives."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
 """Seconds before the first and before the later attempts to reconnect."""
-GRACE = _LONGEST_PAUSE + 0.5
+RECONNECT_GRACE = _LONGEST_PAUSE + 0.5
 """Seconds after a connect in which the other nodes, too, will have come back."""
-_LAST_WORDS = 3
+_DRAIN_TIMEOUT = 3
 """Seconds that may pass until all is read that a node sends before it stops."""
 _QUIET = 60
 """Seconds between two log lines about the same outage."""
@@ -46,7 +46,7 @@ class Link:
         prefix: Begins every name of the bus.
         trouble: Why it cannot be used; None when it can, and everything of
             this node has been brought to it.
-        take: Called with the name and the content of each message from the bus.
+        on_message: Called with the name and the content of each message from the bus.
         preparations: Called in their order after each connect, before the
             link counts as up; what they raise ends the connection.
         losses: Called when a connection that was there is lost; what they raise is logged.
@@ -61,11 +61,11 @@ class Link:
         self.node = node
         self.prefix = prefix
         self.clock = reactor
-        self.trouble: str | None = f"{self.program} is not connected yet"
-        self.take: Callable[[bytes, bytes], None] = lambda _name, _message: None
-        self.preparations: list[Callable[[], Awaitable[None]]] = []
-        self.losses: list[Callable[[], None]] = []
-        self.beats: list[Callable[[], None]] = []
+        self.unavailable_reason: str | None = f"{self.program} is not connected yet"
+        self.on_message: Callable[[bytes, bytes], None] = lambda _name, _message: None
+        self.connect_hooks: list[Callable[[], Awaitable[None]]] = []
+        self.loss_hooks: list[Callable[[], None]] = []
+        self.heartbeat_hooks: list[Callable[[], None]] = []
         self.bus_meter = LinkMeter()
         self._was_up = False
         self._running: Deferred[None] | None = None
@@ -76,12 +76,12 @@ class Link:
     # What a subclass does
 
     @property
-    def open(self) -> bool:
+    def is_open(self) -> bool:
         """Whether something can be sent."""
         raise NotImplementedError
 
     @property
-    def where(self) -> str:
+    def address(self) -> str:
         """Where the program is, for the log."""
         raise NotImplementedError
 
@@ -135,17 +135,17 @@ class Link:
         running, self._running = self._running, None
         if running is None:
             return
-        if self.trouble is None:
-            await self._sent().addTimeout(_LAST_WORDS, self.clock).addErrback(lambda _: None)
+        if self.unavailable_reason is None:
+            await self._sent().addTimeout(_DRAIN_TIMEOUT, self.clock).addErrback(lambda _: None)
         self.reset("the node is stopping")
         running.cancel()
         await running
 
     def reset(self, why: str) -> None:
         """Give the connection up, because of what has gone wrong with it."""
-        self.trouble = f"{self.program} is not connected: {why}"
+        self.unavailable_reason = f"{self.program} is not connected: {why}"
         if self._drop(why):
-            self._tell(self.losses)
+            self._tell(self.loss_hooks)
 
     def _tell(self, callbacks: Iterable[Callable[[], None]]) -> None:
         """Call all of them: the link goes on, whatever happens in one."""
@@ -162,7 +162,7 @@ class Link:
             except defer.CancelledError:
                 raise
             except Exception as error:  # noqa: BLE001 - whatever it is, the next attempt follows
-                why = told(error)
+                why = describe_error(error)
             self.reset(why)
             self._failures += 1
             if not self._stopping:
@@ -170,21 +170,21 @@ class Link:
                 await self._pause()
 
     async def _prepare(self) -> None:
-        for prepare in self.preparations:
+        for prepare in self.connect_hooks:
             await prepare()
-        if self.open:
+        if self.is_open:
             self._is_up()
 
     def _is_up(self) -> None:
         self.bus_meter.reconnects += self._was_up
         self._was_up = True
-        self.trouble = None
+        self.unavailable_reason = None
         self._failures = 0
         self._complained = float("-inf")
         self._log.info(
             "connected to {program} at {where} as node {node}, prefix {prefix}",
             program=self.program,
-            where=self.where,
+            where=self.address,
             node=self.node,
             prefix=self.prefix,
         )
@@ -193,13 +193,13 @@ class Link:
         """Look again and again whether the connection still lives."""
         while True:
             try:
-                await look().addTimeout(PATIENCE, self.clock)
+                await look().addTimeout(ANSWER_TIMEOUT, self.clock)
             except defer.CancelledError:
                 raise
             except Exception as error:  # noqa: BLE001 - whatever it is, the connection is no good
-                self.reset(told(error))
+                self.reset(describe_error(error))
                 return
-            self._tell(self.beats)
+            self._tell(self.heartbeat_hooks)
             await self._sleep(_HEARTBEAT)
 
     def _timed(self, answer: "Deferred[Any]", meter: LinkMeter) -> "Deferred[None]":
@@ -215,7 +215,7 @@ class Link:
                 "{program} at {where} cannot be used, this node goes on alone and keeps trying: "
                 "{why}",
                 program=self.program,
-                where=self.where,
+                where=self.address,
                 why=why,
             )
 
@@ -235,10 +235,10 @@ def wait_for_all(answers: "Iterable[Deferred[Any]]") -> "Deferred[None]":
     return gathered.addCallbacks(lambda _: None, lambda failure: failure.value.subFailure)
 
 
-def told(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """Say in a few words what went wrong."""
     if isinstance(error, TimeoutError | defer.TimeoutError):
-        return f"it did not answer within {PATIENCE} seconds"
+        return f"it did not answer within {ANSWER_TIMEOUT} seconds"
     return str(error) or type(error).__name__
 
 

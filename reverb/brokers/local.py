@@ -14,7 +14,7 @@ class LocalBroker:
     """Delivers to this process at once, and to nobody else."""
 
     connected = True
-    trouble: str | None = None
+    unavailable_reason: str | None = None
 
     def __init__(self) -> None:
         self._deliver: Callable[[Envelope], None] | None = None

@@ -14,11 +14,11 @@ from zope.interface import implementer
 from reverb.brokers.bus import BusBroker
 from reverb.envelope import Envelope, Termination
 from reverb.interfaces import IBroker, ILinked
-from reverb.protocol.names import Kind, channel_type
+from reverb.protocol.names import ChannelKind, channel_type
 
 
 @implementer(IBroker, ILinked)
-class DividedBroker:
+class SplitBroker:
     """Gives each channel to the bus that it is to go over.
 
     Args:
@@ -40,9 +40,9 @@ class DividedBroker:
         return self._nats.connected and self._redis.connected
 
     @property
-    def trouble(self) -> str | None:
+    def unavailable_reason(self) -> str | None:
         """Why some of them do not."""
-        return self._nats.trouble or self._redis.trouble
+        return self._nats.unavailable_reason or self._redis.unavailable_reason
 
     def start(self, deliver: Callable[[Envelope], None]) -> "Deferred[None]":
         """Begin to deliver, and to connect to both; fires at once."""
@@ -69,7 +69,7 @@ class DividedBroker:
         type_ = channel_type(channel)
         if type_.cached:
             return (self._redis,)
-        return (self._nats, self._redis) if type_.kind is Kind.PRESENCE else (self._nats,)
+        return (self._nats, self._redis) if type_.kind is ChannelKind.PRESENCE else (self._nats,)
 
     def publish(self, envelope: Envelope) -> bool:
         """Send to the other nodes when this turn of the reactor ends, and deliver here."""

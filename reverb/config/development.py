@@ -84,7 +84,7 @@ def development_banner(settings: Settings) -> str:
     )
 
 
-class DevelopmentNotice(Service):
+class DevelopmentBanner(Service):
     """Logs how to connect to the development app when the server starts.
 
     Args:

@@ -54,7 +54,7 @@ class Overrides(NamedTuple):
 
 
 def _field_types(struct: type[msgspec.Struct]) -> dict[str, Any]:
-    """Find a struct's fields; those of a struct in it get names such as ``webhooks.smoothing``."""
+    """Find a struct's fields; those of a struct in it get names such as ``webhooks.debounce``."""
     fields: dict[str, Any] = {}
     for field in msgspec.structs.fields(struct):
         if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from reverb.meter import AppMeter
 from reverb.protocol.frames import compressed_text_frame, text_frame
-from reverb.protocol.names import Kind
+from reverb.protocol.names import ChannelKind
 
 
 class Subscriber(Protocol):
@@ -40,7 +40,7 @@ class Frame:
         return self._compressed
 
 
-class Batch:
+class FrameBatch:
     """Frames that go out together.
 
     Args:
@@ -62,21 +62,21 @@ class Batch:
         subscriber.send(self.plain)
 
 
-class Audience(Protocol):
+class FanoutTarget(Protocol):
     """The way to all subscribers of one channel at once."""
 
     def changed(self) -> None:
         """Take note that somebody has come or gone."""
 
-    def send(self, batch: Batch, but: Collection[Subscriber]) -> int:
+    def send(self, batch: FrameBatch, but: Collection[Subscriber]) -> int:
         """Send frames to all subscribers but some; tell how many bytes that is."""
 
 
-AudienceFactory = Callable[[Mapping[str, Subscriber]], Audience]
+FanoutTargetFactory = Callable[[Mapping[str, Subscriber]], FanoutTarget]
 """Makes the audience of a channel out of its subscribers, whom it goes on looking at."""
 
 
-class OneByOne:
+class SequentialFanout:
     """Sends to any kind of subscribers."""
 
     __slots__ = ("_subscribers",)
@@ -87,7 +87,7 @@ class OneByOne:
     def changed(self) -> None:
         """Have nothing to do: nothing is remembered of them."""
 
-    def send(self, batch: Batch, but: Collection[Subscriber]) -> int:
+    def send(self, batch: FrameBatch, but: Collection[Subscriber]) -> int:
         """Send frames to all subscribers but some; tell how many bytes that is."""
         for subscriber in self._subscribers.values():
             if subscriber not in but:
@@ -95,7 +95,7 @@ class OneByOne:
         return len(batch.plain) * (len(self._subscribers) - len(but))
 
 
-class _Newcomer:
+class _PendingSubscriber:
     """Somebody who is not a subscriber yet, and what has come meanwhile.
 
     Attributes:
@@ -120,7 +120,7 @@ class Channel:
     the store answers, and nothing comes before the confirmation.
 
     Args:
-        make_audience: Makes the way to all subscribers.
+        make_fanout_target: Makes the way to all subscribers.
         kind: What its name says it is.
         meter: That of the app; None to measure nothing.
 
@@ -132,7 +132,7 @@ class Channel:
 
     __slots__ = (
         "_audience",
-        "_newcomers",
+        "_pending_subscribers",
         "_since",
         "kind",
         "meter",
@@ -143,8 +143,8 @@ class Channel:
 
     def __init__(
         self,
-        make_audience: AudienceFactory = OneByOne,
-        kind: Kind = Kind.PUBLIC,
+        make_fanout_target: FanoutTargetFactory = SequentialFanout,
+        kind: ChannelKind = ChannelKind.PUBLIC,
         meter: AppMeter | None = None,
     ) -> None:
         self.kind = kind
@@ -152,55 +152,55 @@ class Channel:
         self.subscribers: dict[str, Subscriber] = {}
         self.pending: list[Frame] = []
         self.pending_since = 0.0
-        self._audience = make_audience(self.subscribers)
-        self._newcomers: dict[str, _Newcomer] = {}
+        self._audience = make_fanout_target(self.subscribers)
+        self._pending_subscribers: dict[str, _PendingSubscriber] = {}
         # What of the pending frames is older than a subscription, where any is.
         self._since: dict[str, int] = {}
 
     def __len__(self) -> int:
-        return len(self.subscribers) + len(self._newcomers)
+        return len(self.subscribers) + len(self._pending_subscribers)
 
     def __contains__(self, socket_id: str) -> bool:
-        return socket_id in self.subscribers or socket_id in self._newcomers
+        return socket_id in self.subscribers or socket_id in self._pending_subscribers
 
-    def expect(self, socket_id: str) -> None:
+    def reserve(self, socket_id: str) -> None:
         """Begin to keep what is published for a newcomer."""
-        self._newcomers[socket_id] = _Newcomer(len(self.pending))
+        self._pending_subscribers[socket_id] = _PendingSubscriber(len(self.pending))
 
-    def confirmed(self, socket_id: str) -> None:
+    def mark_confirmed(self, socket_id: str) -> None:
         """Take note that a newcomer knows the members as they are now; harmless when it has gone.
 
         It has, when to be told of them was too much for its connection.
         """
-        newcomer = self._newcomers.get(socket_id)
+        newcomer = self._pending_subscribers.get(socket_id)
         if newcomer is not None:
             newcomer.confirmed = True
 
-    def pass_over_unconfirmed(self) -> None:
+    def skip_unconfirmed(self) -> None:
         """Keep the frame that is added next from newcomers whom the list of members awaits."""
-        for newcomer in self._newcomers.values():
+        for newcomer in self._pending_subscribers.values():
             if not newcomer.confirmed:
                 newcomer.held += self.pending[newcomer.since :]
                 newcomer.since = len(self.pending) + 1
 
-    def welcome(self, socket_id: str, connection: Subscriber) -> None:
+    def activate(self, socket_id: str, connection: Subscriber) -> None:
         """Make a newcomer a subscriber, and send what has come meanwhile."""
-        newcomer = self._newcomers.pop(socket_id)
+        newcomer = self._pending_subscribers.pop(socket_id)
         self._send(newcomer.held, socket_id, connection)
         if newcomer.since:
             self._since[socket_id] = newcomer.since
         self.subscribers[socket_id] = connection
         self._audience.changed()
 
-    def awaits(self, socket_id: str, payload: bytes) -> bool:
+    def will_receive(self, socket_id: str, payload: bytes) -> bool:
         """Tell whether a newcomer will get a message when it is welcomed."""
-        newcomer = self._newcomers[socket_id]
+        newcomer = self._pending_subscribers[socket_id]
         coming = [*newcomer.held, *self.pending[newcomer.since :]]
         return any(f.payload == payload and f.exclude != socket_id for f in coming)
 
     def remove(self, socket_id: str) -> None:
         """Let somebody go, who gets what was published until now; harmless when it has gone."""
-        self._newcomers.pop(socket_id, None)
+        self._pending_subscribers.pop(socket_id, None)
         connection = self.subscribers.pop(socket_id, None)
         since = self._since.pop(socket_id, 0)
         if connection is None:
@@ -211,7 +211,7 @@ class Channel:
     def flush(self) -> None:
         """Send the pending frames."""
         pending, self.pending = self.pending, []
-        for newcomer in self._newcomers.values():
+        for newcomer in self._pending_subscribers.values():
             newcomer.held += pending[newcomer.since :]
             newcomer.since = 0
         since, self._since = self._since, {}
@@ -219,7 +219,7 @@ class Channel:
         # Those for whom it is not simply all of them.
         special = {f.exclude for f in pending if f.exclude in subscribers} | since.keys()
         but = [subscribers[i] for i in special] if special else ()
-        sent = self._audience.send(Batch(pending), but)
+        sent = self._audience.send(FrameBatch(pending), but)
         if self.meter is not None:
             self._count(self.meter, pending, sent, len(special))
         for socket_id in special:
@@ -240,7 +240,7 @@ class Channel:
         own = [frame for frame in frames if frame.exclude != socket_id]
         if not own:
             return
-        batch = Batch(own)
+        batch = FrameBatch(own)
         batch.send_to(connection)
         if self.meter is not None:
             self.meter.messages_sent += len(own)

@@ -17,23 +17,23 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from reverb.apps import App
-from reverb.envelope import Counted
+from reverb.envelope import CountChanged
 from reverb.hub.channel import Channel
 from reverb.hub.fanout import Fanout
 from reverb.hub.notices import Notice, SubscriptionCount
-from reverb.interfaces import Abandoned, IApps, IBroker, IChannelStore, StoreRefusedError
+from reverb.interfaces import ChannelReaped, IApps, IBroker, IChannelStore, StoreRefusedError
 from reverb.protocol import messages
-from reverb.protocol.names import Kind, channel_type
+from reverb.protocol.names import ChannelKind, channel_type
 
 LARGE = 100
 """Subscriptions that a channel may have to be told of every change at once."""
 WINDOW = 5.0
 """Seconds between two counts of a channel that has more."""
 
-_UNCOUNTED = (Kind.PRESENCE, Kind.USER)
+_UNCOUNTED = (ChannelKind.PRESENCE, ChannelKind.USER)
 """Channels whose subscribers know of each other, or are one user."""
 
-Key = tuple[str, str]
+ChannelKey = tuple[str, str]
 """An app's id and a channel's name."""
 
 
@@ -66,7 +66,7 @@ class _Count:
         self.window: IDelayedCall | None = None
 
 
-class Counting:
+class CountManager:
     """Counts the subscriptions of channels, and tells of it.
 
     What changes in one turn of the reactor, while the store is asked, or
@@ -87,7 +87,7 @@ class Counting:
     def __init__(
         self,
         *,
-        channels: Mapping[Key, Channel],
+        channels: Mapping[ChannelKey, Channel],
         broker: IBroker,
         store: IChannelStore,
         apps: IApps,
@@ -102,9 +102,9 @@ class Counting:
         self._clock = clock
         self._fanout = fanout
         self._notify = notify
-        self._counts: dict[Key, _Count] = {}
-        self._waiting: list[Key] = []
-        self._hinting: Key | None = None
+        self._counts: dict[ChannelKey, _Count] = {}
+        self._waiting: list[ChannelKey] = []
+        self._hinting: ChannelKey | None = None
         self._is_apart = False
 
     # What may change a count
@@ -128,24 +128,24 @@ class Counting:
         count.ours = True
         self._want(key, count)
 
-    def hinted(self, hint: Counted) -> None:
+    def invalidate(self, hint: CountChanged) -> None:
         """Take note that a subscription has come or gone on some node."""
         key = (hint.app_id, hint.channel)
         count = self._counts.get(key)
         if count is not None and key != self._hinting:
             self._want(key, count)
 
-    def abandoned(self, change: Abandoned) -> None:
+    def channel_reaped(self, change: ChannelReaped) -> None:
         """Tell all nodes that subscriptions have gone with a dead one."""
-        finding = Deferred.fromCoroutine(self._abandoned(change.app_id, change.channel))
+        finding = Deferred.fromCoroutine(self._reaped(change.app_id, change.channel))
         finding.addErrback(self._failed)
 
-    async def _abandoned(self, app_id: str, name: str) -> None:
+    async def _reaped(self, app_id: str, name: str) -> None:
         app = await self._apps.by_id(app_id)
         if app is not None:
             self.changed(app, name)
 
-    def restored(self) -> None:
+    def store_restored(self) -> None:
         """Have all nodes count anew, after the store was out of reach.
 
         What watchers were told of a part of the nodes is put right by the node that told it.
@@ -156,7 +156,7 @@ class Counting:
             self._hint(key)
             self._want(key, count)
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         """Tell now what would be told later, as the node is about to stop."""
         for key, count in list(self._counts.items()):
             if count.window is not None:
@@ -166,7 +166,7 @@ class Counting:
 
     # Telling
 
-    def _want(self, key: Key, count: _Count) -> None:
+    def _want(self, key: ChannelKey, count: _Count) -> None:
         if not count.wanted and not count.busy:
             if not self._waiting:
                 self._clock.callLater(0, self._look_at_all)
@@ -178,7 +178,7 @@ class Counting:
         for key in waiting:
             self._look(key, self._counts[key])
 
-    def _look(self, key: Key, count: _Count) -> None:
+    def _look(self, key: ChannelKey, count: _Count) -> None:
         ours, count.ours = count.ours, False
         # Until this node is restored itself, a hint may come of another that is restored already.
         self._is_apart = self._is_apart or not self._store.connected
@@ -189,7 +189,7 @@ class Counting:
         asking = Deferred.fromCoroutine(self._ask(key, count, ours=ours))
         asking.addErrback(self._failed)
 
-    async def _ask(self, key: Key, count: _Count, *, ours: bool) -> None:
+    async def _ask(self, key: ChannelKey, count: _Count, *, ours: bool) -> None:
         """Ask for the count, after the other nodes have been told to do so, and tell it."""
         number = 0
         try:
@@ -207,21 +207,21 @@ class Counting:
             else:
                 self._free(key, count)
 
-    def _hint(self, key: Key) -> None:
+    def _hint(self, key: ChannelKey) -> None:
         # It comes back here too, where the store is being asked in any case.
         self._hinting = key
         try:
-            self._broker.publish(Counted(*key))
+            self._broker.publish(CountChanged(*key))
         finally:
             self._hinting = None
 
-    def _tell(self, key: Key, count: _Count, number: int) -> None:
+    def _tell(self, key: ChannelKey, count: _Count, number: int) -> None:
         channel = self._channels.get(key)
         if channel is not None and number != count.told:
             count.told = number
             self._fanout.add(channel, messages.subscription_count(key[1], number), None)
 
-    def _free(self, key: Key, count: _Count) -> None:
+    def _free(self, key: ChannelKey, count: _Count) -> None:
         """Tell what has changed meanwhile, or forget a channel that is nobody's here."""
         count.busy = False
         count.window = None

@@ -9,12 +9,12 @@ from twisted.python.failure import Failure
 
 from reverb.interfaces import StoreRefusedError
 from reverb.protocol.codes import ClientError
-from reverb.protocol.session import Done, Session
+from reverb.protocol.session import Completion, Session
 
 _log = Logger()
 
 
-def run(step: Coroutine[Any, Any, None]) -> "Deferred[None] | None":
+def run_eagerly(step: Coroutine[Any, Any, None]) -> "Deferred[None] | None":
     """Carry out a step, at once where nothing has to be waited for.
 
     ``Deferred.fromCoroutine`` costs as much as many a step does, and is needed
@@ -49,14 +49,14 @@ def _go_on(step: Coroutine[Any, Any, None], waiting: Any) -> Generator[Any, Any,
         step.close()
 
 
-def carry_out(session: Session, step: Coroutine[Any, Any, None]) -> Done:
+def run_step(session: Session, step: Coroutine[Any, Any, None]) -> Completion:
     """Carry out a step of a session, and tell the client when it fails.
 
     Returns:
         None when the step is done. Otherwise fires when it is; it never fails.
     """
     try:
-        done = run(step)
+        done = run_eagerly(step)
     except Exception:  # noqa: BLE001 - _failed tells whose fault it is
         _failed(Failure(), session)
         return None
@@ -65,8 +65,8 @@ def carry_out(session: Session, step: Coroutine[Any, Any, None]) -> Done:
 
 def _failed(failure: Failure, session: Session) -> None:
     if failure.check(ClientError):
-        session.refuse(cast(ClientError, failure.value))
+        session.send_error(cast(ClientError, failure.value))
         return
     if not failure.check(StoreRefusedError):  # The store has logged it.
         _log.failure("carrying out a message of {socket_id}", failure, socket_id=session.socket_id)
-    session.refuse(ClientError("The server could not do this now; try again"))
+    session.send_error(ClientError("The server could not do this now; try again"))

@@ -13,31 +13,31 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from reverb.apps import App
-from reverb.envelope import Counted, Envelope, Publication, Termination
-from reverb.hub.channel import AudienceFactory, Channel, OneByOne
-from reverb.hub.counts import Counting
-from reverb.hub.eager import carry_out
+from reverb.envelope import CountChanged, Envelope, Publication, Termination
+from reverb.hub.channel import Channel, FanoutTargetFactory, SequentialFanout
+from reverb.hub.counts import CountManager
+from reverb.hub.eager import run_step
 from reverb.hub.fanout import Fanout
 from reverb.hub.notices import ClientEvent, Connected, Disconnected, Notice
 from reverb.hub.rate_limit import RateLimit
-from reverb.hub.subscriptions import Subscribing
-from reverb.hub.users import Users
-from reverb.hub.watchlists import Watching
+from reverb.hub.subscriptions import SubscriptionManager
+from reverb.hub.users import UserManager
+from reverb.hub.watchlists import WatchlistManager
 from reverb.interfaces import (
-    Abandoned,
-    Change,
+    ChannelReaped,
     IApps,
     IBroker,
     IChannelStore,
     IConnection,
-    Restored,
+    StoreChange,
+    StoreRestored,
 )
 from reverb.meter import Meter, Source
 from reverb.protocol import messages
 from reverb.protocol.codes import ClientError, Code
 from reverb.protocol.messages import Member, User
-from reverb.protocol.names import ONLINE, ChannelType, channel_type
-from reverb.protocol.session import Done, Session
+from reverb.protocol.names import ONLINE_PREFIX, ChannelType, channel_type
+from reverb.protocol.session import Completion, Session
 
 
 class Hub:
@@ -49,7 +49,7 @@ class Hub:
         apps: Where apps come from.
         clock: For the turns of the fan-out and for rate limits.
         cache_ttl: Seconds that cache channels remember their last event.
-        make_audience: Makes the way to all subscribers of a channel; it may
+        make_fanout_target: Makes the way to all subscribers of a channel; it may
             know a shorter one than from connection to connection.
         meter: That of the node; None to measure nothing.
     """
@@ -64,7 +64,7 @@ class Hub:
         apps: IApps,
         clock: IReactorTime,
         cache_ttl: int,
-        make_audience: AudienceFactory = OneByOne,
+        make_fanout_target: FanoutTargetFactory = SequentialFanout,
         meter: Meter | None = None,
     ) -> None:
         self._broker = broker
@@ -73,12 +73,12 @@ class Hub:
         self._cache_ttl = cache_ttl
         self._meter = meter
         self._fanout = Fanout(clock)
-        self._watchers: list[Callable[[Notice], None]] = []
+        self._listeners: list[Callable[[Notice], None]] = []
         self._reserved: set[str] = set()
         self._sessions: dict[str, Session] = {}
         self._channels: dict[tuple[str, str], Channel] = {}
         self._client_event_rates: dict[str, RateLimit] = {}
-        self._counting = Counting(
+        self._counts = CountManager(
             channels=self._channels,
             broker=broker,
             store=store,
@@ -87,19 +87,19 @@ class Hub:
             fanout=self._fanout,
             notify=self._notify,
         )
-        self._subscribing = Subscribing(
+        self._subscriptions = SubscriptionManager(
             channels=self._channels,
             broker=broker,
             store=store,
             fanout=self._fanout,
-            counting=self._counting,
-            make_audience=make_audience,
+            counts=self._counts,
+            make_fanout_target=make_fanout_target,
             publish=self._publish,
             notify=self._notify,
         )
-        self._users = Users(broker, store)
-        self._watching = Watching(
-            broker=broker, store=store, clock=clock, left_alone=self._users.left_alone
+        self._users = UserManager(broker, store)
+        self._watchlists = WatchlistManager(
+            broker=broker, store=store, clock=clock, is_known_offline=self._users.is_known_offline
         )
 
     # Connections
@@ -153,17 +153,17 @@ class Hub:
         app_id = session.app.id
         for name in list(session.channels):
             self.unsubscribe(session, name)
-        self._watching.unwatch(session)
+        self._watchlists.unwatch(session)
         leaving = self._users.leave(session)
         if leaving is not None:
-            carry_out(session, leaving)
+            run_step(session, leaving)
         self._client_event_rates.pop(session.socket_id, None)
         self._store.disconnect(app_id, session.socket_id).addErrback(
             lambda failure: self._log.failure("uncounting a connection", failure)
         )
         self._notify(Disconnected(app_id=app_id, socket_id=session.socket_id))
 
-    def silence(self, session: Session) -> None:
+    def mute(self, session: Session) -> None:
         """Send a session what was published until now, and nothing more: it is being closed."""
         for name in session.channels:
             channel = self._channels.get((session.app.id, name))
@@ -174,29 +174,31 @@ class Hub:
 
     def subscribe(
         self, session: Session, channel: str, type_: ChannelType, member: Member | None
-    ) -> Done:
+    ) -> Completion:
         """Subscribe a session; it has checked that it may."""
-        return carry_out(session, self._subscribing.join(session, channel, type_, member))
+        return run_step(session, self._subscriptions.join(session, channel, type_, member))
 
-    def unsubscribe(self, session: Session, channel: str) -> Done:
+    def unsubscribe(self, session: Session, channel: str) -> Completion:
         """End a session's subscription; nothing of the channel reaches it after this."""
-        leaving = self._subscribing.leave(session, channel)
-        return None if leaving is None else carry_out(session, leaving)
+        leaving = self._subscriptions.leave(session, channel)
+        return None if leaving is None else run_step(session, leaving)
 
-    def take_change(self, change: Change) -> None:
+    def store_changed(self, change: StoreChange) -> None:
         """Take what a shared store tells by itself, for this node's subscribers and watchers."""
-        if isinstance(change, Restored):
-            self._counting.restored()
-            self._users.hint_at_all()
-            self._watching.look_again()
-        elif not isinstance(change, Abandoned):
-            self._subscribing.tell_members(change)
-        elif not change.channel.startswith(ONLINE):
-            self._subscribing.abandoned(change)
+        if isinstance(change, StoreRestored):
+            self._counts.store_restored()
+            self._users.publish_all_invalidations()
+            self._watchlists.recheck()
+        elif not isinstance(change, ChannelReaped):
+            self._subscriptions.deliver_member_change(change)
+        elif not change.channel.startswith(ONLINE_PREFIX):
+            self._subscriptions.channel_reaped(change)
         elif change.vacated:
-            self._users.hint(change.app_id, change.channel.removeprefix(ONLINE))
+            self._users.publish_invalidation(
+                change.app_id, change.channel.removeprefix(ONLINE_PREFIX)
+            )
 
-    def client_event(self, session: Session, channel: str, event: str, data: str) -> Done:
+    def client_event(self, session: Session, channel: str, event: str, data: str) -> Completion:
         """Publish a client's event to the channel's other subscribers.
 
         Raises:
@@ -230,13 +232,13 @@ class Hub:
         )
         return None
 
-    def sign_in(self, session: Session, user: User) -> Done:
+    def sign_in(self, session: Session, user: User) -> Completion:
         """Make a session one of a user's, and have it watch those on the watchlist."""
-        return carry_out(session, self._sign_in(session, user))
+        return run_step(session, self._sign_in(session, user))
 
     async def _sign_in(self, session: Session, user: User) -> None:
         await self._users.sign_in(session, user)
-        await self._watching.watch(session, user.watchlist)
+        await self._watchlists.watch(session, user.watchlist)
 
     # Publishing and delivering
 
@@ -272,7 +274,7 @@ class Hub:
                 everywhere = False
             # After it: what another node finds remembered is on its way there, or has come.
             if channel_type(name).cached:
-                remembering = self._store.remember(app.id, name, event, data, self._cache_ttl)
+                remembering = self._store.cache_event(app.id, name, event, data, self._cache_ttl)
                 remembering.addErrback(
                     lambda failure: self._log.failure("remembering a cache event", failure)
                 )
@@ -297,31 +299,33 @@ class Hub:
             channel = self._channels.get((envelope.app_id, envelope.channel))
             if channel is not None:
                 self._fanout.add(channel, envelope.payload, envelope.exclude)
-            elif envelope.channel.startswith(ONLINE):
-                self._watching.take_hint(envelope.app_id, envelope.channel.removeprefix(ONLINE))
+            elif envelope.channel.startswith(ONLINE_PREFIX):
+                self._watchlists.invalidate(
+                    envelope.app_id, envelope.channel.removeprefix(ONLINE_PREFIX)
+                )
             elif self._meter is not None:
                 self._meter.apps[envelope.app_id].fan_out.observe(0)
             return
-        if isinstance(envelope, Counted):
-            self._counting.hinted(envelope)
+        if isinstance(envelope, CountChanged):
+            self._counts.invalidate(envelope)
             return
         for session in list(self._users.sessions.get((envelope.app_id, envelope.user_id), ())):
             session.open = False
             session.connection.close(Code.UNAUTHORIZED, "You got disconnected by the app")
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         """Tell now what would be told later, as the node is about to stop."""
-        self._counting.settle()
+        self._counts.flush()
 
     # Watching
 
-    def watch(self, watcher: Callable[[Notice], None]) -> None:
+    def add_listener(self, listener: Callable[[Notice], None]) -> None:
         """Call ``watcher`` with every notice; what it raises is logged and harms nobody."""
-        self._watchers.append(watcher)
+        self._listeners.append(listener)
 
     def _notify(self, notice: Notice) -> None:
-        for watcher in self._watchers:
+        for listener in self._listeners:
             try:
-                watcher(notice)
+                listener(notice)
             except Exception:  # noqa: BLE001 - a watcher is somebody else's code
-                self._log.failure("telling {watcher} of {notice}", watcher=watcher, notice=notice)
+                self._log.failure("telling {watcher} of {notice}", listener=listener, notice=notice)

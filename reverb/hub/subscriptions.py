@@ -9,8 +9,8 @@ from typing import Any
 
 from reverb.apps import App
 from reverb.envelope import Publication
-from reverb.hub.channel import AudienceFactory, Channel
-from reverb.hub.counts import Counting
+from reverb.hub.channel import Channel, FanoutTargetFactory
+from reverb.hub.counts import CountManager
 from reverb.hub.fanout import Fanout
 from reverb.hub.notices import (
     CacheMiss,
@@ -21,13 +21,13 @@ from reverb.hub.notices import (
     Notice,
 )
 from reverb.interfaces import (
-    Abandoned,
     ChannelFullError,
+    ChannelReaped,
     IBroker,
     IChannelStore,
-    Joined,
-    MemberCame,
-    MemberWent,
+    JoinResult,
+    MemberJoined,
+    MemberLeft,
 )
 from reverb.meter import Source
 from reverb.protocol import messages
@@ -37,7 +37,7 @@ from reverb.protocol.names import ChannelType
 from reverb.protocol.session import Session
 
 
-class Subscribing:
+class SubscriptionManager:
     """Makes subscriptions and ends them.
 
     Args:
@@ -47,7 +47,7 @@ class Subscribing:
         store: Answers what a subscription changes across nodes.
         fanout: The way to the subscribers of this node.
         counting: Tells how many subscriptions there are.
-        make_audience: Makes the way to all subscribers of a channel.
+        make_fanout_target: Makes the way to all subscribers of a channel.
         publish: Publishes to all nodes.
         notify: Tells watchers.
 
@@ -63,8 +63,8 @@ class Subscribing:
         broker: IBroker,
         store: IChannelStore,
         fanout: Fanout,
-        counting: Counting,
-        make_audience: AudienceFactory,
+        counts: CountManager,
+        make_fanout_target: FanoutTargetFactory,
         publish: Callable[[Source, Publication], object],
         notify: Callable[[Notice], None],
     ) -> None:
@@ -72,8 +72,8 @@ class Subscribing:
         self._broker = broker
         self._store = store
         self._fanout = fanout
-        self._counting = counting
-        self._make_audience = make_audience
+        self._counts = counts
+        self._make_audience = make_fanout_target
         self._publish = publish
         self._notify = notify
         self.joining: set[tuple[str, str]] = set()
@@ -118,9 +118,9 @@ class Subscribing:
             self._publish("presence", Publication(app_id, name, payload, socket_id))
         if session.open:
             self._confirm(session, name, member, joined)
-            channel.confirmed(socket_id)
+            channel.mark_confirmed(socket_id)
         self._notify_joined(app_id, name, member, joined)
-        self._counting.changed(session.app, name, came=True)
+        self._counts.changed(session.app, name, came=True)
         if not session.open:  # It left while the store was being asked.
             self._drop(session, name)
             await self._leave(session.app, name, socket_id)
@@ -130,7 +130,7 @@ class Subscribing:
                 await self._replay(session, name, channel)
         finally:
             if socket_id in channel:  # It may have left while the store was being asked.
-                channel.welcome(socket_id, session.connection)
+                channel.activate(socket_id, session.connection)
 
     def _expect(self, session: Session, name: str, type_: ChannelType) -> Channel:
         """Have the channel keep what is published from now on for a newcomer."""
@@ -139,17 +139,19 @@ class Subscribing:
         if channel is None:
             channel = Channel(self._make_audience, type_.kind, session.meter)
             self._channels[key] = channel
-        channel.expect(session.socket_id)
+        channel.reserve(session.socket_id)
         return channel
 
     @staticmethod
-    def _confirm(session: Session, name: str, member: Member | None, joined: Joined) -> None:
+    def _confirm(session: Session, name: str, member: Member | None, joined: JoinResult) -> None:
         if member is None:
             session.send(messages.subscription_succeeded(name))
         else:
             session.send(messages.presence_succeeded(name, joined.members))
 
-    def _notify_joined(self, app_id: str, name: str, member: Member | None, joined: Joined) -> None:
+    def _notify_joined(
+        self, app_id: str, name: str, member: Member | None, joined: JoinResult
+    ) -> None:
         """Tell watchers; what they publish in answer reaches the new subscriber too."""
         if joined.occupied:
             self._notify(ChannelOccupied(app_id=app_id, channel=name))
@@ -159,7 +161,7 @@ class Subscribing:
     async def _replay(self, session: Session, name: str, channel: Channel) -> None:
         """Give a new subscriber what its cache channel remembers, unless it comes anyway."""
         app_id = session.app.id
-        cached = await self._store.recall(app_id, name)
+        cached = await self._store.get_cached_event(app_id, name)
         if not session.open:
             return
         if cached is None:
@@ -167,7 +169,7 @@ class Subscribing:
             self._notify(CacheMiss(app_id=app_id, channel=name))
             return
         payload = messages.event(cached.event, name, cached.data)
-        if not channel.awaits(session.socket_id, payload):
+        if not channel.will_receive(session.socket_id, payload):
             session.send(payload)
 
     # Leaving
@@ -204,7 +206,7 @@ class Subscribing:
             self._publish("presence", Publication(app.id, name, payload))
         gone = () if left.removed is None else (left.removed,)
         self._notify_left(app.id, name, gone, left.vacated)
-        self._counting.changed(app, name)
+        self._counts.changed(app, name)
 
     def _notify_left(self, app_id: str, name: str, gone: Iterable[str], vacated: bool) -> None:
         for user_id in gone:
@@ -214,19 +216,19 @@ class Subscribing:
 
     # What happens on other nodes
 
-    def abandoned(self, change: Abandoned) -> None:
+    def channel_reaped(self, change: ChannelReaped) -> None:
         """Tell watchers what a dead node has left."""
         self._notify_left(change.app_id, change.channel, change.removed, change.vacated)
-        self._counting.abandoned(change)
+        self._counts.channel_reaped(change)
 
-    def tell_members(self, change: MemberCame | MemberWent) -> None:
+    def deliver_member_change(self, change: MemberJoined | MemberLeft) -> None:
         """Tell this node's subscribers of a member whom the store has announced."""
         name = change.channel
-        if isinstance(change, MemberCame):
+        if isinstance(change, MemberJoined):
             payload = messages.member_added(name, change.member)
         else:
             payload = messages.member_removed(name, change.user_id)
         channel = self._channels.get((change.app_id, name))
         if channel is not None:
-            channel.pass_over_unconfirmed()
+            channel.skip_unconfirmed()
             self._fanout.add(channel, payload, None)

@@ -12,14 +12,14 @@ from typing import Any
 from reverb.envelope import Publication
 from reverb.interfaces import IBroker, IChannelStore
 from reverb.protocol.messages import User
-from reverb.protocol.names import ONLINE
+from reverb.protocol.names import ONLINE_PREFIX
 from reverb.protocol.session import Session
 
-Key = tuple[str, str]
+UserKey = tuple[str, str]
 """An app's id and a user's."""
 
 
-class Users:
+class UserManager:
     """The users who have signed in on this node's connections.
 
     Args:
@@ -33,12 +33,12 @@ class Users:
     def __init__(self, broker: IBroker, store: IChannelStore) -> None:
         self._broker = broker
         self._store = store
-        self.sessions: dict[Key, set[Session]] = {}
+        self.sessions: dict[UserKey, set[Session]] = {}
         # The connections that count in the store, and those that it is being asked to count.
         self._online: set[str] = set()
         self._coming: set[str] = set()
         # Users of whom the other nodes could not be given a hint.
-        self._unheard: set[Key] = set()
+        self._unheard: set[UserKey] = set()
 
     async def sign_in(self, session: Session, user: User) -> None:
         """Make a session one of a user's; it may be that already."""
@@ -49,14 +49,14 @@ class Users:
         self._online.add(socket_id)
         self._coming.add(socket_id)
         try:
-            joined = await self._store.join(app_id, ONLINE + user.id, socket_id, None, 0)
+            joined = await self._store.join(app_id, ONLINE_PREFIX + user.id, socket_id, None, 0)
         except BaseException:
             self._online.discard(socket_id)
             raise
         finally:
             self._coming.discard(socket_id)
         if joined.occupied:
-            self.hint(app_id, user.id)
+            self.publish_invalidation(app_id, user.id)
         if not session.open:  # It left while the store was being asked.
             await self._leave(app_id, user.id, socket_id)
 
@@ -81,19 +81,19 @@ class Users:
 
     async def _leave(self, app_id: str, user_id: str, socket_id: str) -> None:
         self._online.discard(socket_id)
-        left = await self._store.leave(app_id, ONLINE + user_id, socket_id)
+        left = await self._store.leave(app_id, ONLINE_PREFIX + user_id, socket_id)
         if left is not None and left.vacated:
-            self.hint(app_id, user_id)
+            self.publish_invalidation(app_id, user_id)
 
     # Hints
 
-    def hint(self, app_id: str, user_id: str) -> None:
+    def publish_invalidation(self, app_id: str, user_id: str) -> None:
         """Have the nodes where somebody watches a user look whether the user is online."""
         if not self._broker.connected:
             self._unheard.add((app_id, user_id))
         self._hint([(app_id, user_id)])
 
-    def left_alone(self, app_id: str, user_id: str) -> bool:
+    def is_known_offline(self, app_id: str, user_id: str) -> bool:
         """Tell whether a user came or left while the others could not be reached, and is not here.
 
         As far as this node knows, such a user is offline.
@@ -101,7 +101,7 @@ class Users:
         key = (app_id, user_id)
         return key in self._unheard and key not in self.sessions
 
-    def hint_at_all(self) -> None:
+    def publish_all_invalidations(self) -> None:
         """Have them look at everybody of whom they may have missed a hint of this node."""
         here = {
             key
@@ -111,6 +111,6 @@ class Users:
         unheard, self._unheard = self._unheard, set()
         self._hint(here | unheard)
 
-    def _hint(self, keys: Iterable[Key]) -> None:
+    def _hint(self, keys: Iterable[UserKey]) -> None:
         for app_id, user_id in keys:
-            self._broker.publish(Publication(app_id, ONLINE + user_id, b""))
+            self._broker.publish(Publication(app_id, ONLINE_PREFIX + user_id, b""))

@@ -17,7 +17,7 @@ from twisted.logger import Logger
 
 from reverb.interfaces import IBroker, IChannelStore, StoreRefusedError
 from reverb.protocol import messages
-from reverb.protocol.names import ONLINE
+from reverb.protocol.names import ONLINE_PREFIX
 from reverb.protocol.session import Session
 
 _LOOK_AGAIN = 30
@@ -38,11 +38,11 @@ class _Watchlist:
 
     def __init__(self, session: Session) -> None:
         self.session = session
-        self.watched: list[_Watched] = []
+        self.watched: list[_WatchedUser] = []
         self.told = False
 
 
-class _Watched:
+class _WatchedUser:
     """A user whom somebody watches.
 
     Attributes:
@@ -59,17 +59,17 @@ class _Watched:
 
     @property
     def channel(self) -> str:
-        return ONLINE + self.user_id
+        return ONLINE_PREFIX + self.user_id
 
 
-class Watching:
+class WatchlistManager:
     """The watchlists of this node's sessions.
 
     Args:
         broker: Brings the hints of other nodes.
         store: Answers who is online across nodes.
         clock: For the turns in which hints are gathered, and to look again.
-        left_alone: Tells by app and id whether a user has left this node while
+        is_known_offline: Tells by app and id whether a user has left this node while
             it could not reach the others.
     """
 
@@ -81,18 +81,18 @@ class Watching:
         broker: IBroker,
         store: IChannelStore,
         clock: IReactorTime,
-        left_alone: Callable[[str, str], bool],
+        is_known_offline: Callable[[str, str], bool],
     ) -> None:
         self._broker = broker
         self._store = store
         self._clock = clock
-        self._left_alone = left_alone
+        self._left_alone = is_known_offline
         self._watchlists: dict[str, _Watchlist] = {}
-        self._watched: dict[tuple[str, str], _Watched] = {}
+        self._watched: dict[tuple[str, str], _WatchedUser] = {}
         # By app, the users to be looked at, in the order in which they came to be.
-        self._doubts: dict[str, dict[_Watched, None]] = {}
+        self._doubts: dict[str, dict[_WatchedUser, None]] = {}
         self._waiting: list[Deferred[None]] = []
-        self._looking_again = LoopingCall(self.look_again)
+        self._looking_again = LoopingCall(self.recheck)
         self._looking_again.clock = clock
 
     async def watch(self, session: Session, user_ids: tuple[str, ...]) -> None:
@@ -121,14 +121,14 @@ class Watching:
             key = (session.app.id, user_id)
             watched = self._watched.get(key)
             if watched is None:
-                watched = self._watched[key] = _Watched(user_id)
+                watched = self._watched[key] = _WatchedUser(user_id)
             watched.watchlists.add(watchlist)
             watchlist.watched.append(watched)
         if not self._looking_again.running:
             self._looking_again.start(_LOOK_AGAIN, now=False)
         return watchlist
 
-    async def _get_to_know(self, app_id: str, unknown: list[_Watched]) -> None:
+    async def _get_to_know(self, app_id: str, unknown: list[_WatchedUser]) -> None:
         """Ask the store for the first time; hints come from before that on."""
         wanting = [self._broker.subscribe(app_id, watched.channel) for watched in unknown]
         for interest in wanting:
@@ -140,7 +140,7 @@ class Watching:
                 if watched.online is None:  # Otherwise a newer answer has come before this one.
                     watched.online = answer.get(watched.channel, False)
 
-    async def _be_certain(self, app_id: str, several: list[_Watched]) -> None:
+    async def _be_certain(self, app_id: str, several: list[_WatchedUser]) -> None:
         """Wait while users are about to be looked at: the session's own may just have come."""
         while any(watched in self._doubts.get(app_id, ()) for watched in several):
             looked: Deferred[None] = Deferred()
@@ -163,18 +163,18 @@ class Watching:
 
     # Looking
 
-    def take_hint(self, app_id: str, user_id: str) -> None:
+    def invalidate(self, app_id: str, user_id: str) -> None:
         """Look at a user when this turn ends, if somebody here watches the user."""
         watched = self._watched.get((app_id, user_id))
         if watched is not None:
             self._doubt(app_id, watched)
 
-    def look_again(self) -> None:
+    def recheck(self) -> None:
         """Look at all watched users when this turn ends."""
         for (app_id, _), watched in self._watched.items():
             self._doubt(app_id, watched)
 
-    def _doubt(self, app_id: str, watched: _Watched) -> None:
+    def _doubt(self, app_id: str, watched: _WatchedUser) -> None:
         doubts = self._doubts.get(app_id)
         if doubts is None:
             doubts = self._doubts[app_id] = {}
@@ -205,9 +205,9 @@ class Watching:
             for looked in waiting:
                 looked.callback(None)
 
-    def _learn(self, app_id: str, some: list[_Watched], answer: Mapping[str, bool]) -> None:
+    def _learn(self, app_id: str, some: list[_WatchedUser], answer: Mapping[str, bool]) -> None:
         """Take what the store has answered, and tell those who know otherwise."""
-        news: dict[_Watchlist, list[_Watched]] = defaultdict(list)
+        news: dict[_Watchlist, list[_WatchedUser]] = defaultdict(list)
         for watched in some:
             online = answer.get(watched.channel)
             if online is None and self._left_alone(app_id, watched.user_id):
@@ -222,7 +222,7 @@ class Watching:
             self._tell(watchlist, changed)
 
     @staticmethod
-    def _tell(watchlist: _Watchlist, news: list[_Watched]) -> None:
+    def _tell(watchlist: _Watchlist, news: list[_WatchedUser]) -> None:
         online = [watched.user_id for watched in news if watched.online]
         offline = [watched.user_id for watched in news if not watched.online]
         watchlist.session.send(messages.watchlist_events(online, offline))

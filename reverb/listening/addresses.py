@@ -8,7 +8,7 @@ from twisted.application.service import IService
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import IAddress, IListeningPort
 
-from reverb.host_port import shown_address
+from reverb.host_port import format_host_port
 
 
 def listening_addresses(listeners: Iterable[IService]) -> "list[IAddress]":
@@ -19,10 +19,10 @@ def listening_addresses(listeners: Iterable[IService]) -> "list[IAddress]":
     return [port.getHost() for port in ports if IListeningPort.providedBy(port)]
 
 
-def written_address(address: IAddress) -> str:
+def format_address(address: IAddress) -> str:
     """Write an address the way people do."""
     if isinstance(address, IPv4Address | IPv6Address):
-        return shown_address(address.host, address.port)
+        return format_host_port(address.host, address.port)
     if isinstance(address, UNIXAddress) and address.name is not None:
         return f"unix:{os.fsdecode(address.name)}"
     return str(address)

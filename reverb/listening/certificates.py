@@ -31,14 +31,14 @@ def listen_service(
     service = strports.service(text, factory, reactor)
     kind = endpoint_strings.parse(text).kind
     if kind == "tls":
-        service.endpoint.connectionCreator = RenewedCertificates(text)
+        service.endpoint.connectionCreator = ReloadingCertificates(text)
     elif kind == "ssl":
-        service.endpoint._sslContextFactory = RenewedCertificates(text)  # noqa: SLF001 - there is no public way
+        service.endpoint._sslContextFactory = ReloadingCertificates(text)  # noqa: SLF001 - there is no public way
     return service
 
 
 @implementer(IOpenSSLServerConnectionCreator)
-class RenewedCertificates:
+class ReloadingCertificates:
     """Begins TLS with new clients; when the files have changed, by what is in them now.
 
     What cannot be used is logged, once for each change, and changes nothing.

@@ -31,7 +31,7 @@ _PRIVATE_KEY = re.compile(
 )
 
 
-class Endpoint(NamedTuple):
+class EndpointString(NamedTuple):
     """An endpoint string's parts, without their escapes."""
 
     kind: str
@@ -54,7 +54,7 @@ class Endpoint(NamedTuple):
         return 1 if self.kind == "tls" else 0
 
 
-def parse(text: str) -> Endpoint:
+def parse(text: str) -> EndpointString:
     r"""Split an endpoint string at its colons.
 
     Args:
@@ -73,7 +73,7 @@ def parse(text: str) -> Endpoint:
         else:
             arguments[-1][-1] += next(characters, "") if character == "\\" else character
     kind, *rest = arguments
-    return Endpoint(
+    return EndpointString(
         kind=kind[0],
         positional=[argument[0] for argument in rest if len(argument) == 1],
         named={argument[0]: argument[1] for argument in rest if len(argument) > 1},
@@ -158,7 +158,7 @@ def clash(one: str, other: str) -> bool:
     )
 
 
-def _interface(endpoint: Endpoint) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+def _interface(endpoint: EndpointString) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     """Get the address of the interface, as far as it is known without asking a name server."""
     host = endpoint.named.get("interface", "")
     if _is_address(host):
@@ -195,14 +195,14 @@ def problem_of(text: str) -> str:
     return ""
 
 
-def _port_problem(endpoint: Endpoint) -> str:
+def _port_problem(endpoint: EndpointString) -> str:
     port = endpoint.port
     if not port or (re.fullmatch(r"[0-9]{1,5}", port) and int(port) <= _HIGHEST_PORT):
         return ""
     return f"a port is from 0 to {_HIGHEST_PORT}, not {port!r}"
 
 
-def _file_problem(endpoint: Endpoint) -> str:
+def _file_problem(endpoint: EndpointString) -> str:
     """Tell what is wrong with the files that an endpoint is about."""
     path = Path(_first(endpoint))
     if endpoint.kind == "tls":
@@ -235,7 +235,7 @@ def certificate_files(text: str) -> list[Path]:
     return _certificate_files(parse(text))
 
 
-def _certificate_files(endpoint: Endpoint) -> list[Path]:
+def _certificate_files(endpoint: EndpointString) -> list[Path]:
     if endpoint.kind == "tls":
         return sorted(path for path in Path(_first(endpoint)).rglob("*.pem") if path.is_file())
     if endpoint.kind == "ssl":
@@ -246,7 +246,7 @@ def _certificate_files(endpoint: Endpoint) -> list[Path]:
     return []
 
 
-def _certificate_problem(endpoint: Endpoint, where: str) -> str:
+def _certificate_problem(endpoint: EndpointString, where: str) -> str:
     """Tell why Twisted would find no certificate; it would not say so, or not in which file."""
     hosts_of: dict[bytes, list[str]] = {}
     keys: set[bytes] = set()
@@ -289,7 +289,7 @@ def _written(key: Any) -> bytes:
     return written
 
 
-def _first(endpoint: Endpoint) -> str:
+def _first(endpoint: EndpointString) -> str:
     return endpoint.positional[0] if endpoint.positional else ""
 
 

@@ -20,8 +20,8 @@ import reverb
 from reverb.hub.hub import Hub
 from reverb.interfaces import IBroker, IChannelStore, ILinked
 from reverb.meter import SOURCES, AppMeter, Histogram, LinkMeter, Meter
-from reverb.metrics.snapshot import Census, take_census
-from reverb.protocol.names import Kind
+from reverb.metrics.snapshot import HubSnapshot, take_snapshot
+from reverb.protocol.names import ChannelKind
 from reverb.transport.close_reason import REASONS
 
 _SIGNED = ("api", "subscription", "signin")
@@ -65,7 +65,7 @@ class NodeCollector(Collector):
         hub: Hub,
         broker: IBroker,
         store: IChannelStore,
-        trouble: Callable[[], str | None],
+        unavailable_reason: Callable[[], str | None],
         queued: Callable[[str], int],
     ) -> None:
         self._meter = meter
@@ -73,7 +73,7 @@ class NodeCollector(Collector):
         self._links = {"broker": _link_meter(broker), "store": _link_meter(store)}
         self._broker = broker
         self._store = store
-        self._trouble = trouble
+        self._unavailable_reason = unavailable_reason
         self._queued = queued
 
     def collect(self) -> Iterator[Metric]:
@@ -81,7 +81,7 @@ class NodeCollector(Collector):
         apps = self._meter.apps
         yield from self._node()
         yield from self._shared()
-        yield from _census(take_census(self._hub), apps)
+        yield from _snapshot(take_snapshot(self._hub), apps)
         yield from self._connections(apps)
         yield from _messages(apps)
         yield from _publications(apps)
@@ -97,7 +97,7 @@ class NodeCollector(Collector):
     def _node(self) -> Iterator[Metric]:
         lags = self._meter.lags
         yield GaugeMetricFamily(
-            "reverb_ready", "Whether new clients are welcome.", self._trouble() is None
+            "reverb_ready", "Whether new clients are welcome.", self._unavailable_reason() is None
         )
         yield GaugeMetricFamily(
             "reverb_event_loop_lag_seconds",
@@ -165,9 +165,9 @@ class NodeCollector(Collector):
             (((app, str(code)), n) for several in (unknown, known) for app, code, n in several),
         )
         yield _plain(
-            "reverb_slow_clients_cut",
+            "reverb_slow_clients_disconnected",
             "Clients that were cut because too much waited for them to be read.",
-            ((app, meter.slow) for app, meter in apps.items()),
+            ((app, meter.slow_clients) for app, meter in apps.items()),
         )
 
     def _webhooks(self, apps: Apps) -> Iterator[Metric]:
@@ -209,7 +209,7 @@ class NodeCollector(Collector):
         )
 
 
-def _census(census: Census, apps: Apps) -> Iterator[Metric]:
+def _snapshot(snapshot: HubSnapshot, apps: Apps) -> Iterator[Metric]:
     connections = GaugeMetricFamily("reverb_connections", "Admitted connections.", labels=("app",))
     members = GaugeMetricFamily(
         "reverb_presence_members",
@@ -223,11 +223,11 @@ def _census(census: Census, apps: Apps) -> Iterator[Metric]:
         "reverb_subscriptions", "Subscriptions to channels.", labels=("app", "kind")
     )
     for app in apps:
-        connections.add_metric((app,), census.connections[app])
-        members.add_metric((app,), census.members[app])
-        for kind in Kind:
-            channels.add_metric((app, kind.value), census.channels[app, kind])
-            subscriptions.add_metric((app, kind.value), census.subscriptions[app, kind])
+        connections.add_metric((app,), snapshot.connections[app])
+        members.add_metric((app,), snapshot.members[app])
+        for kind in ChannelKind:
+            channels.add_metric((app, kind.value), snapshot.channels[app, kind])
+            subscriptions.add_metric((app, kind.value), snapshot.subscriptions[app, kind])
     return iter((connections, channels, subscriptions, members))
 
 

@@ -8,25 +8,25 @@ from collections import Counter, defaultdict
 from typing import NamedTuple
 
 from reverb.hub.hub import Hub
-from reverb.protocol.names import Kind
+from reverb.protocol.names import ChannelKind
 
 
-class Census(NamedTuple):
+class HubSnapshot(NamedTuple):
     """What there is on this node; apps are named by their ids."""
 
     connections: Counter[str]
     """Admitted connections by app."""
-    channels: Counter[tuple[str, Kind]]
+    channels: Counter[tuple[str, ChannelKind]]
     """Channels with a subscriber by app and kind."""
-    subscriptions: Counter[tuple[str, Kind]]
+    subscriptions: Counter[tuple[str, ChannelKind]]
     """Subscriptions by app and kind of their channel."""
     members: Counter[str]
     """Users on presence channels by app, each counted once for each of the channels."""
 
 
-def take_census(hub: Hub) -> Census:
+def take_snapshot(hub: Hub) -> HubSnapshot:
     """Count what there is; it takes a millisecond for some 5,000 of all these."""
-    sizes: dict[tuple[str, Kind], list[int]] = defaultdict(list)
+    sizes: dict[tuple[str, ChannelKind], list[int]] = defaultdict(list)
     for (app_id, _), channel in hub.channels.items():
         sizes[app_id, channel.kind].append(len(channel))
     members = {
@@ -35,7 +35,7 @@ def take_census(hub: Hub) -> Census:
         for name, member in session.channels.items()
         if member is not None
     }
-    return Census(
+    return HubSnapshot(
         connections=Counter(session.app.id for session in hub.sessions.values()),
         channels=Counter({key: len(several) for key, several in sizes.items()}),
         subscriptions=Counter({key: sum(several) for key, several in sizes.items()}),

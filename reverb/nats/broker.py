@@ -4,7 +4,7 @@ import hashlib
 from urllib.parse import quote
 
 from reverb.brokers.bus import BusBroker
-from reverb.caches import remember_short
+from reverb.caches import cache_short_keys
 from reverb.nats.link import NatsLink
 
 _LONGEST = 1_000
@@ -34,4 +34,4 @@ def _make_token(name: str) -> bytes:
     return token.encode()
 
 
-_token = remember_short(_make_token, entries=4096, longest=200)
+_token = cache_short_keys(_make_token, max_entries=4096, max_length=200)

@@ -22,8 +22,8 @@ from nats.aio.transport import TcpTransport
 from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.python.failure import Failure
 
-from reverb.brokers.link import PATIENCE, LinkLostError, told
-from reverb.host_port import Address, shown_address
+from reverb.brokers.link import ANSWER_TIMEOUT, LinkLostError, describe_error
+from reverb.host_port import Address, format_host_port
 from reverb.nats.url import NatsUrl
 
 MAX_UNSENT_BYTES = 32 * 1_048_576
@@ -126,7 +126,7 @@ class NatsConnection:
         self._client = _Client(self._transport, self._take)
         try:
             await self._client.connect(
-                f"{url.scheme}://{shown_address(*server)}",
+                f"{url.scheme}://{format_host_port(*server)}",
                 name=name,
                 user=url.username or None,
                 password=url.password or None,
@@ -135,7 +135,7 @@ class NatsConnection:
                 allow_reconnect=False,
                 max_reconnect_attempts=1,
                 reconnect_time_wait=0,
-                connect_timeout=PATIENCE,
+                connect_timeout=ANSWER_TIMEOUT,
                 error_cb=self._failed,
                 closed_cb=self._closed,
             )
@@ -239,7 +239,7 @@ class NatsConnection:
     async def _ping(self, transport: _Transport) -> None:
         reads = transport.reads
         assert self._client is not None
-        await self._client.flush(PATIENCE)
+        await self._client.flush(ANSWER_TIMEOUT)
         if transport.reads == reads:  # It does not wait for an answer that nobody would read.
             raise LinkLostError("nats-py does not read any more")
 
@@ -260,8 +260,8 @@ class NatsConnection:
 def reason(error: BaseException) -> str:
     """Say in a few words what nats-py reports."""
     if isinstance(error, errors.TimeoutError):
-        return told(TimeoutError())
-    return told(error).removeprefix("nats: ").strip("'")
+        return describe_error(TimeoutError())
+    return describe_error(error).removeprefix("nats: ").strip("'")
 
 
 def _translate(failure: Failure) -> Failure:

@@ -6,7 +6,7 @@ from typing import Any
 from twisted.internet import defer
 from twisted.internet.defer import Deferred
 
-from reverb.brokers.link import Link, LinkLostError, told
+from reverb.brokers.link import Link, LinkLostError, describe_error
 from reverb.nats.connection import NatsConnection
 from reverb.nats.url import NatsUrl
 
@@ -35,12 +35,12 @@ class NatsLink(Link):
     # Speaking to NATS
 
     @property
-    def open(self) -> bool:
+    def is_open(self) -> bool:
         """Whether messages can be sent."""
         return self._connection is not None
 
     @property
-    def where(self) -> str:
+    def address(self) -> str:
         """The servers, without the password."""
         return self.url.shown
 
@@ -100,7 +100,7 @@ class NatsLink(Link):
         try:
             await connection.connect(self.url, server, name=f"reverb {self.node}")
         except BaseException as error:
-            connection.give_up(told(error))
+            connection.give_up(describe_error(error))
             raise
         self._connection = connection
         beating = Deferred.fromCoroutine(
@@ -113,4 +113,4 @@ class NatsLink(Link):
             beating.addErrback(lambda _: None).cancel()
 
     def _taken(self, subject: bytes, message: bytes) -> None:
-        self.take(subject, message)
+        self.on_message(subject, message)

@@ -6,16 +6,16 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from reverb.host_port import Address, shown_address
+from reverb.host_port import Address, format_host_port
 from reverb.nats.url import NatsUrl
 
-_PATIENCE = 2.0
+_ANSWER_TIMEOUT = 2.0
 """Seconds that the start may be held up by a NATS that does not answer."""
 _PASSING = ("maximum", "authorization timeout", "stale connection")
 """Begin errors that time may cure, in small letters."""
 
 
-def refusal_of(url: NatsUrl) -> str | None:
+def refusal_reason(url: NatsUrl) -> str | None:
     """Ask the servers one after the other, until one answers.
 
     Returns:
@@ -28,12 +28,12 @@ def refusal_of(url: NatsUrl) -> str | None:
             why = _refusal(url, server)
         except (OSError, ValueError):
             continue  # If none answers, the link goes on trying.
-        return why and f"NATS at {shown_address(*server)} cannot be used: {why}"
+        return why and f"NATS at {format_host_port(*server)} cannot be used: {why}"
     return None
 
 
 def _refusal(url: NatsUrl, server: Address) -> str | None:
-    with socket.create_connection(server, _PATIENCE) as connection:
+    with socket.create_connection(server, _ANSWER_TIMEOUT) as connection:
         # Not buffered: what follows may be encrypted.
         with connection.makefile("rb", buffering=0) as answers:
             wants_tls = bool(_information(answers.readline()).get("tls_required"))

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
-from reverb.host_port import Address, shown_address, split_address
+from reverb.host_port import Address, format_host_port, parse_host_port
 
 DEFAULT_PORT = 4222
 DEFAULT_PREFIX = "reverb"
@@ -46,7 +46,7 @@ class NatsUrl(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def shown(self) -> str:
         """The URL for the log: without user, password and token."""
-        servers = ",".join(shown_address(*server) for server in self.servers)
+        servers = ",".join(format_host_port(*server) for server in self.servers)
         return f"{self.scheme}://{servers}"
 
 
@@ -91,7 +91,7 @@ def _servers(hosts: str) -> tuple[Address, ...]:
 
 def _address(text: str) -> Address:
     try:
-        return split_address(text, DEFAULT_PORT)
+        return parse_host_port(text, DEFAULT_PORT)
     except ValueError:
         raise NatsUrlError("the host or the port of the NATS URL is malformed") from None
 

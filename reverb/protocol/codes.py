@@ -62,10 +62,10 @@ class ClientError(Exception):
     """
 
     def __init__(
-        self, message: str, code: Code | None = None, *, unsigned: str = "", limit: str = ""
+        self, message: str, code: Code | None = None, *, auth_failure: str = "", limit: str = ""
     ) -> None:
         super().__init__(message)
         self.message = message
         self.code = code
-        self.unsigned = unsigned
+        self.auth_failure = auth_failure
         self.limit = limit

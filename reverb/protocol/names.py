@@ -7,15 +7,15 @@ import re
 from enum import StrEnum
 from typing import NamedTuple
 
-from reverb.caches import remember_short
+from reverb.caches import cache_short_keys
 
-SERVER_TO_USER = "#server-to-user-"
+SERVER_TO_USER_PREFIX = "#server-to-user-"
 """Begins the channel on which the server reaches one signed-in user."""
 
-ONLINE = "#online-"
+ONLINE_PREFIX = "#online-"
 """Begins the channel by which nodes keep account of a user who is online; no client's name."""
 
-OF_USERS = "#"
+INTERNAL_PREFIX = "#"
 """Begins the channels of users, which are the server's own affair: no list and no webhook tells
 of them."""
 
@@ -26,7 +26,7 @@ _NAME = re.compile(r"(?:#server-to-user-)?[-a-zA-Z0-9_=@,.;]+")
 _USER_ID = re.compile(r"[-a-zA-Z0-9_=@,.;]+")
 
 
-class Kind(StrEnum):
+class ChannelKind(StrEnum):
     """What a subscription to the channel takes, and what it brings."""
 
     PUBLIC = "public"
@@ -39,7 +39,7 @@ class Kind(StrEnum):
 class ChannelType(NamedTuple):
     """A channel's kind, and whether it remembers its last event."""
 
-    kind: Kind
+    kind: ChannelKind
     cached: bool
 
     @property
@@ -48,20 +48,20 @@ class ChannelType(NamedTuple):
         return self.kind in _SIGNED
 
 
-_SIGNED = frozenset({Kind.PRIVATE, Kind.ENCRYPTED, Kind.PRESENCE})
+_SIGNED = frozenset({ChannelKind.PRIVATE, ChannelKind.ENCRYPTED, ChannelKind.PRESENCE})
 
 # Longer prefixes come before those that they begin with.
 _TYPES = (
-    ("private-encrypted-cache-", ChannelType(Kind.ENCRYPTED, cached=True)),
-    ("private-encrypted-", ChannelType(Kind.ENCRYPTED, cached=False)),
-    ("private-cache-", ChannelType(Kind.PRIVATE, cached=True)),
-    ("private-", ChannelType(Kind.PRIVATE, cached=False)),
-    ("presence-cache-", ChannelType(Kind.PRESENCE, cached=True)),
-    ("presence-", ChannelType(Kind.PRESENCE, cached=False)),
-    ("cache-", ChannelType(Kind.PUBLIC, cached=True)),
-    (SERVER_TO_USER, ChannelType(Kind.USER, cached=False)),
+    ("private-encrypted-cache-", ChannelType(ChannelKind.ENCRYPTED, cached=True)),
+    ("private-encrypted-", ChannelType(ChannelKind.ENCRYPTED, cached=False)),
+    ("private-cache-", ChannelType(ChannelKind.PRIVATE, cached=True)),
+    ("private-", ChannelType(ChannelKind.PRIVATE, cached=False)),
+    ("presence-cache-", ChannelType(ChannelKind.PRESENCE, cached=True)),
+    ("presence-", ChannelType(ChannelKind.PRESENCE, cached=False)),
+    ("cache-", ChannelType(ChannelKind.PUBLIC, cached=True)),
+    (SERVER_TO_USER_PREFIX, ChannelType(ChannelKind.USER, cached=False)),
 )
-_PUBLIC = ChannelType(Kind.PUBLIC, cached=False)
+_PUBLIC = ChannelType(ChannelKind.PUBLIC, cached=False)
 
 
 def channel_type(name: str) -> ChannelType:
@@ -76,7 +76,7 @@ def _find_type(name: str) -> ChannelType:
     return _PUBLIC
 
 
-_type_of = remember_short(_find_type, entries=4096, longest=200)
+_type_of = cache_short_keys(_find_type, max_entries=4096, max_length=200)
 
 
 def channel_name_problem(name: str, max_length: int) -> str | None:
@@ -96,7 +96,9 @@ def channel_name_problem(name: str, max_length: int) -> str | None:
             f"Invalid channel name {_shown(name)}: only letters, digits and _ - = @ , . ; "
             "are allowed, and at least one of them"
         )
-    length = len(name) - (len(SERVER_TO_USER) if name.startswith(SERVER_TO_USER) else 0)
+    length = len(name) - (
+        len(SERVER_TO_USER_PREFIX) if name.startswith(SERVER_TO_USER_PREFIX) else 0
+    )
     if max_length and length > max_length:
         return f"Invalid channel name {_shown(name)}: longer than {max_length} characters"
     return None

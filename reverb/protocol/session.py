@@ -22,9 +22,9 @@ from reverb.protocol.events import is_too_large
 from reverb.protocol.frames import text_frame
 from reverb.protocol.messages import Member, Message, User
 from reverb.protocol.names import (
-    SERVER_TO_USER,
+    SERVER_TO_USER_PREFIX,
+    ChannelKind,
     ChannelType,
-    Kind,
     channel_name_problem,
     channel_type,
 )
@@ -32,7 +32,7 @@ from reverb.protocol.names import (
 MAX_WATCHLIST = 100
 """Users whom one may watch."""
 
-Done = Awaitable[object] | None
+Completion = Awaitable[object] | None
 """None when a step is done, else something to wait for before the next message."""
 
 
@@ -51,16 +51,16 @@ class Hub(Protocol):
 
     def subscribe(
         self, session: "Session", channel: str, type_: ChannelType, member: Member | None
-    ) -> Done:
+    ) -> Completion:
         """Subscribe the session; answers the client itself."""
 
-    def unsubscribe(self, session: "Session", channel: str) -> Done:
+    def unsubscribe(self, session: "Session", channel: str) -> Completion:
         """End the session's subscription."""
 
-    def client_event(self, session: "Session", channel: str, event: str, data: str) -> Done:
+    def client_event(self, session: "Session", channel: str, event: str, data: str) -> Completion:
         """Publish a client's event to the others on the channel."""
 
-    def sign_in(self, session: "Session", user: User) -> Done:
+    def sign_in(self, session: "Session", user: User) -> Completion:
         """Make the session one of the user's, and have it watch those on the watchlist."""
 
 
@@ -114,7 +114,7 @@ class Session:
         self.authorized = False
         self.open = True
 
-    def receive(self, payload: bytes) -> Done:
+    def receive(self, payload: bytes) -> Completion:
         """Obey one message.
 
         Args:
@@ -139,16 +139,16 @@ class Session:
                 return self._client_event(message)
             raise ClientError(f"Unsupported event received on socket: {message.event[:200]}")
         except ClientError as error:
-            self.refuse(error)
+            self.send_error(error)
             return None
 
-    def refuse(self, error: ClientError) -> None:
+    def send_error(self, error: ClientError) -> None:
         """Tell the client what it did wrong."""
         meter = self.meter
         if meter is not None:
             meter.errors[error.code or 0] += 1
-            if error.unsigned:
-                meter.auth_failures[error.unsigned] += 1
+            if error.auth_failure:
+                meter.auth_failures[error.auth_failure] += 1
             if error.limit:
                 meter.limit_hits[error.limit] += 1
         self.send(messages.error(error.message, error.code))
@@ -168,7 +168,7 @@ class Session:
     def _pong(self, message: Message) -> None:
         """Take note of nothing: that it arrived is all it says."""
 
-    def _subscribe(self, message: Message) -> Done:
+    def _subscribe(self, message: Message) -> Completion:
         request = messages.decode_subscribe(message.data)
         name = request.channel
         problem = channel_name_problem(name, self.app.max_channel_name)
@@ -186,9 +186,11 @@ class Session:
         type_ = channel_type(name)
         if type_.signed:
             self._check_channel_auth(request)
-        if type_.kind is Kind.USER and (self.user is None or name != SERVER_TO_USER + self.user.id):
+        if type_.kind is ChannelKind.USER and (
+            self.user is None or name != SERVER_TO_USER_PREFIX + self.user.id
+        ):
             raise ClientError(f"Cannot subscribe to {name}: not signed in as this user")
-        member = self._member(request) if type_.kind is Kind.PRESENCE else None
+        member = self._member(request) if type_.kind is ChannelKind.PRESENCE else None
         self.channels[name] = member
         if type_.signed:
             self.authorized = True
@@ -197,7 +199,9 @@ class Session:
     def _check_channel_auth(self, request: messages.Subscribe) -> None:
         name = request.channel
         if not request.auth:
-            raise ClientError(f"Auth info required to subscribe to {name}", unsigned="subscription")
+            raise ClientError(
+                f"Auth info required to subscribe to {name}", auth_failure="subscription"
+            )
         text = signing.channel_text(self.socket_id, name, request.channel_data)
         self._check_signature(
             request.auth,
@@ -211,14 +215,16 @@ class Session:
         """Check ``KEY:signature``; the texts tell the developer what to sign, never the secret."""
         key, colon, signature = auth.partition(":")
         if not colon:
-            raise ClientError(malformed, unsigned=where)
-        if not signing.same(self.app.key, key):
-            raise ClientError(f"Invalid key in {where} auth data: {key[:100]!r}", unsigned=where)
-        if not signing.same(signing.sign(self.app.secret, text), signature):
+            raise ClientError(malformed, auth_failure=where)
+        if not signing.constant_time_equal(self.app.key, key):
+            raise ClientError(
+                f"Invalid key in {where} auth data: {key[:100]!r}", auth_failure=where
+            )
+        if not signing.constant_time_equal(signing.sign(self.app.secret, text), signature):
             raise ClientError(
                 f"Invalid signature: Expected HMAC SHA256 hex digest of {text[:1000]}, "
                 f"but got {signature[:100]}",
-                unsigned=where,
+                auth_failure=where,
             )
 
     def _member(self, request: messages.Subscribe) -> Member:
@@ -232,7 +238,7 @@ class Session:
             "has signed in"
         )
 
-    def _unsubscribe(self, message: Message) -> Done:
+    def _unsubscribe(self, message: Message) -> Completion:
         name = messages.decode_unsubscribe(message.data).channel
         if name not in self.channels:
             raise ClientError(
@@ -240,7 +246,7 @@ class Session:
             )
         return self.hub.unsubscribe(self, name)
 
-    def _sign_in(self, message: Message) -> Done:
+    def _sign_in(self, message: Message) -> Completion:
         request = messages.decode_sign_in(message.data)
         self._check_signature(
             request.auth,
@@ -261,7 +267,7 @@ class Session:
         self.authorized = True
         self.send(messages.signin_success(request.user_data))
         if count > MAX_WATCHLIST:
-            self.refuse(
+            self.send_error(
                 ClientError(
                     f"Watchlist limit exceeded: {count} users, of whom the first "
                     f"{MAX_WATCHLIST} are watched",
@@ -270,7 +276,7 @@ class Session:
             )
         return self.hub.sign_in(self, user)
 
-    def _client_event(self, message: Message) -> Done:
+    def _client_event(self, message: Message) -> Completion:
         name = message.channel
         if name is None or not message.data:
             raise ClientError("Invalid client event (must contain channel and data)")
@@ -291,7 +297,7 @@ class Session:
         if most and len(event) > most:
             raise ClientError(f"Invalid event name: longer than {most} characters")
         kind = channel_type(channel).kind
-        if kind is Kind.USER or (kind is Kind.PUBLIC and app.client_events != "all"):
+        if kind is ChannelKind.USER or (kind is ChannelKind.PUBLIC and app.client_events != "all"):
             raise ClientError(
                 "Client event rejected - only supported on private and presence channels"
             )
@@ -301,7 +307,7 @@ class Session:
                 f"{channel[:200]})"
             )
 
-    _HANDLERS: ClassVar[dict[str, Callable[["Session", Message], Done]]] = {
+    _HANDLERS: ClassVar[dict[str, Callable[["Session", Message], Completion]]] = {
         "pusher:ping": _ping,
         "pusher:pong": _pong,
         "pusher:subscribe": _subscribe,

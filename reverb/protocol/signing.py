@@ -24,7 +24,7 @@ def sign(secret: str, text: str | bytes) -> str:
     return hmac.digest(secret.encode(), text, "sha256").hex()
 
 
-def same(expected: str, given: str) -> bool:
+def constant_time_equal(expected: str, given: str) -> bool:
     """Compare two signatures or keys in a time that does not tell where they differ."""
     if expected.isascii() and given.isascii():
         return hmac.compare_digest(expected, given)

@@ -12,12 +12,12 @@ class RedisBroker(BusBroker):
 
     Args:
         link: The way to Redis; started and stopped with the broker.
-        take_member: Called with what the nodes' stores tell each other.
+        member_changed: Called with what the nodes' stores tell each other.
     """
 
-    def __init__(self, link: RedisLink, take_member: Callable[[MemberChange], None]) -> None:
+    def __init__(self, link: RedisLink, member_changed: Callable[[MemberChange], None]) -> None:
         super().__init__(link, common=link.prefix.encode())
-        self._take_member = take_member
+        self._take_member = member_changed
 
     def _name(self, app_id: str, channel: str) -> bytes:
         return b"%b:%b:%b" % (self._common, app_id.encode(), channel.encode())

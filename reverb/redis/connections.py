@@ -15,17 +15,17 @@ from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
 from reverb.brokers.link import LinkLostError
-from reverb.redis.resp import Argument, pack
+from reverb.redis.resp import Argument, pack_command
 
 MAX_UNANSWERED_BYTES = 32 * 1_048_576
 """What may wait for Redis; a Redis that lags further behind is as good as gone."""
 
 
-class RedisRefusalError(Exception):
+class RedisReplyError(Exception):
     """Redis answered with an error; the text is Redis's."""
 
 
-class Connection(txredisapi.RedisProtocol):  # type: ignore[misc]
+class RedisConnection(txredisapi.RedisProtocol):  # type: ignore[misc]
     """What both connections have in common: answers come in the order of the commands."""
 
     def __init__(self) -> None:
@@ -59,18 +59,18 @@ class Connection(txredisapi.RedisProtocol):  # type: ignore[misc]
             if answer is not None:
                 answer.errback(LinkLostError(why.getErrorMessage()))
 
-    def ask(self, *arguments: Argument) -> "Deferred[Any]":
+    def call(self, *arguments: Argument) -> "Deferred[Any]":
         """Send a command at once.
 
         Returns:
-            Fires with the answer. Fails with LinkLostError, or with RedisRefusalError when the
+            Fires with the answer. Fails with LinkLostError, or with RedisReplyError when the
             answer is an error.
         """
         if self.lost.called:
             return fail(LinkLostError("the connection has ended"))
         answer: Deferred[Any] = Deferred()
         self._answers.append(answer)
-        self.transport.write(pack(*arguments))
+        self.transport.write(pack_command(*arguments))
         return answer
 
     def replyReceived(self, reply: Any) -> None:
@@ -82,12 +82,12 @@ class Connection(txredisapi.RedisProtocol):  # type: ignore[misc]
         if answer is None:
             return
         if isinstance(reply, Exception):
-            answer.errback(RedisRefusalError(str(reply)))
+            answer.errback(RedisReplyError(str(reply)))
         else:
             answer.callback(reply)
 
 
-class OneConnection(Factory):
+class SingleConnectionFactory(Factory):
     """Makes a connection of the protocol that is given.
 
     Args:
@@ -96,15 +96,15 @@ class OneConnection(Factory):
 
     noisy = False
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: RedisConnection) -> None:
         self._connection = connection
 
-    def buildProtocol(self, addr: IAddress | None) -> Connection:
+    def buildProtocol(self, addr: IAddress | None) -> RedisConnection:
         """Take the one protocol."""
         return self._connection
 
 
-class Commands(Connection):
+class CommandConnection(RedisConnection):
     """Sends the commands of one turn of the reactor by one write."""
 
     def __init__(self, clock: Any) -> None:
@@ -122,12 +122,12 @@ class Commands(Connection):
         self._turn.append(command)
         self._answers.append(answer)
 
-    def ask(self, *arguments: Argument) -> "Deferred[Any]":
+    def call(self, *arguments: Argument) -> "Deferred[Any]":
         """Send a command when the turn ends; the Deferred is that of any connection."""
         if self.lost.called:
             return fail(LinkLostError("the connection has ended"))
         answer: Deferred[Any] = Deferred()
-        self.send(pack(*arguments), answer)
+        self.send(pack_command(*arguments), answer)
         return answer
 
     def connectionLost(self, why: Failure) -> None:
@@ -157,7 +157,7 @@ class Commands(Connection):
         return result
 
 
-class Subscriptions(Connection):
+class SubscriberConnection(RedisConnection):
     """Gets what is published to the channels it is subscribed to."""
 
     def __init__(self, take: Callable[[bytes, bytes], None]) -> None:
@@ -171,12 +171,12 @@ class Subscriptions(Connection):
             return [fail(LinkLostError("the connection has ended")) for _ in channels]
         for channel in channels:
             self._acknowledgements.setdefault(channel, Deferred())
-        self.transport.write(pack(b"SUBSCRIBE", *channels))
+        self.transport.write(pack_command(b"SUBSCRIBE", *channels))
         return [self._acknowledgements[channel] for channel in channels]
 
     def unsubscribe(self, channel: bytes) -> None:
         """Unsubscribe; what is under way may still come."""
-        self.transport.write(pack(b"UNSUBSCRIBE", channel))
+        self.transport.write(pack_command(b"UNSUBSCRIBE", channel))
 
     def connectionLost(self, why: Failure) -> None:
         """Fail what has not been answered."""

@@ -5,13 +5,13 @@ from typing import Any
 
 import msgspec
 
-from reverb.log_throttle import Rarely
+from reverb.log_throttle import LogThrottle
 
 _SHOWN = 60
 """Characters of what cannot be read that the log shows."""
 
 
-class Reading:
+class ReplyDecoder:
     """Makes texts and numbers of answers.
 
     Every method is told the key, without the deployment's prefix, for the log.
@@ -20,7 +20,7 @@ class Reading:
         problems: Told what cannot be read.
     """
 
-    def __init__(self, problems: Rarely) -> None:
+    def __init__(self, problems: LogThrottle) -> None:
         self._problems = problems
 
     def _spoilt(self, raw: object, key: str) -> None:

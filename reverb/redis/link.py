@@ -11,16 +11,16 @@ from typing import Any
 from twisted.internet import defer
 from twisted.internet.defer import Deferred
 
-from reverb.brokers.link import PATIENCE, Link, LinkLostError, wait_for_all
+from reverb.brokers.link import ANSWER_TIMEOUT, Link, LinkLostError, wait_for_all
 from reverb.meter import LinkMeter
 from reverb.redis.connections import (
-    Commands,
-    Connection,
-    OneConnection,
-    Subscriptions,
+    CommandConnection,
+    RedisConnection,
+    SingleConnectionFactory,
+    SubscriberConnection,
 )
-from reverb.redis.resp import Argument, pack
-from reverb.redis.sentinel import Master
+from reverb.redis.resp import Argument, pack_command
+from reverb.redis.sentinel import MasterFinder
 from reverb.redis.url import RedisUrl
 
 
@@ -43,42 +43,42 @@ class RedisLink(Link):
         super().__init__(reactor=reactor, node=node, prefix=url.prefix)
         self.url = url
         self.command_meter = LinkMeter()
-        self._master = Master(url, reactor)
-        self._commands: Commands | None = None
-        self._subscriptions: Subscriptions | None = None
+        self._master = MasterFinder(url, reactor)
+        self._commands: CommandConnection | None = None
+        self._subscriptions: SubscriberConnection | None = None
 
     # Speaking to Redis
 
     @property
-    def where(self) -> str:
+    def address(self) -> str:
         """Where the master is, as far as that is known."""
-        return self._master.where
+        return self._master.address
 
     @property
-    def open(self) -> bool:
+    def is_open(self) -> bool:
         """Whether commands can be sent."""
         return self._commands is not None
 
-    def ask(self, *arguments: Argument) -> "Deferred[Any]":
+    def call(self, *arguments: Argument) -> "Deferred[Any]":
         """Send a command.
 
         Returns:
             Fires with the answer. Fails with LinkLostError, or with
-            RedisRefusalError when the answer is an error.
+            RedisReplyError when the answer is an error.
         """
         if self._commands is None:
             return defer.fail(LinkLostError("Redis is not connected"))
-        return self._commands.ask(*arguments)
+        return self._commands.call(*arguments)
 
     def cast(self, *arguments: Argument) -> None:
         """Send a command whose answer does not matter; drop it when Redis is not there."""
         if self._commands is not None:
-            self._commands.send(pack(*arguments), None)
+            self._commands.send(pack_command(*arguments), None)
 
     def send(self, name: bytes, message: bytes) -> bool:
         """Publish a message when this turn of the reactor ends."""
         self.cast(b"PUBLISH", name, message)
-        return self.open
+        return self.is_open
 
     def subscribe(self, names: list[bytes]) -> "list[Deferred[None]]":
         """Subscribe to channels of the bus; fails with LinkLostError."""
@@ -95,12 +95,12 @@ class RedisLink(Link):
         """Fire when all that the bus has carried until now has come, or the link is lost."""
         if self._subscriptions is None:
             return defer.succeed(None)
-        return self._subscriptions.ask(b"PING").addBoth(lambda _: None)
+        return self._subscriptions.call(b"PING").addBoth(lambda _: None)
 
     # Coming and going
 
     def _sent(self) -> "Deferred[None]":
-        return self.ask("PING")
+        return self.call("PING")
 
     def _drop(self, why: str) -> bool:
         commands, subscriptions = self._commands, self._subscriptions
@@ -112,13 +112,13 @@ class RedisLink(Link):
 
     async def _live(self) -> str:
         """Connect, and return why the connection ended."""
-        commands, subscriptions = Commands(self.clock), Subscriptions(self._taken)
+        commands, subscriptions = CommandConnection(self.clock), SubscriberConnection(self._taken)
         endpoint = await self._master.find()
         try:
             for connection in (commands, subscriptions):
-                connecting = endpoint.connect(OneConnection(connection))
-                await connecting.addTimeout(PATIENCE, self.clock)
-                await self._log_in(connection).addTimeout(PATIENCE, self.clock)
+                connecting = endpoint.connect(SingleConnectionFactory(connection))
+                await connecting.addTimeout(ANSWER_TIMEOUT, self.clock)
+                await self._log_in(connection).addTimeout(ANSWER_TIMEOUT, self.clock)
                 await self._in_time(self._master.check(connection))
         except BaseException:
             self._master.doubt()
@@ -141,29 +141,29 @@ class RedisLink(Link):
         self.command_meter.reconnects += self._was_up
         super()._is_up()
 
-    def _log_in(self, connection: Connection) -> "Deferred[None]":
+    def _log_in(self, connection: RedisConnection) -> "Deferred[None]":
         """Say who we are; the answers come in the order of the commands."""
         answers = []
         if self.url.password:
             who = [self.url.username] if self.url.username else []
-            answers.append(connection.ask("AUTH", *who, self.url.password))
+            answers.append(connection.call("AUTH", *who, self.url.password))
         if self.url.database:
-            answers.append(connection.ask("SELECT", self.url.database))
-        answers.append(connection.ask("PING"))
+            answers.append(connection.call("SELECT", self.url.database))
+        answers.append(connection.call("PING"))
         return wait_for_all(answers)
 
-    def _look(self, commands: Connection, subscriptions: Connection) -> "Deferred[None]":
+    def _look(self, commands: RedisConnection, subscriptions: RedisConnection) -> "Deferred[None]":
         """Look whether the master still answers on both connections."""
         return wait_for_all(
             [
-                self._timed(commands.ask("PING"), self.command_meter),
-                self._timed(subscriptions.ask("PING"), self.bus_meter),
+                self._timed(commands.call("PING"), self.command_meter),
+                self._timed(subscriptions.call("PING"), self.bus_meter),
                 Deferred.fromCoroutine(self._master.check(commands)),
             ]
         )
 
     def _in_time(self, step: Coroutine[Any, Any, None]) -> "Deferred[None]":
-        return Deferred.fromCoroutine(step).addTimeout(PATIENCE, self.clock)
+        return Deferred.fromCoroutine(step).addTimeout(ANSWER_TIMEOUT, self.clock)
 
     def _taken(self, channel: bytes, message: bytes) -> None:
-        self.take(channel, message)
+        self.on_message(channel, message)

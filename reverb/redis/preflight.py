@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO
 
-from reverb.host_port import Address, shown_address
-from reverb.redis.resp import Argument, ErrorAnswer, pack, read
+from reverb.host_port import Address, format_host_port
+from reverb.redis.resp import Argument, ErrorReply, pack_command, read_reply
 from reverb.redis.url import RedisUrl
 
-_PATIENCE = 2.0
+_ANSWER_TIMEOUT = 2.0
 """Seconds that the start may be held up by a Redis, or a sentinel, that does not answer."""
 _OLDEST = 6
 _PASSING = (
@@ -35,19 +35,19 @@ class _Conversation:
         self._connection = connection
         self._answers = answers
 
-    def ask(self, *command: Argument) -> Any:
-        """Get the answer to one command; raises ErrorAnswer."""
-        self._connection.sendall(pack(*command))
-        return read(self._answers)
+    def call(self, *command: Argument) -> Any:
+        """Get the answer to one command; raises ErrorReply."""
+        self._connection.sendall(pack_command(*command))
+        return read_reply(self._answers)
 
     def log_in(self, user: str, password: str) -> None:
         """Say who asks, if a password says so."""
         if password:
             who = (user,) if user else ()
-            self.ask("AUTH", *who, password)
+            self.call("AUTH", *who, password)
 
 
-def refusal_of(url: RedisUrl) -> str | None:
+def refusal_reason(url: RedisUrl) -> str | None:
     """Ask Redis, and before it the sentinels which one.
 
     Returns:
@@ -67,7 +67,7 @@ def refusal_of(url: RedisUrl) -> str | None:
         return str(refusal)
     except (OSError, ValueError):
         return None
-    where = shown_address(*master)
+    where = format_host_port(*master)
     return why and f"Redis at {where}, the master of {url.shown}, cannot be used: {why}"
 
 
@@ -75,9 +75,9 @@ def refusal_of(url: RedisUrl) -> str | None:
 def _conversation(url: RedisUrl, address: Address) -> Iterator[_Conversation]:
     if url.scheme == "unix":
         connection = socket.socket(socket.AF_UNIX)
-        connection.settimeout(_PATIENCE)
+        connection.settimeout(_ANSWER_TIMEOUT)
     else:
-        connection = socket.create_connection(address, _PATIENCE)
+        connection = socket.create_connection(address, _ANSWER_TIMEOUT)
     with connection:
         if url.scheme == "unix":
             connection.connect(url.path)
@@ -93,13 +93,13 @@ def _refusal_of_redis(url: RedisUrl, address: Address) -> str | None:
         try:
             redis.log_in(url.username, url.password)
             if url.database:
-                redis.ask("SELECT", url.database)
-            redis.ask("PING")
-        except ErrorAnswer as error:
+                redis.call("SELECT", url.database)
+            redis.call("PING")
+        except ErrorReply as error:
             return None if str(error).startswith(_PASSING) else str(error)
         try:
-            about = str(redis.ask("INFO", "server"))
-        except ErrorAnswer:
+            about = str(redis.call("INFO", "server"))
+        except ErrorReply:
             return None  # Not everybody may ask.
     return _why_not(dict(line.split(":", 1) for line in about.splitlines() if ":" in line))
 
@@ -128,12 +128,12 @@ def _ask_sentinels(url: RedisUrl) -> Address | None:
     """
     refusal: _SentinelRefusalError | None = None
     for sentinel in url.sentinels:
-        where = f"the sentinel at {shown_address(*sentinel)}"
+        where = f"the sentinel at {format_host_port(*sentinel)}"
         try:
             with _conversation(url, sentinel) as conversation:
                 conversation.log_in(url.sentinel_user, url.sentinel_password)
-                found = conversation.ask("SENTINEL", "get-master-addr-by-name", url.master)
-        except ErrorAnswer as error:
+                found = conversation.call("SENTINEL", "get-master-addr-by-name", url.master)
+        except ErrorReply as error:
             if not str(error).startswith(_PASSING):
                 refusal = _SentinelRefusalError(f"{where} cannot be used: {error}")
         except (OSError, ValueError):

@@ -5,11 +5,11 @@ from typing import Any, BinaryIO
 Argument = bytes | str | int
 
 
-class ErrorAnswer(Exception):  # noqa: N818 - it is what Redis calls it
+class ErrorReply(Exception):  # noqa: N818 - it is what Redis calls it
     """Redis answered with an error; the text is Redis's."""
 
 
-def pack(*arguments: Argument) -> bytes:
+def pack_command(*arguments: Argument) -> bytes:
     """Write one command the way Redis reads it."""
     parts = [b"*%d\r\n" % len(arguments)]
     for argument in arguments:
@@ -18,14 +18,14 @@ def pack(*arguments: Argument) -> bytes:
     return b"".join(parts)
 
 
-def read(answers: BinaryIO) -> Any:
+def read_reply(answers: BinaryIO) -> Any:
     """Read one answer, waiting for it.
 
     Returns:
         Text, a number, a list of them, or None.
 
     Raises:
-        ErrorAnswer: It is an error.
+        ErrorReply: It is an error.
         ValueError: It is nothing that Redis answers.
     """
     line = answers.readline().decode("utf-8", "replace")
@@ -33,7 +33,7 @@ def read(answers: BinaryIO) -> Any:
     if kind == "+":
         return rest
     if kind == "-":
-        raise ErrorAnswer(rest)
+        raise ErrorReply(rest)
     if kind not in (":", "$", "*"):
         raise ValueError(f"no answer of Redis begins with {line[:20]!r}")
     number = int(rest)
@@ -42,5 +42,5 @@ def read(answers: BinaryIO) -> Any:
     if number < 0:
         return None
     if kind == "*":
-        return [read(answers) for _ in range(number)]
+        return [read_reply(answers) for _ in range(number)]
     return answers.read(number + 2)[:number].decode("utf-8", "replace")

@@ -89,7 +89,7 @@ end
 
 # A node's session begins anew with each connect. So a command that was held up
 # on the way cannot change what the node has put right meanwhile.
-LEASED = """
+REQUIRE_LEASE = """
 if redis.call('GET', key('lease', node)) ~= session then
   return redis.error_reply('LOST the lease of this node has expired')
 end

@@ -13,19 +13,19 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.ssl import optionsForClientTLS
 
 from reverb.brokers.link import LinkLostError
-from reverb.host_port import Address, shown_address
+from reverb.host_port import Address, format_host_port
 from reverb.redis.connections import (
-    Connection,
-    OneConnection,
-    RedisRefusalError,
+    RedisConnection,
+    RedisReplyError,
+    SingleConnectionFactory,
 )
 from reverb.redis.url import RedisUrl
 
-_PATIENCE = 2.0
+_ANSWER_TIMEOUT = 2.0
 """Seconds that each word with a sentinel may take, as there are others to ask."""
 
 
-class Master:
+class MasterFinder:
     """Where the Redis is that takes writes.
 
     Args:
@@ -33,11 +33,11 @@ class Master:
         reactor: For connections and time.
 
     Attributes:
-        where: What to call it in the log.
+        address: What to call it in the log.
     """
 
     def __init__(self, url: RedisUrl, reactor: Any) -> None:
-        self.where = url.shown
+        self.address = url.shown
         self._url = url
         self._reactor = reactor
         # The first is asked first; whoever was wrong goes to the end.
@@ -59,35 +59,35 @@ class Master:
             try:
                 address = await self._ask(sentinel)
             except Exception as error:  # noqa: BLE001 - whatever it is, the next is asked
-                problems.append(f"the sentinel at {shown_address(*sentinel)} {_told(error)}")
+                problems.append(f"the sentinel at {format_host_port(*sentinel)} {_told(error)}")
                 self.doubt()
             else:
-                self.where = f"{shown_address(*address)}, the master of {self._url.shown}"
+                self.address = f"{format_host_port(*address)}, the master of {self._url.shown}"
                 return self._endpoint(address)
-        self.where = self._url.shown
+        self.address = self._url.shown
         raise LinkLostError("; ".join(problems))
 
     def doubt(self) -> None:
         """Ask another sentinel first the next time, as no master was where this one said."""
         self._sentinels.rotate(-1)
 
-    async def check(self, connection: Connection) -> None:
+    async def check(self, connection: RedisConnection) -> None:
         """Check that what is connected is the master, where that can change.
 
         Raises:
             LinkLostError: It is not.
-            RedisRefusalError: It does not say what it is.
+            RedisReplyError: It does not say what it is.
         """
         if self._sentinels:
-            role, *_ = await connection.ask("ROLE")
+            role, *_ = await connection.call("ROLE")
             if role != b"master":
                 raise LinkLostError(f"it is no master but a {role.decode('ascii', 'replace')}")
 
     async def _ask(self, sentinel: Address) -> Address:
-        connection = Connection()
+        connection = RedisConnection()
         try:
-            connecting = self._endpoint(sentinel).connect(OneConnection(connection))
-            await connecting.addTimeout(_PATIENCE, self._reactor)
+            connecting = self._endpoint(sentinel).connect(SingleConnectionFactory(connection))
+            await connecting.addTimeout(_ANSWER_TIMEOUT, self._reactor)
             if self._url.sentinel_password:
                 user = self._url.sentinel_user
                 who = [user] if user else []
@@ -98,12 +98,12 @@ class Master:
         finally:
             connection.give_up("it has told what it knows")
         if not found:
-            raise RedisRefusalError(f"knows no master named {self._url.master}")
+            raise RedisReplyError(f"knows no master named {self._url.master}")
         host, port = found
         return host.decode(), int(port)
 
-    def _answer(self, connection: Connection, *command: str) -> "defer.Deferred[Any]":
-        return connection.ask(*command).addTimeout(_PATIENCE, self._reactor)
+    def _answer(self, connection: RedisConnection, *command: str) -> "defer.Deferred[Any]":
+        return connection.call(*command).addTimeout(_ANSWER_TIMEOUT, self._reactor)
 
     def _endpoint(self, address: Address) -> IStreamClientEndpoint:
         endpoint: IStreamClientEndpoint = HostnameEndpoint(self._reactor, *address)
@@ -115,6 +115,6 @@ class Master:
 def _told(error: BaseException) -> str:
     if isinstance(error, defer.TimeoutError):
         return "did not answer"
-    if isinstance(error, RedisRefusalError):
+    if isinstance(error, RedisReplyError):
         return str(error)
     return f"cannot be reached: {error or type(error).__name__}"

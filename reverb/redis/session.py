@@ -10,9 +10,9 @@ from twisted.python.failure import Failure
 
 from reverb.brokers.link import LinkLostError
 from reverb.interfaces import StoreRefusedError
-from reverb.log_throttle import Rarely
-from reverb.redis.connections import RedisRefusalError
-from reverb.redis.decoding import Reading
+from reverb.log_throttle import LogThrottle
+from reverb.redis.connections import RedisReplyError
+from reverb.redis.decoding import ReplyDecoder
 from reverb.redis.link import RedisLink
 from reverb.redis.resp import Argument
 from reverb.redis.scripting import Script
@@ -29,7 +29,7 @@ _SHOWN = 100
 """Characters of an argument that the log shows."""
 
 
-class Session:
+class RedisSession:
     """Runs scripts in the name of this node, for whoever keeps something in Redis.
 
     The store begins and ends it, as it holds the lease.
@@ -48,8 +48,8 @@ class Session:
     def __init__(self, link: RedisLink) -> None:
         self._link = link
         self.token: str | None = None
-        self.problems = Rarely(self._tell, link.clock)
-        self.reading = Reading(self.problems)
+        self.problems = LogThrottle(self._tell, link.clock)
+        self.reading = ReplyDecoder(self.problems)
 
     def _tell(self, problem: str, count: int) -> None:
         self._log.warn("in Redis: {problem} ({count} times)", problem=problem, count=count)
@@ -77,27 +77,27 @@ class Session:
         Returns:
             Fires with the script's answer. Fails with LinkLostError, with
             StoreRefusedError when Redis cannot answer just this, or with
-            RedisRefusalError when it refuses the whole session.
+            RedisReplyError when it refuses the whole session.
         """
         prefix, token = self._link.url.prefix, token or self.token or ""
-        answer = self._link.ask(
+        answer = self._link.call(
             "EVALSHA", script.sha, 0, prefix, node or self._link.node, token, *arguments
         )
         return answer.addErrback(self._refused, script, (*arguments[:2], node))
 
     def _refused(self, failure: Failure, script: Script, about: tuple[Argument, ...]) -> NoReturn:
-        failure.trap(RedisRefusalError)
+        failure.trap(RedisReplyError)
         why = str(failure.value)
         plain = _OLD_FRAME.sub("", _NEW_FRAME.sub("", why))
         code = plain.partition(" ")[0]
         if (code.isupper() and code not in _OF_ONE_QUESTION) or _NO_RIGHT.search(plain):
-            raise RedisRefusalError(plain) from None
+            raise RedisReplyError(plain) from None
         step = " ".join(_shown(one) for one in (script.name, *about) if one != "")
         problem = f"{step} failed: {why}"
         self.problems.happened(problem)
         raise StoreRefusedError(problem) from None
 
-    async def ask(self, script: Script, *arguments: Argument, node: Argument = "") -> Any:
+    async def call(self, script: Script, *arguments: Argument, node: Argument = "") -> Any:
         """Run a script, if this node is registered; if it is not any more, it registers anew.
 
         Args:
@@ -113,7 +113,7 @@ class Session:
             raise LinkLostError("this node is alone")
         try:
             return await self.run(script, *arguments, node=node)
-        except RedisRefusalError as error:
+        except RedisReplyError as error:
             # The lease has expired, or the scripts are gone, or Redis is full or has become a
             # replica: to begin anew heals what can be healed, and says what cannot.
             self._link.reset(str(error))

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
-from reverb.host_port import Address, shown_address, split_address
+from reverb.host_port import Address, format_host_port, parse_host_port
 
 DEFAULT_PORT = 6379
 DEFAULT_SENTINEL_PORT = 26379
@@ -68,9 +68,9 @@ class RedisUrl(msgspec.Struct, frozen=True, kw_only=True):
         if self.scheme == "unix":
             return f"unix://{self.path}?db={self.database}"
         if self.sentinels:
-            sentinels = ",".join(shown_address(*sentinel) for sentinel in self.sentinels)
+            sentinels = ",".join(format_host_port(*sentinel) for sentinel in self.sentinels)
             return f"{self.scheme}://{sentinels}/{self.master}/{self.database}"
-        return f"{self.scheme}://{shown_address(self.host, self.port)}/{self.database}"
+        return f"{self.scheme}://{format_host_port(self.host, self.port)}/{self.database}"
 
 
 def parse_redis_url(text: str) -> RedisUrl:
@@ -155,7 +155,7 @@ def _sentinel_place(hosts: str, path: str, query: dict[str, str]) -> dict[str, A
 
 def _address(text: str, default_port: int) -> Address:
     try:
-        return split_address(text, default_port)
+        return parse_host_port(text, default_port)
     except ValueError:
         raise RedisUrlError("the host or the port of the Redis URL is malformed") from None
 

@@ -3,18 +3,18 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from reverb.interfaces import Counts
+from reverb.interfaces import ChannelCounts
 from reverb.protocol.messages import Member
 from reverb.protocol.roster import Roster
 
-Key = tuple[str, str]
+ChannelKey = tuple[str, str]
 """An app's id and a channel's name."""
 
 NOBODY: Mapping[str, str] = MappingProxyType({})
 """The members of a channel that has none."""
 
 
-class Subscriptions:
+class ChannelSubscriptions:
     """One channel's subscriptions, and the members they make.
 
     Attributes:
@@ -55,6 +55,6 @@ class Subscriptions:
         self.roster.remove(user_id)
         return user_id
 
-    def counts(self) -> Counts:
+    def counts(self) -> ChannelCounts:
         """Count the subscriptions and the users."""
-        return Counts(len(self.sockets), len(self.roster))
+        return ChannelCounts(len(self.sockets), len(self.roster))

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
-from reverb.interfaces import Cached
-from reverb.stores.channel_subscriptions import Key
+from reverb.interfaces import CachedEvent
+from reverb.stores.channel_subscriptions import ChannelKey
 
 
 class EventCache:
@@ -16,12 +16,12 @@ class EventCache:
     def __init__(self, seconds: Callable[[], float]) -> None:
         self._seconds = seconds
         # In the order of writing, which with one time to live is that of expiry.
-        self._events: dict[Key, tuple[str, str, float]] = {}
+        self._events: dict[ChannelKey, tuple[str, str, float]] = {}
 
     def __len__(self) -> int:
         return len(self._events)
 
-    def remember(self, key: Key, event: str, data: str, ttl: float) -> None:
+    def put(self, key: ChannelKey, event: str, data: str, ttl: float) -> None:
         """Keep a channel's last event, and forget those that have expired."""
         now = self._seconds()
         self._events.pop(key, None)
@@ -32,17 +32,17 @@ class EventCache:
                 break
             del self._events[oldest]
 
-    def recall(self, key: Key) -> Cached | None:
+    def get(self, key: ChannelKey) -> CachedEvent | None:
         """Find a channel's last event."""
         event, data, expires = self._events.get(key, ("", "", 0.0))
         left = expires - self._seconds()
         if left <= 0:
             self._events.pop(key, None)
             return None
-        return Cached(event, data, left)
+        return CachedEvent(event, data, left)
 
-    def take_all(self) -> dict[Key, Cached]:
+    def take_all(self) -> dict[ChannelKey, CachedEvent]:
         """Take all that is remembered; nothing is remembered after that."""
-        found = {key: self.recall(key) for key in list(self._events)}
+        found = {key: self.get(key) for key in list(self._events)}
         self._events.clear()
         return {key: cached for key, cached in found.items() if cached is not None}

@@ -9,16 +9,16 @@ from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
 from reverb.interfaces import (
-    Cached,
-    Change,
+    CachedEvent,
+    ChannelCounts,
     ChannelFullError,
-    Counts,
     IChannelStore,
-    Joined,
-    Left,
+    JoinResult,
+    LeaveResult,
+    StoreChange,
 )
 from reverb.protocol.messages import Member
-from reverb.stores.channel_subscriptions import NOBODY, Subscriptions
+from reverb.stores.channel_subscriptions import NOBODY, ChannelSubscriptions
 from reverb.stores.event_cache import EventCache
 
 
@@ -34,10 +34,10 @@ class MemoryStore:
 
     def __init__(self, seconds: Callable[[], float]) -> None:
         self._connections: dict[str, set[str]] = {}
-        self._channels: dict[str, dict[str, Subscriptions]] = {}
+        self._channels: dict[str, dict[str, ChannelSubscriptions]] = {}
         self._cache = EventCache(seconds)
 
-    def start(self, changed: Callable[[Change], None]) -> "Deferred[None]":
+    def start(self, changed: Callable[[StoreChange], None]) -> "Deferred[None]":
         """Have nothing to do: nothing happens elsewhere."""
         return succeed(None)
 
@@ -64,7 +64,7 @@ class MemoryStore:
 
     def join(
         self, app_id: str, channel: str, socket_id: str, member: Member | None, max_members: int
-    ) -> "Deferred[Joined]":
+    ) -> "Deferred[JoinResult]":
         """Add a subscription."""
         channels = self._channels.setdefault(app_id, {})
         here = channels.get(channel)
@@ -74,12 +74,12 @@ class MemoryStore:
                 return fail(ChannelFullError(f"{channel} has {max_members} members"))
         occupied = here is None
         if here is None:
-            here = channels[channel] = Subscriptions()
+            here = channels[channel] = ChannelSubscriptions()
         added = here.join(socket_id, member)
         members = NOBODY if member is None else here.roster
-        return succeed(Joined(occupied, added, len(here.sockets), members))
+        return succeed(JoinResult(occupied, added, len(here.sockets), members))
 
-    def leave(self, app_id: str, channel: str, socket_id: str) -> "Deferred[Left | None]":
+    def leave(self, app_id: str, channel: str, socket_id: str) -> "Deferred[LeaveResult | None]":
         """End a subscription; a channel without any is forgotten."""
         channels = self._channels.get(app_id, {})
         here = channels.get(channel)
@@ -89,35 +89,35 @@ class MemoryStore:
         vacated = not here.sockets
         if vacated:
             del channels[channel]
-        return succeed(Left(vacated, removed, len(here.sockets)))
+        return succeed(LeaveResult(vacated, removed, len(here.sockets)))
 
     def members(self, app_id: str, channel: str) -> "Deferred[Mapping[str, str]]":
         """List a presence channel's members."""
         here = self._channels.get(app_id, {}).get(channel)
         return succeed(NOBODY if here is None else here.roster)
 
-    def counts(self, app_id: str, channel: str) -> "Deferred[Counts]":
+    def counts(self, app_id: str, channel: str) -> "Deferred[ChannelCounts]":
         """Count a channel's subscriptions and users."""
         here = self._channels.get(app_id, {}).get(channel)
-        return succeed(Counts(0, 0) if here is None else here.counts())
+        return succeed(ChannelCounts(0, 0) if here is None else here.counts())
 
     def occupied(self, app_id: str, channels: Sequence[str]) -> "Deferred[Mapping[str, bool]]":
         """Tell which channels somebody is subscribed to."""
         here = self._channels.get(app_id, {})
         return succeed({channel: channel in here for channel in channels})
 
-    def channels(self, app_id: str, prefix: str) -> "Deferred[Mapping[str, Counts]]":
+    def channels(self, app_id: str, prefix: str) -> "Deferred[Mapping[str, ChannelCounts]]":
         """List the occupied channels."""
         channels = self._channels.get(app_id, {})
         return succeed({n: c.counts() for n, c in channels.items() if n.startswith(prefix)})
 
-    def remember(
+    def cache_event(
         self, app_id: str, channel: str, event: str, data: str, ttl: int
     ) -> "Deferred[None]":
         """Keep a cache channel's last event, and forget those that have expired."""
-        self._cache.remember((app_id, channel), event, data, ttl)
+        self._cache.put((app_id, channel), event, data, ttl)
         return succeed(None)
 
-    def recall(self, app_id: str, channel: str) -> "Deferred[Cached | None]":
+    def get_cached_event(self, app_id: str, channel: str) -> "Deferred[CachedEvent | None]":
         """Find a cache channel's last event."""
-        return succeed(self._cache.recall((app_id, channel)))
+        return succeed(self._cache.get((app_id, channel)))

@@ -10,12 +10,12 @@ import msgspec
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
-from reverb.interfaces import Change, Joined, Left, MemberCame, MemberWent
+from reverb.interfaces import JoinResult, LeaveResult, MemberJoined, MemberLeft, StoreChange
 from reverb.protocol.messages import Member
 from reverb.stores.memory import MemoryStore
 
 
-class ApartStore(MemoryStore):
+class NodeLocalStore(MemoryStore):
     """Keeps channels in dictionaries, and tells of members itself, so that nobody publishes them.
 
     Args:
@@ -26,9 +26,9 @@ class ApartStore(MemoryStore):
 
     def __init__(self, seconds: Callable[[], float]) -> None:
         super().__init__(seconds)
-        self._changed: Callable[[Change], None] = lambda _change: None
+        self._changed: Callable[[StoreChange], None] = lambda _change: None
 
-    def start(self, changed: Callable[[Change], None]) -> "Deferred[None]":
+    def start(self, changed: Callable[[StoreChange], None]) -> "Deferred[None]":
         """Begin, and say what the nodes do not share."""
         self._changed = changed
         self._log.warn(
@@ -39,25 +39,25 @@ class ApartStore(MemoryStore):
 
     def join(
         self, app_id: str, channel: str, socket_id: str, member: Member | None, max_members: int
-    ) -> "Deferred[Joined]":
+    ) -> "Deferred[JoinResult]":
         """Add a subscription, and tell the channel's subscribers here of a new member."""
 
-        def tell(joined: Joined) -> Joined:
+        def tell(joined: JoinResult) -> JoinResult:
             if member is not None and joined.added:
-                self._changed(MemberCame(app_id, channel, member))
+                self._changed(MemberJoined(app_id, channel, member))
             return msgspec.structs.replace(joined, announced=True)
 
         joining = super().join(app_id, channel, socket_id, member, max_members)
         return joining.addCallback(tell)
 
-    def leave(self, app_id: str, channel: str, socket_id: str) -> "Deferred[Left | None]":
+    def leave(self, app_id: str, channel: str, socket_id: str) -> "Deferred[LeaveResult | None]":
         """End a subscription, and tell the channel's subscribers here of a member who went."""
 
-        def tell(left: Left | None) -> Left | None:
+        def tell(left: LeaveResult | None) -> LeaveResult | None:
             if left is None:
                 return None
             if left.removed is not None:
-                self._changed(MemberWent(app_id, channel, left.removed))
+                self._changed(MemberLeft(app_id, channel, left.removed))
             return msgspec.structs.replace(left, announced=True)
 
         return super().leave(app_id, channel, socket_id).addCallback(tell)

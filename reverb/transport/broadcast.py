@@ -7,13 +7,13 @@ to look at each connection would cost half as much as the system call does.
 import os
 from collections.abc import Collection, Iterable, Mapping
 
-from reverb.hub.channel import Batch, Subscriber
-from reverb.transport.outbox import DirectOutbox, Sockets
+from reverb.hub.channel import FrameBatch, Subscriber
+from reverb.transport.outbox import DirectOutbox, SocketTable
 
 _UNSORTED = -1
 
 
-class Broadcast:
+class BroadcastFanout:
     """A channel's subscribers, sorted by how they are reached.
 
     Args:
@@ -33,7 +33,10 @@ class Broadcast:
     )
 
     def __init__(
-        self, subscribers: Mapping[str, Subscriber], sockets: Sockets, compression_min_bytes: int
+        self,
+        subscribers: Mapping[str, Subscriber],
+        sockets: SocketTable,
+        compression_min_bytes: int,
     ) -> None:
         self._subscribers = subscribers
         self._sockets = sockets
@@ -45,7 +48,7 @@ class Broadcast:
         """Sort anew before the next batch."""
         self._losses = _UNSORTED
 
-    def send(self, batch: Batch, but: Collection[Subscriber]) -> int:
+    def send(self, batch: FrameBatch, but: Collection[Subscriber]) -> int:
         """Send frames to all subscribers but some; tell how many bytes that is."""
         # After a loss a descriptor may be somebody else's, whatever the channel knows of it.
         if self._losses != self._sockets.losses:

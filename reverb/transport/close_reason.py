@@ -20,7 +20,7 @@ class _Connection(Protocol):
     wasNotCleanReason: str | None
 
 
-class Closing(NamedTuple):
+class CloseReason(NamedTuple):
     """The end of a connection."""
 
     reason: str
@@ -31,7 +31,7 @@ class Closing(NamedTuple):
 
 def closing(
     connection: _Connection, because: tuple[Code, str] | None, *, clean: bool, code: int | None
-) -> Closing:
+) -> CloseReason:
     """Tell why a connection has ended.
 
     Args:
@@ -42,14 +42,14 @@ def closing(
     """
     if because is not None:
         own, words = because
-        return Closing(own.name.lower(), f"{int(own)} {words}")
+        return CloseReason(own.name.lower(), f"{int(own)} {words}")
     if connection.failedByMe:
         words = (connection.localCloseReason or b"").decode("utf-8", "replace")
         reason = _OF_AUTOBAHN.get(connection.localCloseCode or 0, "protocol_error")
-        return Closing(reason, f"{connection.localCloseCode} {words}")
+        return CloseReason(reason, f"{connection.localCloseCode} {words}")
     if clean:
-        return Closing("client", f"the client closed ({code or 'no code'})")
-    return Closing("lost", f"lost: {connection.wasNotCleanReason}")
+        return CloseReason("client", f"the client closed ({code or 'no code'})")
+    return CloseReason("lost", f"lost: {connection.wasNotCleanReason}")
 
 
 REASONS = (

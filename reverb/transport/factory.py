@@ -9,8 +9,8 @@ from reverb.interfaces import IApps
 from reverb.meter import Meter
 from reverb.protocol.codes import Code
 from reverb.protocol.handshake import Rejection
-from reverb.transport.outbox import Sockets
-from reverb.transport.timing_wheel import Deadlines
+from reverb.transport.outbox import SocketTable
+from reverb.transport.timing_wheel import TimingWheel
 from reverb.transport.websocket import PusherConnection
 
 
@@ -41,10 +41,10 @@ class PusherFactory(WebSocketServerFactory):  # type: ignore[misc] # Autobahn is
         *,
         hub: Hub,
         apps: IApps,
-        deadlines: Deadlines,
+        timing_wheel: TimingWheel,
         clock: IReactorTime,
         path: str,
-        sockets: Sockets,
+        sockets: SocketTable,
         max_buffered_bytes: int,
         handshake_timeout: int,
         compression: bool,
@@ -53,7 +53,7 @@ class PusherFactory(WebSocketServerFactory):  # type: ignore[misc] # Autobahn is
         super().__init__(server="", reactor=clock)
         self.hub = hub
         self.apps = apps
-        self.deadlines = deadlines
+        self.timing_wheel = timing_wheel
         self.clock = clock
         self.path = path
         self.sockets = sockets

@@ -20,7 +20,7 @@ def is_empty_pong(data: bytes) -> bool:
     return len(data) == _EMPTY_PONG_LENGTH and data.startswith(_EMPTY_PONG)
 
 
-def take_text(data: bytes, start: int, most: int) -> tuple[bytes, int] | None:
+def parse_text_frame(data: bytes, start: int, most: int) -> tuple[bytes, int] | None:
     """Take one text frame out of received bytes.
 
     Args:

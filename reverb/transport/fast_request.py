@@ -20,7 +20,7 @@ _LARGEST = 65_536
 _MOST_LINES = 100
 
 
-class PlainHead(NamedTuple):
+class FastRequestHead(NamedTuple):
     """The head of a plain request."""
 
     method: bytes
@@ -32,7 +32,7 @@ class PlainHead(NamedTuple):
     body_ends: int
 
 
-def read_plain_head(data: bytes) -> PlainHead | None:
+def parse_fast_request(data: bytes) -> FastRequestHead | None:
     """Read the head of a request, if it is of the plain kind.
 
     Args:
@@ -61,4 +61,4 @@ def read_plain_head(data: bytes) -> PlainHead | None:
         return None
     if headers.count(b"\n") > _MOST_LINES:
         return None
-    return PlainHead(method, uri, lines, match.end(), match.end() + length)
+    return FastRequestHead(method, uri, lines, match.end(), match.end() + length)

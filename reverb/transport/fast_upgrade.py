@@ -27,7 +27,7 @@ _KEY = re.compile(rb"[+/0-9A-Za-z]{22}==")
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
-class PlainUpgrade(NamedTuple):
+class FastUpgrade(NamedTuple):
     """A request for an upgrade that can be obeyed as it is."""
 
     uri: str
@@ -39,7 +39,7 @@ class PlainUpgrade(NamedTuple):
     """What has been agreed on of compression."""
 
 
-def read_plain_upgrade(head: bytes, *, compression: bool) -> PlainUpgrade | None:
+def parse_fast_upgrade(head: bytes, *, compression: bool) -> FastUpgrade | None:
     """Read the head of an upgrade.
 
     Args:
@@ -75,7 +75,7 @@ def read_plain_upgrade(head: bytes, *, compression: bool) -> PlainUpgrade | None
     if offer is not None and agreement is None:
         return None
     origin = headers.get(b"origin", b"").decode()
-    return PlainUpgrade(uri.decode(), origin, _answer(key, agreement), agreement)
+    return FastUpgrade(uri.decode(), origin, _answer(key, agreement), agreement)
 
 
 def _answer(key: bytes, agreement: Agreement | None) -> bytes:

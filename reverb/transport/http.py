@@ -14,9 +14,9 @@ from twisted.web.http_headers import Headers
 from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 
-from reverb.caches import remember_short
+from reverb.caches import cache_short_keys
 from reverb.meter import Meter
-from reverb.transport.fast_request import PlainHead, read_plain_head
+from reverb.transport.fast_request import FastRequestHead, parse_fast_request
 from reverb.transport.outbox import is_plain_tcp, send_now
 
 _PHRASES = {
@@ -25,7 +25,7 @@ _PHRASES = {
     431: "Request Header Fields Too Large",
 }
 
-_LINGER = 5
+_LINGER_TIMEOUT = 5
 """Seconds that a refused client has to take the answer while it is still sending."""
 
 
@@ -128,7 +128,7 @@ class ApiRequest(Request):
         return not self.channel.refused
 
 
-class PlainRequest(ApiRequest):
+class FastRequest(ApiRequest):
     """A request that twisted.web has not seen: it came whole, and plain.
 
     Args:
@@ -137,7 +137,7 @@ class PlainRequest(ApiRequest):
         body: Its body.
     """
 
-    def __init__(self, channel: "ApiChannel", head: PlainHead, body: bytes) -> None:
+    def __init__(self, channel: "ApiChannel", head: FastRequestHead, body: bytes) -> None:
         # Not super().__init__: it prepares for cookies, sessions and forms.
         self.channel = channel
         self.notifications = []
@@ -165,10 +165,10 @@ class PlainRequest(ApiRequest):
             self.finished = 1
 
 
-class _Partial:
+class _PartialRequest:
     """A plain request whose body is still coming, in whatever pieces."""
 
-    def __init__(self, head: PlainHead, data: bytes) -> None:
+    def __init__(self, head: FastRequestHead, data: bytes) -> None:
         self.head = head
         self._pieces = [data]
         self._length = len(data)
@@ -210,7 +210,7 @@ class ApiChannel(http.HTTPChannel):
     def connectionMade(self) -> None:
         """Take the short way for answers where there is one."""
         super().connectionMade()
-        self._partial: _Partial | None = None
+        self._partial: _PartialRequest | None = None
         self._is_plain_tcp = is_plain_tcp(self.transport)
 
     def send(self, data: bytes) -> None:
@@ -234,7 +234,7 @@ class ApiChannel(http.HTTPChannel):
             self.transport.loseWriteConnection()
         else:
             self.transport.loseConnection()
-        self.setTimeout(_LINGER)
+        self.setTimeout(_LINGER_TIMEOUT)
 
     def dataReceived(self, data: bytes) -> None:
         """Read requests; one must be complete in time, however its bytes trickle."""
@@ -252,9 +252,9 @@ class ApiChannel(http.HTTPChannel):
         elif self.requests or self._buffer:
             LineReceiver.dataReceived(self, data)
         else:
-            self._read(read_plain_head(data), data)
+            self._read(parse_fast_request(data), data)
 
-    def _read(self, head: PlainHead | None, data: bytes) -> None:
+    def _read(self, head: FastRequestHead | None, data: bytes) -> None:
         """Read a request from its beginning: by ourselves if it is plain, and the only one."""
         most = self.max_request_bytes
         if (
@@ -264,14 +264,14 @@ class ApiChannel(http.HTTPChannel):
         ):
             LineReceiver.dataReceived(self, data)
         elif len(data) < head.body_ends:
-            self._partial = _Partial(head, data)
+            self._partial = _PartialRequest(head, data)
         else:
-            request = PlainRequest(self, head, data[head.body_begins :])
+            request = FastRequest(self, head, data[head.body_begins :])
             request.process()
             if not request.finished:
                 self._wait_for(request)
 
-    def _wait_for(self, request: PlainRequest) -> None:
+    def _wait_for(self, request: FastRequest) -> None:
         """Do as twisted.web does when it has obeyed a request that is not answered yet."""
         self.requests.append(request)
         self._handlingRequest = True
@@ -339,7 +339,7 @@ class ApiSite(Site):
         meter: Meter | None = None,
     ) -> None:
         super().__init__(resource, timeout=timeout, reactor=reactor, parsePOSTFormSubmission=False)
-        self.find = remember_short(self._find, entries=1024, longest=200)
+        self.find = cache_short_keys(self._find, max_entries=1024, max_length=200)
         self._timeout = timeout
         self._max_request_bytes = max_request_bytes
         self._max_request_head_bytes = max_request_head_bytes

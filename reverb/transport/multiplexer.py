@@ -18,9 +18,9 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from reverb.transport.factory import PusherFactory
-from reverb.transport.fast_upgrade import read_plain_upgrade
+from reverb.transport.fast_upgrade import parse_fast_upgrade
 from reverb.transport.http import ApiChannel, ApiSite
-from reverb.transport.timing_wheel import Deadlines
+from reverb.transport.timing_wheel import TimingWheel
 from reverb.transport.websocket import ORIGIN, PusherConnection
 
 _END = b"\r\n\r\n"
@@ -32,10 +32,10 @@ _SMUGGLING = re.compile(rb"[\x00-\x08\x0b-\x0c\x0e-\x1f\x7f]|\r(?!\n)|(?<!\r)\n|
 _NEXT_LINE = b"\x85"
 
 
-class FrontDoor(Protocol):
+class MultiplexingProtocol(Protocol):
     """One connection, until it is known what the client wants."""
 
-    factory: "FrontFactory"
+    factory: "MultiplexingFactory"
     transport: Any  # Twisted's annotation admits None and knows only half of it
 
     def connectionMade(self) -> None:
@@ -43,7 +43,7 @@ class FrontDoor(Protocol):
         self._head = b""
         self._channel: ApiChannel | None = None
         self.factory.doors.add(self)
-        self._due = self.factory.deadlines.file(self.factory.handshake_timeout, self._late)
+        self._due = self.factory.timing_wheel.schedule(self.factory.handshake_timeout, self._late)
         # What is sent together is written together: to wait for more only delays.
         with suppress(AttributeError, OSError):  # A Unix socket has no such option.
             self.transport.setTcpNoDelay(True)
@@ -70,12 +70,12 @@ class FrontDoor(Protocol):
 
     def _upgrade(self, data: bytes, end: int) -> None:
         """Have a WebSocket take the connection, with all that has been read."""
-        upgrade = read_plain_upgrade(
+        upgrade = parse_fast_upgrade(
             data[: end + 2], compression=self.factory.websockets.compression
         )
         if upgrade is not None:
             protocol = self._hand_over()
-            protocol.open_plainly(upgrade)
+            protocol.accept_fast_upgrade(upgrade)
             if len(data) > end + len(_END):
                 protocol.dataReceived(data[end + len(_END) :])
             return
@@ -114,7 +114,7 @@ class FrontDoor(Protocol):
     def _open_channel(self) -> ApiChannel:
         if self._channel is None:
             # The channel has timeouts of its own.
-            self.factory.deadlines.cancel(self._due, self._late)
+            self.factory.timing_wheel.cancel(self._due, self._late)
             self._channel = self.factory.site.make_channel()
             self._channel.makeConnection(self.transport)
         return self._channel
@@ -134,12 +134,12 @@ class FrontDoor(Protocol):
             self._channel.connectionLost(reason)
 
     def _leave(self) -> None:
-        self.factory.deadlines.cancel(self._due, self._late)
+        self.factory.timing_wheel.cancel(self._due, self._late)
         self.factory.doors.discard(self)
 
 
 @implementer(IProtocolNegotiationFactory)
-class FrontFactory(Factory):
+class MultiplexingFactory(Factory):
     """Stands at the listening port.
 
     Args:
@@ -153,7 +153,7 @@ class FrontFactory(Factory):
         doors: The connections that are not WebSockets.
     """
 
-    protocol = FrontDoor  # type: ignore[assignment] # a class is the callable it asks for
+    protocol = MultiplexingProtocol  # type: ignore[assignment] # a class is the callable it asks for
     noisy = False
 
     def __init__(
@@ -161,16 +161,16 @@ class FrontFactory(Factory):
         *,
         websockets: PusherFactory,
         site: ApiSite,
-        deadlines: Deadlines,
+        timing_wheel: TimingWheel,
         handshake_timeout: int,
         max_request_head_bytes: int,
     ) -> None:
         self.websockets = websockets
         self.site = site
-        self.deadlines = deadlines
+        self.timing_wheel = timing_wheel
         self.handshake_timeout = handshake_timeout
         self.max_request_head_bytes = max_request_head_bytes
-        self.doors: set[FrontDoor] = set()
+        self.doors: set[MultiplexingProtocol] = set()
 
     def acceptableProtocols(self) -> list[bytes]:
         """Agree on HTTP/1.1 over TLS: WebSockets begin as nothing else (RFC 7301, RFC 6455)."""

@@ -40,7 +40,7 @@ class Outbox(Protocol):
         """Let go of a connection that is lost."""
 
 
-class Nowhere:
+class NullOutbox:
     """The outbox of a connection to which nothing is sent: not yet, or not any more."""
 
     def send(self, data: bytes) -> None:
@@ -53,7 +53,7 @@ class Nowhere:
         """Have nothing to forget."""
 
 
-class Sockets:
+class SocketTable:
     """The sockets of one node, for those who write to many of them.
 
     Attributes:
@@ -91,7 +91,7 @@ def _queued(transport: tcp.Connection) -> int:
 
 
 def make_outbox(
-    transport: ITransport, sockets: Sockets, limit: int, overflowed: Callable[[], None]
+    transport: ITransport, sockets: SocketTable, limit: int, overflowed: Callable[[], None]
 ) -> Outbox:
     """Choose the write path for a transport.
 
@@ -118,7 +118,7 @@ class DirectOutbox:
     def __init__(
         self,
         transport: tcp.Connection,
-        sockets: Sockets,
+        sockets: SocketTable,
         limit: int,
         overflowed: Callable[[], None],
     ) -> None:

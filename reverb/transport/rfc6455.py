@@ -23,13 +23,13 @@ from reverb.transport.deflate import (
     agree,
     inflate,
 )
-from reverb.transport.fast_frame import is_empty_pong, take_text
+from reverb.transport.fast_frame import is_empty_pong, parse_text_frame
 from reverb.transport.http import raw_error
 
 _UNSUPPORTED_DATA = 1003
 
 
-class _WholeMessages:
+class _PassThroughInflater:
     """Stands for Autobahn's inflater of a connection: leaves the data as they are.
 
     They are inflated when a message is complete, by an inflater that is gone
@@ -49,10 +49,10 @@ class _WholeMessages:
         """End nothing."""
 
 
-_WHOLE_MESSAGES = _WholeMessages()
+_PASS_THROUGH = _PassThroughInflater()
 
 
-class _Nobody:
+class _NullDeferred:
     """Stands for the Deferreds that Autobahn fires and nobody waits for."""
 
     def callback(self, result: object) -> None:
@@ -113,7 +113,7 @@ class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autob
     current_frame = None
     triggered = False
     trackedTimings = None
-    _perMessageCompress: _WholeMessages | None = None
+    _perMessageCompress: _PassThroughInflater | None = None
     _transport_details = None
     wasMaxFramePayloadSizeExceeded = False
     wasMaxMessagePayloadSizeExceeded = False
@@ -142,7 +142,7 @@ class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autob
     # Shared by all: what nobody reads, and what nothing is ever put into.
     trafficStats = TrafficStats()
     send_queue: ClassVar[deque[bytes]] = deque()
-    is_open = is_closed = _Nobody()
+    is_open = is_closed = _NullDeferred()
 
     # Autobahn's own lines repeat what _log tells in one.
     log = txaio.make_logger(level="error")
@@ -185,13 +185,13 @@ class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autob
 
     def compress_by(self, agreement: Agreement) -> None:
         """Take compressed messages from now on, and send them if the client can inflate ours."""
-        self._perMessageCompress = _WHOLE_MESSAGES
+        self._perMessageCompress = _PASS_THROUGH
         self.compresses = agreement.takes_shared
 
     def _onOpen(self) -> None:
         self.onOpen()
 
-    def forget_handshake(self) -> None:
+    def drop_handshake_state(self) -> None:
         """Let go of what the handshake has left behind, once it has been read."""
         kind = type(self)
         # A new dict, as one that things are taken out of keeps its size.
@@ -211,7 +211,7 @@ class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autob
         ):
             if is_empty_pong(data):
                 return  # It tells that the client lives, and that has been noted.
-            taken = take_text(data, start, self.maxMessagePayloadSize)
+            taken = parse_text_frame(data, start, self.maxMessagePayloadSize)
             if taken is None:
                 break
             payload, start = taken

@@ -18,7 +18,7 @@ _PRECISION = 0.001
 """Seconds that are no difference: sums of floating-point numbers are not exact."""
 
 
-class Deadlines:
+class TimingWheel:
     """Calls functions after whole seconds, with one timer.
 
     Time counts in ticks, so that it stands still while the reactor does: after
@@ -57,7 +57,7 @@ class Deadlines:
             self._loop.stop()
         self._due.clear()
 
-    def file(self, seconds: int, look: Callable[[], None]) -> int:
+    def schedule(self, seconds: int, look: Callable[[], None]) -> int:
         """Call ``look`` once, between ``seconds`` and a second more from now.
 
         Returns:

@@ -19,8 +19,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from reverb.apps import App
-from reverb.caches import remember_short
-from reverb.hub.eager import run
+from reverb.caches import cache_short_keys
+from reverb.hub.eager import run_eagerly
 from reverb.hub.hub import Hub
 from reverb.interfaces import IApps, IConnection
 from reverb.meter import Meter
@@ -34,16 +34,16 @@ from reverb.protocol.handshake import (
     check_origin,
     check_version,
 )
-from reverb.protocol.session import Done, Session
+from reverb.protocol.session import Completion, Session
 from reverb.transport.close_reason import closing
-from reverb.transport.fast_upgrade import PlainUpgrade
-from reverb.transport.outbox import Nowhere, Outbox, Sockets, make_outbox
+from reverb.transport.fast_upgrade import FastUpgrade
+from reverb.transport.outbox import NullOutbox, Outbox, SocketTable, make_outbox
 from reverb.transport.rfc6455 import TextServerProtocol
-from reverb.transport.timing_wheel import Deadlines
+from reverb.transport.timing_wheel import TimingWheel
 
 # Clients of one kind all send the same.
-_parse_query: Callable[[str], dict[str, list[str]]] = remember_short(
-    parse_qs, entries=256, longest=200
+_parse_query: Callable[[str], dict[str, list[str]]] = cache_short_keys(
+    parse_qs, max_entries=256, max_length=200
 )
 
 ORIGIN = "reverb-origin"
@@ -54,7 +54,7 @@ upgrade for an origin that it cannot parse, and each app has its own rule."""
 # Not of the class: events would refer to the connection, and whoever keeps them would keep it.
 _log = Logger()
 
-_NOWHERE = Nowhere()
+_NULL_OUTBOX = NullOutbox()
 
 _CLOSE_TIMEOUT = 2
 """Seconds that a client has to answer a close frame, unless all are closed."""
@@ -65,9 +65,9 @@ class Factory(Protocol):
 
     hub: Hub
     apps: IApps
-    deadlines: Deadlines
+    timing_wheel: TimingWheel
     clock: IReactorTime
-    sockets: Sockets
+    sockets: SocketTable
     meter: Meter | None
     connections: "set[PusherConnection]"
     path: str
@@ -97,7 +97,7 @@ class PusherConnection(TextServerProtocol):
 
     factory: Factory
     socket_id = ""
-    outbox: Outbox = _NOWHERE
+    outbox: Outbox = _NULL_OUTBOX
     _request: ConnectionRequest | None = None
     _session: Session | None = None
     _waiting = False
@@ -123,11 +123,11 @@ class PusherConnection(TextServerProtocol):
         assert request is not None
         # Not request.path: it lacks what follows a semicolon.
         uri = self.http_request_uri
-        self.forget_handshake()
+        self.drop_handshake_state()
         self._set_up_outbox()
         self._wait_for(self._admit(uri, request.headers.get(ORIGIN, "")))
 
-    def open_plainly(self, upgrade: PlainUpgrade) -> None:
+    def accept_fast_upgrade(self, upgrade: FastUpgrade) -> None:
         """Accept an upgrade that the front door has read, and admit the client or not."""
         self.state = self.STATE_OPEN
         if upgrade.agreement is not None:
@@ -142,12 +142,12 @@ class PusherConnection(TextServerProtocol):
         self.outbox = make_outbox(
             self.transport, factory.sockets, factory.max_buffered_bytes, self._overflowed
         )
-        self._heard = factory.deadlines.now
+        self._heard = factory.timing_wheel.now
         self._opened = factory.clock.seconds()
 
     def dataReceived(self, data: bytes) -> None:
         """Take note that the client lives, and read its frames."""
-        self._heard = self.factory.deadlines.now
+        self._heard = self.factory.timing_wheel.now
         super().dataReceived(data)
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
@@ -190,10 +190,10 @@ class PusherConnection(TextServerProtocol):
             return
         if self._session is not None:
             self._session.open = False
-            self.factory.hub.silence(self._session)
+            self.factory.hub.mute(self._session)
         self._cancel_looks()
         if not self.factory.closing:  # The stop has a patience of its own.
-            self._due = self.factory.deadlines.file(_CLOSE_TIMEOUT, self._look)
+            self._due = self.factory.timing_wheel.schedule(_CLOSE_TIMEOUT, self._look)
         super().sendCloseFrame(code, reasonUtf8, isReply)
         self.outbox.shut()
 
@@ -209,7 +209,7 @@ class PusherConnection(TextServerProtocol):
         self.outbox.forget()
         super().connectionLost(reason)
         # It knows this connection: without the circle nothing waits for a garbage collection.
-        self.outbox = _NOWHERE
+        self.outbox = _NULL_OUTBOX
 
     # The hub calls these
 
@@ -222,8 +222,8 @@ class PusherConnection(TextServerProtocol):
         if self.state != self.STATE_OPEN:
             return
         if self._session is not None:
-            self.factory.hub.silence(self._session)
-            self._session.refuse(ClientError(reason, Code(code)))
+            self.factory.hub.mute(self._session)
+            self._session.send_error(ClientError(reason, Code(code)))
         else:
             self.send(text_frame(messages.error(reason, Code(code))))
         self._closed_because = Code(code), reason
@@ -232,21 +232,21 @@ class PusherConnection(TextServerProtocol):
     def _overflowed(self) -> None:
         """Cut a client that does not read; it may come back when it can."""
         if self._session is not None and self._session.meter is not None:
-            self._session.meter.slow += 1
+            self._session.meter.slow_clients += 1
         self.close(Code.OVER_CAPACITY, "Connection too slow: too much waits to be read")
 
     # One message after the other
 
-    def _admit(self, uri: str, origin: str) -> Done:
+    def _admit(self, uri: str, origin: str) -> Completion:
         """Open a session, or tell the client why not."""
         factory = self.factory
         try:
-            done = run(self._open_session(uri, origin))
+            done = run_eagerly(self._open_session(uri, origin))
         except Exception:  # noqa: BLE001 - _broke tells the client
             self._broke(Failure())
             return None
         if done is not None:
-            self._due = factory.deadlines.file(factory.handshake_timeout, self._look)
+            self._due = factory.timing_wheel.schedule(factory.handshake_timeout, self._look)
         return done
 
     async def _open_session(self, uri: str, origin: str) -> None:
@@ -299,11 +299,11 @@ class PusherConnection(TextServerProtocol):
         app = session.app
         if app.max_message_bytes != self.maxMessagePayloadSize:  # The class has the default.
             self.maxMessagePayloadSize = app.max_message_bytes
-        deadlines = self.factory.deadlines
-        deadlines.cancel(self._due, self._look)
-        self._due = deadlines.file(app.ping_interval, self._look)
+        timing_wheel = self.factory.timing_wheel
+        timing_wheel.cancel(self._due, self._look)
+        self._due = timing_wheel.schedule(app.ping_interval, self._look)
         if app.authorization_timeout:
-            self._authorization_due = deadlines.file(
+            self._authorization_due = timing_wheel.schedule(
                 app.authorization_timeout, self._look_for_authorization
             )
         _log.info(
@@ -318,7 +318,7 @@ class PusherConnection(TextServerProtocol):
         if self._session is not None:
             self._wait_for(self._session.receive(payload))
 
-    def _wait_for(self, done: Done) -> None:
+    def _wait_for(self, done: Completion) -> None:
         """Hold back the client's further messages until a step is done."""
         if done is None:
             return
@@ -342,9 +342,9 @@ class PusherConnection(TextServerProtocol):
     # Deadlines
 
     def _cancel_looks(self) -> None:
-        deadlines = self.factory.deadlines
-        deadlines.cancel(self._due, self._look)
-        deadlines.cancel(self._authorization_due, self._look_for_authorization)
+        timing_wheel = self.factory.timing_wheel
+        timing_wheel.cancel(self._due, self._look)
+        timing_wheel.cancel(self._authorization_due, self._look_for_authorization)
 
     def _look_for_authorization(self) -> None:
         """Close a client for which the app's server has not vouched in time.
@@ -354,7 +354,9 @@ class PusherConnection(TextServerProtocol):
         if self._session is None or self._session.authorized:
             return
         if self._backlog:  # It may have said so, and nobody has read it.
-            self._authorization_due = self.factory.deadlines.file(0, self._look_for_authorization)
+            self._authorization_due = self.factory.timing_wheel.schedule(
+                0, self._look_for_authorization
+            )
             return
         self.close(Code.UNAUTHORIZED, "Connection not authorized within timeout")
 
@@ -363,13 +365,13 @@ class PusherConnection(TextServerProtocol):
 
         Pusher's documentation, "WebSocket protocol: Ping and pong messages".
         """
-        deadlines = self.factory.deadlines
+        timing_wheel = self.factory.timing_wheel
         if self._session is None or self.state != self.STATE_OPEN:
             # It was neither admitted nor did it close in time.
             self.transport.abortConnection()
             return
         app = self._session.app
-        now = deadlines.now
+        now = timing_wheel.now
         if self._backlog:  # Nobody reads what it says, so silence tells nothing.
             self._heard = now
         if self._pinged is not None and self._heard < self._pinged:
@@ -383,4 +385,4 @@ class PusherConnection(TextServerProtocol):
             self._pinged = now
             self.send(PING)
             wait = app.pong_timeout
-        self._due = deadlines.file(min(wait, app.ping_interval), self._look)
+        self._due = timing_wheel.schedule(min(wait, app.ping_interval), self._look)

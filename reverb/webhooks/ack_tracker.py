@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection
 
 
-class Acknowledgements:
+class AckTracker:
     """Counts in how many deliveries an event still is.
 
     Args:
@@ -14,7 +14,7 @@ class Acknowledgements:
         self._acknowledge = acknowledge
         self._open: dict[str, int] = {}
 
-    def expect(self, event_id: str, deliveries: int) -> None:
+    def track(self, event_id: str, deliveries: int) -> None:
         """Learn of how many deliveries an event will be part."""
         if deliveries:
             self._open[event_id] = deliveries

@@ -16,15 +16,15 @@ _EMPTY = len(b'{"time_ms":1700000000000,"events":[') + len(_END) - 1
 """Bytes of a body without events, less the comma that one of its events does not have."""
 
 
-class Batch:
+class EventBatch:
     """The events that wait for each other, all of one app and for one endpoint.
 
     Args:
         several: Whether a body may have several events; if not, none waits.
     """
 
-    def __init__(self, *, several: bool) -> None:
-        self._several = several
+    def __init__(self, *, batching: bool) -> None:
+        self._several = batching
         self._events: list[WebhookEvent] = []
         self._bytes = 0
         self.due_at: float | None = None

@@ -8,15 +8,15 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from reverb.interfaces import IApps
-from reverb.webhooks.batches import WAIT, Batch
+from reverb.webhooks.batches import WAIT, EventBatch
 from reverb.webhooks.events import WebhookEvent
-from reverb.webhooks.interfaces import IJournal, Waiting
+from reverb.webhooks.interfaces import IJournal, UnbatchedEvent
 from reverb.webhooks.sender import Sender
 
-Key = tuple[str, str]
+EndpointKey = tuple[str, str]
 """An app's id and an endpoint's URL."""
 
-Watcher = Callable[[WebhookEvent], object]
+EventListener = Callable[[WebhookEvent], object]
 
 
 class Dispatcher:
@@ -39,30 +39,30 @@ class Dispatcher:
         apps: IApps,
         journal: IJournal,
         sender: Sender,
-        watchers: Sequence[Watcher],
+        listeners: Sequence[EventListener],
         expect: Callable[[str, int], None],
         clock: IReactorTime,
     ) -> None:
         self._apps = apps
         self._journal = journal
         self._sender = sender
-        self._watchers = watchers
+        self._listeners = listeners
         self._expect = expect
         self._clock = clock
         self._incoming: deque[WebhookEvent] = deque()
         self._is_routing = False
         self._is_stopped = False
         self._waiting: list[Deferred[None]] = []
-        self._batches: dict[Key, Batch] = {}
-        self._timers: dict[Key, IDelayedCall] = {}
+        self._batches: dict[EndpointKey, EventBatch] = {}
+        self._timers: dict[EndpointKey, IDelayedCall] = {}
 
-    async def resume(self, waiting: Iterable[Waiting]) -> None:
+    async def resume(self, waiting: Iterable[UnbatchedEvent]) -> None:
         """Go on with events that were kept for endpoints, and are in no delivery yet."""
         for kept in waiting:
             app = await self._apps.by_id(kept.event.app_id)
             webhook = None if app is None else app.webhook(kept.url)
-            several = webhook is not None and webhook.batch
-            self._batch(kept.event, kept.url, several=several)
+            batching = webhook is not None and webhook.batch
+            self._batch(kept.event, kept.url, batching=batching)
 
     def take(self, events: Sequence[WebhookEvent]) -> None:
         """Take events from where they come from, in their order."""
@@ -89,11 +89,11 @@ class Dispatcher:
                 one.callback(None)
 
     async def _route(self, event: WebhookEvent) -> None:
-        for watcher in self._watchers:
+        for listener in self._listeners:
             try:
-                watcher(event)
+                listener(event)
             except Exception:  # noqa: BLE001 - a watcher is somebody else's code
-                self._log.failure("telling {watcher} of {event}", watcher=watcher, event=event)
+                self._log.failure("telling {watcher} of {event}", listener=listener, event=event)
         app = await self._apps.by_id(event.app_id)
         if self._is_stopped:
             return
@@ -102,22 +102,22 @@ class Dispatcher:
         self._expect(event.id, len(wanting))
         self._journal.keep(event, [webhook.url for webhook in wanting])
         for webhook in wanting:
-            self._batch(event, webhook.url, several=webhook.batch)
+            self._batch(event, webhook.url, batching=webhook.batch)
 
-    def _batch(self, event: WebhookEvent, url: str, *, several: bool) -> None:
+    def _batch(self, event: WebhookEvent, url: str, *, batching: bool) -> None:
         if self._is_stopped:
             return
         key = (event.app_id, url)
         batch = self._batches.get(key)
         if batch is None:
-            batch = self._batches[key] = Batch(several=several)
+            batch = self._batches[key] = EventBatch(batching=batching)
         for group in batch.add(event, self._clock.seconds()):
             self._sender.send(*key, group)
         # The sender stops this when it cannot note what it is to send.
         if batch.due_at is not None and key not in self._timers and not self._is_stopped:
             self._timers[key] = self._clock.callLater(WAIT, self._send_batch, key)
 
-    def _send_batch(self, key: Key) -> None:
+    def _send_batch(self, key: EndpointKey) -> None:
         self._timers.pop(key)
         group = self._batches[key].take()
         if group:

@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 
 from reverb.webhooks.delivery import Delivery
 
-UNDER_WAY = 8
+MAX_IN_FLIGHT = 8
 """Deliveries that are sent to an endpoint, or wait for their next attempt, at once."""
 MAX_QUEUED_BYTES = 32 * 1024 * 1024
 FIRST_DELAY = 1.0
@@ -26,18 +26,18 @@ class Outcome(msgspec.Struct, frozen=True):
     """Of the response, if there was one."""
     error: str | None = None
     """Why there was none, or why it will never be any good."""
-    hopeless: bool = False
+    permanent: bool = False
     """Whether another attempt would be in vain."""
 
     @property
-    def taken(self) -> bool:
+    def accepted(self) -> bool:
         """Whether the endpoint has taken the request."""
         return self.status is not None and 200 <= self.status < 300  # noqa: PLR2004 - the 2xx
 
     @property
     def result(self) -> str:
         """In one word: ``delivered``, ``refused`` by a response, or ``failed`` without one."""
-        if self.taken:
+        if self.accepted:
             return "delivered"
         return "failed" if self.status is None else "refused"
 
@@ -57,7 +57,7 @@ def backoff(attempts: int, random: Callable[[], float]) -> float:
     return whole * (1 - random() / 2)
 
 
-class Endpoint:
+class EndpointQueue:
     """Sends deliveries to one endpoint.
 
     Any of the callables may stop it: then it leaves what it has as it is.
@@ -103,7 +103,7 @@ class Endpoint:
         # The deliveries of each channel, of which only the first may be sent.
         self._lanes: defaultdict[str, deque[Delivery]] = defaultdict(deque)
         self._ready: deque[Delivery] = deque()
-        self._under_way: dict[str, Deferred[None] | None] = {}
+        self._in_flight: dict[str, Deferred[None] | None] = {}
         self._going_on = False
         self._stopped = False
 
@@ -137,19 +137,19 @@ class Endpoint:
             return
         self._going_on = True
         try:
-            while self._ready and len(self._under_way) < UNDER_WAY:
+            while self._ready and len(self._in_flight) < MAX_IN_FLIGHT:
                 self._begin(self._ready.popleft())
         finally:
             self._going_on = False
 
     def _begin(self, delivery: Delivery) -> None:
-        self._under_way[delivery.id] = None
+        self._in_flight[delivery.id] = None
         running = Deferred.fromCoroutine(self._deliver(delivery))
         running.addErrback(self._broke_off)
         if self._stopped:
             running.cancel()
         elif not running.called:
-            self._under_way[delivery.id] = running
+            self._in_flight[delivery.id] = running
 
     def _broke_off(self, failure: Failure) -> None:
         """Leave the delivery as it is when the node stops."""
@@ -165,9 +165,9 @@ class Endpoint:
             delivery.attempted = self._now()
             delivery.status, delivery.error = outcome.status, outcome.error
             wait = backoff(delivery.attempts, self._random)
-            if outcome.taken:
+            if outcome.accepted:
                 delivery.state = "delivered"
-            elif outcome.hopeless or self._now() + wait > delivery.created + self._retry_for:
+            elif outcome.permanent or self._now() + wait > delivery.created + self._retry_for:
                 delivery.state = "dead"
             self._changed(delivery, outcome)
             if self._stopped:
@@ -180,7 +180,7 @@ class Endpoint:
     def _finish(self, delivery: Delivery) -> None:
         channels = self._queued.pop(delivery.id)
         self._bytes -= len(delivery.body)
-        del self._under_way[delivery.id]
+        del self._in_flight[delivery.id]
         self._done(delivery)
         if self._stopped:
             return
@@ -198,7 +198,7 @@ class Endpoint:
     def stop(self) -> None:
         """Give up what is under way; it stays pending."""
         self._stopped = True
-        under_way, self._under_way = self._under_way, {}
+        under_way, self._in_flight = self._in_flight, {}
         self._ready.clear()
         for running in under_way.values():
             if running is not None:

@@ -41,7 +41,7 @@ _NAMES: dict[type[Notice], EventName] = {
 }
 
 
-Place = tuple[str, str, str]
+OccupancyKey = tuple[str, str, str]
 """An app's channel, or a user on it; the user id is empty for the channel itself."""
 
 

@@ -15,10 +15,10 @@ DRAIN_TIMEOUT = 3
 """Seconds that a stopping node goes on delivering what is pending."""
 
 
-class IWebhookEvents(Interface):
+class IWebhookEventSource(Interface):
     """Where the events come from that a node which is alone has to tell: settled, and in order.
 
-    Nodes that share webhooks have :class:`ISharedWebhooks` instead.
+    Nodes that share webhooks have :class:`IWebhookClusterStore` instead.
 
     Delivery: at least once; what has not been acknowledged may come again after a restart.
     Ordering: per app and channel.
@@ -45,7 +45,7 @@ class IWebhookEvents(Interface):
         """
 
 
-class Waiting(msgspec.Struct, frozen=True):
+class UnbatchedEvent(msgspec.Struct, frozen=True):
     """An event that is for an endpoint, and in no delivery yet."""
 
     event: WebhookEvent
@@ -100,15 +100,15 @@ class QueueFullError(Exception):
     """The endpoint has as many deliveries waiting as it may."""
 
 
-class SharedLostError(Exception):
+class ClusterStoreLostError(Exception):
     """What nodes share is out of reach, or another node sends by now; the text says which."""
 
 
-class IArchive(Interface):
+class IDeliveryArchive(Interface):
     """What was delivered and what was not, for those who ask or want it once more.
 
     Where nodes share webhooks it is that of all of them, and everything it is asked may fail with
-    SharedLostError.
+    ClusterStoreLostError.
     """
 
     def page(
@@ -150,9 +150,9 @@ class IArchive(Interface):
 class IWebhooks(Interface):
     """The webhooks of a node, as the rest of the server knows them."""
 
-    archive: IArchive = Attribute("What was delivered and what was not.")
+    archive: IDeliveryArchive = Attribute("What was delivered and what was not.")
 
-    def watch(watcher: "Callable[[WebhookEvent], object]") -> None:
+    def add_listener(listener: "Callable[[WebhookEvent], object]") -> None:
         """Call back with events; what the callback raises is logged and harms nobody."""
 
     def queued(app_id: str) -> int:
@@ -165,7 +165,7 @@ class IWebhooks(Interface):
         """Stop; fires after a few seconds at the latest."""
 
 
-class Entry(msgspec.Struct, frozen=True):
+class QueueEntry(msgspec.Struct, frozen=True):
     """One thing in the queue of nodes that share webhooks."""
 
     id: str
@@ -178,21 +178,21 @@ class Entry(msgspec.Struct, frozen=True):
     JSON of another event; the id of a delivery."""
 
 
-class ISharedWebhooks(Interface):
+class IWebhookClusterStore(Interface):
     """What nodes keep of webhooks together, outside of all of them.
 
     What can be empty or not (a channel, or a user on one) is settled there: in one step with the
     change itself, an event is put into the queue, or the place is marked to be looked at when the
     time for a return is over. So one thing gives one event, whichever nodes have seen it.
 
-    One node at a time holds the office of sender. What only it may do names its office, and fails
-    with SharedLostError when another node has it. Everything else fails with that only when what
-    is shared is out of reach; ``is_there`` says whether it seems to be.
+    One node at a time is the leader, and sends. What only the leader may do takes its token, and
+    fails with ClusterStoreLostError when another node leads. Everything else fails with that only
+    when the store is out of reach; ``is_available`` says whether it seems to be.
     """
 
-    is_there: bool = Attribute("Whether it can be asked now.")
+    is_available: bool = Attribute("Whether it can be asked now.")
 
-    def settle(wait: int, wanted: "Callable[[str], bool]") -> None:
+    def track_occupancy(wait: int, wanted: "Callable[[str], bool]") -> None:
         """Have changes settled.
 
         Args:
@@ -200,19 +200,19 @@ class ISharedWebhooks(Interface):
             wanted: Tells by the id of an app whether anything of it is to be noted.
         """
 
-    def publish(event: WebhookEvent, silence: int) -> "Deferred[bool]":
+    def publish(event: WebhookEvent, mute_ms: int) -> "Deferred[bool]":
         """Put an event into the queue that is none of a place.
 
         Args:
             event: The event.
-            silence: Milliseconds for which it speaks for others of its name and channel, which
+            mute_ms: Milliseconds for which it speaks for others of its name and channel, which
                 are not put there.
 
         Returns:
             Fires with False when the queue is full: the event is dropped.
         """
 
-    def take_office(office: str) -> "Deferred[bool]":
+    def acquire_leadership(leader_token: str) -> "Deferred[bool]":
         """Become the sender, or remain it; fires with whether this node is it.
 
         Args:
@@ -220,10 +220,10 @@ class ISharedWebhooks(Interface):
                 used, and until what is shared was out of reach.
         """
 
-    def leave_office(office: str) -> "Deferred[None]":
+    def release_leadership(leader_token: str) -> "Deferred[None]":
         """Let another node send; fires when it may."""
 
-    def stopping() -> "Deferred[bool]":
+    def announce_stop() -> "Deferred[bool]":
         """Say that this node stops; it does until it is there again.
 
         Returns:
@@ -231,7 +231,7 @@ class ISharedWebhooks(Interface):
             unless this node becomes the sender, or the one that is it still does.
         """
 
-    def audit(office: str, wait: int, wanted: "Callable[[str], bool]") -> "Deferred[None]":
+    def audit(leader_token: str, wait: int, wanted: "Callable[[str], bool]") -> "Deferred[None]":
         """Mark whoever is not there any more, as far as endpoints know, to be looked at.
 
         Args:
@@ -243,28 +243,28 @@ class ISharedWebhooks(Interface):
             Fires when all are marked.
         """
 
-    def pending(office: str) -> "Deferred[list[Delivery]]":
+    def pending(leader_token: str) -> "Deferred[list[Delivery]]":
         """Fire with all that is to be delivered and can be read, in the order of their ids."""
 
-    def poll(office: str, after: str, *, leaving: bool) -> "Deferred[list[Entry]]":
+    def poll(leader_token: str, after: str, *, stopping: bool) -> "Deferred[list[QueueEntry]]":
         """Settle what is due, and read on in the queue; what cannot be read is taken out of it.
 
         Args:
             office: The sender's.
             after: The id of the last entry that was read; empty to begin.
-            leaving: Whether this node stops. If all nodes do, nobody is waited for.
+            stopping: Whether this node stops. If all nodes do, nobody is waited for.
 
         Returns:
             Fires with the next entries, none when there are no more now.
         """
 
-    def put(office: str, delivery: Delivery, *, is_new: bool) -> "Deferred[None]":
+    def put(leader_token: str, delivery: Delivery, *, is_new: bool) -> "Deferred[None]":
         """Keep a delivery as it is now; fires when it is kept.
 
         Later steps of this node come after it, also if they do not wait for that.
         """
 
-    def forget(office: str, ids: "Collection[str]") -> "Deferred[None]":
+    def remove_entries(leader_token: str, ids: "Collection[str]") -> "Deferred[None]":
         """Take entries out of the queue; fires when they are."""
 
     def add(delivery: Delivery, max_queued: int, max_bytes: int) -> "Deferred[bool]":
@@ -282,7 +282,7 @@ class ISharedWebhooks(Interface):
     def ids(
         app_id: str, state: State | None, limit: int, after: str | None
     ) -> "Deferred[list[str]]":
-        """Fire with the ids of deliveries, the newest first; see :meth:`IArchive.page`."""
+        """Fire with the ids of deliveries, the newest first; see :meth:`IDeliveryArchive.page`."""
 
     def find(ids: "Sequence[str]") -> "Deferred[list[Delivery]]":
         """Fire with those deliveries that are still kept and can be read."""

@@ -9,12 +9,12 @@ from twisted.logger import Logger
 import reverb
 from reverb.apps import App, Webhook
 from reverb.interfaces import IApps
-from reverb.log_throttle import Rarely
+from reverb.log_throttle import LogThrottle
 from reverb.meter import Meter
 from reverb.protocol.signing import sign
 from reverb.webhooks.batches import make_body, renew_body
 from reverb.webhooks.delivery import Delivery
-from reverb.webhooks.endpoint_queue import Endpoint, Outcome
+from reverb.webhooks.endpoint_queue import EndpointQueue, Outcome
 from reverb.webhooks.events import WebhookEvent
 from reverb.webhooks.interfaces import (
     IJournal,
@@ -71,12 +71,12 @@ class Sender:
         self._max_queued = max_queued
         self._meter = meter
         self._next_id = next_id
-        self._endpoints: dict[tuple[str, str], Endpoint] = {}
+        self._endpoints: dict[tuple[str, str], EndpointQueue] = {}
         self._failing: set[tuple[str, str]] = set()
         self._idle: list[Deferred[None]] = []
         self._is_stopped = False
-        self._dropped = Rarely(self._tell_dropped, clock)
-        self._died = Rarely(self._tell_died, clock)
+        self._dropped = LogThrottle(self._tell_dropped, clock)
+        self._died = LogThrottle(self._tell_died, clock)
 
     # What is to be sent
 
@@ -152,11 +152,11 @@ class Sender:
 
     # Endpoints
 
-    def _endpoint(self, delivery: Delivery) -> Endpoint:
+    def _endpoint(self, delivery: Delivery) -> EndpointQueue:
         key = (delivery.app_id, delivery.url)
         endpoint = self._endpoints.get(key)
         if endpoint is None:
-            endpoint = self._endpoints[key] = Endpoint(
+            endpoint = self._endpoints[key] = EndpointQueue(
                 send=self._attempt,
                 changed=self._attempted,
                 done=self._done,
@@ -185,7 +185,7 @@ class Sender:
             app = await self._apps.by_id(delivery.app_id)
             webhook = None if app is None else app.webhook(delivery.url)
             if app is None or webhook is None:
-                return Outcome(error="the app has no such webhook any more", hopeless=True)
+                return Outcome(error="the app has no such webhook any more", permanent=True)
             headers = make_headers(app, webhook, delivery.body)
             status = await self._transport.post(delivery.url, headers, delivery.body)
         except CancelledError:
@@ -196,7 +196,7 @@ class Sender:
             self._log.failure("sending a webhook to {url}", url=delivery.url)
             return Outcome(error=f"the server failed to send it: {type(error).__name__}")
         outcome = Outcome(status=status)
-        return outcome if outcome.taken else Outcome(status=status, error=_refusal(status))
+        return outcome if outcome.accepted else Outcome(status=status, error=_refusal(status))
 
     def _attempted(self, delivery: Delivery, outcome: Outcome) -> None:
         self._journal.put(delivery)
@@ -209,10 +209,10 @@ class Sender:
     def _watch_endpoint(self, delivery: Delivery, outcome: Outcome) -> None:
         """Log when an endpoint begins to fail, and when it works again."""
         key = (delivery.app_id, delivery.url)
-        if outcome.taken and key in self._failing:
+        if outcome.accepted and key in self._failing:
             self._failing.discard(key)
             self._log.info("the webhook {url} of app {app} works again", url=key[1], app=key[0])
-        elif not outcome.taken and key not in self._failing:
+        elif not outcome.accepted and key not in self._failing:
             self._failing.add(key)
             self._log.warn(
                 "the webhook {url} of app {app} fails: {error}",

@@ -22,7 +22,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgentEndpointFactory, IPolicyForHTTPS, IResponse
 from zope.interface import implementer
 
-from reverb.webhooks.endpoint_queue import UNDER_WAY
+from reverb.webhooks.endpoint_queue import MAX_IN_FLIGHT
 from reverb.webhooks.interfaces import IWebhookTransport, WebhookTransportError
 from reverb.webhooks.public_addresses import PublicEndpoint
 
@@ -91,7 +91,7 @@ class HttpTransport:
     ) -> None:
         self._reactor = reactor
         self._pool = HTTPConnectionPool(reactor)
-        self._pool.maxPersistentPerHost = UNDER_WAY
+        self._pool.maxPersistentPerHost = MAX_IN_FLIGHT
         self._pool.cachedConnectionTimeout = _IDLE
         # A request may have been taken although its connection broke: its journal decides.
         self._pool.retryAutomatically = False

@@ -20,7 +20,7 @@ from twisted.python.reflect import namedModule
 from reverb.logs import LineObserver, format_json
 from reverb.process import NodeProcess
 from reverb.workers.heartbeat import start_beating
-from reverb.workers.sockets import Inheritance
+from reverb.workers.sockets import InheritedSockets
 from reverb.workers.worker_config import FIRST_SOCKET, HEARTBEAT, read
 
 _INPUT, _OUTPUT, _ERRORS = 0, 1, 2
@@ -38,7 +38,7 @@ def main() -> None:
     observer = LineObserver(sys.stdout, "debug", format_json)
     globalLogBeginner.beginLoggingTo([observer])
     service = NodeProcess(
-        orders.settings, reactor=reactor, listener=Inheritance(reactor, FIRST_SOCKET)
+        orders.settings, reactor=reactor, listener=InheritedSockets(reactor, FIRST_SOCKET)
     )
     service.privilegedStartService()
     service.startService()

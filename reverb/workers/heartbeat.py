@@ -45,8 +45,8 @@ class Watchdog:
         patience: Looks without a sign after which it hangs.
     """
 
-    def __init__(self, patience: int) -> None:
-        self._patience = patience
+    def __init__(self, max_missed_heartbeats: int) -> None:
+        self._patience = max_missed_heartbeats
         self._silent: int | None = None
 
     def alive(self) -> None:

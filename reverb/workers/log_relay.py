@@ -27,7 +27,7 @@ class _Traceback:
         return self._text
 
 
-class Relay:
+class LogRelay:
     """Takes what one worker writes, and logs its lines.
 
     Args:

@@ -25,7 +25,7 @@ class SocketsError(Exception):
     """Workers cannot share an endpoint; the text says why."""
 
 
-class Bound:
+class BoundEndpoint:
     """One endpoint, bound for several workers.
 
     Args:
@@ -61,9 +61,9 @@ class Binder:
     def __init__(self, reactor: Any, count: int) -> None:
         self._reactor = reactor
         self._count = count
-        self._bound: list[Bound] = []
+        self._bound: list[BoundEndpoint] = []
 
-    def bind(self, endpoint: str) -> Bound:
+    def bind(self, endpoint: str) -> BoundEndpoint:
         """Bind what an endpoint string tells of.
 
         Raises:
@@ -118,7 +118,7 @@ class Binder:
         port.stopReading()
         # To shut it down would shut down the workers' too.
         port._shouldShutdown = False  # noqa: SLF001 - there is no public way
-        self._bound.append(Bound(port, siblings))
+        self._bound.append(BoundEndpoint(port, siblings))
         return port  # type: ignore[no-any-return]
 
 
@@ -141,7 +141,7 @@ def inheritable(endpoint: str) -> str:
     return re.sub(r"(^|:)systemd:.*", r"\1tcp:0", endpoint)
 
 
-class Inheritance:
+class InheritedSockets:
     """Listens on inherited sockets, one after the other, whatever the address.
 
     Args:

@@ -11,22 +11,22 @@ from twisted.internet.error import CannotListenError
 from twisted.logger import Logger, globalLogPublisher
 
 from reverb.backends import check_reactor
-from reverb.listening.addresses import written_address
-from reverb.process import expect_more_signals, give_up, require_consent
-from reverb.service import STOP_STAGE
+from reverb.listening.addresses import format_address
+from reverb.process import fail_start, ignore_further_signals, run_preflight
+from reverb.service import STOP_STAGE_TIMEOUT
 from reverb.settings import Settings
 from reverb.workers.backoff import Backoff
 from reverb.workers.heartbeat import INTERVAL, PATIENCE
-from reverb.workers.log_relay import Relay
-from reverb.workers.sockets import Binder, Bound, SocketsError
+from reverb.workers.log_relay import LogRelay
+from reverb.workers.sockets import Binder, BoundEndpoint, SocketsError
 from reverb.workers.worker import Worker
-from reverb.workers.worker_config import Orders, settings_of, write
+from reverb.workers.worker_config import WorkerConfig, settings_of, write
 
-_STAGES = 6 * STOP_STAGE
+_STAGES = 6 * STOP_STAGE_TIMEOUT
 """Seconds that a node may need for its stop, without those for its clients."""
 
 
-class Workers(MultiService):
+class WorkerSupervisor(MultiService):
     """Several nodes that serve the same addresses, each in a process of its own.
 
     What would end a single node at its start is found out here, before any worker is started. A
@@ -47,7 +47,7 @@ class Workers(MultiService):
     _log = Logger()
 
     def __init__(
-        self, settings: Settings, *, reactor: Any = None, patience: int = PATIENCE
+        self, settings: Settings, *, reactor: Any = None, max_missed_heartbeats: int = PATIENCE
     ) -> None:
         super().__init__()
         if reactor is None:
@@ -57,10 +57,10 @@ class Workers(MultiService):
         self.settings = settings
         self._reactor = reactor
         self._settings_of = {n: settings_of(settings, n) for n in range(1, settings.workers + 1)}
-        self._shared: list[Bound] = []
-        self._metrics: dict[int, list[Bound]] = {}
+        self._shared: list[BoundEndpoint] = []
+        self._metrics: dict[int, list[BoundEndpoint]] = {}
         self._workers: list[Worker] = []
-        self._patience = patience
+        self._patience = max_missed_heartbeats
         looking = TimerService(INTERVAL, self._look)
         looking.clock = reactor
         looking.setServiceParent(self)
@@ -69,11 +69,11 @@ class Workers(MultiService):
 
     def privilegedStartService(self) -> None:
         """Bind all addresses; end with one line when that fails, or Redis or NATS refuses."""
-        require_consent(self._log, self.settings)
+        run_preflight(self._log, self.settings)
         try:
             self._bind()
         except (CannotListenError, OSError, SocketsError) as error:
-            give_up(self._log, f"cannot listen: {error}")
+            fail_start(self._log, f"cannot listen: {error}")
         super().privilegedStartService()
 
     def _bind(self) -> None:
@@ -87,7 +87,7 @@ class Workers(MultiService):
         """Start the workers."""
         super().startService()
         for bound in self._shared:
-            self._log.info("listening on {address}", address=written_address(bound.port.getHost()))
+            self._log.info("listening on {address}", address=format_address(bound.port.getHost()))
         self._workers = [self._make_worker(number) for number in self._settings_of]
         for worker in self._workers:
             worker.start()
@@ -98,12 +98,12 @@ class Workers(MultiService):
         sockets += [bound.descriptor(1) for bound in self._metrics[number]]
         return Worker(
             number=number,
-            orders=write(Orders(reactor=reactor, settings=self._settings_of[number])),
+            orders=write(WorkerConfig(reactor=reactor, settings=self._settings_of[number])),
             sockets=sockets,
             reactor=self._reactor,
             backoff=Backoff(SystemRandom().random),
-            make_relay=lambda: Relay(number, globalLogPublisher, time.time),
-            patience=self._patience,
+            make_log_relay=lambda: LogRelay(number, globalLogPublisher, time.time),
+            max_missed_heartbeats=self._patience,
         )
 
     def _look(self) -> None:
@@ -119,7 +119,7 @@ class Workers(MultiService):
             Fires when all have ended: as soon as their clients have closed. Those that need longer
             than a node may are killed.
         """
-        expect_more_signals(self._log, self.settings)
+        ignore_further_signals(self._log, self.settings)
         stopped = super().stopService()
         return Deferred.fromCoroutine(self._stop(stopped))
 

@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 
 from reverb.workers.backoff import Backoff
 from reverb.workers.heartbeat import PATIENCE, Watchdog
-from reverb.workers.log_relay import Relay
+from reverb.workers.log_relay import LogRelay
 from reverb.workers.worker_config import FIRST_SOCKET, HEARTBEAT
 
 
@@ -29,7 +29,7 @@ class Worker:
         sockets: The descriptors that it listens on, in their order.
         reactor: The reactor, or a test's.
         backoff: How long to wait before it is started again.
-        make_relay: Makes what logs a stream of its output.
+        make_log_relay: Makes what logs a stream of its output.
         patience: Looks without a sign of life after which a process hangs.
     """
 
@@ -43,17 +43,17 @@ class Worker:
         sockets: list[int],
         reactor: Any,
         backoff: Backoff,
-        make_relay: Callable[[], Relay],
-        patience: int = PATIENCE,
+        make_log_relay: Callable[[], LogRelay],
+        max_missed_heartbeats: int = PATIENCE,
     ) -> None:
         self.number = number
         self._orders = orders
         self._sockets = sockets
         self._reactor = reactor
         self._backoff = backoff
-        self._make_relay = make_relay
-        self._patience = patience
-        self._watchdog = Watchdog(patience)
+        self._make_relay = make_log_relay
+        self._patience = max_missed_heartbeats
+        self._watchdog = Watchdog(max_missed_heartbeats)
         self._process: Any = None
         self._pid = 0
         self._started_at = 0.0
@@ -157,7 +157,7 @@ class _Watch(ProcessProtocol):
     """Hands on what a process writes, that it lives, and that it has ended."""
 
     def __init__(
-        self, output: Relay, errors: Relay, watchdog: Watchdog, ended: Callable[[Any], None]
+        self, output: LogRelay, errors: LogRelay, watchdog: Watchdog, ended: Callable[[Any], None]
     ) -> None:
         self._output = output
         self._errors = errors

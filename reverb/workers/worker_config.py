@@ -15,7 +15,7 @@ FIRST_SOCKET = 4
 _READ_SIZE = 65_536
 
 
-class Orders(msgspec.Struct, frozen=True, kw_only=True):
+class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
     """One line that a worker reads from its standard input, before anything else."""
 
     reactor: str
@@ -44,12 +44,12 @@ def settings_of(settings: Settings, number: int) -> Settings:
     )
 
 
-def write(orders: Orders) -> bytes:
+def write(orders: WorkerConfig) -> bytes:
     """Write orders as a line."""
     return msgspec.json.encode(orders) + b"\n"
 
 
-def read(descriptor: int) -> Orders:
+def read(descriptor: int) -> WorkerConfig:
     """Wait for a line of orders.
 
     Raises:
@@ -61,4 +61,4 @@ def read(descriptor: int) -> Orders:
         if not part:
             raise EOFError
         line += part
-    return msgspec.json.decode(line, type=Orders)
+    return msgspec.json.decode(line, type=WorkerConfig)

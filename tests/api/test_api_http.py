@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 
 from reverb.service import ReverbService
 from reverb.stores.memory import MemoryStore
-from reverb.transport.fast_request import read_plain_head
+from reverb.transport.fast_request import parse_fast_request
 
 EVENTS = "/apps/app-id/events"
 BODY = b'{"name":"event","channel":"news","data":"x"}'
@@ -177,9 +177,9 @@ def test_the_head_of_a_trickling_request_is_read_once(server, wire, post, monkey
 
     def read_head(data):
         read.append(data)
-        return read_plain_head(data)
+        return parse_fast_request(data)
 
-    monkeypatch.setattr("reverb.transport.http.read_plain_head", read_head)
+    monkeypatch.setattr("reverb.transport.http.parse_fast_request", read_head)
     data = post(server)
     connection = wire()
     head = len(data) - len(BODY)

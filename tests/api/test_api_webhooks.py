@@ -6,7 +6,7 @@ from twisted.internet.defer import fail
 from reverb.apps import EVENT_NAMES, Webhook
 from reverb.settings import WebhookSettings
 from reverb.testing import APP, WebhookReceiver
-from reverb.webhooks.interfaces import SharedLostError
+from reverb.webhooks.interfaces import ClusterStoreLostError
 
 URL = "https://example.com/hook"
 ROUTE = "webhooks/deliveries"
@@ -236,7 +236,7 @@ class AwayArchive:
     """Answers nothing, as it does where nodes share webhooks and Redis is away."""
 
     def __getattr__(self, name):
-        return lambda *_: fail(SharedLostError("the node is alone"))
+        return lambda *_: fail(ClusterStoreLostError("the node is alone"))
 
 
 @pytest.mark.parametrize("path", ["webhooks", ROUTE, f"{ROUTE}/1"])

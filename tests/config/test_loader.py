@@ -293,7 +293,7 @@ def sample(kind):
 SAMPLES = {
     "redis": ("redis://example.com/1", "redis://example.com/1"),
     "broker": ("nats://example.com", "nats://example.com"),
-    "webhooks.smoothing": ("7", 7),
+    "webhooks.debounce": ("7", 7),
     "webhooks": ('[{"url": "http://x/"}]', (Webhook(url="http://x/"),)),
     "id": ("1-a", "1-a"),
     "key": ("k.1", "k.1"),
@@ -965,9 +965,9 @@ class TestWebhooks:
         assert from_file(text).settings.apps[0].webhooks == (Webhook(url="http://x"),)
 
     def test_how_they_are_sent(self, from_file):
-        settings = from_file("[webhooks]\nallow_private = false\nsmoothing = 0\n").settings
+        settings = from_file("[webhooks]\nallow_private = false\ndebounce = 0\n").settings
 
-        assert settings.webhooks == WebhookSettings(allow_private=False, smoothing=0)
+        assert settings.webhooks == WebhookSettings(allow_private=False, debounce=0)
 
     @pytest.mark.parametrize(
         ("text", "expected"),
@@ -1004,8 +1004,8 @@ class TestWebhooks:
             ("webhooks = 1", "webhooks: expected a table, got 1"),
             ("[webhooks]\nretry = 1", "webhooks.retry: unknown key, did you mean retry_for?"),
             (
-                "[webhooks]\nsmoothing = 61",
-                "webhooks.smoothing: expected a whole number from 0 to 60, got 61",
+                "[webhooks]\ndebounce = 61",
+                "webhooks.debounce: expected a whole number from 0 to 60, got 61",
             ),
             (
                 "[[webhooks]]\nurl = 'http://x'",

@@ -64,7 +64,7 @@ class EchoHub:
     async def admit(self, app, connection):
         return EchoSession(connection, self._min_bytes)
 
-    def silence(self, session):
+    def mute(self, session):
         """Have nothing published to keep from it."""
 
     def leave(self, session):

@@ -9,26 +9,26 @@ from reverb.interfaces import IApps, IBroker, IChannelStore, IConnection
 from reverb.static_apps import StaticApps
 from reverb.stores.memory import MemoryStore
 from reverb.testing import HeldBroker, MemoryConnection, MemoryServer, WebhookReceiver
-from reverb.webhooks.cluster.archive import SharedArchive
-from reverb.webhooks.cluster.redis_store import RedisWebhooks
-from reverb.webhooks.cluster.service import SharedWebhooks
+from reverb.webhooks.cluster.archive import ClusterArchive
+from reverb.webhooks.cluster.redis_store import RedisWebhookStore
+from reverb.webhooks.cluster.service import ClusterWebhooks
 from reverb.webhooks.interfaces import (
-    IArchive,
-    ISharedWebhooks,
-    IWebhookEvents,
+    IDeliveryArchive,
+    IWebhookClusterStore,
+    IWebhookEventSource,
     IWebhooks,
     IWebhookTransport,
 )
-from reverb.webhooks.single.archive import LocalArchive
-from reverb.webhooks.single.event_source import LocalEvents
+from reverb.webhooks.single.archive import JournalArchive
+from reverb.webhooks.single.event_source import HubEventSource
 from reverb.webhooks.single.journal import Journal
-from reverb.webhooks.single.service import Webhooks
+from reverb.webhooks.single.service import SingleNodeWebhooks
 from reverb.webhooks.transport import HttpTransport
 
-LOCAL_EVENTS = LocalEvents(
-    lambda watcher: None,
+LOCAL_EVENTS = HubEventSource(
+    lambda listener: None,
     wanted=bool,
-    smoothing=3,
+    debounce=3,
     clock=MemoryReactorClock(),
     journal=Journal(),
     next_id=str,
@@ -43,7 +43,7 @@ LOCAL_EVENTS = LocalEvents(
         (IBroker, HeldBroker()),
         (IChannelStore, MemoryStore(float)),
         (IConnection, MemoryConnection()),
-        (IWebhookEvents, LOCAL_EVENTS),
+        (IWebhookEventSource, LOCAL_EVENTS),
         (IWebhookTransport, WebhookReceiver()),
         (IWebhookTransport, HttpTransport(MemoryReactorClock(), allow_private=True)),
     ],
@@ -57,11 +57,11 @@ def test_an_implementation(interface, thing):
 @pytest.mark.parametrize(
     ("interface", "implementation"),
     [
-        (IArchive, LocalArchive),
-        (IArchive, SharedArchive),
-        (ISharedWebhooks, RedisWebhooks),
-        (IWebhooks, Webhooks),
-        (IWebhooks, SharedWebhooks),
+        (IDeliveryArchive, JournalArchive),
+        (IDeliveryArchive, ClusterArchive),
+        (IWebhookClusterStore, RedisWebhookStore),
+        (IWebhooks, SingleNodeWebhooks),
+        (IWebhooks, ClusterWebhooks),
     ],
     ids=lambda value: value.__name__,
 )

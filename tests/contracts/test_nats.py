@@ -62,7 +62,7 @@ class DividedNodes(Brokers):
     def settle(self):
         settle(*(node.nats.link for node in self.nodes))
         links = [node.link for node in self.nodes if node.link.open]
-        wait(defer.gatherResults([link.ask("PING") for link in links]))
+        wait(defer.gatherResults([link.call("PING") for link in links]))
         wait(defer.gatherResults([link.catch_up() for link in links]))
 
 

@@ -74,7 +74,7 @@ class Brokers:
     def settle(self):
         """Let what was published arrive, and echoes too, if there are any."""
         links = [broker.link for broker in self.brokers if broker.connected]
-        wait(defer.gatherResults([link.ask("PING") for link in links]))
+        wait(defer.gatherResults([link.call("PING") for link in links]))
         wait(defer.gatherResults([link.catch_up() for link in links]))
 
 

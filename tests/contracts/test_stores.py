@@ -1,7 +1,7 @@
 """Every channel store of the project keeps the contract."""
 
 from reverb.stores.memory import MemoryStore
-from reverb.stores.node_local import ApartStore
+from reverb.stores.node_local import NodeLocalStore
 from reverb.testing.contracts import StoreContract
 
 
@@ -12,4 +12,4 @@ class TestMemoryStore(StoreContract):
 
 class TestApartStore(StoreContract):
     def make_store(self, clock):
-        return ApartStore(clock.seconds)
+        return NodeLocalStore(clock.seconds)

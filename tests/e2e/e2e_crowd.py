@@ -14,7 +14,7 @@ from e2e_ledger import Subscription, Watched
 from e2e_raw import CLOSE, TEXT, frame, message
 from e2e_server import APP, Server
 
-PATIENCE = 30
+ANSWER_TIMEOUT = 30
 """Seconds within which whatever a client asks for must be answered, come what may."""
 RECONNECT = 4200
 """The code of a server that stops."""
@@ -141,10 +141,10 @@ class Client(asyncio.Protocol):
 
     async def _answer(self, waiting: "asyncio.Future[Any]") -> Any:
         try:
-            return await asyncio.wait_for(waiting, PATIENCE)
+            return await asyncio.wait_for(waiting, ANSWER_TIMEOUT)
         except TimeoutError:
             (what,) = (name for name, other in self._waiting.items() if other is waiting)
-            self._complain(f"{self} has waited {PATIENCE} s for {what}")
+            self._complain(f"{self} has waited {ANSWER_TIMEOUT} s for {what}")
             self.die()
             raise GoneError from None
 

@@ -4,7 +4,7 @@ import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-Place = tuple[str, str | None]
+OccupancyKey = tuple[str, str | None]
 """A channel, or a user on one."""
 
 _COMING = ("channel_occupied", "member_added")
@@ -15,7 +15,7 @@ class Endpoint:
     """Takes every request; what is told twice changes nothing."""
 
     def __init__(self) -> None:
-        self.there: set[Place] = set()
+        self.there: set[OccupancyKey] = set()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_port}/"

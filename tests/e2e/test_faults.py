@@ -208,9 +208,9 @@ def test_redis_stands_still_beyond_the_lease(redis, nodes, connect):
 def test_one_node_of_three_is_cut_off_while_users_come_and_go(start_node, connect, make_proxy):
     proxy = make_proxy()
     one, other, lonely = start_node(), start_node(), start_node(url=proxy.url("shop"))
-    watchers = [connect(server) for server in (one, other, lonely)]
-    for number, watcher in enumerate(watchers):
-        watcher.subscribe("presence-room", f"watcher{number}")
+    listeners = [connect(server) for server in (one, other, lonely)]
+    for number, listener in enumerate(listeners):
+        listener.subscribe("presence-room", f"watcher{number}")
     here, there = connect(one), connect(lonely)
     here.subscribe("presence-room", "here")
     there.subscribe("presence-room", "there")
@@ -218,10 +218,10 @@ def test_one_node_of_three_is_cut_off_while_users_come_and_go(start_node, connec
     for client in twice:
         client.subscribe("presence-room", "twice")
     everybody = {"watcher0", "watcher1", "watcher2", "here", "there", "twice"}
-    for number, watcher in enumerate(watchers):
+    for number, listener in enumerate(listeners):
         known = {f"watcher{n}" for n in range(number + 1)}
-        until_known(watcher, known, everybody)
-        watcher.heard.clear()
+        until_known(listener, known, everybody)
+        listener.heard.clear()
     proxy.cut()
     # While the node does not know it yet, and when it does.
     here.socket.close()
@@ -244,14 +244,14 @@ def test_one_node_of_three_is_cut_off_while_users_come_and_go(start_node, connec
         poll("healed", lambda server=server: is_ready(server) and users(server) == everybody)
         assert server.ask("/connections") == {"connections": 8}
     known = {"watcher0", "watcher1", "watcher2", "here", "there", "twice"}
-    for watcher in watchers:
-        until_known(watcher, known, everybody)
+    for listener in listeners:
+        until_known(listener, known, everybody)
     assert took(began) < HEALED + LEASE
-    assert [watcher.heard.count("here only") for watcher in watchers] == [1, 1, 0]
-    assert watchers[2].heard.count("there only") == 1
-    for watcher in watchers:
-        watcher.heard.clear()
+    assert [listener.heard.count("here only") for listener in listeners] == [1, 1, 0]
+    assert listeners[2].heard.count("there only") == 1
+    for listener in listeners:
+        listener.heard.clear()
     publish(lonely, "presence-room", "once")
-    for watcher in watchers:
-        watcher.hear("once")
-        watcher.hears_nothing()
+    for listener in listeners:
+        listener.hear("once")
+        listener.hears_nothing()

@@ -15,7 +15,7 @@ from functools import partial
 
 import pytest
 from e2e_crowd import Client, Crowd
-from e2e_endpoint import Endpoint, Place
+from e2e_endpoint import Endpoint, OccupancyKey
 from e2e_scaling import LEASE, publish, status
 from e2e_server import Server
 
@@ -31,7 +31,7 @@ PACE = float(os.environ.get("LONG_PACE", "1"))
 USERS = [f"user{number}" for number in range(60)]
 CHANNELS = [f"presence-{number}" for number in range(7)] + [f"public-{n}" for n in range(3)]
 APP_DEFAULTS = "[app_defaults]\nsubscription_counts = true\nwatchlists = true\n"
-SMOOTHING = "[webhooks]\nsmoothing = 1\n"
+DEBOUNCE = "[webhooks]\ndebounce = 1\n"
 SETTLED = 20
 """Seconds within which all is exact again: until a dead line is found, a lease, a reconnect and
 the grace for other nodes, and more, for this machine may be busy."""
@@ -67,7 +67,7 @@ class Trouble:
         self.nats = nats
         self.endpoint = Endpoint()
         self._start_node = partial(
-            start_node, more=APP_DEFAULTS + SMOOTHING, webhook=self.endpoint.url
+            start_node, more=APP_DEFAULTS + DEBOUNCE, webhook=self.endpoint.url
         )
         self.lines = [Proxy(redis.port) for _ in range(3)]
         self.nodes = [self._start_node(url=line.url("shop")) for line in self.lines]
@@ -98,7 +98,7 @@ class Trouble:
         for line in self.lines:
             line.stop()
 
-    def forget_who_is_lost(self, fault: str, truth: set[Place]) -> None:
+    def forget_who_is_lost(self, fault: str, truth: set[OccupancyKey]) -> None:
         """Strike out who is not there: nobody is left who could have told of it.
 
         So it is when a node and all that Redis knew are gone together.
@@ -176,9 +176,9 @@ class Trouble:
         program.start()
 
 
-def places(crowd: Crowd) -> set[Place]:
+def occupancy(crowd: Crowd) -> set[OccupancyKey]:
     """Who is there, as webhooks tell of it."""
-    found: set[Place] = set()
+    found: set[OccupancyKey] = set()
     for channel, there in crowd.truth().items():
         found.add((channel, None))
         if channel.startswith("presence-"):
@@ -205,7 +205,7 @@ def differences(crowd: Crowd, nodes: list[Server], endpoint: Endpoint) -> list[s
         channel: None if channel.startswith("presence-") else len(there)
         for channel, there in truth.items()
     }
-    compare("the endpoint of webhooks knows", set(endpoint.there), places(crowd))
+    compare("the endpoint of webhooks knows", set(endpoint.there), occupancy(crowd))
     for channel, there in truth.items():
         for client in there:
             told = client.subscriptions[channel].members
@@ -278,10 +278,10 @@ async def heard(client: Client, channel: str, data: str) -> None:
         await asyncio.sleep(0.005)
 
 
-async def publish_on(trouble: Trouble, dice: random.Random) -> None:
+async def publish_on(unavailable_reason: Trouble, dice: random.Random) -> None:
     """Publish while things break; it must come to nobody twice."""
     while True:
-        node, channel = dice.choice(trouble.nodes), dice.choice(CHANNELS)
+        node, channel = dice.choice(unavailable_reason.nodes), dice.choice(CHANNELS)
         try:
             await asyncio.to_thread(publish, node, channel, f"meanwhile {next(_numbers)}")
         except Exception:  # noqa: BLE001 - the node was killed just now
@@ -293,27 +293,27 @@ async def flap(
     seed: int, redis: RedisServer, nats: NatsServer | None, start_node: Callable[..., Server]
 ) -> None:
     dice = random.Random(seed)  # noqa: S311 - to be repeated
-    trouble = Trouble(dice, redis, nats, start_node)
+    unavailable_reason = Trouble(dice, redis, nats, start_node)
     crowd = Crowd(
         seed,
         size=CLIENTS,
         channels=CHANNELS,
         users=USERS,
         pace=PACE,
-        nodes=lambda: trouble.nodes,
+        nodes=lambda: unavailable_reason.nodes,
     )
     began = time.monotonic()
-    publishing = asyncio.create_task(publish_on(trouble, random.Random(seed)))  # noqa: S311
+    publishing = asyncio.create_task(publish_on(unavailable_reason, random.Random(seed)))  # noqa: S311
     try:
         while time.monotonic() - began < SECONDS:
             crowd.move()
             await asyncio.sleep(dice.uniform(1, 3))
-            fault = await trouble.strike()
+            fault = await unavailable_reason.strike()
             await asyncio.sleep(dice.choice([0, 1, 3]))
             await crowd.rest()
             try:
-                trouble.forget_who_is_lost(fault, places(crowd))
-                took = await check(crowd, trouble.nodes, trouble.endpoint)
+                unavailable_reason.forget_who_is_lost(fault, occupancy(crowd))
+                took = await check(crowd, unavailable_reason.nodes, unavailable_reason.endpoint)
             except AssertionError as error:
                 said = "\n".join([*crowd.wrong[:40], str(error)])
                 raise AssertionError(f"seed {seed}, after {fault}:\n{said}") from None
@@ -323,11 +323,11 @@ async def flap(
                 f" subscriptions: all exact after {took:.1f} s"
             )
         await asyncio.sleep(2 * LEASE)
-        await check(crowd, trouble.nodes, trouble.endpoint)
+        await check(crowd, unavailable_reason.nodes, unavailable_reason.endpoint)
     finally:
         publishing.cancel()
         await crowd.leave()
-        trouble.end()
+        unavailable_reason.end()
 
 
 def test_presence_is_exact_after_all_that_breaks(redis, start_node):

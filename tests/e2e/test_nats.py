@@ -33,7 +33,7 @@ def is_ready(server):
     return status(server, "/ready")[0] == 200
 
 
-def reached(server, channel, data="1"):
+def wait_for_version(server, channel, data="1"):
     """Publish; tell what the answer says of who was reached."""
     body = json.dumps({"name": "event", "channel": channel, "data": data})
     request = Request(PusherClient(*APP), POST, f"/apps/{APP.id}/events", json.loads(body))
@@ -66,7 +66,7 @@ def test_nats_is_killed_and_comes_back(nats, pair, connect):
         client.subscribe("presence-room", name)
         client.subscribe("news")
     ann.hear("+bob")
-    assert reached(one, "news") is None
+    assert wait_for_version(one, "news") is None
     for client in (ann, bob):
         client.hear(1)
     nats.kill()
@@ -75,7 +75,7 @@ def test_nats_is_killed_and_comes_back(nats, pair, connect):
         assert "NATS is not connected: " in status(server, "/ready")[1]
         assert status(server, "/up")[0] == 200
     # Clients stay; each node serves its own, and presence is still that of all nodes.
-    assert reached(one, "news") == "this-node"
+    assert wait_for_version(one, "news") == "this-node"
     ann.hear(1)
     bob.hears_nothing()
     cat = connect(other)
@@ -89,7 +89,7 @@ def test_nats_is_killed_and_comes_back(nats, pair, connect):
     for server in pair:
         poll("ready", lambda server=server: is_ready(server))
         assert server.log.count("cannot be used") == 1
-    assert reached(one, "news") is None
+    assert wait_for_version(one, "news") is None
     publish(one, "late", "late")
     for client in (ann, bob):
         client.hear(1)
@@ -174,8 +174,8 @@ def test_redis_is_killed_and_nats_is_not(redis, pair, connect):
     publish(one, "news", "by NATS")
     for client in (ann, bob):
         client.hear("by NATS")
-    assert reached(one, "news") is None
-    assert reached(one, "cache-news") == "this-node"
+    assert wait_for_version(one, "news") is None
+    assert wait_for_version(one, "cache-news") == "this-node"
     redis.start()
     for server in pair:
         poll("ready", lambda server=server: is_ready(server))
@@ -193,8 +193,8 @@ def test_who_publishes_what_is_larger_than_nats_takes_is_told(tmp_path, start_se
             client.subscribe("news")
         large = "x" * 6_000
 
-        assert reached(one, "news", json.dumps(large)) == "this-node"
-        assert reached(one, "news") is None
+        assert wait_for_version(one, "news", json.dumps(large)) == "this-node"
+        assert wait_for_version(one, "news") is None
         ann.hear(large, 1)
         bob.hear(1)
         for client in (ann, bob):

@@ -107,7 +107,7 @@ def all_delivered(server):
 
 
 def test_webhooks_outlive_the_masters(watched, start_node, connect, receiver):
-    more = "[webhooks]\nsmoothing = 1\n"
+    more = "[webhooks]\ndebounce = 1\n"
     hook = receiver.url("/hook")
     nodes = [start_node(url=watched.url("shop"), webhook=hook, more=more) for _ in range(2)]
     come = partial(come_and_go, connect, nodes)

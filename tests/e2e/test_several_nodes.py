@@ -136,28 +136,28 @@ def test_an_event_published_after_the_confirmation_arrives(nodes, connect):
 
 def test_users_of_a_node_that_is_killed_leave_once(start_node, connect):
     survivors, doomed = [start_node(), start_node()], start_node()
-    watchers = [connect(server) for server in survivors]
-    for number, watcher in enumerate(watchers):
-        watcher.subscribe("presence-room", f"watcher{number}")
-    watchers[0].hear("+watcher1")
+    listeners = [connect(server) for server in survivors]
+    for number, listener in enumerate(listeners):
+        listener.subscribe("presence-room", f"watcher{number}")
+    listeners[0].hear("+watcher1")
     for user in ("ann", "ann", "bob", "watcher0"):
         connect(doomed).subscribe("presence-room", user)
     connect(doomed).subscribe("presence-alone", "zoe")
-    for watcher in watchers:
-        watcher.hear("+ann", "+bob")
+    for listener in listeners:
+        listener.hear("+ann", "+bob")
     assert survivors[0].ask("/connections") == {"connections": 7}
     doomed.kill()
     killed = time.monotonic()
 
-    for watcher in watchers:
-        while len(watcher.heard) < 2:
-            watcher.read()
-        assert sorted(watcher.heard) == ["-ann", "-bob"]
-        watcher.heard.clear()
+    for listener in listeners:
+        while len(listener.heard) < 2:
+            listener.read()
+        assert sorted(listener.heard) == ["-ann", "-bob"]
+        listener.heard.clear()
     assert time.monotonic() - killed < 2 * LEASE
     time.sleep(LEASE)
-    for server, watcher in zip(survivors, watchers, strict=True):
-        watcher.hears_nothing()
+    for server, listener in zip(survivors, listeners, strict=True):
+        listener.hears_nothing()
         assert users(server) == {"watcher0", "watcher1"}
         assert server.ask("/connections") == {"connections": 2}
         assert server.ask("/channels") == {"channels": {"presence-room": {}}}

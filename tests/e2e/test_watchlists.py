@@ -38,49 +38,49 @@ def sign_in(connect):
 
 def test_a_user_is_online_who_has_a_connection_anywhere(nodes, sign_in):
     one, other = nodes
-    watchers = [sign_in(server, "ann", "bob", "cat") for server in nodes]
-    for watcher in watchers:
-        watcher.hear("offline bob", "offline cat")
+    listeners = [sign_in(server, "ann", "bob", "cat") for server in nodes]
+    for listener in listeners:
+        listener.hear("offline bob", "offline cat")
     bobs = [sign_in(server, "bob") for server in nodes]
-    for watcher in watchers:
-        watcher.hear("online bob")
+    for listener in listeners:
+        listener.hear("online bob")
     bobs[1].socket.close()
     sign_in(one, "cat")
-    for watcher in watchers:
-        watcher.hear("online cat")
+    for listener in listeners:
+        listener.hear("online cat")
     late = sign_in(other, "dan", "bob", "ann", "zoe")
     late.hear("online bob", "online ann", "offline zoe")
     bobs[0].socket.close()
-    for watcher in (*watchers, late):
-        watcher.hear("offline bob")
-        watcher.hears_nothing()
+    for listener in (*listeners, late):
+        listener.hear("offline bob")
+        listener.hears_nothing()
     for server in nodes:
         assert server.ask("/channels") == {"channels": {}}
 
 
 def test_users_of_a_node_that_is_killed_go_offline_once(start_node, sign_in):
     survivors, doomed = [start_node(), start_node()], start_node()
-    watchers = [sign_in(server, "watcher", "ann", "bob", "cat") for server in survivors]
-    for watcher in watchers:
-        watcher.hear("offline ann", "offline bob", "offline cat")
+    listeners = [sign_in(server, "watcher", "ann", "bob", "cat") for server in survivors]
+    for listener in listeners:
+        listener.hear("offline ann", "offline bob", "offline cat")
     for user_id in ("ann", "ann", "bob", "cat"):
         sign_in(doomed, user_id, "watcher").hear("online watcher")
-    for watcher in watchers:
-        while len(watcher.heard) < 3:
-            watcher.read()
-        watcher.hear("online ann", "online bob", "online cat")
+    for listener in listeners:
+        while len(listener.heard) < 3:
+            listener.read()
+        listener.hear("online ann", "online bob", "online cat")
     stays = sign_in(survivors[0], "bob")
     stays.catch_up()
     doomed.kill()
 
-    for watcher in watchers:
-        while len(watcher.heard) < 2:
-            watcher.read()
-        assert sorted(watcher.heard) == ["offline ann", "offline cat"]
-        watcher.heard.clear()
+    for listener in listeners:
+        while len(listener.heard) < 2:
+            listener.read()
+        assert sorted(listener.heard) == ["offline ann", "offline cat"]
+        listener.heard.clear()
     time.sleep(LEASE)
-    for watcher in watchers:
-        watcher.hears_nothing()
+    for listener in listeners:
+        listener.hears_nothing()
 
 
 def test_a_node_that_stops_takes_its_users_with_it(start_node, sign_in):
@@ -149,8 +149,8 @@ def test_redis_is_killed_and_comes_back_empty(redis, nodes, sign_in):
     sign_in(other, "eve")
     ann.hear("online eve")
     late.hear("online eve")
-    for watcher in (ann, late):
-        watcher.hears_nothing()
+    for listener in (ann, late):
+        listener.hears_nothing()
 
 
 def test_a_node_is_cut_off_while_users_come_and_go(redis, start_node, sign_in):

@@ -24,7 +24,7 @@ def config(tmp_path, redis, receiver, retry_for):
     path = tmp_path / "reverb.toml"
     path.write_text(
         f'redis = "{redis.url("shop")}"\nredis_lease = {LEASE}\n'
-        "[webhooks]\nsmoothing = 1\n"
+        "[webhooks]\ndebounce = 1\n"
         f"retry_for = {retry_for}\n"
         f"[[apps]]\nid = '{APP.id}'\nkey = '{APP.key}'\nsecret = '{APP.secret}'\n"
         f"[[apps.webhooks]]\n{endpoint(receiver.url('/hook'))}\n"

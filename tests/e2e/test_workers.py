@@ -279,7 +279,7 @@ def endpoint():
 
 
 def test_one_of_them_sends_webhooks_for_all(start_workers, endpoint):
-    hook = f"[[app_defaults.webhooks]]\nurl = '{endpoint.url}'\n[webhooks]\nsmoothing = 0\n"
+    hook = f"[[app_defaults.webhooks]]\nurl = '{endpoint.url}'\n[webhooks]\ndebounce = 0\n"
     server = start_workers("--port", "0", *AS_APP, more=hook)
     until_ready(server)
     with ExitStack() as open_clients:
@@ -294,7 +294,7 @@ def test_one_of_them_sends_webhooks_for_all(start_workers, endpoint):
 
 
 def test_workers_that_are_stopped_tell_that_all_have_left(start_workers, endpoint):
-    hook = f"[[app_defaults.webhooks]]\nurl = '{endpoint.url}'\n[webhooks]\nsmoothing = 60\n"
+    hook = f"[[app_defaults.webhooks]]\nurl = '{endpoint.url}'\n[webhooks]\ndebounce = 60\n"
     server = start_workers("--port", "0", *AS_APP, more=hook)
     until_ready(server)
     with ExitStack() as open_clients:

@@ -29,7 +29,7 @@ CREDENTIALS = (
     *("--app-secret", "chat-secret"),
 )
 """Of the app in the examples' documentation."""
-PATIENCE = 20
+ANSWER_TIMEOUT = 20
 """Seconds that anything may take."""
 
 _SETTINGS_OF_THE_MACHINE = re.compile(r"REVERB_.*|PORT|.*_proxy|LISTEN_.*", re.IGNORECASE)
@@ -90,7 +90,7 @@ class Program:
         def look() -> bool | None:
             assert self._process.poll() is None, f"ended:\n{self.output}"
             with socket.socket() as probe:
-                probe.settimeout(PATIENCE)
+                probe.settimeout(ANSWER_TIMEOUT)
                 return probe.connect_ex(("127.0.0.1", port)) == 0 or None
 
         wait_until(look, lambda: f"nothing listens on {port}:\n{self.output}")
@@ -101,23 +101,23 @@ class Program:
 
     def end(self) -> int:
         """Wait until it ends by itself; returns its exit status."""
-        return self._process.wait(PATIENCE)
+        return self._process.wait(ANSWER_TIMEOUT)
 
     def stop(self) -> int:
         """Ask it to end, and insist if it does not; returns its exit status."""
         if self._process.poll() is None:
             self._process.terminate()
             try:
-                self._process.wait(PATIENCE)
+                self._process.wait(ANSWER_TIMEOUT)
             except subprocess.TimeoutExpired:
                 # Its own process group: nothing else is in it but its children.
                 os.killpg(self._process.pid, signal.SIGKILL)
-        return self._process.wait(PATIENCE)
+        return self._process.wait(ANSWER_TIMEOUT)
 
 
 def wait_until(look: Callable[[], T | None], complaint: Callable[[], str]) -> T:
     """Look again and again until there is something, but not for ever."""
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + ANSWER_TIMEOUT
     while time.monotonic() < end:
         found = look()
         if found is not None:
@@ -139,7 +139,7 @@ class Client:
     """
 
     def __init__(self, port: int, key: str, context: ssl.SSLContext | None = None) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port), PATIENCE)
+        self._socket = socket.create_connection(("127.0.0.1", port), ANSWER_TIMEOUT)
         if context is not None:
             self._socket = context.wrap_socket(self._socket, server_hostname="localhost")
         self._reader = self._socket.makefile("rb")
@@ -201,7 +201,7 @@ class Client:
 
     def expect(self, event: str, channel: str | None = None) -> Any:
         """Get the data of the next such message, and let others pass; errors are none of them."""
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + ANSWER_TIMEOUT
         while time.monotonic() < end:
             message = self.receive()
             assert message["event"] != "pusher:error", message

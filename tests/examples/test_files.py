@@ -16,7 +16,7 @@ from reverb.apps import App
 from reverb.config.loader import load
 from reverb.config.sources import read_environment
 from reverb.listening import endpoint_strings
-from reverb.service import STOP_STAGE
+from reverb.service import STOP_STAGE_TIMEOUT
 from reverb.settings import Settings
 
 UNITS = EXAMPLES / "systemd"
@@ -59,7 +59,7 @@ def test_the_units_agree_with_each_other_and_with_the_server():
     for name in SERVICES:
         unit = dict(lines(UNITS / name))
         # The clients' stage, and six others.
-        assert int(unit["TimeoutStopSec"]) > Settings().shutdown_timeout + 6 * STOP_STAGE
+        assert int(unit["TimeoutStopSec"]) > Settings().shutdown_timeout + 6 * STOP_STAGE_TIMEOUT
         assert int(unit["LimitNOFILE"]) > 100_000
         assert Path(unit["EnvironmentFile"]).name == "reverb.env"
 

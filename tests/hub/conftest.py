@@ -11,7 +11,7 @@ from twisted.logger import LogLevel, globalLogPublisher
 
 from reverb.apps import App
 from reverb.brokers.local import LocalBroker
-from reverb.hub.channel import OneByOne
+from reverb.hub.channel import SequentialFanout
 from reverb.hub.hub import Hub
 from reverb.protocol import signing
 from reverb.static_apps import StaticApps
@@ -112,7 +112,7 @@ class Node:
 
     make_connection = MemoryConnection
 
-    def __init__(self, make_store=None, broker=None, make_audience=OneByOne):
+    def __init__(self, make_store=None, broker=None, make_fanout_target=SequentialFanout):
         self.clock = Clock()
         self.store = (make_store or MemoryStore)(self.clock.seconds)
         self.broker = LocalBroker() if broker is None else broker
@@ -122,11 +122,11 @@ class Node:
             apps=StaticApps((APP, OTHER, COUNTED)),
             clock=self.clock,
             cache_ttl=TTL,
-            make_audience=make_audience,
+            make_fanout_target=make_fanout_target,
         )
         self.broker.start(self.hub.deliver)
         self.notices = []
-        self.hub.watch(self.notices.append)
+        self.hub.add_listener(self.notices.append)
         self.clients = []
 
     def connect(self, app=APP):
@@ -164,11 +164,11 @@ class Node:
         assert hub.channels == {}
         assert hub._users.sessions == {}
         assert (hub._users._online, hub._users._coming) == (set(), set())
-        assert (hub._watching._watchlists, hub._watching._watched) == ({}, {})
+        assert (hub._watchlists._watchlists, hub._watchlists._watched) == ({}, {})
         assert hub._client_event_rates == {}
         assert hub._reserved == set()
-        assert hub._subscribing.joining == set()
-        assert hub._counting._counts == {}
+        assert hub._subscriptions.joining == set()
+        assert hub._counts._counts == {}
         self.turn()
         assert self.clock.getDelayedCalls() == []
 

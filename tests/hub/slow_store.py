@@ -4,7 +4,7 @@ import msgspec
 from twisted.internet.defer import Deferred, fail
 from zope.interface import directlyProvides
 
-from reverb.interfaces import IChannelStore, Joined
+from reverb.interfaces import IChannelStore, JoinResult
 from reverb.stores.memory import MemoryStore
 
 
@@ -80,7 +80,7 @@ def snapshot(deferred):
     """Make an answer one that does not change any more, as a remote store's."""
 
     def copied(result):
-        if isinstance(result, Joined):
+        if isinstance(result, JoinResult):
             return msgspec.structs.replace(result, members=dict(result.members))
         return result
 

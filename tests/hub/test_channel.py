@@ -15,15 +15,15 @@ class Clients:
 
     def expect(self, socket_id):
         self.connections[socket_id] = MemoryConnection(socket_id)
-        self.channel.expect(socket_id)
+        self.channel.reserve(socket_id)
 
-    def welcome(self, socket_id):
-        self.channel.welcome(socket_id, self.connections[socket_id])
+    def activate(self, socket_id):
+        self.channel.activate(socket_id, self.connections[socket_id])
 
     def add(self, *socket_ids):
         for socket_id in socket_ids:
             self.expect(socket_id)
-            self.welcome(socket_id)
+            self.activate(socket_id)
 
     def publish(self, text, exclude=None):
         for payload in text:
@@ -93,7 +93,7 @@ def test_a_newcomer_gets_all_since_it_was_expected_when_it_is_welcome(clients, f
             clients.channel.flush()
     assert clients.got() == {"1.1": ""}
 
-    clients.welcome("1.1")
+    clients.activate("1.1")
     if clients.channel.pending:
         clients.channel.flush()
     assert clients.got() == {"1.1": "abc"}
@@ -107,7 +107,7 @@ def test_what_a_newcomer_awaits(clients):
     clients.publish("b")
     clients.publish("c", exclude="1.1")
 
-    awaited = [p for p in "xabcd" if clients.channel.awaits("1.1", p.encode())]
+    awaited = [p for p in "xabcd" if clients.channel.will_receive("1.1", p.encode())]
     assert awaited == ["a", "b"]
 
 

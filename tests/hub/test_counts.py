@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
 from reverb.brokers.local import LocalBroker
-from reverb.envelope import Counted
+from reverb.envelope import CountChanged
 from reverb.hub.counts import LARGE, WINDOW
 from reverb.hub.hub import Hub
-from reverb.interfaces import Abandoned, Restored
+from reverb.interfaces import ChannelReaped, StoreRestored
 from reverb.static_apps import StaticApps
 from reverb.stores.memory import MemoryStore
 from reverb.testing import HeldBroker
@@ -93,7 +93,7 @@ class TestTelling:
 
         assert client.events() == ["subscription_succeeded"]
         assert notices(node) == []
-        assert node.hub._counting._counts == {}
+        assert node.hub._counts._counts == {}
 
     def test_apps_do_not_count_each_others(self, node):
         one, other = node.connect(COUNTED), node.connect()
@@ -182,7 +182,7 @@ class TestLargeChannels:
         notices(node)
         for client in clients:
             client.leave()
-        node.hub.settle()
+        node.hub.flush()
 
         assert notices(node) == [0]
         node.assert_empty()
@@ -196,7 +196,7 @@ class TestSharedStore:
         node = Node(broker=broker)
         crowd(node, 1)
 
-        assert broker.held == [Counted(COUNTED.id, "news")]
+        assert broker.held == [CountChanged(COUNTED.id, "news")]
 
     def test_a_hint_leads_to_a_question(self, node):
         (client,) = crowd(node, 1)
@@ -204,7 +204,7 @@ class TestSharedStore:
         notices(node)
         # Somebody subscribes on another node.
         node.store.join(COUNTED.id, "news", "9.9", None, 0)
-        node.hub.deliver(Counted(COUNTED.id, "news"))
+        node.hub.deliver(CountChanged(COUNTED.id, "news"))
 
         assert counts(client) == [2]
         assert notices(node) == []
@@ -212,13 +212,13 @@ class TestSharedStore:
     def test_a_hint_that_changes_nothing_tells_nothing(self, node):
         (client,) = crowd(node, 1)
         counts(client)
-        node.hub.deliver(Counted(COUNTED.id, "news"))
+        node.hub.deliver(CountChanged(COUNTED.id, "news"))
 
         assert counts(client) == []
 
     def test_a_hint_about_what_nobody_here_has_is_nothing(self, node):
-        node.hub.deliver(Counted(COUNTED.id, "news"))
-        node.hub.deliver(Counted(APP.id, "news"))
+        node.hub.deliver(CountChanged(COUNTED.id, "news"))
+        node.hub.deliver(CountChanged(APP.id, "news"))
 
         node.assert_empty()
 
@@ -229,8 +229,8 @@ class TestSharedStore:
         # It had two of three, and all of another channel; one app does not count.
         node.store.join(COUNTED.id, "news", "9.9", None, 0)
         for channel, app in (("news", COUNTED), ("other", COUNTED), ("news", APP)):
-            node.hub.take_change(Abandoned(app.id, channel, (), vacated=False))
-        node.hub.take_change(Abandoned("gone", "news", (), vacated=False))
+            node.hub.store_changed(ChannelReaped(app.id, channel, (), vacated=False))
+        node.hub.store_changed(ChannelReaped("gone", "news", (), vacated=False))
 
         assert counts(client) == [2]
         assert notices(node) == [2, 0]
@@ -241,23 +241,23 @@ class TestSharedStore:
         notices(node)
         node.store.join(COUNTED.id, "news", "9.9", None, 0)
         assert counts(client) == []
-        node.hub.take_change(Restored())
+        node.hub.store_changed(StoreRestored())
 
         assert counts(client) == [2]
         assert notices(node) == [2]
-        node.hub.take_change(Restored())
+        node.hub.store_changed(StoreRestored())
         assert counts(client) == notices(node) == []
 
     def test_watchers_are_told_the_true_count_after_an_outage_by_who_told_a_wrong_one(self, node):
         (client,) = crowd(node, 1)
         # Another node tells what happens there.
         node.store.join(COUNTED.id, "news", "9.9", None, 0)
-        node.hub.deliver(Counted(COUNTED.id, "news"))
+        node.hub.deliver(CountChanged(COUNTED.id, "news"))
         assert counts(client) == [1, 2]
         assert notices(node) == [1]
         # In the outage it tells its own number, and is the one that puts it right.
         node.store.join(COUNTED.id, "news", "9.8", None, 0)
-        node.hub.take_change(Restored())
+        node.hub.store_changed(StoreRestored())
 
         assert counts(client) == [3]
         assert notices(node) == []
@@ -268,10 +268,10 @@ class TestSharedStore:
         crowd(node, 1)
         node.store.connected = True
         node.store.join(COUNTED.id, "news", "9.9", None, 0)
-        node.hub.deliver(Counted(COUNTED.id, "news"))
+        node.hub.deliver(CountChanged(COUNTED.id, "news"))
         assert counts(client) == [1, 2, 3]
         assert notices(node) == [1, 2]
-        node.hub.take_change(Restored())
+        node.hub.store_changed(StoreRestored())
 
         assert counts(client) == []
         assert notices(node) == [3]
@@ -280,7 +280,7 @@ class TestSharedStore:
         crowd(node, LARGE + 1)
         notices(node)
         node.store.join(COUNTED.id, "news", "9.9", None, 0)
-        node.hub.take_change(Restored())
+        node.hub.store_changed(StoreRestored())
         node.turn()
         assert notices(node) == []
         node.clock.advance(WINDOW)
@@ -296,8 +296,8 @@ class TestSharedStore:
         node.turn()
         broker.held.clear()
         broker.connected = True
-        node.hub.take_change(Restored())
-        assert broker.held == [Counted(COUNTED.id, "news")]
+        node.hub.store_changed(StoreRestored())
+        assert broker.held == [CountChanged(COUNTED.id, "news")]
         broker.release()
         node.turn()
 
@@ -397,7 +397,7 @@ class _NodeOfMany(Node):
         )
         self.broker.start(self.hub.deliver)
         self.notices = []
-        self.hub.watch(self.notices.append)
+        self.hub.add_listener(self.notices.append)
         self.clients = []
 
 
@@ -464,4 +464,4 @@ def test_at_rest_the_last_count_is_the_truth(steps, others):
     while cluster.there:
         cluster.go(0)
     cluster.come_to_rest()
-    assert [node.hub._counting._counts for node in cluster.nodes] == [{}, {}]
+    assert [node.hub._counts._counts for node in cluster.nodes] == [{}, {}]

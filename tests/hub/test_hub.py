@@ -316,13 +316,13 @@ class TestClientEvents:
 
 
 def test_a_connection_may_be_anything_that_sends_and_closes(node):
-    class Counting(MemoryConnection):
+    class CountManager(MemoryConnection):
         sent = 0
 
         def send(self, frame):
             self.sent += 1
 
-    connection = Counting()
+    connection = CountManager()
     session = result_of(node.hub.admit(APP, connection))
     session.receive(b'{"event":"pusher:subscribe","data":{"channel":"news"}}')
     node.publish("news")

@@ -86,7 +86,7 @@ def test_an_end_of_a_subscription_that_failed(node, broken):
 
 def test_a_replay_that_failed_leaves_the_subscription(node, broken):
     client = node.connect()
-    broken("recall")
+    broken("get_cached_event")
     client.subscribe("cache-x")
 
     assert client.take() == [("subscription_succeeded", "cache-x", {}), SORRY]
@@ -100,7 +100,7 @@ def test_a_publication_that_could_not_be_remembered_is_delivered(node, broken):
     client = node.connect()
     client.subscribe("cache-x")
     client.take()
-    broken("remember")
+    broken("cache_event")
     node.publish("cache-x")
 
     assert client.events() == ["e"]

@@ -12,9 +12,9 @@ from twisted.internet.protocol import Protocol
 from twisted.internet.testing import MemoryReactorClock
 
 from reverb.testing import parse_frame
-from reverb.transport.broadcast import Broadcast
+from reverb.transport.broadcast import BroadcastFanout
 from reverb.transport.deflate import inflate
-from reverb.transport.outbox import DirectOutbox, Sockets
+from reverb.transport.outbox import DirectOutbox, SocketTable
 
 from .conftest import APP, OTHER, TTL, Node
 from .naive import NaiveHub
@@ -78,10 +78,10 @@ class SocketNode(Node):
     """A node whose channels are written to by the real broadcast."""
 
     def __init__(self):
-        self.sockets = Sockets()
+        self.sockets = SocketTable()
         self.connections = []
-        audience = partial(Broadcast, sockets=self.sockets, compression_min_bytes=60)
-        super().__init__(make_audience=audience)
+        audience = partial(BroadcastFanout, sockets=self.sockets, compression_min_bytes=60)
+        super().__init__(make_fanout_target=audience)
 
     def make_connection(self):
         self.connections.append(SocketConnection(self.sockets, len(self.connections)))

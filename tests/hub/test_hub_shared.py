@@ -5,7 +5,7 @@ import pytest
 from twisted.internet.defer import Deferred
 
 from reverb.brokers.local import LocalBroker
-from reverb.interfaces import Abandoned, MemberCame, MemberWent
+from reverb.interfaces import ChannelReaped, MemberJoined, MemberLeft
 from reverb.protocol.messages import Member
 
 from .conftest import APP, Node
@@ -49,7 +49,7 @@ def node():
 
 
 def came(user_id, channel="presence-x"):
-    return MemberCame(APP.id, channel, Member(user_id, "{}"))
+    return MemberJoined(APP.id, channel, Member(user_id, "{}"))
 
 
 class TestMembers:
@@ -60,8 +60,8 @@ class TestMembers:
         bob.subscribe("presence-x", "bob")
         bob.leave()
         assert ann.take() == []
-        node.hub.take_change(came("bob"))
-        node.hub.take_change(MemberWent(APP.id, "presence-x", "bob"))
+        node.hub.store_changed(came("bob"))
+        node.hub.store_changed(MemberLeft(APP.id, "presence-x", "bob"))
 
         assert [(event, data["user_id"]) for event, _, data in ann.take()] == [
             ("member_added", "bob"),
@@ -78,13 +78,13 @@ class TestMembers:
         node.store.holds = {"join"}
         bob.subscribe("presence-x", "bob")
         node.publish("presence-x", "1")
-        node.hub.take_change(came("cat"))
+        node.hub.store_changed(came("cat"))
         node.publish("presence-x", "2")
         node.turn()
-        node.hub.take_change(came("dan"))
+        node.hub.store_changed(came("dan"))
         node.publish("presence-x", "3")
         node.store.fire()
-        node.hub.take_change(came("eve"))
+        node.hub.store_changed(came("eve"))
 
         assert bob.events() == ["subscription_succeeded", "e", "e", "e", "member_added"]
         assert ann.events() == ["e", "member_added", "e", "member_added", "e", "member_added"]
@@ -92,17 +92,17 @@ class TestMembers:
     def test_who_waits_for_a_cached_event_is_told_after_it(self, node):
         ann = node.connect()
         node.publish("presence-cache-x", "1")
-        node.store.holds = {"recall"}
+        node.store.holds = {"get_cached_event"}
         ann.subscribe("presence-cache-x", "ann")
-        node.hub.take_change(came("bob", "presence-cache-x"))
+        node.hub.store_changed(came("bob", "presence-cache-x"))
         node.turn()
         node.store.fire()
 
         assert ann.events() == ["subscription_succeeded", "e", "member_added"]
 
     def test_a_channel_that_nobody_here_has_concerns_nobody(self, node):
-        node.hub.take_change(came("bob"))
-        node.hub.take_change(MemberWent(APP.id, "presence-x", "bob"))
+        node.hub.store_changed(came("bob"))
+        node.hub.store_changed(MemberLeft(APP.id, "presence-x", "bob"))
 
         assert node.take_notices() == []
         node.assert_empty()
@@ -112,8 +112,8 @@ class TestMembers:
         ann.subscribe("presence-x", "ann")
         ann.take()
         node.take_notices()
-        node.hub.take_change(Abandoned(APP.id, "presence-x", ("bob", "cat"), vacated=False))
-        node.hub.take_change(Abandoned(APP.id, "news", (), vacated=True))
+        node.hub.store_changed(ChannelReaped(APP.id, "presence-x", ("bob", "cat"), vacated=False))
+        node.hub.store_changed(ChannelReaped(APP.id, "news", (), vacated=True))
 
         assert ann.take() == []
         assert node.take_notices() == [

@@ -185,7 +185,7 @@ class TestAnsweredTooLate:
 
 def give_up(hub, session):
     """Close a client that does not read, as its connection does."""
-    hub.silence(session)
+    hub.mute(session)
     session.open = False
 
 
@@ -233,7 +233,7 @@ class TestCache:
         client = node.connect()
         client.subscribe("cache-x")
         client.take()
-        store.holds = {"remember"}
+        store.holds = {"cache_event"}
         node.publish("cache-x")
 
         assert client.events() == ["e"]
@@ -242,7 +242,7 @@ class TestCache:
     def test_the_cached_event_comes_before_what_is_published_meanwhile(self, node, store):
         """It is older: a client that got it last would show what is no longer true."""
         node.publish("cache-x", "1")
-        store.holds, store.applies_at_once = {"recall"}, True
+        store.holds, store.applies_at_once = {"get_cached_event"}, True
         client = node.connect()
         client.subscribe("cache-x")
         node.publish("cache-x", "2")
@@ -256,7 +256,7 @@ class TestCache:
         ]
 
     @pytest.mark.parametrize("applies_at_once", [False, True])
-    @pytest.mark.parametrize("held", ["join", "recall"])
+    @pytest.mark.parametrize("held", ["join", "get_cached_event"])
     def test_what_is_published_meanwhile_comes_once(self, node, store, held, applies_at_once):
         """At most once: as the remembered event, or as the live one."""
         store.holds, store.applies_at_once = {held}, applies_at_once
@@ -272,7 +272,7 @@ class TestCache:
 
     def test_who_vanished_meanwhile_misses_nothing(self, node, store):
         client = node.connect()
-        store.holds = {"recall"}
+        store.holds = {"get_cached_event"}
         client.subscribe("cache-x")
         client.take()
         client.leave()

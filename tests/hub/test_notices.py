@@ -190,9 +190,9 @@ def test_a_watcher_that_raises_harms_nobody(node, logged):
     def broken(notice):
         raise ZeroDivisionError(msgspec.structs.asdict(notice)["app_id"])
 
-    node.hub._watchers.clear()
-    node.hub.watch(broken)
-    node.hub.watch(seen.append)
+    node.hub._listeners.clear()
+    node.hub.add_listener(broken)
+    node.hub.add_listener(seen.append)
     client = node.connect()
     client.subscribe("presence-cache-x", "ann")
     client.leave()

@@ -23,7 +23,7 @@ LONGEST = 45
 """Seconds until all is exact: a hint that is lost with its node is made good for after 30."""
 
 
-class Watcher:
+class EventListener:
     """A client, and what it was told of those whom it watches."""
 
     def __init__(self, session, user):
@@ -57,17 +57,17 @@ class Flapping(Node):
             clock=reactor,
             cache_ttl=TTL,
         )
-        self.watchers = []
+        self.listeners = []
         self.pending = []
-        wait(self.store.start(self.hub.take_change))
+        wait(self.store.start(self.hub.store_changed))
         wait(self.broker.start(self.hub.deliver))
 
     def step(self):
         """Let one client come or go; nobody waits for the answer."""
-        if self.watchers and self.dice.random() < 0.45:
-            watcher = self.watchers.pop(self.dice.randrange(len(self.watchers)))
-            watcher.hear()
-            self.hub.leave(watcher.session)
+        if self.listeners and self.dice.random() < 0.45:
+            listener = self.listeners.pop(self.dice.randrange(len(self.listeners)))
+            listener.hear()
+            self.hub.leave(listener.session)
             return
         watchlist = tuple(self.dice.sample(USERS, self.dice.randint(0, 4)))
         user = User(self.dice.choice(USERS), "{}", watchlist)
@@ -76,7 +76,7 @@ class Flapping(Node):
     async def _sign_in(self, user):
         session = await self.hub.admit(WATCHING, MemoryConnection())
         session.user = user
-        self.watchers.append(Watcher(session, user))
+        self.listeners.append(EventListener(session, user))
         done = self.hub.sign_in(session, user)
         if done is not None:
             await done
@@ -88,16 +88,16 @@ class Flapping(Node):
 
     def agrees(self, online):
         """Whether all have been told what is true."""
-        for watcher in self.watchers:
-            watcher.hear()
+        for listener in self.listeners:
+            listener.hear()
         return all(
-            watcher.known == {user_id: user_id in online for user_id in watcher.user.watchlist}
-            for watcher in self.watchers
+            listener.known == {user_id: user_id in online for user_id in listener.user.watchlist}
+            for listener in self.listeners
         )
 
     def end(self):
-        for watcher in self.watchers:
-            self.hub.leave(watcher.session)
+        for listener in self.listeners:
+            self.hub.leave(listener.session)
         self.stop()
 
 
@@ -140,7 +140,7 @@ class Cluster:
         """At rest, every watcher on every node knows what the books say."""
         for node in self.nodes:
             node.settle()
-        online = {watcher.user.id for node in self.nodes for watcher in node.watchers}
+        online = {listener.user.id for node in self.nodes for listener in node.listeners}
         until(
             f"agreement on {online}",
             lambda: all(node.broker.connected and node.agrees(online) for node in self.nodes),

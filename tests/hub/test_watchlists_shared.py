@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reverb.envelope import Publication
-from reverb.interfaces import Abandoned, Restored
+from reverb.interfaces import ChannelReaped, StoreRestored
 
 from .conftest import APP, Node, result_of
 from .slow_store import SlowStore
@@ -69,24 +69,24 @@ class TestTwoNodes:
         ann = sign_in(one, "ann", ["bob"])
         told(ann)
         for _ in range(3):
-            other.hub._users.hint(APP.id, "bob")
-            other.hub._users.hint(APP.id, "nobody")
+            other.hub._users.publish_invalidation(APP.id, "bob")
+            other.hub._users.publish_invalidation(APP.id, "nobody")
 
         assert told(ann) == []
 
     def test_what_a_dead_node_has_left_reaches_the_watchers_on_all_nodes(self, nodes):
-        watchers = [sign_in(node, "ann", ["bob", "cat"]) for node in nodes]
+        listeners = [sign_in(node, "ann", ["bob", "cat"]) for node in nodes]
         sockets = [("bob", "9.1"), ("cat", "9.2")]
         for user_id, socket_id in sockets:  # Of a node that is no more.
             result_of(nodes[0].store.join(APP.id, f"#online-{user_id}", socket_id, None, 0))
-            nodes[0].hub._users.hint(APP.id, user_id)
-        assert [told(ann)[-1] for ann in watchers] == [(["bob", "cat"], [])] * 2
+            nodes[0].hub._users.publish_invalidation(APP.id, user_id)
+        assert [told(ann)[-1] for ann in listeners] == [(["bob", "cat"], [])] * 2
         result_of(nodes[0].store.leave(APP.id, "#online-bob", "9.1"))
         nodes[0].take_notices()
-        nodes[0].hub.take_change(Abandoned(APP.id, "#online-bob", (), vacated=True))
-        nodes[0].hub.take_change(Abandoned(APP.id, "#online-cat", (), vacated=False))
+        nodes[0].hub.store_changed(ChannelReaped(APP.id, "#online-bob", (), vacated=True))
+        nodes[0].hub.store_changed(ChannelReaped(APP.id, "#online-cat", (), vacated=False))
 
-        assert [told(ann) for ann in watchers] == [[([], ["bob"])]] * 2
+        assert [told(ann) for ann in listeners] == [[([], ["bob"])]] * 2
         assert nodes[0].take_notices() == []
 
 
@@ -97,7 +97,7 @@ class TestRejoining:
         told(ann)
         other.broker.loses = True
         sign_in(other, "bob")
-        one.hub.take_change(Restored())
+        one.hub.store_changed(StoreRestored())
 
         assert told(ann) == [(["bob"], [])]
 
@@ -111,7 +111,7 @@ class TestRejoining:
         sign_in(other, "cat")
         assert told(ann) == []
         other.broker.loses, other.broker.connected = False, True
-        other.hub.take_change(Restored())
+        other.hub.store_changed(StoreRestored())
 
         assert told(ann) == [(["cat"], ["bob"])]
 
@@ -120,7 +120,7 @@ class TestRejoining:
         sign_in(other, "bob", app=APP)
         published = []
         other.broker.publish = published.append
-        other.hub.take_change(Restored())
+        other.hub.store_changed(StoreRestored())
         assert published == []
         sign_in(one, "bob")
 
@@ -138,36 +138,36 @@ class TestAlone:
         assert told(ann) == [(["far"], ["near"])]
         return ann
 
-    def go_alone(self, node):
+    def enter_degraded_mode(self, node):
         """The store answers by what this node knows: those elsewhere are not in it."""
         result_of(node.store.leave(APP.id, "#online-far", "9.9"))
         node.store.alone, node.broker.connected = True, False
 
     def test_users_elsewhere_stay_as_they_were_last_known(self, node, ann):
-        self.go_alone(node)
+        self.enter_degraded_mode(node)
         node.clock.advance(60)
         assert told(ann) == []
         assert told(sign_in(node, "dan", ["far", "unknown"])) == [(["far"], ["unknown"])]
 
     def test_a_hint_says_nothing_of_them(self, node, ann):
-        self.go_alone(node)
+        self.enter_degraded_mode(node)
         node.hub.deliver(Publication(APP.id, "#online-far", b""))
         assert told(ann) == []
 
     def test_users_here_come_and_go(self, node, ann):
-        self.go_alone(node)
+        self.enter_degraded_mode(node)
         near = sign_in(node, "near")
         assert told(ann) == [(["near"], [])]
         near.leave()
         assert told(ann) == [([], ["near"])]
 
     def test_afterwards_it_is_as_it_is(self, node, ann):
-        self.go_alone(node)
+        self.enter_degraded_mode(node)
         unknown = sign_in(node, "dan", ["unknown"])
         told(unknown)
         result_of(node.store.join(APP.id, "#online-unknown", "9.8", None, 0))
         node.store.alone, node.broker.connected = False, True
-        node.hub.take_change(Restored())
+        node.hub.store_changed(StoreRestored())
 
         assert told(ann) == [([], ["far"])]
         assert told(unknown) == [(["unknown"], [])]
@@ -370,15 +370,15 @@ class Watchers:
 @settings(max_examples=200)
 @given(held, st.booleans(), steps)
 def test_at_rest_everybody_knows_what_is_true(holds, applies_at_once, sequence):
-    watchers = Watchers(holds, applies_at_once)
+    listeners = Watchers(holds, applies_at_once)
     for one in sequence:
-        watchers.do(*one)
-    watchers.check()
-    for client in watchers.clients:
+        listeners.do(*one)
+    listeners.check()
+    for client in listeners.clients:
         client.leave()
-    watchers.clients.clear()
-    watchers.rest()
-    for node in watchers.nodes:
+    listeners.clients.clear()
+    listeners.rest()
+    for node in listeners.nodes:
         node.assert_empty()
         assert node.broker.wanted == set()
-    assert result_of(watchers.store.channels(APP.id, "")) == {}
+    assert result_of(listeners.store.channels(APP.id, "")) == {}

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from bench.certificate import make_certificate
-from reverb.listening.certificates import RenewedCertificates
+from reverb.listening.certificates import ReloadingCertificates
 
 pytestmark = pytest.mark.filterwarnings("ignore:Passing pyOpenSSL:DeprecationWarning")
 BEGINNING = b"-----BEGIN CERTIFICATE"
@@ -39,7 +39,7 @@ class Site:
         self.time = 0.0
         files = f"443:privateKey={self.path}:certKey={self.path}"
         self.endpoint = f"ssl:{files}" if kind == "ssl" else f"tls:{directory}"
-        self.certificates = RenewedCertificates(self.endpoint, lambda: self.time)
+        self.certificates = ReloadingCertificates(self.endpoint, lambda: self.time)
 
     def served(self, after=2.0):
         """Get the certificate that a client gets who connects then."""
@@ -117,7 +117,7 @@ def test_a_key_of_another_certificate_changes_nothing(tmp_path, log):
     certificate = tmp_path / "certificate.pem"
     certificate.write_bytes(site.pem[site.pem.index(BEGINNING) :])
     endpoint = f"ssl:443:{site.path}:{certificate}"
-    site.certificates = RenewedCertificates(endpoint, lambda: site.time)
+    site.certificates = ReloadingCertificates(endpoint, lambda: site.time)
     other = make_certificate()
     certificate.write_bytes(other[other.index(BEGINNING) :])
 

@@ -5,7 +5,7 @@ import pytest
 from reverb.apps import App
 from reverb.protocol import messages
 from reverb.protocol.frames import text_frame
-from reverb.protocol.names import Kind
+from reverb.protocol.names import ChannelKind
 from reverb.testing import APP, HeldBroker, MemoryServer, frame, signed_query
 from reverb.transport.close_reason import REASONS
 
@@ -77,7 +77,7 @@ def test_the_reason_that_a_connection_ends_for(server, scrape, reason):
     client.vanish()
     seen = scrape(server)
     assert seen.those("connections_closed_total", "reason") == {reason: 1}
-    assert seen("slow_clients_cut_total") == (reason == "over_capacity")
+    assert seen("slow_clients_disconnected_total") == (reason == "over_capacity")
     assert seen("connections") == 0
 
 
@@ -107,12 +107,12 @@ def test_a_connection_that_no_app_turns_away(server, scrape):
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
-        ("news", Kind.PUBLIC),
-        ("cache-news", Kind.PUBLIC),
-        ("private-a", Kind.PRIVATE),
-        ("private-encrypted-a", Kind.ENCRYPTED),
-        ("presence-a", Kind.PRESENCE),
-        ("#server-to-user-u", Kind.USER),
+        ("news", ChannelKind.PUBLIC),
+        ("cache-news", ChannelKind.PUBLIC),
+        ("private-a", ChannelKind.PRIVATE),
+        ("private-encrypted-a", ChannelKind.ENCRYPTED),
+        ("presence-a", ChannelKind.PRESENCE),
+        ("#server-to-user-u", ChannelKind.USER),
     ],
 )
 def test_channels_and_subscriptions_have_their_kind(server, scrape, name, kind):
@@ -123,7 +123,7 @@ def test_channels_and_subscriptions_have_their_kind(server, scrape, name, kind):
     seen = scrape(server)
     assert seen.those("channels", "kind") == {kind.value: 1}
     assert seen.those("subscriptions", "kind") == {kind.value: 2}
-    assert seen("presence_members") == (kind is Kind.PRESENCE)
+    assert seen("presence_members") == (kind is ChannelKind.PRESENCE)
     clients[0].send({"event": "pusher:unsubscribe", "data": {"channel": name}})
     clients[1].vanish()
     seen = scrape(server)

@@ -8,7 +8,7 @@ from metrics_support import Scrape
 
 from reverb.meter import SOURCES, AppMeter
 from reverb.metrics import collector
-from reverb.protocol.names import Kind
+from reverb.protocol.names import ChannelKind
 from reverb.transport.close_reason import REASONS
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
@@ -54,7 +54,7 @@ def test_the_labels_are_told_of(seen):
 @pytest.mark.parametrize(
     ("name", "values"),
     [
-        ("reverb_channels", [kind.value for kind in Kind]),
+        ("reverb_channels", [kind.value for kind in ChannelKind]),
         ("reverb_publications_total", SOURCES),
         ("reverb_auth_failures_total", collector._SIGNED),
         ("reverb_limit_hits_total", collector._LIMITS),

@@ -104,7 +104,7 @@ def test_interest_is_in_place_when_it_is_said_to_be(pair):
 
 def test_interest_is_given_up_late_and_only_if_nobody_has_come_back(pair, monkeypatch, nats):  # noqa: F811
     one, other = pair
-    monkeypatch.setattr(interest, "LINGER", 0.2)
+    monkeypatch.setattr(interest, "UNSUBSCRIBE_DELAY", 0.2)
     subject = f"{one.link.prefix}.channel.1.news"
 
     assert nats.subscriptions(subject) == 2
@@ -216,14 +216,14 @@ class TestOutage:
         one, other = own_pair
         own_nats.kill()
         until("lost", lambda: not one.broker.connected and not other.broker.connected)
-        assert one.broker.trouble.startswith("NATS is not connected: ")
+        assert one.broker.unavailable_reason.startswith("NATS is not connected: ")
         assert not any(one.publish(b"%d" % number) for number in range(1_000))
         assert one.broker.subscribe("1", "new") is None
         assert len(one.payloads()) == 1_000
         own_nats.start()
         for node in own_pair:
             node.until_connected()
-        assert one.broker.trouble is None
+        assert one.broker.unavailable_reason is None
         assert one.broker.link_meter.reconnects == 1
         other.publish(b"after")
         other.publish(b"new", channel="new")
@@ -237,15 +237,15 @@ class TestOutage:
         monkeypatch.setattr(nats_connection, "MAX_UNSENT_BYTES", 100_000)
         one, _ = own_pair
         own_nats.pause()
-        trouble = None
+        unavailable_reason = None
         for _ in range(2_000):
             one.publish(b"x" * 10_000)
             pause(0.001)
-            trouble = one.broker.trouble
-            if trouble is not None:
+            unavailable_reason = one.broker.unavailable_reason
+            if unavailable_reason is not None:
                 break
 
-        assert trouble == "NATS is not connected: it does not keep up with this node"
+        assert unavailable_reason == "NATS is not connected: it does not keep up with this node"
 
     def test_who_waits_for_interest_does_not_wait_for_ever(self, own_pair, own_nats):  # noqa: F811
         one, _ = own_pair
@@ -265,7 +265,7 @@ class TestOutage:
         try:
             proxy.lose(*ways)
             until("found", lambda: not node.broker.connected, 15)
-            assert "did not answer within 5 seconds" in node.broker.trouble
+            assert "did not answer within 5 seconds" in node.broker.unavailable_reason
             proxy.mend()
             node.until_connected()
         finally:
@@ -388,7 +388,7 @@ def test_a_nats_py_that_does_not_read_any_more_is_let_go():
     servers[0].transport.write(b"-ERR \r\n")
     until("let go", lambda: not node.broker.connected, 10)
 
-    assert "nats-py does not read any more" in node.broker.trouble
+    assert "nats-py does not read any more" in node.broker.unavailable_reason
     node.until_connected()
     node.stop()
     wait(defer.maybeDeferred(listening.stopListening))

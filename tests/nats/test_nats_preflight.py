@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from ports import own_port
-from reverb.nats.preflight import refusal_of
+from reverb.nats.preflight import refusal_reason
 from reverb.nats.url import parse_nats_url
 
 INFO = b'INFO {"server_id":"x","version":"2.10.0"}\r\n'
@@ -64,12 +64,12 @@ def test_what_it_answers_decides(answering, answers, expected):
     port, _ = answering(*answers)
     why = expected and f"NATS at 127.0.0.1:{port} cannot be used: {expected}"
 
-    assert refusal_of(parse_nats_url(f"nats://ann:secret@127.0.0.1:{port}")) == why
+    assert refusal_reason(parse_nats_url(f"nats://ann:secret@127.0.0.1:{port}")) == why
 
 
 def test_nothing_is_told_where_the_url_wants_tls_and_there_is_none(answering):
     port, asked = answering(INFO)
-    refusal = refusal_of(parse_nats_url(f"tls://ann:secret@127.0.0.1:{port}"))
+    refusal = refusal_reason(parse_nats_url(f"tls://ann:secret@127.0.0.1:{port}"))
 
     assert refusal == f"NATS at 127.0.0.1:{port} cannot be used: it offers no TLS"
     assert asked in ([], [b""])
@@ -80,5 +80,7 @@ def test_the_first_server_that_can_be_reached_decides(answering):
     port, _ = answering(INFO, b"-ERR 'Authorization Violation'\r\n")
     url = parse_nats_url(f"nats://t@127.0.0.1:{closed},127.0.0.1:{port}")
 
-    assert refusal_of(url) == f"NATS at 127.0.0.1:{port} cannot be used: Authorization Violation"
-    assert refusal_of(parse_nats_url(f"nats://127.0.0.1:{closed}")) is None
+    assert (
+        refusal_reason(url) == f"NATS at 127.0.0.1:{port} cannot be used: Authorization Violation"
+    )
+    assert refusal_reason(parse_nats_url(f"nats://127.0.0.1:{closed}")) is None

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from reverb.protocol.names import (
     MAX_USER_ID,
-    SERVER_TO_USER,
+    SERVER_TO_USER_PREFIX,
+    ChannelKind,
     ChannelType,
-    Kind,
     channel_name_problem,
     channel_type,
     user_id_problem,
@@ -18,15 +18,15 @@ from reverb.protocol.names import (
 
 LEGAL = string.ascii_letters + string.digits + "_-=@,.;"
 PREFIXES = {
-    "": ChannelType(Kind.PUBLIC, cached=False),
-    "private-": ChannelType(Kind.PRIVATE, cached=False),
-    "presence-": ChannelType(Kind.PRESENCE, cached=False),
-    "private-encrypted-": ChannelType(Kind.ENCRYPTED, cached=False),
-    "cache-": ChannelType(Kind.PUBLIC, cached=True),
-    "private-cache-": ChannelType(Kind.PRIVATE, cached=True),
-    "presence-cache-": ChannelType(Kind.PRESENCE, cached=True),
-    "private-encrypted-cache-": ChannelType(Kind.ENCRYPTED, cached=True),
-    "#server-to-user-": ChannelType(Kind.USER, cached=False),
+    "": ChannelType(ChannelKind.PUBLIC, cached=False),
+    "private-": ChannelType(ChannelKind.PRIVATE, cached=False),
+    "presence-": ChannelType(ChannelKind.PRESENCE, cached=False),
+    "private-encrypted-": ChannelType(ChannelKind.ENCRYPTED, cached=False),
+    "cache-": ChannelType(ChannelKind.PUBLIC, cached=True),
+    "private-cache-": ChannelType(ChannelKind.PRIVATE, cached=True),
+    "presence-cache-": ChannelType(ChannelKind.PRESENCE, cached=True),
+    "private-encrypted-cache-": ChannelType(ChannelKind.ENCRYPTED, cached=True),
+    "#server-to-user-": ChannelType(ChannelKind.USER, cached=False),
 }
 ILLEGAL = [
     "a b",
@@ -89,23 +89,23 @@ class TestChannelType:
         ],
     )
     def test_only_the_beginning_of_a_name_counts(self, name):
-        assert channel_type(name) == ChannelType(Kind.PUBLIC, cached=False)
+        assert channel_type(name) == ChannelType(ChannelKind.PUBLIC, cached=False)
 
     @pytest.mark.parametrize(
         ("name", "expected"),
         [
-            ("cache-private-x", ChannelType(Kind.PUBLIC, cached=True)),
-            ("cache-presence-x", ChannelType(Kind.PUBLIC, cached=True)),
-            ("cache-cache-x", ChannelType(Kind.PUBLIC, cached=True)),
-            ("private-my-cache-x", ChannelType(Kind.PRIVATE, cached=False)),
-            ("private-presence-x", ChannelType(Kind.PRIVATE, cached=False)),
-            ("private-encrypted", ChannelType(Kind.PRIVATE, cached=False)),
-            ("private-encryptedcache-x", ChannelType(Kind.PRIVATE, cached=False)),
-            ("private-cache-encrypted-x", ChannelType(Kind.PRIVATE, cached=True)),
-            ("private-encrypted-cache", ChannelType(Kind.ENCRYPTED, cached=False)),
-            ("private-encrypted-private-cache-x", ChannelType(Kind.ENCRYPTED, cached=False)),
-            ("presence-encrypted-x", ChannelType(Kind.PRESENCE, cached=False)),
-            ("presence-encrypted-cache-x", ChannelType(Kind.PRESENCE, cached=False)),
+            ("cache-private-x", ChannelType(ChannelKind.PUBLIC, cached=True)),
+            ("cache-presence-x", ChannelType(ChannelKind.PUBLIC, cached=True)),
+            ("cache-cache-x", ChannelType(ChannelKind.PUBLIC, cached=True)),
+            ("private-my-cache-x", ChannelType(ChannelKind.PRIVATE, cached=False)),
+            ("private-presence-x", ChannelType(ChannelKind.PRIVATE, cached=False)),
+            ("private-encrypted", ChannelType(ChannelKind.PRIVATE, cached=False)),
+            ("private-encryptedcache-x", ChannelType(ChannelKind.PRIVATE, cached=False)),
+            ("private-cache-encrypted-x", ChannelType(ChannelKind.PRIVATE, cached=True)),
+            ("private-encrypted-cache", ChannelType(ChannelKind.ENCRYPTED, cached=False)),
+            ("private-encrypted-private-cache-x", ChannelType(ChannelKind.ENCRYPTED, cached=False)),
+            ("presence-encrypted-x", ChannelType(ChannelKind.PRESENCE, cached=False)),
+            ("presence-encrypted-cache-x", ChannelType(ChannelKind.PRESENCE, cached=False)),
         ],
     )
     def test_prefixes_inside_prefixes(self, name, expected):
@@ -122,20 +122,22 @@ class TestChannelNameProblem:
         assert channel_name_problem(character, 200) is None
 
     @pytest.mark.parametrize("name", ILLEGAL)
-    @pytest.mark.parametrize("prefix", ["", "x", "private-", "presence-cache-", SERVER_TO_USER])
+    @pytest.mark.parametrize(
+        "prefix", ["", "x", "private-", "presence-cache-", SERVER_TO_USER_PREFIX]
+    )
     def test_anything_else_is_illegal(self, prefix, name):
         problem = channel_name_problem(prefix + name, 200)
 
         assert "Invalid channel name" in problem
         assert problem.isascii()
 
-    @pytest.mark.parametrize("name", ["", SERVER_TO_USER])
+    @pytest.mark.parametrize("name", ["", SERVER_TO_USER_PREFIX])
     def test_nothing_at_all_is_no_name(self, name):
         assert "Invalid channel name" in channel_name_problem(name, 200)
 
     @given(st.text(max_size=300))
     def test_what_is_legal_is_legal_character_by_character(self, name):
-        body = name.removeprefix(SERVER_TO_USER)
+        body = name.removeprefix(SERVER_TO_USER_PREFIX)
         legal = bool(body) and set(body) <= set(LEGAL)
 
         assert (channel_name_problem(name, 0) is None) == legal
@@ -168,7 +170,7 @@ class TestChannelNameProblem:
         assert "longer than 200" in channel_name_problem(name + "x", 200)
 
     def test_the_longest_user_id_can_be_reached(self):
-        name = SERVER_TO_USER + "x" * MAX_USER_ID
+        name = SERVER_TO_USER_PREFIX + "x" * MAX_USER_ID
 
         assert channel_name_problem(name, 200) is None
         assert "longer than 200" in channel_name_problem(name + "x", 200)

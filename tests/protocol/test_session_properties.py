@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reverb.protocol.messages import Member, User
-from reverb.protocol.names import Kind, channel_name_problem, channel_type
+from reverb.protocol.names import ChannelKind, channel_name_problem, channel_type
 
 from .conftest import SOCKET_ID, Peer
 
@@ -68,9 +68,9 @@ def assert_consistent(peer):
     for name, member in session.channels.items():
         assert channel_name_problem(name, session.app.max_channel_name) is None
         kind = channel_type(name).kind
-        assert isinstance(member, Member) == (kind is Kind.PRESENCE)
+        assert isinstance(member, Member) == (kind is ChannelKind.PRESENCE)
         assert session.authorized or not channel_type(name).signed
-        if kind is Kind.USER:
+        if kind is ChannelKind.USER:
             assert name == f"#server-to-user-{session.user.id}"
     asked = set()
     for call in peer.hub.calls:

@@ -6,7 +6,7 @@ from twisted.logger import globalLogPublisher
 
 from redis_nodes import Node, make_node, own_redis, pause, redis, until, wait  # noqa: F401
 from reverb.brokers import interest
-from reverb.envelope import Counted, Publication, encode
+from reverb.envelope import CountChanged, Publication, encode
 from reverb.redis import connections as redis_connections
 from support import Log
 
@@ -24,7 +24,7 @@ def nodes(make_node):  # noqa: F811
 def settle(*nodes):
     """Let what has been published until now arrive."""
     for node in nodes:
-        wait(node.link.ask("PING"))
+        wait(node.link.call("PING"))
     for node in nodes:
         wait(node.link.catch_up())
 
@@ -50,12 +50,12 @@ def test_publications_of_one_turn_are_one_write(nodes, monkeypatch):
 
 def test_hints_of_a_channel_go_where_its_subscribers_are(nodes):
     one, other = nodes
-    one.broker.publish(Counted("1", "news"))
-    one.broker.publish(Counted("1", "other"))
+    one.broker.publish(CountChanged("1", "news"))
+    one.broker.publish(CountChanged("1", "other"))
     settle(one, other)
 
-    assert one.delivered == [Counted("1", "news"), Counted("1", "other")]
-    assert other.delivered == [Counted("1", "news")]
+    assert one.delivered == [CountChanged("1", "news"), CountChanged("1", "other")]
+    assert other.delivered == [CountChanged("1", "news")]
 
 
 def test_what_is_published_last_before_the_stop_arrives(nodes):
@@ -85,7 +85,7 @@ def test_interest_is_in_place_when_it_is_said_to_be(nodes):
 
 def test_interest_is_given_up_late_and_only_if_nobody_has_come_back(nodes, monkeypatch, redis):  # noqa: F811
     one, other = nodes
-    monkeypatch.setattr(interest, "LINGER", 0.2)
+    monkeypatch.setattr(interest, "UNSUBSCRIBE_DELAY", 0.2)
     name = f"{one.link.url.prefix}:1:news"
 
     def subscribers():
@@ -140,8 +140,8 @@ def test_a_delivery_that_fails_does_not_end_the_connection(make_node):  # noqa: 
 def test_no_secret_and_nothing_but_the_envelope_is_on_the_bus(nodes):
     one, _ = nodes
     sent = []
-    take = one.link.take
-    one.link.take = lambda channel, message: (
+    take = one.link.on_message
+    one.link.on_message = lambda channel, message: (
         sent.append((channel, message)),
         take(channel, message),
     )
@@ -166,14 +166,14 @@ class TestOutage:
         one, other = pair
         own_redis.kill()
         until("lost", lambda: not one.broker.connected and not other.broker.connected)
-        assert one.broker.trouble.startswith("Redis is not connected: ")
+        assert one.broker.unavailable_reason.startswith("Redis is not connected: ")
         assert not any(one.publish(b"%d" % number) for number in range(1_000))
         assert one.broker.subscribe("1", "new") is None
         assert len(one.payloads()) == 1_000
         own_redis.start()
         for node in pair:
             node.until_connected()
-        assert one.broker.trouble is None
+        assert one.broker.unavailable_reason is None
         other.publish(b"after")
         other.publish(b"new", channel="new")
         settle(one, other)
@@ -190,7 +190,7 @@ class TestOutage:
             pause(0.01)
         until("let go", lambda: not one.broker.connected, 1)
 
-        assert "does not keep up" in one.broker.trouble
+        assert "does not keep up" in one.broker.unavailable_reason
         assert len(one.payloads()) == 20
 
     def test_who_waits_for_interest_does_not_wait_for_ever(self, pair, own_redis):  # noqa: F811

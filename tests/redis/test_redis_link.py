@@ -41,7 +41,7 @@ def test_an_unreachable_redis_is_tried_for_ever_and_told_of_once_a_minute(link):
     assert told[0] == 0
     assert 9 <= len(told) <= 10  # In ten minutes.
     assert min(b - a for a, b in itertools.pairwise(told)) >= 60
-    assert "Connection was refused" in link.trouble
+    assert "Connection was refused" in link.unavailable_reason
     pauses = [b - a for a, b in zip(link.attempts, link.attempts[1:], strict=False)]
     assert max(pauses) <= 2.2  # Two seconds, by a clock that ticks tenths.
     assert min(pauses[10:]) >= 0.9

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from ports import own_port
-from reverb.redis.preflight import refusal_of
+from reverb.redis.preflight import refusal_reason
 from reverb.redis.url import parse_redis_url
 
 
@@ -72,7 +72,7 @@ def answering():
 )
 def test_answers(answering, answers, expected):
     port = answering(*answers)
-    refusal = refusal_of(parse_redis_url(f"redis://:secret@127.0.0.1:{port}"))
+    refusal = refusal_reason(parse_redis_url(f"redis://:secret@127.0.0.1:{port}"))
 
     start = f"Redis at redis://127.0.0.1:{port}/0 cannot be used: "
     assert refusal == (expected and start + expected)
@@ -82,7 +82,7 @@ class TestSentinels:
     @staticmethod
     def refusal(*ports, more=""):
         hosts = ",".join(f"127.0.0.1:{port}" for port in ports)
-        return refusal_of(parse_redis_url(f"redis+sentinel://:pw@{hosts}/mymaster{more}"))
+        return refusal_reason(parse_redis_url(f"redis+sentinel://:pw@{hosts}/mymaster{more}"))
 
     @staticmethod
     def knows(port):
@@ -128,5 +128,5 @@ class TestSentinels:
 
 
 def test_nobody_answers():
-    assert refusal_of(parse_redis_url(f"redis://127.0.0.1:{own_port()}")) is None
-    assert refusal_of(parse_redis_url("unix:///nowhere/redis.sock")) is None
+    assert refusal_reason(parse_redis_url(f"redis://127.0.0.1:{own_port()}")) is None
+    assert refusal_reason(parse_redis_url("unix:///nowhere/redis.sock")) is None

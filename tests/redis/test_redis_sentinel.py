@@ -10,7 +10,7 @@ from redis_nodes import until, wait
 from reverb.brokers.link import LinkLostError
 from reverb.redis import sentinel as redis_master
 from reverb.redis.link import RedisLink
-from reverb.redis.sentinel import Master
+from reverb.redis.sentinel import MasterFinder
 from reverb.redis.url import parse_redis_url
 
 pytestmark = pytest.mark.outside_reactor
@@ -74,10 +74,10 @@ def find(master):
 def test_the_first_that_knows_is_believed(answering):
     silent, ignorant, knowing = answering(), answering(b"*-1\r\n"), answering(address(1234))
     silent.stop()
-    master = Master(url(silent, ignorant, knowing), reactor)
+    master = MasterFinder(url(silent, ignorant, knowing), reactor)
     find(master)
 
-    assert master.where.startswith("127.0.0.1:1234, the master of redis+sentinel://127.0.0.1:")
+    assert master.address.startswith("127.0.0.1:1234, the master of redis+sentinel://127.0.0.1:")
     assert knowing.asked == [
         b"*3\r\n$8\r\nSENTINEL\r\n$23\r\nget-master-addr-by-name\r\n$8\r\nmymaster\r\n"
     ]
@@ -86,11 +86,11 @@ def test_the_first_that_knows_is_believed(answering):
 
 
 def test_when_none_knows_it_says_what_each_has_said(answering, monkeypatch):
-    monkeypatch.setattr(redis_master, "_PATIENCE", 0.2)
+    monkeypatch.setattr(redis_master, "_ANSWER_TIMEOUT", 0.2)
     gone, ignorant, hanging = answering(), answering(b"*-1\r\n"), answering()
     refusing = answering(b"-NOAUTH Authentication required.\r\n")
     gone.stop()
-    master = Master(url(gone, ignorant, refusing, hanging), reactor)
+    master = MasterFinder(url(gone, ignorant, refusing, hanging), reactor)
     with pytest.raises(LinkLostError) as raised:
         find(master)
 
@@ -111,6 +111,10 @@ def test_a_sentinel_that_has_missed_the_fail_over_does_not_hold_the_node_up(answ
     right = answering(b"*-1\r\n")
     link = RedisLink(url(staler, stale, right), reactor=reactor, node="n")
     link.start()
-    until("a replica is found out", lambda: "it is no master but a slave" in link.trouble, 5)
+    until(
+        "a replica is found out",
+        lambda: "it is no master but a slave" in link.unavailable_reason,
+        5,
+    )
     until("the next is asked", lambda: right.asked, 5)
     wait(Deferred.fromCoroutine(link.stop()))

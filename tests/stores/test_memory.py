@@ -18,8 +18,8 @@ def test_every_answer_is_there_at_once():
         store.members("1", "presence-x"),
         store.counts("1", "presence-x"),
         store.channels("1", ""),
-        store.remember("1", "cache-x", "e", "1", 1),
-        store.recall("1", "cache-x"),
+        store.cache_event("1", "cache-x", "e", "1", 1),
+        store.get_cached_event("1", "cache-x"),
         store.leave("1", "presence-x", "1.1"),
         store.disconnect("1", "1.1"),
     ]
@@ -51,12 +51,12 @@ def test_expired_events_are_forgotten_when_another_is_remembered():
     clock = Clock()
     store = MemoryStore(clock.seconds)
     for number in range(100):
-        store.remember("1", f"cache-{number}", "e", "1", 60)
+        store.cache_event("1", f"cache-{number}", "e", "1", 60)
     clock.advance(59)
-    store.remember("1", "cache-0", "e", "2", 60)
+    store.cache_event("1", "cache-0", "e", "2", 60)
     assert len(store._cache) == 100
     clock.advance(1)
-    store.remember("1", "cache-y", "e", "1", 60)
+    store.cache_event("1", "cache-y", "e", "1", 60)
 
     assert list(store._cache._events) == [("1", "cache-0"), ("1", "cache-y")]
 
@@ -64,10 +64,10 @@ def test_expired_events_are_forgotten_when_another_is_remembered():
 def test_an_expired_event_is_forgotten_when_it_is_asked_for():
     clock = Clock()
     store = MemoryStore(clock.seconds)
-    store.remember("1", "cache-x", "e", "1", 60)
+    store.cache_event("1", "cache-x", "e", "1", 60)
     clock.advance(60)
 
-    assert store.recall("1", "cache-x").result is None
+    assert store.get_cached_event("1", "cache-x").result is None
     assert len(store._cache) == 0
 
 

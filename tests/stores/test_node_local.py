@@ -3,9 +3,9 @@
 import pytest
 from twisted.logger import globalLogPublisher
 
-from reverb.interfaces import MemberCame, MemberWent
+from reverb.interfaces import MemberJoined, MemberLeft
 from reverb.protocol.messages import Member
-from reverb.stores.node_local import ApartStore
+from reverb.stores.node_local import NodeLocalStore
 from support import Log
 
 ANN = Member("ann", "{}")
@@ -19,7 +19,7 @@ def changes():
 
 @pytest.fixture
 def store(changes):
-    store = ApartStore(lambda: 0.0)
+    store = NodeLocalStore(lambda: 0.0)
     store.start(changes.append)
     return store
 
@@ -30,7 +30,7 @@ def test_it_tells_of_members_itself_and_says_that_it_has(store, changes):
 
     assert [(answer.added, answer.announced) for answer in joined] == [(True, True), (False, True)]
     assert [(answer.removed, answer.announced) for answer in left] == [(None, True), ("ann", True)]
-    assert changes == [MemberCame(*ROOM, ANN), MemberWent(*ROOM, "ann")]
+    assert changes == [MemberJoined(*ROOM, ANN), MemberLeft(*ROOM, "ann")]
 
 
 def test_of_who_is_no_member_it_tells_nothing(store, changes):
@@ -44,7 +44,7 @@ def test_of_who_is_no_member_it_tells_nothing(store, changes):
 def test_its_start_says_what_is_not_shared():
     log = Log()
     globalLogPublisher.addObserver(log)
-    ApartStore(lambda: 0.0).start(lambda change: None)
+    NodeLocalStore(lambda: 0.0).start(lambda change: None)
     globalLogPublisher.removeObserver(log)
 
     (line,) = log.lines("presence, counts, limits and cached events are of this node alone")

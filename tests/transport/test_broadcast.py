@@ -10,12 +10,12 @@ from twisted.internet.protocol import Protocol
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 
-from reverb.hub.channel import Batch, Frame
+from reverb.hub.channel import Frame, FrameBatch
 from reverb.protocol.frames import compressed_text_frame, text_frame
 from reverb.testing import MemoryConnection, parse_frame
-from reverb.transport.broadcast import Broadcast
+from reverb.transport.broadcast import BroadcastFanout
 from reverb.transport.deflate import inflate
-from reverb.transport.outbox import DirectOutbox, Sockets
+from reverb.transport.outbox import DirectOutbox, SocketTable
 
 MIN_BYTES = 500
 
@@ -72,17 +72,17 @@ def payloads(data):
 
 
 def batch(*texts):
-    return Batch([Frame(text.encode(), None) for text in texts])
+    return FrameBatch([Frame(text.encode(), None) for text in texts])
 
 
 class Room:
     """Clients of a channel; every second one takes compressed frames."""
 
     def __init__(self, count):
-        self.sockets = Sockets()
+        self.sockets = SocketTable()
         self.clients = [Client(self.sockets, compresses=n % 2 == 1) for n in range(count)]
         self.subscribers = {str(number): client for number, client in enumerate(self.clients)}
-        self.broadcast = Broadcast(self.subscribers, self.sockets, MIN_BYTES)
+        self.broadcast = BroadcastFanout(self.subscribers, self.sockets, MIN_BYTES)
 
     def end(self):
         for client in self.clients:

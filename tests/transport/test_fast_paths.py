@@ -91,8 +91,8 @@ def told(server, data, cuts):
     subscriber.subscribe("news")
     subscriber.take()
     wire = Wire(server)
-    places = sorted({cut % (len(data) + 1) for cut in cuts})
-    segments = [data[a:b] for a, b in zip([0, *places], [*places, len(data)], strict=True)]
+    occupancy = sorted({cut % (len(data) + 1) for cut in cuts})
+    segments = [data[a:b] for a, b in zip([0, *occupancy], [*occupancy, len(data)], strict=True)]
     for segment in segments:
         if not (wire.ended or wire.transport.aborted):
             wire.send(segment)
@@ -115,9 +115,9 @@ def compare(data, cuts, *, compression):
     short, long = [MemoryServer(compression=compression) for _ in range(2)]
     answer = told(short, data, cuts)
     with (
-        mock.patch("reverb.transport.http.read_plain_head", return_value=None),
-        mock.patch("reverb.transport.multiplexer.read_plain_upgrade", return_value=None),
-        mock.patch("reverb.transport.rfc6455.take_text", return_value=None),
+        mock.patch("reverb.transport.http.parse_fast_request", return_value=None),
+        mock.patch("reverb.transport.multiplexer.parse_fast_upgrade", return_value=None),
+        mock.patch("reverb.transport.rfc6455.parse_text_frame", return_value=None),
         mock.patch("reverb.transport.rfc6455.is_empty_pong", return_value=False),
     ):
         assert told(long, data, cuts) == answer

@@ -2,13 +2,13 @@
 
 import pytest
 
-from reverb.transport.fast_request import read_plain_head
+from reverb.transport.fast_request import parse_fast_request
 
 POST = b"POST /apps/1/events?a=b HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n"
 
 
 def test_a_plain_request_is_read():
-    head = read_plain_head(POST + b"{}")
+    head = parse_fast_request(POST + b"{}")
 
     assert (head.method, head.uri) == (b"POST", b"/apps/1/events?a=b")
     assert head.headers == b"Host: x\r\nContent-Length: 2\r\n"
@@ -28,7 +28,7 @@ def test_a_plain_request_is_read():
 )
 def test_headers_that_are_plain(header, length):
     data = b"GET / HTTP/1.1\r\nHost: x\r\n" + header + b"\r\n"
-    head = read_plain_head(data)
+    head = parse_fast_request(data)
 
     assert head.body_ends - head.body_begins == length
 
@@ -67,4 +67,4 @@ def test_headers_that_are_plain(header, length):
     ],
 )
 def test_everything_else_is_left_to_twisted_web(data):
-    assert read_plain_head(data) is None
+    assert parse_fast_request(data) is None

@@ -2,7 +2,7 @@
 
 import pytest
 
-from reverb.transport.fast_upgrade import read_plain_upgrade
+from reverb.transport.fast_upgrade import parse_fast_upgrade
 
 HEAD = (
     b"GET /app/key?protocol=7&client=js HTTP/1.1\r\n"
@@ -15,7 +15,7 @@ HEAD = (
 
 
 def read(head, *, compression=False):
-    return read_plain_upgrade(head, compression=compression)
+    return parse_fast_upgrade(head, compression=compression)
 
 
 def test_a_plain_upgrade_is_read():

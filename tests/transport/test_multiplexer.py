@@ -302,7 +302,7 @@ def test_a_client_that_vanishes_in_the_middle_of_a_head_leaves_nothing(server, w
     assert len(server.service.factory.doors) == 1
     client.vanish()
     assert not server.service.factory.doors
-    assert len(server.service._deadlines) == 0
+    assert len(server.service._timing_wheel) == 0
 
 
 def test_a_transport_without_tcp_options_is_served(server):

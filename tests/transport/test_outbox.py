@@ -10,7 +10,7 @@ from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 
 from reverb.testing import frame
-from reverb.transport.outbox import BufferedOutbox, DirectOutbox, Sockets, make_outbox, send_now
+from reverb.transport.outbox import BufferedOutbox, DirectOutbox, SocketTable, make_outbox, send_now
 
 LIMIT = 100_000
 
@@ -89,16 +89,16 @@ def test_twisted_has_what_the_direct_path_reads(pair):
 
 def test_what_is_chosen_for_a_plain_socket_is_direct(pair):
     transport, _ = pair
-    assert isinstance(make_outbox(transport, Sockets(), 1, Overflow()), DirectOutbox)
+    assert isinstance(make_outbox(transport, SocketTable(), 1, Overflow()), DirectOutbox)
     transport.TLS = True
     transport.registerProducer = lambda producer, streaming: None
-    assert isinstance(make_outbox(transport, Sockets(), 1, Overflow()), BufferedOutbox)
-    assert isinstance(make_outbox(StringTransport(), Sockets(), 1, Overflow()), BufferedOutbox)
+    assert isinstance(make_outbox(transport, SocketTable(), 1, Overflow()), BufferedOutbox)
+    assert isinstance(make_outbox(StringTransport(), SocketTable(), 1, Overflow()), BufferedOutbox)
 
 
 def test_an_idle_socket_is_written_at_once(pair):
     transport, theirs = pair
-    outbox = DirectOutbox(transport, Sockets(), LIMIT, Overflow())
+    outbox = DirectOutbox(transport, SocketTable(), LIMIT, Overflow())
     outbox.send(b"first")
     outbox.send(b"second")
     assert received(theirs) == b"firstsecond"
@@ -109,7 +109,7 @@ def test_an_idle_socket_is_written_at_once(pair):
 def test_what_waits_in_twisted_goes_first(pair):
     transport, theirs = pair
     transport.write(b"first")
-    outbox = DirectOutbox(transport, Sockets(), LIMIT, Overflow())
+    outbox = DirectOutbox(transport, SocketTable(), LIMIT, Overflow())
     outbox.send(b"second")
     assert received(theirs) == b""
     transport.doWrite()
@@ -143,7 +143,7 @@ def test_an_answer_on_a_connection_that_ends_is_harmless(pair, end):
 
 def test_the_node_knows_which_sockets_are_busy(pair):
     transport, theirs = pair
-    sockets = Sockets()
+    sockets = SocketTable()
     outbox = DirectOutbox(transport, sockets, 0, Overflow())
     outbox.send(b"x")
     assert sockets.busy == {}
@@ -157,7 +157,7 @@ def test_the_node_knows_which_sockets_are_busy(pair):
 
 def test_a_shut_outbox_sends_what_waits_and_nothing_more(pair):
     transport, theirs = pair
-    sockets = Sockets()
+    sockets = SocketTable()
     outbox = DirectOutbox(transport, sockets, 0, Overflow())
     outbox.send(b"x" * 100_000)
     outbox.shut()
@@ -172,7 +172,7 @@ def test_a_shut_outbox_sends_what_waits_and_nothing_more(pair):
 
 def test_a_lost_connection_leaves_nothing_behind(pair):
     transport, _ = pair
-    sockets = Sockets()
+    sockets = SocketTable()
     outbox = DirectOutbox(transport, sockets, 0, Overflow())
     outbox.shut()
     outbox.forget()
@@ -185,7 +185,7 @@ def test_a_lost_connection_leaves_nothing_behind(pair):
 @pytest.mark.parametrize("size", [1, 999, 50_000, 300_000])
 def test_what_the_kernel_does_not_take_keeps_its_order(pair, size):
     transport, theirs = pair
-    outbox = DirectOutbox(transport, Sockets(), 0, Overflow())
+    outbox = DirectOutbox(transport, SocketTable(), 0, Overflow())
     sent = got = b""
     for i in range(40):
         data = bytes([i]) * size
@@ -204,7 +204,7 @@ def test_what_the_kernel_does_not_take_keeps_its_order(pair, size):
 def test_a_reader_that_stops_overflows_by_what_waits_here_not_in_the_kernel(pair):
     transport, _ = pair
     overflow = Overflow()
-    outbox = DirectOutbox(transport, Sockets(), LIMIT, overflow)
+    outbox = DirectOutbox(transport, SocketTable(), LIMIT, overflow)
     total = 0
     while not overflow.times:
         outbox.send(b"x" * 1000)
@@ -223,7 +223,7 @@ def test_the_kernel_does_not_hide_a_reader_that_stops():
     ours.setblocking(False)
     theirs.setblocking(False)
     transport = tcp.Server(ours, Protocol(), ("127.0.0.1", 1), None, 1, MemoryReactorClock())
-    sockets = Sockets()
+    sockets = SocketTable()
     outbox = DirectOutbox(transport, sockets, 0, Overflow())
     for _ in range(200):  # A reader that has been quick, so that much may be under way.
         outbox.send(b"x" * 100_000)
@@ -244,7 +244,7 @@ def test_the_kernel_does_not_hide_a_reader_that_stops():
 def test_what_has_been_written_does_not_count(pair):
     transport, theirs = pair
     overflow = Overflow()
-    outbox = DirectOutbox(transport, Sockets(), LIMIT, overflow)
+    outbox = DirectOutbox(transport, SocketTable(), LIMIT, overflow)
     for _ in range(200):
         outbox.send(b"x" * (LIMIT // 2))
         waits = True
@@ -257,7 +257,7 @@ def test_what_has_been_written_does_not_count(pair):
 def test_without_a_limit_nothing_overflows(pair):
     transport, _ = pair
     overflow = Overflow()
-    outbox = DirectOutbox(transport, Sockets(), 0, overflow)
+    outbox = DirectOutbox(transport, SocketTable(), 0, overflow)
     for _ in range(100):
         outbox.send(b"x" * LIMIT)
     assert overflow.times == 0
@@ -266,7 +266,7 @@ def test_without_a_limit_nothing_overflows(pair):
 @pytest.mark.parametrize("end", ["peer closed", "socket closed", "losing", "lost"])
 def test_sending_on_a_connection_that_ends_is_harmless(pair, end):
     transport, theirs = pair
-    outbox = DirectOutbox(transport, Sockets(), LIMIT, Overflow())
+    outbox = DirectOutbox(transport, SocketTable(), LIMIT, Overflow())
     finish(transport, theirs, end)
     outbox.send(b"data")
     outbox.send(b"more")
@@ -277,7 +277,7 @@ def test_sending_on_a_connection_that_ends_is_harmless(pair, end):
 
 def test_a_buffered_outbox_counts_what_is_sent_while_the_transport_is_full():
     transport, overflow = StringTransport(), Overflow()
-    outbox = make_outbox(transport, Sockets(), 10, overflow)
+    outbox = make_outbox(transport, SocketTable(), 10, overflow)
     outbox.send(b"x" * 100)
     assert overflow.times == 0
     transport.producer.pauseProducing()
@@ -291,7 +291,7 @@ def test_a_buffered_outbox_counts_what_is_sent_while_the_transport_is_full():
 
 def test_a_buffered_outbox_forgets_when_the_transport_is_empty_again():
     transport, overflow = StringTransport(), Overflow()
-    outbox = make_outbox(transport, Sockets(), 10, overflow)
+    outbox = make_outbox(transport, SocketTable(), 10, overflow)
     for _ in range(10):
         transport.producer.pauseProducing()
         outbox.send(b"x" * 9)
@@ -302,7 +302,7 @@ def test_a_buffered_outbox_forgets_when_the_transport_is_empty_again():
 
 def test_a_buffered_outbox_without_a_limit_never_overflows():
     transport, overflow = StringTransport(), Overflow()
-    outbox = make_outbox(transport, Sockets(), 0, overflow)
+    outbox = make_outbox(transport, SocketTable(), 0, overflow)
     transport.producer.pauseProducing()
     outbox.send(b"x" * 10_000_000)
     transport.producer.stopProducing()

@@ -6,7 +6,7 @@ import pytest
 from twisted.internet.task import Clock
 
 from reverb.meter import Meter
-from reverb.transport.timing_wheel import Deadlines
+from reverb.transport.timing_wheel import TimingWheel
 
 
 @pytest.fixture
@@ -15,11 +15,11 @@ def clock():
 
 
 @pytest.fixture
-def deadlines(clock):
-    deadlines = Deadlines(clock)
-    deadlines.start()
-    yield deadlines
-    deadlines.stop()
+def timing_wheel(clock):
+    timing_wheel = TimingWheel(clock)
+    timing_wheel.start()
+    yield timing_wheel
+    timing_wheel.stop()
     assert clock.getDelayedCalls() == []
 
 
@@ -36,78 +36,78 @@ class Look:
 @pytest.mark.parametrize("phase", [0.0, 0.1, 0.5, 0.9])
 @pytest.mark.parametrize("began", [0.0, 0.25, 0.9])
 def test_a_look_is_between_the_seconds_and_one_more_from_now(clock, seconds, phase, began):
-    deadlines = Deadlines(clock)
+    timing_wheel = TimingWheel(clock)
     clock.advance(began)  # A service is started some time after it is built.
-    deadlines.start()
+    timing_wheel.start()
     clock.advance(3 + phase)
     look, now = Look(clock), clock.seconds()
-    deadlines.file(seconds, look)
+    timing_wheel.schedule(seconds, look)
     for _ in range(200):
         clock.advance(0.05)
     (at,) = look.calls
     assert now + seconds - 0.06 <= at <= now + seconds + 1.06
-    deadlines.stop()
+    timing_wheel.stop()
 
 
-def test_now_is_the_latest_whole_second(clock, deadlines):
+def test_now_is_the_latest_whole_second(clock, timing_wheel):
     clock.advance(1)
     clock.advance(0.9)
-    assert deadlines.now == 1
+    assert timing_wheel.now == 1
     clock.advance(0.1)
-    assert deadlines.now == 2
+    assert timing_wheel.now == 2
 
 
-def test_a_stall_of_the_reactor_does_not_count(clock, deadlines):
+def test_a_stall_of_the_reactor_does_not_count(clock, timing_wheel):
     """What arrived during the stall must be read before anybody is called silent."""
     look = Look(clock)
-    deadlines.file(5, look)
+    timing_wheel.schedule(5, look)
     clock.advance(20)
-    assert deadlines.now == 1
+    assert timing_wheel.now == 1
     assert look.calls == []
     clock.pump([1] * 5)
     assert look.calls == [25]
-    assert len(deadlines) == 0
+    assert len(timing_wheel) == 0
 
 
-def test_what_is_cancelled_is_not_called(clock, deadlines):
+def test_what_is_cancelled_is_not_called(clock, timing_wheel):
     look, other = Look(clock), Look(clock)
-    due = deadlines.file(2, look)
-    deadlines.file(2, other)
-    deadlines.cancel(due, look)
-    assert len(deadlines) == 1
+    due = timing_wheel.schedule(2, look)
+    timing_wheel.schedule(2, other)
+    timing_wheel.cancel(due, look)
+    assert len(timing_wheel) == 1
     clock.pump([1] * 5)
     assert look.calls == []
     assert len(other.calls) == 1
 
 
-def test_cancelling_what_is_over_is_harmless(clock, deadlines):
+def test_cancelling_what_is_over_is_harmless(clock, timing_wheel):
     look = Look(clock)
-    due = deadlines.file(1, look)
+    due = timing_wheel.schedule(1, look)
     clock.pump([1] * 3)
-    deadlines.cancel(due, look)
-    deadlines.cancel(due, look)
-    deadlines.cancel(99, look)
+    timing_wheel.cancel(due, look)
+    timing_wheel.cancel(due, look)
+    timing_wheel.cancel(99, look)
     assert len(look.calls) == 1
 
 
-def test_a_failing_look_does_not_stop_the_others(clock, deadlines, log):
+def test_a_failing_look_does_not_stop_the_others(clock, timing_wheel, log):
     def fail():
         raise RuntimeError("no")
 
     looks = [Look(clock) for _ in range(20)]
     for i, look in enumerate(looks):
-        deadlines.file(1, look)
-        deadlines.file(1, [fail, partial(fail)][i % 2])
+        timing_wheel.schedule(1, look)
+        timing_wheel.schedule(1, [fail, partial(fail)][i % 2])
     clock.pump([1] * 3)
     assert [len(look.calls) for look in looks] == [1] * 20
     assert log.problems()
     again = Look(clock)
-    deadlines.file(1, again)
+    timing_wheel.schedule(1, again)
     clock.pump([1] * 3)
     assert len(again.calls) == 1
 
 
-def test_a_look_may_file_and_cancel_others(clock, deadlines):
+def test_a_look_may_file_and_cancel_others(clock, timing_wheel):
     calls = []
 
     def second():
@@ -115,28 +115,28 @@ def test_a_look_may_file_and_cancel_others(clock, deadlines):
 
     def first():
         calls.append("first")
-        deadlines.file(0, second)
-        deadlines.cancel(never_due, never)
+        timing_wheel.schedule(0, second)
+        timing_wheel.cancel(never_due, never)
 
     def never():
         calls.append("never")
 
-    deadlines.file(1, first)
-    never_due = deadlines.file(2, never)
+    timing_wheel.schedule(1, first)
+    never_due = timing_wheel.schedule(2, never)
     clock.pump([1] * 5)
     assert calls == ["first", "second"]
 
 
 def test_what_is_filed_is_forgotten_at_the_stop(clock):
-    deadlines = Deadlines(clock)
-    deadlines.start()
+    timing_wheel = TimingWheel(clock)
+    timing_wheel.start()
     look = Look(clock)
-    deadlines.file(1, look)
-    deadlines.stop()
-    deadlines.stop()
+    timing_wheel.schedule(1, look)
+    timing_wheel.stop()
+    timing_wheel.stop()
     clock.pump([1] * 5)
     assert look.calls == []
-    assert len(deadlines) == 0
+    assert len(timing_wheel) == 0
 
 
 class TestLag:
@@ -149,10 +149,10 @@ class TestLag:
     @pytest.fixture
     def measured(self, clock, meter):
         clock.advance(0.3)  # A service is started some time after it is built.
-        deadlines = Deadlines(clock, meter)
-        deadlines.start()
-        yield deadlines
-        deadlines.stop()
+        timing_wheel = TimingWheel(clock, meter)
+        timing_wheel.start()
+        yield timing_wheel
+        timing_wheel.stop()
 
     @pytest.mark.parametrize(
         ("steps", "lags"),
@@ -177,6 +177,6 @@ class TestLag:
         clock.advance(1)
         assert list(meter.lags) == pytest.approx([0])
 
-    def test_nothing_is_measured_without_a_meter(self, clock, deadlines):
+    def test_nothing_is_measured_without_a_meter(self, clock, timing_wheel):
         clock.advance(1.5)
-        assert deadlines.now == 1
+        assert timing_wheel.now == 1

@@ -155,10 +155,10 @@ def test_a_late_look_does_not_kill_a_client_that_has_answered(lively):
 
 def test_the_timers_of_a_client_end_with_it(lively):
     clients = [lively.client() for _ in range(10)]
-    assert len(lively.service._deadlines) == 10
+    assert len(lively.service._timing_wheel) == 10
     for client in clients:
         client.vanish()
-    assert len(lively.service._deadlines) == 0
+    assert len(lively.service._timing_wheel) == 0
 
 
 def test_many_clients_need_one_timer(lively):

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from reverb.webhooks.batches import MAX_BYTES, Batch, make_body, renew_body
+from reverb.webhooks.batches import MAX_BYTES, EventBatch, make_body, renew_body
 from reverb.webhooks.events import WebhookEvent
 
 
@@ -14,7 +14,7 @@ def event(number=0, size=0):
 
 @pytest.fixture
 def batch():
-    return Batch(several=True)
+    return EventBatch(batching=True)
 
 
 def sizes(groups):
@@ -54,7 +54,7 @@ class TestBatch:
         assert sizes([group]) == [MAX_BYTES]
 
     def test_without_batches_nothing_waits(self):
-        batch = Batch(several=False)
+        batch = EventBatch(batching=False)
         assert [[e.id for e in group] for group in batch.add(event(1), 0)] == [["1"]]
         assert batch.due_at is None
 

@@ -6,7 +6,7 @@ from twisted.internet.task import Clock
 
 from reverb.webhooks.batches import make_body
 from reverb.webhooks.delivery import Delivery
-from reverb.webhooks.endpoint_queue import UNDER_WAY, Endpoint, Outcome, backoff
+from reverb.webhooks.endpoint_queue import MAX_IN_FLIGHT, EndpointQueue, Outcome, backoff
 
 
 class Run:
@@ -15,7 +15,7 @@ class Run:
     def __init__(self):
         self.clock, self.attempts, self.done = Clock(), [], []
         self.before_an_attempt = self.after_an_attempt = lambda: None
-        self.endpoint = Endpoint(
+        self.endpoint = EndpointQueue(
             send=self.send,
             changed=lambda delivery, outcome: self.after_an_attempt(),
             done=lambda delivery: self.done.append((delivery.id, delivery.state)),
@@ -76,11 +76,11 @@ class TestOrder:
         assert run.under_way == ["2"]
 
     def test_only_some_are_under_way(self, run):
-        for number in range(UNDER_WAY + 2):
+        for number in range(MAX_IN_FLIGHT + 2):
             run.add(str(number), f"c{number}")
-        assert len(run.under_way) == UNDER_WAY
+        assert len(run.under_way) == MAX_IN_FLIGHT
         run.answer("3")
-        assert len(run.under_way) == UNDER_WAY
+        assert len(run.under_way) == MAX_IN_FLIGHT
 
     def test_one_twice_is_one(self, run):
         run.add("1", "a")
@@ -110,7 +110,7 @@ class TestRetries:
 
     def test_a_hopeless_one_is_given_up_at_once(self, run):
         run.add("1", "a")
-        run.attempts[0][1].callback(Outcome(error="no such webhook", hopeless=True))
+        run.attempts[0][1].callback(Outcome(error="no such webhook", permanent=True))
         assert run.done == [("1", "dead")]
 
     def test_the_waits_grow_and_are_shortened_at_random(self):

@@ -181,15 +181,15 @@ class TestFlaps:
         assert names(receiver) == ["channel_occupied", "channel_vacated", "channel_occupied"]
 
     def test_other_clients_are_told_of_members_at_once(self, server):
-        watcher, guest = server.client(), server.client()
-        watcher.subscribe("presence-room", channel_data=member("7"))
+        listener, guest = server.client(), server.client()
+        listener.subscribe("presence-room", channel_data=member("7"))
         guest.subscribe("presence-room", channel_data=member("8"))
         guest.vanish()
 
-        assert watcher.events[-1]["event"] == "pusher_internal:member_removed"
+        assert listener.events[-1]["event"] == "pusher_internal:member_removed"
 
     def test_the_wait_can_be_configured(self, start, receiver):
-        server = start(webhooks=WebhookSettings(smoothing=0))
+        server = start(webhooks=WebhookSettings(debounce=0))
         client = server.client()
         client.subscribe("news")
         client.vanish()

@@ -6,7 +6,7 @@ import json
 from twisted.logger import Logger, LogLevel, formatEvent
 
 from reverb.logs import LineObserver, format_json, format_text
-from reverb.workers.log_relay import Relay
+from reverb.workers.log_relay import LogRelay
 
 LINE = (
     b'{"time": "2026-11-27T10:00:00.250Z", "level": "info", "namespace": "reverb.service",'
@@ -19,7 +19,7 @@ class Relayed:
 
     def __init__(self):
         self.events = []
-        self.relay = Relay(2, self.events.append, lambda: 7.0)
+        self.relay = LogRelay(2, self.events.append, lambda: 7.0)
 
     def messages(self):
         return [formatEvent(event) for event in self.events]

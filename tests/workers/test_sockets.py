@@ -11,7 +11,7 @@ from twisted.internet.protocol import Factory
 from workers_support import Reactor
 
 from reverb.workers import sockets
-from reverb.workers.sockets import Binder, Inheritance, SocketsError
+from reverb.workers.sockets import Binder, InheritedSockets, SocketsError
 
 LOOPBACK = "tcp:0:interface=127.0.0.1"
 
@@ -94,7 +94,9 @@ class TestInheritance:
         bound = bind(LOOPBACK)
         inherited = os.dup(bound.descriptor(2))
 
-        port = Inheritance(reactor, inherited).listenTCP(1, Factory(), backlog=5, interface="x")
+        port = InheritedSockets(reactor, inherited).listenTCP(
+            1, Factory(), backlog=5, interface="x"
+        )
 
         assert port.getHost() == bound.port.getHost()
         assert reactor.reading == {port}
@@ -108,7 +110,7 @@ class TestInheritance:
     def test_a_unix_sockets_file_stays_as_it_is(self, bind, reactor, tmp_path):
         path = tmp_path / "socket"
         bound = bind(f"unix:{path}:mode=600")
-        inheritance = Inheritance(reactor, os.dup(bound.descriptor(1)))
+        inheritance = InheritedSockets(reactor, os.dup(bound.descriptor(1)))
 
         port = inheritance.listenUNIX("elsewhere", Factory(), mode=0o666)
 

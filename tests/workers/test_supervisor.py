@@ -9,8 +9,8 @@ from workers_support import Reactor
 from reverb.apps import App
 from reverb.process import StartError
 from reverb.settings import Settings
-from reverb.workers.supervisor import Workers
-from reverb.workers.worker_config import FIRST_SOCKET, Orders
+from reverb.workers.supervisor import WorkerSupervisor
+from reverb.workers.worker_config import FIRST_SOCKET, WorkerConfig
 
 SETTINGS = Settings(
     apps=(App(id="1", key="key", secret="secret"),),
@@ -37,7 +37,7 @@ def _same_signals():
 
 @pytest.fixture
 def parent(reactor, log):
-    parent = Workers(SETTINGS, reactor=reactor)
+    parent = WorkerSupervisor(SETTINGS, reactor=reactor)
     parent.privilegedStartService()
     parent.startService()
     yield parent
@@ -53,7 +53,7 @@ def end(reactor):
 
 
 def test_every_worker_has_settings_and_sockets_of_its_own(parent, reactor):
-    orders = [msgspec.json.decode(p.written, type=Orders) for p in reactor.processes]
+    orders = [msgspec.json.decode(p.written, type=WorkerConfig) for p in reactor.processes]
 
     assert [process.arguments[-1] for process in reactor.processes] == ["1", "2"]
     assert [one.settings.workers for one in orders] == [1, 1]
@@ -128,7 +128,7 @@ def test_an_address_in_use_ends_the_process_with_one_line(parent, reactor, log):
     settings = msgspec.structs.replace(SETTINGS, listen=(f"tcp:{port}:interface=127.0.0.1",))
 
     with pytest.raises(StartError) as raised:
-        Workers(settings, reactor=reactor).privilegedStartService()
+        WorkerSupervisor(settings, reactor=reactor).privilegedStartService()
 
     assert raised.value.code == 1
     ((text, _),) = log.problems()

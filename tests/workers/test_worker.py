@@ -9,7 +9,7 @@ from twisted.logger import formatEvent
 from workers_support import Reactor
 
 from reverb.workers.backoff import Backoff
-from reverb.workers.log_relay import Relay
+from reverb.workers.log_relay import LogRelay
 from reverb.workers.worker import Worker
 
 PATIENCE = 3
@@ -34,8 +34,8 @@ def worker(reactor, logged):
         sockets=[11, 12],
         reactor=reactor,
         backoff=Backoff(lambda: 1.0),
-        make_relay=lambda: Relay(2, logged.append, lambda: 0.0),
-        patience=PATIENCE,
+        make_log_relay=lambda: LogRelay(2, logged.append, lambda: 0.0),
+        max_missed_heartbeats=PATIENCE,
     )
     worker.start()
     return worker

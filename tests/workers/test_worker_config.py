@@ -6,7 +6,7 @@ import pytest
 
 from reverb.apps import App, Webhook
 from reverb.settings import Settings, WebhookSettings
-from reverb.workers.worker_config import Orders, read, settings_of, write
+from reverb.workers.worker_config import WorkerConfig, read, settings_of, write
 
 HOOK = Webhook(url="http://example.com/", headers={"X-A": "b"})
 SETTINGS = Settings(
@@ -14,7 +14,7 @@ SETTINGS = Settings(
     workers=3,
     redis="redis://:password@host/0",
     metrics_listen=("tcp:9100:interface=127.0.0.1",),
-    webhooks=WebhookSettings(smoothing=1),
+    webhooks=WebhookSettings(debounce=1),
 )
 
 
@@ -27,7 +27,7 @@ def pipe():
 
 
 def test_they_are_read_as_they_were_written(pipe):
-    orders = Orders(reactor="twisted.internet.epollreactor", settings=SETTINGS)
+    orders = WorkerConfig(reactor="twisted.internet.epollreactor", settings=SETTINGS)
     os.write(pipe[1], write(orders))
 
     assert read(pipe[0]) == orders

@@ -7,15 +7,15 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from reverb.brokers.link import LinkLostError
-from reverb.interfaces import Cached, StoreRefusedError
+from reverb.interfaces import CachedEvent, StoreRefusedError
 from reverb.redis.link import RedisLink
-from reverb.redis.session import Session
-from reverb.stores.channel_subscriptions import Key
+from reverb.redis.session import RedisSession
+from reverb.stores.channel_subscriptions import ChannelKey
 from reverb.stores.event_cache import EventCache
-from reverb.stores.redis.scripts import RECALL, REMEMBER
+from reverb.stores.redis.scripts import CACHE_EVENT, GET_CACHED_EVENT
 
 
-class RedisCache:
+class RedisEventCache:
     """Remembers each channel's last event; for as long as Redis is away, in this process.
 
     Args:
@@ -23,7 +23,7 @@ class RedisCache:
         session: This node's session there.
     """
 
-    def __init__(self, link: RedisLink, session: Session) -> None:
+    def __init__(self, link: RedisLink, session: RedisSession) -> None:
         self._link = link
         self._session = session
         self._kept = EventCache(link.clock.seconds)
@@ -32,28 +32,28 @@ class RedisCache:
         """Bring to Redis, which is back, what was remembered meanwhile."""
         for key, kept in self._kept.take_all().items():
             ttl = _milliseconds(kept.ttl)
-            putting = self._session.run(REMEMBER, *key, kept.event, kept.data, ttl)
+            putting = self._session.run(CACHE_EVENT, *key, kept.event, kept.data, ttl)
             yield putting.addErrback(self._keep, key, kept)
 
-    def _keep(self, failure: Failure, key: Key, kept: Cached) -> Failure:
+    def _keep(self, failure: Failure, key: ChannelKey, kept: CachedEvent) -> Failure:
         """Keep what has not been brought to Redis, unless something newer is kept by now."""
-        if not failure.check(StoreRefusedError) and self._kept.recall(key) is None:
-            self._kept.remember(key, kept.event, kept.data, kept.ttl)
+        if not failure.check(StoreRefusedError) and self._kept.get(key) is None:
+            self._kept.put(key, kept.event, kept.data, kept.ttl)
         return failure
 
-    async def remember(self, key: Key, event: str, data: str, ttl: int) -> None:
+    async def put(self, key: ChannelKey, event: str, data: str, ttl: int) -> None:
         """Keep a channel's last event for ``ttl`` seconds."""
         try:
-            await self._session.ask(REMEMBER, *key, event, data, _milliseconds(ttl))
+            await self._session.call(CACHE_EVENT, *key, event, data, _milliseconds(ttl))
         except LinkLostError:
-            self._kept.remember(key, event, data, ttl)
+            self._kept.put(key, event, data, ttl)
 
-    async def recall(self, key: Key) -> Cached | None:
+    async def get(self, key: ChannelKey) -> CachedEvent | None:
         """Find a channel's last event, after the bus has brought it if it brings it at all."""
         try:
-            found = await self._session.ask(RECALL, *key)
+            found = await self._session.call(GET_CACHED_EVENT, *key)
         except LinkLostError:
-            return self._kept.recall(key)
+            return self._kept.get(key)
         except StoreRefusedError:
             found = None  # As if nothing was there: the next event takes its place.
         # It was published before it was remembered, and has come once the bus has caught up.
@@ -62,7 +62,7 @@ class RedisCache:
             return None
         packed, ttl = found
         kept = self._session.reading.packed(packed, tuple[str, str], ":".join(("cache", *key)))
-        return None if kept is None else Cached(kept[0], kept[1], ttl / 1000)
+        return None if kept is None else CachedEvent(kept[0], kept[1], ttl / 1000)
 
 
 def _milliseconds(seconds: float) -> int:

@@ -9,15 +9,15 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from reverb.brokers.link import LinkLostError
-from reverb.interfaces import Abandoned, StoreRefusedError
-from reverb.redis.session import Session
+from reverb.interfaces import ChannelReaped, StoreRefusedError
+from reverb.redis.session import RedisSession
 from reverb.stores.redis import scripts
 
 _RENEWALS = 3
 """Renewals of the lease in the time that it lasts."""
 
 
-class Leases:
+class LeaseKeeper:
     """Renews the lease again and again, and takes back what dead nodes hold.
 
     Args:
@@ -34,13 +34,13 @@ class Leases:
 
     def __init__(
         self,
-        session: Session,
+        session: RedisSession,
         *,
         lease: int,
         clock: IReactorTime,
         may_take_back: Callable[[], bool],
         wait: Callable[[], int],
-        tell: Callable[[Abandoned], None],
+        tell: Callable[[ChannelReaped], None],
     ) -> None:
         self._session = session
         self._lease = lease
@@ -66,7 +66,7 @@ class Leases:
 
     async def _see_to_leases(self) -> None:
         try:
-            dead = await self._session.ask(scripts.RENEW, self._lease)
+            dead = await self._session.call(scripts.RENEW, self._lease)
             for node in dead if self._may_take_back() else ():
                 await self._take_back(node)
         except (LinkLostError, StoreRefusedError):
@@ -75,7 +75,7 @@ class Leases:
     async def _take_back(self, node: bytes) -> None:
         name = node.decode("utf-8", "replace")
         try:
-            changes, failures = await self._session.ask(scripts.TAKE_BACK, self._wait(), node=node)
+            changes, failures = await self._session.call(scripts.REAP, self._wait(), node=node)
         except StoreRefusedError:
             return  # It is tried again; the next node may do.
         for failure in failures:
@@ -92,4 +92,4 @@ class Leases:
             if app_id is None or channel is None:
                 continue
             users = reading.texts(removed, f"users:{node}:{app_id}:{channel}")
-            self._tell(Abandoned(app_id, channel, tuple(users), vacated=left == 0))
+            self._tell(ChannelReaped(app_id, channel, tuple(users), vacated=left == 0))

@@ -17,13 +17,13 @@ _ANY = float("-inf")
 """Stands for the version of those whom the next list satisfies, whatever its version is."""
 
 
-class View:
+class MemberReplica:
     """What is known of one channel's members.
 
     Args:
         came: Called with each member whom the subscribers did not know.
         went: Called with the id of each that they knew.
-        look_again: Called when a change has been missed, to have :meth:`replace` called.
+        recheck: Called when a change has been missed, to have :meth:`replace` called.
 
     Attributes:
         roster: The members.
@@ -41,8 +41,8 @@ class View:
         "_waiting",
         "_went",
         "asked",
-        "doubtful",
         "roster",
+        "unconfirmed",
         "version",
     )
 
@@ -50,13 +50,13 @@ class View:
         self,
         came: Callable[[Member], None],
         went: Callable[[str], None],
-        look_again: Callable[[], None],
+        recheck: Callable[[], None],
     ) -> None:
         self._came = came
         self._went = went
-        self._look_again = look_again
+        self._look_again = recheck
         self.roster = Roster()
-        self.doubtful: set[str] = set()
+        self.unconfirmed: set[str] = set()
         self.version: int | None = None
         self.asked = False
         self._early: dict[int, tuple[str, str | None]] = {}
@@ -65,7 +65,7 @@ class View:
         # Beats of the bus during which it may still bring what the list has told of.
         self._old_beats = 0
 
-    def change(self, version: int, user_id: str, user_info: str | None) -> None:
+    def apply(self, version: int, user_id: str, user_info: str | None) -> None:
         """Take a change from the bus.
 
         Changes that come while the list is on its way wait for it. Those that
@@ -87,7 +87,7 @@ class View:
         elif version == self.version:
             self._old_beats = 0
 
-    def check_bus(self) -> None:
+    def on_heartbeat(self) -> None:
         """Look whether somebody has waited since the last call for a change that does not come.
 
         To be called when the bus is known to work, and seldom.
@@ -106,7 +106,7 @@ class View:
         self._waiting = [(_ANY, waiting) for _, waiting in self._waiting]
         self._look_again()
 
-    def replace(self, members: Mapping[str, str], version: int) -> None:
+    def load_snapshot(self, members: Mapping[str, str], version: int) -> None:
         """Take the whole list; the subscribers are told what is new to them.
 
         Who is not in the list becomes doubtful.
@@ -117,24 +117,24 @@ class View:
         self.version = version
         # A beat that ends may have begun before the list was asked for.
         self._old_beats = 2
-        self.doubtful = {user_id for user_id in self.roster if user_id not in members}
+        self.unconfirmed = {user_id for user_id in self.roster if user_id not in members}
         for user_id, user_info in members.items():
             self.add(Member(user_id, user_info))
         early, self._early = self._early, {}
         for number in sorted(early):
             if self.version is None:  # The next list will tell of the others, too.
                 break
-            self.change(number, *early[number])
+            self.apply(number, *early[number])
         self._wake()
 
-    def end_doubts(self) -> None:
+    def drop_unconfirmed(self) -> None:
         """Remove those who are still doubtful."""
-        for user_id in list(self.doubtful):
+        for user_id in list(self.unconfirmed):
             self.remove(user_id)
 
     def add(self, member: Member) -> None:
         """Add a member, or take its new ``user_info``."""
-        self.doubtful.discard(member.user_id)
+        self.unconfirmed.discard(member.user_id)
         known = member.user_id in self.roster
         self.roster.add(member.user_id, member.user_info)
         if not known:
@@ -142,12 +142,12 @@ class View:
 
     def remove(self, user_id: str) -> None:
         """Remove a member, if it is one."""
-        self.doubtful.discard(user_id)
+        self.unconfirmed.discard(user_id)
         if user_id in self.roster:
             self.roster.remove(user_id)
             self._went(user_id)
 
-    def reached(self, version: int) -> "Deferred[None] | None":
+    def wait_for_version(self, version: int) -> "Deferred[None] | None":
         """Wait until the subscribers know a version.
 
         Returns:
@@ -169,11 +169,11 @@ class View:
         for waiting in ready:
             waiting.callback(None)
 
-    def let_go(self) -> None:
+    def detach(self) -> None:
         """Go on without the shared store: no change comes, and nobody can wait for one."""
         self.version = None
         self.asked = False
-        self.doubtful.clear()
+        self.unconfirmed.clear()
         self._early.clear()
         waiting, self._waiting = self._waiting, []
         for _, one in waiting:

@@ -8,20 +8,20 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from reverb.brokers.link import GRACE
-from reverb.protocol.names import OF_USERS
+from reverb.brokers.link import RECONNECT_GRACE
+from reverb.protocol.names import INTERNAL_PREFIX
 from reverb.redis.scripting import Script
-from reverb.redis.session import Session
-from reverb.stores.channel_subscriptions import Key
-from reverb.stores.redis.local_state import Share
-from reverb.stores.redis.occupancy_lua import CLAIM, EPOCH
+from reverb.redis.session import RedisSession
+from reverb.stores.channel_subscriptions import ChannelKey
+from reverb.stores.redis.local_state import LocalState
+from reverb.stores.redis.occupancy_lua import EPOCH, MARK_UNCONFIRMED
 
 _NOTHING = -1
 _UNTOLD = 10.0
 """Seconds beyond the wait in which it has been told that somebody left, if all is well."""
 
 
-class Places:
+class Occupancy:
     """Knows how long leaving waits for a return, and who was here when Redis was lost.
 
     Args:
@@ -34,7 +34,7 @@ class Places:
             they never do.
     """
 
-    def __init__(self, share: Share, session: Session, clock: IReactorTime) -> None:
+    def __init__(self, share: LocalState, session: RedisSession, clock: IReactorTime) -> None:
         self._share = share
         self._session = session
         self._clock = clock
@@ -43,10 +43,10 @@ class Places:
         self._scripts: tuple[Script, ...] = ()
         self._epoch: bytes | None = None
         self._is_forgotten = False
-        self._left: deque[tuple[float, Key, str | None]] = deque()
-        self._held: dict[Key, set[str]] = {}
+        self._left: deque[tuple[float, ChannelKey, str | None]] = deque()
+        self._held: dict[ChannelKey, set[str]] = {}
 
-    def settle(self, wait: int, wanted: Callable[[str], bool], scripts: tuple[Script, ...]) -> None:
+    def track(self, wait: int, wanted: Callable[[str], bool], scripts: tuple[Script, ...]) -> None:
         """Have comings and goings noted from now on.
 
         Args:
@@ -56,24 +56,24 @@ class Places:
         """
         self.longest = wait
         self._wanted = wanted
-        self._scripts = (CLAIM, EPOCH, *scripts)
+        self._scripts = (MARK_UNCONFIRMED, EPOCH, *scripts)
         if self._session.token is not None:
             self._session.load(self._scripts)
 
-    def wait(self, key: Key) -> int:
+    def wait(self, key: ChannelKey) -> int:
         """Tell how long leaving waits, in milliseconds; negative if nothing is to be noted."""
         if self.longest < 0:
             return _NOTHING
         app_id, channel = key
-        told = self._wanted(app_id) and not channel.startswith(OF_USERS)
+        told = self._wanted(app_id) and not channel.startswith(INTERNAL_PREFIX)
         return self.longest if told else _NOTHING
 
-    def wait_for_nodes(self, key: Key) -> int:
+    def wait_for_nodes(self, key: ChannelKey) -> int:
         """Tell how long leaving waits where other nodes may just be coming back to Redis."""
         wait = self.wait(key)
-        return wait if wait < 0 else max(wait, int(GRACE * 1000))
+        return wait if wait < 0 else max(wait, int(RECONNECT_GRACE * 1000))
 
-    def left(self, key: Key, user_id: str | None) -> None:
+    def left(self, key: ChannelKey, user_id: str | None) -> None:
         """Keep in mind for a while that somebody has left, whatever Redis is going to answer.
 
         Args:
@@ -118,7 +118,7 @@ class Places:
                 # Redis may forget it once more before it is told.
                 for user_id in (*gone, None):
                     self.left(key, user_id)
-                yield self._session.run(CLAIM, *key, self.wait_for_nodes(key), *gone)
+                yield self._session.run(MARK_UNCONFIRMED, *key, self.wait_for_nodes(key), *gone)
 
     def registered(self) -> None:
         """Forget who was here: Redis knows it all again."""

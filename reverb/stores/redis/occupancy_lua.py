@@ -10,15 +10,15 @@ The keys, all below ``PREFIX:webhooks``:
 
 =========================  ============================================================
 ``apps``                   set of the apps of which something has been told
-``told:APP``               set of who is there as far as endpoints know: ``CHANNEL``, or
+``reported:APP``           set of who is there as far as endpoints know: ``CHANNEL``, or
                            ``CHANNEL:USER``
-``lost:APP``               set of who was there before Redis forgot everything, and may
+``unconfirmed:APP``           set of who was there before Redis forgot everything, and may
                            have been told to be, until it is looked at
 ``due``                    sorted set of ``APP:CHANNEL`` or ``APP:CHANNEL:USER``, by the
                            time in milliseconds at which to look
 ``events``                 stream: what the sender has not dealt with
-``missed:APP:CHANNEL``     there while a channel's cache misses are not told; expires
-``sender``                 the office of the node that sends; expires unless it is used
+``cache_miss:APP:CHANNEL``     there while a channel's cache misses are not told; expires
+``leader``                 the office of the node that sends; expires unless it is used
 ``stopping``               set of the nodes that are about to give up what they hold
 ``epoch``                  differs when Redis has forgotten everything
 ``delivery``, ``body``     hashes of the deliveries, by id
@@ -28,15 +28,15 @@ The keys, all below ``PREFIX:webhooks``:
 =========================  ============================================================
 """
 
-from reverb.redis.scripting import LEASED, Script
+from reverb.redis.scripting import REQUIRE_LEASE, Script
 
 MAX_EVENTS = 100_000
 """Entries in the queue; nothing is put there until the sender has taken some away."""
 
-PLACES = (
+OCCUPANCY = (
     """
 -- Puts an entry into the sender's queue, unless it is full.
-local function tell(kind, app, channel, detail)
+local function enqueue(kind, app, channel, detail)
   local events = key('webhooks', 'events')
   if redis.call('XLEN', events) >= """
     + str(MAX_EVENTS)
@@ -47,73 +47,75 @@ local function tell(kind, app, channel, detail)
   return true
 end
 
-local function place_of(channel, user)
+local function occupancy_key(channel, user)
   return user and channel .. ':' .. user or channel
 end
 
 -- Has a place looked at later; a channel after those of its users who went with it.
-local function look_in(wait, app, channel, user)
+local function schedule_check(wait, app, channel, user)
   local now = redis.call('TIME')
   local at = now[1] * 1000 + math.floor(now[2] / 1000) + wait + (user and 0 or 0.5)
-  redis.call('ZADD', key('webhooks', 'due'), at, app .. ':' .. place_of(channel, user))
+  redis.call('ZADD', key('webhooks', 'due'), at, app .. ':' .. occupancy_key(channel, user))
 end
 
-local function came(wait, app, channel, user)
-  if wait < 0 or redis.call('SADD', key('webhooks', 'told', app), place_of(channel, user)) == 0 then
+local function arrived(wait, app, channel, user)
+  if wait < 0
+    or redis.call('SADD', key('webhooks', 'reported', app), occupancy_key(channel, user)) == 0 then
     return
   end
-  if tell(user and 'member_added' or 'channel_occupied', app, channel, user) then
+  if enqueue(user and 'member_added' or 'channel_occupied', app, channel, user) then
     redis.call('SADD', key('webhooks', 'apps'), app)
   else
-    redis.call('SREM', key('webhooks', 'told', app), place_of(channel, user))
-    look_in(0, app, channel, user)
+    redis.call('SREM', key('webhooks', 'reported', app), occupancy_key(channel, user))
+    schedule_check(0, app, channel, user)
   end
 end
 
 -- Compares what has been told of a place with the truth; returns whether that could be done.
-local function settle(app, channel, user)
-  local told = key('webhooks', 'told', app)
-  local there
+local function reconcile(app, channel, user)
+  local reported = key('webhooks', 'reported', app)
+  local present
   if user then
-    there = redis.call('HEXISTS', key('members', app, channel), user) == 1
+    present = redis.call('HEXISTS', key('members', app, channel), user) == 1
   else
-    there = redis.call('HEXISTS', key('channels', app), channel) == 1
+    present = redis.call('HEXISTS', key('channels', app), channel) == 1
   end
-  local is_lost = redis.call('SREM', key('webhooks', 'lost', app), place_of(channel, user))
-  if there then
+  local unconfirmed = key('webhooks', 'unconfirmed', app)
+  local was_unconfirmed = redis.call('SREM', unconfirmed, occupancy_key(channel, user))
+  if present then
     if user then
-      came(0, app, channel)
+      arrived(0, app, channel)
     end
-    came(0, app, channel, user)
-  elseif redis.call('SREM', told, place_of(channel, user)) + is_lost > 0
-    and not tell(user and 'member_removed' or 'channel_vacated', app, channel, user) then
-    redis.call('SADD', told, place_of(channel, user))
+    arrived(0, app, channel, user)
+  elseif redis.call('SREM', reported, occupancy_key(channel, user)) + was_unconfirmed > 0
+    and not enqueue(user and 'member_removed' or 'channel_vacated', app, channel, user) then
+    redis.call('SADD', reported, occupancy_key(channel, user))
     return false
   end
   return true
 end
 
-local function went(wait, app, channel, user)
-  if wait > 0 or wait == 0 and not settle(app, channel, user) then
-    look_in(wait, app, channel, user)
+local function departed(wait, app, channel, user)
+  if wait > 0 or wait == 0 and not reconcile(app, channel, user) then
+    schedule_check(wait, app, channel, user)
   end
 end
 """
 )
 """For scripts that change who is there, or look at it."""
 
-CLAIM = Script(
-    LEASED
-    + PLACES
+MARK_UNCONFIRMED = Script(
+    REQUIRE_LEASE
+    + OCCUPANCY
     + """
 local app, channel, wait = ARGV[4], ARGV[5], tonumber(ARGV[6])
-local lost = key('webhooks', 'lost', app)
+local unconfirmed = key('webhooks', 'unconfirmed', app)
 for i = 7, #ARGV do
-  redis.call('SADD', lost, place_of(channel, ARGV[i]))
-  look_in(wait, app, channel, ARGV[i])
+  redis.call('SADD', unconfirmed, occupancy_key(channel, ARGV[i]))
+  schedule_check(wait, app, channel, ARGV[i])
 end
-redis.call('SADD', lost, channel)
-look_in(wait, app, channel)
+redis.call('SADD', unconfirmed, channel)
+schedule_check(wait, app, channel)
 return 1
 """
 )
@@ -125,21 +127,21 @@ return redis.call('GET', key('webhooks', 'epoch'))
 """)
 """Return the name of the time since which Redis has forgotten nothing; ARGV[4] if it begins now."""
 
-OFFICE = (
-    LEASED
+REQUIRE_LEADER = (
+    REQUIRE_LEASE
     + """
-local office = key('webhooks', 'sender')
-if redis.call('GET', office) ~= ARGV[4] then
+local leader = key('webhooks', 'leader')
+if redis.call('GET', leader) ~= ARGV[4] then
   return false
 end
-redis.call('PEXPIRE', office, ARGV[5])
+redis.call('PEXPIRE', leader, ARGV[5])
 """
 )
 """Before a script that only the sender may run; its arguments are its office and a time."""
 
-STOPS = """
+STOPPING = """
 -- Says that this node stops; returns whether all nodes do that are there.
-local function all_stop()
+local function all_stopping()
   local stopping = key('webhooks', 'stopping')
   redis.call('SADD', stopping, node)
   for _, other in ipairs(redis.call('SMEMBERS', key('nodes'))) do
@@ -161,7 +163,7 @@ local function count(app, url, by, size)
 end
 
 -- Makes a delivery be of a state, and of no other.
-local function file(app, id, url, state, created)
+local function set_state(app, id, url, state, created)
   local size = redis.call('HSTRLEN', key('webhooks', 'body'), id)
   local name = app .. ':' .. id
   for _, other in ipairs(states) do

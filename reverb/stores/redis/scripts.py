@@ -24,9 +24,9 @@ with the next version. So every node sees the changes of a channel in the order
 in which they happened, and none can get lost between a change and its news.
 """
 
-from reverb.protocol.names import OF_USERS
-from reverb.redis.scripting import LEASED, Script
-from reverb.stores.redis.occupancy_lua import PLACES
+from reverb.protocol.names import INTERNAL_PREFIX
+from reverb.redis.scripting import REQUIRE_LEASE, Script
+from reverb.stores.redis.occupancy_lua import OCCUPANCY
 
 FULL = -1
 """Stands for the number of subscriptions where the channel has too many members."""
@@ -43,7 +43,7 @@ return redis.call('HKEYS', key('held', node))
 """Begin a session, its lease ARGV[4] milliseconds; return what the node is known to hold."""
 
 RENEW = Script(
-    LEASED
+    REQUIRE_LEASE
     + """
 redis.call('PEXPIRE', key('lease', node), ARGV[4])
 local dead = {}
@@ -58,19 +58,19 @@ return dead
 )
 """Renew the lease; return the nodes whose own has expired."""
 
-TAKE_BACK = Script(
-    PLACES
+REAP = Script(
+    OCCUPANCY
     + """
 local changes, waits = {}, {}
 -- Only of apps of which something has been told can there be anything to tell.
 local function wait_of(app, channel)
   if string.sub(channel, 1, 1) == '"""
-    + OF_USERS
+    + INTERNAL_PREFIX
     + """' then
     return -1
   end
   if not waits[app] then
-    local known = redis.call('EXISTS', key('webhooks', 'told', app)) == 1
+    local known = redis.call('EXISTS', key('webhooks', 'reported', app)) == 1
     waits[app] = known and tonumber(ARGV[4]) or -1
   end
   return waits[app]
@@ -80,7 +80,7 @@ if leased(node) or redis.call('SISMEMBER', key('nodes'), node) == 0 then
 end
 -- Each step takes from the node's share what it takes from the sum, so what fails can be
 -- tried again.
-local function take_back(name, count)
+local function reap(name, count)
   local app, channel = string.match(name, '^([^:]*):(.*)$')
   if not app then
     add(key('connections'), name, -count)
@@ -92,12 +92,12 @@ local function take_back(name, count)
   for i = 1, #users, 2 do
     if remove_member(app, channel, users[i], tonumber(users[i + 1])) then
       removed[#removed + 1] = users[i]
-      went(wait_of(app, channel), app, channel, users[i])
+      departed(wait_of(app, channel), app, channel, users[i])
     end
   end
   local left = subscribe(app, channel, -count)
   if left == 0 then
-    went(wait_of(app, channel), app, channel)
+    departed(wait_of(app, channel), app, channel)
   end
   changes[#changes + 1] = {app, channel, left, removed}
 end
@@ -105,7 +105,7 @@ redis.call('SREM', key('webhooks', 'stopping'), node)
 local held = redis.call('HGETALL', key('held', node))
 local failures = {}
 for i = 1, #held, 2 do
-  local done, why = pcall(take_back, held[i], tonumber(held[i + 1]))
+  local done, why = pcall(reap, held[i], tonumber(held[i + 1]))
   if not done then
     failures[#failures + 1] = held[i] .. ': ' .. tostring(type(why) == 'table' and why.err or why)
   end
@@ -116,7 +116,7 @@ if #failures == 0 then
 end
 return {changes, failures}
 """,
-    name="take_back",
+    name="reap",
 )
 """Take back what a node without a lease holds.
 
@@ -125,7 +125,7 @@ the node is kept for another attempt then.
 """
 
 CONNECT = Script(
-    LEASED
+    REQUIRE_LEASE
     + """
 local app, limit = ARGV[4], tonumber(ARGV[5])
 if limit > 0 and tonumber(redis.call('HGET', key('connections'), app) or 0) >= limit then
@@ -139,7 +139,7 @@ return 1
 )
 
 DISCONNECT = Script(
-    LEASED
+    REQUIRE_LEASE
     + """
 add(key('connections'), ARGV[4], -1)
 add(key('held', node), ARGV[4], -1)
@@ -151,8 +151,8 @@ return 1
 CONNECTIONS = Script("return number_of(key('connections'), ARGV[4])", name="connections")
 
 JOIN = Script(
-    LEASED
-    + PLACES
+    REQUIRE_LEASE
+    + OCCUPANCY
     + """
 local app, channel, is_member, wants_members = ARGV[4], ARGV[5], ARGV[6] == '1', ARGV[7] == '1'
 local user, info, limit, wait = ARGV[8], ARGV[9], tonumber(ARGV[10]), tonumber(ARGV[11])
@@ -164,10 +164,10 @@ local full = is_member and limit > 0 and redis.call('HEXISTS', members, user) ==
   and redis.call('HLEN', members) >= limit
 if not full then
   total = subscribe(app, channel, 1)
-  came(wait, app, channel)
+  arrived(wait, app, channel)
   if is_member then
     added = add_member(app, channel, user, info, 1)
-    came(wait, app, channel, user)
+    arrived(wait, app, channel, user)
   end
 end
 local list = wants_members and redis.call('HGETALL', members)
@@ -178,18 +178,18 @@ return {total, added and 1 or 0, version_of(app, channel), list}
 """Add a subscription; return all of them, whether a member came, the version, the members."""
 
 LEAVE = Script(
-    LEASED
-    + PLACES
+    REQUIRE_LEASE
+    + OCCUPANCY
     + """
 local app, channel, is_member, user = ARGV[4], ARGV[5], ARGV[6] == '1', ARGV[7]
 local wait = tonumber(ARGV[8])
 local removed = is_member and remove_member(app, channel, user, 1)
 if removed then
-  went(wait, app, channel, user)
+  departed(wait, app, channel, user)
 end
 local left = subscribe(app, channel, -1)
 if left == 0 then
-  went(wait, app, channel)
+  departed(wait, app, channel)
 end
 return {left, removed and 1 or 0}
 """,
@@ -197,7 +197,7 @@ return {left, removed and 1 or 0}
 )
 
 SYNC_CONNECTIONS = Script(
-    LEASED
+    REQUIRE_LEASE
     + """
 local app, count = ARGV[4], tonumber(ARGV[5])
 local by = count - tonumber(redis.call('HGET', key('held', node), app) or 0)
@@ -210,8 +210,8 @@ return 1
 """Make the node's connections of an app what they are."""
 
 SYNC_CHANNEL = Script(
-    LEASED
-    + PLACES
+    REQUIRE_LEASE
+    + OCCUPANCY
     + """
 local app, channel, count, wait = ARGV[4], ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7])
 local users = redis.call('HGETALL', key('users', node, app, channel))
@@ -220,18 +220,18 @@ for i = 1, #users, 2 do
   known[users[i]] = tonumber(users[i + 1])
 end
 if count > 0 then
-  came(wait, app, channel)
+  arrived(wait, app, channel)
 end
 local function put_members_right()
   for i = 8, #ARGV, 3 do
     local user, info, sockets = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2])
     add_member(app, channel, user, info, sockets - (known[user] or 0))
-    came(wait, app, channel, user)
+    arrived(wait, app, channel, user)
     known[user] = nil
   end
   for user, sockets in pairs(known) do
     if remove_member(app, channel, user, sockets) then
-      went(wait, app, channel, user)
+      departed(wait, app, channel, user)
     end
   end
 end
@@ -239,7 +239,7 @@ end
 local done, why = pcall(put_members_right)
 local held = tonumber(redis.call('HGET', key('held', node), app .. ':' .. channel) or 0)
 if subscribe(app, channel, count - held) == 0 then
-  went(wait, app, channel)
+  departed(wait, app, channel)
 end
 if not done then
   return type(why) == 'table' and why or redis.error_reply('ERR ' .. tostring(why))
@@ -257,7 +257,7 @@ return {version_of(app, channel), redis.call('HGETALL', key('members', app, chan
 
 MEMBERS = Script(_MEMBERS, name="members")
 
-MEMBERS_WITH_OURS = Script(LEASED + _MEMBERS, name="members_with_ours")
+MEMBERS_WITH_OURS = Script(REQUIRE_LEASE + _MEMBERS, name="members_with_ours")
 """The same; refused where the node's own are missing, as its lease is."""
 
 COUNTS = Script(
@@ -299,16 +299,16 @@ return found
     name="channels",
 )
 
-REMEMBER = Script(
+CACHE_EVENT = Script(
     """
 redis.call('SET', key('cache', ARGV[4], ARGV[5]), cmsgpack.pack({ARGV[6], ARGV[7]}),
   'PX', ARGV[8])
 return 1
 """,
-    name="remember",
+    name="cache_event",
 )
 
-RECALL = Script(
+GET_CACHED_EVENT = Script(
     """
 local cache = key('cache', ARGV[4], ARGV[5])
 local text = redis.call('GET', cache)
@@ -317,11 +317,11 @@ if not text then
 end
 return {text, redis.call('PTTL', cache)}
 """,
-    name="recall",
+    name="get_cached_event",
 )
 
 ALL = (
-    *(REGISTER, RENEW, TAKE_BACK, CONNECT, DISCONNECT, CONNECTIONS, JOIN, LEAVE),
+    *(REGISTER, RENEW, REAP, CONNECT, DISCONNECT, CONNECTIONS, JOIN, LEAVE),
     *(SYNC_CONNECTIONS, SYNC_CHANNEL, MEMBERS, MEMBERS_WITH_OURS, COUNTS, OCCUPIED, CHANNELS),
-    *(REMEMBER, RECALL),
+    *(CACHE_EVENT, GET_CACHED_EVENT),
 )

@@ -15,36 +15,36 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from reverb.brokers.link import GRACE, LinkLostError, wait_for_all
+from reverb.brokers.link import RECONNECT_GRACE, LinkLostError, wait_for_all
 from reverb.envelope import MemberChange
 from reverb.interfaces import (
-    Cached,
-    Change,
+    CachedEvent,
+    ChannelCounts,
     ChannelFullError,
-    Counts,
     IChannelStore,
     ILinked,
-    Joined,
-    Left,
-    Restored,
+    JoinResult,
+    LeaveResult,
+    StoreChange,
     StoreRefusedError,
+    StoreRestored,
 )
 from reverb.protocol.messages import Member
-from reverb.redis.connections import RedisRefusalError
+from reverb.redis.connections import RedisReplyError
 from reverb.redis.link import RedisLink
 from reverb.redis.resp import Argument
-from reverb.redis.session import Session
-from reverb.stores.channel_subscriptions import NOBODY, Key, Subscriptions
+from reverb.redis.session import RedisSession
+from reverb.stores.channel_subscriptions import NOBODY, ChannelKey, ChannelSubscriptions
 from reverb.stores.redis import scripts
-from reverb.stores.redis.event_cache import RedisCache
-from reverb.stores.redis.leases import Leases
-from reverb.stores.redis.local_state import Share
-from reverb.stores.redis.member_replica import View
-from reverb.stores.redis.occupancy import Places
+from reverb.stores.redis.event_cache import RedisEventCache
+from reverb.stores.redis.leases import LeaseKeeper
+from reverb.stores.redis.local_state import LocalState
+from reverb.stores.redis.member_replica import MemberReplica
+from reverb.stores.redis.occupancy import Occupancy
 
-_LAST_WORDS = 3
+_DRAIN_TIMEOUT = 3
 """Seconds that giving up this node's share may take."""
-_REFUSALS = (LinkLostError, RedisRefusalError, StoreRefusedError)
+_REFUSALS = (LinkLostError, RedisReplyError, StoreRefusedError)
 
 
 @implementer(IChannelStore, ILinked)
@@ -66,26 +66,26 @@ class RedisStore:
     def __init__(self, link: RedisLink, *, lease: float) -> None:
         self._link = link
         self.link_meter = link.command_meter
-        self.session = Session(link)
-        self._run, self._ask = self.session.run, self.session.ask
+        self.session = RedisSession(link)
+        self._run, self._ask = self.session.run, self.session.call
         self._reading = self.session.reading
         self._lease_ms = int(lease * 1000)
-        self._changed: Callable[[Change], None] = lambda _change: None
-        self._share = Share(self._tell, self._look_again)
-        self.places = Places(self._share, self.session, link.clock)
-        self._cache = RedisCache(link, self.session)
-        self._leases = Leases(
+        self._changed: Callable[[StoreChange], None] = lambda _change: None
+        self._share = LocalState(self._tell, self._look_again)
+        self.occupancy = Occupancy(self._share, self.session, link.clock)
+        self._cache = RedisEventCache(link, self.session)
+        self._leases = LeaseKeeper(
             self.session,
             lease=self._lease_ms,
             clock=link.clock,
             may_take_back=lambda: self._grace is None,
-            wait=lambda: self.places.longest,
+            wait=lambda: self.occupancy.longest,
             tell=self._tell,
         )
         self._grace: IDelayedCall | None = None
-        link.preparations.append(self._enter)
-        link.losses.append(self._lost)
-        link.beats.append(self._share.check_bus)
+        link.connect_hooks.append(self._enter)
+        link.loss_hooks.append(self._lost)
+        link.heartbeat_hooks.append(self._share.on_heartbeat)
 
     # Being one of several nodes
 
@@ -94,7 +94,7 @@ class RedisStore:
         """Whether this node is registered, and Redis answers."""
         return self.session.token is not None
 
-    def start(self, changed: Callable[[Change], None]) -> "Deferred[None]":
+    def start(self, changed: Callable[[StoreChange], None]) -> "Deferred[None]":
         """Begin; until Redis is there, this node answers by what it knows."""
         self._changed = changed
         return succeed(None)
@@ -110,15 +110,15 @@ class RedisStore:
         node = self._link.node
         self._link.cast("DEL", f"{self._link.url.prefix}:lease:{node}")
         try:
-            leaving = self._run(scripts.TAKE_BACK, self.places.longest, node=node)
-            await leaving.addTimeout(_LAST_WORDS, self._link.clock)
+            leaving = self._run(scripts.REAP, self.occupancy.longest, node=node)
+            await leaving.addTimeout(_DRAIN_TIMEOUT, self._link.clock)
         except (*_REFUSALS, defer.TimeoutError) as error:
             self._log.warn("this node's lease in Redis has to expire: {why}", why=str(error))
 
     async def _enter(self) -> None:
         """Register all that this node holds; called after each connect."""
         self.session.load(scripts.ALL)
-        await self.places.look()
+        await self.occupancy.look()
         token = self.session.make_token()
         held = await self._run(scripts.REGISTER, self._lease_ms, token=token)
         # From here to the last command nothing may intervene: what is asked for later must
@@ -134,32 +134,32 @@ class RedisStore:
         keys = {_key(name) for name in names if ":" in name} | share.channels.keys()
         answers += [self._sync_channel(key, share.views.get(key)) for key in keys]
         answers += self._cache.put_back()
-        answers += self.places.claim()
+        answers += self.occupancy.claim()
         # What is spoilt stays so, and has been logged; the rest is registered.
         await wait_for_all(answer.addErrback(_pass_over) for answer in answers)
-        self.places.registered()
-        self._grace = self._link.clock.callLater(GRACE, self._end_grace)
+        self.occupancy.registered()
+        self._grace = self._link.clock.callLater(RECONNECT_GRACE, self._end_grace)
         self._leases.start()
 
     def _end_grace(self) -> None:
         """Believe that who is not in Redis now is not there any more."""
         self._grace = None
-        self._share.end_doubts()
-        self._tell(Restored())
+        self._share.drop_unconfirmed()
+        self._tell(StoreRestored())
 
     async def tell_restored(self) -> None:
         """Have counts told anew, when a bus is back by which some may have been missed."""
-        self._tell(Restored())
+        self._tell(StoreRestored())
 
-    def _sync_channel(self, key: Key, view: View | None) -> "Deferred[Any]":
+    def _sync_channel(self, key: ChannelKey, view: MemberReplica | None) -> "Deferred[Any]":
         """Make this node's share of a channel what it is; a view is given the list."""
-        here = self._share.channels.get(key) or Subscriptions()
+        here = self._share.channels.get(key) or ChannelSubscriptions()
         users: list[Argument] = []
         for user_id, user_info in here.roster.items():
             users += [user_id, user_info, here.user_sockets[user_id]]
         if view is not None:
             view.asked = True
-        wait = self.places.wait_for_nodes(key)
+        wait = self.occupancy.wait_for_nodes(key)
         answer = self._run(scripts.SYNC_CHANNEL, *key, len(here.sockets), wait, *users)
         answer.addCallback(self._take_members, key, view)
         return answer.addErrback(_go_on, view)
@@ -167,23 +167,23 @@ class RedisStore:
     def _lost(self) -> None:
         """Go on alone, by what this node knows."""
         self.session.token = None
-        self.places.remember()
+        self.occupancy.remember()
         self._leases.stop()
         if self._grace is not None:
             self._grace.cancel()
             self._grace = None
-        self._share.go_alone()
+        self._share.enter_degraded_mode()
 
-    def _tell(self, change: Change) -> None:
+    def _tell(self, change: StoreChange) -> None:
         self._changed(change)
 
-    def take_member(self, change: MemberChange) -> None:
+    def member_changed(self, change: MemberChange) -> None:
         """Take the news of a member from the bus."""
         view = self._share.views.get((change.app_id, change.channel))
         if view is not None:
-            view.change(change.version, change.user_id, change.user_info)
+            view.apply(change.version, change.user_id, change.user_info)
 
-    def _look_again(self, key: Key) -> None:
+    def _look_again(self, key: ChannelKey) -> None:
         """Get the whole list of members anew, as a change has been missed."""
         self._log.warn("missed a change of the members of {channel}", channel=key[1])
         asking = Deferred.fromCoroutine(self._ask(scripts.MEMBERS_WITH_OURS, *key))
@@ -191,16 +191,16 @@ class RedisStore:
         asking.addErrback(_go_on, self._share.views[key])
         asking.addErrback(lambda failure: failure.trap(LinkLostError, StoreRefusedError))
 
-    def _take_members(self, answer: list[Any], key: Key, view: View | None) -> None:
+    def _take_members(self, answer: list[Any], key: ChannelKey, view: MemberReplica | None) -> None:
         """Give a view the version and the members that Redis has answered."""
         if view is not None:
             version = self._reading.number(answer[0], _at("versions", key[0]))
-            view.replace(self._reading.mapping(answer[1], _at("members", *key)), version)
+            view.load_snapshot(self._reading.mapping(answer[1], _at("members", *key)), version)
 
-    def _take_all_members(self, answer: list[Any], key: Key, view: View) -> None:
+    def _take_all_members(self, answer: list[Any], key: ChannelKey, view: MemberReplica) -> None:
         self._take_members(answer, key, view)
         if self._grace is None:  # Otherwise its end is near.
-            view.end_doubts()
+            view.drop_unconfirmed()
 
     # Connections
 
@@ -244,14 +244,14 @@ class RedisStore:
 
     def join(
         self, app_id: str, channel: str, socket_id: str, member: Member | None, max_members: int
-    ) -> "Deferred[Joined]":
+    ) -> "Deferred[JoinResult]":
         """Add a subscription."""
         key = (app_id, channel)
         return Deferred.fromCoroutine(self._join(key, socket_id, member, max_members))
 
     async def _join(
-        self, key: Key, socket_id: str, member: Member | None, max_members: int
-    ) -> Joined:
+        self, key: ChannelKey, socket_id: str, member: Member | None, max_members: int
+    ) -> JoinResult:
         view, is_new = self._share.join(key, socket_id, member)
         # The list of members is asked for once; from then on the bus brings the changes.
         wants_members = view is not None and view.version is None and not view.asked
@@ -262,12 +262,12 @@ class RedisStore:
             who = ("1", int(wants_members), member.user_id, member.user_info)
         try:
             total, added, version, members = await self._ask(
-                scripts.JOIN, *key, *who, max_members, self.places.wait(key)
+                scripts.JOIN, *key, *who, max_members, self.occupancy.wait(key)
             )
             if view is not None and members is not None:
                 self._take_members([version, members], key, view)
         except LinkLostError:
-            return self._share.joined_alone(key, socket_id, member, max_members, is_new=is_new)
+            return self._share.degraded_join(key, socket_id, member, max_members, is_new=is_new)
         except Exception:
             self._share.leave(key, socket_id)
             self._put_right(key, expects_list=wants_members)
@@ -276,43 +276,43 @@ class RedisStore:
             self._share.leave(key, socket_id)
             raise ChannelFullError(f"{key[1]} has {max_members} members")
         if view is None or member is None:
-            return Joined(total == 1, added=False, subscriptions=total, members=NOBODY)
-        reaching = view.reached(self._reading.number(version, _at("versions", key[0])))
+            return JoinResult(total == 1, added=False, subscriptions=total, members=NOBODY)
+        reaching = view.wait_for_version(self._reading.number(version, _at("versions", key[0])))
         if reaching is not None:
             await reaching
         here = self._share.channels.get(key)
         if here is not None and socket_id in here.sockets and member.user_id not in view.roster:
             view.add(member)  # Others have taken this node for dead meanwhile; it registers anew.
-        return Joined(total == 1, bool(added), total, view.roster, announced=True)
+        return JoinResult(total == 1, bool(added), total, view.roster, announced=True)
 
-    def _put_right(self, key: Key, *, expects_list: bool) -> None:
+    def _put_right(self, key: ChannelKey, *, expects_list: bool) -> None:
         """Make this node's share in Redis what it is, after a script that ended half-way."""
         if self.session.token is not None:
             view = self._share.views.get(key) if expects_list else None
             putting = self._sync_channel(key, view)
             putting.addErrback(lambda failure: failure.trap(*_REFUSALS))
 
-    def leave(self, app_id: str, channel: str, socket_id: str) -> "Deferred[Left | None]":
+    def leave(self, app_id: str, channel: str, socket_id: str) -> "Deferred[LeaveResult | None]":
         """End a subscription."""
         return Deferred.fromCoroutine(self._leave((app_id, channel), socket_id))
 
-    async def _leave(self, key: Key, socket_id: str) -> Left | None:
+    async def _leave(self, key: ChannelKey, socket_id: str) -> LeaveResult | None:
         here = self._share.channels.get(key)
         if here is None or socket_id not in here.sockets:
             return None
         user_id = here.sockets[socket_id]
         removed_here = self._share.leave(key, socket_id)
-        self.places.left(key, removed_here)
+        self.occupancy.left(key, removed_here)
         who = ("", "") if user_id is None else ("1", user_id)
-        wait = self.places.wait(key)
+        wait = self.occupancy.wait(key)
         try:
             total, removed = await self._ask(scripts.LEAVE, *key, *who, wait)
         except LinkLostError:
-            return self._share.left_alone(key, removed_here)
+            return self._share.is_known_offline(key, removed_here)
         except StoreRefusedError:
             self._put_right(key, expects_list=False)
-            return self._share.left_alone(key, removed_here)
-        return Left(total == 0, user_id if removed else None, total, announced=True)
+            return self._share.is_known_offline(key, removed_here)
+        return LeaveResult(total == 0, user_id if removed else None, total, announced=True)
 
     # Questions
 
@@ -320,23 +320,23 @@ class RedisStore:
         """List a presence channel's members."""
         return Deferred.fromCoroutine(self._members((app_id, channel)))
 
-    async def _members(self, key: Key) -> Mapping[str, str]:
+    async def _members(self, key: ChannelKey) -> Mapping[str, str]:
         try:
             _, members = await self._ask(scripts.MEMBERS, *key)
         except LinkLostError:
             return self._share.members(key)
         return self._reading.mapping(members, _at("members", *key))
 
-    def counts(self, app_id: str, channel: str) -> "Deferred[Counts]":
+    def counts(self, app_id: str, channel: str) -> "Deferred[ChannelCounts]":
         """Count a channel's subscriptions and users."""
         return Deferred.fromCoroutine(self._counts((app_id, channel)))
 
-    async def _counts(self, key: Key) -> Counts:
+    async def _counts(self, key: ChannelKey) -> ChannelCounts:
         try:
             total, users = await self._ask(scripts.COUNTS, *key)
         except LinkLostError:
             return self._share.counts(key)
-        return Counts(self._reading.number(total, _at("channels", key[0])), users)
+        return ChannelCounts(self._reading.number(total, _at("channels", key[0])), users)
 
     def occupied(self, app_id: str, channels: Sequence[str]) -> "Deferred[Mapping[str, bool]]":
         """Tell which channels somebody is subscribed to."""
@@ -350,18 +350,18 @@ class RedisStore:
             return {channel: True for channel in channels if (app_id, channel) in held}
         return {c: bool(answer) for c, answer in zip(channels, answers, strict=True)}
 
-    def channels(self, app_id: str, prefix: str) -> "Deferred[Mapping[str, Counts]]":
+    def channels(self, app_id: str, prefix: str) -> "Deferred[Mapping[str, ChannelCounts]]":
         """List the occupied channels."""
         return Deferred.fromCoroutine(self._channels(app_id, prefix))
 
-    async def _channels(self, app_id: str, prefix: str) -> Mapping[str, Counts]:
+    async def _channels(self, app_id: str, prefix: str) -> Mapping[str, ChannelCounts]:
         try:
             found = await self._ask(scripts.CHANNELS, app_id, prefix)
         except LinkLostError:
             return self._share.occupied(app_id, prefix)
         read, at = self._reading, _at("channels", app_id)
         return {
-            name: Counts(count, users)
+            name: ChannelCounts(count, users)
             for raw_name, total, users in found
             if (name := read.text(raw_name, at)) is not None
             and (count := read.number(total, at)) > 0
@@ -369,18 +369,18 @@ class RedisStore:
 
     # Cache channels
 
-    def remember(
+    def cache_event(
         self, app_id: str, channel: str, event: str, data: str, ttl: int
     ) -> "Deferred[None]":
         """Keep a cache channel's last event."""
-        return Deferred.fromCoroutine(self._cache.remember((app_id, channel), event, data, ttl))
+        return Deferred.fromCoroutine(self._cache.put((app_id, channel), event, data, ttl))
 
-    def recall(self, app_id: str, channel: str) -> "Deferred[Cached | None]":
+    def get_cached_event(self, app_id: str, channel: str) -> "Deferred[CachedEvent | None]":
         """Find a cache channel's last event."""
-        return Deferred.fromCoroutine(self._cache.recall((app_id, channel)))
+        return Deferred.fromCoroutine(self._cache.get((app_id, channel)))
 
 
-def _key(name: str) -> Key:
+def _key(name: str) -> ChannelKey:
     app_id, _, channel = name.partition(":")
     return app_id, channel
 
@@ -393,8 +393,8 @@ def _pass_over(failure: Failure) -> None:
     failure.trap(StoreRefusedError)
 
 
-def _go_on(failure: Failure, view: View | None) -> Failure:
+def _go_on(failure: Failure, view: MemberReplica | None) -> Failure:
     """Have nobody wait for a list that Redis refuses."""
     if view is not None and failure.check(StoreRefusedError):
-        view.let_go()
+        view.detach()
     return failure

@@ -6,14 +6,14 @@ import pytest
 from twisted.internet.task import Clock
 
 from reverb.interfaces import (
-    Change,
+    ChannelCounts,
     ChannelFullError,
-    Counts,
     IChannelStore,
-    Joined,
-    Left,
-    MemberCame,
-    MemberWent,
+    JoinResult,
+    LeaveResult,
+    MemberJoined,
+    MemberLeft,
+    StoreChange,
 )
 from reverb.protocol.messages import Member
 from reverb.testing.contracts.store_suite import ANN, APP, BOB, StoreSuite
@@ -39,7 +39,7 @@ class SharedStoreContract(StoreSuite):
     def _make(self, deployment: None) -> Iterator[None]:
         self.clock = Clock()
         self.one, self.other = self.make_store(self.clock), self.make_store(self.clock)
-        self.changes: dict[IChannelStore, list[Change]] = {self.one: [], self.other: []}
+        self.changes: dict[IChannelStore, list[StoreChange]] = {self.one: [], self.other: []}
         for store, changes in self.changes.items():
             self.wait(store.start(changes.append))
         yield
@@ -50,20 +50,22 @@ class SharedStoreContract(StoreSuite):
         """Say what a node's subscribers were told of members: ``+ann``, ``-ann``."""
         told = []
         for change in self.changes[store]:
-            if isinstance(change, MemberCame):
+            if isinstance(change, MemberJoined):
                 told.append(f"+{change.member.user_id}")
-            elif isinstance(change, MemberWent):
+            elif isinstance(change, MemberLeft):
                 told.append(f"-{change.user_id}")
         return told
 
-    def join(self, store: IChannelStore, socket_id: str, member: Member, limit: int = 0) -> Joined:
+    def join(
+        self, store: IChannelStore, socket_id: str, member: Member, limit: int = 0
+    ) -> JoinResult:
         """Subscribe to a presence channel."""
         return self.do_join(store, socket_id, "presence-x", member, limit=limit)
 
-    def leave(self, store: IChannelStore, socket_id: str) -> Left:
+    def leave(self, store: IChannelStore, socket_id: str) -> LeaveResult:
         """End a subscription to the presence channel."""
         left = self.wait(store.leave(APP, "presence-x", socket_id))
-        assert isinstance(left, Left)
+        assert isinstance(left, LeaveResult)
         return left
 
     # Members
@@ -130,18 +132,18 @@ class SharedStoreContract(StoreSuite):
 
         for store in (self.one, self.other):
             assert self.wait(store.connections(APP)) == 2
-            assert self.wait(store.counts(APP, "presence-x")) == Counts(3, 2)
+            assert self.wait(store.counts(APP, "presence-x")) == ChannelCounts(3, 2)
             assert set(self.wait(store.members(APP, "presence-x"))) == {"ann", "bob"}
             asked = self.wait(store.occupied(APP, ["presence-x", "news", "none"]))
             assert asked == {"presence-x": True, "news": True, "none": False}
             assert dict(self.wait(store.channels(APP, ""))) == {
-                "news": Counts(2, 0),
-                "presence-x": Counts(3, 2),
+                "news": ChannelCounts(2, 0),
+                "presence-x": ChannelCounts(3, 2),
             }
 
     def test_what_one_remembers_the_other_recalls(self) -> None:
-        self.wait(self.one.remember(APP, "cache-x", "e", "data", 60))
-        cached = self.wait(self.other.recall(APP, "cache-x"))
+        self.wait(self.one.cache_event(APP, "cache-x", "e", "data", 60))
+        cached = self.wait(self.other.get_cached_event(APP, "cache-x"))
 
         assert (cached.event, cached.data) == ("e", "data")
 
@@ -154,5 +156,5 @@ class SharedStoreContract(StoreSuite):
         self.wait(self.other.stop())
 
         assert set(self.wait(self.one.members(APP, "presence-x"))) == {"ann"}
-        assert self.wait(self.one.counts(APP, "presence-x")) == Counts(1, 1)
+        assert self.wait(self.one.counts(APP, "presence-x")) == ChannelCounts(1, 1)
         assert self.wait(self.one.connections(APP)) == 0

@@ -3,7 +3,7 @@
 import pytest
 from zope.interface.verify import verifyObject
 
-from reverb.interfaces import ChannelFullError, Counts, IChannelStore
+from reverb.interfaces import ChannelCounts, ChannelFullError, IChannelStore
 from reverb.protocol.messages import Member
 from reverb.testing.contracts.store_queries import StoreAnswers
 from reverb.testing.contracts.store_suite import ANN, APP, BOB, OTHER
@@ -78,7 +78,7 @@ class StoreContract(StoreAnswers):
 
         assert self.leave("9.9", channel) is None
         assert self.leave("1.1", app=OTHER) is None
-        assert self.counts() == Counts(1, 0)
+        assert self.counts() == ChannelCounts(1, 0)
 
     def test_a_subscription_ends_once(self) -> None:
         self.join("1.1")
@@ -141,7 +141,7 @@ class StoreContract(StoreAnswers):
             self.join("2.2", "presence-x", BOB, limit=1)
 
         assert self.members() == {"ann": ANN.user_info}
-        assert self.counts("presence-x") == Counts(1, 1)
+        assert self.counts("presence-x") == ChannelCounts(1, 1)
         assert self.leave("2.2", "presence-x") is None
 
     def test_a_member_may_subscribe_again_to_a_full_channel(self) -> None:
@@ -159,7 +159,7 @@ class StoreContract(StoreAnswers):
         for number in range(3):
             self.join(f"{number}.1", "news", limit=1)
 
-        assert self.counts() == Counts(3, 0)
+        assert self.counts() == ChannelCounts(3, 0)
 
     def test_nobody_is_a_member_of_a_channel_that_nobody_has(self) -> None:
         assert self.members() == {}
@@ -171,11 +171,11 @@ class StoreContract(StoreAnswers):
     def test_apps_have_nothing_to_do_with_each_other(self) -> None:
         self.connect("1.1")
         self.join("1.1", "presence-x", ANN)
-        self.remember("e")
+        self.cache_event("e")
 
         assert self.connect("1.1", 1, app=OTHER)
         assert self.join("1.1", "presence-x", BOB, limit=1, app=OTHER).occupied
         assert self.members(app=OTHER) == {"bob": BOB.user_info}
-        assert self.recall(app=OTHER) is None
+        assert self.get_cached_event(app=OTHER) is None
         assert self.left("1.1", "presence-x").vacated
         assert list(self.channels(app=OTHER)) == ["presence-x"]

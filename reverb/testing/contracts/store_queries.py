@@ -2,7 +2,7 @@
 
 import pytest
 
-from reverb.interfaces import Counts
+from reverb.interfaces import ChannelCounts
 from reverb.testing.contracts.store_suite import ANN, APP, BOB, OTHER, STRANGE, OneStoreSuite
 
 
@@ -12,12 +12,12 @@ class StoreAnswers(OneStoreSuite):
     # Questions
 
     def test_counts(self) -> None:
-        assert self.counts() == Counts(0, 0)
+        assert self.counts() == ChannelCounts(0, 0)
         self.join("1.1")
-        assert self.counts() == Counts(1, 0)
+        assert self.counts() == ChannelCounts(1, 0)
         for socket_id, member in [("1.1", ANN), ("2.2", ANN), ("3.3", BOB)]:
             self.join(socket_id, "presence-x", member)
-        assert self.counts("presence-x") == Counts(3, 2)
+        assert self.counts("presence-x") == ChannelCounts(3, 2)
 
     def occupied(self, *channels: str, app: str = APP) -> dict[str, bool]:
         """Ask of some channels whether anybody is subscribed."""
@@ -52,7 +52,7 @@ class StoreAnswers(OneStoreSuite):
         self.join("1.1", "presence-x", ANN)
         self.join("2.2", "presence-x", ANN)
 
-        assert self.channels() == {"news": Counts(1, 0), "presence-x": Counts(2, 1)}
+        assert self.channels() == {"news": ChannelCounts(1, 0), "presence-x": ChannelCounts(2, 1)}
         self.leave("1.1", "news")
         assert list(self.channels()) == ["presence-x"]
 
@@ -83,14 +83,14 @@ class StoreAnswers(OneStoreSuite):
         before = self.channels()
         self.join("2.2", "news")
 
-        assert before == {"news": Counts(1, 0)}
+        assert before == {"news": ChannelCounts(1, 0)}
 
     # Cache channels
 
     def test_the_last_event_is_remembered(self) -> None:
-        assert self.recall() is None
-        self.remember("old", "1")
-        self.remember("new", '{"a":"\u00e9"}')
+        assert self.get_cached_event() is None
+        self.cache_event("old", "1")
+        self.cache_event("new", '{"a":"\u00e9"}')
 
         cached = self.recalled()
         assert (cached.event, cached.data) == ("new", '{"a":"\u00e9"}')
@@ -98,39 +98,39 @@ class StoreAnswers(OneStoreSuite):
 
     @pytest.mark.parametrize("data", ["", "null", "\0", 'q"\\', "\U0001f600", "x" * 10_240])
     def test_event_and_data_are_any_text(self, data: str) -> None:
-        self.remember(data or "e", data)
+        self.cache_event(data or "e", data)
 
         cached = self.recalled()
         assert (cached.event, cached.data) == (data or "e", data)
 
     def test_an_event_is_forgotten_after_its_time(self) -> None:
-        self.remember("e", ttl=3)
+        self.cache_event("e", ttl=3)
         self.pass_time(2)
         assert self.recalled().ttl == pytest.approx(1, abs=0.5)
         self.pass_time(1.5)
 
-        assert self.recall() is None
+        assert self.get_cached_event() is None
 
     def test_a_newer_event_begins_the_time_anew(self) -> None:
-        self.remember("old", ttl=3)
+        self.cache_event("old", ttl=3)
         self.pass_time(2)
-        self.remember("new", ttl=3)
+        self.cache_event("new", ttl=3)
         self.pass_time(2)
 
         assert self.recalled().event == "new"
 
     def test_each_event_has_its_own_time(self) -> None:
-        self.remember("long", channel="cache-a", ttl=60)
-        self.remember("short", channel="cache-b", ttl=1)
+        self.cache_event("long", channel="cache-a", ttl=60)
+        self.cache_event("short", channel="cache-b", ttl=1)
         self.pass_time(1.5)
-        self.remember("other", channel="cache-c", ttl=60)
+        self.cache_event("other", channel="cache-c", ttl=60)
 
         assert self.recalled("cache-a").event == "long"
-        assert self.recall("cache-b") is None
+        assert self.get_cached_event("cache-b") is None
 
     def test_it_is_remembered_without_subscriptions(self) -> None:
         self.join("1.1", "cache-x")
-        self.remember("e")
+        self.cache_event("e")
         self.leave("1.1", "cache-x")
 
         assert self.recalled().event == "e"

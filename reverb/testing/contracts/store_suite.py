@@ -9,11 +9,11 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from reverb.interfaces import (
-    Cached,
-    Counts,
+    CachedEvent,
+    ChannelCounts,
     IChannelStore,
-    Joined,
-    Left,
+    JoinResult,
+    LeaveResult,
 )
 from reverb.protocol.messages import Member
 
@@ -59,10 +59,10 @@ class StoreSuite:
         *,
         limit: int = 0,
         app: str = APP,
-    ) -> Joined:
+    ) -> JoinResult:
         """Subscribe as the hub does."""
         self.want(store, app, channel)
-        joined: Joined = self.wait(store.join(app, channel, socket_id, member, limit))
+        joined: JoinResult = self.wait(store.join(app, channel, socket_id, member, limit))
         return joined
 
 
@@ -95,31 +95,31 @@ class OneStoreSuite(StoreSuite):
         *,
         limit: int = 0,
         app: str = APP,
-    ) -> Joined:
+    ) -> JoinResult:
         """Subscribe."""
         return self.do_join(self.store, socket_id, channel, member, limit=limit, app=app)
 
-    def leave(self, socket_id: str, channel: str = "news", *, app: str = APP) -> Left | None:
+    def leave(self, socket_id: str, channel: str = "news", *, app: str = APP) -> LeaveResult | None:
         """End a subscription that may be there."""
-        left: Left | None = self.wait(self.store.leave(app, channel, socket_id))
+        left: LeaveResult | None = self.wait(self.store.leave(app, channel, socket_id))
         return left
 
-    def left(self, socket_id: str, channel: str = "news") -> Left:
+    def left(self, socket_id: str, channel: str = "news") -> LeaveResult:
         """End a subscription that is there."""
         left = self.leave(socket_id, channel)
         assert left is not None
         return left
 
-    def counts(self, channel: str = "news", *, app: str = APP) -> Counts:
+    def counts(self, channel: str = "news", *, app: str = APP) -> ChannelCounts:
         """Count."""
-        counts: Counts = self.wait(self.store.counts(app, channel))
+        counts: ChannelCounts = self.wait(self.store.counts(app, channel))
         return counts
 
     def members(self, channel: str = "presence-x", *, app: str = APP) -> dict[str, str]:
         """List the members."""
         return dict(self.wait(self.store.members(app, channel)))
 
-    def channels(self, prefix: str = "", *, app: str = APP) -> dict[str, Counts]:
+    def channels(self, prefix: str = "", *, app: str = APP) -> dict[str, ChannelCounts]:
         """List the channels."""
         return dict(self.wait(self.store.channels(app, prefix)))
 
@@ -127,7 +127,7 @@ class OneStoreSuite(StoreSuite):
         """Count a connection."""
         return bool(self.wait(self.store.connect(app, socket_id, limit)))
 
-    def remember(
+    def cache_event(
         self,
         event: str,
         data: str = "1",
@@ -137,15 +137,15 @@ class OneStoreSuite(StoreSuite):
         app: str = APP,
     ) -> None:
         """Remember an event."""
-        self.wait(self.store.remember(app, channel, event, data, ttl))
+        self.wait(self.store.cache_event(app, channel, event, data, ttl))
 
-    def recall(self, channel: str = "cache-x", *, app: str = APP) -> Cached | None:
+    def get_cached_event(self, channel: str = "cache-x", *, app: str = APP) -> CachedEvent | None:
         """Find the event that is remembered, if any."""
-        cached: Cached | None = self.wait(self.store.recall(app, channel))
+        cached: CachedEvent | None = self.wait(self.store.get_cached_event(app, channel))
         return cached
 
-    def recalled(self, channel: str = "cache-x") -> Cached:
+    def recalled(self, channel: str = "cache-x") -> CachedEvent:
         """Find the event that is remembered."""
-        cached = self.recall(channel)
+        cached = self.get_cached_event(channel)
         assert cached is not None
         return cached

@@ -10,15 +10,15 @@ from reverb.webhooks.batches import make_body
 from reverb.webhooks.delivery import Delivery, State
 from reverb.webhooks.endpoint_queue import MAX_QUEUED_BYTES
 from reverb.webhooks.events import WebhookEvent
-from reverb.webhooks.interfaces import IArchive, ISharedWebhooks, QueueFullError
+from reverb.webhooks.interfaces import IDeliveryArchive, IWebhookClusterStore, QueueFullError
 from reverb.webhooks.sender import renew
 
 _ALL = 1_000_000
 """More than are ever kept."""
 
 
-@implementer(IArchive)
-class SharedArchive:
+@implementer(IDeliveryArchive)
+class ClusterArchive:
     """Asks what is shared; what is to be delivered goes to the sender through it.
 
     Args:
@@ -30,7 +30,7 @@ class SharedArchive:
 
     def __init__(
         self,
-        shared: ISharedWebhooks,
+        shared: IWebhookClusterStore,
         *,
         now: Callable[[], float],
         next_id: Callable[[], str],

@@ -10,27 +10,27 @@ from twisted.python.failure import Failure
 
 from reverb.apps import EventName
 from reverb.hub.notices import CacheMiss, ClientEvent, Notice, SubscriptionCount
-from reverb.log_throttle import Rarely
+from reverb.log_throttle import LogThrottle
 from reverb.meter import Meter
 from reverb.webhooks.events import WebhookEvent, make_event
-from reverb.webhooks.interfaces import ISharedWebhooks, SharedLostError
+from reverb.webhooks.interfaces import ClusterStoreLostError, IWebhookClusterStore
 
 MAX_KEPT = 10_000
 """Events that wait for what is shared to come back."""
 MAX_KEPT_BYTES = 8 * 1024 * 1024
 
 
-class Reporter:
+class EventForwarder:
     """Takes client events, cache misses and counts of this process's hub.
 
     Who comes and goes is not among them: nodes settle that together. What cannot be brought to
     the queue waits here, in order, as far as there is room.
 
     Args:
-        watch: Takes the callback that gets the hub's notices.
+        add_listener: Takes the callback that gets the hub's notices.
         shared: Where the queue is.
         wants: Tells whether an event of an app, by its name and channel, is for anybody.
-        smoothing: Seconds for which a channel's cache miss speaks for those that follow.
+        debounce: Seconds for which a channel's cache miss speaks for those that follow.
         clock: For the log.
         meter: That of the node; None to measure nothing.
     """
@@ -39,18 +39,18 @@ class Reporter:
 
     def __init__(
         self,
-        watch: Callable[[Callable[[Notice], None]], None],
+        add_listener: Callable[[Callable[[Notice], None]], None],
         *,
-        shared: ISharedWebhooks,
+        shared: IWebhookClusterStore,
         wants: Callable[[str, EventName, str], bool],
-        smoothing: int,
+        debounce: int,
         clock: IReactorTime,
         meter: Meter | None,
     ) -> None:
-        self._watch = watch
+        self._add_listener = add_listener
         self._shared = shared
-        self._wants = wants
-        self._smoothing = smoothing
+        self._filter = wants
+        self._debounce = debounce
         self._meter = meter
         self._kept: deque[WebhookEvent] = deque()
         self._bytes = 0
@@ -59,14 +59,14 @@ class Reporter:
         self._is_watching = False
         self._is_open = False
         self._has_failed = False
-        self._dropped = Rarely(self._tell_dropped, clock)
+        self._dropped = LogThrottle(self._tell_dropped, clock)
 
     def start(self) -> None:
         """Begin to take events."""
         self._is_open = True
         if not self._is_watching:
             self._is_watching = True
-            self._watch(self._notice)
+            self._add_listener(self._notice)
 
     def stop(self) -> int:
         """Take no more events; tell how many are lost."""
@@ -77,7 +77,7 @@ class Reporter:
         if not self._is_open or not isinstance(notice, ClientEvent | CacheMiss | SubscriptionCount):
             return
         event = make_event("", notice)
-        if not self._wants(event.app_id, event.name, event.channel):
+        if not self._filter(event.app_id, event.name, event.channel):
             return
         if len(self._kept) >= MAX_KEPT or self._bytes + len(event.json) > MAX_KEPT_BYTES:
             self._drop(event)
@@ -85,21 +85,21 @@ class Reporter:
         is_next = self._sent == len(self._kept)
         self._kept.append(event)
         self._bytes += len(event.json)
-        if is_next and self._shared.is_there:
+        if is_next and self._shared.is_available:
             self._send(event)
 
     def flush(self) -> None:
         """Send what has not been sent, if it can be."""
         self._has_failed = False
         for event in list(islice(self._kept, self._sent, None)):
-            if self._has_failed or not self._shared.is_there:
+            if self._has_failed or not self._shared.is_available:
                 return
             self._send(event)
 
     def _send(self, event: WebhookEvent) -> None:
         self._sent += 1
-        silence = self._smoothing * 1000 if event.name == "cache_miss" else 0
-        publishing = self._shared.publish(event, silence)
+        mute_ms = self._debounce * 1000 if event.name == "cache_miss" else 0
+        publishing = self._shared.publish(event, mute_ms)
         publishing.addCallbacks(self._published, self._failed, callbackArgs=(event,))
         publishing.addErrback(lambda failure: self._log.failure("publishing", failure))
 
@@ -115,7 +115,7 @@ class Reporter:
         """Send it once more later: whether it has arrived is not known."""
         self._sent = 0
         self._has_failed = True
-        failure.trap(SharedLostError)
+        failure.trap(ClusterStoreLostError)
 
     def _drop(self, event: WebhookEvent) -> None:
         self._dropped.happened(event.app_id)

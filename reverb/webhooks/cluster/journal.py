@@ -6,16 +6,16 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
-from reverb.webhooks.ack_tracker import Acknowledgements
+from reverb.webhooks.ack_tracker import AckTracker
 from reverb.webhooks.delivery import Delivery
 from reverb.webhooks.events import WebhookEvent
-from reverb.webhooks.interfaces import ISharedWebhooks, SharedLostError
+from reverb.webhooks.interfaces import ClusterStoreLostError, IWebhookClusterStore
 
 _FRESH = 4
 """Seconds since its last use for which an office is sure to be there; it lasts longer."""
 
 
-class SharedJournal:
+class ClusterJournal:
     """Notes deliveries in the sender's name, in the order in which they change.
 
     An event stays in the queue until it is in a delivery for each endpoint that wants it.
@@ -30,18 +30,18 @@ class SharedJournal:
 
     def __init__(
         self,
-        shared: ISharedWebhooks,
-        office: str,
+        shared: IWebhookClusterStore,
+        leader_token: str,
         *,
         clock: IReactorTime,
         lost: Callable[[], None],
     ) -> None:
         self._shared = shared
-        self._office = office
+        self._leader_token = leader_token
         self._clock = clock
         self._used = float("-inf")
         self._lost = lost
-        self._open = Acknowledgements(self.forget)
+        self._open = AckTracker(self.forget)
         self._last: Deferred[None] = succeed(None)
         self._known: set[str] = set()
 
@@ -52,7 +52,7 @@ class SharedJournal:
             self._known.add(delivery.id)
         else:
             self._known.discard(delivery.id)
-        self._note(self._shared.put(self._office, delivery, is_new=is_new))
+        self._note(self._shared.put(self._leader_token, delivery, is_new=is_new))
 
     def know(self, delivery: Delivery) -> None:
         """Learn that a delivery is kept already."""
@@ -60,7 +60,7 @@ class SharedJournal:
 
     def keep(self, event: WebhookEvent, urls: Collection[str]) -> None:
         """Note an event that endpoints will get."""
-        self._open.expect(event.id, len(urls))
+        self._open.track(event.id, len(urls))
 
     def release(self, event_ids: Collection[str], url: str) -> None:
         """Note that events are in a delivery, or dropped."""
@@ -68,7 +68,7 @@ class SharedJournal:
 
     def forget(self, entry_ids: Collection[str]) -> None:
         """Take entries that are dealt with out of the queue."""
-        self._note(self._shared.forget(self._office, entry_ids))
+        self._note(self._shared.remove_entries(self._leader_token, entry_ids))
 
     def used(self, asked: float) -> None:
         """Learn that the office is this node's.
@@ -85,13 +85,13 @@ class SharedJournal:
 
     def _failed(self, failure: Failure) -> "Deferred[None]":
         self._lost()
-        failure.trap(SharedLostError)
+        failure.trap(ClusterStoreLostError)
         return Deferred()  # Who waits for it is given up with the office.
 
     def written(self) -> "Deferred[None]":
         """Fire when all that has been noted until now is kept; never, when it could not be."""
         if self._clock.seconds() - self._used > _FRESH:  # This process may have been paused.
-            self._note(self._shared.take_office(self._office).addCallback(_check))
+            self._note(self._shared.acquire_leadership(self._leader_token).addCallback(_check))
         if self._last.called and not self._last.paused:
             return succeed(None)
         waiting: Deferred[None] = Deferred()
@@ -101,7 +101,7 @@ class SharedJournal:
 
 def _check(is_ours: bool) -> None:
     if not is_ours:
-        raise SharedLostError("another node sends webhooks by now")
+        raise ClusterStoreLostError("another node sends webhooks by now")
 
 
 def _tell(result: None, waiting: "Deferred[None]") -> None:

@@ -9,11 +9,16 @@ from twisted.internet.interfaces import IReactorTime
 from reverb.apps import EventName
 from reverb.hub.notices import ChannelOccupied, ChannelVacated, MemberAdded, MemberRemoved
 from reverb.interfaces import IApps
-from reverb.webhooks.cluster.journal import SharedJournal
+from reverb.webhooks.cluster.journal import ClusterJournal
 from reverb.webhooks.delivery import Delivery
-from reverb.webhooks.dispatcher import Dispatcher, Watcher
+from reverb.webhooks.dispatcher import Dispatcher, EventListener
 from reverb.webhooks.events import ChannelNotice, WebhookEvent, make_event
-from reverb.webhooks.interfaces import Entry, IJournal, ISharedWebhooks, SharedLostError
+from reverb.webhooks.interfaces import (
+    ClusterStoreLostError,
+    IJournal,
+    IWebhookClusterStore,
+    QueueEntry,
+)
 from reverb.webhooks.sender import Sender
 
 POLL = 0.25
@@ -23,7 +28,7 @@ MakeSender = Callable[[IJournal, str], Sender]
 """Makes a sender with a journal, whose deliveries come after the one with an id."""
 
 
-class Term:
+class LeaderTerm:
     """Sends what all nodes have seen, until another node does.
 
     Args:
@@ -37,21 +42,21 @@ class Term:
 
     def __init__(
         self,
-        office: str,
+        leader_token: str,
         *,
-        shared: ISharedWebhooks,
+        shared: IWebhookClusterStore,
         apps: IApps,
         make_sender: MakeSender,
-        watchers: Sequence[Watcher],
+        listeners: Sequence[EventListener],
         clock: IReactorTime,
     ) -> None:
-        self._office = office
+        self._leader_token = leader_token
         self._shared = shared
         self._apps = apps
         self._make_sender = make_sender
-        self._watchers = watchers
+        self._listeners = listeners
         self._clock = clock
-        self._journal = SharedJournal(shared, office, clock=clock, lost=self.end)
+        self._journal = ClusterJournal(shared, leader_token, clock=clock, lost=self.end)
         self._sender: Sender | None = None
         self._dispatcher: Dispatcher | None = None
         self._read = ""
@@ -69,17 +74,17 @@ class Term:
             wanted: Tells whether anything of an app is to be told.
 
         Raises:
-            SharedLostError: Another node sends by now, or it is not known.
+            ClusterStoreLostError: Another node sends by now, or it is not known.
         """
-        await self._shared.audit(self._office, wait, wanted)
-        pending = await self._shared.pending(self._office)
+        await self._shared.audit(self._leader_token, wait, wanted)
+        pending = await self._shared.pending(self._leader_token)
         latest = pending[-1].id if pending else ""
         self._sender = self._make_sender(self._journal, latest)
         self._dispatcher = Dispatcher(
             apps=self._apps,
             journal=self._journal,
             sender=self._sender,
-            watchers=self._watchers,
+            listeners=self._listeners,
             expect=lambda _event_id, _endpoints: None,
             clock=self._clock,
         )
@@ -92,29 +97,29 @@ class Term:
         if not self._has_ended:
             self._sender.resume(pending)
 
-    async def poll(self, *, leaving: bool = False) -> int:
+    async def poll(self, *, stopping: bool = False) -> int:
         """Take what has happened on all nodes, and see to what is due.
 
         Args:
-            leaving: Whether this node stops.
+            stopping: Whether this node stops.
 
         Returns:
             How many entries the queue had.
 
         Raises:
-            SharedLostError: As for :meth:`begin`.
+            ClusterStoreLostError: As for :meth:`begin`.
         """
         if self._has_ended:
-            raise SharedLostError("what happened could not be noted")
+            raise ClusterStoreLostError("what happened could not be noted")
         asked = self._clock.seconds()
-        entries = await self._shared.poll(self._office, self._read, leaving=leaving)
+        entries = await self._shared.poll(self._leader_token, self._read, stopping=stopping)
         self._journal.used(asked)
         for entry in entries:
             await self._take(entry)
             self._read = entry.id
         return len(entries)
 
-    async def _take(self, entry: Entry) -> None:
+    async def _take(self, entry: QueueEntry) -> None:
         if self._dispatcher is None or self._has_ended:
             return
         if entry.kind != "delivery":
@@ -131,7 +136,7 @@ class Term:
             end: When to leave what is not sent by then, in seconds of the clock.
 
         Raises:
-            SharedLostError: As for :meth:`begin`.
+            ClusterStoreLostError: As for :meth:`begin`.
         """
         # Again and again, as the other nodes may stop too meanwhile.
         while not await self._send_all() and self._clock.seconds() < end:
@@ -139,11 +144,11 @@ class Term:
         with suppress(defer.TimeoutError):
             await self._journal.written().addTimeout(1, self._clock)
         self.end()
-        await self._shared.leave_office(self._office)
+        await self._shared.release_leadership(self._leader_token)
 
     async def _send_all(self) -> bool:
         """Take all there is, and wait a moment for it to be sent; tell whether it is."""
-        while await self.poll(leaving=True):
+        while await self.poll(stopping=True):
             pass
         assert self._dispatcher is not None
         assert self._sender is not None
@@ -173,7 +178,7 @@ _MEMBERS: dict[str, Callable[..., ChannelNotice]] = {
 }
 
 
-def event_of(entry: Entry, name: EventName) -> WebhookEvent:
+def event_of(entry: QueueEntry, name: EventName) -> WebhookEvent:
     """Make the event of an entry in the queue.
 
     Args:

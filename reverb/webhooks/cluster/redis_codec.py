@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import msgspec
 
 from reverb.webhooks.delivery import UNREADABLE, Delivery, KeptEvent, check_body
-from reverb.webhooks.interfaces import Entry
+from reverb.webhooks.interfaces import QueueEntry
 
 _FIELDS = {b"k": "kind", b"a": "app_id", b"c": "channel", b"d": "detail"}
 _WITH_JSON = ("client_event", "cache_miss", "subscription_count")
@@ -19,7 +19,7 @@ class UnreadableError(Exception):
     """It is not of this server, or of a newer one; the text says why, in one line."""
 
 
-def read_entry(entry_id: bytes, fields: Sequence[bytes]) -> Entry:
+def read_entry(entry_id: bytes, fields: Sequence[bytes]) -> QueueEntry:
     """Read an entry of the queue.
 
     Args:
@@ -32,7 +32,7 @@ def read_entry(entry_id: bytes, fields: Sequence[bytes]) -> Entry:
     named = zip(fields[::2], fields[1::2], strict=True)
     try:
         content = {_FIELDS[name]: value.decode() for name, value in named if name in _FIELDS}
-        entry = msgspec.convert({"id": entry_id.decode(), **content}, Entry)
+        entry = msgspec.convert({"id": entry_id.decode(), **content}, QueueEntry)
         if entry.kind in _WITH_JSON:
             msgspec.json.decode(entry.detail, type=KeptEvent)
     except UNREADABLE as error:

@@ -4,68 +4,68 @@ The keys are in :mod:`reverb.stores.redis.occupancy_lua`. Who comes and goes is 
 own scripts, in the step in which it happens.
 """
 
-from reverb.redis.scripting import LEASED, Script
-from reverb.stores.redis.occupancy_lua import DELIVERIES, OFFICE, PLACES, STOPS
+from reverb.redis.scripting import REQUIRE_LEASE, Script
+from reverb.stores.redis.occupancy_lua import DELIVERIES, OCCUPANCY, REQUIRE_LEADER, STOPPING
 
 PORTION = 200
 """Places or entries that one script deals with."""
 
 PUBLISH = Script(
-    LEASED
-    + PLACES
+    REQUIRE_LEASE
+    + OCCUPANCY
     + """
-local kind, app, channel, json, silence = ARGV[4], ARGV[5], ARGV[6], ARGV[7], tonumber(ARGV[8])
-if silence > 0
-  and not redis.call('SET', key('webhooks', 'missed', app, channel), 1, 'PX', silence, 'NX') then
+local kind, app, channel, json, mute_ms = ARGV[4], ARGV[5], ARGV[6], ARGV[7], tonumber(ARGV[8])
+local muted = key('webhooks', 'cache_miss', app, channel)
+if mute_ms > 0 and not redis.call('SET', muted, 1, 'PX', mute_ms, 'NX') then
   return 1
 end
-return tell(kind, app, channel, json) and 1 or 0
+return enqueue(kind, app, channel, json) and 1 or 0
 """
 )
 """Put an event into the queue; return whether there was room for it."""
 
-TAKE_OFFICE = Script(
-    LEASED
+ACQUIRE_LEADERSHIP = Script(
+    REQUIRE_LEASE
     + """
-local office = key('webhooks', 'sender')
-local holder = redis.call('GET', office)
+local leader = key('webhooks', 'leader')
+local holder = redis.call('GET', leader)
 if holder and holder ~= ARGV[4] then
   return 0
 end
-redis.call('SET', office, ARGV[4], 'PX', ARGV[5])
+redis.call('SET', leader, ARGV[4], 'PX', ARGV[5])
 return 1
 """
 )
 
-LEAVE_OFFICE = Script(OFFICE + "return redis.call('DEL', office)")
+RELEASE_LEADERSHIP = Script(REQUIRE_LEADER + "return redis.call('DEL', leader)")
 
-APPS = Script(OFFICE + "return redis.call('SMEMBERS', key('webhooks', 'apps'))")
+APPS = Script(REQUIRE_LEADER + "return redis.call('SMEMBERS', key('webhooks', 'apps'))")
 
 AUDIT = Script(
-    OFFICE
-    + PLACES
+    REQUIRE_LEADER
+    + OCCUPANCY
     + """
 local app, cursor, wait = ARGV[6], ARGV[7], tonumber(ARGV[8])
-local told = key('webhooks', 'told', app)
+local reported = key('webhooks', 'reported', app)
 if wait < 0 then
-  redis.call('DEL', told)
+  redis.call('DEL', reported)
   redis.call('SREM', key('webhooks', 'apps'), app)
   return '0'
 end
-local found = redis.call('SSCAN', told, cursor, 'COUNT', """
+local found = redis.call('SSCAN', reported, cursor, 'COUNT', """
     + str(PORTION)
     + """)
 for _, place in ipairs(found[2]) do
   local channel, user = string.match(place, '^([^:]*):(.*)$')
   channel = channel or place
-  local there
+  local present
   if user then
-    there = redis.call('HEXISTS', key('members', app, channel), user)
+    present = redis.call('HEXISTS', key('members', app, channel), user)
   else
-    there = redis.call('HEXISTS', key('channels', app), channel)
+    present = redis.call('HEXISTS', key('channels', app), channel)
   end
-  if there == 0 and not redis.call('ZSCORE', key('webhooks', 'due'), app .. ':' .. place) then
-    look_in(wait, app, channel, user)
+  if present == 0 and not redis.call('ZSCORE', key('webhooks', 'due'), app .. ':' .. place) then
+    schedule_check(wait, app, channel, user)
   end
 end
 return found[1]
@@ -74,10 +74,10 @@ return found[1]
 """Mark who is told to be there and is not, a portion of an app's; return the next cursor."""
 
 STOP = Script(
-    LEASED
-    + STOPS
+    REQUIRE_LEASE
+    + STOPPING
     + """
-if not all_stop() then
+if not all_stopping() then
   return 0
 end
 local due, events = key('webhooks', 'due'), key('webhooks', 'events')
@@ -87,43 +87,45 @@ return redis.call('ZCARD', due) + redis.call('XLEN', events) > 0 and 1 or 0
 """Say that this node stops; return whether all nodes do, and something is left to tell."""
 
 POLL = Script(
-    OFFICE
-    + PLACES
-    + STOPS
+    REQUIRE_LEADER
+    + OCCUPANCY
+    + STOPPING
     + """
-local start, leaving = ARGV[6], ARGV[7] == '1'
+local start, stopping = ARGV[6], ARGV[7] == '1'
 local now = redis.call('TIME')
 local until_then = now[1] * 1000 + math.floor(now[2] / 1000) + 0.9
-if leaving and all_stop() then
+if stopping and all_stopping() then
   until_then = '+inf'
 end
-local due, strange = key('webhooks', 'due'), 0
+local due, malformed = key('webhooks', 'due'), 0
 for _, name in ipairs(redis.call('ZRANGEBYSCORE', due, '-inf', until_then, 'LIMIT', 0, """
     + str(PORTION)
     + """)) do
   local app, place = string.match(name, '^([^:]*):(.*)$')
   if app then
     local channel, user = string.match(place, '^([^:]*):(.*)$')
-    if not settle(app, channel or place, user) then
+    if not reconcile(app, channel or place, user) then
       break
     end
   else
-    strange = strange + 1
+    malformed = malformed + 1
   end
   redis.call('ZREM', due, name)
 end
 return {redis.call('XRANGE', key('webhooks', 'events'), start, '+', 'COUNT', """
     + str(PORTION)
-    + """), strange}
+    + """), malformed}
 """
 )
 """Look at the places that are due; return the next entries of the queue, and how many places were
 none and are forgotten."""
 
-FORGET = Script(OFFICE + "return redis.call('XDEL', key('webhooks', 'events'), unpack(ARGV, 6))")
+FORGET = Script(
+    REQUIRE_LEADER + "return redis.call('XDEL', key('webhooks', 'events'), unpack(ARGV, 6))"
+)
 
 PUT = Script(
-    OFFICE
+    REQUIRE_LEADER
     + DELIVERIES
     + """
 local app, id, url, created, state = ARGV[8], ARGV[9], ARGV[10], ARGV[11], ARGV[12]
@@ -131,7 +133,7 @@ redis.call('HSET', key('webhooks', 'delivery'), id, ARGV[13])
 if ARGV[14] then
   redis.call('HSET', key('webhooks', 'body'), id, ARGV[14])
 end
-file(app, id, url, state, created)
+set_state(app, id, url, state, created)
 if state ~= 'pending' then
   trim(state, tonumber(ARGV[6]), tonumber(ARGV[7]))
 end
@@ -141,8 +143,8 @@ return 1
 """Keep a delivery as it is now, and no more of its state than may be kept."""
 
 ADD = Script(
-    LEASED
-    + PLACES
+    REQUIRE_LEASE
+    + OCCUPANCY
     + DELIVERIES
     + """
 local most, most_bytes = tonumber(ARGV[4]), tonumber(ARGV[5])
@@ -151,19 +153,19 @@ local waiting = tonumber(redis.call('HGET', key('webhooks', 'queued'), app .. ' 
 local bytes = tonumber(redis.call('HGET', key('webhooks', 'bytes'), app .. ' ' .. url) or 0)
 if waiting > 0 and (waiting >= most or bytes + #body > most_bytes)
   or redis.call('ZSCORE', key('webhooks', 'pending'), app .. ':' .. id)
-  or not tell('delivery', app, '', id) then
+  or not enqueue('delivery', app, '', id) then
   return 0
 end
 redis.call('HSET', key('webhooks', 'delivery'), id, ARGV[10])
 redis.call('HSET', key('webhooks', 'body'), id, body)
-file(app, id, url, 'pending', created)
+set_state(app, id, url, 'pending', created)
 return 1
 """
 )
 """Keep a delivery for the sender, and tell it; return whether there was room for it."""
 
 PENDING = Script(
-    OFFICE
+    REQUIRE_LEADER
     + """
 return redis.call('ZRANGE', key('webhooks', 'pending'), ARGV[6], ARGV[7])
 """
@@ -206,6 +208,6 @@ return waiting and tonumber(waiting) or 0
 """)
 
 ALL = (
-    *(PUBLISH, TAKE_OFFICE, LEAVE_OFFICE, APPS, AUDIT, STOP, POLL, FORGET),
+    *(PUBLISH, ACQUIRE_LEADERSHIP, RELEASE_LEADERSHIP, APPS, AUDIT, STOP, POLL, FORGET),
     *(PUT, ADD, PENDING, IDS, FIND, QUEUED),
 )

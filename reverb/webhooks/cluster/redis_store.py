@@ -13,7 +13,7 @@ from zope.interface import implementer
 
 from reverb.brokers.link import LinkLostError
 from reverb.interfaces import StoreRefusedError
-from reverb.log_throttle import Rarely
+from reverb.log_throttle import LogThrottle
 from reverb.meter import Meter
 from reverb.redis.resp import Argument
 from reverb.redis.scripting import Script
@@ -22,11 +22,11 @@ from reverb.webhooks.cluster import redis_scripts as scripts
 from reverb.webhooks.cluster.redis_codec import UnreadableError, pack, read_entry, unpack
 from reverb.webhooks.delivery import MAX_DEAD, MAX_DEAD_BYTES, MAX_DELIVERED, Delivery, State
 from reverb.webhooks.events import WebhookEvent
-from reverb.webhooks.interfaces import Entry, ISharedWebhooks, SharedLostError
+from reverb.webhooks.interfaces import ClusterStoreLostError, IWebhookClusterStore, QueueEntry
 
 T = TypeVar("T")
 
-OFFICE_MS = 6_000
+LEADER_LEASE_MS = 6_000
 """Milliseconds after which a sender that is silent has lost its office."""
 _STATES: tuple[State, ...] = ("pending", "delivered", "dead")
 _DELIVERIES = 50
@@ -34,8 +34,8 @@ _DELIVERIES = 50
 _BOUNDS = {"delivered": (MAX_DELIVERED, MAX_DEAD_BYTES), "dead": (MAX_DEAD, MAX_DEAD_BYTES)}
 
 
-@implementer(ISharedWebhooks)
-class RedisWebhooks:
+@implementer(IWebhookClusterStore)
+class RedisWebhookStore:
     """Keeps webhooks in Redis, in the sessions of a store.
 
     Args:
@@ -53,27 +53,27 @@ class RedisWebhooks:
         self._session = store.session
         self._term: str | None = None
         self._meter = meter
-        self._unreadable = Rarely(self._tell_unreadable, clock)
+        self._unreadable = LogThrottle(self._tell_unreadable, clock)
         self._problem = ""
 
     @property
-    def is_there(self) -> bool:
+    def is_available(self) -> bool:
         """Whether Redis can be asked now."""
         return self._store.connected
 
     async def _ask(self, script: Script, *arguments: Argument) -> Any:
         try:
-            return await self._session.ask(script, *arguments)
+            return await self._session.call(script, *arguments)
         except (LinkLostError, StoreRefusedError) as error:
-            raise SharedLostError(str(error)) from None
+            raise ClusterStoreLostError(str(error)) from None
 
-    async def _ask_as(self, office: str, script: Script, *arguments: Argument) -> Any:
+    async def _ask_as(self, leader_token: str, script: Script, *arguments: Argument) -> Any:
         """Run a script that only the sender may run, in the session in which it became that."""
         if self._session.token != self._term:
-            raise SharedLostError("Redis was lost meanwhile")
-        answer = await self._ask(script, office, OFFICE_MS, *arguments)
+            raise ClusterStoreLostError("Redis was lost meanwhile")
+        answer = await self._ask(script, leader_token, LEADER_LEASE_MS, *arguments)
         if answer is None:
-            raise SharedLostError("another node sends webhooks by now")
+            raise ClusterStoreLostError("another node sends webhooks by now")
         return answer
 
     def _cannot_read(self, what: str, problem: str) -> None:
@@ -93,69 +93,75 @@ class RedisWebhooks:
 
     # Events
 
-    def settle(self, wait: int, wanted: Callable[[str], bool]) -> None:
+    def track_occupancy(self, wait: int, wanted: Callable[[str], bool]) -> None:
         """Have changes settled by the store's own scripts."""
-        self._store.places.settle(wait, wanted, scripts.ALL)
+        self._store.occupancy.track(wait, wanted, scripts.ALL)
 
-    def publish(self, event: WebhookEvent, silence: int) -> "Deferred[bool]":
+    def publish(self, event: WebhookEvent, mute_ms: int) -> "Deferred[bool]":
         """Put an event into the queue that is none of a place."""
         return _start(
             self._ask(
-                scripts.PUBLISH, event.name, event.app_id, event.channel, event.json, silence
+                scripts.PUBLISH, event.name, event.app_id, event.channel, event.json, mute_ms
             ),
             bool,
         )
 
     # The sender's
 
-    def take_office(self, office: str) -> "Deferred[bool]":
+    def acquire_leadership(self, leader_token: str) -> "Deferred[bool]":
         """Become the sender, if there is none."""
         self._term = self._session.token
-        return _start(self._ask(scripts.TAKE_OFFICE, office, OFFICE_MS), bool)
+        return _start(self._ask(scripts.ACQUIRE_LEADERSHIP, leader_token, LEADER_LEASE_MS), bool)
 
-    def leave_office(self, office: str) -> "Deferred[None]":
+    def release_leadership(self, leader_token: str) -> "Deferred[None]":
         """Let another node send."""
-        return _start(self._ask_as(office, scripts.LEAVE_OFFICE), _nothing)
+        return _start(self._ask_as(leader_token, scripts.RELEASE_LEADERSHIP), _nothing)
 
-    def stopping(self) -> "Deferred[bool]":
+    def announce_stop(self) -> "Deferred[bool]":
         """Say that this node stops."""
         return _start(self._ask(scripts.STOP), bool)
 
-    def audit(self, office: str, wait: int, wanted: Callable[[str], bool]) -> "Deferred[None]":
+    def audit(
+        self, leader_token: str, wait: int, wanted: Callable[[str], bool]
+    ) -> "Deferred[None]":
         """Mark whoever is not there any more, as far as endpoints know."""
-        return Deferred.fromCoroutine(self._audit(office, wait, wanted))
+        return Deferred.fromCoroutine(self._audit(leader_token, wait, wanted))
 
-    async def _audit(self, office: str, wait: int, wanted: Callable[[str], bool]) -> None:
-        for app_id in await self._ask_as(office, scripts.APPS):
+    async def _audit(self, leader_token: str, wait: int, wanted: Callable[[str], bool]) -> None:
+        for app_id in await self._ask_as(leader_token, scripts.APPS):
             cursor, ends = b"0", False
             wait_here = wait if _is_wanted(app_id, wanted) else -1
             while not ends:
-                cursor = await self._ask_as(office, scripts.AUDIT, app_id, cursor, wait_here)
+                cursor = await self._ask_as(leader_token, scripts.AUDIT, app_id, cursor, wait_here)
                 ends = cursor == b"0"
 
-    def pending(self, office: str) -> "Deferred[list[Delivery]]":
+    def pending(self, leader_token: str) -> "Deferred[list[Delivery]]":
         """Get all that is to be delivered."""
-        return Deferred.fromCoroutine(self._pending(office))
+        return Deferred.fromCoroutine(self._pending(leader_token))
 
-    async def _pending(self, office: str) -> list[Delivery]:
+    async def _pending(self, leader_token: str) -> list[Delivery]:
         found: dict[str, Delivery] = {}
         start = 0
-        while names := await self._ask_as(office, scripts.PENDING, start, start + _DELIVERIES - 1):
+        while names := await self._ask_as(
+            leader_token, scripts.PENDING, start, start + _DELIVERIES - 1
+        ):
             for delivery in await self._find([_id(name) for name in names]):
                 found[delivery.id] = delivery
             start += len(names)
         return [found[delivery_id] for delivery_id in sorted(found)]
 
-    def poll(self, office: str, after: str, *, leaving: bool) -> "Deferred[list[Entry]]":
+    def poll(
+        self, leader_token: str, after: str, *, stopping: bool
+    ) -> "Deferred[list[QueueEntry]]":
         """Settle what is due, and read on in the queue."""
-        return Deferred.fromCoroutine(self._poll(office, _next(after), leaving=leaving))
+        return Deferred.fromCoroutine(self._poll(leader_token, _next(after), stopping=stopping))
 
-    async def _poll(self, office: str, start: str, *, leaving: bool) -> list[Entry]:
+    async def _poll(self, leader_token: str, start: str, *, stopping: bool) -> list[QueueEntry]:
         while True:
-            found, strange = await self._ask_as(office, scripts.POLL, start, int(leaving))
+            found, strange = await self._ask_as(leader_token, scripts.POLL, start, int(stopping))
             if strange:
                 self._cannot_read("places", f"{strange} of them name no app")
-            entries: list[Entry] = []
+            entries: list[QueueEntry] = []
             unreadable: list[bytes] = []
             for entry_id, fields in found:
                 try:
@@ -164,16 +170,16 @@ class RedisWebhooks:
                     unreadable.append(entry_id)
                     self._cannot_read("entries of the queue", str(error))
             if unreadable:
-                await self._ask_as(office, scripts.FORGET, *unreadable)
+                await self._ask_as(leader_token, scripts.FORGET, *unreadable)
             if entries or not found:
                 return entries
 
-    def put(self, office: str, delivery: Delivery, *, is_new: bool) -> "Deferred[None]":
+    def put(self, leader_token: str, delivery: Delivery, *, is_new: bool) -> "Deferred[None]":
         """Keep a delivery as it is now."""
         body = (delivery.body,) if is_new else ()
         return _start(
             self._ask_as(
-                office,
+                leader_token,
                 scripts.PUT,
                 *_BOUNDS.get(delivery.state, (0, 0)),
                 *_named(delivery),
@@ -184,9 +190,9 @@ class RedisWebhooks:
             _nothing,
         )
 
-    def forget(self, office: str, ids: Collection[str]) -> "Deferred[None]":
+    def remove_entries(self, leader_token: str, ids: Collection[str]) -> "Deferred[None]":
         """Take entries out of the queue."""
-        return _start(self._ask_as(office, scripts.FORGET, *ids), _nothing)
+        return _start(self._ask_as(leader_token, scripts.FORGET, *ids), _nothing)
 
     # Everybody's
 

@@ -9,16 +9,16 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from reverb.webhooks.cluster.forwarder import Reporter
-from reverb.webhooks.cluster.leader_term import POLL, Term
-from reverb.webhooks.dispatcher import Watcher
+from reverb.webhooks.cluster.forwarder import EventForwarder
+from reverb.webhooks.cluster.leader_term import POLL, LeaderTerm
+from reverb.webhooks.dispatcher import EventListener
 from reverb.webhooks.interfaces import (
     DRAIN_TIMEOUT,
-    IArchive,
-    ISharedWebhooks,
+    ClusterStoreLostError,
+    IDeliveryArchive,
+    IWebhookClusterStore,
     IWebhooks,
     IWebhookTransport,
-    SharedLostError,
 )
 
 _CONTEST = 2.0
@@ -28,17 +28,17 @@ _GRACE_MS = 3_000
 
 
 @implementer(IWebhooks)
-class SharedWebhooks:
+class ClusterWebhooks:
     """Has the events of all nodes delivered, by this node or another.
 
     Args:
         shared: What nodes share.
         archive: For those who ask what was delivered, or want something delivered again.
         reporter: Brings to the others what this node sees.
-        make_term: Makes the term of an office that has been taken.
+        make_leader_term: Makes the term of an office that has been taken.
         watchers: Called with every event, on the node that sends.
         wanted: Tells whether anything of an app is to be told.
-        smoothing: Seconds that leaving waits for a return.
+        debounce: Seconds that leaving waits for a return.
         transport: What senders use; it is stopped with this.
         clock: For the times between attempts.
 
@@ -52,36 +52,36 @@ class SharedWebhooks:
     def __init__(
         self,
         *,
-        shared: ISharedWebhooks,
-        archive: IArchive,
-        reporter: Reporter,
-        make_term: Callable[[str], Term],
-        watchers: list[Watcher],
+        shared: IWebhookClusterStore,
+        archive: IDeliveryArchive,
+        forwarder: EventForwarder,
+        make_leader_term: Callable[[str], LeaderTerm],
+        listeners: list[EventListener],
         wanted: Callable[[str], bool],
-        smoothing: int,
+        debounce: int,
         transport: IWebhookTransport,
         clock: IReactorTime,
     ) -> None:
         self._shared = shared
         self.archive = archive
-        self._reporter = reporter
-        self._make_term = make_term
-        self._watchers = watchers
+        self._forwarder = forwarder
+        self._make_term = make_leader_term
+        self._listeners = listeners
         self._wanted = wanted
-        self._wait = smoothing * 1000
+        self._wait = debounce * 1000
         self._transport = transport
         self._clock = clock
-        self._office = secrets.token_hex(8)
-        self.term: Term | None = None
+        self._leader_token = secrets.token_hex(8)
+        self.term: LeaderTerm | None = None
         self._is_stopping = False
         self._end = 0.0
         self._running: Deferred[None] | None = None
         self._sleeping: Deferred[None] | None = None
         self._timer: IDelayedCall | None = None
 
-    def watch(self, watcher: Watcher) -> None:
+    def add_listener(self, listener: EventListener) -> None:
         """Call back with events while this node sends."""
-        self._watchers.append(watcher)
+        self._listeners.append(listener)
 
     def queued(self, app_id: str) -> int:
         """Count an app's deliveries that this node has to send."""
@@ -90,8 +90,8 @@ class SharedWebhooks:
     def start(self) -> "Deferred[None]":
         """Begin; fires at once, as this node tries by itself to become the sender."""
         self._is_stopping = False
-        self._shared.settle(self._wait, self._wanted)
-        self._reporter.start()
+        self._shared.track_occupancy(self._wait, self._wanted)
+        self._forwarder.start()
         self._running = Deferred.fromCoroutine(self._run())
         return succeed(None)
 
@@ -109,7 +109,7 @@ class SharedWebhooks:
         running, self._running = self._running, None
         if running is not None:
             await running
-        lost = self._reporter.stop()
+        lost = self._forwarder.stop()
         if lost:
             self._log.warn("{count} webhooks could not be shared, and are lost", count=lost)
         await self._transport.stop()
@@ -122,10 +122,10 @@ class SharedWebhooks:
 
     async def _attempt(self, serve: Callable[[], Awaitable[object]]) -> None:
         try:
-            if self._shared.is_there:
-                self._reporter.flush()
+            if self._shared.is_available:
+                self._forwarder.flush()
                 await serve()
-        except SharedLostError:
+        except ClusterStoreLostError:
             pass
         except CancelledError:
             raise
@@ -134,23 +134,23 @@ class SharedWebhooks:
 
     async def _serve_at_last(self) -> None:
         """Send what no other node will, as all of them stop."""
-        while await self._shared.stopping() and self._clock.seconds() < self._end:
+        while await self._shared.announce_stop() and self._clock.seconds() < self._end:
             if not await self._serve():
                 await deferLater(self._clock, POLL)
 
     async def _serve(self) -> bool:
         """Send for as long as this node may, if it may; tell whether it has."""
-        if not await self._shared.take_office(self._office):
+        if not await self._shared.acquire_leadership(self._leader_token):
             return False
         self._log.info("this node sends the webhooks of all nodes")
-        term = self.term = self._make_term(self._office)
+        term = self.term = self._make_term(self._leader_token)
         try:
             await term.begin(max(self._wait, _GRACE_MS), self._wanted)
             while not self._is_stopping:
                 if not await term.poll():
                     await self._sleep(POLL)
             await term.finish(self._end)
-        except SharedLostError as error:
+        except ClusterStoreLostError as error:
             self._log.info("this node does not send webhooks any more: {why}", why=str(error))
             raise
         finally:

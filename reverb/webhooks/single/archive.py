@@ -5,13 +5,13 @@ from zope.interface import implementer
 
 from reverb.webhooks.delivery import Delivery, State
 from reverb.webhooks.events import WebhookEvent
-from reverb.webhooks.interfaces import IArchive, QueueFullError
+from reverb.webhooks.interfaces import IDeliveryArchive, QueueFullError
 from reverb.webhooks.sender import Sender
 from reverb.webhooks.single.journal import Journal
 
 
-@implementer(IArchive)
-class LocalArchive:
+@implementer(IDeliveryArchive)
+class JournalArchive:
     """Answers out of this node's journal, at once.
 
     Args:

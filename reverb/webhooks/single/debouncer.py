@@ -18,11 +18,11 @@ from reverb.hub.notices import (
 from reverb.webhooks.events import ChannelNotice
 
 Leaving = ChannelVacated | MemberRemoved
-Place = tuple[str, str, str | None]
+OccupancyKey = tuple[str, str, str | None]
 """What can be empty or not: an app's channel, or a user on it."""
 
 
-class Smoother:
+class Debouncer:
     """Turns what happens into what is told.
 
     Ordering: what is told of a channel comes in the order in which it happened; so a channel is
@@ -36,8 +36,8 @@ class Smoother:
     def __init__(self, wait: float) -> None:
         self._wait = wait
         # All wait equally long, so the oldest is always due first.
-        self._leaving: OrderedDict[Place, tuple[float, Leaving]] = OrderedDict()
-        self._missed: OrderedDict[Place, float] = OrderedDict()
+        self._leaving: OrderedDict[OccupancyKey, tuple[float, Leaving]] = OrderedDict()
+        self._missed: OrderedDict[OccupancyKey, float] = OrderedDict()
 
     @property
     def due_at(self) -> float | None:
@@ -70,7 +70,7 @@ class Smoother:
                 return self._miss(place, notice, now)
         return [notice]
 
-    def _miss(self, place: Place, notice: CacheMiss, now: float) -> list[ChannelNotice]:
+    def _miss(self, place: OccupancyKey, notice: CacheMiss, now: float) -> list[ChannelNotice]:
         if self._missed.get(place, now) > now:
             return []
         if self._wait > 0:
@@ -87,7 +87,7 @@ class Smoother:
             told.append(self._leaving.popitem(last=False)[1][1])
         return told
 
-    def settle(self) -> list[ChannelNotice]:
+    def flush(self) -> list[ChannelNotice]:
         """Tell of all who have left, and wait for nobody any more."""
         left = [notice for _, notice in self._leaving.values()]
         self._leaving.clear()
@@ -95,6 +95,6 @@ class Smoother:
         return [*left]
 
 
-def _place(notice: ChannelNotice) -> Place:
+def _place(notice: ChannelNotice) -> OccupancyKey:
     user_id = notice.user_id if isinstance(notice, MemberAdded | MemberRemoved) else None
     return (notice.app_id, notice.channel, user_id)

@@ -19,25 +19,25 @@ from reverb.webhooks.delivery import (
     Delivery,
     State,
 )
-from reverb.webhooks.events import Place, WebhookEvent
-from reverb.webhooks.interfaces import Waiting
+from reverb.webhooks.events import OccupancyKey, WebhookEvent
+from reverb.webhooks.interfaces import UnbatchedEvent
 
 
-class Contents(msgspec.Struct):
+class JournalContents(msgspec.Struct):
     """All that a journal holds."""
 
     deliveries: dict[str, Delivery] = {}
     """By id, in the order of their ids."""
-    waiting: dict[tuple[str, str], Waiting] = {}
+    waiting: dict[tuple[str, str], UnbatchedEvent] = {}
     """By event id and URL, in the order in which they came."""
-    told: dict[Place, None] = {}
+    reported: dict[OccupancyKey, None] = {}
     """Who is there as far as endpoints have been told, in the order in which it was."""
 
 
-class IDisk(Protocol):
+class IJournalStorage(Protocol):
     """Keeps a copy of a journal's contents."""
 
-    def open(self, contents: Contents) -> Contents:
+    def open(self, contents: JournalContents) -> JournalContents:
         """Read what was kept, before anything is written.
 
         Args:
@@ -53,16 +53,16 @@ class IDisk(Protocol):
     def remove_delivery(self, delivery_id: str) -> None:
         """Forget a delivery."""
 
-    def put_waiting(self, waiting: Waiting) -> None:
+    def put_unbatched(self, waiting: UnbatchedEvent) -> None:
         """Keep an event for an endpoint."""
 
-    def remove_waiting(self, event_id: str, url: str) -> None:
+    def remove_unbatched(self, event_id: str, url: str) -> None:
         """Forget it."""
 
-    def put_told(self, place: Place) -> None:
+    def put_reported(self, place: OccupancyKey) -> None:
         """Keep who is there."""
 
-    def remove_told(self, place: Place) -> None:
+    def remove_reported(self, place: OccupancyKey) -> None:
         """Forget who is there no more."""
 
     def written(self) -> "Deferred[None]":
@@ -82,9 +82,9 @@ class Journal:
         disk: Keeps a copy; None to forget all at the end.
     """
 
-    def __init__(self, disk: IDisk | None = None) -> None:
+    def __init__(self, disk: IJournalStorage | None = None) -> None:
         self._disk = disk
-        self._contents = Contents()
+        self._contents = JournalContents()
         self._delivered: OrderedDict[str, None] = OrderedDict()
         self._dead: OrderedDict[str, int] = OrderedDict()
         self._dead_bytes = 0
@@ -182,34 +182,34 @@ class Journal:
     def keep(self, event: WebhookEvent, urls: Collection[str]) -> None:
         """Note an event that endpoints will get."""
         for url in urls:
-            waiting = self._contents.waiting[event.id, url] = Waiting(event, url)
+            waiting = self._contents.waiting[event.id, url] = UnbatchedEvent(event, url)
             if self._disk is not None:
-                self._disk.put_waiting(waiting)
+                self._disk.put_unbatched(waiting)
 
     def release(self, event_ids: Collection[str], url: str) -> None:
         """Note that events are in a delivery, or dropped."""
         for event_id in event_ids:
             if self._contents.waiting.pop((event_id, url), None) and self._disk is not None:
-                self._disk.remove_waiting(event_id, url)
+                self._disk.remove_unbatched(event_id, url)
 
-    def waiting(self) -> list[Waiting]:
+    def waiting(self) -> list[UnbatchedEvent]:
         """List the events that are in no delivery, the oldest first."""
         return list(self._contents.waiting.values())
 
     # Who is there, as far as endpoints know
 
-    def tell(self, place: Place, *, there: bool) -> None:
+    def set_reported(self, place: OccupancyKey, *, present: bool) -> None:
         """Note that endpoints are told of somebody who came or went."""
-        told, disk = self._contents.told, self._disk
-        if there:
+        told, disk = self._contents.reported, self._disk
+        if present:
             told[place] = None
             if disk is not None:
-                disk.put_told(place)
+                disk.put_reported(place)
         elif place in told:
             del told[place]
             if disk is not None:
-                disk.remove_told(place)
+                disk.remove_reported(place)
 
-    def told(self) -> list[Place]:
+    def reported(self) -> list[OccupancyKey]:
         """List who was there when the last process ended, in the order in which they came."""
-        return list(self._contents.told)
+        return list(self._contents.reported)

@@ -8,15 +8,20 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from reverb.webhooks.dispatcher import Dispatcher, Watcher
-from reverb.webhooks.interfaces import DRAIN_TIMEOUT, IWebhookEvents, IWebhooks, IWebhookTransport
+from reverb.webhooks.dispatcher import Dispatcher, EventListener
+from reverb.webhooks.interfaces import (
+    DRAIN_TIMEOUT,
+    IWebhookEventSource,
+    IWebhooks,
+    IWebhookTransport,
+)
 from reverb.webhooks.sender import Sender
-from reverb.webhooks.single.archive import LocalArchive
+from reverb.webhooks.single.archive import JournalArchive
 from reverb.webhooks.single.journal import Journal
 
 
 @implementer(IWebhooks)
-class Webhooks:
+class SingleNodeWebhooks:
     """Has this node's events delivered.
 
     Args:
@@ -39,9 +44,9 @@ class Webhooks:
     def __init__(
         self,
         *,
-        source: IWebhookEvents,
+        source: IWebhookEventSource,
         dispatcher: Dispatcher,
-        watchers: list[Watcher],
+        listeners: list[EventListener],
         journal: Journal,
         sender: Sender,
         transport: IWebhookTransport,
@@ -49,17 +54,17 @@ class Webhooks:
     ) -> None:
         self._source = source
         self._dispatcher = dispatcher
-        self._watchers = watchers
+        self._listeners = listeners
         self.journal = journal
         self.sender = sender
-        self.archive = LocalArchive(journal, sender)
+        self.archive = JournalArchive(journal, sender)
         self._transport = transport
         self._clock = clock
         self._is_stopping = False
 
-    def watch(self, watcher: Watcher) -> None:
+    def add_listener(self, listener: EventListener) -> None:
         """Call back with every event; what it raises is logged and harms nobody."""
-        self._watchers.append(watcher)
+        self._listeners.append(listener)
 
     def queued(self, app_id: str) -> int:
         """Count an app's deliveries that are not done with."""

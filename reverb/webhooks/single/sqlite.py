@@ -21,9 +21,9 @@ from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
 from reverb.webhooks.delivery import UNREADABLE, Delivery, KeptEvent, check_body
-from reverb.webhooks.events import Place, WebhookEvent
-from reverb.webhooks.interfaces import JournalError, Waiting
-from reverb.webhooks.single.journal import Contents
+from reverb.webhooks.events import OccupancyKey, WebhookEvent
+from reverb.webhooks.interfaces import JournalError, UnbatchedEvent
+from reverb.webhooks.single.journal import JournalContents
 
 FILE = "webhooks.sqlite3"
 _VERSION = 1
@@ -36,11 +36,11 @@ CREATE TABLE deliveries (
     created REAL NOT NULL, state TEXT NOT NULL, attempts INTEGER NOT NULL, attempted REAL,
     status INTEGER, error TEXT
 );
-CREATE TABLE waiting (
+CREATE TABLE unbatched (
     event_id TEXT NOT NULL, url TEXT NOT NULL, app_id TEXT NOT NULL, name TEXT NOT NULL,
     channel TEXT NOT NULL, json BLOB NOT NULL, PRIMARY KEY (event_id, url)
 );
-CREATE TABLE told (
+CREATE TABLE reported (
     app_id TEXT NOT NULL, channel TEXT NOT NULL, user_id TEXT NOT NULL,
     PRIMARY KEY (app_id, channel, user_id)
 );
@@ -51,10 +51,10 @@ _OF_DELIVERY = (
 )
 _PUT_DELIVERY = "INSERT OR REPLACE INTO deliveries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _REMOVE_DELIVERY = "DELETE FROM deliveries WHERE id = ?"
-_PUT_WAITING = "INSERT OR REPLACE INTO waiting VALUES (?, ?, ?, ?, ?, ?)"
-_REMOVE_WAITING = "DELETE FROM waiting WHERE event_id = ? AND url = ?"
-_PUT_TOLD = "INSERT OR IGNORE INTO told VALUES (?, ?, ?)"
-_REMOVE_TOLD = "DELETE FROM told WHERE app_id = ? AND channel = ? AND user_id = ?"
+_PUT_WAITING = "INSERT OR REPLACE INTO unbatched VALUES (?, ?, ?, ?, ?, ?)"
+_REMOVE_WAITING = "DELETE FROM unbatched WHERE event_id = ? AND url = ?"
+_PUT_TOLD = "INSERT OR IGNORE INTO reported VALUES (?, ?, ?)"
+_REMOVE_TOLD = "DELETE FROM reported WHERE app_id = ? AND channel = ? AND user_id = ?"
 
 
 class _Statement(NamedTuple):
@@ -62,7 +62,7 @@ class _Statement(NamedTuple):
     values: tuple[Any, ...] = ()
 
 
-class SqliteDisk:
+class SqliteJournalStorage:
     """A journal's copy in a SQLite file, which no other process may use meanwhile.
 
     Args:
@@ -75,7 +75,7 @@ class SqliteDisk:
         self.path = Path(directory) / FILE
         self._reactor = reactor
         self._failed = failed
-        self._contents = Contents()
+        self._contents = JournalContents()
         self._connection: sqlite3.Connection | None = None
         self._pool = ThreadPool(0, 1, "reverb-journal")
         self._statements: list[_Statement] = []
@@ -85,8 +85,8 @@ class SqliteDisk:
         self._is_broken = False
         self._is_closing = False
 
-    def open(self, contents: Contents) -> Contents:
-        """Read what was kept; see :class:`reverb.webhooks.single.journal.IDisk`."""
+    def open(self, contents: JournalContents) -> JournalContents:
+        """Read what was kept; see :class:`reverb.webhooks.single.journal.IJournalStorage`."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._connection = sqlite3.connect(
@@ -112,19 +112,19 @@ class SqliteDisk:
         """Forget a delivery."""
         self._write(_Statement(_REMOVE_DELIVERY, (delivery_id,)))
 
-    def put_waiting(self, waiting: Waiting) -> None:
+    def put_unbatched(self, waiting: UnbatchedEvent) -> None:
         """Keep an event for an endpoint."""
         self._write(_Statement(_PUT_WAITING, _waiting_row(waiting)))
 
-    def remove_waiting(self, event_id: str, url: str) -> None:
+    def remove_unbatched(self, event_id: str, url: str) -> None:
         """Forget it."""
         self._write(_Statement(_REMOVE_WAITING, (event_id, url)))
 
-    def put_told(self, place: Place) -> None:
+    def put_reported(self, place: OccupancyKey) -> None:
         """Keep who is there."""
         self._write(_Statement(_PUT_TOLD, place))
 
-    def remove_told(self, place: Place) -> None:
+    def remove_reported(self, place: OccupancyKey) -> None:
         """Forget who is there no more."""
         self._write(_Statement(_REMOVE_TOLD, place))
 
@@ -196,7 +196,7 @@ class SqliteDisk:
         self._pool.stop()
 
 
-def _load(connection: sqlite3.Connection, contents: Contents) -> Contents:
+def _load(connection: sqlite3.Connection, contents: JournalContents) -> JournalContents:
     """Take the file into possession, and read all of it."""
     connection.execute("PRAGMA locking_mode = EXCLUSIVE")
     connection.execute("PRAGMA journal_mode = WAL")
@@ -218,16 +218,16 @@ def _load(connection: sqlite3.Connection, contents: Contents) -> Contents:
     return contents
 
 
-def _read_all(connection: sqlite3.Connection, contents: Contents) -> None:
+def _read_all(connection: sqlite3.Connection, contents: JournalContents) -> None:
     """Read all rows; SQLite would not notice that a value was overwritten by another."""
     for row in connection.execute("SELECT * FROM deliveries ORDER BY id"):
         delivery = _read_delivery(row)
         contents.deliveries[delivery.id] = delivery
-    for row in connection.execute("SELECT * FROM waiting ORDER BY rowid"):
+    for row in connection.execute("SELECT * FROM unbatched ORDER BY rowid"):
         waiting = _read_waiting(row)
         contents.waiting[waiting.event.id, waiting.url] = waiting
-    for row in connection.execute("SELECT * FROM told ORDER BY rowid"):
-        contents.told[msgspec.convert(row, Place)] = None
+    for row in connection.execute("SELECT * FROM reported ORDER BY rowid"):
+        contents.reported[msgspec.convert(row, OccupancyKey)] = None
 
 
 def _execute(connection: sqlite3.Connection, statements: Iterable[_Statement]) -> None:
@@ -243,15 +243,15 @@ def _execute(connection: sqlite3.Connection, statements: Iterable[_Statement]) -
         raise
 
 
-def _everything(contents: Contents) -> Iterable[_Statement]:
+def _everything(contents: JournalContents) -> Iterable[_Statement]:
     """Make the statements that write all there is."""
-    for table in ("deliveries", "waiting", "told"):
+    for table in ("deliveries", "unbatched", "reported"):
         yield _Statement(f"DELETE FROM {table}")  # noqa: S608 - our own names
     for delivery in contents.deliveries.values():
         yield _Statement(_PUT_DELIVERY, _delivery_row(delivery))
     for waiting in contents.waiting.values():
         yield _Statement(_PUT_WAITING, _waiting_row(waiting))
-    for place in contents.told:
+    for place in contents.reported:
         yield _Statement(_PUT_TOLD, place)
 
 
@@ -265,19 +265,19 @@ def _read_delivery(row: tuple[Any, ...]) -> Delivery:
     return delivery
 
 
-def _waiting_row(waiting: Waiting) -> tuple[Any, ...]:
+def _waiting_row(waiting: UnbatchedEvent) -> tuple[Any, ...]:
     event = waiting.event
     return (event.id, waiting.url, event.app_id, event.name, event.channel, event.json)
 
 
-def _read_waiting(row: tuple[Any, ...]) -> Waiting:
+def _read_waiting(row: tuple[Any, ...]) -> UnbatchedEvent:
     event_id, url, app_id, name, channel, json = row
     event = msgspec.convert(
         {"app_id": app_id, "id": event_id, "name": name, "channel": channel, "json": json},
         WebhookEvent,
     )
     msgspec.json.decode(event.json.decode(), type=KeptEvent)
-    return Waiting(event, url)
+    return UnbatchedEvent(event, url)
 
 
 def _explain(error: BaseException) -> str:

@@ -5,17 +5,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reverb.protocol.messages import Member
-from reverb.stores.redis.member_replica import View
+from reverb.stores.redis.member_replica import MemberReplica
 
 
 class Told:
     def __init__(self):
         self.said = []
         self.looked = 0
-        self.view = View(
+        self.view = MemberReplica(
             came=lambda member: self.said.append(f"+{member.user_id}"),
             went=lambda user_id: self.said.append(f"-{user_id}"),
-            look_again=self.look,
+            recheck=self.look,
         )
 
     def look(self):
@@ -33,83 +33,83 @@ def told():
 
 @pytest.fixture
 def view(told):
-    told.view.replace({"ann": "{}"}, 5)
+    told.view.load_snapshot({"ann": "{}"}, 5)
     told.take()
     return told.view
 
 
 def test_the_list_tells_of_those_who_are_new(told):
     told.view.add(Member("ann", "{}"))
-    told.view.replace({"ann": "{}", "bob": "{}"}, 5)
+    told.view.load_snapshot({"ann": "{}", "bob": "{}"}, 5)
 
     assert told.take() == ["+ann", "+bob"]
     assert set(told.view.roster) == {"ann", "bob"}
 
 
 def test_changes_are_told(told, view):
-    view.change(6, "bob", "{}")
-    view.change(7, "ann", None)
-    view.change(8, "bob", '{"v":2}')
+    view.apply(6, "bob", "{}")
+    view.apply(7, "ann", None)
+    view.apply(8, "bob", '{"v":2}')
 
     assert told.take() == ["+bob", "-ann"]
     assert dict(view.roster) == {"bob": '{"v":2}'}
 
 
 def test_what_the_list_has_told_is_not_told_again(told, view):
-    view.change(4, "zoe", "{}")
-    view.change(5, "ann", None)
+    view.apply(4, "zoe", "{}")
+    view.apply(5, "ann", None)
 
     assert told.take() == []
 
 
 def test_changes_that_overtake_the_list_wait_for_it(told):
-    told.view.change(7, "cat", "{}")
-    told.view.change(5, "zoe", "{}")
-    told.view.change(6, "bob", None)
+    told.view.apply(7, "cat", "{}")
+    told.view.apply(5, "zoe", "{}")
+    told.view.apply(6, "bob", None)
     assert told.take() == []
-    told.view.replace({"ann": "{}", "bob": "{}"}, 5)
+    told.view.load_snapshot({"ann": "{}", "bob": "{}"}, 5)
 
     assert set(told.view.roster) == {"ann", "cat"}
     assert told.looked == 0
 
 
 def test_a_change_that_was_missed_is_made_good(told, view):
-    view.change(7, "cat", "{}")
+    view.apply(7, "cat", "{}")
     assert told.take() == []
     assert told.looked == 1
-    view.change(8, "dan", "{}")
+    view.apply(8, "dan", "{}")
     assert told.looked == 1
-    view.replace({"bob": "{}", "cat": "{}"}, 7)
-    view.end_doubts()
+    view.load_snapshot({"bob": "{}", "cat": "{}"}, 7)
+    view.drop_unconfirmed()
 
     assert sorted(told.take()) == ["+bob", "+cat", "+dan", "-ann"]
 
 
 def test_who_is_not_in_the_list_is_in_doubt_for_a_while(told, view):
     view.add(Member("eve", "{}"))
-    view.let_go()
+    view.detach()
     told.take()
-    view.replace({"bob": "{}"}, 9)
+    view.load_snapshot({"bob": "{}"}, 9)
     assert told.take() == ["+bob"]
-    view.change(10, "eve", "{}")
-    view.end_doubts()
+    view.apply(10, "eve", "{}")
+    view.drop_unconfirmed()
 
     assert told.take() == ["-ann"]
     assert set(view.roster) == {"bob", "eve"}
 
 
 def test_waiting_for_a_version(view):
-    assert view.reached(5) is None
-    waiting = view.reached(7)
-    view.change(6, "bob", "{}")
+    assert view.wait_for_version(5) is None
+    waiting = view.wait_for_version(7)
+    view.apply(6, "bob", "{}")
     assert not waiting.called
-    view.change(7, "bob", None)
+    view.apply(7, "bob", None)
     assert waiting.called
 
 
 def test_nobody_waits_for_a_store_that_is_away(view):
-    waiting = view.reached(7)
-    view.let_go()
+    waiting = view.wait_for_version(7)
+    view.detach()
 
     assert waiting.called
 
@@ -130,10 +130,10 @@ def test_a_view_ends_with_what_is_true_and_tells_each_change_once(data):
     told = Told()
     for number, change in enumerate(changes[first:], first):
         if number == arrival:
-            told.view.replace(states[listed], listed)
-        told.view.change(*change)
+            told.view.load_snapshot(states[listed], listed)
+        told.view.apply(*change)
     if arrival == len(changes):
-        told.view.replace(states[listed], listed)
+        told.view.load_snapshot(states[listed], listed)
 
     assert dict(told.view.roster) == states[-1]
     known = set()
@@ -145,87 +145,87 @@ def test_a_view_ends_with_what_is_true_and_tells_each_change_once(data):
 
 
 def test_who_waits_for_a_change_that_was_lost_does_not_wait_for_ever(told, view):
-    waiting = view.reached(6)
-    view.check_bus()
+    waiting = view.wait_for_version(6)
+    view.on_heartbeat()
     assert told.looked == 0  # It may be on its way.
-    late = view.reached(7)
-    view.check_bus()
+    late = view.wait_for_version(7)
+    view.on_heartbeat()
     assert told.looked == 1
-    view.check_bus()
+    view.on_heartbeat()
     assert told.looked == 1  # The list is on its way.
-    view.replace({"ann": "{}", "bob": "{}", "cat": "{}"}, 7)
+    view.load_snapshot({"ann": "{}", "bob": "{}", "cat": "{}"}, 7)
 
     assert waiting.called
     assert late.called
     assert told.take() == ["+bob", "+cat"]
-    view.check_bus()
-    view.check_bus()
+    view.on_heartbeat()
+    view.on_heartbeat()
     assert told.looked == 1
 
 
 def test_who_waits_in_turn_is_not_taken_for_one_who_waits_long(told, view):
     for version in range(6, 10):
-        view.reached(version)
-        view.check_bus()
-        view.change(version, f"user{version}", "{}")
+        view.wait_for_version(version)
+        view.on_heartbeat()
+        view.apply(version, f"user{version}", "{}")
 
     assert told.looked == 0
 
 
 @pytest.mark.parametrize("answers", [1, 2])
 def test_a_change_that_no_list_explains_is_forgotten(told, view, answers):
-    view.change(2**53, "ghost", "{}")
+    view.apply(2**53, "ghost", "{}")
     assert told.looked == 1
-    view.change(2**53 + 7, "ghost", "{}")  # While the list is on its way.
+    view.apply(2**53 + 7, "ghost", "{}")  # While the list is on its way.
     for _ in range(answers):
-        view.replace({"ann": "{}", "bob": "{}"}, 6)
+        view.load_snapshot({"ann": "{}", "bob": "{}"}, 6)
 
     assert told.looked == 2
     assert told.take() == ["+bob"]
-    view.replace({"ann": "{}", "bob": "{}"}, 6)
-    view.change(7, "cat", "{}")
+    view.load_snapshot({"ann": "{}", "bob": "{}"}, 6)
+    view.apply(7, "cat", "{}")
     assert told.take() == ["+cat"]
     assert told.looked == 2
-    assert view.reached(7) is None
+    assert view.wait_for_version(7) is None
 
 
 def test_a_list_without_a_version_is_believed(told):
-    waiting = told.view.reached(0)
-    told.view.replace({"ann": "{}"}, 0)
+    waiting = told.view.wait_for_version(0)
+    told.view.load_snapshot({"ann": "{}"}, 0)
 
     assert waiting.called
-    assert told.view.reached(0) is None
+    assert told.view.wait_for_version(0) is None
     assert told.take() == ["+ann"]
-    told.view.change(1, "bob", "{}")
+    told.view.apply(1, "bob", "{}")
     assert told.take() == ["+bob"]
 
 
 def test_versions_that_begin_anew_are_noticed(told, view):
-    view.change(6, "bob", "{}")
-    view.change(2, "cat", "{}")
+    view.apply(6, "bob", "{}")
+    view.apply(2, "cat", "{}")
     assert told.looked == 1
-    view.replace({"cat": "{}"}, 2)
-    view.end_doubts()
+    view.load_snapshot({"cat": "{}"}, 2)
+    view.drop_unconfirmed()
 
     assert sorted(told.take()) == ["+bob", "+cat", "-ann", "-bob"]
-    view.change(3, "dan", "{}")
+    view.apply(3, "dan", "{}")
     assert told.take() == ["+dan"]
 
 
 def test_versions_that_begin_anew_are_noticed_also_when_nothing_has_come_since_the_list(told, view):
-    view.check_bus()  # It may have begun before the list came.
-    view.change(4, "zoe", "{}")
+    view.on_heartbeat()  # It may have begun before the list came.
+    view.apply(4, "zoe", "{}")
     assert told.looked == 0
-    view.check_bus()
-    view.change(2, "cat", "{}")
+    view.on_heartbeat()
+    view.apply(2, "cat", "{}")
 
     assert told.looked == 1
 
 
 def test_who_waits_for_a_version_that_is_no_more_is_satisfied_with_the_list(told, view):
-    waiting = view.reached(99)
-    view.check_bus()
-    view.check_bus()
-    view.replace({"ann": "{}"}, 3)
+    waiting = view.wait_for_version(99)
+    view.on_heartbeat()
+    view.on_heartbeat()
+    view.load_snapshot({"ann": "{}"}, 3)
 
     assert waiting.called

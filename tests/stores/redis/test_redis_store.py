@@ -5,9 +5,9 @@ from twisted.internet import defer, reactor
 
 from redis_nodes import Node, make_node, own_redis, pause, redis, until, wait  # noqa: F401
 from redis_proxy import Proxy
-from reverb.interfaces import Abandoned, ChannelFullError, Counts, Restored
+from reverb.interfaces import ChannelCounts, ChannelFullError, ChannelReaped, StoreRestored
 from reverb.protocol.messages import Member
-from reverb.redis.connections import RedisRefusalError
+from reverb.redis.connections import RedisReplyError
 from reverb.stores.redis import scripts
 
 pytestmark = pytest.mark.outside_reactor
@@ -127,21 +127,21 @@ class TestDeath:
         until_views(["ann", "bob"], one, other)
         until(
             "taken back",
-            lambda: sum(isinstance(c, Abandoned) for c in one.changes + other.changes) == 3,
+            lambda: sum(isinstance(c, ChannelReaped) for c in one.changes + other.changes) == 3,
         )
         pause(1)
         told = one.told() + other.told()
         assert told.count("-cat") == 2  # Once on each node.
-        abandoned = [change for change in told if isinstance(change, Abandoned)]
+        abandoned = [change for change in told if isinstance(change, ChannelReaped)]
         assert sorted(abandoned, key=lambda a: a.channel) == [
-            Abandoned("1", "news", (), vacated=False),
-            Abandoned("1", "presence-x", ("cat",), vacated=False),
-            Abandoned("1", "presence-y", ("dan",), vacated=True),
+            ChannelReaped("1", "news", (), vacated=False),
+            ChannelReaped("1", "presence-x", ("cat",), vacated=False),
+            ChannelReaped("1", "presence-y", ("dan",), vacated=True),
         ]
         assert wait(one.store.connections("1")) == 0
         assert wait(one.store.channels("1", "")) == {
-            "news": Counts(1, 0),
-            "presence-x": Counts(2, 2),
+            "news": ChannelCounts(1, 0),
+            "presence-x": ChannelCounts(2, 2),
         }
 
     def test_a_living_node_is_left_alone(self, make_node):  # noqa: F811
@@ -166,7 +166,7 @@ class TestDeath:
 
         until_views(["ann", "bob"], one, other)
         until("counted again", lambda: wait(one.store.connections("1")) == 1)
-        abandoned = Abandoned("1", "presence-x", ("bob",), vacated=False)
+        abandoned = ChannelReaped("1", "presence-x", ("bob",), vacated=False)
         assert [c for c in one.told() if c != abandoned] == ["+ann", "+bob", "-bob", "+bob"]
         assert other.told() == ["+ann", "+bob", "-bob", "+bob"]
 
@@ -176,14 +176,14 @@ class TestDeath:
             one.join("ann")
             other.join("bob")
             for node in (one, other):
-                until("together", lambda node=node: Restored() in node.changes)
+                until("together", lambda node=node: StoreRestored() in node.changes)
                 node.changes.clear()
             own_redis.ask("FLUSHALL")
             other.join("cat")  # So it notices, and registers; the other renews its lease later.
 
             until_views(["ann", "bob", "cat"], one, other)
             for node in (one, other):
-                until("together again", lambda node=node: Restored() in node.changes)
+                until("together again", lambda node=node: StoreRestored() in node.changes)
             assert one.members() == other.members() == dict.fromkeys(["ann", "bob", "cat"], "{}")
             assert one.told() == other.told() == ["+cat"]
         finally:
@@ -239,10 +239,10 @@ class TestDeath:
         node.until_connected()
         for script in (scripts.JOIN, scripts.LEAVE, scripts.CONNECT, scripts.SYNC_CHANNEL):
             late = node.store.session.run(script, "1", "news", "", "", "", "", 0, token=held_up)
-            with pytest.raises(RedisRefusalError, match="LOST"):
+            with pytest.raises(RedisReplyError, match="LOST"):
                 wait(late)
 
-        assert wait(node.store.counts("1", "news")) == Counts(0, 0)
+        assert wait(node.store.counts("1", "news")) == ChannelCounts(0, 0)
 
 
 class TestOutage:
@@ -282,7 +282,7 @@ class TestOutage:
         assert other.told() == ["-bob"]
         assert wait(one.store.connect("1", "1.2", 2))
         assert not wait(one.store.connect("1", "1.3", 2))
-        wait(one.store.remember("1", "cache-x", "e", "1", 60))
+        wait(one.store.cache_event("1", "cache-x", "e", "1", 60))
         own_redis.start()
 
         until_views(["ann", "cat", "eve"], one, other)
@@ -292,10 +292,10 @@ class TestOutage:
         assert other.told() == ["+cat"]
         assert one.members() == other.members() == dict.fromkeys(["ann", "eve", "cat"], "{}")
         assert wait(other.store.connections("1")) == 2
-        assert wait(other.store.recall("1", "cache-x")).data == "1"
-        assert wait(other.store.counts("1", "presence-x")) == Counts(3, 3)
+        assert wait(other.store.get_cached_event("1", "cache-x")).data == "1"
+        assert wait(other.store.counts("1", "presence-x")) == ChannelCounts(3, 3)
         for node in pair:
-            until("told of the end", lambda node=node: Restored() in node.changes)
+            until("told of the end", lambda node=node: StoreRestored() in node.changes)
 
     def test_who_is_online_is_as_it_was_told_last(self, pair, own_redis, until_lost):  # noqa: F811
         one, other = pair
@@ -303,7 +303,7 @@ class TestOutage:
         bob, _ = other.join(None, "#online-bob")
         names = ["#online-ann", "#online-bob", "#online-cat"]
         for node in pair:
-            until("together", lambda node=node: Restored() in node.changes)
+            until("together", lambda node=node: StoreRestored() in node.changes)
             answer = wait(node.store.occupied("1", names))
             assert list(answer.values()) == [True, True, False]
             node.changes.clear()
@@ -316,8 +316,8 @@ class TestOutage:
         own_redis.start()
 
         for node in pair:
-            until("together again", lambda node=node: Restored() in node.changes)
-            assert node.changes == [Restored()]
+            until("together again", lambda node=node: StoreRestored() in node.changes)
+            assert node.changes == [StoreRestored()]
             answer = wait(node.store.occupied("1", names))
             assert list(answer.values()) == [True, False, False]
 
@@ -338,7 +338,7 @@ class TestOutage:
         began = reactor.seconds()
         until("found", lambda: not one.broker.connected, 15)
         assert reactor.seconds() - began < 10
-        assert "did not answer" in one.broker.trouble
+        assert "did not answer" in one.broker.unavailable_reason
         assert set(one.join("bob")[1].members) == {"ann", "bob"}
         own_redis.go_on()
 
@@ -365,7 +365,7 @@ class TestOutage:
         one.until_connected()
         other.until_connected()
         assert set(other.members()) == {"u0", "u1", "u2"}
-        assert wait(other.store.counts("1", "presence-x")) == Counts(3, 3)
+        assert wait(other.store.counts("1", "presence-x")) == ChannelCounts(3, 3)
 
     @pytest.mark.parametrize("pauses", [True, False])
     def test_asked_in_answer_to_the_loss_a_node_answers(self, pair, own_redis, pauses):  # noqa: F811
@@ -375,20 +375,20 @@ class TestOutage:
             own_redis.pause()
         for number in range(5):
             first = one.store.connect("1", f"1.{number}", 0)
-            second = first.addCallback(lambda _: one.store.recall("1", "cache-x"))
+            second = first.addCallback(lambda _: one.store.get_cached_event("1", "cache-x"))
             third = second.addCallback(lambda _: one.broker.subscribe("1", "other"))
             answers.append(third.addCallback(lambda _: one.store.counts("1", "news")))
         own_redis.kill()
 
-        assert wait(defer.gatherResults(answers), 5) == [Counts(0, 0)] * 5
+        assert wait(defer.gatherResults(answers), 5) == [ChannelCounts(0, 0)] * 5
 
     def test_who_hears_of_the_loss_may_leave_another_channel(self, pair, own_redis):  # noqa: F811
         one, _ = pair
         one.join("ann")
         bob, _ = one.join("bob", "presence-y")
-        one.link.take = lambda channel, message: None  # So that who joins waits for the news.
+        one.link.on_message = lambda channel, message: None  # So that who joins waits for the news.
         joining = one.store.join("1", "presence-x", "1.1", Member("cat", "{}"), 0)
-        wait(one.link.ask("PING"))
+        wait(one.link.call("PING"))
         assert not joining.called
         leaving = joining.addCallback(lambda _: one.store.leave("1", "presence-y", bob))
         own_redis.kill()
@@ -403,14 +403,14 @@ class TestOutage:
         own_redis.kill()
         until_lost()
         for channel in ("cache-x", "cache-y"):
-            wait(one.store.remember("1", channel, "e", "1", 60))
+            wait(one.store.cache_event("1", channel, "e", "1", 60))
         put_back = one.store._cache.put_back
 
         def put_back_in_vain():
             one.store._cache.put_back = put_back
             yield from put_back()
             one.link.reset("the test says so")  # Before anything is sent.
-            one.store.remember("1", "cache-y", "e", "2", 60)
+            one.store.cache_event("1", "cache-y", "e", "2", 60)
 
         one.store._cache.put_back = put_back_in_vain
         own_redis.start()
@@ -418,7 +418,10 @@ class TestOutage:
             node.until_connected()
 
         assert one.store._cache.put_back == put_back
-        found = [wait(other.store.recall("1", channel)).data for channel in ("cache-x", "cache-y")]
+        found = [
+            wait(other.store.get_cached_event("1", channel)).data
+            for channel in ("cache-x", "cache-y")
+        ]
         assert found == ["1", "2"]
 
     def test_without_redis_a_node_starts_and_goes_on_trying(self, own_redis):  # noqa: F811
@@ -460,9 +463,9 @@ def test_a_node_that_is_cut_off_goes_on_alone_and_comes_back(redis, make_node): 
 
     until_views(["ann", "cat", "dan", "eve"], here, there)
     there.until_connected()
-    assert wait(here.store.counts("1", "presence-x")) == Counts(4, 4)
+    assert wait(here.store.counts("1", "presence-x")) == ChannelCounts(4, 4)
     pause(3)
-    assert wait(here.store.counts("1", "presence-x")) == Counts(4, 4)
+    assert wait(here.store.counts("1", "presence-x")) == ChannelCounts(4, 4)
     assert {t for t in here.told()[-2:] if isinstance(t, str)} == {"+cat", "+eve"}
     assert there.told() == ["+ann", "+bob", "+eve", "-bob", "+cat", "+dan"]
     there.stop()

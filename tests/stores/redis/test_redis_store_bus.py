@@ -25,11 +25,11 @@ def join(node, user):
 def test_a_message_that_is_lost_is_made_good(make_node):  # noqa: F811
     node, other = make_node(), make_node()
     node.join("ann")
-    take, node.link.take = node.link.take, lambda channel, message: None
+    take, node.link.on_message = node.link.on_message, lambda channel, message: None
     bob = join(node, "bob")
     other.join("cat")
     joined = wait(bob, ANSWERED)
-    node.link.take = take
+    node.link.on_message = take
 
     assert set(joined.members) >= {"ann", "bob"}
     until("all are known", lambda: node.view() == {"ann", "bob", "cat"}, ANSWERED)
@@ -45,11 +45,11 @@ def test_who_left_unnoticed_does_not_stay_for_ever(make_node):  # noqa: F811
     bob, _ = other.join("bob")
     until("there", lambda: node.view() == {"ann", "bob"})
     pause(3)  # The time in which nodes may still have to come back has passed.
-    take, node.link.take = node.link.take, lambda channel, message: None
+    take, node.link.on_message = node.link.on_message, lambda channel, message: None
     other.leave(bob)
-    wait(node.link.ask("PING"))
+    wait(node.link.call("PING"))
     wait(node.link.catch_up())
-    node.link.take = take
+    node.link.on_message = take
     other.join("cat")
 
     until("gone", lambda: node.view() == {"ann", "cat"}, ANSWERED)
@@ -77,7 +77,7 @@ def test_a_user_of_redis_who_may_not_subscribe_leaves_the_node_alone(own_redis):
     rights = ("on", ">pass", "~*", "&*", "+@all", "-subscribe")
     own_redis.ask("ACL", "SETUSER", "ann", *rights)
     node = Node(own_redis.url(who="ann:pass@")).start(connected=False)
-    until("told", lambda: "NOPERM" in node.broker.trouble, ANSWERED)
+    until("told", lambda: "NOPERM" in node.broker.unavailable_reason, ANSWERED)
 
     assert wait(join(node, "ann"), ANSWERED).added
     own_redis.ask("ACL", "SETUSER", "ann", "+subscribe")
@@ -110,7 +110,7 @@ def test_a_change_that_never_happened_is_asked_about_once(make_node, log):  # no
     node.join("ann")
     body = ["member", "1", "presence-x", 2**53, "ghost", "{}"]
     wait(
-        node.link.ask(
+        node.link.call(
             "PUBLISH",
             f"{node.link.url.prefix}:1:presence-x",
             msgspec.msgpack.encode([FORMAT, "zz", body]),
@@ -128,7 +128,7 @@ def test_a_change_that_never_happened_is_asked_about_once(make_node, log):  # no
 def test_members_without_a_version_are_believed(make_node):  # noqa: F811
     node, other = make_node(), make_node()
     node.join("ann")
-    wait(node.link.ask("DEL", f"{node.link.url.prefix}:versions:1"))
+    wait(node.link.call("DEL", f"{node.link.url.prefix}:versions:1"))
 
     assert set(wait(join(other, "ann"), ANSWERED).members) == {"ann"}
     assert set(wait(join(other, "bob"), ANSWERED).members) == {"ann", "bob"}
@@ -139,7 +139,7 @@ def test_versions_that_have_gone_backwards_are_noticed(make_node):  # noqa: F811
     node, other = make_node(), make_node()
     node.join("ann")
     until("known", lambda: node.view() == {"ann"})
-    wait(node.link.ask("HSET", f"{node.link.url.prefix}:versions:1", "presence-x", 5))
+    wait(node.link.call("HSET", f"{node.link.url.prefix}:versions:1", "presence-x", 5))
     other.join("bob")
 
     until("all are known", lambda: node.view() == {"ann", "bob"}, ANSWERED)
@@ -152,8 +152,8 @@ def test_what_fails_in_answer_to_the_link_does_not_end_it(own_redis, log):  # no
     def fail():
         raise RuntimeError("the test says so")
 
-    node.link.beats.insert(0, fail)
-    node.link.losses.insert(0, fail)
+    node.link.heartbeat_hooks.insert(0, fail)
+    node.link.loss_hooks.insert(0, fail)
     node.until_connected()
     until("beaten", log.problems, ANSWERED)
     until("beaten again", log.problems, ANSWERED)
@@ -162,8 +162,8 @@ def test_what_fails_in_answer_to_the_link_does_not_end_it(own_redis, log):  # no
     assert log.problems()
     own_redis.start()
     node.until_connected()
-    node.link.beats.remove(fail)
-    node.link.losses.remove(fail)
+    node.link.heartbeat_hooks.remove(fail)
+    node.link.loss_hooks.remove(fail)
     log.problems()
     node.stop()
 
@@ -174,8 +174,8 @@ def test_a_late_list_of_a_channel_that_has_been_left_harms_nobody(make_node):  #
     view = node.store._share.views["1", "presence-x"]
     node.leave(ann)
     view.version = None
-    view.change(9, "bob", "{}")
-    view.replace({}, 1)  # It does not explain the change, so the next one is asked for.
+    view.apply(9, "bob", "{}")
+    view.load_snapshot({}, 1)  # It does not explain the change, so the next one is asked for.
 
     node.join("cat")
     assert node.view() == {"cat"}

@@ -3,7 +3,7 @@
 import pytest
 
 from redis_nodes import make_node, redis, until, wait  # noqa: F401
-from reverb.interfaces import Abandoned, Counts, StoreRefusedError
+from reverb.interfaces import ChannelCounts, ChannelReaped, StoreRefusedError
 
 pytestmark = pytest.mark.outside_reactor
 
@@ -18,7 +18,7 @@ def put(redis, node):  # noqa: F811
     """Do something to a key of the deployment."""
 
     def put(command, key, *more):
-        return wait(node.link.ask(command, f"{node.link.url.prefix}:{key}", *more))
+        return wait(node.link.call(command, f"{node.link.url.prefix}:{key}", *more))
 
     return put
 
@@ -36,7 +36,7 @@ def test_a_join_that_is_refused_leaves_nothing(node, put, log):
     assert log.lines("in Redis: join 1 presence-t failed: ")
     put("DEL", "members:1:presence-t")
     assert node.join("ann", "presence-t")[1].added
-    assert wait(node.store.counts("1", "presence-t")) == Counts(1, 1)
+    assert wait(node.store.counts("1", "presence-t")) == ChannelCounts(1, 1)
 
 
 def test_a_question_that_is_refused_ends_no_connection(node, put, log):
@@ -87,7 +87,7 @@ def test_a_dead_node_that_cannot_be_taken_back_is_tried_again(make_node, node, p
     dead.die()
     until(
         "the rest is told",
-        lambda: Abandoned("1", "presence-u", ("bob",), vacated=True) in node.changes,
+        lambda: ChannelReaped("1", "presence-u", ("bob",), vacated=True) in node.changes,
     )
     assert len(log.lines(f"in Redis: node {dead.name} cannot be taken back: 1:presence-t: ")) == 1
     assert put("SISMEMBER", "nodes", dead.name)
@@ -104,8 +104,8 @@ def test_what_cannot_be_read_is_passed_over_and_logged_once(node, put, log):
     put("HSET", "channels:1", b"\xff", 1, "news", "many")
     for _ in range(3):
         assert node.members("presence-t") == {"ann": "{}"}
-        assert wait(node.store.channels("1", "")) == {"presence-t": Counts(1, 2)}
-        assert wait(node.store.counts("1", "news")) == Counts(0, 0)
+        assert wait(node.store.channels("1", "")) == {"presence-t": ChannelCounts(1, 2)}
+        assert wait(node.store.counts("1", "news")) == ChannelCounts(0, 0)
 
     lines = log.lines("in Redis: ")
     assert len(lines) == len(set(lines)) == 3
@@ -125,11 +125,11 @@ def test_members_that_cannot_be_read_keep_nobody_out(make_node, node, put, log):
 def test_a_cached_event_that_cannot_be_read_is_as_none(node, put, log, spoilt):
     put("SET", "cache:1:cache-t", spoilt)
     for _ in range(2):
-        assert wait(node.store.recall("1", "cache-t")) is None
+        assert wait(node.store.get_cached_event("1", "cache-t")) is None
     assert node.broker.connected
     assert len(log.lines("in Redis: cache:1:cache-t holds")) == 1
-    wait(node.store.remember("1", "cache-t", "e", "1", 60))
-    assert wait(node.store.recall("1", "cache-t")).data == "1"
+    wait(node.store.cache_event("1", "cache-t", "e", "1", 60))
+    assert wait(node.store.get_cached_event("1", "cache-t")).data == "1"
 
 
 def test_a_node_registers_and_renews_whatever_names_are_in_redis(node, put, log):

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from redis_nodes import Node, own_redis, pause, until, wait  # noqa: F401
-from reverb.interfaces import Abandoned, Counts
+from reverb.interfaces import ChannelCounts, ChannelReaped
 from reverb.protocol.messages import Member
 
 pytestmark = pytest.mark.outside_reactor
@@ -43,7 +43,7 @@ class Flapping(Node):
     def check_told(self):
         """What subscribers have been told makes sense: nobody comes twice or goes who is not."""
         for change in self.told():
-            if isinstance(change, Abandoned):
+            if isinstance(change, ChannelReaped):
                 continue
             user_id = change[1:]
             assert (user_id in self.seen) == (change[0] == "-"), (self.name, change)
@@ -100,7 +100,8 @@ class Cluster:
                 node.broker.connected
                 and node.view() == users
                 and set(node.members()) == users
-                and wait(node.store.counts("1", CHANNEL)) == Counts(subscriptions, len(users))
+                and wait(node.store.counts("1", CHANNEL))
+                == ChannelCounts(subscriptions, len(users))
                 for node in self.nodes
             )
 

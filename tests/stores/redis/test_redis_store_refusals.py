@@ -8,9 +8,9 @@ from twisted.internet.task import Clock
 
 from redis_nodes import Node, own_redis, until, wait  # noqa: F401
 from redis_server import RedisServer
-from reverb.interfaces import Counts, StoreRefusedError
-from reverb.redis.connections import RedisRefusalError
-from reverb.redis.session import Session
+from reverb.interfaces import ChannelCounts, StoreRefusedError
+from reverb.redis.connections import RedisReplyError
+from reverb.redis.session import RedisSession
 from reverb.stores.redis.scripts import COUNTS
 
 FULL = "OOM command not allowed when used memory > 'maxmemory'."
@@ -29,15 +29,15 @@ class Refusing:
         self.clock = Clock()
         self.reset = Mock()
 
-    def ask(self, *_):
-        return fail(RedisRefusalError(self.answer))
+    def call(self, *_):
+        return fail(RedisReplyError(self.answer))
 
 
 def ask(answer):
     link = Refusing(answer)
-    session = Session(link)
+    session = RedisSession(link)
     session.token = "t"
-    asking = Deferred.fromCoroutine(session.ask(COUNTS, "1", "news"))
+    asking = Deferred.fromCoroutine(session.call(COUNTS, "1", "news"))
     return link, asking.addErrback(lambda failure: failure.value).result
 
 
@@ -89,12 +89,12 @@ class TestRealRedis:
         own_redis.ask("CONFIG", "SET", "maxmemory", "1")
         _, joined = node.join("bob")
         assert set(joined.members) == {"ann", "bob"}
-        until("told", lambda: node.broker.trouble == f"Redis is not connected: {FULL}")
+        until("told", lambda: node.broker.unavailable_reason == f"Redis is not connected: {FULL}")
         own_redis.ask("CONFIG", "SET", "maxmemory", "0")
 
         node.until_connected()
         assert node.members() == {"ann": "{}", "bob": "{}"}
-        assert wait(node.store.counts("1", "presence-x")) == Counts(2, 2)
+        assert wait(node.store.counts("1", "presence-x")) == ChannelCounts(2, 2)
         node.stop()
 
     def test_a_replica_is_waited_for_until_it_is_the_master(self, own_redis, tmp_path):  # noqa: F811
@@ -104,7 +104,7 @@ class TestRealRedis:
         until("in step", lambda: "state=online" in own_redis.ask("INFO", "replication"))
         node = Node(replica.url()).start(connected=False)
         why = "Redis is not connected: READONLY You can't write against a read only replica."
-        until("told", lambda: node.broker.trouble == why)
+        until("told", lambda: node.broker.unavailable_reason == why)
         replica.ask("REPLICAOF", "NO", "ONE")
 
         node.until_connected()

@@ -6,7 +6,7 @@ import pytest
 from twisted.internet.defer import succeed
 from twisted.internet.task import Clock
 
-from reverb.webhooks.cluster.journal import SharedJournal
+from reverb.webhooks.cluster.journal import ClusterJournal
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def clock():
 
 @pytest.fixture
 def shared():
-    return Mock(**{"take_office.return_value": succeed(False)})
+    return Mock(**{"acquire_leadership.return_value": succeed(False)})
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def lost():
 
 @pytest.fixture
 def journal(clock, shared, lost):
-    return SharedJournal(shared, "office", clock=clock, lost=lost)
+    return ClusterJournal(shared, "office", clock=clock, lost=lost)
 
 
 def test_what_is_noted_while_the_office_is_fresh_may_be_sent(journal, clock, shared, lost):
@@ -34,7 +34,7 @@ def test_what_is_noted_while_the_office_is_fresh_may_be_sent(journal, clock, sha
     clock.advance(3)
 
     assert journal.written().called
-    shared.take_office.assert_not_called()
+    shared.acquire_leadership.assert_not_called()
     lost.assert_not_called()
 
 
@@ -46,5 +46,5 @@ def test_an_answer_that_waited_while_the_process_was_paused_makes_nothing_fresh(
     journal.used(asked)
 
     assert not journal.written().called
-    shared.take_office.assert_called_once_with("office")
+    shared.acquire_leadership.assert_called_once_with("office")
     lost.assert_called_once_with()

@@ -65,9 +65,9 @@ class Run:
         self.dice = random.Random(seed)  # noqa: S311 - only to be repeated
         self.receiver = WebhookReceiver()
         app = app_with(Webhook(url=URL, batch=self.dice.random() < 0.5))
-        smoothing = seed % 2  # In seconds.
+        debounce = seed % 2  # In seconds.
         self.make_node = partial(
-            WebhookNode, redis.url(), self.receiver, app=app, smoothing=smoothing, lease=3
+            WebhookNode, redis.url(), self.receiver, app=app, debounce=debounce, lease=3
         )
         self.nodes = [self.make_node().start() for _ in range(2)]
         self.clients = [Clients(node, self.dice) for node in self.nodes]

@@ -5,7 +5,7 @@ import pytest
 
 from reverb.webhooks.cluster.redis_codec import UnreadableError, pack, read_entry, unpack
 from reverb.webhooks.delivery import Delivery
-from reverb.webhooks.interfaces import Entry
+from reverb.webhooks.interfaces import QueueEntry
 
 ID = "00000000000001"
 BODY = b'{"time_ms":1,"events":[{"name":"channel_occupied","channel":"old"}]}'
@@ -37,7 +37,7 @@ ENTRIES = {
 class TestEntry:
     def test_with_a_field_of_a_newer_node(self):
         found = read_entry(b"1-0", fields(k="member_added", new="1", a="1", c="x", d="ann"))
-        assert found == Entry("1-0", "member_added", "1", "x", "ann")
+        assert found == QueueEntry("1-0", "member_added", "1", "x", "ann")
 
     @pytest.mark.parametrize(("found", "problem"), ENTRIES.values(), ids=ENTRIES)
     def test_that_is_none(self, found, problem):

@@ -35,7 +35,7 @@ def meter(sender):
 def give(node, command, key, *words):
     """Give a command to Redis about a key of webhooks."""
     prefix = node.store._link.url.prefix
-    return wait(node.store._link.ask(command, f"{prefix}:webhooks:{key}", *words))
+    return wait(node.store._link.call(command, f"{prefix}:webhooks:{key}", *words))
 
 
 def packed(**fields):
@@ -124,7 +124,7 @@ def test_places_and_apps(start, receiver, log):
     first = start().until_it_sends()
     give(first, "ZADD", "due", 0, "nocolon")
     give(first, "SADD", "apps", b"\xff")
-    give(first, "SADD", "told:1", b"x\xff")
+    give(first, "SADD", "reported:1", b"x\xff")
     give(first, "ZADD", "due", 0, b"1:x\xff")
     until("forgotten", lambda: give(first, "ZSCORE", "due", "nocolon") is None)
     first.stop()
@@ -132,8 +132,8 @@ def test_places_and_apps(start, receiver, log):
     second.join()
 
     assert until_told(receiver, 1) == [f"occupied {ROOM}"]
-    places, entries = left_out(log)
-    assert places.endswith("1 of them name no app")
+    occupancy, entries = left_out(log)
+    assert occupancy.endswith("1 of them name no app")
     assert "left out entries of the queue" in entries
     assert give(second, "SISMEMBER", "apps", b"\xff") == 0
 

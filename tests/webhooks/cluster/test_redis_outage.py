@@ -3,8 +3,8 @@
 import pytest
 
 from redis_nodes import own_redis, pause, until  # noqa: F401 - a fixture
-from reverb.protocol.names import ONLINE
-from reverb.webhooks.cluster import forwarder as reporter
+from reverb.protocol.names import ONLINE_PREFIX
+from reverb.webhooks.cluster import forwarder
 from webhooks.cluster.webhook_nodes import ROOM, WebhookNode, told, until_told
 
 pytestmark = pytest.mark.outside_reactor
@@ -58,13 +58,13 @@ class TestOutage:
         one, other = nodes
         ann, bob = one.join("ann"), other.join("bob")
         news = other.join(channel="news")
-        online = one.join(channel=f"{ONLINE}ann")
+        online = one.join(channel=f"{ONLINE_PREFIX}ann")
         until_told(receiver, 4)
         # Otherwise it might be told again.
         until("noted", lambda: not one.deliveries("pending"))
         lose(forget=forget)
         one.leave(ann)
-        one.leave(online, f"{ONLINE}ann")
+        one.leave(online, f"{ONLINE_PREFIX}ann")
         other.leave(news, "news")
         one.join("cid")
         other.leave(other.join("dan"))
@@ -122,7 +122,7 @@ class TestOutage:
 
 @pytest.fixture
 def three_at_most(monkeypatch):
-    monkeypatch.setattr(reporter, "MAX_KEPT", 3)
+    monkeypatch.setattr(forwarder, "MAX_KEPT", 3)
 
 
 @pytest.mark.usefixtures("three_at_most")

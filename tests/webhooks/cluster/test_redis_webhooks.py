@@ -87,7 +87,7 @@ class TestOnce:
         ]
 
     def test_at_once_where_nothing_is_smoothed(self, start, receiver):
-        node = start(smoothing=0)
+        node = start(debounce=0)
         node.leave(node.join("ann"))
 
         assert until_told(receiver, 4) == [
@@ -109,7 +109,7 @@ class TestOnce:
     def test_order_is_kept_whichever_node_has_seen_it(self, pair, receiver):
         for number in range(100):
             pair[number % 2].say(f"client-{number}")
-            wait(pair[number % 2].store._link.ask("PING"))
+            wait(pair[number % 2].store._link.call("PING"))
 
         assert until_told(receiver, 100) == [f"event private-a client-{n}" for n in range(100)]
 
@@ -158,7 +158,7 @@ class TestOnce:
         node.say("client-x")
 
         assert until_told(receiver, 1) == ["event private-a client-x"]
-        assert not [key for key in redis.keys(node.store._link.url.prefix) if ":told:" in key]
+        assert not [key for key in redis.keys(node.store._link.url.prefix) if ":reported:" in key]
 
 
 class TestDeath:
@@ -186,7 +186,7 @@ class TestDeath:
         start()
         first.join("ann")
         first.say("client-x", ROOM)
-        wait(first.store._link.ask("PING"))
+        wait(first.store._link.call("PING"))
         first.die()
 
         assert until_told(receiver, 5) == [
@@ -219,7 +219,7 @@ class TestDeath:
         assert until_told(receiver, 4)[2:] == [f"removed {ROOM} ann", f"vacated {ROOM}"]
 
     def test_the_last_node_that_stops_tells_that_everybody_has_left(self, start, receiver):
-        node = start(smoothing=60).until_it_sends()
+        node = start(debounce=60).until_it_sends()
         ann = node.join("ann")
         until_told(receiver, 2)
         node.leave(ann)
@@ -230,7 +230,7 @@ class TestDeath:
     @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
     @pytest.mark.parametrize("apart", [0, 0.3])
     def test_nodes_that_stop_together_do_too(self, start, receiver, order, apart):
-        nodes = [start(smoothing=60).until_it_sends(), start(smoothing=60), start(smoothing=60)]
+        nodes = [start(debounce=60).until_it_sends(), start(debounce=60), start(debounce=60)]
         sockets = [node.join(user) for node, user in zip(nodes, ["ann", "bob", "cid"], strict=True)]
         until_told(receiver, 4)
         stopping = []
@@ -250,8 +250,8 @@ class TestDeath:
         redis,  # noqa: F811
     ):
         answering = receiver.answer
-        sender = start(smoothing=60).until_it_sends()
-        others = [start(smoothing=60) for _ in range(2)]
+        sender = start(debounce=60).until_it_sends()
+        others = [start(debounce=60) for _ in range(2)]
         sockets = [node.join("ann") for node in (sender, *others)]
         until_told(receiver, 2)
         receiver.answer = None
@@ -274,7 +274,7 @@ class TestDeath:
 
     def test_what_an_endpoint_does_not_take_then_is_left_for_the_next_start(self, start, receiver):
         receiver.answer = 500
-        nodes = [start(smoothing=60).until_it_sends(), start(smoothing=60)]
+        nodes = [start(debounce=60).until_it_sends(), start(debounce=60)]
         sockets = [node.join("ann") for node in nodes]
         until("tried", lambda: receiver.requests)
         for node, socket_id in zip(nodes, sockets, strict=True):
@@ -317,14 +317,14 @@ class TestDeath:
 class TestOffice:
     def test_who_has_lost_it_sends_nothing_until_it_has_it_again(self, start, receiver, redis):  # noqa: F811
         node = start().until_it_sends()
-        office = f"{node.store._link.url.prefix}:webhooks:sender"
-        redis.ask("SET", office, "another")
+        leader_token = f"{node.store._link.url.prefix}:webhooks:leader"
+        redis.ask("SET", leader_token, "another")
         until("lost", lambda: not node.sends)
         node.join("ann")
         pause(2.5)
         assert receiver.requests == []
 
-        redis.ask("DEL", office)
+        redis.ask("DEL", leader_token)
         assert until_told(receiver, 2) == [f"occupied {ROOM}", f"added {ROOM} ann"]
 
     def test_who_may_have_been_paused_asks_before_it_sends(self, start, receiver, redis):  # noqa: F811
@@ -335,16 +335,16 @@ class TestOffice:
         assert not asked.called
         wait(asked)
 
-        redis.ask("SET", f"{node.store._link.url.prefix}:webhooks:sender", "another")
+        redis.ask("SET", f"{node.store._link.url.prefix}:webhooks:leader", "another")
         journal._used -= 100
         asked = journal.written()
         until("lost", lambda: not node.sends)
         assert not asked.called
 
     def test_a_full_queue_loses_nobody_who_comes_or_goes(self, start, receiver, redis):  # noqa: F811
-        node = start(smoothing=0, lease=60).until_it_sends()  # The test itself takes some time.
+        node = start(debounce=0, lease=60).until_it_sends()  # The test itself takes some time.
         prefix = node.store._link.url.prefix
-        redis.ask("SET", f"{prefix}:webhooks:sender", "another")
+        redis.ask("SET", f"{prefix}:webhooks:leader", "another")
         until("lost", lambda: not node.sends)
         stays = [node.join("ann"), node.join("bob")]
         redis.ask(
@@ -357,7 +357,7 @@ class TestOffice:
         node.leave(stays[0])
         node.join("cid")
         assert not wait(node.webhooks._shared.publish(sample_event("1", "client_event", "x"), 0))
-        redis.ask("DEL", f"{prefix}:webhooks:events", f"{prefix}:webhooks:sender")
+        redis.ask("DEL", f"{prefix}:webhooks:events", f"{prefix}:webhooks:leader")
 
         # What was in the queue has been deleted by this test; the rest is what was full.
         assert sorted(until_told(receiver, 2)) == [f"added {ROOM} cid", f"removed {ROOM} ann"]
@@ -372,7 +372,7 @@ def test_a_user_of_redis_may_do_what_the_documentation_says(redis, receiver, log
     rights = names.replace("PREFIX", "limited").split()
     rights += ["-@all", "+time", *(f"+@{name}" for name in categories)]
     assert redis.ask("ACL", "SETUSER", "limited", "on", ">pass", *rights) == "+OK\r\n"
-    node = WebhookNode(redis.url("limited", "limited:pass@"), receiver, smoothing=0).start()
+    node = WebhookNode(redis.url("limited", "limited:pass@"), receiver, debounce=0).start()
     node.leave(node.join("ann"))
 
     assert len(until_told(receiver, 4)) == 4
@@ -484,8 +484,8 @@ class TestArchive:
         ]
         server, prefix = pair[0].store._link, pair[0].store._link.url.prefix
         for name in ("delivery", "body"):
-            assert wait(server.ask("HLEN", f"{prefix}:webhooks:{name}")) == 3
-        assert wait(server.ask("XLEN", f"{prefix}:webhooks:events")) == 0
+            assert wait(server.call("HLEN", f"{prefix}:webhooks:{name}")) == 3
+        assert wait(server.call("XLEN", f"{prefix}:webhooks:events")) == 0
 
 
 def test_neither_secrets_nor_headers_go_through_redis(start, receiver, redis):  # noqa: F811

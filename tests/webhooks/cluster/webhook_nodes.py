@@ -24,14 +24,14 @@ APP = app_with(Webhook(url=URL))
 class WebhookNode:
     """One node; it can be killed, as far as Redis and the others can see."""
 
-    def __init__(self, url, receiver, *, app=APP, apps=None, lease=1, smoothing=1, **webhooks):
+    def __init__(self, url, receiver, *, app=APP, apps=None, lease=1, debounce=1, **webhooks):
         self.service = ReverbService(
             Settings(
                 apps=(app,),
                 port=0,
                 redis=url,
                 redis_lease=lease,
-                webhooks=WebhookSettings(smoothing=smoothing, **webhooks),
+                webhooks=WebhookSettings(debounce=debounce, **webhooks),
             ),
             apps=apps,
             webhook_transport=receiver,

@@ -12,7 +12,7 @@ from reverb.hub.notices import (
     MemberAdded,
     MemberRemoved,
 )
-from reverb.webhooks.single.debouncer import Smoother
+from reverb.webhooks.single.debouncer import Debouncer
 
 
 def occupied(channel="c", app_id="1"):
@@ -33,7 +33,7 @@ def removed(user_id, channel="c"):
 
 @pytest.fixture
 def smoother():
-    return Smoother(3)
+    return Debouncer(3)
 
 
 class TestSmoother:
@@ -89,7 +89,7 @@ class TestSmoother:
         assert smoother.take(event, 0) == [event]
 
     def test_without_a_wait_all_is_told_at_once(self):
-        smoother = Smoother(0)
+        smoother = Debouncer(0)
         assert smoother.take(vacated(), 0) == [vacated()]
         miss = CacheMiss(app_id="1", channel="cache-a")
         assert smoother.take(miss, 0) == smoother.take(miss, 0) == [miss]
@@ -97,7 +97,7 @@ class TestSmoother:
     def test_at_the_end_nobody_is_waited_for(self, smoother):
         smoother.take(removed("7"), 0)
         smoother.take(vacated(), 1)
-        assert smoother.settle() == [removed("7"), vacated()]
+        assert smoother.flush() == [removed("7"), vacated()]
         assert smoother.due_at is None
 
 
@@ -107,7 +107,7 @@ steps = st.lists(st.tuples(place, st.floats(0, 4)), max_size=60)
 
 @given(steps)
 def test_what_is_told_alternates_and_ends_in_the_true_state(steps):
-    smoother, now, there, told = Smoother(3), 0.0, set(), []
+    smoother, now, there, told = Debouncer(3), 0.0, set(), []
     for (channel, user_id), wait in steps:
         now += wait
         told += smoother.due(now)

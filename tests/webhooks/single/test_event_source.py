@@ -11,10 +11,10 @@ from reverb.hub.notices import CacheMiss, ChannelOccupied
 from reverb.service import ReverbService
 from reverb.settings import WebhookSettings
 from reverb.webhooks.events import make_event
-from reverb.webhooks.interfaces import IWebhookEvents
+from reverb.webhooks.interfaces import IWebhookEventSource
 
 
-@implementer(IWebhookEvents)
+@implementer(IWebhookEventSource)
 class Source:
     def __init__(self):
         self.take, self.acknowledged = None, []

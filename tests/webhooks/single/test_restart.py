@@ -68,7 +68,7 @@ async def test_what_was_not_delivered_is_delivered_by_the_next(nodes):
     await until(lambda: dead.requests)
     await nodes.kill(first)
 
-    nodes.start(alive, webhooks=WebhookSettings(smoothing=60))
+    nodes.start(alive, webhooks=WebhookSettings(debounce=60))
     await until(lambda: alive.taken)
     assert alive.taken[0].body == dead.requests[0].body
     assert alive.taken[0].headers == dead.requests[0].headers
@@ -112,7 +112,7 @@ async def test_who_was_there_has_left_unless_it_comes_back(nodes):
     await nodes.kill(first)
 
     receiver.taken.clear()
-    second = nodes.start(receiver, webhooks=WebhookSettings(smoothing=1))
+    second = nodes.start(receiver, webhooks=WebhookSettings(debounce=1))
     second.hub._notify(ChannelOccupied(app_id="1", channel="presence-b"))
     second.hub._notify(MemberAdded(app_id="1", channel="presence-b", user_id="7"))
     await until(lambda: receiver.taken)

@@ -15,7 +15,7 @@ from reverb.webhooks.events import WebhookEvent
 from reverb.webhooks.interfaces import JournalError
 from reverb.webhooks.single import sqlite as disk_module
 from reverb.webhooks.single.journal import Journal
-from reverb.webhooks.single.sqlite import FILE, SqliteDisk
+from reverb.webhooks.single.sqlite import FILE, SqliteJournalStorage
 
 EVENT = WebhookEvent(
     app_id="1",
@@ -43,7 +43,7 @@ def open_journal(tmp_path, failures):
     opened = []
 
     def open_one(directory=tmp_path):
-        journal = Journal(SqliteDisk(str(directory), reactor, failures.append))
+        journal = Journal(SqliteJournalStorage(str(directory), reactor, failures.append))
         journal.open()
         opened.append(journal)
         return journal
@@ -71,8 +71,8 @@ class TestDisk:
         journal.put(make_delivery(2))
         journal.put(delivery)
         journal.keep(EVENT, ["http://x", "http://y"])
-        journal.tell(("1", "c", ""), there=True)
-        journal.tell(("1", "c", "7"), there=True)
+        journal.set_reported(("1", "c", ""), present=True)
+        journal.set_reported(("1", "c", "7"), present=True)
         await journal.close()
 
         again = open_journal()
@@ -82,21 +82,21 @@ class TestDisk:
             (EVENT, "http://x"),
             (EVENT, "http://y"),
         ]
-        assert again.told() == [("1", "c", ""), ("1", "c", "7")]
+        assert again.reported() == [("1", "c", ""), ("1", "c", "7")]
 
     @pytest_twisted.ensureDeferred
     async def test_what_is_gone_is_gone(self, open_journal):
         journal = open_journal()
         journal.keep(EVENT, ["http://x", "http://y"])
-        journal.tell(("1", "c", ""), there=True)
+        journal.set_reported(("1", "c", ""), present=True)
         await journal.written()
         journal.release(["e1", "unknown"], "http://x")
-        journal.tell(("1", "c", ""), there=False)
+        journal.set_reported(("1", "c", ""), present=False)
         await journal.close()
 
         again = open_journal()
         assert [waiting.url for waiting in again.waiting()] == ["http://y"]
-        assert again.told() == []
+        assert again.reported() == []
 
     @pytest_twisted.ensureDeferred
     async def test_what_is_written_survives_the_process(self, open_journal, tmp_path):
@@ -210,9 +210,9 @@ class TestOpening:
             ("deliveries SET created = 'x'", "Expected `float`, got `str` - at `$.created`"),
             ("deliveries SET id = '../x'", "Expected `str` matching regex"),
             ("deliveries SET url = CAST(x'ff' AS TEXT)", "Could not decode to UTF-8 column 'url'"),
-            ("waiting SET name = 'lost'", "Invalid enum value 'lost' - at `$.name`"),
-            ("waiting SET json = x'7b7d'", "Object missing required field"),
-            ("told SET channel = x'00'", "Expected `str`, got `bytes`"),
+            ("unbatched SET name = 'lost'", "Invalid enum value 'lost' - at `$.name`"),
+            ("unbatched SET json = x'7b7d'", "Object missing required field"),
+            ("reported SET channel = x'00'", "Expected `str`, got `bytes`"),
         ],
     )
     @pytest_twisted.ensureDeferred
@@ -222,7 +222,7 @@ class TestOpening:
         journal = open_journal()
         journal.put(make_delivery(1))
         journal.keep(EVENT, ["http://x"])
-        journal.tell(("1", "c", ""), there=True)
+        journal.set_reported(("1", "c", ""), present=True)
         await journal.close()
         connection = sqlite3.connect(tmp_path / FILE)
         connection.execute(f"UPDATE {change}")
