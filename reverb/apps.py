@@ -1,4 +1,4 @@
-"""An app and its webhooks: credentials, limits, and what it allows."""
+"""The data types of an app and its webhooks: credentials, limits and permissions."""
 
 from typing import Annotated, Literal, get_args
 
@@ -20,8 +20,11 @@ _HOST = r"([A-Za-z0-9]([-.A-Za-z0-9_]*[A-Za-z0-9])?\.?|\[[0-9A-Fa-f:.]+\])"
 Url = Annotated[
     str, msgspec.Meta(pattern=rf"^https?://{_HOST}(:{_PORT})?([/?][!\"$-;=?-Z\[\]_a-z~&%|]*)?\Z")
 ]
-"""No user and no fragment: credentials belong in ``headers``, and fragments are not sent."""
-# What is left out here is what the server says itself, and what would change the framing.
+"""An HTTP URL without user and fragment.
+
+Credentials belong in ``headers``, and HTTP does not send fragments.
+"""
+# Not configurable: the headers that the server sets itself, and those that change the framing.
 _RESERVED = (
     "content-type|content-length|host|connection|transfer-encoding|expect|upgrade|te|trailer"
     "|keep-alive|accept-encoding|x-pusher-.*"
@@ -33,24 +36,26 @@ HeaderValue = Annotated[str, msgspec.Meta(pattern=r"^([!-~]([ -~]*[!-~])?)?\Z")]
 
 
 class Webhook(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One endpoint of an app, and which events it gets."""
+    """One webhook endpoint of an app, and the events that it receives."""
 
     url: Url
-    """Where events are posted to, ``http://`` or ``https://``. It names the
-    endpoint, so an app's webhooks all have another one."""
+    """The URL that events are posted to, ``http://`` or ``https://``.
+
+    It identifies the endpoint, so it is unique among an app's webhooks.
+    """
     events: Annotated[tuple[EventName, ...], msgspec.Meta(min_length=1)] = EVENT_NAMES
-    """The kinds of events that are sent."""
+    """The kinds of events that the endpoint receives."""
     channel_prefix: str = ""
-    """Only events of channels whose name begins with it are sent."""
+    """The endpoint receives only events of channels whose name begins with it."""
     channel_suffix: str = ""
-    """Only events of channels whose name ends with it are sent."""
+    """The endpoint receives only events of channels whose name ends with it."""
     headers: dict[HeaderName, HeaderValue] = {}
-    """More headers of every request, such as ``Authorization``."""
+    """Additional headers of every request, such as ``Authorization``."""
     batch: bool = True
-    """Whether a request may carry several events; if not, each carries one."""
+    """Whether a request may carry several events; otherwise each carries exactly one."""
 
     def wants(self, name: str, channel: str) -> bool:
-        """Tell whether an event of a channel is sent."""
+        """Return whether the endpoint receives an event of a channel."""
         return (
             name in self.events
             and channel.startswith(self.channel_prefix)
@@ -59,77 +64,85 @@ class Webhook(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 LARGEST = 2**31 - 1
-"""The largest number that a setting may have: clocks, Redis and sockets take no larger ones."""
+"""The largest value of a setting: clocks, Redis and sockets accept no larger numbers."""
 Count = Annotated[int, msgspec.Meta(ge=0, le=LARGEST)]
-"""A limit; 0 means that there is none."""
+"""A limit; 0 means no limit."""
 Seconds = Annotated[int, msgspec.Meta(ge=1, le=LARGEST)]
 Name = Annotated[str, msgspec.Meta(min_length=1, pattern=r"^[-.0-9A-Z_a-z~]*$")]
-"""Part of URLs, and before the colon of signatures."""
+"""An app's id or key: part of URLs; the key also precedes the colon of signatures."""
 Secret = Annotated[str, msgspec.Meta(min_length=1)]
 HostPattern = Annotated[str, msgspec.Meta(pattern=r"^([^/:\s]+|[0-9A-Fa-f:]+)$")]
-"""A browser's Origin has a scheme and a port too, but they are not compared."""
+"""A pattern for the host of a browser's Origin; the Origin's scheme and port are not compared."""
 
 
 class App(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One Pusher app: a tenant of the server, isolated from the others.
 
-    Every number that limits something means "no limit" when it is 0.
+    In every numeric limit 0 means "no limit".
     """
 
     id: Name
-    """In the path of the HTTP API: ``/apps/{id}/events``."""
+    """The app's id in the path of the HTTP API: ``/apps/{id}/events``."""
     key: Name
-    """Public: in the WebSocket URL and in every signature."""
+    """The public key, in the WebSocket URL and in every signature."""
     secret: Secret
-    """Signs channels, users and HTTP requests; never leaves the server."""
+    """The secret that signs channels, users and HTTP requests; it never leaves the server."""
     enabled: bool = True
-    """A disabled app gets 4003 on its sockets and 403 on its API."""
+    """Whether the app is in service; a disabled app gets 4003 on its sockets, 403 on its API."""
     allowed_origins: Annotated[tuple[HostPattern, ...], msgspec.Meta(min_length=1)] = ("*",)
-    """Host patterns (``*`` matches any run of characters) that a browser's
-    Origin header must match; ``*`` alone also admits clients without one."""
+    """Host patterns that a browser's Origin header must match.
+
+    ``*`` matches any run of characters. The pattern ``*`` by itself also admits
+    clients without an Origin.
+    """
     client_events: Literal["members", "all", "none"] = "members"
-    """Who may send ``client-`` events: subscribers of private and presence
-    channels, subscribers of any channel, or nobody."""
+    """The clients that may send ``client-`` events.
+
+    ``members``: subscribers of private and presence channels; ``all``:
+    subscribers of any channel; ``none``: no client.
+    """
     subscription_counts: bool = False
-    """Whether the subscribers of channels other than presence channels are
-    told how many they are, whenever that changes."""
+    """Whether subscribers receive the number of a channel's subscriptions whenever it changes.
+
+    Presence channels are excluded.
+    """
     activity_timeout: Seconds = 120
-    """Seconds of silence after which clients are told to ping."""
+    """Seconds of silence after which clients should ping; the server sends it to them."""
     ping_interval: Seconds = 60
-    """Seconds of inbound silence after which the server pings."""
+    """Seconds without data from a client after which the server pings it."""
     pong_timeout: Seconds = 30
-    """Seconds that a pinged client has to send anything."""
+    """Seconds within which a pinged client must send anything."""
     authorization_timeout: Count = 0
-    """Seconds that a client has to sign in or to subscribe to a private or presence channel."""
+    """Seconds within which a client must sign in or subscribe to a private or presence channel."""
     max_connections: Count = 0
-    """Sockets that may be open at once."""
+    """The largest number of sockets that are open at once."""
     max_message_bytes: Count = 10_240
-    """Bytes of one WebSocket message from a client."""
+    """The largest WebSocket message from a client, in bytes."""
     max_event_bytes: Count = 10_240
-    """Bytes of one published event's data."""
+    """The largest data of one published event, in bytes."""
     max_channels_per_event: Count = 100
-    """Channels that one publication may name."""
+    """The largest number of channels in one publication."""
     max_batch_events: Count = 10
-    """Events in one batch."""
+    """The largest number of events in one batch."""
     max_channel_name: Count = 200
-    """Characters in a channel's name."""
+    """The longest channel name, in characters."""
     max_event_name: Count = 200
-    """Characters in an event's name."""
+    """The longest event name, in characters."""
     max_presence_members: Count = 0
-    """Distinct users in one presence channel."""
+    """The largest number of distinct users on one presence channel."""
     max_presence_member_bytes: Count = 2_048
-    """Bytes of one presence member's ``user_info``."""
+    """The largest ``user_info`` of one presence member, in bytes."""
     max_channels_per_connection: Count = 0
-    """Channels that one socket may be subscribed to."""
+    """The largest number of channels that one socket is subscribed to."""
     api_requests_per_second: Count = 0
-    """Requests that the app may send to the HTTP API in a second."""
+    """The number of requests per second that the app may send to the HTTP API."""
     client_events_per_second: Count = 10
-    """Client events that one socket may send in a second."""
+    """The number of client events per second that one socket may send."""
     watchlists: bool = False
-    """Whether users who sign in are told which of the users on their watchlist are online."""
+    """Whether signed-in users receive the presence of the users on their watchlist."""
     webhooks: tuple[Webhook, ...] = ()
-    """Endpoints of the app's server that are told what happens; their URLs differ."""
+    """The webhook endpoints of the app's server; their URLs are distinct."""
 
     def webhook(self, url: str) -> Webhook | None:
-        """Find the webhook with a URL."""
+        """Return the webhook with a URL; None if there is none."""
         return next((webhook for webhook in self.webhooks if webhook.url == url), None)

@@ -1,8 +1,8 @@
-"""What travels from the node that publishes to every node that delivers.
+"""Envelopes, and the format of the messages that carry them between nodes.
 
-Between nodes it is MessagePack: an array of the format's number, the sending
-node, and the body, which begins with its kind. A node drops what it cannot
-read, so that nodes of different versions can share a bus.
+A message between nodes is a MessagePack array of the format number, the sending
+node, and the body, which begins with its kind. A node drops a message that it
+cannot decode, so nodes of different versions can share a bus.
 """
 
 from typing import Literal
@@ -10,7 +10,7 @@ from typing import Literal
 import msgspec
 
 FORMAT: Literal[1] = 1
-"""Raised whenever older nodes could not read what is sent."""
+"""The number of the format, incremented whenever older nodes could not decode new messages."""
 
 
 class Publication(msgspec.Struct, frozen=True, array_like=True, tag="publication"):
@@ -19,9 +19,9 @@ class Publication(msgspec.Struct, frozen=True, array_like=True, tag="publication
     app_id: str
     channel: str
     payload: bytes
-    """The message as it is sent to clients, JSON."""
+    """The message as clients receive it, in JSON."""
     exclude: str | None = None
-    """The socket id of the one connection that must not get it."""
+    """The socket id of the one connection that must not receive it."""
 
 
 class Termination(msgspec.Struct, frozen=True, array_like=True, tag="termination"):
@@ -32,7 +32,10 @@ class Termination(msgspec.Struct, frozen=True, array_like=True, tag="termination
 
 
 class CountChanged(msgspec.Struct, frozen=True, array_like=True, tag="count_changed"):
-    """A hint that the number of a channel's subscriptions has changed: the store knows it."""
+    """An invalidation: the number of a channel's subscriptions may have changed.
+
+    It does not contain the number; each node asks the store for it.
+    """
 
     app_id: str
     channel: str
@@ -42,23 +45,23 @@ Envelope = Publication | Termination | CountChanged
 
 
 class MemberChange(msgspec.Struct, frozen=True, array_like=True, tag="member"):
-    """A member of a presence channel came, went, or has a new ``user_info``."""
+    """A member joined a presence channel, left it, or has a new ``user_info``."""
 
     app_id: str
     channel: str
     version: int
-    """Of the channel's members: each change has the next number."""
+    """The version of the channel's members after this change; each change increments it by one."""
     user_id: str
     user_info: str | None = None
-    """None when the member went."""
+    """The member's ``user_info`` JSON text; None when the member left."""
 
 
 class BusMessage(msgspec.Struct, frozen=True, array_like=True):
-    """What one node sends the others."""
+    """A message from one node to the others."""
 
     format: Literal[1]
     node: str
-    """The sender."""
+    """The id of the sending node."""
     body: Publication | Termination | CountChanged | MemberChange
 
 
@@ -67,15 +70,16 @@ _decoder = msgspec.msgpack.Decoder(BusMessage)
 
 
 def encode(node: str, envelope: Envelope) -> bytes:
-    """Make the message that carries an envelope to the other nodes."""
+    """Encode the message that carries an envelope to the other nodes."""
     return _encode(BusMessage(FORMAT, node, envelope))
 
 
 def decode(message: bytes) -> BusMessage:
-    """Read a message.
+    """Decode a message from another node.
 
     Raises:
-        ValueError: It is no message of ours, or of a newer format.
+        ValueError: The message comes from a foreign writer, is corrupt, or has
+            a newer format.
     """
     try:
         return _decoder.decode(message)

@@ -1,4 +1,4 @@
-"""Apps that are known when the server starts."""
+"""A fixed set of apps, known when the server starts."""
 
 from collections.abc import Iterable
 
@@ -11,10 +11,10 @@ from reverb.interfaces import IApps
 
 @implementer(IApps)
 class StaticApps:
-    """The apps of the settings.
+    """The apps from the settings.
 
     Args:
-        apps: With distinct ids and distinct keys.
+        apps: The apps, with distinct ids and distinct keys.
     """
 
     def __init__(self, apps: Iterable[App]) -> None:
@@ -22,9 +22,9 @@ class StaticApps:
         self._by_key = {app.key: app for app in self._by_id.values()}
 
     def by_key(self, key: str) -> "Deferred[App | None]":
-        """Find an app by its key; fires at once."""
+        """Find an app by its key; the Deferred has already fired."""
         return succeed(self._by_key.get(key))
 
     def by_id(self, app_id: str) -> "Deferred[App | None]":
-        """Find an app by its id; fires at once."""
+        """Find an app by its id; the Deferred has already fired."""
         return succeed(self._by_id.get(app_id))

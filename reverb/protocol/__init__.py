@@ -1,1 +1,1 @@
-"""The Pusher Channels protocol, pure: no Twisted, no clock, no socket."""
+"""The Pusher Channels protocol as pure functions and types, without Twisted, clocks or sockets."""

@@ -1,13 +1,14 @@
-"""Every error and close code of the protocol, and what clients do on it.
+"""The protocol's error and close codes.
 
-Source: Pusher's protocol documentation, "Error codes". Clients act on the band:
+Source: Pusher's protocol documentation, "Error codes". The range of a code
+determines how clients react:
 
-========= ==================================================================
+========= ========================================================================
 4000-4099 do not reconnect (pusher-js tries TLS after 4000)
 4100-4199 reconnect after a second or more
 4200-4299 reconnect at once
-4300-4399 an error event only; never a close code, pusher-js would not return
-========= ==================================================================
+4300-4399 only in error events, never a close code: pusher-js would not reconnect
+========= ========================================================================
 """
 
 from enum import IntEnum
@@ -49,16 +50,18 @@ class Code(IntEnum):
 
 
 class ClientError(Exception):
-    """What a client did that the protocol does not allow.
+    """A client's message violates the protocol.
 
-    It becomes a ``pusher:error`` event on that client's connection, which
-    stays open and otherwise as it was.
+    The session sends it to the client as a ``pusher:error`` event. The
+    connection stays open, and its state does not change.
 
     Args:
         message: A sentence that says what was expected.
-        code: The protocol's code for it, if it has one.
-        unsigned: What a signature that is missing or wrong was to allow, if that is it.
-        limit: Name of the app's setting that was reached, if one was.
+        code: The protocol's code for the error; None if it has none.
+        auth_failure: The operation whose signature was missing or wrong,
+            ``"subscription"`` or ``"signin"``; empty for any other error.
+        limit: The name of the app's setting whose limit was reached; empty
+            for any other error.
     """
 
     def __init__(

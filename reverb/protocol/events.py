@@ -1,6 +1,6 @@
-"""What an app's server may publish: the rules for one event.
+"""Validation of the events that an app's server publishes.
 
-The HTTP API and the in-process API obey the same ones. Source: Pusher's
+The HTTP API and the in-process API apply the same rules. Source: Pusher's
 documentation, "HTTP API: Publishing events".
 """
 
@@ -15,11 +15,11 @@ _RESERVED = ("pusher:", "pusher_internal:")
 
 
 class EventError(ValueError):
-    """An event that may not be published.
+    """An event breaks a rule and is not published.
 
     Args:
-        message: A sentence that names the field and what was expected.
-        too_large: Whether only its size is wrong.
+        message: A sentence that names the field and says what was expected.
+        too_large: Whether the event's size is the only thing wrong with it.
     """
 
     def __init__(self, message: str, *, too_large: bool = False) -> None:
@@ -31,17 +31,17 @@ class EventError(ValueError):
 def check_event(
     app: App, *, name: str, channels: Sequence[str], data: str, socket_id: str | None
 ) -> None:
-    """Check one event against the app's limits.
+    """Check one event against the protocol's rules and the app's limits.
 
     Args:
-        app: Whose limits count.
-        name: The event's name: any characters, but not the protocol's own prefixes.
-        channels: Names of the channels.
-        data: The data, as clients would get it.
-        socket_id: The connection to exclude, if any.
+        app: The app that sets the limits.
+        name: The event's name: any characters, but none of the protocol's own prefixes.
+        channels: The names of the channels.
+        data: The event's data, as clients would receive it.
+        socket_id: The connection to exclude; None to exclude none.
 
     Raises:
-        EventError: Something is wrong with it.
+        EventError: The event breaks a rule or exceeds a limit.
     """
     _check_name(app, name)
     for field, text in (("name", name), ("data", data)):
@@ -49,9 +49,9 @@ def check_event(
             _check_unicode(field, text)
     if not channels:
         raise EventError("channels: at least one channel is required")
-    most = app.max_channels_per_event
-    if most and len(channels) > most:
-        raise EventError(f"channels: {len(channels)} channels, but an event may name {most}")
+    limit = app.max_channels_per_event
+    if limit and len(channels) > limit:
+        raise EventError(f"channels: {len(channels)} channels, but an event may name {limit}")
     for channel in channels:
         problem = channel_name_problem(channel, app.max_channel_name)
         if problem:
@@ -67,13 +67,13 @@ def check_event(
 
 
 def is_too_large(data: str, limit: int) -> bool:
-    """Tell whether an event's data has more bytes than the limit, 0 for none."""
-    # A character takes at most 4 bytes: most data needs no encoding to be found small.
+    """Return whether an event's data has more bytes than the limit; a limit of 0 means none."""
+    # A character takes at most 4 bytes, so most data passes without being encoded.
     return bool(limit) and len(data) * 4 > limit and len(data.encode()) > limit
 
 
 def _check_unicode(field: str, text: str) -> None:
-    """Refuse what cannot be sent: half of a surrogate pair has no UTF-8."""
+    """Reject text that has no UTF-8 encoding: half of a surrogate pair."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -83,8 +83,8 @@ def _check_unicode(field: str, text: str) -> None:
 def _check_name(app: App, name: str) -> None:
     if not name:
         raise EventError("name: an event's name may not be empty")
-    most = app.max_event_name
-    if most and len(name) > most:
-        raise EventError(f"name: longer than {most} characters")
+    limit = app.max_event_name
+    if limit and len(name) > limit:
+        raise EventError(f"name: longer than {limit} characters")
     if name.startswith(_RESERVED):
         raise EventError(f"name: {name[:60]!r} is reserved for the protocol's own events")

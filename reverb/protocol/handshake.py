@@ -1,4 +1,4 @@
-"""Whether a client that wants to connect may: the rules of the connection URL.
+"""Checks of a new connection: protocol version, app and Origin.
 
 Source: Pusher's documentation, "WebSocket protocol: Connection".
 """
@@ -13,19 +13,23 @@ from reverb.apps import App
 from reverb.protocol.codes import Code
 
 SUBPROTOCOL = "pusher-channels-protocol-7"
-"""What the Swift SDK offers, and expects to be told back."""
+"""The WebSocket subprotocol that the Swift SDK offers and expects the server to select."""
 
 _OLDEST, _NEWEST = 4, 7
 _VERSION = re.compile(r"[0-9A-Za-z][-+.0-9A-Za-z_]{0,63}")
 
 
-class Rejection(Exception):  # noqa: N818 - it is an answer as much as an error
-    """Why a client is turned away; it is told by an error event and a close code.
+class Rejection(Exception):  # noqa: N818 - it is a response to the client as much as an error
+    """The server rejects a connection.
+
+    The client receives the code and the reason in a ``pusher:error`` event and
+    in a close frame.
 
     Args:
         code: The protocol's code.
         reason: A sentence for the client's developer.
-        limit: Name of the app's setting that was reached, if one was.
+        limit: The name of the app's setting whose limit was reached; empty if
+            none was.
     """
 
     def __init__(self, code: Code, reason: str, *, limit: str = "") -> None:
@@ -36,10 +40,13 @@ class Rejection(Exception):  # noqa: N818 - it is an answer as much as an error
 
 
 def check_version(query: Mapping[str, Sequence[str]]) -> None:
-    """Check the ``protocol`` and ``version`` of the connection URL's query.
+    """Check ``protocol`` and ``version`` in the query of the connection URL.
+
+    Args:
+        query: The values of each parameter; the last value counts.
 
     Raises:
-        Rejection: With 4006, 4007 or 4008.
+        Rejection: With code 4006, 4007 or 4008.
     """
     version = query.get("version", [""])[-1]
     if version and not _VERSION.fullmatch(version):
@@ -58,13 +65,20 @@ def check_version(query: Mapping[str, Sequence[str]]) -> None:
 
 
 def check_app(app: App | None, key: str) -> App:
-    """Check that there is an app of the key, and that it is enabled.
+    """Check that the app exists and is enabled.
+
+    Args:
+        app: The app that was found for the key; None if none was.
+        key: The key from the connection URL.
+
+    Returns:
+        The app.
 
     Raises:
-        Rejection: With 4001 or 4003.
+        Rejection: With code 4001 or 4003.
     """
     if app is None:
-        # It goes into the log, too, where control characters have no place.
+        # The reason is logged too, so control characters in the key are escaped.
         shown = key[:100] if key.isprintable() else ascii(key[:100])
         raise Rejection(Code.UNKNOWN_APP, f"App key {shown} does not exist")
     if not app.enabled:
@@ -73,15 +87,15 @@ def check_app(app: App | None, key: str) -> App:
 
 
 def check_origin(app: App, origin: str) -> None:
-    """Check a browser's Origin against what the app allows.
+    """Check a browser's Origin against the app's ``allowed_origins``.
 
     Args:
-        app: Its ``allowed_origins`` are patterns of host names.
-        origin: The Origin header, empty when there was none. Its scheme and
-            port do not matter.
+        app: The app; its ``allowed_origins`` are host name patterns.
+        origin: The Origin header, empty when the request has none. Its scheme
+            and port are ignored.
 
     Raises:
-        Rejection: With 4009.
+        Rejection: With code 4009.
     """
     patterns = app.allowed_origins
     if "*" in patterns:
@@ -96,6 +110,6 @@ def check_origin(app: App, origin: str) -> None:
 
 @lru_cache
 def _pattern(pattern: str) -> re.Pattern[str]:
-    """Compile a host pattern, in which only ``*`` is special."""
-    stars = pattern.lower().replace("[", "[[]").replace("?", "[?]")
-    return re.compile(translate(stars))
+    """Compile a host pattern in which ``*`` is the only wildcard."""
+    escaped = pattern.lower().replace("[", "[[]").replace("?", "[?]")
+    return re.compile(translate(escaped))

@@ -1,8 +1,8 @@
-"""What a client says, decoded and validated, and what the server says, as bytes.
+"""Decoders for the messages of clients, and encoders for the messages of the server.
 
-Source: Pusher's documentation, "WebSocket protocol". Everything the server
-sends carries its ``data`` as a JSON *string*, only ``pusher:error`` carries an
-object: the SDKs for Swift and Java drop or choke on anything else.
+Source: Pusher's documentation, "WebSocket protocol". In every message of the
+server ``data`` is a JSON *string*. The only exception is ``pusher:error``, whose
+``data`` is an object: the SDKs for Swift and Java ignore or fail on anything else.
 """
 
 import sys
@@ -20,10 +20,10 @@ _encode = msgspec.json.encode
 S = TypeVar("S")
 
 NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What a decoder raises for bytes that are not JSON, or not JSON that it can take."""
+"""The exceptions that a decoder raises for invalid JSON, or for JSON of the wrong shape."""
 
 
-# What a client says
+# Messages of clients
 
 
 class Message(msgspec.Struct):
@@ -32,7 +32,7 @@ class Message(msgspec.Struct):
     event: str
     channel: str | None = None
     data: msgspec.Raw = msgspec.Raw(b"")
-    """Any JSON value, not looked into; empty when there is none."""
+    """Any JSON value, not decoded yet; empty when the message has no data."""
 
 
 class Subscribe(msgspec.Struct):
@@ -65,13 +65,13 @@ class Member(msgspec.Struct, frozen=True):
 
 
 class User(msgspec.Struct, frozen=True):
-    """Who signed in on a connection."""
+    """The user that a connection is signed in as."""
 
     id: str
     user_info: str
     """A JSON object as text."""
     watchlist: tuple[str, ...] = ()
-    """The ids of the users whom this one watches, each of them once."""
+    """The ids of the users on the watchlist, without duplicates."""
 
 
 class _ChannelData(msgspec.Struct):
@@ -97,28 +97,28 @@ _text_decoder = msgspec.json.Decoder(str)
 
 
 def decode_message(payload: bytes) -> Message:
-    """Decode one text frame's payload.
+    """Decode the payload of one text frame.
 
     Raises:
-        ClientError: It is not JSON, or not of a message's shape; the text
-            names the key.
+        ClientError: The payload is not JSON, or does not have the shape of a
+            message; the text names the key.
     """
-    return _decoded(_message_decoder, payload, "message")
+    return _decode(_message_decoder, payload, "message")
 
 
 def decode_subscribe(data: msgspec.Raw) -> Subscribe:
-    """Decode the data of ``pusher:subscribe``; raises ClientError."""
-    return _decoded_data(_subscribe_decoder, data, "data of pusher:subscribe")
+    """Decode the data of ``pusher:subscribe``; raise ClientError when it is invalid."""
+    return _decode_data(_subscribe_decoder, data, "data of pusher:subscribe")
 
 
 def decode_unsubscribe(data: msgspec.Raw) -> Unsubscribe:
-    """Decode the data of ``pusher:unsubscribe``; raises ClientError."""
-    return _decoded_data(_unsubscribe_decoder, data, "data of pusher:unsubscribe")
+    """Decode the data of ``pusher:unsubscribe``; raise ClientError when it is invalid."""
+    return _decode_data(_unsubscribe_decoder, data, "data of pusher:unsubscribe")
 
 
 def decode_sign_in(data: msgspec.Raw) -> SignIn:
-    """Decode the data of ``pusher:signin``; raises ClientError."""
-    return _decoded_data(_sign_in_decoder, data, "data of pusher:signin")
+    """Decode the data of ``pusher:signin``; raise ClientError when it is invalid."""
+    return _decode_data(_sign_in_decoder, data, "data of pusher:signin")
 
 
 def decode_member(channel_data: str, max_bytes: int) -> Member:
@@ -126,12 +126,13 @@ def decode_member(channel_data: str, max_bytes: int) -> Member:
 
     Args:
         channel_data: The JSON text that the app's server signed.
-        max_bytes: Bytes that ``user_info`` may have, 0 for any number.
+        max_bytes: The largest allowed ``user_info`` in bytes, 0 for no limit.
 
     Raises:
-        ClientError: It is not such JSON, has no ``user_id``, or is too large.
+        ClientError: The text is not JSON of this shape, has no valid
+            ``user_id``, or its ``user_info`` is too large.
     """
-    data = _decoded(_channel_data_decoder, channel_data.encode(), "channel_data")
+    data = _decode(_channel_data_decoder, channel_data.encode(), "channel_data")
     user_id = _user_id_text(data.user_id)
     if not user_id:
         raise ClientError("Invalid channel_data: user_id is required, a non-empty string")
@@ -145,14 +146,15 @@ def decode_user(user_data: str, max_bytes: int, *, watchlists: bool = False) -> 
 
     Args:
         user_data: The JSON text that the app's server signed.
-        max_bytes: Bytes that ``user_info`` may have, 0 for any number.
-        watchlists: Whether to look at the ``watchlist``.
+        max_bytes: The largest allowed ``user_info`` in bytes, 0 for no limit.
+        watchlists: Whether to decode the ``watchlist``; otherwise it is ignored.
 
     Raises:
-        ClientError: It is not such JSON, its ``id`` is not a user id, or its
-            ``watchlist`` is not a list of them.
+        ClientError: The text is not JSON of this shape, its ``id`` is not a
+            valid user id, its ``user_info`` is too large, or its ``watchlist``
+            is not a list of valid user ids.
     """
-    data = _decoded(_user_data_decoder, user_data.encode(), "user_data")
+    data = _decode(_user_data_decoder, user_data.encode(), "user_data")
     problem = user_id_problem(data.id)
     if problem:
         raise ClientError(problem)
@@ -161,9 +163,9 @@ def decode_user(user_data: str, max_bytes: int, *, watchlists: bool = False) -> 
 
 
 def _watchlist(raw: msgspec.Raw) -> tuple[str, ...]:
-    listed = _decoded(_watchlist_decoder, bytes(raw), "watchlist") or ()
-    # The same users are on many lists; each id is kept in memory once.
-    user_ids = tuple(dict.fromkeys(map(sys.intern, listed)))
+    decoded = _decode(_watchlist_decoder, bytes(raw), "watchlist") or ()
+    # The same users are on many watchlists: interning keeps each id in memory once.
+    user_ids = tuple(dict.fromkeys(map(sys.intern, decoded)))
     for user_id in user_ids:
         problem = user_id_problem(user_id)
         if problem:
@@ -174,118 +176,130 @@ def _watchlist(raw: msgspec.Raw) -> tuple[str, ...]:
 def data_text(data: msgspec.Raw) -> str:
     """Turn the ``data`` of a client's or an API's event into the string to deliver.
 
-    A string stays what it is; any other value becomes its own JSON text, not a
-    character of which is changed (``{}`` stays ``{}``).
+    A JSON string is decoded. Any other value becomes its own JSON text,
+    character for character (``{}`` stays ``{}``).
 
     Raises:
-        ClientError: Inside, it is not valid JSON after all: what a decoder
-            keeps raw, it has not looked into.
+        ClientError: The data is not valid JSON. The decoder of the enclosing
+            message does not validate the values that it keeps raw.
     """
     raw = bytes(data)
     if raw[:1] == b'"':
-        return _decoded(_text_decoder, raw, "data")
-    _decoded(_any_decoder, raw, "data")
+        return _decode(_text_decoder, raw, "data")
+    _decode(_any_decoder, raw, "data")
     return raw.decode()
 
 
-def _decoded(decoder: msgspec.json.Decoder[S], data: bytes, what: str) -> S:
+def _decode(decoder: msgspec.json.Decoder[S], data: bytes, subject: str) -> S:
     try:
         return decoder.decode(data)
     except msgspec.ValidationError as error:
-        raise ClientError(f"Invalid {what}: {json_problem(error)}") from None
+        raise ClientError(f"Invalid {subject}: {json_problem(error)}") from None
     except NOT_JSON as error:
-        raise ClientError(f"Received invalid JSON in {what}: {json_problem(error)}") from None
+        raise ClientError(f"Received invalid JSON in {subject}: {json_problem(error)}") from None
 
 
 def json_problem(error: Exception) -> str:
-    """Put what a decoder complains of into words for whoever sent the JSON."""
+    """Describe a decoder's error for the sender of the JSON."""
     problem = str(error).replace("`", "'") or "nested too deeply"
-    # The decoder says so of "\ud83d" too, half of a character that somebody cut in two.
+    # The decoder also says "truncated" of "\ud83d", half of a surrogate pair.
     return problem.replace(
         "Input data was truncated", "it ends too early, or has half of a surrogate pair"
     )
 
 
-def _decoded_data(decoder: msgspec.json.Decoder[S], data: msgspec.Raw, what: str) -> S:
-    """Decode data that may itself be serialized into a JSON string, as some clients send it."""
+def _decode_data(decoder: msgspec.json.Decoder[S], data: msgspec.Raw, subject: str) -> S:
+    """Decode data that is either a JSON value or a JSON string of one, as some clients send it."""
     if not data:
-        raise ClientError(f"Invalid message: {what} is missing")
-    return _decoded(decoder, data_text(data).encode(), what)
+        raise ClientError(f"Invalid message: {subject} is missing")
+    return _decode(decoder, data_text(data).encode(), subject)
 
 
 def _user_id_text(user_id: str | float | None) -> str:
-    """Make a user's id a string: old PHP servers sign numbers, 10.0 is the user 10."""
+    """Convert a user's id to a string: old PHP servers sign numbers, and 10.0 is the user 10."""
     if isinstance(user_id, float) and user_id.is_integer():
         user_id = int(user_id)
     return "" if user_id is None else str(user_id)
 
 
-def _user_info(raw: msgspec.Raw, what: str, max_bytes: int) -> str:
+def _user_info(raw: msgspec.Raw, operation: str, max_bytes: int) -> str:
     text = bytes(raw)
     if max_bytes and len(text) > max_bytes:
         raise ClientError(
-            f"user_info supplied to {what} is too large: {len(text)} bytes, at most {max_bytes}"
+            f"user_info supplied to {operation} is too large: {len(text)} bytes, "
+            f"at most {max_bytes}"
         )
-    info = _decoded(_any_decoder, text, "user_info")
+    info = _decode(_any_decoder, text, "user_info")
     if info is None:
         return "{}"
     if not isinstance(info, dict):
         raise ClientError(
-            f"user_info supplied to {what} is invalid - if supplied it must be a type of hash"
+            f"user_info supplied to {operation} is invalid - if supplied it must be a type of hash"
         )
     return text.decode()
 
 
-# What the server says
+# Messages of the server
 
 PONG = b'{"event":"pusher:pong","data":"{}"}'
 
 
 def connection_established(socket_id: str, activity_timeout: int) -> bytes:
-    """Greet a client; ``activity_timeout`` in seconds, never 0 (pusher-js fails on it)."""
+    """Encode ``pusher:connection_established``, the first message on a connection.
+
+    Args:
+        socket_id: The connection's socket id.
+        activity_timeout: Seconds of silence after which the client should
+            ping; never 0, as pusher-js fails on it.
+    """
     data = f'{{"socket_id":"{socket_id}","activity_timeout":{activity_timeout}}}'
     return _encode({"event": "pusher:connection_established", "data": data})
 
 
 def error(message: str, code: Code | None = None) -> bytes:
-    """Tell a client what it did wrong, or why it is about to be closed."""
+    """Encode ``pusher:error``: what a client did wrong, or why the server closes the connection."""
     return _encode({"event": "pusher:error", "data": {"code": code, "message": message}})
 
 
 def subscription_succeeded(channel: str) -> bytes:
-    """Confirm a subscription; the data must be exactly ``{}`` (Java would decrypt it)."""
+    """Encode the confirmation of a subscription.
+
+    The data must be exactly ``{}``, as the Java SDK would try to decrypt
+    anything else.
+    """
     return _encode(
         {"event": "pusher_internal:subscription_succeeded", "data": "{}", "channel": channel}
     )
 
 
 def presence_succeeded(channel: str, members: Mapping[str, str]) -> bytes:
-    """Confirm a subscription to a presence channel, with its members.
+    """Encode the confirmation of a subscription to a presence channel, with its members.
 
     Args:
         channel: The channel's name.
-        members: The ``user_info`` JSON text of each user id, the new one
-            included; quickest where it is a roster.
+        members: The ``user_info`` JSON text of each user id, including the new
+            member. A :class:`~reverb.protocol.roster.Roster` is the fastest,
+            because its members are encoded already.
     """
     roster = members if isinstance(members, Roster) else Roster(members)
     return roster.subscription_succeeded(channel)
 
 
 def member_added(channel: str, member: Member) -> bytes:
-    """Tell of a user's first subscription to a presence channel."""
+    """Encode ``member_added``, sent after a user's first subscription to a presence channel."""
     user_id = _encode(member.user_id).decode()
     data = f'{{"user_id":{user_id},"user_info":{member.user_info}}}'
     return _encode({"event": "pusher_internal:member_added", "data": data, "channel": channel})
 
 
 def member_removed(channel: str, user_id: str) -> bytes:
-    """Tell of the end of a user's last subscription to a presence channel."""
+    """Encode ``member_removed``, sent after a user's last subscription to a presence channel."""
     data = _encode({"user_id": user_id}).decode()
     return _encode({"event": "pusher_internal:member_removed", "data": data, "channel": channel})
 
 
 def subscription_count(channel: str, count: int) -> bytes:
-    """Tell how many subscriptions a channel has."""
+    """Encode the number of subscriptions to a channel."""
     data = f'{{"subscription_count":{count}}}'
     return _encode(
         {"event": "pusher_internal:subscription_count", "data": data, "channel": channel}
@@ -293,22 +307,29 @@ def subscription_count(channel: str, count: int) -> bytes:
 
 
 def cache_miss(channel: str) -> bytes:
-    """Tell a new subscriber that a cache channel remembers nothing."""
+    """Encode ``pusher:cache_miss``, sent to a new subscriber when the channel has no cached event."""
     return _encode({"event": "pusher:cache_miss", "data": "{}", "channel": channel})
 
 
 def signin_success(user_data: str) -> bytes:
-    """Confirm a sign-in with the JSON text that the client sent."""
+    """Encode the confirmation of a sign-in.
+
+    Args:
+        user_data: The JSON text that the client sent.
+    """
     data = _encode({"user_data": user_data}).decode()
     return _encode({"event": "pusher:signin_success", "data": data})
 
 
 def watchlist_events(online: Sequence[str], offline: Sequence[str]) -> bytes:
-    """Tell which watched users are online, and which are not; .NET wants no channel in it.
+    """Encode ``watchlist_events``: the watched users that are online and that are offline.
+
+    The message has no channel: the .NET SDK requires that. An empty list is
+    omitted from the message.
 
     Args:
-        online: Ids of users.
-        offline: Ids of users. A list that is empty is left out.
+        online: The ids of users that are online.
+        offline: The ids of users that are offline.
     """
     groups = (("online", online), ("offline", offline))
     events = [{"name": name, "user_ids": user_ids} for name, user_ids in groups if user_ids]
@@ -317,7 +338,15 @@ def watchlist_events(online: Sequence[str], offline: Sequence[str]) -> bytes:
 
 
 def event(name: str, channel: str, data: str, user_id: str | None = None) -> bytes:
-    """Make a published event; ``user_id`` only for client events on presence channels."""
+    """Encode a published event.
+
+    Args:
+        name: The event's name.
+        channel: The channel's name.
+        data: The event's data, as clients receive it.
+        user_id: The sender of a client event on a presence channel; None for
+            any other event.
+    """
     message = {"event": name, "channel": channel, "data": data}
     if user_id is not None:
         message["user_id"] = user_id

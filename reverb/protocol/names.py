@@ -1,4 +1,4 @@
-"""What a channel's name says about the channel.
+"""Channel names and user ids: their prefixes, channel types and validation.
 
 Source: Pusher's documentation, "Channels" (naming) and "Cache channels".
 """
@@ -10,24 +10,29 @@ from typing import NamedTuple
 from reverb.caches import cache_short_keys
 
 SERVER_TO_USER_PREFIX = "#server-to-user-"
-"""Begins the channel on which the server reaches one signed-in user."""
+"""The prefix of the channel through which the app's server sends events to one signed-in user."""
 
 ONLINE_PREFIX = "#online-"
-"""Begins the channel by which nodes keep account of a user who is online; no client's name."""
+"""The prefix of a user's online channel, which tracks whether the user is online.
+
+It is internal to the server: clients cannot subscribe to it.
+"""
 
 INTERNAL_PREFIX = "#"
-"""Begins the channels of users, which are the server's own affair: no list and no webhook tells
-of them."""
+"""The prefix of the channels of users, which the server manages itself.
+
+They appear in no channel list and in no webhook.
+"""
 
 MAX_USER_ID = 200
-"""Characters in a user's id, as the official SDKs check it."""
+"""The largest number of characters in a user's id, as the official SDKs check it."""
 
 _NAME = re.compile(r"(?:#server-to-user-)?[-a-zA-Z0-9_=@,.;]+")
 _USER_ID = re.compile(r"[-a-zA-Z0-9_=@,.;]+")
 
 
 class ChannelKind(StrEnum):
-    """What a subscription to the channel takes, and what it brings."""
+    """The kind of a channel: it determines who may subscribe and what subscribers receive."""
 
     PUBLIC = "public"
     PRIVATE = "private"
@@ -37,7 +42,7 @@ class ChannelKind(StrEnum):
 
 
 class ChannelType(NamedTuple):
-    """A channel's kind, and whether it remembers its last event."""
+    """A channel's kind, and whether it caches its last event."""
 
     kind: ChannelKind
     cached: bool
@@ -50,7 +55,7 @@ class ChannelType(NamedTuple):
 
 _SIGNED = frozenset({ChannelKind.PRIVATE, ChannelKind.ENCRYPTED, ChannelKind.PRESENCE})
 
-# Longer prefixes come before those that they begin with.
+# The first match wins, so a longer prefix stands before its own prefixes.
 _TYPES = (
     ("private-encrypted-cache-", ChannelType(ChannelKind.ENCRYPTED, cached=True)),
     ("private-encrypted-", ChannelType(ChannelKind.ENCRYPTED, cached=False)),
@@ -65,7 +70,7 @@ _PUBLIC = ChannelType(ChannelKind.PUBLIC, cached=False)
 
 
 def channel_type(name: str) -> ChannelType:
-    """Tell a channel's type from the prefix of its name."""
+    """Return a channel's type, which follows from the prefix of its name."""
     return _type_of(name)
 
 
@@ -80,42 +85,48 @@ _type_of = cache_short_keys(_find_type, max_entries=4096, max_length=200)
 
 
 def channel_name_problem(name: str, max_length: int) -> str | None:
-    """Say what is wrong with a channel's name.
+    """Validate a channel's name.
 
     Args:
         name: The name, from a client or an API request.
-        max_length: Characters that it may have, 0 for any number. The prefix
-            of a server-to-user channel does not count, so that every user id
-            that the SDKs allow can be reached.
+        max_length: The largest allowed number of characters, 0 for no limit.
+            The prefix of a server-to-user channel does not count, so that
+            every user id that the SDKs allow has a valid channel.
 
     Returns:
-        A sentence for whoever sent the name, or None when nothing is wrong.
+        A sentence for the sender that says what is wrong, or None when the
+        name is valid.
     """
     if not _NAME.fullmatch(name):
         return (
-            f"Invalid channel name {_shown(name)}: only letters, digits and _ - = @ , . ; "
+            f"Invalid channel name {_quoted(name)}: only letters, digits and _ - = @ , . ; "
             "are allowed, and at least one of them"
         )
     length = len(name) - (
         len(SERVER_TO_USER_PREFIX) if name.startswith(SERVER_TO_USER_PREFIX) else 0
     )
     if max_length and length > max_length:
-        return f"Invalid channel name {_shown(name)}: longer than {max_length} characters"
+        return f"Invalid channel name {_quoted(name)}: longer than {max_length} characters"
     return None
 
 
 def user_id_problem(user_id: str) -> str | None:
-    """Say what is wrong with the id of a user who signs in or is addressed."""
+    """Validate a user's id, from a sign-in or an API request.
+
+    Returns:
+        A sentence for the sender that says what is wrong, or None when the id
+        is valid.
+    """
     if not _USER_ID.fullmatch(user_id):
         return (
-            f"Invalid user id {_shown(user_id)}: only letters, digits and _ - = @ , . ; "
+            f"Invalid user id {_quoted(user_id)}: only letters, digits and _ - = @ , . ; "
             "are allowed, and at least one of them"
         )
     if len(user_id) > MAX_USER_ID:
-        return f"Invalid user id {_shown(user_id)}: longer than {MAX_USER_ID} characters"
+        return f"Invalid user id {_quoted(user_id)}: longer than {MAX_USER_ID} characters"
     return None
 
 
-def _shown(name: str, most: int = 60) -> str:
-    """Quote a name that may be long or hold anything, for an error message."""
-    return ascii(name if len(name) <= most else name[:most] + "...")
+def _quoted(name: str, max_length: int = 60) -> str:
+    """Quote an untrusted name for an error message: shortened, and in ASCII."""
+    return ascii(name if len(name) <= max_length else name[:max_length] + "...")

@@ -1,4 +1,4 @@
-"""The members of a presence channel, in the words of the message that lists them."""
+"""The members of a presence channel, encoded for the message that lists them."""
 
 from collections.abc import Iterator, Mapping
 
@@ -8,13 +8,13 @@ _encode = msgspec.json.encode
 
 
 class Roster(Mapping[str, str]):
-    """The ``user_info`` JSON text of each user id, ready to be sent.
+    """A mapping from user id to ``user_info`` JSON text that keeps each member encoded.
 
-    Each member is put into JSON once, when it comes: however many join after
-    it, the list that they get is put together of what is there.
+    A member is encoded once, when it is added. The list of members for each
+    client that joins later is assembled from these encoded parts.
 
     Args:
-        members: Who is there to begin with.
+        members: The initial members; None for none.
     """
 
     __slots__ = ("_hash", "_ids", "_infos")
@@ -36,7 +36,7 @@ class Roster(Mapping[str, str]):
         return len(self._infos)
 
     def add(self, user_id: str, user_info: str) -> None:
-        """Add a member, or replace what is known of one."""
+        """Add a member, or replace its ``user_info``."""
         if self._infos.get(user_id) == user_info:
             return
         text = _encode(user_id).decode()
@@ -45,11 +45,11 @@ class Roster(Mapping[str, str]):
         self._hash[user_id] = _inside_string(f"{text}:{user_info}")
 
     def remove(self, user_id: str) -> None:
-        """Remove a member."""
+        """Remove a member; it must be present."""
         del self._infos[user_id], self._ids[user_id], self._hash[user_id]
 
     def subscription_succeeded(self, channel: str) -> bytes:
-        """Confirm a subscription to the channel, with its members.
+        """Encode the confirmation of a subscription to the channel, with its members.
 
         Source: Pusher's documentation, "WebSocket protocol: Presence channel events".
         """
@@ -66,5 +66,5 @@ class Roster(Mapping[str, str]):
 
 
 def _inside_string(json: str) -> bytes:
-    """Write JSON the way it stands within a JSON string."""
+    """Escape JSON text for use within a JSON string, without the quotes around it."""
     return _encode(json)[1:-1]

@@ -1,12 +1,12 @@
-"""One connection's life: what each message of a client does, and what it may not do.
+"""The protocol state machine of one client connection.
 
-A session is open from the moment its app has admitted it until it is closed.
-In that time each message is decoded, checked against what the session already
-is (signed in, subscribed), and either answered at once or carried out by the
-hub. What a client does wrong becomes a ``pusher:error`` and changes nothing.
+A session is open from its admission until the connection is closed. While it is
+open, it decodes each message, checks it against its state (signed in,
+subscribed), and either answers at once or passes the operation to the hub. A
+message that breaks a rule is answered with ``pusher:error`` and changes nothing.
 
-Source: Pusher's documentation, "WebSocket protocol"; the texts of refusals are
-the live service's.
+Source: Pusher's documentation, "WebSocket protocol". The error texts are those
+of Pusher's live service.
 """
 
 from collections.abc import Awaitable, Callable
@@ -30,58 +30,61 @@ from reverb.protocol.names import (
 )
 
 MAX_WATCHLIST = 100
-"""Users whom one may watch."""
+"""The largest number of users on a watchlist."""
 
 Completion = Awaitable[object] | None
-"""None when a step is done, else something to wait for before the next message."""
+"""The result of a step: None when it is done.
+
+Otherwise an awaitable that the connection waits for before the client's next message.
+"""
 
 
-class Connection(Protocol):
-    """What a session needs of its connection; :class:`reverb.interfaces.IConnection`."""
+class SessionConnection(Protocol):
+    """The part of :class:`reverb.interfaces.IConnection` that a session uses."""
 
     def send(self, frame: bytes) -> None:
-        """Send ready WebSocket frames."""
+        """Send encoded WebSocket frames."""
 
     def close(self, code: int, reason: str) -> None:
-        """Tell the client why, and close."""
+        """Send the code and the reason to the client, then close."""
 
 
-class Hub(Protocol):
-    """What a session needs of the hub."""
+class SessionHub(Protocol):
+    """The part of the hub that a session uses."""
 
     def subscribe(
         self, session: "Session", channel: str, type_: ChannelType, member: Member | None
     ) -> Completion:
-        """Subscribe the session; answers the client itself."""
+        """Subscribe the session, and send the confirmation or the error to the client."""
 
     def unsubscribe(self, session: "Session", channel: str) -> Completion:
         """End the session's subscription."""
 
     def client_event(self, session: "Session", channel: str, event: str, data: str) -> Completion:
-        """Publish a client's event to the others on the channel."""
+        """Publish a client event to the other subscribers of the channel."""
 
     def sign_in(self, session: "Session", user: User) -> Completion:
-        """Make the session one of the user's, and have it watch those on the watchlist."""
+        """Add the session to the user's sessions, and follow the users on the watchlist."""
 
 
 class Session:
-    """One admitted connection.
+    """One admitted client and its protocol state.
 
     Args:
         app: The app whose key the client connected with.
         socket_id: Unique among live connections, as ``digits.digits``.
-        connection: Where answers go.
-        hub: Who carries out what reaches beyond this connection.
-        meter: That of the app; None to measure nothing.
+        connection: The client's connection, to which answers are sent.
+        hub: Performs the operations that affect more than this connection.
+        meter: The app's meter; None to measure nothing.
 
     Attributes:
-        channels: What the session is subscribed to, or about to be: each
-            channel's name, with the member it is there (None but in presence
-            channels).
-        user: Who signed in, if anybody did.
-        authorized: Whether the app's server has vouched for the client: by the
-            signature of a sign-in, or of a subscription.
-        open: Whether messages are still obeyed.
+        channels: The names of the channels that the session is subscribed to
+            or is subscribing to, each with the session's member on that channel
+            (None except on presence channels).
+        user: The user that the session is signed in as; None before a sign-in.
+        authorized: Whether the app's server has authorized the client, by the
+            signature of a sign-in or of a subscription.
+        open: Whether the session still handles messages.
     """
 
     __slots__ = (
@@ -100,8 +103,8 @@ class Session:
         self,
         app: App,
         socket_id: str,
-        connection: Connection,
-        hub: Hub,
+        connection: SessionConnection,
+        hub: SessionHub,
         meter: AppMeter | None = None,
     ) -> None:
         self.app = app
@@ -115,14 +118,14 @@ class Session:
         self.open = True
 
     def receive(self, payload: bytes) -> Completion:
-        """Obey one message.
+        """Handle one message of the client.
 
         Args:
             payload: The text frame's payload, valid UTF-8.
 
         Returns:
-            None when the message has been dealt with. Otherwise something to
-            wait for before the client's next message is given.
+            None when the message has been handled. Otherwise an awaitable that
+            the caller must wait for before it passes the client's next message.
         """
         meter = self.meter
         if meter is not None:
@@ -143,7 +146,7 @@ class Session:
             return None
 
     def send_error(self, error: ClientError) -> None:
-        """Tell the client what it did wrong."""
+        """Send an error to the client, and count it."""
         meter = self.meter
         if meter is not None:
             meter.errors[error.code or 0] += 1
@@ -154,7 +157,7 @@ class Session:
         self.send(messages.error(error.message, error.code))
 
     def send(self, payload: bytes) -> None:
-        """Send one message to this client alone."""
+        """Send one message to this client only."""
         frame = text_frame(payload)
         meter = self.meter
         if meter is not None:
@@ -166,7 +169,7 @@ class Session:
         self.send(messages.PONG)
 
     def _pong(self, message: Message) -> None:
-        """Take note of nothing: that it arrived is all it says."""
+        """Do nothing: the connection counts any frame as activity."""
 
     def _subscribe(self, message: Message) -> Completion:
         request = messages.decode_subscribe(message.data)
@@ -176,10 +179,10 @@ class Session:
             raise ClientError(problem)
         if name in self.channels:
             raise ClientError(f"Existing subscription to channel {name}")
-        most = self.app.max_channels_per_connection
-        if most and len(self.channels) >= most:
+        limit = self.app.max_channels_per_connection
+        if limit and len(self.channels) >= limit:
             raise ClientError(
-                f"Cannot subscribe to {name}: this connection is subscribed to {most} channels, "
+                f"Cannot subscribe to {name}: this connection is subscribed to {limit} channels, "
                 "as many as the app allows",
                 limit="max_channels_per_connection",
             )
@@ -211,24 +214,27 @@ class Session:
             "'key:signature'",
         )
 
-    def _check_signature(self, auth: str, text: str, where: str, malformed: str) -> None:
-        """Check ``KEY:signature``; the texts tell the developer what to sign, never the secret."""
+    def _check_signature(self, auth: str, text: str, operation: str, malformed: str) -> None:
+        """Check ``KEY:signature``; errors contain the text to sign, never the secret."""
         key, colon, signature = auth.partition(":")
         if not colon:
-            raise ClientError(malformed, auth_failure=where)
+            raise ClientError(malformed, auth_failure=operation)
         if not signing.constant_time_equal(self.app.key, key):
             raise ClientError(
-                f"Invalid key in {where} auth data: {key[:100]!r}", auth_failure=where
+                f"Invalid key in {operation} auth data: {key[:100]!r}", auth_failure=operation
             )
         if not signing.constant_time_equal(signing.sign(self.app.secret, text), signature):
             raise ClientError(
                 f"Invalid signature: Expected HMAC SHA256 hex digest of {text[:1000]}, "
                 f"but got {signature[:100]}",
-                auth_failure=where,
+                auth_failure=operation,
             )
 
     def _member(self, request: messages.Subscribe) -> Member:
-        """Tell who joins: from ``channel_data``, or who signed in (Pusher: "Presence channels")."""
+        """Return the joining member, from ``channel_data`` or else from the signed-in user.
+
+        Source: Pusher's documentation, "Presence channels".
+        """
         if request.channel_data:
             return messages.decode_member(request.channel_data, self.app.max_presence_member_bytes)
         if self.user is not None:
@@ -282,10 +288,10 @@ class Session:
             raise ClientError("Invalid client event (must contain channel and data)")
         self._check_client_event(name, message.event)
         data = messages.data_text(message.data)
-        most = self.app.max_event_bytes
-        if is_too_large(data, most):
+        limit = self.app.max_event_bytes
+        if is_too_large(data, limit):
             raise ClientError(
-                f"The data content of this client event exceeds the allowed maximum ({most} bytes)"
+                f"The data content of this client event exceeds the allowed maximum ({limit} bytes)"
             )
         return self.hub.client_event(self, name, message.event, data)
 
@@ -293,9 +299,9 @@ class Session:
         app = self.app
         if app.client_events == "none":
             raise ClientError("To send client events, you must enable this feature for the app")
-        most = app.max_event_name
-        if most and len(event) > most:
-            raise ClientError(f"Invalid event name: longer than {most} characters")
+        limit = app.max_event_name
+        if limit and len(event) > limit:
+            raise ClientError(f"Invalid event name: longer than {limit} characters")
         kind = channel_type(channel).kind
         if kind is ChannelKind.USER or (kind is ChannelKind.PUBLIC and app.client_events != "all"):
             raise ClientError(

@@ -1,6 +1,6 @@
-"""The four signatures: of a channel, a user, an HTTP request and a webhook.
+"""The four signatures of the protocol: for a channel, a user, an HTTP request and a webhook.
 
-All are HMAC-SHA256 with the app's secret, in lower-case hexadecimal. Sources:
+All are HMAC-SHA256 with the app's secret, in lowercase hexadecimal. Sources:
 Pusher's documentation, "Auth signatures", "HTTP API: Generating authentication
 signatures", "Webhooks: Security".
 """
@@ -16,16 +16,16 @@ def sign(secret: str, text: str | bytes) -> str:
     """Sign a text with an app's secret.
 
     Returns:
-        64 lower-case hexadecimal digits.
+        64 lowercase hexadecimal digits.
     """
     if isinstance(text, str):
-        # JSON may hold a lone surrogate; it is signed as itself, never a crash.
+        # JSON may contain a lone surrogate: sign it as it is instead of failing to encode it.
         text = text.encode("utf-8", "surrogatepass")
     return hmac.digest(secret.encode(), text, "sha256").hex()
 
 
 def constant_time_equal(expected: str, given: str) -> bool:
-    """Compare two signatures or keys in a time that does not tell where they differ."""
+    """Compare two signatures or keys in a time that does not reveal where they differ."""
     if expected.isascii() and given.isascii():
         return hmac.compare_digest(expected, given)
     return hmac.compare_digest(
@@ -34,13 +34,13 @@ def constant_time_equal(expected: str, given: str) -> bool:
 
 
 def channel_text(socket_id: str, channel: str, channel_data: str | None = None) -> str:
-    """Make the text that authorizes a subscription.
+    """Return the text to sign for a subscription.
 
     Args:
-        socket_id: Of the connection that subscribes.
+        socket_id: The socket id of the subscribing connection.
         channel: The channel's name.
         channel_data: Exactly as the client sent it; None when it sent none.
-            It is signed on every kind of channel that it comes with.
+            When present, it is part of the signed text on every kind of channel.
     """
     if channel_data is None:
         return f"{socket_id}:{channel}"
@@ -48,36 +48,39 @@ def channel_text(socket_id: str, channel: str, channel_data: str | None = None) 
 
 
 def user_text(socket_id: str, user_data: str) -> str:
-    """Make the text that signs a user in."""
+    """Return the text to sign for a sign-in."""
     return f"{socket_id}::user::{user_data}"
 
 
 def request_text(method: str, path: str, parameters: Iterable[tuple[str, str]]) -> str:
-    """Make the text that signs an HTTP API request.
+    """Return the text to sign for an HTTP API request.
 
     Args:
         method: The HTTP method.
         path: The path, without the query.
-        parameters: The query's names and values, decoded; ``auth_signature``
-            is left out here.
+        parameters: The query's names and values, decoded. ``auth_signature``
+            is ignored.
     """
     pairs = sorted([(name.lower(), value) for name, value in parameters])
     query = "&".join([f"{name}={value}" for name, value in pairs if name != "auth_signature"])
     return f"{method.upper()}\n{path}\n{query}"
 
 
-def signed_query(  # noqa: PLR0917 - in the order in which they are signed
+def signed_query(  # noqa: PLR0917 - the parameters are in the order in which they are signed
     app: App, method: str, path: str, parameters: Mapping[str, str], body: bytes, now: float
 ) -> dict[str, str]:
-    """Sign an HTTP API request: get the query's parameters, with the signature.
+    """Return the query parameters of a signed HTTP API request.
 
     Args:
-        app: Whose server asks.
+        app: The app whose key and secret sign the request.
         method: The HTTP method.
         path: The path, without the query.
-        parameters: More parameters of the query, not escaped.
-        body: The body, empty for none.
+        parameters: Further parameters of the query, not escaped.
+        body: The request's body, empty for none.
         now: Seconds since the epoch.
+
+    Returns:
+        All parameters of the query, including ``auth_signature``, not escaped.
     """
     query = {
         **parameters,
