@@ -149,7 +149,7 @@ class LeaveResult(msgspec.Struct, frozen=True):
     subscriptions: int
     """The number of subscriptions that remain."""
     announced: bool = False
-    """Whether the store notifies the subscribers on every node itself, as in :class:`JoinResult`."""
+    """Whether the store notifies the subscribers on every node itself; see :class:`JoinResult`."""
 
 
 class ChannelCounts(msgspec.Struct, frozen=True):
@@ -245,7 +245,7 @@ class IChannelStore(Interface):
     def stop() -> "Deferred[None]":
         """Remove this node's subscriptions; fires when the store holds none of them any more."""
 
-    connected: bool = Attribute("Whether the store is in reach.")
+    connected: bool = Attribute("Whether the store is reachable now.")
 
     def connect(app_id: str, socket_id: str, limit: int) -> "Deferred[bool]":
         """Count a connection.

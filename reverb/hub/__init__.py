@@ -1,1 +1,1 @@
-"""This process's connections and channels."""
+"""The connections, channels and users of one node."""

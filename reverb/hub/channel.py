@@ -1,4 +1,4 @@
-"""A channel as this process sees it: who gets what is published to it."""
+"""A channel on this node: its subscribers, and the frames that wait to be sent to them."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Protocol
@@ -9,18 +9,19 @@ from reverb.protocol.names import ChannelKind
 
 
 class Subscriber(Protocol):
-    """What gets a channel's frames."""
+    """A receiver of a channel's frames, such as a connection."""
 
     def send(self, frames: bytes) -> None:
-        """Take ready WebSocket frames."""
+        """Send encoded WebSocket frames."""
 
 
 class Frame:
-    """One publication, as it is sent to everybody.
+    """One publication, encoded once for all subscribers.
 
     Args:
-        payload: The message, JSON.
-        exclude: The socket id that must not get it.
+        payload: The message in JSON.
+        exclude: The socket id of the one connection that must not receive it;
+            None to exclude none.
     """
 
     __slots__ = ("_compressed", "exclude", "payload", "plain")
@@ -32,7 +33,13 @@ class Frame:
         self._compressed = b""
 
     def compressed(self, min_bytes: int) -> bytes:
-        """Get the frame for those who can inflate it: compressed once, if it is large enough."""
+        """Return the frame for subscribers that have negotiated compression.
+
+        It is compressed on first use, and only once.
+
+        Args:
+            min_bytes: Payloads with fewer bytes are not compressed.
+        """
         if len(self.payload) < min_bytes:
             return self.plain
         if not self._compressed:
@@ -41,10 +48,10 @@ class Frame:
 
 
 class FrameBatch:
-    """Frames that go out together.
+    """A sequence of frames that is sent with one write.
 
     Args:
-        frames: In their order, at least one.
+        frames: At least one frame, in the order of publication.
     """
 
     __slots__ = ("_frames", "plain")
@@ -54,89 +61,98 @@ class FrameBatch:
         self.plain = b"".join([frame.plain for frame in frames])
 
     def compressed(self, min_bytes: int) -> bytes:
-        """Join the frames for those who can inflate them."""
+        """Return the joined frames for subscribers that have negotiated compression."""
         return b"".join([frame.compressed(min_bytes) for frame in self._frames])
 
     def send_to(self, subscriber: Subscriber) -> None:
-        """Send the frames to one subscriber, as they are."""
+        """Send the frames, uncompressed, to one subscriber."""
         subscriber.send(self.plain)
 
 
 class FanoutTarget(Protocol):
-    """The way to all subscribers of one channel at once."""
+    """All subscribers of one channel, as the fan-out writes to them."""
 
-    def changed(self) -> None:
-        """Take note that somebody has come or gone."""
+    def subscribers_changed(self) -> None:
+        """Refresh derived state: a subscriber was added or removed."""
 
-    def send(self, batch: FrameBatch, but: Collection[Subscriber]) -> int:
-        """Send frames to all subscribers but some; tell how many bytes that is."""
+    def send(self, batch: FrameBatch, exclude: Collection[Subscriber]) -> int:
+        """Send frames to all subscribers except the excluded ones.
+
+        Returns:
+            The number of bytes sent, over all subscribers.
+        """
 
 
 FanoutTargetFactory = Callable[[Mapping[str, Subscriber]], FanoutTarget]
-"""Makes the audience of a channel out of its subscribers, whom it goes on looking at."""
+"""Creates the fanout target of a channel from its subscribers, by socket id.
+
+The target keeps the mapping, which always contains the current subscribers.
+"""
 
 
 class SequentialFanout:
-    """Sends to any kind of subscribers."""
+    """A fanout target that sends to one subscriber after the other, of any type."""
 
     __slots__ = ("_subscribers",)
 
     def __init__(self, subscribers: Mapping[str, Subscriber]) -> None:
         self._subscribers = subscribers
 
-    def changed(self) -> None:
-        """Have nothing to do: nothing is remembered of them."""
+    def subscribers_changed(self) -> None:
+        """Do nothing: no state is derived from the subscribers."""
 
-    def send(self, batch: FrameBatch, but: Collection[Subscriber]) -> int:
-        """Send frames to all subscribers but some; tell how many bytes that is."""
+    def send(self, batch: FrameBatch, exclude: Collection[Subscriber]) -> int:
+        """Send frames to all subscribers except the excluded ones; return the bytes sent."""
         for subscriber in self._subscribers.values():
-            if subscriber not in but:
+            if subscriber not in exclude:
                 batch.send_to(subscriber)
-        return len(batch.plain) * (len(self._subscribers) - len(but))
+        return len(batch.plain) * (len(self._subscribers) - len(exclude))
 
 
 class _PendingSubscriber:
-    """Somebody who is not a subscriber yet, and what has come meanwhile.
+    """A connection whose subscription is not confirmed yet, and the frames held back for it.
 
     Attributes:
-        confirmed: Whether it has been told of its subscription, and of the members.
-        since: How many of the channel's pending frames are older than the subscription.
-        held: Frames that have left the pending ones since.
+        confirmed: Whether the confirmation, with the members, has been sent to it.
+        first_frame: The index of its first frame among the channel's pending
+            frames; older frames precede its subscription.
+        held_frames: Its frames that are not among the pending frames any more.
     """
 
-    __slots__ = ("confirmed", "held", "since")
+    __slots__ = ("confirmed", "first_frame", "held_frames")
 
-    def __init__(self, since: int) -> None:
+    def __init__(self, first_frame: int) -> None:
         self.confirmed = False
-        self.since = since
-        self.held: list[Frame] = []
+        self.first_frame = first_frame
+        self.held_frames: list[Frame] = []
 
 
 class Channel:
     """One channel with subscribers on this node.
 
-    A subscriber is a *newcomer* from the moment its subscription is asked for
-    until it is confirmed, so that nothing is missed that is published while
-    the store answers, and nothing comes before the confirmation.
+    A connection is a *pending subscriber* from the request for its subscription
+    until it is activated. The channel holds its frames back meanwhile, so it
+    misses no publication while the store answers, and receives none before
+    the confirmation.
 
     Args:
-        make_fanout_target: Makes the way to all subscribers.
-        kind: What its name says it is.
-        meter: That of the app; None to measure nothing.
+        make_fanout_target: Creates the fanout target from the subscribers.
+        kind: The kind of channel that the name stands for.
+        meter: The app's meter; None to measure nothing.
 
     Attributes:
-        subscribers: The connections that have been welcomed, by socket id.
-        pending: Frames published in this turn of the reactor and not yet sent.
-        pending_since: When the first of them was published; told to the meter.
+        subscribers: The active subscribers, by socket id.
+        pending_frames: Frames published in this turn of the reactor and not sent yet.
+        pending_since: The clock's time when the first of them was published, for the meter.
     """
 
     __slots__ = (
-        "_audience",
+        "_first_frames",
         "_pending_subscribers",
-        "_since",
+        "_target",
         "kind",
         "meter",
-        "pending",
+        "pending_frames",
         "pending_since",
         "subscribers",
     )
@@ -150,12 +166,12 @@ class Channel:
         self.kind = kind
         self.meter = meter
         self.subscribers: dict[str, Subscriber] = {}
-        self.pending: list[Frame] = []
+        self.pending_frames: list[Frame] = []
         self.pending_since = 0.0
-        self._audience = make_fanout_target(self.subscribers)
+        self._target = make_fanout_target(self.subscribers)
         self._pending_subscribers: dict[str, _PendingSubscriber] = {}
-        # What of the pending frames is older than a subscription, where any is.
-        self._since: dict[str, int] = {}
+        # The first pending frame for a subscriber, where older frames precede its subscription.
+        self._first_frames: dict[str, int] = {}
 
     def __len__(self) -> int:
         return len(self.subscribers) + len(self._pending_subscribers)
@@ -164,79 +180,88 @@ class Channel:
         return socket_id in self.subscribers or socket_id in self._pending_subscribers
 
     def reserve(self, socket_id: str) -> None:
-        """Begin to keep what is published for a newcomer."""
-        self._pending_subscribers[socket_id] = _PendingSubscriber(len(self.pending))
+        """Add a pending subscriber, and hold its frames back from now on."""
+        self._pending_subscribers[socket_id] = _PendingSubscriber(len(self.pending_frames))
 
     def mark_confirmed(self, socket_id: str) -> None:
-        """Take note that a newcomer knows the members as they are now; harmless when it has gone.
+        """Record that a pending subscriber has received the confirmation with the current members.
 
-        It has, when to be told of them was too much for its connection.
+        Does nothing when it has left: sending the confirmation may have closed
+        its connection, because too many bytes were queued for it.
         """
-        newcomer = self._pending_subscribers.get(socket_id)
-        if newcomer is not None:
-            newcomer.confirmed = True
+        pending = self._pending_subscribers.get(socket_id)
+        if pending is not None:
+            pending.confirmed = True
 
     def skip_unconfirmed(self) -> None:
-        """Keep the frame that is added next from newcomers whom the list of members awaits."""
-        for newcomer in self._pending_subscribers.values():
-            if not newcomer.confirmed:
-                newcomer.held += self.pending[newcomer.since :]
-                newcomer.since = len(self.pending) + 1
+        """Exclude unconfirmed pending subscribers from the frame that is added next.
+
+        The frame announces a member change that the list of members in their
+        confirmation will already include.
+        """
+        for pending in self._pending_subscribers.values():
+            if not pending.confirmed:
+                pending.held_frames += self.pending_frames[pending.first_frame :]
+                pending.first_frame = len(self.pending_frames) + 1
 
     def activate(self, socket_id: str, connection: Subscriber) -> None:
-        """Make a newcomer a subscriber, and send what has come meanwhile."""
-        newcomer = self._pending_subscribers.pop(socket_id)
-        self._send(newcomer.held, socket_id, connection)
-        if newcomer.since:
-            self._since[socket_id] = newcomer.since
+        """Turn a pending subscriber into a subscriber, and send it the held frames."""
+        pending = self._pending_subscribers.pop(socket_id)
+        self._send(pending.held_frames, socket_id, connection)
+        if pending.first_frame:
+            self._first_frames[socket_id] = pending.first_frame
         self.subscribers[socket_id] = connection
-        self._audience.changed()
+        self._target.subscribers_changed()
 
     def will_receive(self, socket_id: str, payload: bytes) -> bool:
-        """Tell whether a newcomer will get a message when it is welcomed."""
-        newcomer = self._pending_subscribers[socket_id]
-        coming = [*newcomer.held, *self.pending[newcomer.since :]]
-        return any(f.payload == payload and f.exclude != socket_id for f in coming)
+        """Return whether a pending subscriber will receive a message after its activation."""
+        pending = self._pending_subscribers[socket_id]
+        frames = [*pending.held_frames, *self.pending_frames[pending.first_frame :]]
+        return any(f.payload == payload and f.exclude != socket_id for f in frames)
 
     def remove(self, socket_id: str) -> None:
-        """Let somebody go, who gets what was published until now; harmless when it has gone."""
+        """Remove a subscriber, and send it the frames that were published until now.
+
+        A pending subscriber is removed without sending. Does nothing for an
+        unknown socket id.
+        """
         self._pending_subscribers.pop(socket_id, None)
         connection = self.subscribers.pop(socket_id, None)
-        since = self._since.pop(socket_id, 0)
+        first_frame = self._first_frames.pop(socket_id, 0)
         if connection is None:
             return
-        self._audience.changed()
-        self._send(self.pending[since:], socket_id, connection)
+        self._target.subscribers_changed()
+        self._send(self.pending_frames[first_frame:], socket_id, connection)
 
     def flush(self) -> None:
-        """Send the pending frames."""
-        pending, self.pending = self.pending, []
-        for newcomer in self._pending_subscribers.values():
-            newcomer.held += pending[newcomer.since :]
-            newcomer.since = 0
-        since, self._since = self._since, {}
+        """Send the pending frames to all subscribers."""
+        frames, self.pending_frames = self.pending_frames, []
+        for pending in self._pending_subscribers.values():
+            pending.held_frames += frames[pending.first_frame :]
+            pending.first_frame = 0
+        first_frames, self._first_frames = self._first_frames, {}
         subscribers = self.subscribers
-        # Those for whom it is not simply all of them.
-        special = {f.exclude for f in pending if f.exclude in subscribers} | since.keys()
-        but = [subscribers[i] for i in special] if special else ()
-        sent = self._audience.send(FrameBatch(pending), but)
+        # Subscribers that do not receive all of the frames are sent theirs individually.
+        individual = {f.exclude for f in frames if f.exclude in subscribers} | first_frames.keys()
+        exclude = [subscribers[i] for i in individual] if individual else ()
+        sent = self._target.send(FrameBatch(frames), exclude)
         if self.meter is not None:
-            self._count(self.meter, pending, sent, len(special))
-        for socket_id in special:
-            self._send(pending[since.get(socket_id, 0) :], socket_id, subscribers[socket_id])
+            self._count(self.meter, frames, sent, len(individual))
+        for socket_id in individual:
+            self._send(frames[first_frames.get(socket_id, 0) :], socket_id, subscribers[socket_id])
 
-    def _count(self, meter: AppMeter, pending: list[Frame], sent: int, special: int) -> None:
-        """Count what went to all but those that are sent to by themselves."""
-        everybody = len(self.subscribers)
-        meter.messages_sent += len(pending) * (everybody - special)
+    def _count(self, meter: AppMeter, frames: list[Frame], sent: int, individual: int) -> None:
+        """Count one batch; ``individual`` subscribers are counted where they are sent theirs."""
+        total = len(self.subscribers)
+        meter.messages_sent += len(frames) * (total - individual)
         meter.bytes_sent += sent
-        but_one = sum(f.exclude in self.subscribers for f in pending) if special else 0
-        meter.fan_out.observe(everybody, len(pending) - but_one)
-        if but_one:
-            meter.fan_out.observe(everybody - 1, but_one)
+        excluding_one = sum(f.exclude in self.subscribers for f in frames) if individual else 0
+        meter.fan_out.observe(total, len(frames) - excluding_one)
+        if excluding_one:
+            meter.fan_out.observe(total - 1, excluding_one)
 
     def _send(self, frames: Iterable[Frame], socket_id: str, connection: Subscriber) -> None:
-        """Send to one subscriber what of the frames it may get."""
+        """Send one subscriber the frames that do not exclude it."""
         own = [frame for frame in frames if frame.exclude != socket_id]
         if not own:
             return

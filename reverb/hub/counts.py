@@ -1,12 +1,12 @@
-"""Telling subscribers how many they are, for apps that want it.
+"""Sends subscription counts to subscribers, for apps that enable them.
 
-No count travels between nodes, as two of them could overtake each other. The
-node where a subscription came or went sends a hint, and each node that has
-subscribers asks the store. What the last of them is told is therefore what is
-true when all is at rest.
+Nodes do not send counts to each other, as two of them could arrive in the wrong
+order. The node on which a subscription was added or removed publishes an
+invalidation, and each node with subscribers asks the store. Once changes stop,
+the last count that each subscriber has received is therefore the correct one.
 
 Source: Pusher's documentation, "Subscription count": channels with more than
-100 subscriptions are told every 5 seconds at most.
+100 subscriptions receive a count every 5 seconds at most.
 """
 
 from collections.abc import Callable, Mapping
@@ -25,61 +25,71 @@ from reverb.interfaces import ChannelReaped, IApps, IBroker, IChannelStore, Stor
 from reverb.protocol import messages
 from reverb.protocol.names import ChannelKind, channel_type
 
-LARGE = 100
-"""Subscriptions that a channel may have to be told of every change at once."""
-WINDOW = 5.0
-"""Seconds between two counts of a channel that has more."""
+LARGE_CHANNEL = 100
+"""The number of subscriptions above which a channel's counts are sent at intervals."""
+LARGE_CHANNEL_INTERVAL = 5.0
+"""Seconds between two counts of a channel with more than ``LARGE_CHANNEL`` subscriptions."""
 
 _UNCOUNTED = (ChannelKind.PRESENCE, ChannelKind.USER)
-"""Channels whose subscribers know of each other, or are one user."""
+"""The kinds of channels without counts: their subscribers know each other, or are one user."""
 
 ChannelKey = tuple[str, str]
 """An app's id and a channel's name."""
 
 
 class _Count:
-    """What is known and wanted of one channel's count.
+    """The state of one channel's count on this node.
 
     Attributes:
-        told: What all of this node's subscribers were told last; None when
-            one of them has not been told yet.
-        wanted: Whether the count may have changed since it was asked for.
-        ours: Whether it may by what happened on this node, so that it is
-            this node's task to tell the other nodes and the watchers.
-        noticed: What this node told watchers last; None if another node is
-            the last that did, as far as is known.
-        doubted: Whether that may have been wrong, as the store was out of
-            reach.
-        busy: Whether the store is being asked, or the window is not over.
-        window: The end of the window, if there is one.
+        last_sent: The count that all of this node's subscribers received last;
+            None when one of them has not received a count yet.
+        stale: Whether the count may have changed since the store was last asked.
+        changed_here: Whether a change on this node made the count stale. It is
+            then this node's task to invalidate the count on the other nodes and
+            to notify the listeners.
+        last_notified: The count in this node's last notice; None if another
+            node has sent the latest notice, as far as this node knows.
+        uncertain: Whether that notice may have been wrong, as the store was out
+            of reach.
+        busy: Whether the store is being asked, or the interval is not over.
+        interval: The call that ends the interval of a large channel; None
+            outside of an interval.
     """
 
-    __slots__ = ("busy", "doubted", "noticed", "ours", "told", "wanted", "window")
+    __slots__ = (
+        "busy",
+        "changed_here",
+        "interval",
+        "last_notified",
+        "last_sent",
+        "stale",
+        "uncertain",
+    )
 
     def __init__(self) -> None:
-        self.told: int | None = None
-        self.wanted = False
-        self.ours = False
-        self.noticed: int | None = None
-        self.doubted = False
+        self.last_sent: int | None = None
+        self.stale = False
+        self.changed_here = False
+        self.last_notified: int | None = None
+        self.uncertain = False
         self.busy = False
-        self.window: IDelayedCall | None = None
+        self.interval: IDelayedCall | None = None
 
 
 class CountManager:
-    """Counts the subscriptions of channels, and tells of it.
+    """Sends each channel's number of subscriptions to its subscribers and the listeners.
 
-    What changes in one turn of the reactor, while the store is asked, or
-    within a window, is told together, once.
+    All changes within one turn of the reactor, during one call of the store, or
+    within one interval of a large channel result in one count.
 
     Args:
         channels: The channels with subscribers on this node, by app id and name.
-        broker: Carries hints between the nodes.
+        broker: Carries invalidations between the nodes.
         store: Knows the counts across all nodes.
-        apps: Whether an app wants its channels counted.
-        clock: For turns and windows.
-        fanout: The way to the subscribers of this node.
-        notify: Tells watchers.
+        apps: The apps, which determine whether their channels are counted.
+        clock: Schedules turns and intervals.
+        fanout: Sends to the subscribers of this node.
+        notify: Sends a notice to the listeners.
     """
 
     _log = Logger()
@@ -103,19 +113,23 @@ class CountManager:
         self._fanout = fanout
         self._notify = notify
         self._counts: dict[ChannelKey, _Count] = {}
-        self._waiting: list[ChannelKey] = []
-        self._hinting: ChannelKey | None = None
-        self._is_apart = False
+        # The counts to refresh at the end of this turn.
+        self._stale_keys: list[ChannelKey] = []
+        # The count whose invalidation this node is publishing right now.
+        self._invalidating: ChannelKey | None = None
+        # Whether the store was out of reach at any time since it was last restored.
+        self._was_degraded = False
 
-    # What may change a count
+    # Changes of a count
 
-    def changed(self, app: App, name: str, *, came: bool = False) -> None:
-        """Take note that a subscription of this node has come or gone, and tell all nodes.
+    def subscription_changed(self, app: App, name: str, *, joined: bool = False) -> None:
+        """Handle a subscription that was added or removed on this node, and notify all nodes.
 
         Args:
             app: The app.
             name: The channel's name.
-            came: Whether there is a new subscriber, who has to be told in any case.
+            joined: Whether a subscriber was added, who must receive the count
+                even if it has not changed.
         """
         if not app.subscription_counts or channel_type(name).kind in _UNCOUNTED:
             return
@@ -123,116 +137,121 @@ class CountManager:
         count = self._counts.get(key)
         if count is None:
             count = self._counts[key] = _Count()
-        if came:
-            count.told = None
-        count.ours = True
-        self._want(key, count)
+        if joined:
+            count.last_sent = None
+        count.changed_here = True
+        self._mark_stale(key, count)
 
-    def invalidate(self, hint: CountChanged) -> None:
-        """Take note that a subscription has come or gone on some node."""
-        key = (hint.app_id, hint.channel)
+    def invalidate(self, invalidation: CountChanged) -> None:
+        """Handle an invalidation: a subscription was added or removed on some node."""
+        key = (invalidation.app_id, invalidation.channel)
         count = self._counts.get(key)
-        if count is not None and key != self._hinting:
-            self._want(key, count)
+        if count is not None and key != self._invalidating:
+            self._mark_stale(key, count)
 
     def channel_reaped(self, change: ChannelReaped) -> None:
-        """Tell all nodes that subscriptions have gone with a dead one."""
-        finding = Deferred.fromCoroutine(self._reaped(change.app_id, change.channel))
-        finding.addErrback(self._failed)
+        """Notify all nodes that the subscriptions of a dead node were removed."""
+        handling = Deferred.fromCoroutine(self._channel_reaped(change.app_id, change.channel))
+        handling.addErrback(self._log_failure)
 
-    async def _reaped(self, app_id: str, name: str) -> None:
+    async def _channel_reaped(self, app_id: str, name: str) -> None:
         app = await self._apps.by_id(app_id)
         if app is not None:
-            self.changed(app, name)
+            self.subscription_changed(app, name)
 
     def store_restored(self) -> None:
-        """Have all nodes count anew, after the store was out of reach.
+        """Refresh all counts on all nodes, after the store was out of reach.
 
-        What watchers were told of a part of the nodes is put right by the node that told it.
+        A notice may have counted only a part of the nodes meanwhile. The node
+        that sent it sends the corrected count.
         """
-        self._is_apart = False
+        self._was_degraded = False
         for key, count in list(self._counts.items()):
-            count.doubted = count.noticed is not None
-            self._hint(key)
-            self._want(key, count)
+            count.uncertain = count.last_notified is not None
+            self._publish_invalidation(key)
+            self._mark_stale(key, count)
 
     def flush(self) -> None:
-        """Tell now what would be told later, as the node is about to stop."""
+        """Send all delayed counts now, as the node is about to stop."""
         for key, count in list(self._counts.items()):
-            if count.window is not None:
-                count.window.cancel()
-                self._free(key, count)
-        self._look_at_all()
+            if count.interval is not None:
+                count.interval.cancel()
+                self._release(key, count)
+        self._refresh_all()
 
-    # Telling
+    # Refreshing
 
-    def _want(self, key: ChannelKey, count: _Count) -> None:
-        if not count.wanted and not count.busy:
-            if not self._waiting:
-                self._clock.callLater(0, self._look_at_all)
-            self._waiting.append(key)
-        count.wanted = True
+    def _mark_stale(self, key: ChannelKey, count: _Count) -> None:
+        """Refresh a count at the end of the turn, or as soon as it is not busy any more."""
+        if not count.stale and not count.busy:
+            if not self._stale_keys:
+                self._clock.callLater(0, self._refresh_all)
+            self._stale_keys.append(key)
+        count.stale = True
 
-    def _look_at_all(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        for key in waiting:
-            self._look(key, self._counts[key])
+    def _refresh_all(self) -> None:
+        keys, self._stale_keys = self._stale_keys, []
+        for key in keys:
+            self._start_refresh(key, self._counts[key])
 
-    def _look(self, key: ChannelKey, count: _Count) -> None:
-        ours, count.ours = count.ours, False
-        # Until this node is restored itself, a hint may come of another that is restored already.
-        self._is_apart = self._is_apart or not self._store.connected
-        if not ours and not count.doubted and not self._is_apart:
-            count.noticed = None
-        count.wanted = False
+    def _start_refresh(self, key: ChannelKey, count: _Count) -> None:
+        changed_here, count.changed_here = count.changed_here, False
+        # An invalidation may arrive from a node that was restored before this one.
+        self._was_degraded = self._was_degraded or not self._store.connected
+        if not changed_here and not count.uncertain and not self._was_degraded:
+            count.last_notified = None
+        count.stale = False
         count.busy = True
-        asking = Deferred.fromCoroutine(self._ask(key, count, ours=ours))
-        asking.addErrback(self._failed)
+        refreshing = Deferred.fromCoroutine(self._refresh(key, count, changed_here=changed_here))
+        refreshing.addErrback(self._log_failure)
 
-    async def _ask(self, key: ChannelKey, count: _Count, *, ours: bool) -> None:
-        """Ask for the count, after the other nodes have been told to do so, and tell it."""
+    async def _refresh(self, key: ChannelKey, count: _Count, *, changed_here: bool) -> None:
+        """Invalidate the count on the other nodes if needed, ask the store, and send the count."""
         number = 0
         try:
-            if ours:
-                self._hint(key)
+            if changed_here:
+                self._publish_invalidation(key)
             number = (await self._store.counts(*key)).subscriptions
-            self._tell(key, count, number)
-            doubted, count.doubted = count.doubted, False
-            if ours or (doubted and number != count.noticed):
-                count.noticed = number
+            self._send(key, count, number)
+            uncertain, count.uncertain = count.uncertain, False
+            if changed_here or (uncertain and number != count.last_notified):
+                count.last_notified = number
                 self._notify(SubscriptionCount(app_id=key[0], channel=key[1], count=number))
         finally:
-            if number > LARGE:
-                count.window = self._clock.callLater(WINDOW, self._free, key, count)
+            if number > LARGE_CHANNEL:
+                count.interval = self._clock.callLater(
+                    LARGE_CHANNEL_INTERVAL, self._release, key, count
+                )
             else:
-                self._free(key, count)
+                self._release(key, count)
 
-    def _hint(self, key: ChannelKey) -> None:
-        # It comes back here too, where the store is being asked in any case.
-        self._hinting = key
+    def _publish_invalidation(self, key: ChannelKey) -> None:
+        # The broker delivers it to this node too, which asks the store in any case.
+        self._invalidating = key
         try:
             self._broker.publish(CountChanged(*key))
         finally:
-            self._hinting = None
+            self._invalidating = None
 
-    def _tell(self, key: ChannelKey, count: _Count, number: int) -> None:
+    def _send(self, key: ChannelKey, count: _Count, number: int) -> None:
         channel = self._channels.get(key)
-        if channel is not None and number != count.told:
-            count.told = number
+        if channel is not None and number != count.last_sent:
+            count.last_sent = number
             self._fanout.add(channel, messages.subscription_count(key[1], number), None)
 
-    def _free(self, key: ChannelKey, count: _Count) -> None:
-        """Tell what has changed meanwhile, or forget a channel that is nobody's here."""
+    def _release(self, key: ChannelKey, count: _Count) -> None:
+        """Refresh a count that became stale while it was busy, or forget an unused one."""
         count.busy = False
-        count.window = None
-        if count.wanted:
-            count.wanted = False
-            self._want(key, count)
+        count.interval = None
+        if count.stale:
+            count.stale = False
+            self._mark_stale(key, count)
         elif key not in self._channels and self._broker.connected:
-            # Otherwise the other nodes have not had the hint.
+            # While the broker is disconnected, the other nodes miss the invalidation. The count
+            # is kept, so that it is published again when the store is restored.
             del self._counts[key]
 
-    def _failed(self, failure: Failure) -> None:
+    def _log_failure(self, failure: Failure) -> None:
         if failure.check(StoreRefusedError):  # The store has logged it.
             return
-        self._log.failure("counting subscriptions", failure)
+        self._log.failure("Failed to count subscriptions", failure)

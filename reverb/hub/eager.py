@@ -1,4 +1,4 @@
-"""Steps that may have to wait, and seldom do."""
+"""Runs coroutines synchronously as long as they do not suspend."""
 
 from collections.abc import Coroutine, Generator
 from typing import Any, cast
@@ -15,34 +15,35 @@ _log = Logger()
 
 
 def run_eagerly(step: Coroutine[Any, Any, None]) -> "Deferred[None] | None":
-    """Carry out a step, at once where nothing has to be waited for.
+    """Run a coroutine, synchronously if it never suspends.
 
-    ``Deferred.fromCoroutine`` costs as much as many a step does, and is needed
-    only by those that wait for a shared store.
+    ``Deferred.fromCoroutine`` costs as much as many of the steps themselves, and
+    only a step that waits for a shared store needs it.
 
     Returns:
-        None when the step is done. Otherwise fires when it is.
+        None when the step is done. Otherwise a Deferred that fires when the
+        step is done, and fails with the exception that it raises.
 
     Raises:
-        Exception: What the step raises before it has to wait.
+        Exception: The exception that the step raises before it first suspends.
     """
     try:
-        waiting = step.send(None)
+        awaited = step.send(None)
     except StopIteration:
         return None
-    return Deferred.fromCoroutine(_go_on(step, waiting))
+    return Deferred.fromCoroutine(_resume(step, awaited))
 
 
-def _go_on(step: Coroutine[Any, Any, None], waiting: Any) -> Generator[Any, Any, None]:
-    """Drive a step that waits for something already."""
+def _resume(step: Coroutine[Any, Any, None], awaited: Any) -> Generator[Any, Any, None]:
+    """Run a suspended coroutine to its end."""
     try:
         while True:
             try:
-                value = yield waiting
+                value = yield awaited
             except Exception as error:  # noqa: BLE001 - the step handles it, or fails with it
-                waiting = step.throw(error)
+                awaited = step.throw(error)
             else:
-                waiting = step.send(value)
+                awaited = step.send(value)
     except StopIteration:
         return
     finally:
@@ -50,23 +51,27 @@ def _go_on(step: Coroutine[Any, Any, None], waiting: Any) -> Generator[Any, Any,
 
 
 def run_step(session: Session, step: Coroutine[Any, Any, None]) -> Completion:
-    """Carry out a step of a session, and tell the client when it fails.
+    """Run a step of a session, and send an error to the client when it fails.
 
     Returns:
-        None when the step is done. Otherwise fires when it is; it never fails.
+        None when the step is done. Otherwise a Deferred that fires when the
+        step is done; it never fails.
     """
     try:
         done = run_eagerly(step)
-    except Exception:  # noqa: BLE001 - _failed tells whose fault it is
-        _failed(Failure(), session)
+    except Exception:  # noqa: BLE001 - _report distinguishes errors of the client and the server
+        _report(Failure(), session)
         return None
-    return done and done.addErrback(_failed, session)
+    return done and done.addErrback(_report, session)
 
 
-def _failed(failure: Failure, session: Session) -> None:
+def _report(failure: Failure, session: Session) -> None:
+    """Send the error to the client, and log it unless it is the client's own or logged already."""
     if failure.check(ClientError):
         session.send_error(cast(ClientError, failure.value))
         return
     if not failure.check(StoreRefusedError):  # The store has logged it.
-        _log.failure("carrying out a message of {socket_id}", failure, socket_id=session.socket_id)
+        _log.failure(
+            "Failed to handle a message of {socket_id}", failure, socket_id=session.socket_id
+        )
     session.send_error(ClientError("The server could not do this now; try again"))

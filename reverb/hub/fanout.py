@@ -1,8 +1,8 @@
-"""The way from one publication to every subscriber on this node.
+"""The fan-out from publications to the subscribers on this node.
 
-What is published to a channel within one turn of the reactor goes out together
-at its end: one send for each subscriber, however many publications there were.
-That is the difference between 4 and 0.5 microseconds for a delivery.
+The publications to a channel within one turn of the reactor are coalesced: at
+the end of the turn each subscriber gets one write, however many publications
+there were. This reduces the cost of a delivery from 4 to 0.5 microseconds.
 """
 
 from twisted.internet.interfaces import IReactorTime
@@ -10,66 +10,67 @@ from twisted.logger import Logger
 
 from reverb.hub.channel import Channel, Frame
 
-_REST = 0.5
-"""How long the fan-out rests after publishers have overtaken it, in units of what it has done."""
-_LEAST_REST = 0.0005
-"""Seconds that are worth a rest; a reactor's timers are no finer."""
-_MOST_REST = 0.005
-"""Seconds that it rests at most."""
+_PAUSE_RATIO = 0.5
+"""The length of the pause after a flush that coalesced frames, relative to the flush's duration."""
+_MIN_PAUSE = 0.0005
+"""Seconds; shorter pauses are omitted, as a reactor's timers are no more precise."""
+_MAX_PAUSE = 0.005
+"""Seconds of the longest pause."""
 
 
 class Fanout:
-    """Gathers frames for each channel and sends them at the end of the turn.
+    """Collects frames for each channel and sends them at the end of the turn.
 
-    When several publications to a channel have come in one turn, publishers
-    are faster than the sending. A short rest then lets more of them come
-    together; whoever publishes at leisure never waits for it.
+    Several publications to one channel within one turn show that publishers
+    are faster than the fan-out. It then pauses briefly before the next flush,
+    so that more frames are coalesced. Slower publishers are never delayed by it.
 
-    Ordering: a channel's frames are sent in the order they came.
+    Ordering: a channel's frames are sent in the order of their publication.
 
     Args:
-        clock: Whose next turn ends this one.
+        clock: The reactor; its next turn ends the current one.
     """
 
     _log = Logger()
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
-        self._waiting: list[Channel] = []
-        self._rest_until = 0.0
+        self._pending_channels: list[Channel] = []
+        self._paused_until = 0.0
 
     def add(self, channel: Channel, payload: bytes, exclude: str | None) -> None:
-        """Send a message to a channel's subscribers when the turn ends.
+        """Send a message to a channel's subscribers at the end of the turn.
 
         Args:
-            channel: With at least one subscriber.
-            payload: The message, JSON.
-            exclude: The socket id that must not get it.
+            channel: A channel with at least one subscriber.
+            payload: The message in JSON.
+            exclude: The socket id of the one connection that must not receive
+                it; None to exclude none.
         """
-        if not channel.pending:
-            if not self._waiting or channel.meter is not None:
+        if not channel.pending_frames:
+            if not self._pending_channels or channel.meter is not None:
                 channel.pending_since = self._clock.seconds()
-            if not self._waiting:
-                rest = self._rest_until - channel.pending_since
-                self._clock.callLater(rest if rest > _LEAST_REST else 0, self._flush)
-            self._waiting.append(channel)
-        channel.pending.append(Frame(payload, exclude))
+            if not self._pending_channels:
+                pause = self._paused_until - channel.pending_since
+                self._clock.callLater(pause if pause > _MIN_PAUSE else 0, self._flush)
+            self._pending_channels.append(channel)
+        channel.pending_frames.append(Frame(payload, exclude))
 
     def _flush(self) -> None:
-        began = self._clock.seconds()
-        waiting, self._waiting = self._waiting, []
-        overtaken = False
-        for channel in waiting:
-            count = len(channel.pending)
-            overtaken |= count > 1
+        started = self._clock.seconds()
+        channels, self._pending_channels = self._pending_channels, []
+        coalesced = False
+        for channel in channels:
+            count = len(channel.pending_frames)
+            coalesced |= count > 1
             try:
                 channel.flush()
-            except Exception:  # noqa: BLE001 - one channel's failure is not the others'
-                self._log.failure("sending to a channel's subscribers")
+            except Exception:  # noqa: BLE001 - a failure of one channel must not affect the others
+                self._log.failure("Failed to send to a channel's subscribers")
             if channel.meter is not None:
-                # Each has waited for as long as the first of them, or less.
+                # The latency of the oldest frame is recorded for all: an upper bound for the rest.
                 latency = self._clock.seconds() - channel.pending_since
                 channel.meter.latency.observe(latency, count)
-        if overtaken:
+        if coalesced:
             ended = self._clock.seconds()
-            self._rest_until = ended + min((ended - began) * _REST, _MOST_REST)
+            self._paused_until = ended + min((ended - started) * _PAUSE_RATIO, _MAX_PAUSE)

@@ -1,9 +1,9 @@
-"""Who is connected to this process, who is subscribed to what, and what follows.
+"""The hub: the sessions and channels of this node, and the operations on them.
 
-Subscriptions are made in :mod:`reverb.hub.subscriptions`; who has signed in is in
-:mod:`reverb.hub.users`, and who watches them in :mod:`reverb.hub.watchlists`. All
-that is published leaves through :meth:`Hub.publish` or its like to the broker,
-and comes back to :meth:`Hub.deliver`, whatever its source.
+:mod:`reverb.hub.subscriptions` adds and removes subscriptions,
+:mod:`reverb.hub.users` tracks signed-in users, and :mod:`reverb.hub.watchlists`
+reports their presence. Every publication, whatever its source, goes to the
+broker first, which passes it to :meth:`Hub.deliver` for this node's subscribers.
 """
 
 import secrets
@@ -45,13 +45,13 @@ class Hub:
 
     Args:
         broker: Carries publications; it must deliver to :meth:`deliver`.
-        store: Answers what is true across nodes.
-        apps: Where apps come from.
-        clock: For the turns of the fan-out and for rate limits.
-        cache_ttl: Seconds that cache channels remember their last event.
-        make_fanout_target: Makes the way to all subscribers of a channel; it may
-            know a shorter one than from connection to connection.
-        meter: That of the node; None to measure nothing.
+        store: Holds the state of channels across all nodes.
+        apps: The source of apps.
+        clock: Schedules the turns of the fan-out, and times the rate limits.
+        cache_ttl: Seconds after which the last event of a cache channel expires.
+        make_fanout_target: Creates the fanout target of a channel; a transport
+            may supply one that is faster than sending to each connection in turn.
+        meter: The node's meter; None to measure nothing.
     """
 
     _log = Logger()
@@ -122,7 +122,7 @@ class Hub:
             connection: The client.
 
         Returns:
-            The session, or None when the app has as many connections as it may.
+            The session, or None when the app has reached ``max_connections``.
         """
         socket_id = self._new_socket_id()
         self._reserved.add(socket_id)
@@ -138,7 +138,7 @@ class Hub:
         return session
 
     def _new_socket_id(self) -> str:
-        """Draw an id that nobody can guess and no live connection has."""
+        """Generate an unguessable id that no live connection has."""
         while True:
             high, low = divmod(secrets.randbits(62), 1 << 31)
             socket_id = f"{high}.{low}"
@@ -146,7 +146,10 @@ class Hub:
                 return socket_id
 
     def leave(self, session: Session) -> None:
-        """End a session: its subscriptions, its sign-in, and its place among the connections."""
+        """End a session: remove its subscriptions and its sign-in, and stop counting it.
+
+        Does nothing when the session has ended already.
+        """
         if self._sessions.pop(session.socket_id, None) is None:
             return
         session.open = False
@@ -159,32 +162,32 @@ class Hub:
             run_step(session, leaving)
         self._client_event_rates.pop(session.socket_id, None)
         self._store.disconnect(app_id, session.socket_id).addErrback(
-            lambda failure: self._log.failure("uncounting a connection", failure)
+            lambda failure: self._log.failure("Failed to stop counting a connection", failure)
         )
         self._notify(Disconnected(app_id=app_id, socket_id=session.socket_id))
 
     def mute(self, session: Session) -> None:
-        """Send a session what was published until now, and nothing more: it is being closed."""
+        """Send a closing session the frames that were published until now, and none afterwards."""
         for name in session.channels:
             channel = self._channels.get((session.app.id, name))
             if channel is not None:
                 channel.remove(session.socket_id)
 
-    # What sessions do
+    # Operations of sessions
 
     def subscribe(
         self, session: Session, channel: str, type_: ChannelType, member: Member | None
     ) -> Completion:
-        """Subscribe a session; it has checked that it may."""
+        """Subscribe a session, which has checked its authorization already."""
         return run_step(session, self._subscriptions.join(session, channel, type_, member))
 
     def unsubscribe(self, session: Session, channel: str) -> Completion:
-        """End a session's subscription; nothing of the channel reaches it after this."""
+        """End a session's subscription; later publications to the channel do not reach it."""
         leaving = self._subscriptions.leave(session, channel)
         return None if leaving is None else run_step(session, leaving)
 
     def store_changed(self, change: StoreChange) -> None:
-        """Take what a shared store tells by itself, for this node's subscribers and watchers."""
+        """Handle a change that a shared store reports, for subscribers and listeners."""
         if isinstance(change, StoreRestored):
             self._counts.store_restored()
             self._users.publish_all_invalidations()
@@ -199,10 +202,10 @@ class Hub:
             )
 
     def client_event(self, session: Session, channel: str, event: str, data: str) -> Completion:
-        """Publish a client's event to the channel's other subscribers.
+        """Publish a client event to the channel's other subscribers.
 
         Raises:
-            ClientError: With 4301 when the client sends too many.
+            ClientError: With code 4301 when the client exceeds its rate limit.
         """
         app_id, socket_id = session.app.id, session.socket_id
         rate = self._client_event_rates.get(socket_id)
@@ -233,7 +236,7 @@ class Hub:
         return None
 
     def sign_in(self, session: Session, user: User) -> Completion:
-        """Make a session one of a user's, and have it watch those on the watchlist."""
+        """Add a session to a user's sessions, and follow the users on the watchlist."""
         return run_step(session, self._sign_in(session, user))
 
     async def _sign_in(self, session: Session, user: User) -> None:
@@ -254,29 +257,32 @@ class Hub:
     ) -> bool:
         """Publish an event of the app's server to channels.
 
-        Delivery: at most once; this node's subscribers do not wait for others'.
+        Delivery: at most once. Delivery to this node's subscribers does not
+        wait for other nodes.
 
         Args:
             app: The app.
-            channels: Their names, checked.
+            channels: The names of the channels, validated.
             event: The event's name.
-            data: The event's data, as clients get it.
-            exclude: The socket id of the one connection that must not get it.
-            source: Who publishes.
+            data: The event's data, as clients receive it.
+            exclude: The socket id of the one connection that must not receive
+                it; None to exclude none.
+            source: The source that the meter counts the publication under.
 
         Returns:
-            Whether it goes to all nodes, on every channel.
+            Whether the event was sent to all nodes, for every channel.
         """
         everywhere = True
         for name in channels:
             payload = messages.event(event, name, data)
             if not self._publish(source, Publication(app.id, name, payload, exclude)):
                 everywhere = False
-            # After it: what another node finds remembered is on its way there, or has come.
+            # Cache it only after publishing: when another node finds the cached event, the broker
+            # has already delivered the publication to that node, or is about to.
             if channel_type(name).cached:
-                remembering = self._store.cache_event(app.id, name, event, data, self._cache_ttl)
-                remembering.addErrback(
-                    lambda failure: self._log.failure("remembering a cache event", failure)
+                caching = self._store.cache_event(app.id, name, event, data, self._cache_ttl)
+                caching.addErrback(
+                    lambda failure: self._log.failure("Failed to cache an event", failure)
                 )
         return everywhere
 
@@ -286,15 +292,15 @@ class Hub:
         return self._broker.publish(publication)
 
     def terminate(self, app: App, user_id: str) -> bool:
-        """Close every connection, on every node, that the user is signed in on.
+        """Close every connection, on every node, that is signed in as the user.
 
         Returns:
-            Whether all nodes are told.
+            Whether the order was sent to all nodes.
         """
         return self._broker.publish(Termination(app.id, user_id))
 
     def deliver(self, envelope: Envelope) -> None:
-        """Take what the broker brings, for this node's connections."""
+        """Deliver an envelope from the broker to this node's connections."""
         if isinstance(envelope, Publication):
             channel = self._channels.get((envelope.app_id, envelope.channel))
             if channel is not None:
@@ -314,18 +320,27 @@ class Hub:
             session.connection.close(Code.UNAUTHORIZED, "You got disconnected by the app")
 
     def flush(self) -> None:
-        """Tell now what would be told later, as the node is about to stop."""
+        """Send all delayed counts now, as the node is about to stop."""
         self._counts.flush()
 
-    # Watching
+    # Listeners
 
     def add_listener(self, listener: Callable[[Notice], None]) -> None:
-        """Call ``watcher`` with every notice; what it raises is logged and harms nobody."""
+        """Call a listener with every notice from now on.
+
+        Args:
+            listener: Called synchronously. An exception that it raises is
+                logged and does not affect the hub or other listeners.
+        """
         self._listeners.append(listener)
 
     def _notify(self, notice: Notice) -> None:
         for listener in self._listeners:
             try:
                 listener(notice)
-            except Exception:  # noqa: BLE001 - a watcher is somebody else's code
-                self._log.failure("telling {watcher} of {notice}", listener=listener, notice=notice)
+            except Exception:  # noqa: BLE001 - a listener is foreign code
+                self._log.failure(
+                    "The listener {listener} failed to handle {notice}",
+                    listener=listener,
+                    notice=notice,
+                )

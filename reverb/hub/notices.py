@@ -1,13 +1,13 @@
-"""What the hub tells those who watch it: embedding applications, webhooks, metrics.
+"""The notices that the hub sends to its listeners: embedding applications, webhooks, metrics.
 
-The names are those of Pusher's webhook events where there is one.
+A notice has the name of Pusher's webhook event where one exists.
 """
 
 import msgspec
 
 
 class Notice(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that happened in an app."""
+    """An event of an app that happened on this node; the base class of all notices."""
 
     app_id: str
 
@@ -19,7 +19,7 @@ class Connected(Notice, frozen=True):
 
 
 class Disconnected(Notice, frozen=True):
-    """An admitted client is gone."""
+    """The connection of an admitted client has ended."""
 
     socket_id: str
 
@@ -37,38 +37,38 @@ class ChannelVacated(Notice, frozen=True):
 
 
 class MemberAdded(Notice, frozen=True):
-    """A user's first subscription to a presence channel."""
+    """A user got the first subscription to a presence channel."""
 
     channel: str
     user_id: str
 
 
 class MemberRemoved(Notice, frozen=True):
-    """The end of a user's last subscription to a presence channel."""
+    """A user lost the last subscription to a presence channel."""
 
     channel: str
     user_id: str
 
 
 class ClientEvent(Notice, frozen=True):
-    """A client sent an event to the others on its channel."""
+    """A client sent an event to the other subscribers of a channel."""
 
     channel: str
     event: str
     data: str
     socket_id: str
     user_id: str | None
-    """The sender's, on presence channels."""
+    """The sender's user id; None except on presence channels."""
 
 
 class CacheMiss(Notice, frozen=True):
-    """A client subscribed to a cache channel that remembers nothing."""
+    """A client subscribed to a cache channel that has no cached event."""
 
     channel: str
 
 
 class SubscriptionCount(Notice, frozen=True):
-    """How many subscriptions a channel has now, across all nodes."""
+    """The current number of subscriptions to a channel, across all nodes."""
 
     channel: str
     count: int

@@ -1,30 +1,30 @@
-"""How often something may happen."""
+"""A rate limiter."""
 
 
 class RateLimit:
-    """Allows so many in each second, counted from the first.
+    """Limits calls in windows of one second; a window starts with its first call.
 
     Args:
-        per_second: How many; 0 for any number.
+        per_second: The number of calls allowed in each window; 0 for no limit.
     """
 
-    __slots__ = ("_began", "_count", "per_second")
+    __slots__ = ("_count", "_started", "per_second")
 
     def __init__(self, per_second: int) -> None:
         self.per_second = per_second
-        self._began = float("-inf")
+        self._started = float("-inf")
         self._count = 0
 
     def allow(self, now: float) -> bool:
-        """Count one more, and tell whether it is still within the limit.
+        """Count one call, and return whether it is within the limit.
 
         Args:
-            now: A monotonic clock's time, in seconds.
+            now: The time of a monotonic clock, in seconds.
         """
         if not self.per_second:
             return True
-        if now - self._began >= 1:
-            self._began = now
+        if now - self._started >= 1:
+            self._started = now
             self._count = 0
         self._count += 1
         return self._count <= self.per_second

@@ -1,7 +1,7 @@
-"""Joining and leaving channels, and what follows from the store's answer.
+"""Adds and removes subscriptions, and announces their effects.
 
-The store alone knows what a subscription changes across all nodes. From its
-answer come the confirmation, the messages to members, and the notices.
+Only the store knows the effect of a subscription across all nodes. Its result
+determines the confirmation, the messages to members, and the notices.
 """
 
 from collections.abc import Callable, Coroutine, Iterable
@@ -38,22 +38,22 @@ from reverb.protocol.session import Session
 
 
 class SubscriptionManager:
-    """Makes subscriptions and ends them.
+    """Adds and removes the subscriptions of this node's sessions.
 
     Args:
         channels: The channels with subscribers on this node, by app id and
-            name; kept here.
+            name; this class adds and removes them.
         broker: Carries publications of other nodes to this one.
-        store: Answers what a subscription changes across nodes.
-        fanout: The way to the subscribers of this node.
-        counting: Tells how many subscriptions there are.
-        make_fanout_target: Makes the way to all subscribers of a channel.
+        store: Records subscriptions, and returns their effects across nodes.
+        fanout: Sends to the subscribers of this node.
+        counts: Sends the numbers of subscriptions.
+        make_fanout_target: Creates the fanout target of a channel.
         publish: Publishes to all nodes.
-        notify: Tells watchers.
+        notify: Sends a notice to the listeners.
 
     Attributes:
-        joining: The subscriptions that the store is being asked for, by socket
-            id and channel.
+        joining: The socket id and channel of each subscription that is being
+            added to the store.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class SubscriptionManager:
         self._store = store
         self._fanout = fanout
         self._counts = counts
-        self._make_audience = make_fanout_target
+        self._make_fanout_target = make_fanout_target
         self._publish = publish
         self._notify = notify
         self.joining: set[tuple[str, str]] = set()
@@ -83,33 +83,33 @@ class SubscriptionManager:
     async def join(
         self, session: Session, name: str, type_: ChannelType, member: Member | None
     ) -> None:
-        """Subscribe a session, and answer it.
+        """Subscribe a session, and send it the confirmation.
 
         Raises:
             ClientError: The channel is full.
         """
         app_id, socket_id = session.app.id, session.socket_id
-        channel = self._expect(session, name, type_)
+        channel = self._reserve(session, name, type_)
         self.joining.add((socket_id, name))
         try:
-            wanting = self._broker.subscribe(app_id, name)
-            if wanting is not None:
-                await wanting
-                if not session.open:  # It left, and its interest with it.
-                    self._drop(session, name)
+            subscribing = self._broker.subscribe(app_id, name)
+            if subscribing is not None:
+                await subscribing
+                if not session.open:  # The session has left, and its interest was withdrawn.
+                    self._remove_locally(session, name)
                     return
             joined = await self._store.join(
                 app_id, name, socket_id, member, session.app.max_presence_members
             )
         except ChannelFullError:
-            self._drop(session, name)
+            self._remove_locally(session, name)
             raise ClientError(
                 f"Cannot subscribe to {name}: it has {session.app.max_presence_members} members, "
                 "as many as the app allows",
                 limit="max_presence_members",
             ) from None
         except BaseException:
-            self._drop(session, name)
+            self._remove_locally(session, name)
             raise
         finally:
             self.joining.discard((socket_id, name))
@@ -120,24 +120,24 @@ class SubscriptionManager:
             self._confirm(session, name, member, joined)
             channel.mark_confirmed(socket_id)
         self._notify_joined(app_id, name, member, joined)
-        self._counts.changed(session.app, name, came=True)
-        if not session.open:  # It left while the store was being asked.
-            self._drop(session, name)
+        self._counts.subscription_changed(session.app, name, joined=True)
+        if not session.open:  # The session left during the call of the store.
+            self._remove_locally(session, name)
             await self._leave(session.app, name, socket_id)
             return
         try:
             if type_.cached:
                 await self._replay(session, name, channel)
         finally:
-            if socket_id in channel:  # It may have left while the store was being asked.
+            if socket_id in channel:  # The session may have left during the call of the store.
                 channel.activate(socket_id, session.connection)
 
-    def _expect(self, session: Session, name: str, type_: ChannelType) -> Channel:
-        """Have the channel keep what is published from now on for a newcomer."""
+    def _reserve(self, session: Session, name: str, type_: ChannelType) -> Channel:
+        """Add the session to the channel as a pending subscriber; create the channel if needed."""
         key = (session.app.id, name)
         channel = self._channels.get(key)
         if channel is None:
-            channel = Channel(self._make_audience, type_.kind, session.meter)
+            channel = Channel(self._make_fanout_target, type_.kind, session.meter)
             self._channels[key] = channel
         channel.reserve(session.socket_id)
         return channel
@@ -152,14 +152,14 @@ class SubscriptionManager:
     def _notify_joined(
         self, app_id: str, name: str, member: Member | None, joined: JoinResult
     ) -> None:
-        """Tell watchers; what they publish in answer reaches the new subscriber too."""
+        """Notify the listeners; events that they publish in response reach the new subscriber."""
         if joined.occupied:
             self._notify(ChannelOccupied(app_id=app_id, channel=name))
         if member is not None and joined.added:
             self._notify(MemberAdded(app_id=app_id, channel=name, user_id=member.user_id))
 
     async def _replay(self, session: Session, name: str, channel: Channel) -> None:
-        """Give a new subscriber what its cache channel remembers, unless it comes anyway."""
+        """Send a new subscriber the cached event, unless a held frame contains it already."""
         app_id = session.app.id
         cached = await self._store.get_cached_event(app_id, name)
         if not session.open:
@@ -175,19 +175,20 @@ class SubscriptionManager:
     # Leaving
 
     def leave(self, session: Session, name: str) -> Coroutine[Any, Any, None] | None:
-        """Take a session off a channel at once, on this node.
+        """Remove a session from a channel, on this node immediately.
 
         Returns:
-            What remains to be done with the store; None when that is already
-            under way.
+            A coroutine that removes the subscription from the store; None when
+            :meth:`join` is still in progress and will remove it.
         """
-        self._drop(session, name)
+        self._remove_locally(session, name)
         if (session.socket_id, name) in self.joining:
-            # Who is joining leaves when that is done: the store is asked one after the other.
+            # The calls of the store must not overlap, so join() removes the subscription.
             return None
         return self._leave(session.app, name, session.socket_id)
 
-    def _drop(self, session: Session, name: str) -> None:
+    def _remove_locally(self, session: Session, name: str) -> None:
+        """Remove a session from a channel on this node; remove the channel if it is then empty."""
         session.channels.pop(name, None)
         key, socket_id = (session.app.id, name), session.socket_id
         channel = self._channels.get(key)
@@ -204,25 +205,25 @@ class SubscriptionManager:
         if left.removed is not None and not left.announced:
             payload = messages.member_removed(name, left.removed)
             self._publish("presence", Publication(app.id, name, payload))
-        gone = () if left.removed is None else (left.removed,)
-        self._notify_left(app.id, name, gone, left.vacated)
-        self._counts.changed(app, name)
+        removed = () if left.removed is None else (left.removed,)
+        self._notify_left(app.id, name, removed, left.vacated)
+        self._counts.subscription_changed(app, name)
 
-    def _notify_left(self, app_id: str, name: str, gone: Iterable[str], vacated: bool) -> None:
-        for user_id in gone:
+    def _notify_left(self, app_id: str, name: str, removed: Iterable[str], vacated: bool) -> None:
+        for user_id in removed:
             self._notify(MemberRemoved(app_id=app_id, channel=name, user_id=user_id))
         if vacated:
             self._notify(ChannelVacated(app_id=app_id, channel=name))
 
-    # What happens on other nodes
+    # Changes on other nodes
 
     def channel_reaped(self, change: ChannelReaped) -> None:
-        """Tell watchers what a dead node has left."""
+        """Notify the listeners that the subscriptions of a dead node were removed."""
         self._notify_left(change.app_id, change.channel, change.removed, change.vacated)
         self._counts.channel_reaped(change)
 
     def deliver_member_change(self, change: MemberJoined | MemberLeft) -> None:
-        """Tell this node's subscribers of a member whom the store has announced."""
+        """Send a member change that the store has reported to this node's subscribers."""
         name = change.channel
         if isinstance(change, MemberJoined):
             payload = messages.member_added(name, change.member)

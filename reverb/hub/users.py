@@ -1,9 +1,10 @@
-"""Who has signed in on this node, and what the other nodes know of it.
+"""The signed-in users of this node, and the invalidations of their online state.
 
-Where an app has watchlists, each connection of a user who has signed in is a
-subscription to the user's *online channel* in the store. So the store alone
-says who is online, and takes back what a dead node has left. Nobody gets
-anything through that channel but hints: that there is reason to look.
+In an app with watchlists each signed-in connection of a user is a subscription
+to the user's *online channel* in the store. The store is therefore the only
+authority on who is online, and it reaps the subscriptions of a dead node. The
+broker carries only invalidations through an online channel: a node that
+receives one asks the store whether the user is online.
 """
 
 from collections.abc import Coroutine, Iterable
@@ -16,56 +17,58 @@ from reverb.protocol.names import ONLINE_PREFIX
 from reverb.protocol.session import Session
 
 UserKey = tuple[str, str]
-"""An app's id and a user's."""
+"""An app's id and a user's id."""
 
 
 class UserManager:
-    """The users who have signed in on this node's connections.
+    """The users who are signed in on this node's connections.
 
     Args:
-        broker: Carries hints to the nodes where somebody watches a user.
-        store: Answers who is online across nodes.
+        broker: Carries invalidations to the nodes on which the user is watched.
+        store: Records the signed-in connections of all nodes.
 
     Attributes:
-        sessions: The sessions of each user; a user without any has no entry.
+        sessions: The sessions of each user; a user without sessions has no entry.
     """
 
     def __init__(self, broker: IBroker, store: IChannelStore) -> None:
         self._broker = broker
         self._store = store
         self.sessions: dict[UserKey, set[Session]] = {}
-        # The connections that count in the store, and those that it is being asked to count.
+        # The socket ids that are subscribed to an online channel, or are being subscribed to it.
         self._online: set[str] = set()
-        self._coming: set[str] = set()
-        # Users of whom the other nodes could not be given a hint.
-        self._unheard: set[UserKey] = set()
+        # Those of them whose call of the store has not returned yet.
+        self._joining: set[str] = set()
+        # The users whose invalidation could not be sent to the other nodes.
+        self._unpublished: set[UserKey] = set()
 
     async def sign_in(self, session: Session, user: User) -> None:
-        """Make a session one of a user's; it may be that already."""
+        """Add a session to a user's sessions; it may be one of them already."""
         app_id, socket_id = session.app.id, session.socket_id
         self.sessions.setdefault((app_id, user.id), set()).add(session)
         if not session.app.watchlists or socket_id in self._online:
             return
         self._online.add(socket_id)
-        self._coming.add(socket_id)
+        self._joining.add(socket_id)
         try:
             joined = await self._store.join(app_id, ONLINE_PREFIX + user.id, socket_id, None, 0)
         except BaseException:
             self._online.discard(socket_id)
             raise
         finally:
-            self._coming.discard(socket_id)
+            self._joining.discard(socket_id)
         if joined.occupied:
             self.publish_invalidation(app_id, user.id)
-        if not session.open:  # It left while the store was being asked.
+        if not session.open:  # The session left during the call of the store.
             await self._leave(app_id, user.id, socket_id)
 
     def leave(self, session: Session) -> Coroutine[Any, Any, None] | None:
-        """Take a session off its user at once, on this node.
+        """Remove a session from its user's sessions, on this node immediately.
 
         Returns:
-            What remains to be done with the store; None when there is nothing,
-            or it is already under way.
+            A coroutine that removes the connection from the store; None when
+            the store does not have it, or when :meth:`sign_in` is still in
+            progress and will remove it.
         """
         user, app_id, socket_id = session.user, session.app.id, session.socket_id
         if user is None:
@@ -74,8 +77,8 @@ class UserManager:
         sessions.discard(session)
         if not sessions:
             self.sessions.pop((app_id, user.id), None)
-        if socket_id not in self._online or socket_id in self._coming:
-            # Who is coming leaves when that is done: the store is asked one after the other.
+        if socket_id not in self._online or socket_id in self._joining:
+            # The calls of the store must not overlap, so sign_in() removes the connection.
             return None
         return self._leave(app_id, user.id, socket_id)
 
@@ -85,32 +88,40 @@ class UserManager:
         if left is not None and left.vacated:
             self.publish_invalidation(app_id, user_id)
 
-    # Hints
+    # Invalidations
 
     def publish_invalidation(self, app_id: str, user_id: str) -> None:
-        """Have the nodes where somebody watches a user look whether the user is online."""
+        """Publish that a user's online state may have changed.
+
+        The nodes on which the user is watched then ask the store.
+        """
         if not self._broker.connected:
-            self._unheard.add((app_id, user_id))
-        self._hint([(app_id, user_id)])
+            self._unpublished.add((app_id, user_id))
+        self._publish([(app_id, user_id)])
 
     def is_known_offline(self, app_id: str, user_id: str) -> bool:
-        """Tell whether a user came or left while the others could not be reached, and is not here.
+        """Return whether a user is offline as far as this node knows.
 
-        As far as this node knows, such a user is offline.
+        That is the case if the user's online state changed on this node while
+        the other nodes were out of reach, and the user has no session here now.
         """
         key = (app_id, user_id)
-        return key in self._unheard and key not in self.sessions
+        return key in self._unpublished and key not in self.sessions
 
     def publish_all_invalidations(self) -> None:
-        """Have them look at everybody of whom they may have missed a hint of this node."""
-        here = {
+        """Publish all invalidations of this node that other nodes may have missed.
+
+        They concern the users who are online here, and the users whose online
+        state changed here while the other nodes were out of reach.
+        """
+        online = {
             key
             for key, sessions in self.sessions.items()
             if any(session.socket_id in self._online for session in sessions)
         }
-        unheard, self._unheard = self._unheard, set()
-        self._hint(here | unheard)
+        unpublished, self._unpublished = self._unpublished, set()
+        self._publish(online | unpublished)
 
-    def _hint(self, keys: Iterable[UserKey]) -> None:
+    def _publish(self, keys: Iterable[UserKey]) -> None:
         for app_id, user_id in keys:
             self._broker.publish(Publication(app_id, ONLINE_PREFIX + user_id, b""))

@@ -1,9 +1,10 @@
-"""Who watches whom, and what they are told: ``pusher_internal:watchlist_events``.
+"""Watchlists: sends ``pusher_internal:watchlist_events`` to the sessions that watch users.
 
-Hints say that a user may have come or gone, and may get lost or come twice;
-the store says what is true. A watched user is therefore known here by what the
-watchers have been told, and whatever is found to be different is told to all
-of them. Source: Pusher's documentation, "Watchlist events".
+An invalidation says that a user's online state may have changed. It may get
+lost or arrive twice, so the node asks the store for the state. For each watched
+user the node remembers the state that the sessions have received last, and
+sends the difference whenever the store reports another state. Source: Pusher's
+documentation, "Watchlist events".
 """
 
 from collections import defaultdict
@@ -20,34 +21,35 @@ from reverb.protocol import messages
 from reverb.protocol.names import ONLINE_PREFIX
 from reverb.protocol.session import Session
 
-_LOOK_AGAIN = 30
-"""Seconds after which all watched users are looked at, whether or not there was a hint."""
-_PORTION = 500
-"""Users whom the store is asked about at once; in memory it takes 2 ms."""
+_RECHECK_INTERVAL = 30
+"""Seconds between two checks of all watched users, with or without invalidations."""
+_CHUNK_SIZE = 500
+"""The number of users in one query of the store; the memory store takes 2 ms for it."""
 
 
 class _Watchlist:
-    """The users whom one session watches.
+    """The users that one session watches.
 
     Attributes:
-        told: Whether the session has been told of all of them; if so, it knows
-            of each what is known here.
+        initialized: Whether the session has received the initial state of all
+            of them. From then on its knowledge equals that of this node.
     """
 
-    __slots__ = ("session", "told", "watched")
+    __slots__ = ("initialized", "session", "watched")
 
     def __init__(self, session: Session) -> None:
         self.session = session
         self.watched: list[_WatchedUser] = []
-        self.told = False
+        self.initialized = False
 
 
 class _WatchedUser:
-    """A user whom somebody watches.
+    """A user on at least one watchlist of this node.
 
     Attributes:
-        online: Whether the user is, as the watchers have been told; None until
-            the store has been asked.
+        online: Whether the user is online, as last sent to the watching
+            sessions; None until the store has answered for the first time.
+        watchlists: The watchlists that contain the user.
     """
 
     __slots__ = ("online", "user_id", "watchlists")
@@ -66,11 +68,12 @@ class WatchlistManager:
     """The watchlists of this node's sessions.
 
     Args:
-        broker: Brings the hints of other nodes.
-        store: Answers who is online across nodes.
-        clock: For the turns in which hints are gathered, and to look again.
-        is_known_offline: Tells by app and id whether a user has left this node while
-            it could not reach the others.
+        broker: Carries the invalidations of other nodes.
+        store: Knows which users are online on any node.
+        clock: Schedules the turns that collect invalidations, and the periodic check.
+        is_known_offline: Called with the ids of an app and a user; returns
+            whether the user left this node while the other nodes were out of
+            reach.
     """
 
     _log = Logger()
@@ -86,36 +89,36 @@ class WatchlistManager:
         self._broker = broker
         self._store = store
         self._clock = clock
-        self._left_alone = is_known_offline
+        self._is_known_offline = is_known_offline
         self._watchlists: dict[str, _Watchlist] = {}
         self._watched: dict[tuple[str, str], _WatchedUser] = {}
-        # By app, the users to be looked at, in the order in which they came to be.
-        self._doubts: dict[str, dict[_WatchedUser, None]] = {}
-        self._waiting: list[Deferred[None]] = []
-        self._looking_again = LoopingCall(self.recheck)
-        self._looking_again.clock = clock
+        # By app, the users to check with the store, in the order of their invalidation.
+        self._stale: dict[str, dict[_WatchedUser, None]] = {}
+        self._check_waiters: list[Deferred[None]] = []
+        self._rechecking = LoopingCall(self.recheck)
+        self._rechecking.clock = clock
 
     async def watch(self, session: Session, user_ids: tuple[str, ...]) -> None:
-        """Tell a session who of some users is online, and from now on who comes and goes.
+        """Send a session the online state of some users now, and every later change of it.
 
-        It does not watch anybody else any more.
+        The users replace the session's previous watchlist.
         """
         self.unwatch(session)
         if not user_ids or not session.open:
             return
-        watchlist = self._begin(session, user_ids)
+        watchlist = self._add(session, user_ids)
         unknown = [watched for watched in watchlist.watched if watched.online is None]
         try:
-            await self._get_to_know(session.app.id, unknown)
-            await self._be_certain(session.app.id, watchlist.watched)
+            await self._load(session.app.id, unknown)
+            await self._wait_for_checks(session.app.id, watchlist.watched)
         except BaseException:
             self.unwatch(session)
             raise
         if self._watchlists.get(session.socket_id) is watchlist:
-            watchlist.told = True
-            self._tell(watchlist, watchlist.watched)
+            watchlist.initialized = True
+            self._send(watchlist, watchlist.watched)
 
-    def _begin(self, session: Session, user_ids: tuple[str, ...]) -> _Watchlist:
+    def _add(self, session: Session, user_ids: tuple[str, ...]) -> _Watchlist:
         watchlist = self._watchlists[session.socket_id] = _Watchlist(session)
         for user_id in user_ids:
             key = (session.app.id, user_id)
@@ -124,31 +127,34 @@ class WatchlistManager:
                 watched = self._watched[key] = _WatchedUser(user_id)
             watched.watchlists.add(watchlist)
             watchlist.watched.append(watched)
-        if not self._looking_again.running:
-            self._looking_again.start(_LOOK_AGAIN, now=False)
+        if not self._rechecking.running:
+            self._rechecking.start(_RECHECK_INTERVAL, now=False)
         return watchlist
 
-    async def _get_to_know(self, app_id: str, unknown: list[_WatchedUser]) -> None:
-        """Ask the store for the first time; hints come from before that on."""
-        wanting = [self._broker.subscribe(app_id, watched.channel) for watched in unknown]
-        for interest in wanting:
-            if interest is not None:
-                await interest
+    async def _load(self, app_id: str, unknown: list[_WatchedUser]) -> None:
+        """Ask the store for the initial state of users, having subscribed to their invalidations."""
+        subscribing = [self._broker.subscribe(app_id, watched.channel) for watched in unknown]
+        for subscribed in subscribing:
+            if subscribed is not None:
+                await subscribed
         if unknown:
             answer = await self._store.occupied(app_id, [watched.channel for watched in unknown])
             for watched in unknown:
-                if watched.online is None:  # Otherwise a newer answer has come before this one.
+                if watched.online is None:  # Otherwise a newer answer has arrived already.
                     watched.online = answer.get(watched.channel, False)
 
-    async def _be_certain(self, app_id: str, several: list[_WatchedUser]) -> None:
-        """Wait while users are about to be looked at: the session's own may just have come."""
-        while any(watched in self._doubts.get(app_id, ()) for watched in several):
-            looked: Deferred[None] = Deferred()
-            self._waiting.append(looked)
-            await looked
+    async def _wait_for_checks(self, app_id: str, users: list[_WatchedUser]) -> None:
+        """Wait until no check of the users is due.
+
+        The session's own user, for example, may just have come online.
+        """
+        while any(watched in self._stale.get(app_id, ()) for watched in users):
+            checked: Deferred[None] = Deferred()
+            self._check_waiters.append(checked)
+            await checked
 
     def unwatch(self, session: Session) -> None:
-        """Forget a session's watchlist; harmless when it has none."""
+        """Remove a session's watchlist; does nothing when it has none."""
         watchlist = self._watchlists.pop(session.socket_id, None)
         if watchlist is None:
             return
@@ -159,70 +165,72 @@ class WatchlistManager:
                 del self._watched[app_id, watched.user_id]
                 self._broker.unsubscribe(app_id, watched.channel)
         if not self._watchlists:
-            self._looking_again.stop()
+            self._rechecking.stop()
 
-    # Looking
+    # Checking with the store
 
     def invalidate(self, app_id: str, user_id: str) -> None:
-        """Look at a user when this turn ends, if somebody here watches the user."""
+        """Check a user at the end of this turn, if the user is watched on this node."""
         watched = self._watched.get((app_id, user_id))
         if watched is not None:
-            self._doubt(app_id, watched)
+            self._mark_stale(app_id, watched)
 
     def recheck(self) -> None:
-        """Look at all watched users when this turn ends."""
+        """Check all watched users at the end of this turn."""
         for (app_id, _), watched in self._watched.items():
-            self._doubt(app_id, watched)
+            self._mark_stale(app_id, watched)
 
-    def _doubt(self, app_id: str, watched: _WatchedUser) -> None:
-        doubts = self._doubts.get(app_id)
-        if doubts is None:
-            doubts = self._doubts[app_id] = {}
-            self._clock.callLater(0, self._look, app_id)
-        doubts[watched] = None
+    def _mark_stale(self, app_id: str, watched: _WatchedUser) -> None:
+        stale = self._stale.get(app_id)
+        if stale is None:
+            stale = self._stale[app_id] = {}
+            self._clock.callLater(0, self._check, app_id)
+        stale[watched] = None
 
-    def _look(self, app_id: str) -> None:
-        looking = Deferred.fromCoroutine(self._look_at_some(app_id))
-        # The store has logged what it refuses; all are looked at again in a while.
-        looking.addErrback(lambda failure: failure.trap(StoreRefusedError))
-        looking.addErrback(lambda failure: self._log.failure("looking who is online", failure))
+    def _check(self, app_id: str) -> None:
+        checking = Deferred.fromCoroutine(self._check_chunk(app_id))
+        # The store has logged its refusal. The periodic check will repeat the query.
+        checking.addErrback(lambda failure: failure.trap(StoreRefusedError))
+        checking.addErrback(
+            lambda failure: self._log.failure("Failed to check which users are online", failure)
+        )
 
-    async def _look_at_some(self, app_id: str) -> None:
-        """Look at a portion of those in doubt, and only then at the rest, in a turn of its own."""
-        doubts = self._doubts[app_id]
-        some = list(islice(doubts, _PORTION))
-        for watched in some:
-            del doubts[watched]
+    async def _check_chunk(self, app_id: str) -> None:
+        """Check one chunk of the stale users; schedule the next chunk for a turn of its own."""
+        stale = self._stale[app_id]
+        chunk = list(islice(stale, _CHUNK_SIZE))
+        for watched in chunk:
+            del stale[watched]
         try:
-            answer = await self._store.occupied(app_id, [watched.channel for watched in some])
-            self._learn(app_id, some, answer)
+            answer = await self._store.occupied(app_id, [watched.channel for watched in chunk])
+            self._update(app_id, chunk, answer)
         finally:
-            if doubts:
-                self._clock.callLater(0, self._look, app_id)
+            if stale:
+                self._clock.callLater(0, self._check, app_id)
             else:
-                del self._doubts[app_id]
-            waiting, self._waiting = self._waiting, []
-            for looked in waiting:
-                looked.callback(None)
+                del self._stale[app_id]
+            waiters, self._check_waiters = self._check_waiters, []
+            for checked in waiters:
+                checked.callback(None)
 
-    def _learn(self, app_id: str, some: list[_WatchedUser], answer: Mapping[str, bool]) -> None:
-        """Take what the store has answered, and tell those who know otherwise."""
-        news: dict[_Watchlist, list[_WatchedUser]] = defaultdict(list)
-        for watched in some:
+    def _update(self, app_id: str, users: list[_WatchedUser], answer: Mapping[str, bool]) -> None:
+        """Apply the store's answer, and send the changes to the sessions that watch the users."""
+        changes: dict[_Watchlist, list[_WatchedUser]] = defaultdict(list)
+        for watched in users:
             online = answer.get(watched.channel)
-            if online is None and self._left_alone(app_id, watched.user_id):
+            if online is None and self._is_known_offline(app_id, watched.user_id):
                 online = False
-            # What is still unknown stays what it was.
+            # A user whom the store does not mention keeps the previous state.
             if online is not None and online != watched.online:
                 watched.online = online
                 for watchlist in watched.watchlists:
-                    if watchlist.told:
-                        news[watchlist].append(watched)
-        for watchlist, changed in news.items():
-            self._tell(watchlist, changed)
+                    if watchlist.initialized:
+                        changes[watchlist].append(watched)
+        for watchlist, changed in changes.items():
+            self._send(watchlist, changed)
 
     @staticmethod
-    def _tell(watchlist: _Watchlist, news: list[_WatchedUser]) -> None:
-        online = [watched.user_id for watched in news if watched.online]
-        offline = [watched.user_id for watched in news if not watched.online]
+    def _send(watchlist: _Watchlist, users: list[_WatchedUser]) -> None:
+        online = [watched.user_id for watched in users if watched.online]
+        offline = [watched.user_id for watched in users if not watched.online]
         watchlist.session.send(messages.watchlist_events(online, offline))

@@ -307,7 +307,7 @@ def subscription_count(channel: str, count: int) -> bytes:
 
 
 def cache_miss(channel: str) -> bytes:
-    """Encode ``pusher:cache_miss``, sent to a new subscriber when the channel has no cached event."""
+    """Encode ``pusher:cache_miss``, sent to a new subscriber when no event is cached."""
     return _encode({"event": "pusher:cache_miss", "data": "{}", "channel": channel})
 
 

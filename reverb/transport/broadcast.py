@@ -44,11 +44,11 @@ class BroadcastFanout:
         self._plain = self._compressing = _Recipients()
         self._losses = _UNSORTED
 
-    def changed(self) -> None:
+    def subscribers_changed(self) -> None:
         """Sort anew before the next batch."""
         self._losses = _UNSORTED
 
-    def send(self, batch: FrameBatch, but: Collection[Subscriber]) -> int:
+    def send(self, batch: FrameBatch, exclude: Collection[Subscriber]) -> int:
         """Send frames to all subscribers but some; tell how many bytes that is."""
         # After a loss a descriptor may be somebody else's, whatever the channel knows of it.
         if self._losses != self._sockets.losses:
@@ -56,10 +56,10 @@ class BroadcastFanout:
         busy = self._sockets.busy
         sent = 0
         if self._plain:
-            sent = self._plain.send(batch.plain, but, busy)
+            sent = self._plain.send(batch.plain, exclude, busy)
         if self._compressing:
             frames = batch.compressed(self._compression_min_bytes)
-            sent += self._compressing.send(frames, but, busy)
+            sent += self._compressing.send(frames, exclude, busy)
         return sent
 
     def _sort(self) -> None:

@@ -163,7 +163,7 @@ class Node:
         assert hub.sessions == {}
         assert hub.channels == {}
         assert hub._users.sessions == {}
-        assert (hub._users._online, hub._users._coming) == (set(), set())
+        assert (hub._users._online, hub._users._joining) == (set(), set())
         assert (hub._watchlists._watchlists, hub._watchlists._watched) == ({}, {})
         assert hub._client_event_rates == {}
         assert hub._reserved == set()

@@ -27,7 +27,7 @@ class Clients:
 
     def publish(self, text, exclude=None):
         for payload in text:
-            self.channel.pending.append(Frame(payload.encode(), exclude))
+            self.channel.pending_frames.append(Frame(payload.encode(), exclude))
 
     def got(self):
         """What each connection has been sent, in order."""
@@ -43,7 +43,7 @@ def test_it_starts_without_subscribers_and_with_nothing_to_send():
     channel = Channel()
 
     assert len(channel) == 0
-    assert (channel.subscribers, channel.pending) == ({}, [])
+    assert (channel.subscribers, channel.pending_frames) == ({}, [])
 
 
 def test_channels_do_not_share_anything(clients):
@@ -54,7 +54,7 @@ def test_channels_do_not_share_anything(clients):
     clients.publish("a")
 
     assert (len(clients.channel), len(other)) == (2, 0)
-    assert (other.subscribers, other.pending) == ({}, [])
+    assert (other.subscribers, other.pending_frames) == ({}, [])
 
 
 def test_what_is_pending_when_somebody_comes_is_not_for_it(clients):
@@ -94,7 +94,7 @@ def test_a_newcomer_gets_all_since_it_was_expected_when_it_is_welcome(clients, f
     assert clients.got() == {"1.1": ""}
 
     clients.activate("1.1")
-    if clients.channel.pending:
+    if clients.channel.pending_frames:
         clients.channel.flush()
     assert clients.got() == {"1.1": "abc"}
 

@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 
 from reverb.brokers.local import LocalBroker
 from reverb.envelope import CountChanged
-from reverb.hub.counts import LARGE, WINDOW
+from reverb.hub.counts import LARGE_CHANNEL, LARGE_CHANNEL_INTERVAL
 from reverb.hub.hub import Hub
 from reverb.interfaces import ChannelReaped, StoreRestored
 from reverb.static_apps import StaticApps
@@ -124,61 +124,61 @@ class TestTelling:
 
 class TestLargeChannels:
     def test_they_are_told_once_in_a_window(self, node):
-        clients = crowd(node, LARGE)
+        clients = crowd(node, LARGE_CHANNEL)
         first = clients[0]
-        assert counts(first) == list(range(1, LARGE + 1))
+        assert counts(first) == list(range(1, LARGE_CHANNEL + 1))
         notices(node)
         more = crowd(node, 7)
-        assert counts(first) == [LARGE + 1]
+        assert counts(first) == [LARGE_CHANNEL + 1]
         assert counts(more[6]) == []
-        node.clock.advance(WINDOW - 0.1)
+        node.clock.advance(LARGE_CHANNEL_INTERVAL - 0.1)
         assert counts(first) == []
         node.clock.advance(0.2)
 
-        assert (counts(first), counts(more[6])) == ([LARGE + 7], [LARGE + 7])
-        assert notices(node) == [LARGE + 1, LARGE + 7]
+        assert (counts(first), counts(more[6])) == ([LARGE_CHANNEL + 7], [LARGE_CHANNEL + 7])
+        assert notices(node) == [LARGE_CHANNEL + 1, LARGE_CHANNEL + 7]
 
     def test_a_quiet_one_is_told_nothing(self, node):
-        first = crowd(node, LARGE + 1)[0]
+        first = crowd(node, LARGE_CHANNEL + 1)[0]
         counts(first)
-        node.clock.advance(3 * WINDOW)
+        node.clock.advance(3 * LARGE_CHANNEL_INTERVAL)
         assert counts(first) == []
         crowd(node, 1)
-        assert counts(first) == [LARGE + 2]
+        assert counts(first) == [LARGE_CHANNEL + 2]
 
     def test_one_that_shrinks_is_told_at_once_again_after_the_window(self, node):
-        clients = crowd(node, LARGE + 3)
+        clients = crowd(node, LARGE_CHANNEL + 3)
         first = clients[0]
         for _ in range(2):
-            node.clock.advance(WINDOW)
+            node.clock.advance(LARGE_CHANNEL_INTERVAL)
         counts(first)
         for client in clients[-5:]:
             client.leave()
             node.turn()
-        assert counts(first) == [LARGE + 2]
-        node.clock.advance(WINDOW)
-        assert counts(first) == [LARGE - 2]
+        assert counts(first) == [LARGE_CHANNEL + 2]
+        node.clock.advance(LARGE_CHANNEL_INTERVAL)
+        assert counts(first) == [LARGE_CHANNEL - 2]
         clients[1].leave()
-        assert counts(first) == [LARGE - 3]
+        assert counts(first) == [LARGE_CHANNEL - 3]
         clients[2].leave()
-        assert counts(first) == [LARGE - 4]
+        assert counts(first) == [LARGE_CHANNEL - 4]
 
     def test_a_new_subscriber_is_told_though_the_number_is_the_same(self, node):
-        clients = crowd(node, LARGE + 1)
+        clients = crowd(node, LARGE_CHANNEL + 1)
         clients[-1].leave()
         (new,) = crowd(node, 1)
-        node.clock.advance(WINDOW)
+        node.clock.advance(LARGE_CHANNEL_INTERVAL)
 
-        assert counts(new) == [LARGE + 1]
+        assert counts(new) == [LARGE_CHANNEL + 1]
 
     def test_channels_do_not_wait_for_each_other(self, node):
-        crowd(node, LARGE + 1)
+        crowd(node, LARGE_CHANNEL + 1)
         (client,) = crowd(node, 1, "other")
 
         assert counts(client) == [1]
 
     def test_what_waits_is_told_when_the_node_stops(self, node):
-        clients = crowd(node, LARGE + 1)
+        clients = crowd(node, LARGE_CHANNEL + 1)
         notices(node)
         for client in clients:
             client.leave()
@@ -277,15 +277,15 @@ class TestSharedStore:
         assert notices(node) == [3]
 
     def test_the_true_count_of_a_large_channel_waits_for_its_window(self, node):
-        crowd(node, LARGE + 1)
+        crowd(node, LARGE_CHANNEL + 1)
         notices(node)
         node.store.join(COUNTED.id, "news", "9.9", None, 0)
         node.hub.store_changed(StoreRestored())
         node.turn()
         assert notices(node) == []
-        node.clock.advance(WINDOW)
+        node.clock.advance(LARGE_CHANNEL_INTERVAL)
 
-        assert notices(node) == [LARGE + 2]
+        assert notices(node) == [LARGE_CHANNEL + 2]
 
     def test_the_other_nodes_hear_of_what_has_changed_during_an_outage(self):
         broker = HeldBroker()
@@ -435,7 +435,7 @@ class _Cluster:
     def come_to_rest(self):
         for _ in range(4):
             self.carry()
-            self.wait(WINDOW)
+            self.wait(LARGE_CHANNEL_INTERVAL)
 
 
 step = st.one_of(
@@ -443,11 +443,11 @@ step = st.one_of(
     st.tuples(st.just("come"), st.integers(0, 1), st.just("news")),
     st.tuples(st.just("go"), st.integers(0, 10)),
     st.tuples(st.just("carry")),
-    st.tuples(st.just("wait"), st.sampled_from([0, 0, 1, WINDOW])),
+    st.tuples(st.just("wait"), st.sampled_from([0, 0, 1, LARGE_CHANNEL_INTERVAL])),
 )
 
 
-@given(st.lists(step, max_size=60), st.sampled_from([0, LARGE - 3, LARGE + 1]))
+@given(st.lists(step, max_size=60), st.sampled_from([0, LARGE_CHANNEL - 3, LARGE_CHANNEL + 1]))
 def test_at_rest_the_last_count_is_the_truth(steps, others):
     """Wherever subscriptions come and go; some of the time just below or above the limit."""
     cluster = _Cluster(others)
@@ -458,9 +458,11 @@ def test_at_rest_the_last_count_is_the_truth(steps, others):
     for client, channel in cluster.there:
         truth = result_of(cluster.store.counts(COUNTED.id, channel)).subscriptions
         assert cluster.heard[client][-1][1] == truth
-        if others > LARGE and channel == "news":
+        if others > LARGE_CHANNEL and channel == "news":
             times = [when for when, _ in cluster.heard[client]]
-            assert all(later - earlier >= WINDOW for earlier, later in pairwise(times))
+            assert all(
+                later - earlier >= LARGE_CHANNEL_INTERVAL for earlier, later in pairwise(times)
+            )
     while cluster.there:
         cluster.go(0)
     cluster.come_to_rest()

@@ -231,4 +231,4 @@ class TestExclusion:
         for channel, frames in zip(channels, expected, strict=True):
             assert {name: b"".join(f) for name, f in sent(channel).items()} == frames
             assert all(frame for frames in sent(channel).values() for frame in frames)
-            assert channel.pending == []
+            assert channel.pending_frames == []

@@ -121,7 +121,7 @@ def test_it_tells_how_many_bytes_it_sends(make_room):
     room = make_room(4)
     other, left_out = MemoryConnection("1.1"), MemoryConnection("2.2")
     room.subscribers |= {"x": other, "y": left_out}
-    room.broadcast.changed()
+    room.broadcast.subscribers_changed()
     large = "a" * MIN_BYTES
     plain, compressed = (len(f(large.encode())) for f in (text_frame, compressed_text_frame))
     assert room.broadcast.send(batch(large), ()) == 4 * plain + 2 * compressed
@@ -135,7 +135,7 @@ def test_connections_of_any_other_kind_are_sent_to_as_well(make_room):
     room = make_room(1)
     other, left_out = MemoryConnection("1.1"), MemoryConnection("2.2")
     room.subscribers |= {"x": other, "y": left_out}
-    room.broadcast.changed()
+    room.broadcast.subscribers_changed()
     room.broadcast.send(batch("a"), [left_out])
 
     assert other.payloads() == [b"a"]
