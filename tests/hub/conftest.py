@@ -1,4 +1,4 @@
-"""What the tests of the hub share: a node without a transport, and its clients."""
+"""Fixtures for the tests of the hub: a node without a transport, and its clients."""
 
 import json
 from contextlib import suppress
@@ -25,18 +25,18 @@ TTL = 60
 
 
 def result_of(awaitable):
-    """The result of what is done already; what it raises is raised here."""
+    """Return the result of a coroutine or a Deferred that is done, or raise its exception."""
     results = []
     deferred = awaitable if isinstance(awaitable, Deferred) else Deferred.fromCoroutine(awaitable)
     deferred.addBoth(results.append)
-    assert results, "it is not done"
+    assert results, "the Deferred has not fired"
     if hasattr(results[0], "raiseException"):
         results[0].raiseException()
     return results[0]
 
 
 class Client:
-    """A client with its session; :meth:`take` tells what it has been sent."""
+    """A client with its session; :meth:`take` returns the messages that it has received."""
 
     def __init__(self, node, app, session, connection):
         self.node = node
@@ -81,23 +81,23 @@ class Client:
         self.node.hub.leave(self.session)
 
     def sends(self):
-        """How often something has been sent since the last time."""
+        """Return the number of writes since the last call of :meth:`take`."""
         return len(self.connection.frames)
 
     def take(self):
-        """Take what has been sent, by event: (event, channel, data)."""
+        """Remove and return the received messages as tuples (event, channel, data)."""
         self.node.clock.advance(0)
         messages = [msgspec.json.decode(payload) for payload in self.connection.payloads()]
         self.connection.frames.clear()
         return [tidy(message) for message in messages]
 
     def events(self):
-        """Take what has been sent, the names of the events alone."""
+        """Remove the received messages, and return the names of their events."""
         return [event for event, *_ in self.take()]
 
 
 def tidy(message):
-    """Make a tuple of a message, without the protocol's prefixes, its data decoded."""
+    """Convert a message to a tuple without the protocol's prefixes and with decoded data."""
     data = message["data"]
     if isinstance(data, str):
         with suppress(msgspec.DecodeError):
@@ -108,7 +108,7 @@ def tidy(message):
 
 
 class Node:
-    """A hub with a memory store, a local broker and a clock, and all of its notices."""
+    """A hub with a memory store, a local broker and a clock, which records all notices."""
 
     make_connection = MemoryConnection
 
@@ -152,13 +152,13 @@ class Node:
         self.clock.advance(0)
 
     def take_notices(self):
-        """Take the notices: the name of each, and what it says but for the app."""
+        """Remove the notices, and return the name of each with its fields except the app."""
         taken = [(type(notice).__name__, *fields_of(notice)) for notice in self.notices]
         self.notices.clear()
         return taken
 
     def assert_empty(self):
-        """Nobody is connected or subscribed, and nothing waits."""
+        """Assert that no connection, no subscription and no scheduled call is left."""
         hub = self.hub
         assert hub.sessions == {}
         assert hub.channels == {}
@@ -182,7 +182,7 @@ def limited(**limits):
 
 
 class Logged:
-    """The failures that have been logged."""
+    """An observer that collects the logged failures."""
 
     def __init__(self):
         self.failures = []
@@ -192,7 +192,7 @@ class Logged:
             self.failures.append(event)
 
     def flush(self, kind=Exception):
-        """Take the failures of a kind; the others stay."""
+        """Remove and return the failures of a kind."""
         taken = [e for e in self.failures if e["log_failure"].check(kind)]
         self.failures = [e for e in self.failures if e not in taken]
         return [event["log_failure"].value for event in taken]
@@ -200,7 +200,7 @@ class Logged:
 
 @pytest.fixture(autouse=True)
 def logged():
-    """Every failure that is logged has to be flushed by the test that caused it."""
+    """Collect the logged failures; each must be flushed by the test that causes it."""
     observer = Logged()
     globalLogPublisher.addObserver(observer)
     try:

@@ -1,14 +1,14 @@
-"""What a hub has to do, written without regard to speed: one list for each client.
+"""A reference model of the hub, without regard to speed: one list of messages per client.
 
-A client's messages are kept by channel, as only within a channel the order is
-promised. Errors, which belong to no channel, are kept under None.
+A client's messages are recorded by channel, because their order is guaranteed only
+within a channel. Errors, which belong to no channel, are recorded under None.
 """
 
 from collections import defaultdict
 
 
 class NaiveClient:
-    """One connection: what it is subscribed to, and what it has been sent."""
+    """One connection: its subscriptions and the messages that it has received."""
 
     def __init__(self, app_id, user_id):
         self.app_id = app_id
@@ -18,10 +18,10 @@ class NaiveClient:
 
 
 class NaiveHub:
-    """Everything happens at once, one client after the other.
+    """A hub that performs every operation synchronously, one client after the other.
 
     Args:
-        ttl: Seconds that a cached event is remembered.
+        ttl: Seconds after which a cached event expires.
     """
 
     def __init__(self, ttl):

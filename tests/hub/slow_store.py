@@ -1,4 +1,4 @@
-"""A channel store that answers when the test says so, and fails when it says so."""
+"""A channel store whose calls the test completes or fails explicitly."""
 
 import msgspec
 from twisted.internet.defer import Deferred, fail
@@ -8,8 +8,8 @@ from reverb.interfaces import IChannelStore, JoinResult
 from reverb.stores.memory import MemoryStore
 
 
-class Held:
-    """One call that has not been answered yet."""
+class HeldCall:
+    """One call that has not returned yet."""
 
     def __init__(self, name, arguments, apply):
         self.name = name
@@ -19,15 +19,15 @@ class Held:
 
 
 class SlowStore:
-    """A memory store, of which some methods are held back.
+    """A memory store that can hold back the calls of some methods.
 
     Attributes:
-        holds: Names of the methods whose calls wait for :meth:`fire`.
-        fails: The exception that each method of a name fails with.
-        applies_at_once: Whether a held call has its effect when it is made, as
-            when only the answer of a remote store is late; otherwise it has it
-            when it is fired.
-        waiting: The calls that are held.
+        holds: The names of the methods whose calls are held until :meth:`fire`.
+        fails: The exception that a method fails with, by the method's name.
+        applies_at_once: Whether a held call takes effect when it is made, as
+            when only the answer of a remote store is late; otherwise it takes
+            effect when it is fired.
+        held_calls: The held calls, the oldest first.
     """
 
     def __init__(self, seconds):
@@ -35,7 +35,7 @@ class SlowStore:
         self.holds = set()
         self.fails = {}
         self.applies_at_once = False
-        self.waiting = []
+        self.held_calls = []
         directlyProvides(self, IChannelStore)
 
     def __getattr__(self, name):
@@ -50,34 +50,34 @@ class SlowStore:
             if self.applies_at_once:
                 result = apply()
                 apply = lambda: result  # noqa: E731
-            held = Held(name, arguments, apply)
-            self.waiting.append(held)
+            held = HeldCall(name, arguments, apply)
+            self.held_calls.append(held)
             return held.answer
 
         return call
 
     @property
-    def asked(self):
-        """The names of the calls that wait."""
-        return [held.name for held in self.waiting]
+    def pending_calls(self):
+        """The names of the methods of the held calls."""
+        return [held.name for held in self.held_calls]
 
     def fire(self, index=0):
-        """Answer one call."""
-        held = self.waiting.pop(index)
+        """Complete one held call."""
+        held = self.held_calls.pop(index)
         held.apply().chainDeferred(held.answer)
 
     def fire_all(self):
-        """Answer every call, and those that follow from the answers."""
-        while self.waiting:
+        """Complete all held calls, including those that the results lead to."""
+        while self.held_calls:
             self.fire()
 
     def fail(self, error, index=0):
-        """Fail one call."""
-        self.waiting.pop(index).answer.errback(error)
+        """Fail one held call."""
+        self.held_calls.pop(index).answer.errback(error)
 
 
 def snapshot(deferred):
-    """Make an answer one that does not change any more, as a remote store's."""
+    """Copy a result, so that later changes do not affect it, as with a remote store."""
 
     def copied(result):
         if isinstance(result, JoinResult):

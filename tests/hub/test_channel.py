@@ -1,4 +1,4 @@
-"""A channel of this node: who comes, who goes, and what each of them gets."""
+"""A channel on one node: adding and removing subscribers, and the frames that each receives."""
 
 import pytest
 
@@ -7,13 +7,13 @@ from reverb.testing import MemoryConnection
 
 
 class Clients:
-    """A channel and its connections; publications wait in it until it is flushed."""
+    """A channel and its connections; publications are pending until it is flushed."""
 
     def __init__(self):
         self.channel = Channel()
         self.connections = {}
 
-    def expect(self, socket_id):
+    def reserve(self, socket_id):
         self.connections[socket_id] = MemoryConnection(socket_id)
         self.channel.reserve(socket_id)
 
@@ -22,15 +22,15 @@ class Clients:
 
     def add(self, *socket_ids):
         for socket_id in socket_ids:
-            self.expect(socket_id)
+            self.reserve(socket_id)
             self.activate(socket_id)
 
     def publish(self, text, exclude=None):
         for payload in text:
             self.channel.pending_frames.append(Frame(payload.encode(), exclude))
 
-    def got(self):
-        """What each connection has been sent, in order."""
+    def received(self):
+        """Return the payloads that each connection has received, in order."""
         return {name: b"".join(c.payloads()).decode() for name, c in self.connections.items()}
 
 
@@ -39,7 +39,7 @@ def clients():
     return Clients()
 
 
-def test_it_starts_without_subscribers_and_with_nothing_to_send():
+def test_a_channel_starts_without_subscribers_and_frames():
     channel = Channel()
 
     assert len(channel) == 0
@@ -50,14 +50,14 @@ def test_channels_do_not_share_anything(clients):
     other = Channel()
 
     clients.add("1.1")
-    clients.expect("2.2")
+    clients.reserve("2.2")
     clients.publish("a")
 
     assert (len(clients.channel), len(other)) == (2, 0)
     assert (other.subscribers, other.pending_frames) == ({}, [])
 
 
-def test_what_is_pending_when_somebody_comes_is_not_for_it(clients):
+def test_a_new_subscriber_does_not_receive_earlier_frames(clients):
     clients.add("1.1")
     clients.publish("a")
     clients.add("2.2")
@@ -67,11 +67,11 @@ def test_what_is_pending_when_somebody_comes_is_not_for_it(clients):
     clients.publish("c")
     clients.channel.flush()
 
-    assert clients.got() == {"1.1": "abc", "2.2": "bc", "3.3": "c"}
+    assert clients.received() == {"1.1": "abc", "2.2": "bc", "3.3": "c"}
 
 
-def test_who_comes_makes_nobody_send(clients):
-    """However many come in one turn, the others get one send."""
+def test_a_new_subscriber_causes_no_send_to_others(clients):
+    """However many subscribers are added in one turn, each of the others gets one write."""
     clients.add("1.1")
     for number in range(2, 9):
         clients.publish("a", exclude=f"{number}.1")
@@ -83,25 +83,25 @@ def test_who_comes_makes_nobody_send(clients):
 
 
 @pytest.mark.parametrize("flushes", ["", "a", "ab", "abc", "b", "c"])
-def test_a_newcomer_gets_all_since_it_was_expected_when_it_is_welcome(clients, flushes):
+def test_a_pending_subscriber_receives_all_held_frames_when_it_is_activated(clients, flushes):
     clients.publish("x")
-    clients.expect("1.1")
+    clients.reserve("1.1")
     for payload in "abc":
         clients.publish(payload)
         clients.publish("-", exclude="1.1")
         if payload in flushes:
             clients.channel.flush()
-    assert clients.got() == {"1.1": ""}
+    assert clients.received() == {"1.1": ""}
 
     clients.activate("1.1")
     if clients.channel.pending_frames:
         clients.channel.flush()
-    assert clients.got() == {"1.1": "abc"}
+    assert clients.received() == {"1.1": "abc"}
 
 
-def test_what_a_newcomer_awaits(clients):
+def test_will_receive_covers_held_and_pending_frames(clients):
     clients.publish("x")
-    clients.expect("1.1")
+    clients.reserve("1.1")
     clients.publish("a")
     clients.channel.flush()
     clients.publish("b")
@@ -111,19 +111,19 @@ def test_what_a_newcomer_awaits(clients):
     assert awaited == ["a", "b"]
 
 
-def test_who_goes_gets_at_once_what_was_published_before(clients):
+def test_a_removed_subscriber_is_sent_earlier_frames_at_once(clients):
     clients.add("1.1", "2.2")
     clients.publish("a")
     clients.publish("b", exclude="1.1")
     clients.channel.remove("1.1")
     clients.publish("c")
 
-    assert clients.got() == {"1.1": "a", "2.2": ""}
+    assert clients.received() == {"1.1": "a", "2.2": ""}
     clients.channel.flush()
-    assert clients.got() == {"1.1": "a", "2.2": "abc"}
+    assert clients.received() == {"1.1": "a", "2.2": "abc"}
 
 
-def test_who_comes_and_goes_in_one_turn_gets_what_lies_between(clients):
+def test_a_subscriber_of_one_turn_receives_the_frames_in_between(clients):
     clients.add("2.2")
     clients.publish("a")
     clients.add("1.1")
@@ -132,24 +132,24 @@ def test_who_comes_and_goes_in_one_turn_gets_what_lies_between(clients):
     clients.publish("c")
     clients.channel.flush()
 
-    assert clients.got() == {"1.1": "b", "2.2": "abc"}
+    assert clients.received() == {"1.1": "b", "2.2": "abc"}
 
 
-def test_a_newcomer_that_goes_gets_nothing(clients):
-    clients.expect("1.1")
+def test_a_pending_subscriber_that_leaves_receives_nothing(clients):
+    clients.reserve("1.1")
     clients.publish("a")
     clients.channel.remove("1.1")
     clients.channel.flush()
 
-    assert clients.got() == {"1.1": ""}
+    assert clients.received() == {"1.1": ""}
     assert "1.1" not in clients.channel
 
 
-def test_who_has_gone_may_go_again(clients):
+def test_removing_a_subscriber_twice_does_nothing(clients):
     clients.add("1.1")
     clients.publish("a")
     clients.channel.remove("1.1")
     clients.channel.remove("1.1")
     clients.channel.flush()
 
-    assert clients.got() == {"1.1": "a"}
+    assert clients.received() == {"1.1": "a"}

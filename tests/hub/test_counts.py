@@ -1,4 +1,4 @@
-"""Subscribers are told how many they are, where an app wants that (fact: subscription_count)."""
+"""Subscription counts, in apps that enable them (fact: subscription_count)."""
 
 from collections import defaultdict
 from itertools import pairwise
@@ -24,20 +24,20 @@ COUNTED_CHANNELS = ["news", "private-x", "private-encrypted-x", "cache-x", "my-p
 
 
 def counts(client):
-    """Take the counts that a client has been told; nothing else has come."""
+    """Remove and return the counts that a client has received."""
     taken = [message for message in client.take() if message[0] == "subscription_count"]
     assert all(set(data) == {"subscription_count"} for _, _, data in taken)
     return [data["subscription_count"] for _, _, data in taken]
 
 
 def notices(node):
-    """Take the notices of counts."""
+    """Remove all notices, and return the counts in them."""
     taken = [notice[1:] for notice in node.take_notices() if notice[0] == "SubscriptionCount"]
     return [count for _, count in taken]
 
 
 def crowd(node, size, channel="news"):
-    """Have many subscribe, each at leisure."""
+    """Subscribe many clients, each in a turn of its own."""
     clients = [node.connect(COUNTED) for _ in range(size)]
     for client in clients:
         client.subscribe(channel)
@@ -45,9 +45,9 @@ def crowd(node, size, channel="news"):
     return clients
 
 
-class TestTelling:
+class TestSending:
     @pytest.mark.parametrize("channel", COUNTED_CHANNELS)
-    def test_each_change_is_told(self, node, channel):
+    def test_each_change_is_sent(self, node, channel):
         one, two = node.connect(COUNTED), node.connect(COUNTED)
         one.subscribe(channel)
         assert one.take()[-1] == ("subscription_count", channel, {"subscription_count": 1})
@@ -65,7 +65,7 @@ class TestTelling:
         two.leave()
         node.assert_empty()
 
-    def test_a_new_subscriber_is_told_after_the_confirmation(self, node):
+    def test_a_new_subscriber_receives_the_count_after_the_confirmation(self, node):
         client = node.connect(COUNTED)
         node.publish("cache-x", app=COUNTED)
         client.subscribe("cache-x")
@@ -85,7 +85,7 @@ class TestTelling:
         node.turn()
         assert notices(node) == []
 
-    def test_nothing_is_counted_unless_the_app_wants_it(self, node):
+    def test_nothing_is_counted_unless_the_app_enables_it(self, node):
         client = node.connect()
         client.subscribe("news")
         client.unsubscribe("news")
@@ -95,14 +95,14 @@ class TestTelling:
         assert notices(node) == []
         assert node.hub._counts._counts == {}
 
-    def test_apps_do_not_count_each_others(self, node):
+    def test_apps_do_not_count_each_others_subscriptions(self, node):
         one, other = node.connect(COUNTED), node.connect()
         other.subscribe("news")
         one.subscribe("news")
 
         assert counts(one) == [1]
 
-    def test_what_changes_in_one_turn_is_told_together(self, node):
+    def test_changes_of_one_turn_are_sent_as_one_count(self, node):
         clients = [node.connect(COUNTED) for _ in range(5)]
         for client in clients:
             client.subscribe("news")
@@ -111,7 +111,7 @@ class TestTelling:
         assert [counts(client) for client in clients] == [[], [4], [4], [4], [4]]
         assert notices(node) == [4]
 
-    def test_what_comes_back_in_one_turn_is_told_to_the_new_one(self, node):
+    def test_a_new_subscriber_receives_a_count_that_has_not_changed(self, node):
         one, two, three = (node.connect(COUNTED) for _ in range(3))
         for client in (one, two):
             client.subscribe("news")
@@ -123,7 +123,7 @@ class TestTelling:
 
 
 class TestLargeChannels:
-    def test_they_are_told_once_in_a_window(self, node):
+    def test_one_count_is_sent_per_interval(self, node):
         clients = crowd(node, LARGE_CHANNEL)
         first = clients[0]
         assert counts(first) == list(range(1, LARGE_CHANNEL + 1))
@@ -138,7 +138,7 @@ class TestLargeChannels:
         assert (counts(first), counts(more[6])) == ([LARGE_CHANNEL + 7], [LARGE_CHANNEL + 7])
         assert notices(node) == [LARGE_CHANNEL + 1, LARGE_CHANNEL + 7]
 
-    def test_a_quiet_one_is_told_nothing(self, node):
+    def test_nothing_is_sent_without_a_change(self, node):
         first = crowd(node, LARGE_CHANNEL + 1)[0]
         counts(first)
         node.clock.advance(3 * LARGE_CHANNEL_INTERVAL)
@@ -146,7 +146,7 @@ class TestLargeChannels:
         crowd(node, 1)
         assert counts(first) == [LARGE_CHANNEL + 2]
 
-    def test_one_that_shrinks_is_told_at_once_again_after_the_window(self, node):
+    def test_a_channel_that_shrinks_is_sent_counts_at_once_after_the_interval(self, node):
         clients = crowd(node, LARGE_CHANNEL + 3)
         first = clients[0]
         for _ in range(2):
@@ -163,7 +163,7 @@ class TestLargeChannels:
         clients[2].leave()
         assert counts(first) == [LARGE_CHANNEL - 4]
 
-    def test_a_new_subscriber_is_told_though_the_number_is_the_same(self, node):
+    def test_a_new_subscriber_receives_the_same_count_after_the_interval(self, node):
         clients = crowd(node, LARGE_CHANNEL + 1)
         clients[-1].leave()
         (new,) = crowd(node, 1)
@@ -177,7 +177,7 @@ class TestLargeChannels:
 
         assert counts(client) == [1]
 
-    def test_what_waits_is_told_when_the_node_stops(self, node):
+    def test_delayed_counts_are_sent_when_the_node_stops(self, node):
         clients = crowd(node, LARGE_CHANNEL + 1)
         notices(node)
         for client in clients:
@@ -189,44 +189,44 @@ class TestLargeChannels:
 
 
 class TestSharedStore:
-    """What comes by the broker, and a store that takes its time."""
+    """Invalidations from the broker, and a slow store."""
 
-    def test_a_hint_goes_by_the_broker(self):
+    def test_an_invalidation_is_published(self):
         broker = HeldBroker()
         node = Node(broker=broker)
         crowd(node, 1)
 
         assert broker.held == [CountChanged(COUNTED.id, "news")]
 
-    def test_a_hint_leads_to_a_question(self, node):
+    def test_an_invalidation_makes_the_node_ask_the_store(self, node):
         (client,) = crowd(node, 1)
         counts(client)
         notices(node)
-        # Somebody subscribes on another node.
+        # A client subscribes on another node.
         node.store.join(COUNTED.id, "news", "9.9", None, 0)
         node.hub.deliver(CountChanged(COUNTED.id, "news"))
 
         assert counts(client) == [2]
         assert notices(node) == []
 
-    def test_a_hint_that_changes_nothing_tells_nothing(self, node):
+    def test_an_invalidation_without_a_change_sends_nothing(self, node):
         (client,) = crowd(node, 1)
         counts(client)
         node.hub.deliver(CountChanged(COUNTED.id, "news"))
 
         assert counts(client) == []
 
-    def test_a_hint_about_what_nobody_here_has_is_nothing(self, node):
+    def test_an_invalidation_of_an_unknown_channel_is_ignored(self, node):
         node.hub.deliver(CountChanged(COUNTED.id, "news"))
         node.hub.deliver(CountChanged(APP.id, "news"))
 
         node.assert_empty()
 
-    def test_what_a_dead_node_leaves_is_counted(self, node):
+    def test_counts_are_refreshed_after_a_node_was_reaped(self, node):
         (client,) = crowd(node, 1)
         counts(client)
         notices(node)
-        # It had two of three, and all of another channel; one app does not count.
+        # It had some subscriptions to "news" and all of "other"; the last app has no counts.
         node.store.join(COUNTED.id, "news", "9.9", None, 0)
         for channel, app in (("news", COUNTED), ("other", COUNTED), ("news", APP)):
             node.hub.store_changed(ChannelReaped(app.id, channel, (), vacated=False))
@@ -235,7 +235,7 @@ class TestSharedStore:
         assert counts(client) == [2]
         assert notices(node) == [2, 0]
 
-    def test_all_is_counted_anew_after_an_outage(self, node):
+    def test_all_counts_are_refreshed_after_an_outage(self, node):
         (client,) = crowd(node, 1)
         counts(client)
         notices(node)
@@ -248,21 +248,21 @@ class TestSharedStore:
         node.hub.store_changed(StoreRestored())
         assert counts(client) == notices(node) == []
 
-    def test_watchers_are_told_the_true_count_after_an_outage_by_who_told_a_wrong_one(self, node):
+    def test_the_node_that_sent_a_wrong_notice_corrects_it_after_an_outage(self, node):
         (client,) = crowd(node, 1)
-        # Another node tells what happens there.
+        # The other node sends the notice of a change on it.
         node.store.join(COUNTED.id, "news", "9.9", None, 0)
         node.hub.deliver(CountChanged(COUNTED.id, "news"))
         assert counts(client) == [1, 2]
         assert notices(node) == [1]
-        # In the outage it tells its own number, and is the one that puts it right.
+        # During the outage the other node sends a wrong notice, and is the one to correct it.
         node.store.join(COUNTED.id, "news", "9.8", None, 0)
         node.hub.store_changed(StoreRestored())
 
         assert counts(client) == [3]
         assert notices(node) == []
 
-    def test_also_if_the_other_nodes_are_restored_before(self, node):
+    def test_a_wrong_notice_is_corrected_even_if_other_nodes_are_restored_first(self, node):
         (client,) = crowd(node, 1)
         node.store.connected = False
         crowd(node, 1)
@@ -276,7 +276,7 @@ class TestSharedStore:
         assert counts(client) == []
         assert notices(node) == [3]
 
-    def test_the_true_count_of_a_large_channel_waits_for_its_window(self, node):
+    def test_the_corrected_count_of_a_large_channel_waits_for_its_interval(self, node):
         crowd(node, LARGE_CHANNEL + 1)
         notices(node)
         node.store.join(COUNTED.id, "news", "9.9", None, 0)
@@ -287,7 +287,7 @@ class TestSharedStore:
 
         assert notices(node) == [LARGE_CHANNEL + 2]
 
-    def test_the_other_nodes_hear_of_what_has_changed_during_an_outage(self):
+    def test_changes_during_an_outage_are_published_afterwards(self):
         broker = HeldBroker()
         node = Node(broker=broker)
         (client,) = crowd(node, 1)
@@ -303,17 +303,17 @@ class TestSharedStore:
 
         node.assert_empty()
 
-    def test_what_changes_while_the_store_is_asked_is_told_afterwards(self):
+    def test_changes_during_a_query_are_sent_afterwards(self):
         node = Node(make_store=SlowStore)
         clients = [node.connect(COUNTED) for _ in range(3)]
         node.store.holds = {"counts"}
         for client in clients:
             client.subscribe("news")
             node.turn()
-        assert node.store.asked == ["counts"]
+        assert node.store.pending_calls == ["counts"]
         node.store.fire()
         node.turn()
-        assert node.store.asked == ["counts"]
+        assert node.store.pending_calls == ["counts"]
         clients[2].leave()
         node.store.fire()
         node.turn()
@@ -335,7 +335,7 @@ class TestSharedStore:
 
         assert counts(clients[0]) == [2]
 
-    def test_a_broker_that_fails_harms_no_other_channel(self, logged):
+    def test_a_failing_broker_affects_no_other_channel(self, logged):
         broker = _BrokenBroker()
         node = Node(broker=broker)
         client = node.connect(COUNTED)
@@ -358,15 +358,15 @@ class _BrokenBroker(LocalBroker):
 
 
 class _Bus:
-    """Carries envelopes between the nodes of one process, when it is told to."""
+    """Carries envelopes between the nodes of one process, when the test releases them."""
 
     def __init__(self):
         self.brokers = []
-        self.carried = []
+        self.envelopes = []
 
     def release(self):
-        carried, self.carried = self.carried, []
-        for sender, envelope in carried:
+        envelopes, self.envelopes = self.envelopes, []
+        for sender, envelope in envelopes:
             for broker in self.brokers:
                 if broker is not sender:
                     broker._deliver(envelope)
@@ -379,12 +379,12 @@ class _BusBroker(LocalBroker):
         bus.brokers.append(self)
 
     def publish(self, envelope):
-        self.bus.carried.append((self, envelope))
+        self.bus.envelopes.append((self, envelope))
         super().publish(envelope)
 
 
 class _NodeOfMany(Node):
-    """A node that shares a store and a clock."""
+    """A node that shares its store and its clock with other nodes."""
 
     def __init__(self, bus, clock, store):
         self.clock, self.store, self.broker = clock, store, _BusBroker(bus)
@@ -402,7 +402,7 @@ class _NodeOfMany(Node):
 
 
 class _Cluster:
-    """Two nodes, and a third on which some are subscribed and nothing happens."""
+    """Two nodes, and a third whose subscriptions do not change."""
 
     def __init__(self, others):
         self.bus, self.clock = _Bus(), Clock()
@@ -410,60 +410,60 @@ class _Cluster:
         for number in range(others):
             self.store.join(COUNTED.id, "news", f"0.{number}", None, 0)
         self.nodes = [_NodeOfMany(self.bus, self.clock, self.store) for _ in range(2)]
-        self.there = []
-        self.heard = defaultdict(list)
+        self.subscribed = []
+        self.received = defaultdict(list)
 
-    def come(self, index, channel):
+    def join(self, index, channel):
         client = self.nodes[index].connect(COUNTED)
         client.subscribe(channel)
-        self.there.append((client, channel))
+        self.subscribed.append((client, channel))
 
-    def go(self, index):
-        if self.there:
-            client, _ = self.there.pop(index % len(self.there))
+    def leave(self, index):
+        if self.subscribed:
+            client, _ = self.subscribed.pop(index % len(self.subscribed))
             client.leave()
 
-    def carry(self):
+    def release(self):
         self.bus.release()
 
     def wait(self, seconds):
         self.clock.advance(seconds)
         now = self.clock.seconds()
-        for client, _ in self.there:
-            self.heard[client] += [(now, count) for count in counts(client)]
+        for client, _ in self.subscribed:
+            self.received[client] += [(now, count) for count in counts(client)]
 
-    def come_to_rest(self):
+    def settle(self):
         for _ in range(4):
-            self.carry()
+            self.release()
             self.wait(LARGE_CHANNEL_INTERVAL)
 
 
 step = st.one_of(
-    st.tuples(st.just("come"), st.integers(0, 1), st.sampled_from(["news", "private-x"])),
-    st.tuples(st.just("come"), st.integers(0, 1), st.just("news")),
-    st.tuples(st.just("go"), st.integers(0, 10)),
-    st.tuples(st.just("carry")),
+    st.tuples(st.just("join"), st.integers(0, 1), st.sampled_from(["news", "private-x"])),
+    st.tuples(st.just("join"), st.integers(0, 1), st.just("news")),
+    st.tuples(st.just("leave"), st.integers(0, 10)),
+    st.tuples(st.just("release")),
     st.tuples(st.just("wait"), st.sampled_from([0, 0, 1, LARGE_CHANNEL_INTERVAL])),
 )
 
 
 @given(st.lists(step, max_size=60), st.sampled_from([0, LARGE_CHANNEL - 3, LARGE_CHANNEL + 1]))
-def test_at_rest_the_last_count_is_the_truth(steps, others):
-    """Wherever subscriptions come and go; some of the time just below or above the limit."""
+def test_the_last_count_is_correct_once_changes_stop(steps, others):
+    """Subscriptions change on any node; some channels are just below or above the limit."""
     cluster = _Cluster(others)
     for action, *arguments in steps:
         getattr(cluster, action)(*arguments)
-    cluster.come_to_rest()
+    cluster.settle()
 
-    for client, channel in cluster.there:
-        truth = result_of(cluster.store.counts(COUNTED.id, channel)).subscriptions
-        assert cluster.heard[client][-1][1] == truth
+    for client, channel in cluster.subscribed:
+        expected = result_of(cluster.store.counts(COUNTED.id, channel)).subscriptions
+        assert cluster.received[client][-1][1] == expected
         if others > LARGE_CHANNEL and channel == "news":
-            times = [when for when, _ in cluster.heard[client]]
+            times = [when for when, _ in cluster.received[client]]
             assert all(
                 later - earlier >= LARGE_CHANNEL_INTERVAL for earlier, later in pairwise(times)
             )
-    while cluster.there:
-        cluster.go(0)
-    cluster.come_to_rest()
+    while cluster.subscribed:
+        cluster.leave(0)
+    cluster.settle()
     assert [node.hub._counts._counts for node in cluster.nodes] == [{}, {}]

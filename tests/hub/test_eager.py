@@ -1,4 +1,4 @@
-"""Steps that are done at once, and steps that wait."""
+"""Coroutines that run to their end synchronously, and coroutines that suspend."""
 
 import gc
 
@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from reverb.hub.eager import run_eagerly
 
 
-async def taking(*awaited, results):
+async def await_all(*awaited, results):
     for deferred in awaited:
         try:
             results.append(await deferred)
@@ -18,23 +18,23 @@ async def taking(*awaited, results):
             raise LookupError from None
 
 
-def test_a_step_that_need_not_wait_is_done_when_run_returns():
+def test_a_step_that_does_not_suspend_is_done_at_once():
     results = []
 
-    assert run_eagerly(taking(succeed(1), fail(ZeroDivisionError()), results=results)) is None
+    assert run_eagerly(await_all(succeed(1), fail(ZeroDivisionError()), results=results)) is None
     assert results == [1, "caught"]
 
 
-def test_what_it_raises_before_it_waits_is_raised():
+def test_an_exception_before_the_first_suspension_is_raised():
     with pytest.raises(LookupError):
-        run_eagerly(taking(fail(KeyError()), results=[]))
+        run_eagerly(await_all(fail(KeyError()), results=[]))
 
 
-def test_a_step_that_waits_fires_when_it_is_done():
+def test_the_deferred_fires_when_the_step_is_done():
     results, first, second = [], Deferred(), Deferred()
     fired = []
 
-    done = run_eagerly(taking(succeed(0), first, succeed(1), second, results=results))
+    done = run_eagerly(await_all(succeed(0), first, succeed(1), second, results=results))
     done.addCallback(fired.append)
     assert (results, fired) == ([0], [])
     first.callback("a")
@@ -43,12 +43,12 @@ def test_a_step_that_waits_fires_when_it_is_done():
     assert (results, fired) == ([0, "a", 1, "caught"], [None])
 
 
-def test_what_it_raises_later_fails_it():
-    waits = Deferred()
+def test_a_later_exception_fails_the_deferred():
+    awaited = Deferred()
     failures = []
 
-    run_eagerly(taking(waits, results=[])).addErrback(failures.append)
-    waits.errback(KeyError())
+    run_eagerly(await_all(awaited, results=[])).addErrback(failures.append)
+    awaited.errback(KeyError())
 
     assert failures[0].check(LookupError)
 

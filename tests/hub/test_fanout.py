@@ -1,4 +1,4 @@
-"""From one publication to every subscriber: order, coalescing, exclusion, flushes."""
+"""The fan-out: order, coalescing, exclusion and flushes."""
 
 import pytest
 from hypothesis import given
@@ -28,7 +28,7 @@ def fanout(clock):
 
 
 def sent(channel):
-    """What each subscriber has been sent: the payloads of each send, joined."""
+    """Return the payloads of each write to each subscriber, joined."""
     return {socket_id: sends(c) for socket_id, c in channel.subscribers.items()}
 
 
@@ -82,7 +82,7 @@ class TestTurns:
         assert [list(sent(channel).values()) for channel in channels] == [[[b"ab"]]] * 5
         assert clock.getDelayedCalls() == []
 
-    def test_what_is_published_while_a_turn_is_sent_goes_with_the_next(self, fanout, clock):
+    def test_publications_during_a_flush_are_sent_in_the_next_turn(self, fanout, clock):
         channel = make_channel("1.1")
 
         class Eager(MemoryConnection):
@@ -109,9 +109,9 @@ class TestTurns:
 
 
 class TestBrokenConnection:
-    """A connection is somebody else's code: nobody else may suffer from it."""
+    """A connection that raises must not affect others."""
 
-    def test_one_that_raises_does_not_silence_other_channels(self, fanout, clock, logged):
+    def test_a_failing_connection_does_not_affect_other_channels(self, fanout, clock, logged):
         broken, healthy = make_channel("1.1"), make_channel("2.2")
 
         def fail(frame):
@@ -127,12 +127,12 @@ class TestBrokenConnection:
         assert sent(healthy) == {"2.2": [b"a", b"b"]}
 
 
-class TestRest:
-    """Publishers who are faster than the sending are gathered for a moment."""
+class TestPause:
+    """The fan-out pauses when publishers are faster than it."""
 
     @pytest.fixture
     def slow(self, clock):
-        """A channel whose subscriber takes 4 ms of the server's time."""
+        """A channel with a subscriber whose write takes 4 ms."""
 
         class Slow(MemoryConnection):
             def send(self, frame):
@@ -148,7 +148,7 @@ class TestRest:
             fanout.add(channel, payload, None)
         clock.advance(0)
 
-    def test_after_several_at_once_the_next_wait_for_more(self, fanout, clock, slow):
+    def test_the_fanout_pauses_after_a_burst(self, fanout, clock, slow):
         self.publish(fanout, clock, slow, b"a", b"b")
         self.publish(fanout, clock, slow, b"c")
         self.publish(fanout, clock, slow, b"d")
@@ -157,20 +157,20 @@ class TestRest:
         clock.advance(0.005)
         assert sent(slow) == {"1.1": [b"ab", b"cd"]}
 
-    def test_one_at_a_time_never_waits(self, fanout, clock, slow):
+    def test_single_publications_are_never_delayed(self, fanout, clock, slow):
         for payload in [b"a", b"b", b"c"]:
             self.publish(fanout, clock, slow, payload)
 
         assert sent(slow) == {"1.1": [b"a", b"b", b"c"]}
 
-    def test_who_comes_after_the_rest_does_not_wait(self, fanout, clock, slow):
+    def test_a_publication_after_the_pause_is_not_delayed(self, fanout, clock, slow):
         self.publish(fanout, clock, slow, b"a", b"b")
         clock.advance(0.005)
         self.publish(fanout, clock, slow, b"c")
 
         assert sent(slow) == {"1.1": [b"ab", b"c"]}
 
-    def test_what_takes_no_time_needs_no_rest(self, fanout, clock):
+    def test_a_fast_flush_causes_no_pause(self, fanout, clock):
         channel = make_channel("1.1")
         self.publish(fanout, clock, channel, b"a", b"b")
         self.publish(fanout, clock, channel, b"c")
@@ -179,7 +179,7 @@ class TestRest:
 
 
 class TestExclusion:
-    def test_the_excluded_connection_gets_the_others_only(self, fanout, clock):
+    def test_an_excluded_connection_receives_the_other_frames(self, fanout, clock):
         channel = make_channel("1.1", "2.2", "3.3")
 
         for frame, exclude in [(b"a", None), (b"b", "1.1"), (b"c", "2.2"), (b"d", "9.9")]:
@@ -188,7 +188,7 @@ class TestExclusion:
 
         assert sent(channel) == {"1.1": [b"acd"], "2.2": [b"abd"], "3.3": [b"abcd"]}
 
-    def test_who_is_excluded_from_all_is_sent_nothing(self, fanout, clock):
+    def test_a_connection_that_is_excluded_from_all_frames_receives_nothing(self, fanout, clock):
         channel = make_channel("1.1", "2.2")
 
         fanout.add(channel, b"a", "1.1")
@@ -212,7 +212,9 @@ class TestExclusion:
         ),
         st.sets(st.integers(0, 12)),
     )
-    def test_everybody_gets_what_one_by_one_would_have_sent(self, publications, turns):
+    def test_every_subscriber_receives_what_sequential_sends_would_deliver(
+        self, publications, turns
+    ):
         clock = Clock()
         fanout = Fanout(clock)
         channels = [make_channel("1.1", "2.2"), make_channel("2.2"), make_channel("3.3")]

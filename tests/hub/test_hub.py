@@ -30,7 +30,7 @@ class TestConnections:
         assert result_of(node.store.connections(APP.id)) == 0
         node.assert_empty()
 
-    def test_leaving_twice_is_leaving_once(self, node):
+    def test_a_repeated_leave_does_nothing(self, node):
         client, other = node.connect(), node.connect()
         client.leave()
         node.take_notices()
@@ -40,7 +40,7 @@ class TestConnections:
         assert list(node.hub.sessions) == [other.socket_id]
         assert result_of(node.store.connections(APP.id)) == 1
 
-    def test_leaving_ends_everything_that_it_had(self, node):
+    def test_leaving_removes_all_state_of_a_connection(self, node):
         client = node.connect()
         client.sign_in("ann")
         for channel in ["news", "private-x", "cache-x"]:
@@ -52,7 +52,7 @@ class TestConnections:
         node.assert_empty()
         assert result_of(node.store.channels(APP.id, "")) == {}
 
-    def test_no_more_than_the_app_allows(self, node):
+    def test_no_more_connections_than_the_app_allows(self, node):
         app = limited(max_connections=2)
         first, _ = node.connect(app), node.connect(app)
 
@@ -113,7 +113,7 @@ class TestSubscriptions:
 
 
 class TestPublications:
-    def test_every_subscriber_gets_it_and_nobody_else(self, node):
+    def test_exactly_the_subscribers_receive_a_publication(self, node):
         clients = [node.connect() for _ in range(3)]
         for client in clients[:2]:
             client.subscribe("news")
@@ -150,7 +150,7 @@ class TestPublications:
             assert client.sends() == 1
             assert client.take() == [("e", "news", number) for number in range(10)]
 
-    def test_one_connection_can_be_excluded_and_not_its_users_others(self, node):
+    def test_excluding_a_connection_does_not_exclude_its_users_other_connections(self, node):
         one, other = node.connect(), node.connect()
         for client in (one, other):
             client.sign_in("ann")
@@ -163,7 +163,7 @@ class TestPublications:
         assert one.take() == [("e", "news", 2)]
         assert other.take() == [("e", "news", 1), ("e", "news", 2)]
 
-    def test_what_was_published_before_a_subscription_is_not_for_it(self, node):
+    def test_a_subscriber_does_not_receive_earlier_publications(self, node):
         early, late = node.connect(), node.connect()
         early.subscribe("news")
         early.take()
@@ -175,7 +175,7 @@ class TestPublications:
         assert early.take() == [("e", "news", 1), ("e", "news", 2)]
         assert late.take() == [("subscription_succeeded", "news", {}), ("e", "news", 2)]
 
-    def test_what_was_published_before_its_end_is_for_a_subscription(self, node):
+    def test_an_ending_subscription_receives_earlier_publications(self, node):
         client, other = node.connect(), node.connect()
         for each in (client, other):
             each.subscribe("news")
@@ -189,12 +189,12 @@ class TestPublications:
         assert client.take() == [("e", "news", 1), ("subscription_succeeded", "news", {})]
         assert other.take() == [("e", "news", 1), ("e", "news", 2)]
 
-    def test_on_a_channel_that_nobody_has(self, node):
+    def test_a_publication_to_an_unknown_channel_is_dropped(self, node):
         node.publish("news")
 
         assert node.clock.getDelayedCalls() == []
 
-    def test_it_goes_to_the_broker_and_comes_back_from_it(self):
+    def test_a_publication_passes_through_the_broker(self):
         broker = HeldBroker()
         node = Node(broker=broker)
         client = node.connect()
@@ -209,7 +209,7 @@ class TestPublications:
         broker.release()
         assert client.take() == [("e", "news", 1)]
 
-    def test_what_another_node_published(self, node):
+    def test_publications_of_other_nodes_are_delivered(self, node):
         client = node.connect()
         client.subscribe("news")
         client.take()
@@ -222,7 +222,7 @@ class TestPublications:
 
 
 class TestClientEvents:
-    def test_the_others_get_it_and_the_sender_does_not(self, node):
+    def test_all_subscribers_except_the_sender_receive_it(self, node):
         one, two, three = (node.connect() for _ in range(3))
         for client in (one, two, three):
             client.subscribe("private-x")
@@ -233,7 +233,7 @@ class TestClientEvents:
         message = ("client-x", "private-x", {"a": 1})
         assert [client.take() for client in (one, two, three)] == [[], [message], [message]]
 
-    def test_only_on_presence_channels_the_user_is_named(self, node):
+    def test_the_user_id_is_sent_on_presence_channels_only(self, node):
         one, two = node.connect(), node.connect()
         one.sign_in("ann")
         for client, user_id in [(one, "ann"), (two, "bob")]:
@@ -259,7 +259,7 @@ class TestClientEvents:
 
         assert other.take() == [("client-x", "presence-x", 1, "ann")]
 
-    def test_too_many_are_refused_with_4301_and_the_connection_stays(self, node):
+    def test_events_above_the_rate_are_refused_with_4301_and_the_connection_stays(self, node):
         app = limited(client_events_per_second=2)
         one, two = node.connect(app), node.connect(app)
         for client in (one, two):
@@ -316,13 +316,13 @@ class TestClientEvents:
 
 
 def test_a_connection_may_be_anything_that_sends_and_closes(node):
-    class CountManager(MemoryConnection):
+    class CountingConnection(MemoryConnection):
         sent = 0
 
         def send(self, frame):
             self.sent += 1
 
-    connection = CountManager()
+    connection = CountingConnection()
     session = result_of(node.hub.admit(APP, connection))
     session.receive(b'{"event":"pusher:subscribe","data":{"channel":"news"}}')
     node.publish("news")

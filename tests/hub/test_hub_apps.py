@@ -1,4 +1,4 @@
-"""Two apps with the same names of everything have nothing to do with each other."""
+"""Apps are isolated from each other, even if all their names are the same."""
 
 import pytest
 
@@ -56,7 +56,7 @@ def test_terminations(node, pair):
     assert [client.connection.closed is None for client in pair] == [True, False]
 
 
-def test_occupation(node, pair):
+def test_occupancy(node, pair):
     node.take_notices()
     pair[0].leave()
 

@@ -1,4 +1,4 @@
-"""Cache channels: a new subscriber gets the last event that the server published."""
+"""Cache channels: a new subscriber receives the last event that the server published."""
 
 import pytest
 
@@ -9,7 +9,7 @@ CACHED = ["cache-x", "private-cache-x", "private-encrypted-cache-x"]
 
 @pytest.fixture
 def late(node):
-    """Make a client that subscribes now, and tell what it gets."""
+    """Return a function that subscribes a new client and returns its messages."""
 
     def subscribe(channel="cache-x", member=None):
         client = node.connect()
@@ -20,7 +20,7 @@ def late(node):
 
 
 @pytest.mark.parametrize("channel", CACHED)
-def test_a_channel_that_remembers_nothing(late, channel):
+def test_a_channel_without_a_cached_event(late, channel):
     assert late(channel) == [
         ("subscription_succeeded", channel, {}),
         ("cache_miss", channel, {}),
@@ -48,14 +48,14 @@ def test_a_presence_channel_sends_its_members_first(node, late):
 
 
 @pytest.mark.parametrize("channel", ["news", "private-x", "presence-x", "my-cache-x"])
-def test_other_channels_remember_nothing(node, late, channel):
+def test_other_channels_cache_nothing(node, late, channel):
     node.publish(channel)
 
     events = [event for event, *_ in late(channel, "ann")]
     assert events == ["subscription_succeeded"]
 
 
-def test_it_is_remembered_without_subscribers_and_after_the_last(node, late):
+def test_an_event_is_cached_without_subscribers_and_after_the_last(node, late):
     client = node.connect()
     client.subscribe("cache-x")
     node.publish("cache-x")
@@ -65,7 +65,7 @@ def test_it_is_remembered_without_subscribers_and_after_the_last(node, late):
     assert late()[1] == ("e", "cache-x", 1)
 
 
-def test_it_is_forgotten_after_its_time(node, late):
+def test_a_cached_event_expires(node, late):
     node.publish("cache-x")
     node.clock.advance(TTL - 0.5)
     assert late()[1][0] == "e"
@@ -74,7 +74,7 @@ def test_it_is_forgotten_after_its_time(node, late):
     assert late()[1][0] == "cache_miss"
 
 
-def test_a_newer_event_begins_the_time_anew(node, late):
+def test_a_newer_event_restarts_the_ttl(node, late):
     node.publish("cache-x", "1")
     node.clock.advance(TTL - 1)
     node.publish("cache-x", "2")
@@ -83,7 +83,7 @@ def test_a_newer_event_begins_the_time_anew(node, late):
     assert late()[1] == ("e", "cache-x", 2)
 
 
-def test_reading_does_not_begin_it_anew(node, late):
+def test_reading_does_not_restart_the_ttl(node, late):
     node.publish("cache-x")
     node.clock.advance(TTL - 1)
     late()
@@ -92,7 +92,7 @@ def test_reading_does_not_begin_it_anew(node, late):
     assert late()[1][0] == "cache_miss"
 
 
-def test_client_events_are_not_remembered(node, late):
+def test_client_events_are_not_cached(node, late):
     client = node.connect()
     client.subscribe("private-cache-x")
     node.publish("private-cache-x", "1")
@@ -101,7 +101,7 @@ def test_client_events_are_not_remembered(node, late):
     assert late("private-cache-x")[1] == ("e", "private-cache-x", 1)
 
 
-def test_the_comings_and_goings_of_members_are_not_remembered(node, late):
+def test_member_events_are_not_cached(node, late):
     ann, bob = node.connect(), node.connect()
     ann.subscribe("presence-cache-x", "ann")
     node.publish("presence-cache-x", "1")
@@ -111,7 +111,7 @@ def test_the_comings_and_goings_of_members_are_not_remembered(node, late):
     assert late("presence-cache-x", "eve")[1] == ("e", "presence-cache-x", 1)
 
 
-def test_an_excluded_connection_does_not_stop_it(node, late):
+def test_an_event_with_an_excluded_connection_is_cached(node, late):
     client = node.connect()
     client.subscribe("cache-x")
     client.take()
@@ -124,7 +124,7 @@ def test_an_excluded_connection_does_not_stop_it(node, late):
     assert client.take()[1] == ("e", "cache-x", 1)
 
 
-def test_a_publication_of_the_same_turn_comes_once(node, late):
+def test_a_publication_of_the_same_turn_is_received_once(node, late):
     early = node.connect()
     early.subscribe("cache-x")
     early.take()
@@ -136,7 +136,7 @@ def test_a_publication_of_the_same_turn_comes_once(node, late):
     assert early.take() == [("e", "cache-x", 1)]
 
 
-def test_a_replay_is_for_the_new_subscriber_alone(node, late):
+def test_a_replay_is_sent_to_the_new_subscriber_only(node, late):
     early = node.connect()
     early.subscribe("cache-x")
     node.publish("cache-x")
@@ -146,7 +146,7 @@ def test_a_replay_is_for_the_new_subscriber_alone(node, late):
     assert early.take() == []
 
 
-def test_channels_do_not_share_what_they_remember(node, late):
+def test_channels_do_not_share_cached_events(node, late):
     node.publish("cache-x")
 
     assert late("cache-y")[1][0] == "cache_miss"

@@ -1,4 +1,4 @@
-"""A store that fails: the client is told, the failure is logged, and nothing leaks."""
+"""A failing store: the client receives an error, the failure is logged, and no state leaks."""
 
 import pytest
 
@@ -7,11 +7,15 @@ from reverb.interfaces import StoreRefusedError
 from .conftest import APP, Node, result_of
 from .slow_store import SlowStore
 
-SORRY = ("error", None, {"code": None, "message": "The server could not do this now; try again"})
+SERVER_ERROR = (
+    "error",
+    None,
+    {"code": None, "message": "The server could not do this now; try again"},
+)
 
 
 class StoreError(Exception):
-    """What a store fails with, one that nobody expects."""
+    """An unexpected failure of a store."""
 
 
 @pytest.fixture
@@ -21,14 +25,14 @@ def node():
 
 @pytest.fixture
 def broken(node, logged):
-    """Make a method of the store fail; what is logged of it has to be one failure."""
+    """Make methods of the store fail; each must cause exactly one logged failure."""
     names = []
 
-    def break_(name):
+    def fail_method(name):
         node.store.fails[name] = StoreError(name)
         names.append(name)
 
-    yield break_
+    yield fail_method
     assert [str(error) for error in logged.flush(StoreError)] == names
 
 
@@ -38,7 +42,7 @@ def test_a_subscription_that_failed_can_be_tried_again(node, broken, channel):
     broken("join")
     assert client.subscribe(channel, "ann") is None
 
-    assert client.take() == [SORRY]
+    assert client.take() == [SERVER_ERROR]
     assert client.session.channels == {}
     assert node.hub.channels == {}
     node.store.fails.clear()
@@ -53,7 +57,7 @@ def test_a_subscription_that_fails_later(node, logged):
     node.store.fail(StoreError())
 
     assert done.called
-    assert client.take() == [SORRY]
+    assert client.take() == [SERVER_ERROR]
     assert len(logged.flush(StoreError)) == 1
     client.leave()
     node.assert_empty()
@@ -70,7 +74,7 @@ def test_a_subscription_that_fails_after_the_client_left(node, logged):
     node.assert_empty()
 
 
-def test_an_end_of_a_subscription_that_failed(node, broken):
+def test_a_failed_unsubscription_ends_on_this_node(node, broken):
     client = node.connect()
     client.subscribe("news")
     client.take()
@@ -78,7 +82,7 @@ def test_an_end_of_a_subscription_that_failed(node, broken):
     client.unsubscribe("news")
     node.publish("news")
 
-    assert client.take() == [SORRY]
+    assert client.take() == [SERVER_ERROR]
     assert client.session.channels == {}
     client.leave()
     node.assert_empty()
@@ -89,14 +93,14 @@ def test_a_replay_that_failed_leaves_the_subscription(node, broken):
     broken("get_cached_event")
     client.subscribe("cache-x")
 
-    assert client.take() == [("subscription_succeeded", "cache-x", {}), SORRY]
+    assert client.take() == [("subscription_succeeded", "cache-x", {}), SERVER_ERROR]
     node.publish("cache-x")
     assert client.events() == ["e"]
     client.leave()
     node.assert_empty()
 
 
-def test_a_publication_that_could_not_be_remembered_is_delivered(node, broken):
+def test_a_publication_that_could_not_be_cached_is_delivered(node, broken):
     client = node.connect()
     client.subscribe("cache-x")
     client.take()
@@ -106,7 +110,7 @@ def test_a_publication_that_could_not_be_remembered_is_delivered(node, broken):
     assert client.events() == ["e"]
 
 
-def test_a_connection_that_could_not_be_uncounted_is_gone(node, broken):
+def test_a_session_ends_although_the_store_fails(node, broken):
     client = node.connect()
     client.subscribe("news")
     broken("disconnect")
@@ -117,7 +121,7 @@ def test_a_connection_that_could_not_be_uncounted_is_gone(node, broken):
     assert [name for name, *_ in node.take_notices()] == ["ChannelVacated", "Disconnected"]
 
 
-def test_a_client_that_vanishes_leaves_all_of_its_channels_whatever_fails(node, logged):
+def test_a_disconnected_client_leaves_all_channels_despite_failures(node, logged):
     client, other = node.connect(), node.connect()
     for channel in ["a", "b", "c"]:
         client.subscribe(channel)
@@ -140,7 +144,7 @@ def test_a_connection_that_could_not_be_counted_is_not_admitted(node):
     assert node.take_notices() == []
 
 
-def test_the_failure_of_one_harms_no_other(node, broken):
+def test_a_failure_affects_no_other_client(node, broken):
     one, other = node.connect(), node.connect()
     broken("join")
     one.subscribe("news")
@@ -153,7 +157,7 @@ def test_the_failure_of_one_harms_no_other(node, broken):
     assert result_of(node.store.counts(APP.id, "news")).subscriptions == 1
 
 
-def test_the_client_is_not_told_what_went_wrong(node, logged):
+def test_the_error_does_not_reveal_the_failure(node, logged):
     client = node.connect()
     node.store.fails["join"] = StoreError("redis://user:password@host")
     client.subscribe("news")
@@ -162,9 +166,9 @@ def test_the_client_is_not_told_what_went_wrong(node, logged):
     logged.flush(StoreError)
 
 
-def test_what_a_store_refuses_is_told_to_the_client_and_not_logged_twice(node):
+def test_a_refusal_of_the_store_is_sent_to_the_client_and_not_logged_twice(node):
     client = node.connect()
     node.store.fails["join"] = StoreRefusedError("join 1 news failed: WRONGTYPE")
     client.subscribe("news")
 
-    assert client.take() == [SORRY]
+    assert client.take() == [SERVER_ERROR]

@@ -1,4 +1,4 @@
-"""The hub, with its turns and joined frames, sends what a naive one would have sent."""
+"""The hub, with its turns and coalesced frames, sends the messages that a naive hub sends."""
 
 import socket
 from collections import defaultdict
@@ -35,12 +35,12 @@ step = st.one_of(
     st.tuples(st.just("reconnect"), who),
     st.tuples(st.just("wait"), st.sampled_from([0, 0, 0, 1, TTL - 1, TTL])),
 )
-# Left alone, hypothesis makes short lists, in which little happens.
+# By default hypothesis prefers short lists, which test little.
 steps = st.lists(step, max_size=10) | st.lists(step, min_size=40, max_size=80)
 
 
 class SocketConnection:
-    """A connection that frames really go through: every second one inflates."""
+    """A connection over a real socket pair; every second connection uses compression."""
 
     def __init__(self, sockets, number):
         self.ours, self.socket = socket.socketpair()
@@ -75,13 +75,15 @@ class SocketConnection:
 
 
 class SocketNode(Node):
-    """A node whose channels are written to by the real broadcast."""
+    """A node with the real broadcast fan-out."""
 
     def __init__(self):
         self.sockets = SocketTable()
         self.connections = []
-        audience = partial(BroadcastFanout, sockets=self.sockets, compression_min_bytes=60)
-        super().__init__(make_fanout_target=audience)
+        make_fanout_target = partial(
+            BroadcastFanout, sockets=self.sockets, compression_min_bytes=60
+        )
+        super().__init__(make_fanout_target=make_fanout_target)
 
     def make_connection(self):
         self.connections.append(SocketConnection(self.sockets, len(self.connections)))
@@ -94,14 +96,14 @@ class SocketNode(Node):
             connection.close()
 
 
-class Both:
-    """The real hub and the naive one, led through the same steps."""
+class HubPair:
+    """The real hub and the naive hub, which perform the same steps."""
 
     def __init__(self, make_node):
         self.real = make_node()
         self.naive = NaiveHub(TTL)
         self.pairs = [self._connect(index) for index in range(len(USERS))]
-        self.gone = []
+        self.disconnected = []
         self.number = 0
 
     def _connect(self, index):
@@ -138,7 +140,7 @@ class Both:
         real, naive = self.pairs[index]
         real.leave()
         self.naive.leave(naive)
-        self.gone.append((real, naive))
+        self.disconnected.append((real, naive))
         self.pairs[index] = self._connect(index)
 
     def wait(self, seconds):
@@ -147,13 +149,13 @@ class Both:
 
     def compare(self):
         self.real.turn()
-        for real, naive in [*self.pairs, *self.gone]:
+        for real, naive in [*self.pairs, *self.disconnected]:
             assert by_channel(real.take()) == dict(naive.received)
             naive.received.clear()
 
 
 def by_channel(messages):
-    """Sort messages by channel; the ids of members have no order that anybody relies on."""
+    """Group messages by channel; the ids of members are sorted, as their order is undefined."""
     received = defaultdict(list)
     for message in messages:
         name, channel, data, *_ = message
@@ -171,8 +173,8 @@ nodes = st.sampled_from([Node, SocketNode])
 
 @settings(max_examples=500)
 @given(nodes, steps)
-def test_every_client_gets_what_one_by_one_would_have_been_sent(make_node, sequence):
-    both = Both(make_node)
+def test_every_client_receives_what_the_naive_hub_sends(make_node, sequence):
+    both = HubPair(make_node)
     for step in sequence:
         both.step(*step)
     both.compare()
@@ -187,8 +189,8 @@ def test_every_client_gets_what_one_by_one_would_have_been_sent(make_node, seque
 
 @settings(max_examples=100)
 @given(nodes, steps)
-def test_it_does_so_after_every_turn(make_node, sequence):
-    both = Both(make_node)
+def test_hubs_agree_after_every_turn(make_node, sequence):
+    both = HubPair(make_node)
     for step in sequence:
         both.step(*step)
         both.compare()

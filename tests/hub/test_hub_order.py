@@ -1,4 +1,4 @@
-"""Through the whole server: one client's messages in order, also over a slow store."""
+"""Through the whole server: a client's messages are handled in order, even over a slow store."""
 
 import pytest
 
@@ -10,7 +10,7 @@ from .slow_store import SlowStore
 
 
 class SlowServer(MemoryServer):
-    """A server in memory over a store that answers when the test says so."""
+    """A server in memory with a slow store."""
 
     def __init__(self):
         super().__init__(service=self._make_service)
@@ -77,7 +77,7 @@ def test_a_channel_that_is_left_and_joined_again(server):
     client.subscribe("news")
 
     for expected in ["leave", "join", "leave", "join"]:
-        assert server.store.asked == [expected]
+        assert server.store.pending_calls == [expected]
         server.fire()
     server.publish("news", "e", "1")
     assert names(client) == ["subscription_succeeded"] * 3 + ["e"]
@@ -97,7 +97,7 @@ def test_an_event_to_a_channel_that_is_being_joined(server):
     assert names(other) == ["client-x"]
 
 
-def test_what_waits_is_forgotten_when_the_client_vanishes(server):
+def test_queued_messages_are_dropped_when_the_client_disconnects(server):
     client = server.client()
     server.store.holds = {"join"}
     client.subscribe("a")
@@ -107,10 +107,10 @@ def test_what_waits_is_forgotten_when_the_client_vanishes(server):
     server.settle()
 
     server.assert_empty()
-    assert server.store.asked == []
+    assert server.store.pending_calls == []
 
 
-def test_a_client_that_vanishes_while_it_is_admitted(server):
+def test_a_client_that_disconnects_during_its_admission(server):
     server.store.holds = {"connect"}
     client = server.client()
     client.vanish()
@@ -121,7 +121,7 @@ def test_a_client_that_vanishes_while_it_is_admitted(server):
     assert server.store.connections(server.app.id).result == 0
 
 
-def test_what_comes_before_the_admission_waits_for_it(server):
+def test_messages_before_the_admission_wait_for_it(server):
     server.store.holds = {"connect"}
     client = server.client()
     ping(client)
@@ -143,8 +143,8 @@ def test_a_failure_lets_the_next_message_through(server, logged):
     assert len(logged.flush(ZeroDivisionError)) == 1
 
 
-def test_who_is_closed_is_sent_what_was_published_before(server):
-    """Also when both happen in one turn, and nothing of what comes after."""
+def test_a_terminated_client_receives_earlier_publications(server):
+    """Even if both happen in one turn; later publications are not sent to it."""
     one, other = server.client(), server.client()
     for client in (one, other):
         client.subscribe("news")
@@ -162,7 +162,7 @@ def test_who_is_closed_is_sent_what_was_published_before(server):
     assert names(other) == ["before", "after"]
 
 
-def test_who_breaks_the_protocol_is_sent_what_was_published_before(server):
+def test_a_client_that_violates_the_protocol_receives_earlier_publications(server):
     client = server.client()
     client.subscribe("news")
     client.take()

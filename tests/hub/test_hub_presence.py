@@ -16,18 +16,18 @@ def members(node, channel="presence-x"):
 
 
 def presence(**infos):
-    """The data of a confirmation, for members with this ``user_info``."""
+    """Return the data of a confirmation with these members and their ``user_info``."""
     return {"presence": {"count": len(infos), "ids": list(infos), "hash": infos}}
 
 
-def test_the_joiner_is_in_its_own_list(node):
+def test_a_new_member_is_in_its_own_list(node):
     ann = node.connect()
     ann.subscribe("presence-x", ANN)
 
     assert ann.take() == [("subscription_succeeded", "presence-x", presence(ann={"v": 1}))]
 
 
-def test_the_others_are_told_and_the_joiner_gets_the_list(node):
+def test_other_members_are_notified_and_the_new_member_receives_the_list(node):
     ann, bob = node.connect(), node.connect()
     ann.subscribe("presence-x", ANN)
     ann.take()
@@ -63,7 +63,7 @@ def test_a_user_is_added_once_and_removed_once(node):
     assert bob.take() == [("member_removed", "presence-x", {"user_id": "ann"})]
 
 
-def test_a_users_other_connections_are_told_of_others_only(node):
+def test_a_users_other_connections_are_notified_of_other_users_only(node):
     one, other, bob = (node.connect() for _ in range(3))
     one.subscribe("presence-x", ANN)
     other.subscribe("presence-x", ANN)
@@ -95,7 +95,7 @@ def test_numbers_and_strings_are_the_same_user(node):
     assert result_of(node.store.counts(APP.id, "presence-x")).subscriptions == 3
 
 
-def test_who_leaves_is_not_told_of_it(node):
+def test_a_leaving_member_is_not_notified_of_its_own_leave(node):
     ann = node.connect()
     ann.subscribe("presence-x", ANN)
     ann.take()
@@ -104,7 +104,7 @@ def test_who_leaves_is_not_told_of_it(node):
     assert ann.take() == []
 
 
-def test_who_was_removed_may_come_back(node):
+def test_a_removed_member_may_join_again(node):
     ann, bob = node.connect(), node.connect()
     bob.subscribe("presence-x", "bob")
     bob.take()
@@ -115,7 +115,7 @@ def test_who_was_removed_may_come_back(node):
     assert bob.events() == ["member_added", "member_removed"] * 2
 
 
-def test_a_member_is_one_of_a_channel(node):
+def test_members_belong_to_one_channel(node):
     ann, bob = node.connect(), node.connect()
     bob.subscribe("presence-x", "bob")
     bob.subscribe("presence-y", "bob")
@@ -140,7 +140,7 @@ def test_a_signed_in_user_is_a_member_without_channel_data(node):
 
 
 class TestLimit:
-    def test_one_member_too_many_is_refused_and_stays_connected(self, node):
+    def test_a_member_above_the_limit_is_refused_and_stays_connected(self, node):
         app = limited(max_presence_members=2)
         ann, bob, eve = (node.connect(app) for _ in range(3))
         ann.subscribe("presence-x", "ann")
@@ -177,7 +177,7 @@ class TestLimit:
 
         assert eve.events() == ["error", "subscription_succeeded"]
 
-    def test_each_channel_has_its_own(self, node):
+    def test_each_channel_has_its_own_limit(self, node):
         client = node.connect(limited(max_presence_members=1))
         client.subscribe("presence-x", "ann")
         client.subscribe("presence-y", "bob")
@@ -201,13 +201,13 @@ class TestLimit:
 
 
 step = st.tuples(st.integers(0, 4), st.sampled_from(["subscribe", "unsubscribe", "leave"]))
-# Left alone, hypothesis makes short lists, in which little happens.
+# By default hypothesis prefers short lists, which test little.
 steps = st.lists(step, max_size=10) | st.lists(step, min_size=20, max_size=40)
 
 
 @given(steps)
-def test_every_client_can_keep_the_list_from_what_it_is_told(sequence):
-    """Each client counts as pusher-js does, and comes to what the store says."""
+def test_every_client_can_maintain_the_list_from_its_events(sequence):
+    """Each client maintains its list as pusher-js does; it equals the list of the store."""
     node = Node()
     users = ["ann", "ann", "bob", "bob", "eve"]
     clients = [node.connect() for _ in users]

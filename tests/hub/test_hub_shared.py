@@ -1,4 +1,4 @@
-"""The hub with a store and a broker that other nodes share: what they tell it, and when."""
+"""The hub with a store and a broker that it shares with other nodes."""
 
 import msgspec
 import pytest
@@ -13,7 +13,7 @@ from .slow_store import SlowStore
 
 
 class AnnouncingStore(SlowStore):
-    """A store that tells of members itself, as one that is shared does."""
+    """A store that announces members itself, as a shared store does."""
 
     def __getattr__(self, name):
         method = super().__getattr__(name)
@@ -27,20 +27,20 @@ class AnnouncingStore(SlowStore):
 
 
 class SlowBroker(LocalBroker):
-    """A broker whose interest is in place when the test says so."""
+    """A broker that registers interest only when the test completes it."""
 
     def __init__(self):
         super().__init__()
-        self.wanted = []
-        self.waiting = []
+        self.interest = []
+        self.pending = []
 
     def subscribe(self, app_id, channel):
-        self.wanted.append((app_id, channel))
-        self.waiting.append(Deferred())
-        return self.waiting[-1]
+        self.interest.append((app_id, channel))
+        self.pending.append(Deferred())
+        return self.pending[-1]
 
     def unsubscribe(self, app_id, channel):
-        self.wanted.remove((app_id, channel))
+        self.interest.remove((app_id, channel))
 
 
 @pytest.fixture
@@ -48,19 +48,19 @@ def node():
     return Node(make_store=AnnouncingStore)
 
 
-def came(user_id, channel="presence-x"):
+def joined(user_id, channel="presence-x"):
     return MemberJoined(APP.id, channel, Member(user_id, "{}"))
 
 
 class TestMembers:
-    def test_subscribers_are_told_by_the_store_alone(self, node):
+    def test_only_the_store_announces_members(self, node):
         ann, bob = node.connect(), node.connect()
         ann.subscribe("presence-x", "ann")
         ann.take()
         bob.subscribe("presence-x", "bob")
         bob.leave()
         assert ann.take() == []
-        node.hub.store_changed(came("bob"))
+        node.hub.store_changed(joined("bob"))
         node.hub.store_changed(MemberLeft(APP.id, "presence-x", "bob"))
 
         assert [(event, data["user_id"]) for event, _, data in ann.take()] == [
@@ -70,44 +70,44 @@ class TestMembers:
         names = [name for name, *_ in node.take_notices() if name.startswith("Member")]
         assert names == ["MemberAdded", "MemberAdded", "MemberRemoved"]
 
-    def test_who_waits_for_the_list_is_not_told_before_it(self, node):
-        """Whoever has come until then is in the list."""
+    def test_a_pending_member_is_not_sent_changes_that_its_list_includes(self, node):
+        """The list contains the members who joined before it was sent."""
         ann, bob = node.connect(), node.connect()
         ann.subscribe("presence-x", "ann")
         ann.take()
         node.store.holds = {"join"}
         bob.subscribe("presence-x", "bob")
         node.publish("presence-x", "1")
-        node.hub.store_changed(came("cat"))
+        node.hub.store_changed(joined("cat"))
         node.publish("presence-x", "2")
         node.turn()
-        node.hub.store_changed(came("dan"))
+        node.hub.store_changed(joined("dan"))
         node.publish("presence-x", "3")
         node.store.fire()
-        node.hub.store_changed(came("eve"))
+        node.hub.store_changed(joined("eve"))
 
         assert bob.events() == ["subscription_succeeded", "e", "e", "e", "member_added"]
         assert ann.events() == ["e", "member_added", "e", "member_added", "e", "member_added"]
 
-    def test_who_waits_for_a_cached_event_is_told_after_it(self, node):
+    def test_a_member_change_follows_the_cached_event(self, node):
         ann = node.connect()
         node.publish("presence-cache-x", "1")
         node.store.holds = {"get_cached_event"}
         ann.subscribe("presence-cache-x", "ann")
-        node.hub.store_changed(came("bob", "presence-cache-x"))
+        node.hub.store_changed(joined("bob", "presence-cache-x"))
         node.turn()
         node.store.fire()
 
         assert ann.events() == ["subscription_succeeded", "e", "member_added"]
 
-    def test_a_channel_that_nobody_here_has_concerns_nobody(self, node):
-        node.hub.store_changed(came("bob"))
+    def test_a_change_of_an_unknown_channel_is_ignored(self, node):
+        node.hub.store_changed(joined("bob"))
         node.hub.store_changed(MemberLeft(APP.id, "presence-x", "bob"))
 
         assert node.take_notices() == []
         node.assert_empty()
 
-    def test_what_a_dead_node_leaves_is_for_watchers_alone(self, node):
+    def test_reaped_subscriptions_are_reported_to_listeners_only(self, node):
         ann = node.connect()
         ann.subscribe("presence-x", "ann")
         ann.take()
@@ -136,9 +136,9 @@ class TestInterest:
         ann = node.connect()
         node.store.holds = {"join"}
         done = ann.subscribe("news")
-        assert (ann.take(), node.store.asked) == ([], [])
-        broker.waiting.pop().callback(None)
-        assert (ann.take(), node.store.asked) == ([], ["join"])
+        assert (ann.take(), node.store.pending_calls) == ([], [])
+        broker.pending.pop().callback(None)
+        assert (ann.take(), node.store.pending_calls) == ([], ["join"])
         node.store.fire()
 
         assert ann.events() == ["subscription_succeeded"]
@@ -148,21 +148,21 @@ class TestInterest:
         ann, bob = node.connect(), node.connect()
         for client in (ann, bob):
             client.subscribe("news")
-            broker.waiting.pop().callback(None)
-        broker.wanted.pop()
+            broker.pending.pop().callback(None)
+        broker.interest.pop()
         ann.leave()
-        assert broker.wanted == [(APP.id, "news")]
+        assert broker.interest == [(APP.id, "news")]
         bob.unsubscribe("news")
-        assert broker.wanted == []
+        assert broker.interest == []
 
-    def test_who_leaves_while_waiting_leaves_nothing(self, node, broker):
+    def test_a_client_that_leaves_before_interest_is_in_place_leaves_nothing(self, node, broker):
         ann = node.connect()
         ann.subscribe("presence-x", "ann")
         ann.leave()
-        assert broker.wanted == []
+        assert broker.interest == []
         node.store.holds = {"join"}
-        broker.waiting.pop().callback(None)
+        broker.pending.pop().callback(None)
 
-        assert node.store.asked == []
+        assert node.store.pending_calls == []
         assert ann.take() == []
         node.assert_empty()

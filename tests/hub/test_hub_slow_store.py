@@ -1,4 +1,4 @@
-"""The hub over a store that takes its time, as one that other nodes share does."""
+"""The hub with a slow store, as a shared store is."""
 
 import pytest
 from twisted.internet.defer import Deferred
@@ -22,8 +22,8 @@ def store(node):
 
 
 def fire_all(store, order):
-    """Answer every call, and those that follow, the oldest or the newest first."""
-    while store.waiting:
+    """Complete all held calls and their successors, the oldest or the newest first."""
+    while store.held_calls:
         store.fire(0 if order == "oldest" else -1)
 
 
@@ -51,7 +51,7 @@ class TestJoining:
         assert other.events() == ["subscription_succeeded", "e"]
         assert one.take() == []
 
-    def test_what_is_published_meanwhile_comes_after_the_confirmation(self, node, store):
+    def test_publications_during_the_call_follow_the_confirmation(self, node, store):
         store.holds = {"join"}
         client, other = node.connect(), node.connect()
         client.subscribe("news")
@@ -69,7 +69,7 @@ class TestJoining:
         ]
         assert other.take() == []
 
-    def test_a_refused_subscriber_gets_nothing_that_was_published_meanwhile(self, node, store):
+    def test_a_refused_subscriber_receives_no_publication_made_during_the_call(self, node, store):
         app = limited(max_presence_members=1)
         ann, bob = node.connect(app), node.connect(app)
         ann.subscribe("presence-x", "ann")
@@ -84,8 +84,8 @@ class TestJoining:
         ann.leave()
         node.assert_empty()
 
-    def test_a_member_who_is_added_on_another_node_meanwhile_is_not_missed(self, node, store):
-        """The store has answered before the other joined; the broker is faster than it."""
+    def test_a_member_added_on_another_node_during_the_call_is_not_missed(self, node, store):
+        """The store answers without the other member, whose message arrives before the answer."""
         store.holds, store.applies_at_once = {"join"}, True
         ann = node.connect()
         ann.subscribe("presence-x", "ann")
@@ -104,7 +104,7 @@ class TestJoining:
 @pytest.mark.parametrize("applies_at_once", [False, True])
 @pytest.mark.parametrize("order", ["oldest", "newest"])
 class TestLeavingWhileJoining:
-    def test_nothing_is_left_of_who_vanished(self, node, store, applies_at_once, order):
+    def test_a_client_that_disconnects_leaves_nothing(self, node, store, applies_at_once, order):
         store.holds, store.applies_at_once = {"join", "leave", "disconnect"}, applies_at_once
         client = node.connect()
         client.subscribe("presence-cache-x", "ann")
@@ -116,7 +116,7 @@ class TestLeavingWhileJoining:
         assert result_of(store.channels(APP.id, "")) == {}
         assert result_of(store.connections(APP.id)) == 0
 
-    def test_notices_end_with_what_is_true(self, node, store, applies_at_once, order):
+    def test_notices_end_with_the_correct_state(self, node, store, applies_at_once, order):
         store.applies_at_once = applies_at_once
         client = node.connect()
         node.take_notices()
@@ -128,7 +128,7 @@ class TestLeavingWhileJoining:
         names = [name for name, *_ in node.take_notices() if name != "Disconnected"]
         assert names == ["ChannelOccupied", "MemberAdded", "MemberRemoved", "ChannelVacated"]
 
-    def test_others_are_not_left_with_a_ghost(self, node, store, applies_at_once, order):
+    def test_other_members_are_not_left_with_a_ghost(self, node, store, applies_at_once, order):
         store.applies_at_once = applies_at_once
         bob, ann = node.connect(), node.connect()
         bob.subscribe("presence-x", "bob")
@@ -142,8 +142,8 @@ class TestLeavingWhileJoining:
         assert list(result_of(store.members(APP.id, "presence-x"))) == ["bob"]
 
 
-class TestAnsweredTooLate:
-    def test_a_refusal_that_comes_too_late_harms_nobody(self, node, store):
+class TestLateResults:
+    def test_a_late_refusal_changes_nothing(self, node, store):
         app = limited(max_presence_members=1)
         ann, bob = node.connect(app), node.connect(app)
         ann.subscribe("presence-x", "ann")
@@ -170,9 +170,11 @@ class TestAnsweredTooLate:
         node.assert_empty()
 
     @pytest.mark.parametrize("channel", ["news", "cache-x", "presence-x"])
-    def test_a_client_that_the_confirmation_is_too_much_for_leaves_nothing(self, node, channel):
+    def test_a_client_whose_buffer_overflows_on_the_confirmation_leaves_nothing(
+        self, node, channel
+    ):
         client = node.connect()
-        client.connection.send = lambda frame: give_up(node.hub, client.session)
+        client.connection.send = lambda frame: close_slow_client(node.hub, client.session)
         client.subscribe(channel, "ann")
 
         names = [name for name, *_ in node.take_notices()]
@@ -183,14 +185,14 @@ class TestAnsweredTooLate:
         node.assert_empty()
 
 
-def give_up(hub, session):
-    """Close a client that does not read, as its connection does."""
+def close_slow_client(hub, session):
+    """Close a client that does not read, as its connection would."""
     hub.mute(session)
     session.open = False
 
 
 class TestLeaving:
-    def test_nothing_reaches_the_client_while_the_store_takes_its_time(self, node, store):
+    def test_a_leaving_client_receives_nothing_during_the_call(self, node, store):
         client = node.connect()
         client.subscribe("news")
         client.take()
@@ -204,7 +206,7 @@ class TestLeaving:
         store.fire()
         assert done.called
 
-    def test_a_member_is_removed_when_the_store_says_so(self, node, store):
+    def test_a_member_is_removed_when_the_store_has_answered(self, node, store):
         ann, bob = node.connect(), node.connect()
         for client, user_id in [(ann, "ann"), (bob, "bob")]:
             client.subscribe("presence-x", user_id)
@@ -217,7 +219,7 @@ class TestLeaving:
 
         assert ann.events() == ["member_removed"]
 
-    def test_a_connection_is_gone_at_once_and_counted_until_the_store_knows(self, node, store):
+    def test_a_session_ends_at_once_and_is_counted_until_the_store_answers(self, node, store):
         store.holds = {"disconnect"}
         client = node.connect()
         client.leave()
@@ -229,7 +231,7 @@ class TestLeaving:
 
 
 class TestCache:
-    def test_a_publication_does_not_wait_until_it_is_remembered(self, node, store):
+    def test_a_publication_does_not_wait_until_it_is_cached(self, node, store):
         client = node.connect()
         client.subscribe("cache-x")
         client.take()
@@ -239,8 +241,8 @@ class TestCache:
         assert client.events() == ["e"]
         store.fire()
 
-    def test_the_cached_event_comes_before_what_is_published_meanwhile(self, node, store):
-        """It is older: a client that got it last would show what is no longer true."""
+    def test_the_cached_event_precedes_publications_made_during_the_call(self, node, store):
+        """It is older: a client that received it last would show an outdated state."""
         node.publish("cache-x", "1")
         store.holds, store.applies_at_once = {"get_cached_event"}, True
         client = node.connect()
@@ -257,8 +259,10 @@ class TestCache:
 
     @pytest.mark.parametrize("applies_at_once", [False, True])
     @pytest.mark.parametrize("held", ["join", "get_cached_event"])
-    def test_what_is_published_meanwhile_comes_once(self, node, store, held, applies_at_once):
-        """At most once: as the remembered event, or as the live one."""
+    def test_publications_during_the_call_are_received_once(
+        self, node, store, held, applies_at_once
+    ):
+        """An event is received at most once: as the cached event or as the live one."""
         store.holds, store.applies_at_once = {held}, applies_at_once
         client = node.connect()
         client.subscribe("cache-x")
@@ -270,7 +274,7 @@ class TestCache:
         numbers = [data for event, _, data in client.take() if event == "e"]
         assert numbers in ([1, 2], [2])
 
-    def test_who_vanished_meanwhile_misses_nothing(self, node, store):
+    def test_a_client_that_disconnected_receives_no_cache_miss(self, node, store):
         client = node.connect()
         store.holds = {"get_cached_event"}
         client.subscribe("cache-x")
@@ -285,7 +289,7 @@ class TestCache:
 
 
 class TestConnecting:
-    def test_a_socket_id_that_waits_is_not_given_again(self, node, store, monkeypatch):
+    def test_a_reserved_socket_id_is_not_assigned_again(self, node, store, monkeypatch):
         numbers = iter([(1 << 31) + 2, (1 << 31) + 2, (3 << 31) + 4])
         monkeypatch.setattr("reverb.hub.hub.secrets.randbits", lambda _: next(numbers))
         store.holds = {"connect"}
@@ -295,7 +299,7 @@ class TestConnecting:
 
         assert [result_of(session).socket_id for session in admitting] == ["1.2", "3.4"]
 
-    def test_the_limit_counts_who_waits(self, node, store):
+    def test_the_limit_counts_pending_connections(self, node, store):
         app = limited(max_connections=1)
         store.holds = {"connect"}
         admitting = [Deferred.fromCoroutine(node.hub.admit(app, object())) for _ in range(2)]

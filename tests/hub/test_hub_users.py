@@ -1,4 +1,4 @@
-"""Users who have signed in: reached by the server, and thrown out by it."""
+"""Signed-in users: events from the server, and termination of their connections."""
 
 from reverb.envelope import Termination
 from reverb.testing import HeldBroker
@@ -47,7 +47,7 @@ def test_terminate_goes_through_the_broker():
     assert ann.connection.closed is not None
 
 
-def test_terminate_a_user_who_is_nowhere(node):
+def test_terminating_an_unknown_user_does_nothing(node):
     node.hub.terminate(APP, "ann")
     ann = node.connect()
     ann.sign_in("ann")
@@ -55,7 +55,7 @@ def test_terminate_a_user_who_is_nowhere(node):
     assert ann.connection.closed is None
 
 
-def test_who_was_terminated_may_come_back(node):
+def test_a_terminated_user_may_sign_in_again(node):
     ann = node.connect()
     ann.sign_in("ann")
     node.hub.terminate(APP, "ann")
@@ -67,7 +67,7 @@ def test_who_was_terminated_may_come_back(node):
     assert again.connection.closed is None
 
 
-def test_signing_in_twice_is_signing_in_once(node):
+def test_a_repeated_sign_in_counts_once(node):
     ann = node.connect()
     ann.sign_in("ann")
     ann.sign_in("ann")

@@ -1,4 +1,4 @@
-"""What those who watch the hub are told, and in which order."""
+"""The notices that listeners of the hub receive, and their order."""
 
 import msgspec
 import pytest
@@ -101,7 +101,7 @@ def test_a_member_is_added_and_removed_once_over_all_of_a_users_connections(node
     assert names == ["ChannelOccupied", "MemberAdded", "MemberRemoved", "ChannelVacated"]
 
 
-def test_a_disconnection_comes_after_what_it_ends(node):
+def test_the_disconnection_follows_the_notices_of_its_effects(node):
     client = node.connect()
     client.subscribe("presence-x", "ann")
     node.take_notices()
@@ -159,7 +159,7 @@ def test_a_client_event_that_is_refused_is_no_notice(node):
     assert node.take_notices() == []
 
 
-def test_a_cache_miss_and_no_notice_of_a_hit(node):
+def test_a_cache_miss_is_a_notice_and_a_hit_is_not(node):
     one, other = node.connect(), node.connect()
     node.take_notices()
 
@@ -184,7 +184,7 @@ def test_publications_and_refusals_are_no_notices(node):
     assert node.take_notices() == []
 
 
-def test_a_watcher_that_raises_harms_nobody(node, logged):
+def test_a_listener_that_raises_affects_nothing_else(node, logged):
     seen = []
 
     def broken(notice):
@@ -211,7 +211,7 @@ def test_a_watcher_that_raises_harms_nobody(node, logged):
     node.assert_empty()
 
 
-def test_notices_of_apps_are_told_apart(node):
+def test_a_notice_names_its_app(node):
     for app in (APP, OTHER):
         node.connect(app).subscribe("news")
 

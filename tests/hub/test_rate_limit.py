@@ -1,4 +1,4 @@
-"""How often something may happen."""
+"""The rate limiter."""
 
 import pytest
 from hypothesis import given
@@ -7,13 +7,13 @@ from hypothesis import strategies as st
 from reverb.hub.rate_limit import RateLimit
 
 
-def test_so_many_in_a_second_and_not_one_more():
+def test_exactly_the_limit_is_allowed_in_a_second():
     limit = RateLimit(3)
 
     assert [limit.allow(5.0) for _ in range(5)] == [True, True, True, False, False]
 
 
-def test_a_second_is_counted_from_the_first():
+def test_a_second_starts_with_its_first_call():
     limit = RateLimit(1)
 
     assert [limit.allow(now) for now in [5.5, 6.0, 6.49, 6.5, 7.49, 7.5]] == [
@@ -26,7 +26,7 @@ def test_a_second_is_counted_from_the_first():
     ]
 
 
-def test_what_was_refused_does_not_count_for_the_next_second():
+def test_refused_calls_do_not_count_for_the_next_second():
     limit = RateLimit(2)
     for _ in range(100):
         limit.allow(1.0)
@@ -35,7 +35,7 @@ def test_what_was_refused_does_not_count_for_the_next_second():
 
 
 @pytest.mark.parametrize("now", [0.0, -1e9, 1e9])
-def test_a_clock_may_begin_anywhere(now):
+def test_any_clock_origin_works(now):
     assert RateLimit(1).allow(now)
 
 
@@ -50,7 +50,7 @@ def test_the_limit_can_be_read():
 
 
 @given(st.integers(1, 5), st.lists(st.floats(0, 3), max_size=60))
-def test_no_second_that_begins_with_an_allowed_one_holds_twice_the_limit(per_second, gaps):
+def test_no_second_allows_more_than_twice_the_limit(per_second, gaps):
     limit, now, allowed = RateLimit(per_second), 0.0, []
     for gap in gaps:
         now += gap

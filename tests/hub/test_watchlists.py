@@ -1,21 +1,21 @@
-"""Watchlists on one node: who is told what of whom, and that nothing is left of it."""
+"""Watchlists on one node: the events that sessions receive, and the cleanup."""
 
 import msgspec
 import pytest
 
 from .conftest import APP, limited, result_of
-from .watchlist_support import WATCHING, sign_in, told
+from .watchlist_support import WATCHING, sign_in, watchlist_events
 
 OTHER = limited(id="2", key="other-key", watchlists=True)
 
 
 class TestSigningIn:
-    def test_everybody_on_the_list_is_told_of_at_once(self, node):
+    def test_the_first_event_contains_everybody_on_the_list(self, node):
         sign_in(node, "bob")
         sign_in(node, "cat")
         ann = sign_in(node, "ann", ["dan", "cat", "eve", "bob"])
 
-        assert told(ann) == [(["cat", "bob"], ["dan", "eve"])]
+        assert watchlist_events(ann) == [(["cat", "bob"], ["dan", "eve"])]
 
     def test_the_message_follows_the_confirmation_and_has_no_channel(self, node):
         ann = sign_in(node, "ann", ["bob"])
@@ -29,47 +29,47 @@ class TestSigningIn:
         assert payloads[1].keys() == {"event", "data"}
 
     @pytest.mark.parametrize("watchlist", [None, []])
-    def test_who_watches_nobody_is_told_nothing(self, node, watchlist):
+    def test_an_empty_watchlist_sends_nothing(self, node, watchlist):
         ann = sign_in(node, "ann", watchlist)
         sign_in(node, "bob")
 
-        assert told(ann) == []
+        assert watchlist_events(ann) == []
 
-    def test_who_watches_oneself_is_online(self, node):
+    def test_a_user_on_their_own_watchlist_is_online(self, node):
         ann = sign_in(node, "ann", ["ann", "bob"])
 
-        assert told(ann) == [(["ann"], ["bob"])]
+        assert watchlist_events(ann) == [(["ann"], ["bob"])]
 
-    def test_who_has_just_come_is_not_told_what_others_knew_before(self, node):
+    def test_a_new_session_does_not_receive_an_outdated_state(self, node):
         bob = sign_in(node, "bob", ["ann"])
         ann = sign_in(node, "ann", ["ann"])
 
-        assert told(ann) == [(["ann"], [])]
-        assert told(bob) == [([], ["ann"]), (["ann"], [])]
+        assert watchlist_events(ann) == [(["ann"], [])]
+        assert watchlist_events(bob) == [([], ["ann"]), (["ann"], [])]
 
-    def test_a_connection_that_has_not_signed_in_is_nobody_s(self, node):
+    def test_a_connection_without_sign_in_does_not_make_a_user_online(self, node):
         node.connect(WATCHING).subscribe("presence-x", "bob")
         ann = sign_in(node, "ann", ["bob"])
 
-        assert told(ann) == [([], ["bob"])]
+        assert watchlist_events(ann) == [([], ["bob"])]
 
-    def test_the_new_list_takes_the_place_of_the_old_one(self, node):
+    def test_a_new_watchlist_replaces_the_old_one(self, node):
         ann = sign_in(node, "ann", ["bob", "cat"])
-        told(ann)
+        watchlist_events(ann)
         ann.sign_in("ann", ["cat", "dan"])
-        assert told(ann) == [([], ["cat", "dan"])]
+        assert watchlist_events(ann) == [([], ["cat", "dan"])]
         for user_id in ("bob", "cat", "dan"):
             sign_in(node, user_id)
 
-        assert told(ann) == [(["cat", "dan"], [])]
+        assert watchlist_events(ann) == [(["cat", "dan"], [])]
 
-    def test_to_sign_in_without_a_list_ends_the_watching(self, node):
+    def test_a_sign_in_without_a_watchlist_removes_the_old_one(self, node):
         ann = sign_in(node, "ann", ["bob"])
-        told(ann)
+        watchlist_events(ann)
         ann.sign_in("ann")
         sign_in(node, "bob")
 
-        assert told(ann) == []
+        assert watchlist_events(ann) == []
 
     def test_a_connection_counts_once_however_often_it_signs_in(self, node):
         ann = sign_in(node, "ann", ["bob"])
@@ -78,84 +78,84 @@ class TestSigningIn:
             bob.sign_in("bob")
         bob.leave()
 
-        assert told(ann) == [([], ["bob"])]
+        assert watchlist_events(ann) == [([], ["bob"])]
         assert result_of(node.store.counts(APP.id, "#online-bob")).subscriptions == 0
 
 
-class TestComingAndGoing:
+class TestChanges:
     @pytest.fixture
     def ann(self, node):
         ann = sign_in(node, "ann", ["bob", "cat"])
-        told(ann)
+        watchlist_events(ann)
         return ann
 
-    def test_the_first_connection_and_the_last_count(self, node, ann):
+    def test_only_the_first_and_the_last_connection_are_reported(self, node, ann):
         first, second = sign_in(node, "bob"), sign_in(node, "bob")
-        assert told(ann) == [(["bob"], [])]
+        assert watchlist_events(ann) == [(["bob"], [])]
         first.leave()
-        assert told(ann) == []
+        assert watchlist_events(ann) == []
         second.leave()
-        assert told(ann) == [([], ["bob"])]
+        assert watchlist_events(ann) == [([], ["bob"])]
 
     def test_changes_of_one_turn_are_one_message(self, node, ann):
         bob = sign_in(node, "bob")
-        assert told(ann) == [(["bob"], [])]
+        assert watchlist_events(ann) == [(["bob"], [])]
         bob.leave()
         sign_in(node, "cat")
 
-        assert told(ann) == [(["cat"], ["bob"])]
+        assert watchlist_events(ann) == [(["cat"], ["bob"])]
 
-    def test_who_comes_back_in_the_same_turn_was_not_away(self, node, ann):
+    def test_a_return_in_the_same_turn_is_not_reported(self, node, ann):
         sign_in(node, "bob").leave()
-        assert told(ann) == []
+        assert watchlist_events(ann) == []
         bob = sign_in(node, "bob")
-        told(ann)
+        watchlist_events(ann)
         bob.leave()
         sign_in(node, "bob")
 
-        assert told(ann) == []
+        assert watchlist_events(ann) == []
 
-    def test_every_watcher_is_told_and_nobody_else(self, node, ann):
+    def test_exactly_the_watching_sessions_are_notified(self, node, ann):
         others = [sign_in(node, "ann", ["bob"]), sign_in(node, "dan", ["bob", "eve"])]
-        stranger = sign_in(node, "eve", ["cat"])
-        for client in (*others, stranger):
-            told(client)
-        told(ann)
+        unrelated = sign_in(node, "eve", ["cat"])
+        for client in (*others, unrelated):
+            watchlist_events(client)
+        watchlist_events(ann)
         sign_in(node, "bob")
 
-        assert [told(client) for client in (ann, *others)] == [[(["bob"], [])]] * 3
-        assert told(stranger) == []
+        assert [watchlist_events(client) for client in (ann, *others)] == [[(["bob"], [])]] * 3
+        assert watchlist_events(unrelated) == []
 
-    def test_who_comes_later_knows_what_is_known(self, node, ann):
+    def test_a_later_session_receives_the_current_state(self, node, ann):
         sign_in(node, "bob")
         late = sign_in(node, "dan", ["bob", "cat"])
 
-        assert told(late) == [(["bob"], ["cat"])]
-        assert told(ann) == [(["bob"], [])]
+        assert watchlist_events(late) == [(["bob"], ["cat"])]
+        assert watchlist_events(ann) == [(["bob"], [])]
 
-    def test_who_is_terminated_goes(self, node, ann):
+    def test_a_terminated_user_goes_offline(self, node, ann):
         bob = sign_in(node, "bob")
-        told(ann)
+        watchlist_events(ann)
         node.hub.terminate(APP, "bob")
         bob.leave()
 
-        assert told(ann) == [([], ["bob"])]
+        assert watchlist_events(ann) == [([], ["bob"])]
 
-    def test_a_watcher_that_is_gone_is_told_nothing(self, node, ann):
+    def test_a_session_that_left_receives_nothing(self, node, ann):
         ann.leave()
         sign_in(node, "bob")
 
-        assert told(ann) == []
+        assert watchlist_events(ann) == []
 
 
 class TestApps:
-    def test_they_have_nothing_to_do_with_each_other(self, node):
+    def test_apps_are_isolated(self, node):
         ann = sign_in(node, "ann", ["bob"])
         sign_in(node, "bob", app=OTHER)
 
-        assert told(ann) == [([], ["bob"])]
+        assert watchlist_events(ann) == [([], ["bob"])]
 
-    def test_an_app_without_watchlists_keeps_no_account(self, node):
+    def test_an_app_without_watchlists_tracks_no_users(self, node):
         ann, bob = (sign_in(node, user_id, ["bob"], app=APP) for user_id in ("ann", "bob"))
 
         assert [client.events() for client in (ann, bob)] == [["signin_success"]] * 2
@@ -165,7 +165,7 @@ class TestApps:
         node.assert_empty()
 
 
-class TestTheRest:
+class TestCleanup:
     def test_nothing_is_left(self, node):
         clients = [sign_in(node, user_id, ["ann", "bob"]) for user_id in ("ann", "bob", "ann")]
         clients[0].sign_in("ann", ["cat"])
@@ -175,7 +175,7 @@ class TestTheRest:
         node.assert_empty()
         assert result_of(node.store.channels(APP.id, "")) == {}
 
-    def test_watchers_of_the_server_are_told_nothing_of_it(self, node):
+    def test_listeners_receive_no_notices_of_watchlists(self, node):
         node.take_notices()
         ann = sign_in(node, "ann", ["bob"])
         ann.leave()

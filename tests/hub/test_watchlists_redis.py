@@ -1,4 +1,4 @@
-"""Users sign in and leave at random on several nodes while everything breaks that can."""
+"""Watchlists stay correct while users sign in and leave at random and components fail."""
 
 import random
 
@@ -19,37 +19,39 @@ from .watchlist_support import WATCHING, pair_of
 pytestmark = pytest.mark.outside_reactor
 
 USERS = [f"user{number}" for number in range(6)]
-LONGEST = 45
-"""Seconds until all is exact: a hint that is lost with its node is made good for after 30."""
+CONVERGENCE_TIMEOUT = 45
+"""Seconds until all sessions are correct; a lost invalidation is repaired after 30."""
 
 
 class EventListener:
-    """A client, and what it was told of those whom it watches."""
+    """A client, and the last state that it received of each watched user."""
 
     def __init__(self, session, user):
         self.session = session
         self.user = user
         self.known = {}
 
-    def hear(self):
-        """Take what it was told; each message must say something new."""
+    def receive(self):
+        """Apply the received messages; each must report a change."""
         payloads = self.session.connection.payloads()
         self.session.connection.frames.clear()
         for payload in payloads:
             message = msgspec.json.decode(payload)
             assert message["event"] == "pusher_internal:watchlist_events"
             online, offline = pair_of(msgspec.json.decode(message["data"])["events"])
-            news = dict.fromkeys(online, True) | dict.fromkeys(offline, False)
-            assert all(self.known.get(user_id) is not is_so for user_id, is_so in news.items())
-            self.known |= news
+            changes = dict.fromkeys(online, True) | dict.fromkeys(offline, False)
+            assert all(
+                self.known.get(user_id) is not is_online for user_id, is_online in changes.items()
+            )
+            self.known |= changes
 
 
-class Flapping(Node):
-    """A node whose users come and go, with the test's own books of them."""
+class FlappingNode(Node):
+    """A node whose users sign in and leave at random; it records who is signed in."""
 
-    def __init__(self, url, dice):
+    def __init__(self, url, rng):
         super().__init__(url, lease=1)
-        self.dice = dice
+        self.rng = rng
         self.hub = Hub(
             broker=self.broker,
             store=self.store,
@@ -63,14 +65,14 @@ class Flapping(Node):
         wait(self.broker.start(self.hub.deliver))
 
     def step(self):
-        """Let one client come or go; nobody waits for the answer."""
-        if self.listeners and self.dice.random() < 0.45:
-            listener = self.listeners.pop(self.dice.randrange(len(self.listeners)))
-            listener.hear()
+        """Sign in or remove one client without waiting for the result."""
+        if self.listeners and self.rng.random() < 0.45:
+            listener = self.listeners.pop(self.rng.randrange(len(self.listeners)))
+            listener.receive()
             self.hub.leave(listener.session)
             return
-        watchlist = tuple(self.dice.sample(USERS, self.dice.randint(0, 4)))
-        user = User(self.dice.choice(USERS), "{}", watchlist)
+        watchlist = tuple(self.rng.sample(USERS, self.rng.randint(0, 4)))
+        user = User(self.rng.choice(USERS), "{}", watchlist)
         self.pending.append(Deferred.fromCoroutine(self._sign_in(user)))
 
     async def _sign_in(self, user):
@@ -86,10 +88,10 @@ class Flapping(Node):
             wait(deferred)
         self.pending.clear()
 
-    def agrees(self, online):
-        """Whether all have been told what is true."""
+    def is_consistent(self, online):
+        """Return whether every client knows the correct state of its watchlist."""
         for listener in self.listeners:
-            listener.hear()
+            listener.receive()
         return all(
             listener.known == {user_id: user_id in online for user_id in listener.user.watchlist}
             for listener in self.listeners
@@ -102,28 +104,28 @@ class Flapping(Node):
 
 
 class Cluster:
-    def __init__(self, redis, dice):
-        self.redis, self.dice = redis, dice
-        self.nodes = [Flapping(redis.url(), dice) for _ in range(3)]
+    def __init__(self, redis, rng):
+        self.redis, self.rng = redis, rng
+        self.nodes = [FlappingNode(redis.url(), rng) for _ in range(3)]
 
     def lose_a_connection(self):
-        self.dice.choice(self.nodes).link.reset("the test says so")
+        self.rng.choice(self.nodes).link.reset("requested by the test")
 
     def lose_a_lease(self):
-        node = self.dice.choice(self.nodes)
+        node = self.rng.choice(self.nodes)
         self.redis.ask("DEL", f"reverb:lease:{node.name}")
 
     def kill_a_node(self):
-        node = self.nodes.pop(self.dice.randrange(len(self.nodes)))
+        node = self.nodes.pop(self.rng.randrange(len(self.nodes)))
         node.settle()
         node.die()
-        self.nodes.append(Flapping(self.redis.url(), self.dice))
+        self.nodes.append(FlappingNode(self.redis.url(), self.rng))
 
     def stop_a_node(self):
-        node = self.nodes.pop(self.dice.randrange(len(self.nodes)))
+        node = self.nodes.pop(self.rng.randrange(len(self.nodes)))
         node.settle()
         node.end()
-        self.nodes.append(Flapping(self.redis.url(), self.dice))
+        self.nodes.append(FlappingNode(self.redis.url(), self.rng))
 
     def restart_redis(self):
         self.redis.kill()
@@ -132,26 +134,28 @@ class Cluster:
 
     def flap(self, times):
         for _ in range(times):
-            self.dice.choice(self.nodes).step()
-            if self.dice.random() < 0.3:
-                pause(self.dice.choice([0, 0.001, 0.01]))
+            self.rng.choice(self.nodes).step()
+            if self.rng.random() < 0.3:
+                pause(self.rng.choice([0, 0.001, 0.01]))
 
     def check(self):
-        """At rest, every watcher on every node knows what the books say."""
+        """Wait until every watching session on every node knows the recorded state."""
         for node in self.nodes:
             node.settle()
         online = {listener.user.id for node in self.nodes for listener in node.listeners}
         until(
             f"agreement on {online}",
-            lambda: all(node.broker.connected and node.agrees(online) for node in self.nodes),
-            LONGEST,
+            lambda: all(
+                node.broker.connected and node.is_consistent(online) for node in self.nodes
+            ),
+            CONVERGENCE_TIMEOUT,
         )
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_at_rest_everybody_knows_what_is_true(own_redis, seed):  # noqa: F811
-    dice = random.Random(seed)  # noqa: S311 - to be repeated
-    cluster = Cluster(own_redis, dice)
+def test_all_sessions_converge_on_the_correct_state(own_redis, seed):  # noqa: F811
+    rng = random.Random(seed)  # noqa: S311 - the test must be reproducible
+    cluster = Cluster(own_redis, rng)
     faults = [
         cluster.lose_a_connection,
         cluster.lose_a_lease,
@@ -159,7 +163,7 @@ def test_at_rest_everybody_knows_what_is_true(own_redis, seed):  # noqa: F811
         cluster.stop_a_node,
         cluster.restart_redis,
     ]
-    dice.shuffle(faults)
+    rng.shuffle(faults)
     for fault in faults:
         cluster.flap(60)
         fault()

@@ -1,4 +1,4 @@
-"""What the tests of watchlists share: what clients were told, and nodes of one deployment."""
+"""Helpers for the tests of watchlists: clients that sign in, and nodes of one cluster."""
 
 from reverb.brokers.local import LocalBroker
 from reverb.envelope import Publication
@@ -9,8 +9,8 @@ from .slow_store import SlowStore
 WATCHING = limited(watchlists=True)
 
 
-def told(client):
-    """Take what a client was told of those it watches, each event as (online, offline)."""
+def watchlist_events(client):
+    """Remove and return a client's watchlist events, each as (online, offline)."""
     events = [data["events"] for event, _, data in client.take() if event == "watchlist_events"]
     return [pair_of(groups) for groups in events]
 
@@ -24,46 +24,46 @@ def pair_of(groups):
 
 
 def sign_in(node, user_id, watchlist=None, app=WATCHING):
-    """Connect a client, and sign it in."""
+    """Connect a client and sign it in."""
     client = node.connect(app)
     client.sign_in(user_id, watchlist)
     return client
 
 
 class SharedBroker(LocalBroker):
-    """Brings hints to the other nodes that want them, unless they get lost.
+    """A broker that delivers publications to the nodes with interest, unless it loses them.
 
     Attributes:
-        loses: Whether everything is lost on the way to the others.
-        connected: Whether it claims to be connected.
+        loses: Whether all publications to other nodes are lost.
+        connected: Whether the broker reports that it is connected.
     """
 
     def __init__(self, brokers):
         super().__init__()
         self.brokers = brokers
         brokers.append(self)
-        self.wanted = set()
+        self.interest = set()
         self.loses = False
         self.connected = True
 
     def subscribe(self, app_id, channel):
-        self.wanted.add((app_id, channel))
+        self.interest.add((app_id, channel))
 
     def unsubscribe(self, app_id, channel):
-        self.wanted.remove((app_id, channel))
+        self.interest.remove((app_id, channel))
 
     def publish(self, envelope):
         for broker in [] if self.loses else self.brokers:
-            wanted = not isinstance(envelope, Publication) or (
-                (envelope.app_id, envelope.channel) in broker.wanted
+            delivers = not isinstance(envelope, Publication) or (
+                (envelope.app_id, envelope.channel) in broker.interest
             )
-            if broker is not self and wanted:
+            if broker is not self and delivers:
                 broker._deliver(envelope)
         super().publish(envelope)
 
 
 def make_nodes(count=2):
-    """Make nodes that share a store, the slow one, and their broker."""
+    """Create nodes that share a slow store and a broker."""
     brokers = []
     first = Node(make_store=SlowStore, broker=SharedBroker(brokers))
     others = [
@@ -73,17 +73,19 @@ def make_nodes(count=2):
     return [first, *others]
 
 
-class Alone(SlowStore):
-    """A store that cannot reach the other nodes when the test says so."""
+class DegradableStore(SlowStore):
+    """A store that can be put into degraded mode, in which it knows this node only."""
 
-    alone = False
+    degraded = False
 
     def __getattr__(self, name):
         method = super().__getattr__(name)
         if name != "occupied":
             return method
 
-        def left_out(answer):
-            return {c: True for c, is_so in answer.items() if is_so} if self.alone else answer
+        def occupied_here(answer):
+            if not self.degraded:
+                return answer
+            return {channel: True for channel, occupied in answer.items() if occupied}
 
-        return lambda *arguments: method(*arguments).addCallback(left_out)
+        return lambda *arguments: method(*arguments).addCallback(occupied_here)
