@@ -1,4 +1,4 @@
-"""An app: its defaults are Pusher's limits, and nothing odd can be configured."""
+"""An app: its defaults are Pusher's limits, and invalid settings are refused."""
 
 import msgspec
 import pytest
@@ -44,7 +44,7 @@ def test_credentials_are_required_and_not_empty(field):
 
 
 @pytest.mark.parametrize("field", LIMITS)
-def test_a_limit_may_be_none_and_not_negative(field):
+def test_a_limit_may_be_zero_and_not_negative(field):
     assert getattr(convert(**{field: 0}), field) == 0
     for wrong in (-1, 1.5, "1", True, None):
         with pytest.raises(msgspec.ValidationError, match=field):
@@ -53,7 +53,7 @@ def test_a_limit_may_be_none_and_not_negative(field):
 
 @pytest.mark.parametrize("field", SECONDS)
 def test_a_time_is_at_least_a_second(field):
-    # pusher-js takes an activity timeout of 0 for none at all.
+    # pusher-js treats an activity timeout of 0 as a missing one.
     assert getattr(convert(**{field: 1}), field) == 1
     with pytest.raises(msgspec.ValidationError, match=field):
         convert(**{field: 0})

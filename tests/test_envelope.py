@@ -1,4 +1,4 @@
-"""What travels between nodes, as bytes."""
+"""Envelopes and the messages that carry them between nodes."""
 
 import msgspec
 import pytest
@@ -28,7 +28,7 @@ def test_it_can_be_encoded_and_tells_its_kind(codec, envelope):
     assert codec.decode(codec.encode(envelope), type=Envelope) == envelope
 
 
-def test_it_excludes_nobody_by_default():
+def test_no_connection_is_excluded_by_default():
     assert Publication("1", "news", b"{}").exclude is None
 
 
@@ -39,19 +39,19 @@ def test_it_cannot_be_changed(envelope):
 
 
 @pytest.mark.parametrize("envelope", ENVELOPES)
-def test_it_crosses_the_bus(envelope):
+def test_it_survives_encoding_for_the_bus(envelope):
     received = decode(encode("node", envelope))
 
     assert (received.format, received.node, received.body) == (1, "node", envelope)
 
 
-def test_what_the_scripts_of_redis_write_is_read():
-    """Lua leaves out what is nil at the end."""
-    went = msgspec.msgpack.encode([1, "n", ["member", "1", "presence-x", 7, "ann"]])
-    came = msgspec.msgpack.encode([1, "n", ["member", "1", "presence-x", 8, "ann", "{}"]])
+def test_messages_of_redis_scripts_are_decoded():
+    """Lua omits nil values at the end of an array."""
+    left = msgspec.msgpack.encode([1, "n", ["member", "1", "presence-x", 7, "ann"]])
+    joined = msgspec.msgpack.encode([1, "n", ["member", "1", "presence-x", 8, "ann", "{}"]])
 
-    assert decode(went).body == MemberChange("1", "presence-x", 7, "ann")
-    assert decode(came).body == MemberChange("1", "presence-x", 8, "ann", "{}")
+    assert decode(left).body == MemberChange("1", "presence-x", 7, "ann")
+    assert decode(joined).body == MemberChange("1", "presence-x", 8, "ann", "{}")
 
 
 @pytest.mark.parametrize(
@@ -71,6 +71,6 @@ def test_what_the_scripts_of_redis_write_is_read():
         b"\x93\x01\xa4node\x93\xabtermination\xa11\xa1\xff",
     ],
 )
-def test_what_is_foreign_empty_malformed_or_newer_is_refused(message):
+def test_a_foreign_empty_malformed_or_newer_message_is_refused(message):
     with pytest.raises(ValueError, match=r"."):
         decode(message)

@@ -1,4 +1,4 @@
-"""Apps that are known when the server starts."""
+"""The apps from the settings."""
 
 import pytest
 
@@ -21,7 +21,7 @@ def test_an_app_is_found_by_its_key_and_by_its_id(apps, app):
 
 
 @pytest.mark.parametrize("text", ["", "x", "ONE", "one ", "\0"])
-def test_what_is_not_there_is_none(apps, text):
+def test_an_unknown_app_is_none(apps, text):
     assert apps.by_key(text).result is None
     assert apps.by_id(text).result is None
 

@@ -1,4 +1,4 @@
-"""What the tests of the pure protocol share."""
+"""Fixtures for the tests of the protocol: a client and its session with a recording hub."""
 
 import msgspec
 import pytest
@@ -14,7 +14,7 @@ DEFAULT_APP = App(id="1", key="the-key", secret="the-secret")
 
 
 class RecordingHub:
-    """Does to the session what the hub does, and keeps what it was asked for."""
+    """A hub that changes the session as the real one does, and records all calls."""
 
     def __init__(self):
         self.calls = []
@@ -42,7 +42,7 @@ class RecordingHub:
 
 
 class Peer:
-    """A client with its session, and the hub that stands behind it."""
+    """A client with its session and a recording hub."""
 
     def __init__(self, app=DEFAULT_APP):
         self.app = app
@@ -52,7 +52,7 @@ class Peer:
 
     @property
     def state(self):
-        """What no refusal may change."""
+        """The state that no refusal may change."""
         session = self.session
         return (
             dict(session.channels),
@@ -70,7 +70,7 @@ class Peer:
         return self.send({"event": name, "data": data})
 
     def take(self):
-        """Take the messages that the session has sent."""
+        """Remove and return the messages that the session has sent."""
         payloads = self.connection.payloads()
         self.connection.frames.clear()
         return [msgspec.json.decode(payload) for payload in payloads]
@@ -95,7 +95,7 @@ class Peer:
         return self.send({"event": name, "channel": channel, "data": data})
 
     def refused(self):
-        """Take the one message there is: an error that leaves the client as it was."""
+        """Remove the only message, which must be an error without a code, and return its text."""
         (message,) = self.take()
         assert list(message) == ["event", "data"]
         assert message["event"] == "pusher:error"
@@ -105,7 +105,7 @@ class Peer:
 
 
 def subscribed(peer, channel, member=None):
-    """Whether the hub was asked for this subscription, and the session knows of it."""
+    """Return whether the hub and the session have this subscription, and nothing was sent."""
     return (
         peer.hub.calls == [("subscribe", channel, channel_type(channel), member)]
         and peer.session.channels == {channel: member}
@@ -120,7 +120,7 @@ def peer():
 
 @pytest.fixture
 def make_peer():
-    """Make peers of an app with other limits."""
+    """Return a function that creates peers of an app with other limits."""
 
     def make(**limits):
         return Peer(msgspec.structs.replace(DEFAULT_APP, **limits))

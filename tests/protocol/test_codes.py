@@ -1,4 +1,4 @@
-"""The codes of errors and closes."""
+"""The error and close codes."""
 
 import pytest
 
@@ -27,7 +27,7 @@ def test_the_codes_are_those_of_the_documentation():
     assert {int(code): code for code in Code} == DOCUMENTED
 
 
-def test_the_events_of_the_43xx_band_are_the_last_codes():
+def test_codes_of_the_43xx_range_are_the_last():
     events = [code for code in Code if code >= 4300]
 
     assert events == [Code.CLIENT_EVENT_RATE, Code.WATCHLIST_LIMIT]

@@ -1,4 +1,4 @@
-"""What an app's server may publish: each rule, at its boundary."""
+"""Validation of published events: each rule, at its boundary."""
 
 import msgspec
 import pytest
@@ -52,7 +52,7 @@ class TestName:
             "\U0001f600" * 200,
         ],
     )
-    def test_it_is_free(self, name):
+    def test_any_other_name_is_allowed(self, name):
         check(name=name)
 
     def test_it_is_not_empty(self):
@@ -70,7 +70,7 @@ class TestName:
         assert "200" in error.message
         assert not error.too_large
 
-    def test_its_length_is_the_apps(self):
+    def test_its_length_is_limited_by_the_app(self):
         check(limited(max_event_name=3), name="abc")
         refusal(limited(max_event_name=3), name="abcd")
         check(limited(max_event_name=0), name="x" * 10_000)
@@ -101,17 +101,17 @@ class TestChannels:
     def test_every_name_is_checked(self, name):
         assert "Invalid channel name" in refusal(channels=["news", name]).message
 
-    def test_the_length_of_names_is_the_apps(self):
+    def test_the_length_of_names_is_limited_by_the_app(self):
         refusal(limited(max_channel_name=3), channels=["abcd"])
         check(limited(max_channel_name=0), channels=["x" * 10_000])
 
-    def test_so_many_and_not_one_more(self):
+    def test_the_limit_is_exact(self):
         names = [f"c{number}" for number in range(101)]
 
         check(channels=names[:100])
         assert "100" in refusal(channels=names).message
 
-    def test_how_many_is_the_apps(self):
+    def test_the_number_of_channels_is_limited_by_the_app(self):
         refusal(limited(max_channels_per_event=1), channels=["a", "b"])
         check(limited(max_channels_per_event=0), channels=["a"] * 1000)
 
@@ -130,7 +130,7 @@ class TestData:
         assert error.too_large
         assert "10240 bytes" in error.message
 
-    def test_the_text_is_the_live_services(self):
+    def test_the_error_text_is_that_of_the_live_service(self):
         assert refusal(data="x" * 10_241).message.startswith(
             "The data content of this event exceeds the allowed maximum (10240 bytes)"
         )
@@ -145,7 +145,7 @@ class TestData:
 
     @pytest.mark.parametrize("length", [1, 10_000])
     def test_a_lone_surrogate_is_refused(self, length):
-        # No client could be sent it: UTF-8 has no bytes for it.
+        # It has no UTF-8 encoding, so it cannot be sent to clients.
         assert "data" in refusal(data="\ud800" * length).message
 
 
@@ -172,5 +172,5 @@ class TestSocketId:
             "\u0661.2",
         ],
     )
-    def test_nothing_else(self, socket_id):
+    def test_any_other_form_is_refused(self, socket_id):
         assert "socket_id" in refusal(socket_id=socket_id).message

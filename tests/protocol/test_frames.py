@@ -37,7 +37,7 @@ def test_a_frame_can_be_parsed_again(length):
 
 
 @given(st.lists(st.binary(max_size=300), max_size=5))
-def test_joined_frames_can_be_taken_apart(payloads):
+def test_joined_frames_can_be_separated(payloads):
     data = b"".join(text_frame(payload) for payload in payloads)
 
     parsed = []
@@ -49,7 +49,7 @@ def test_joined_frames_can_be_taken_apart(payloads):
     assert parsed == payloads
 
 
-def test_a_frame_has_the_payload_as_it_is():
+def test_a_frame_contains_the_unchanged_payload():
     payload = "\u00e9\0\U0001f600".encode()
 
     assert text_frame(payload) == b"\x81\x07" + payload
@@ -61,7 +61,7 @@ def test_a_ping_is_a_control_frame_without_payload():
 
 
 def inflated(frame):
-    """What a client makes of a compressed frame (RFC 7692, 7.2.2)."""
+    """Inflate a compressed frame as a client does (RFC 7692, 7.2.2)."""
     assert frame[0] == 0xC1
     opcode, data, rest = parse_frame(frame)
     assert (opcode, rest) == (1, b"")
@@ -85,20 +85,20 @@ def test_a_compressed_frame_of_any_length(length):
 
 
 def test_a_compressed_frame_fits_the_window():
-    # What repeats farther back than the window must not be referred to.
+    # The compressor must not refer to data farther back than the window.
     once = bytes(range(256)) * 2
     payload = once + b"x" * 2**DEFLATE_WINDOW_BITS + once
 
     assert inflated(compressed_text_frame(payload)) == payload
 
 
-def test_compressed_frames_stand_for_themselves():
+def test_compressed_frames_are_independent():
     payload = b"the same " * 100
 
     assert compressed_text_frame(payload) == compressed_text_frame(payload)
 
 
-def test_an_empty_payload_is_compressed_to_the_byte_that_stands_for_it():
+def test_an_empty_payload_is_compressed_to_one_byte():
     # RFC 7692, 7.2.3.6
     assert compressed_text_frame(b"").hex() == "c10100"
 

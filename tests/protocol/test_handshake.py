@@ -1,4 +1,4 @@
-"""Who may connect: versions, apps and origins."""
+"""Checks of a new connection: versions, apps and origins."""
 
 import msgspec
 import pytest
@@ -20,31 +20,31 @@ def rejection(function, *arguments):
     with pytest.raises(Rejection) as raised:
         function(*arguments)
     assert raised.value.reason == str(raised.value)
-    # It has to fit into a close frame's payload, if need be cut (RFC 6455, 5.5).
+    # The reason must fit into the payload of a close frame, shortened if needed (RFC 6455, 5.5).
     assert len(raised.value.reason) < 1000
     return raised.value.code
 
 
 class TestProtocol:
     @pytest.mark.parametrize("protocol", ["4", "5", "6", "7"])
-    def test_what_is_spoken(self, protocol):
+    def test_supported_versions(self, protocol):
         check_version({"protocol": [protocol]})
 
     @pytest.mark.parametrize("protocol", ["0", "1", "2", "3", "8", "70", "9" * 5000])
-    def test_what_is_not(self, protocol):
+    def test_unsupported_versions(self, protocol):
         code = rejection(check_version, {"protocol": [protocol]})
 
         assert code == Code.UNSUPPORTED_PROTOCOL
 
     @pytest.mark.parametrize("query", [{}, {"protocol": [""]}, {"version": ["8.6.0"]}])
-    def test_none_at_all(self, query):
+    def test_a_missing_version(self, query):
         assert rejection(check_version, query) == Code.NO_PROTOCOL
 
     @pytest.mark.parametrize(
         "protocol",
         ["x", "7.0", "-7", "+7", " 7", "7\n", "0x7", "seven", "\u0667", "\u00b2", "\uff17"],
     )
-    def test_what_is_no_number(self, protocol):
+    def test_a_version_that_is_not_a_number(self, protocol):
         assert rejection(check_version, {"protocol": [protocol]}) == Code.BAD_VERSION
 
     def test_the_last_of_many_counts(self):
@@ -81,14 +81,14 @@ class TestVersion:
 
 
 class TestApp:
-    def test_an_app_that_is_there(self):
+    def test_an_existing_app(self):
         assert check_app(APP, "k") is APP
 
     @pytest.mark.parametrize("key", ["x", "\u00e9", "x" * 100_000])
-    def test_none_that_is_there(self, key):
+    def test_an_unknown_app(self, key):
         assert rejection(check_app, None, key) == Code.UNKNOWN_APP
 
-    def test_one_that_is_disabled(self):
+    def test_a_disabled_app(self):
         app = msgspec.structs.replace(APP, enabled=False)
 
         assert rejection(check_app, app, "k") == Code.APP_DISABLED
@@ -149,7 +149,7 @@ class TestOrigin:
             "https://\ud800",
         ],
     )
-    def test_anything_else_is_turned_away(self, origin):
+    def test_any_other_origin_is_rejected(self, origin):
         assert not self.admits(["a.example"], origin)
 
     def test_no_pattern_admits_nobody(self):
@@ -191,5 +191,5 @@ class TestOrigin:
     def test_an_address_of_ipv6(self):
         assert self.admits(["::1"], "http://[::1]:8080")
 
-    def test_a_pattern_of_many_stars_is_decided_soon(self):
+    def test_a_pattern_with_many_stars_is_matched_quickly(self):
         assert not self.admits(["*a" * 50 + "b"], "https://" + "a" * 5000)

@@ -1,4 +1,4 @@
-"""What clients say: decoded and validated, whatever they send."""
+"""Decoding and validation of the messages of clients."""
 
 import json
 from contextlib import suppress
@@ -13,7 +13,7 @@ from reverb.protocol.codes import ClientError
 
 DEEP = 10_000
 WRONG = ["1", "1.5", "true", "[]", "{}", '["x"]', '{"a":"b"}']
-"""JSON of every type that is not a string; null is added where it is wrong."""
+"""JSON of every type except strings; tests add null where it is invalid."""
 DECODERS = {
     "pusher:subscribe": (messages.decode_subscribe, {"channel": "c"}),
     "pusher:unsubscribe": (messages.decode_unsubscribe, {"channel": "c"}),
@@ -59,7 +59,7 @@ def raw(text):
 
 
 def refusal(function, *arguments):
-    """The message of the ClientError that a call raises."""
+    """Return the message of the ClientError that a call raises."""
     with pytest.raises(ClientError) as raised:
         function(*arguments)
     assert raised.value.code is None
@@ -161,7 +161,7 @@ class TestDecodeMessage:
 
 
 class TestDecodeData:
-    """What is common to the data of subscribe, unsubscribe and sign-in."""
+    """Rules that the data of subscribe, unsubscribe and sign-in have in common."""
 
     @pytest.mark.parametrize("event", DECODERS)
     def test_an_object_and_an_object_in_a_string_are_the_same(self, event):
@@ -243,7 +243,7 @@ class TestDecodeSubscribe:
 
         assert (request.auth, request.channel_data) == (None, None)
 
-    def test_channel_data_is_kept_as_it_came(self):
+    def test_channel_data_is_kept_unchanged(self):
         text = ' {"user_id" : 10, "user_info":{"url":"a\\/b\\u00e9"}}\n'
 
         request = messages.decode_subscribe(raw(json.dumps({"channel": "c", "channel_data": text})))
@@ -298,11 +298,11 @@ class TestDataText:
             ('"\\"x\\""', '"x"'),
         ],
     )
-    def test_a_string_is_what_it_says(self, text, expected):
+    def test_a_string_is_decoded(self, text, expected):
         assert messages.data_text(raw(text)) == expected
 
     @pytest.mark.parametrize("text", ["", "{", '{"a":1,}', '"', '"\\x"', "nul", "01", '{"a":"\n"}'])
-    def test_what_was_kept_raw_is_looked_into(self, text):
+    def test_raw_data_is_validated(self, text):
         refusal(messages.data_text, raw(text))
 
     @pytest.mark.parametrize("text", [*map('"{}"'.format, LONE_SURROGATES), '{"a":["\\ud800"]}'])

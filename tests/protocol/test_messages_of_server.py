@@ -1,4 +1,4 @@
-"""What the server says: the bytes that every SDK has to understand."""
+"""The encoded messages of the server, which every SDK must understand."""
 
 import json
 
@@ -112,7 +112,7 @@ class TestPresenceSucceeded:
         }
 
     @given(st.dictionaries(st.sampled_from(STRANGE) | st.text(), infos, max_size=6))
-    def test_ids_hash_and_count_agree_whatever_the_ids_hold(self, members):
+    def test_ids_hash_and_count_agree_for_any_ids(self, members):
         texts = {user_id: json.dumps(info) for user_id, info in members.items()}
 
         message = json.loads(messages.presence_succeeded("presence-x", texts))
@@ -130,7 +130,7 @@ class TestPresenceSucceeded:
 
 class TestStringsEverywhere:
     @pytest.mark.parametrize("text", STRANGE)
-    def test_data_is_a_string_and_what_is_in_it_is_what_was_meant(self, text):
+    def test_data_is_a_string_of_the_encoded_values(self, text):
         cases = [
             (messages.member_added("c", Member(text, "{}")), {"user_id": text, "user_info": {}}),
             (messages.member_removed("c", text), {"user_id": text}),
@@ -142,7 +142,7 @@ class TestStringsEverywhere:
             assert json.loads(data) == expected
 
     @pytest.mark.parametrize("text", STRANGE)
-    def test_an_events_data_is_delivered_as_it_is(self, text):
+    def test_an_events_data_is_delivered_unchanged(self, text):
         message = json.loads(messages.event(text, "news", text, text))
 
         assert message == {"event": text, "channel": "news", "data": text, "user_id": text}

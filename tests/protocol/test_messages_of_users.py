@@ -1,4 +1,4 @@
-"""Who a client says that it is: the members of presence channels, and who signs in."""
+"""Decoding of the members of presence channels and of the users who sign in."""
 
 import json
 from contextlib import suppress
@@ -16,7 +16,7 @@ BROKEN = ["", "{", "x", "{'user_id':1}", '{"user_id":1,"id":"1"', '{"user_id":01
 
 
 def refusal(function, *arguments):
-    """The message of the ClientError that a call raises."""
+    """Return the message of the ClientError that a call raises."""
     with pytest.raises(ClientError) as raised:
         function(*arguments)
     assert raised.value.code is None
@@ -40,13 +40,13 @@ class TestDecodeMember:
             ("123456789012345678901234567890", "123456789012345678901234567890"),
         ],
     )
-    def test_a_number_is_the_user_that_its_text_is(self, number, expected):
+    def test_a_number_is_converted_to_its_text(self, number, expected):
         member = messages.decode_member(f'{{"user_id":{number}}}', 0)
 
         assert member == Member(expected, "{}")
 
     @pytest.mark.parametrize("user_id", ["true", "false", "[]", "{}", "[1]", '{"id":1}'])
-    def test_nothing_else_is_an_id(self, user_id):
+    def test_any_other_id_is_refused(self, user_id):
         assert "$.user_id" in refusal(messages.decode_member, f'{{"user_id":{user_id}}}', 0)
 
     @pytest.mark.parametrize("data", ["{}", '{"user_id":null}', '{"user_id":""}', '{"id":"1"}'])
@@ -60,7 +60,7 @@ class TestDecodeMember:
     @pytest.mark.parametrize(
         "user_id", ["a b", "caf\u00e9", "\U0001f600", "a\0b", 'q"uote', "back\\slash", "#1", "a:b"]
     )
-    def test_an_id_of_a_member_may_hold_anything(self, user_id):
+    def test_a_members_id_may_contain_any_character(self, user_id):
         data = json.dumps({"user_id": user_id})
 
         assert messages.decode_member(data, 0).user_id == user_id
@@ -86,7 +86,7 @@ class TestDecodeMember:
         )
 
     @pytest.mark.parametrize("info", ["{", '{"a":01}', '{"a":}', '{"a":"\\ud800"}', '{"a":1e400}'])
-    def test_user_info_is_looked_into(self, info):
+    def test_user_info_is_validated(self, info):
         refusal(messages.decode_member, f'{{"user_id":"1","user_info":{info}}}', 0)
 
     @pytest.mark.parametrize("data", [*BROKEN, "[]", "null", '"x"', "1"])
@@ -130,13 +130,13 @@ class TestDecodeUser:
 
     @pytest.mark.parametrize("user_id", ["1", "1.5", "true", "null", "[]", "{}"])
     def test_an_id_is_a_string(self, user_id):
-        # pusher-js takes the sign-in for a failure when it is not.
+        # Otherwise pusher-js treats the sign-in as a failure.
         assert "$.id" in refusal(messages.decode_user, f'{{"id":{user_id}}}', 0)
 
     @pytest.mark.parametrize(
         "user_id", ["", "a b", "a:b", "#1", "caf\u00e9", "\U0001f600", "x" * 201, "1\n", "a\0"]
     )
-    def test_an_id_is_what_a_channels_name_can_hold(self, user_id):
+    def test_an_id_has_the_characters_of_a_channel_name(self, user_id):
         assert "Invalid user id" in refusal(messages.decode_user, json.dumps({"id": user_id}), 0)
 
     def test_an_id_is_required(self):
@@ -170,7 +170,7 @@ class TestDecodeUser:
         assert "at most 9" in refusal(messages.decode_user, data, 9)
 
     @pytest.mark.parametrize("watchlist", ['["2","3"]', "[1]", "7"])
-    def test_other_keys_are_ignored_and_the_watchlist_where_there_are_none(self, watchlist):
+    def test_other_keys_and_a_disabled_watchlist_are_ignored(self, watchlist):
         data = f'{{"id":"1","watchlist":{watchlist},"x":[]}}'
 
         assert messages.decode_user(data, 0) == User("1", "{}")
@@ -191,10 +191,10 @@ class TestWatchlist:
             (json.dumps(["x" * 200, "-_=@,.;"]), ("x" * 200, "-_=@,.;")),
         ],
     )
-    def test_it_has_each_user_once(self, watchlist, expected):
+    def test_duplicates_are_removed(self, watchlist, expected):
         assert self.decode(watchlist) == User("1", "{}", expected)
 
-    def test_there_may_be_none(self):
+    def test_it_may_be_missing(self):
         assert messages.decode_user('{"id":"1"}', 0, watchlists=True) == User("1", "{}")
 
     @pytest.mark.parametrize(
@@ -204,7 +204,7 @@ class TestWatchlist:
         assert refusal(self.decode, watchlist).startswith("Invalid watchlist: Expected ")
 
     @pytest.mark.parametrize("user_id", ["", "a b", "caf\u00e9", "#1", "x" * 201, "1\n"])
-    def test_it_has_ids_of_users(self, user_id):
+    def test_it_contains_valid_user_ids(self, user_id):
         text = refusal(self.decode, json.dumps(["2", user_id]))
 
         assert text.startswith("Invalid watchlist: Invalid user id ")

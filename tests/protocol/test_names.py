@@ -1,4 +1,4 @@
-"""Channel names: what they may hold, and what their prefixes mean."""
+"""Channel names: their characters, and the meaning of their prefixes."""
 
 import string
 
@@ -45,7 +45,7 @@ ILLEGAL = [
     "news\0",
     "\0",
     "caf\u00e9",
-    "\u0661\u0662",  # digits, but not of ASCII
+    "\u0661\u0662",  # digits outside of ASCII
     "\U0001f600",
     "\ud800",
 ]
@@ -57,11 +57,11 @@ class TestChannelType:
         assert channel_type(prefix + "x") == expected
 
     @pytest.mark.parametrize(("prefix", "expected"), PREFIXES.items())
-    def test_a_prefix_needs_nothing_behind_it(self, prefix, expected):
+    def test_a_prefix_is_a_complete_name(self, prefix, expected):
         assert channel_type(prefix) == expected
 
     @given(prefix=st.sampled_from(list(PREFIXES)), rest=st.text(LEGAL, min_size=1, max_size=150))
-    def test_the_longest_prefix_decides_whatever_follows(self, prefix, rest):
+    def test_the_longest_prefix_determines_the_type(self, prefix, rest):
         name = prefix + rest
         longer = [other for other in PREFIXES if len(other) > len(prefix)]
         assume(not any(name.startswith(other) for other in longer))
@@ -118,7 +118,7 @@ class TestChannelType:
 
 class TestChannelNameProblem:
     @pytest.mark.parametrize("character", LEGAL)
-    def test_every_legal_character_may_stand_alone(self, character):
+    def test_every_legal_character_is_a_legal_name(self, character):
         assert channel_name_problem(character, 200) is None
 
     @pytest.mark.parametrize("name", ILLEGAL)
@@ -132,11 +132,11 @@ class TestChannelNameProblem:
         assert problem.isascii()
 
     @pytest.mark.parametrize("name", ["", SERVER_TO_USER_PREFIX])
-    def test_nothing_at_all_is_no_name(self, name):
+    def test_an_empty_name_is_illegal(self, name):
         assert "Invalid channel name" in channel_name_problem(name, 200)
 
     @given(st.text(max_size=300))
-    def test_what_is_legal_is_legal_character_by_character(self, name):
+    def test_a_name_is_legal_if_each_character_is(self, name):
         body = name.removeprefix(SERVER_TO_USER_PREFIX)
         legal = bool(body) and set(body) <= set(LEGAL)
 
@@ -159,7 +159,7 @@ class TestChannelNameProblem:
             "#private-x",
         ],
     )
-    def test_a_hash_begins_nothing_but_a_users_channel(self, name):
+    def test_a_hash_is_legal_only_in_the_prefix_of_a_users_channel(self, name):
         assert channel_name_problem(name, 200) is not None
 
     @pytest.mark.parametrize("prefix", ["", "private-", "private-encrypted-cache-"])
@@ -169,13 +169,13 @@ class TestChannelNameProblem:
         assert channel_name_problem(name, 200) is None
         assert "longer than 200" in channel_name_problem(name + "x", 200)
 
-    def test_the_longest_user_id_can_be_reached(self):
+    def test_the_longest_user_id_has_a_legal_channel(self):
         name = SERVER_TO_USER_PREFIX + "x" * MAX_USER_ID
 
         assert channel_name_problem(name, 200) is None
         assert "longer than 200" in channel_name_problem(name + "x", 200)
 
-    def test_another_limit(self):
+    def test_the_limit_is_a_parameter(self):
         assert channel_name_problem("x" * 164, 164) is None
         assert "longer than 164" in channel_name_problem("x" * 165, 164)
 

@@ -1,4 +1,4 @@
-"""The members of a presence channel, ready to be sent."""
+"""The encoded members of a presence channel."""
 
 import json
 
@@ -21,18 +21,18 @@ def sent(roster, channel="presence-x"):
     return presence["hash"]
 
 
-def test_nobody():
+def test_an_empty_roster():
     assert sent(Roster()) == {}
 
 
-def test_members_come_as_they_are():
+def test_members_are_listed_unchanged():
     roster = Roster({"ann": INFO})
     roster.add('b"o\\b', "{}")
 
     assert sent(roster) == {"ann": json.loads(INFO), 'b"o\\b': {}}
 
 
-def test_it_is_a_mapping_of_what_was_said_of_each():
+def test_it_is_a_mapping_from_user_id_to_user_info():
     roster = Roster({"ann": INFO, "bob": "{}"})
 
     assert roster == {"ann": INFO, "bob": "{}"}
@@ -40,7 +40,7 @@ def test_it_is_a_mapping_of_what_was_said_of_each():
     assert "eve" not in roster
 
 
-def test_what_is_newer_replaces_what_was_known():
+def test_a_newer_user_info_replaces_the_older():
     roster = Roster({"ann": "{}", "bob": "{}"})
     roster.add("ann", INFO)
 
@@ -48,7 +48,7 @@ def test_what_is_newer_replaces_what_was_known():
 
 
 @given(st.lists(st.tuples(st.text(max_size=3), st.none() | st.integers()), max_size=30))
-def test_after_any_comings_and_goings_it_lists_who_is_there(steps):
+def test_it_lists_the_current_members_after_any_changes(steps):
     roster, there = Roster(), {}
     for user_id, number in steps:
         if number is not None:

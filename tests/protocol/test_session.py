@@ -1,4 +1,4 @@
-"""One connection's life: pings, sign-in, and what is refused."""
+"""The session: pings, sign-in, watchlists and refusals."""
 
 import json
 
@@ -64,7 +64,7 @@ class TestUnknownEvents:
 
 
 class TestSignIn:
-    def test_the_answer_holds_what_was_sent(self, peer):
+    def test_the_answer_contains_the_user_data(self, peer):
         text = '{"id": "ann", "user_info":{"url":"a\\/b"}}'
         peer.sign_in(text)
 
@@ -118,7 +118,7 @@ class TestSignIn:
         assert peer.session.user is None
 
     @pytest.mark.parametrize("data", ["", "{", "[]", "{}", '{"id":1}', '{"id":""}', '{"id":"a b"}'])
-    def test_user_data_that_makes_no_user(self, peer, data):
+    def test_invalid_user_data(self, peer, data):
         peer.sign_in(data)
 
         assert peer.refused()
@@ -132,11 +132,11 @@ class TestWatchlist:
 
     @staticmethod
     def sign_in(peer, watchlist):
-        """Sign in, and get what the session has sent, by event and data."""
+        """Sign in, and return the event and the data of each message that the session sends."""
         peer.sign_in(json.dumps({"id": "ann", "watchlist": watchlist}))
         return [(message["event"], message["data"]) for message in peer.take()]
 
-    def test_the_hub_is_told_whom_the_user_watches(self, peer):
+    def test_the_hub_receives_the_watchlist(self, peer):
         ((event, _),) = self.sign_in(peer, ["bob", "cat", "bob"])
 
         assert event == "pusher:signin_success"
@@ -157,7 +157,7 @@ class TestWatchlist:
         ]
         assert peer.session.user.watchlist == tuple(ids)
 
-    def test_of_more_the_first_hundred_are_watched(self, peer):
+    def test_a_longer_watchlist_is_cut_to_a_hundred_users(self, peer):
         ids = [f"user{number}" for number in range(102)]
         (success, _), (event, error) = self.sign_in(peer, ids)
 
@@ -170,7 +170,7 @@ class TestWatchlist:
         assert peer.session.open
 
     @pytest.mark.parametrize("watchlist", ["bob", [1], {"bob": True}, ["not an id"]])
-    def test_who_has_one_that_is_none_is_not_signed_in(self, peer, watchlist):
+    def test_an_invalid_watchlist_refuses_the_sign_in(self, peer, watchlist):
         peer.sign_in(json.dumps({"id": "ann", "watchlist": watchlist}))
 
         assert peer.refused().startswith("Invalid watchlist: ")
@@ -188,7 +188,7 @@ class TestServerToUser:
         assert subscribed(peer, "#server-to-user-ann")
 
     @pytest.mark.parametrize("user_id", ["bob", "an", "anna", "ANN"])
-    def test_anothers(self, peer, user_id):
+    def test_the_channel_of_another_user(self, peer, user_id):
         peer.sign_in('{"id":"ann"}')
         peer.take()
         peer.event("pusher:subscribe", channel=f"#server-to-user-{user_id}", auth="")
@@ -208,7 +208,7 @@ class TestServerToUser:
 
 class TestClosed:
     @pytest.mark.parametrize("payload", [b'{"event":"pusher:ping"}', b"{", b"\xff"])
-    def test_what_comes_after_the_close_is_ignored(self, peer, payload):
+    def test_messages_after_the_close_are_ignored(self, peer, payload):
         peer.session.open = False
 
         assert peer.send(payload) is None
@@ -216,7 +216,7 @@ class TestClosed:
 
 
 class TestHub:
-    def test_what_the_hub_waits_for_is_handed_on(self, peer):
+    def test_the_completion_of_the_hub_is_returned(self, peer):
         peer.hub.answer = Deferred()
 
         for step in (
@@ -260,7 +260,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize("payload", REFUSED)
-def test_a_refusal_leaves_the_client_as_it_was(make_peer, payload):
+def test_a_refusal_does_not_change_the_client(make_peer, payload):
     peer = make_peer(max_channels_per_connection=3)
     peer.sign_in('{"id":"ann"}')
     peer.event("pusher:subscribe", channel="news")

@@ -1,4 +1,4 @@
-"""Client events: who may send what, and what becomes of it."""
+"""Client events: permissions, limits and the relayed message."""
 
 import pytest
 
@@ -7,11 +7,11 @@ PRESENCE = ["presence-x", "presence-cache-x"]
 PUBLIC = ["news", "cache-news"]
 ANN = '{"user_id":"ann"}'
 NOT_ENABLED = "To send client events, you must enable this feature for the app"
-NOT_HERE = "Client event rejected - only supported on private and presence channels"
+NOT_SUPPORTED = "Client event rejected - only supported on private and presence channels"
 
 
-def joined(make_peer, channel, **limits):
-    """A peer that is signed in and subscribed to a channel."""
+def make_subscribed_peer(make_peer, channel, **limits):
+    """Create a peer that is signed in and subscribed to a channel."""
     peer = make_peer(**limits)
     peer.sign_in('{"id":"ann"}')
     peer.subscribe(channel, ANN if channel.startswith("presence-") else None)
@@ -28,29 +28,29 @@ class TestModes:
     )
     def test_where_they_are_allowed(self, make_peer, mode, channels):
         for channel in channels:
-            peer = joined(make_peer, channel, client_events=mode)
+            peer = make_subscribed_peer(make_peer, channel, client_events=mode)
             peer.client_event(channel, "client-typing", {"a": 1})
 
             assert peer.hub.calls == [("client_event", channel, "client-typing", '{"a":1}')]
             assert peer.take() == []
 
     @pytest.mark.parametrize("channel", PUBLIC)
-    def test_public_channels_are_not_for_members(self, make_peer, channel):
-        peer = joined(make_peer, channel, client_events="members")
+    def test_members_may_not_send_on_public_channels(self, make_peer, channel):
+        peer = make_subscribed_peer(make_peer, channel, client_events="members")
         peer.client_event(channel)
 
-        assert peer.refused() == NOT_HERE
+        assert peer.refused() == NOT_SUPPORTED
 
     @pytest.mark.parametrize("mode", ["members", "all"])
-    def test_a_users_channel_is_for_the_server(self, make_peer, mode):
-        peer = joined(make_peer, "#server-to-user-ann", client_events=mode)
+    def test_a_users_channel_is_reserved_for_the_server(self, make_peer, mode):
+        peer = make_subscribed_peer(make_peer, "#server-to-user-ann", client_events=mode)
         peer.client_event("#server-to-user-ann")
 
-        assert peer.refused() == NOT_HERE
+        assert peer.refused() == NOT_SUPPORTED
 
     @pytest.mark.parametrize("channel", [*PRIVATE, *PRESENCE, *PUBLIC, "#server-to-user-ann"])
-    def test_nobody_may_send_any(self, make_peer, channel):
-        peer = joined(make_peer, channel, client_events="none")
+    def test_no_client_may_send_any(self, make_peer, channel):
+        peer = make_subscribed_peer(make_peer, channel, client_events="none")
         peer.client_event(channel)
 
         assert peer.refused() == NOT_ENABLED
@@ -60,7 +60,7 @@ class TestModes:
         "channel", ["private-other", "presence-other", "private-", "private-X"]
     )
     def test_the_sender_has_to_be_subscribed(self, make_peer, mode, channel):
-        peer = joined(make_peer, "private-x", client_events=mode)
+        peer = make_subscribed_peer(make_peer, "private-x", client_events=mode)
         peer.client_event(channel)
 
         assert peer.refused() == (
@@ -68,7 +68,7 @@ class TestModes:
         )
 
     def test_after_the_end_of_the_subscription(self, make_peer):
-        peer = joined(make_peer, "private-x")
+        peer = make_subscribed_peer(make_peer, "private-x")
         peer.event("pusher:unsubscribe", channel="private-x")
         peer.hub.calls.clear()
         peer.client_event("private-x")
@@ -84,7 +84,7 @@ class TestShape:
         ids=["neither", "no-channel", "null-channel", "no-data"],
     )
     def test_channel_and_data_are_required(self, make_peer, more):
-        peer = joined(make_peer, "private-x")
+        peer = make_subscribed_peer(make_peer, "private-x")
         peer.send(b'{"event":"client-x"%s}' % more.encode())
 
         assert peer.refused() == "Invalid client event (must contain channel and data)"
@@ -103,21 +103,21 @@ class TestShape:
         ],
     )
     def test_data_is_relayed_as_a_string_and_not_changed(self, make_peer, data, text):
-        peer = joined(make_peer, "private-x")
+        peer = make_subscribed_peer(make_peer, "private-x")
         peer.send(f'{{"event":"client-x","channel":"private-x","data":{data}}}'.encode())
 
         assert peer.hub.calls == [("client_event", "private-x", "client-x", text)]
 
     @pytest.mark.parametrize("data", ["{", '{"a":01}', '"\\ud800"', "[" * 10_000 + "]" * 10_000])
     def test_data_that_is_not_json(self, make_peer, data):
-        peer = joined(make_peer, "private-x", max_event_bytes=0)
+        peer = make_subscribed_peer(make_peer, "private-x", max_event_bytes=0)
         peer.send(f'{{"event":"client-x","channel":"private-x","data":{data}}}'.encode())
 
         assert peer.refused()
         assert peer.hub.calls == []
 
-    def test_what_else_a_message_holds_is_not_relayed(self, make_peer):
-        peer = joined(make_peer, "private-x")
+    def test_other_keys_are_not_relayed(self, make_peer):
+        peer = make_subscribed_peer(make_peer, "private-x")
         peer.send(
             {"event": "client-x", "channel": "private-x", "data": 1, "user_id": "boss", "x": 2}
         )
@@ -128,19 +128,19 @@ class TestShape:
 class TestLimits:
     @pytest.mark.parametrize("name", ["client-", "client-" + "x" * 193, "client-\U0001f600 \\"])
     def test_names(self, make_peer, name):
-        peer = joined(make_peer, "private-x")
+        peer = make_subscribed_peer(make_peer, "private-x")
         peer.client_event("private-x", name)
 
         assert peer.hub.calls == [("client_event", "private-x", name, "1")]
 
     def test_a_name_too_long_by_one_character(self, make_peer):
-        peer = joined(make_peer, "private-x")
+        peer = make_subscribed_peer(make_peer, "private-x")
         peer.client_event("private-x", "client-" + "x" * 194)
 
         assert peer.refused() == "Invalid event name: longer than 200 characters"
 
     def test_no_limit_to_a_name(self, make_peer):
-        peer = joined(make_peer, "private-x", max_event_name=0)
+        peer = make_subscribed_peer(make_peer, "private-x", max_event_name=0)
         peer.client_event("private-x", "client-" + "x" * 5000)
 
         assert len(peer.hub.calls) == 1
@@ -148,7 +148,7 @@ class TestLimits:
     @pytest.mark.parametrize("character", ["x", "\u00e9", "\U0001f600"])
     def test_the_size_of_data_counts_bytes(self, make_peer, character):
         size = len(character.encode())
-        peer = joined(make_peer, "private-x", max_event_bytes=size * 3)
+        peer = make_subscribed_peer(make_peer, "private-x", max_event_bytes=size * 3)
         peer.client_event("private-x", data=character * 3)
         assert len(peer.hub.calls) == 1
 
@@ -158,7 +158,7 @@ class TestLimits:
         assert len(peer.hub.calls) == 1
 
     def test_the_size_of_an_object_is_that_of_its_text(self, make_peer):
-        peer = joined(make_peer, "private-x", max_event_bytes=7)
+        peer = make_subscribed_peer(make_peer, "private-x", max_event_bytes=7)
         peer.client_event("private-x", data={"a": 1})
         assert len(peer.hub.calls) == 1
         peer.client_event("private-x", data={"a": 12})
@@ -166,7 +166,7 @@ class TestLimits:
         assert "exceeds" in peer.refused()
 
     def test_no_limit_to_data(self, make_peer):
-        peer = joined(make_peer, "private-x", max_event_bytes=0)
+        peer = make_subscribed_peer(make_peer, "private-x", max_event_bytes=0)
         peer.client_event("private-x", data="x" * 100_000)
 
         assert len(peer.hub.calls) == 1

@@ -1,4 +1,4 @@
-"""Whatever a client sends, its session neither raises nor loses count of itself."""
+"""No input from a client makes its session raise or become inconsistent."""
 
 import json
 
@@ -50,7 +50,7 @@ valid = st.one_of(
 
 @st.composite
 def mutated(draw):
-    """A message of which some bytes are others, more, or missing."""
+    """Generate a valid message with some bytes replaced, inserted or removed."""
     payload = json.dumps(draw(valid)).encode()
     for _ in range(draw(st.integers(0, 3))):
         start = draw(st.integers(0, len(payload)))
@@ -60,7 +60,7 @@ def mutated(draw):
 
 
 def assert_consistent(peer):
-    """What is true of every session at any time."""
+    """Assert the invariants of a session."""
     session = peer.session
     assert session.open
     assert session.user is None or isinstance(session.user, User)
@@ -72,17 +72,17 @@ def assert_consistent(peer):
         assert session.authorized or not channel_type(name).signed
         if kind is ChannelKind.USER:
             assert name == f"#server-to-user-{session.user.id}"
-    asked = set()
+    subscribed = set()
     for call in peer.hub.calls:
         if call[0] == "subscribe":
-            asked.add(call[1])
+            subscribed.add(call[1])
         elif call[0] == "unsubscribe":
-            asked.remove(call[1])
-    assert asked == set(session.channels)
+            subscribed.remove(call[1])
+    assert subscribed == set(session.channels)
 
 
 def send(peer, payload):
-    """Send one message, and tell what was answered."""
+    """Send one message, check the session, and return the answers."""
     before, calls = peer.state, len(peer.hub.calls)
     assert peer.session.receive(payload) is None
     answers = peer.take()

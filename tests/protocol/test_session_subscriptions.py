@@ -1,4 +1,4 @@
-"""Subscriptions of one connection: what each kind of channel takes, and what is refused."""
+"""Subscriptions of one connection: the requirements of each kind of channel, and refusals."""
 
 import json
 
@@ -23,7 +23,7 @@ class TestSubscribe:
 
         assert subscribed(peer, channel)
 
-    def test_channel_data_makes_no_member_of_a_public_channel(self, peer):
+    def test_channel_data_is_ignored_on_a_public_channel(self, peer):
         peer.event("pusher:subscribe", channel="news", channel_data=ANN)
 
         assert subscribed(peer, "news")
@@ -99,18 +99,18 @@ class TestSubscribe:
             f"{SOCKET_ID}:{channel}:{ANN}, but got feed"
         )
 
-    def test_the_secret_is_never_told(self, peer):
+    def test_the_secret_is_never_sent(self, peer):
         peer.subscribe("private-x", auth=peer.channel_auth("private-x", secret="guess"))
 
         assert peer.app.secret not in peer.refused()
 
     @pytest.mark.parametrize("other", ["private-y", "PRIVATE-x", "presence-x"])
-    def test_a_signature_is_of_one_channel(self, peer, other):
+    def test_a_signature_is_valid_for_one_channel(self, peer, other):
         peer.subscribe("private-x", auth=peer.channel_auth(other))
 
         assert "Invalid signature" in peer.refused()
 
-    def test_a_signature_is_of_one_connection(self, peer):
+    def test_a_signature_is_valid_for_one_connection(self, peer):
         peer.subscribe("private-x", auth=peer.auth("123.457:private-x"))
 
         assert "Invalid signature" in peer.refused()
@@ -157,7 +157,7 @@ class TestSubscribe:
         assert peer.take() == []
         assert len(peer.session.channels) == 500
 
-    def test_the_length_of_names_is_the_apps(self, make_peer):
+    def test_the_length_of_names_is_limited_by_the_app(self, make_peer):
         peer = make_peer(max_channel_name=3)
         peer.event("pusher:subscribe", channel="abcd")
 
@@ -172,7 +172,7 @@ class TestPresence:
         assert subscribed(peer, "presence-x", Member("10", "{}"))
 
     @pytest.mark.parametrize("data", [None, ""])
-    def test_channel_data_is_required_of_who_has_not_signed_in(self, peer, data):
+    def test_channel_data_is_required_before_a_sign_in(self, peer, data):
         peer.subscribe("presence-x", data)
 
         assert "channel_data is required to subscribe to presence-x" in peer.refused()
@@ -180,7 +180,7 @@ class TestPresence:
     @pytest.mark.parametrize(
         "data", ["{", "[]", "{}", '{"user_id":true}', '{"user_id":"1","user_info":true}']
     )
-    def test_channel_data_that_makes_no_member(self, peer, data):
+    def test_invalid_channel_data(self, peer, data):
         peer.subscribe("presence-x", data)
 
         assert peer.refused()
@@ -192,7 +192,7 @@ class TestPresence:
 
         assert "too large" in peer.refused()
 
-    def test_who_has_signed_in_needs_no_channel_data(self, peer):
+    def test_a_signed_in_user_needs_no_channel_data(self, peer):
         peer.sign_in('{"id":"bob","user_info":{"name": "Bob"}}')
         peer.take()
         peer.hub.calls.clear()
@@ -210,7 +210,7 @@ class TestPresence:
 
 
 class TestUnsubscribe:
-    def test_it_ends_a_subscription_without_a_word(self, peer):
+    def test_it_ends_a_subscription_without_an_answer(self, peer):
         peer.subscribe("private-x")
         peer.event("pusher:unsubscribe", channel="private-x")
 

@@ -1,4 +1,4 @@
-"""The signatures, with the vectors of Pusher's documentation (computed anew)."""
+"""The signatures, with the test vectors of Pusher's documentation (recomputed)."""
 
 import hashlib
 import hmac
@@ -14,7 +14,7 @@ KEY = "278d425bdf160c739803"
 SECRET = "7ad3773142a6692b25b8"
 SOCKET_ID = "1234.1234"
 MEMBER = '{"user_id":10,"user_info":{"name":"Mr. Channels"}}'
-TEXTS = st.text(st.characters(codec=None), max_size=50)  # lone surrogates too
+TEXTS = st.text(st.characters(codec=None), max_size=50)  # includes lone surrogates
 
 
 class TestVectors:
@@ -32,7 +32,7 @@ class TestVectors:
                 id="presence",
             ),
             pytest.param(
-                # What the documentation prints for the one above.
+                # The documentation prints this value for the text above.
                 signing.channel_text(
                     SOCKET_ID, "presence-foobar", MEMBER.replace("Channels", "Pusher")
                 ),
@@ -98,18 +98,18 @@ class TestSign:
     def test_no_text_crashes_it(self, text):
         assert len(signing.sign(SECRET, text)) == 64
 
-    def test_lone_surrogates_are_told_apart(self):
+    def test_lone_surrogates_are_distinguished(self):
         assert signing.sign(SECRET, "\ud800") != signing.sign(SECRET, "\ud801")
 
 
-class TestSame:
+class TestConstantTimeEqual:
     @given(TEXTS, TEXTS)
     def test_it_is_equality(self, one, other):
         assert signing.constant_time_equal(one, other) == (one == other)
         assert signing.constant_time_equal(one, one)
 
     @pytest.mark.parametrize("given", ["", "a", "ABC", "abc ", "abcd", "\u00e4bc", "\ud800"])
-    def test_whatever_a_client_sends(self, given):
+    def test_any_text_of_a_client(self, given):
         assert not signing.constant_time_equal("abc", given)
 
 
@@ -121,7 +121,7 @@ class TestTexts:
         assert signing.channel_text("1.2", "private-x", "") == "1.2:private-x:"
 
     @pytest.mark.parametrize("text", ['{"a": "\\/"}', '{"a":"\\u00e9"}', ' {"a":1}\n', "\u00e9"])
-    def test_channel_data_and_user_data_are_not_written_anew(self, text):
+    def test_channel_data_and_user_data_are_not_reencoded(self, text):
         assert signing.channel_text("1.2", "x", text) == "1.2:x:" + text
         assert signing.user_text("1.2", text) == "1.2::user::" + text
 
