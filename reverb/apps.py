@@ -24,7 +24,7 @@ Url = Annotated[
 
 Credentials belong in ``headers``, and HTTP does not send fragments.
 """
-# Not configurable: the headers that the server sets itself, and those that change the framing.
+# Not configurable: headers that the server sets itself, and headers that change the framing.
 _RESERVED = (
     "content-type|content-length|host|connection|transfer-encoding|expect|upgrade|te|trailer"
     "|keep-alive|accept-encoding|x-pusher-.*"

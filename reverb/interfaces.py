@@ -1,8 +1,8 @@
 """The interfaces of the replaceable components: connections, apps, brokers and stores.
 
-A Deferred that a store or a broker returns may already have fired; those of the
-memory implementations always have. The exceptions that callers must expect are
-defined beside the interface that raises them.
+A Deferred that a store or a broker returns may already have fired; the memory
+implementations return only fired ones. The exceptions that callers must expect
+are defined beside the interface that raises them.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -115,8 +115,8 @@ class _PendingSubscriber:
     Attributes:
         confirmed: Whether the confirmation, with the members, has been sent to it.
         first_frame: The index of its first frame among the channel's pending
-            frames; older frames precede its subscription.
-        held_frames: Its frames that are not among the pending frames any more.
+            frames. Older pending frames are not for it, or are held already.
+        held_frames: Its frames that precede ``first_frame``, in order.
     """
 
     __slots__ = ("confirmed", "first_frame", "held_frames")
@@ -170,7 +170,7 @@ class Channel:
         self.pending_since = 0.0
         self._target = make_fanout_target(self.subscribers)
         self._pending_subscribers: dict[str, _PendingSubscriber] = {}
-        # The first pending frame for a subscriber, where older frames precede its subscription.
+        # The index of the first pending frame for each subscriber that must not be sent all.
         self._first_frames: dict[str, int] = {}
 
     def __len__(self) -> int:

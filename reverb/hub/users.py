@@ -37,7 +37,7 @@ class UserManager:
         self.sessions: dict[UserKey, set[Session]] = {}
         # The socket ids that are subscribed to an online channel, or are being subscribed to it.
         self._online: set[str] = set()
-        # Those of them whose call of the store has not returned yet.
+        # The socket ids in _online whose call of the store has not returned yet.
         self._joining: set[str] = set()
         # The users whose invalidation could not be sent to the other nodes.
         self._unpublished: set[UserKey] = set()

@@ -132,7 +132,7 @@ class WatchlistManager:
         return watchlist
 
     async def _load(self, app_id: str, unknown: list[_WatchedUser]) -> None:
-        """Ask the store for the initial state of users, having subscribed to their invalidations."""
+        """Subscribe to the invalidations of users, then ask the store for their initial state."""
         subscribing = [self._broker.subscribe(app_id, watched.channel) for watched in unknown]
         for subscribed in subscribing:
             if subscribed is not None:
@@ -144,9 +144,9 @@ class WatchlistManager:
                     watched.online = answer.get(watched.channel, False)
 
     async def _wait_for_checks(self, app_id: str, users: list[_WatchedUser]) -> None:
-        """Wait until no check of the users is due.
+        """Wait until no check of the users is due, so that their state is current.
 
-        The session's own user, for example, may just have come online.
+        A check may be due for the session's own user, who has just signed in.
         """
         while any(watched in self._stale.get(app_id, ()) for watched in users):
             checked: Deferred[None] = Deferred()

@@ -55,7 +55,7 @@ class ChannelType(NamedTuple):
 
 _SIGNED = frozenset({ChannelKind.PRIVATE, ChannelKind.ENCRYPTED, ChannelKind.PRESENCE})
 
-# The first match wins, so a longer prefix stands before its own prefixes.
+# The first match wins, so a longer prefix precedes each prefix that it begins with.
 _TYPES = (
     ("private-encrypted-cache-", ChannelType(ChannelKind.ENCRYPTED, cached=True)),
     ("private-encrypted-", ChannelType(ChannelKind.ENCRYPTED, cached=False)),
