@@ -1,4 +1,4 @@
-"""The benchmark: what the server costs, measured by a load generator that checks every byte.
+"""The benchmark: the server's cost, measured by a load generator that checks every byte.
 
-``python -m bench`` runs it, ``make bench`` installs first what it needs. Linux only.
+``python -m bench`` runs it. ``make bench`` first installs its dependencies. Linux only.
 """

@@ -1,4 +1,4 @@
-"""The program: ``python -m bench``."""
+"""The entry point of ``python -m bench``."""
 
 import importlib.util
 import os
@@ -22,7 +22,7 @@ def _say(line: str) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the benchmark; return the exit code."""
+    """Run the benchmark, and return the exit code."""
     try:
         options = _options(arguments)
         if options is None:
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str]) -> int:
     _say(f"\n{text_table(done)}\n")
     for remark in remarks(done):
         _say(remark)
-    _say(f"All of it took {monotonic() - start:.0f} s.")
+    _say(f"The whole run took {monotonic() - start:.0f} s.")
     return _conclude(done, options, arguments)
 
 
@@ -52,7 +52,7 @@ def _options(arguments: Sequence[str]) -> Options | None:
 
 
 def _conclude(done: Run, options: Options, arguments: Sequence[str]) -> int:
-    """Name what failed, or write the report."""
+    """Print the failures, or write the report."""
     failures = [(o.name, failure) for o in done.outcomes for failure in o.failed]
     for name, failure in failures:
         print(f"bench: {name} failed: {failure}", file=sys.stderr)
@@ -72,6 +72,6 @@ def _end(number: int, _frame: object) -> None:
 
 
 if __name__ == "__main__":
-    # So that what was started is ended too.
+    # An exit runs the finally clauses, which end the processes that were started.
     signal.signal(signal.SIGTERM, _end)
     sys.exit(main(sys.argv[1:]))

@@ -1,4 +1,4 @@
-"""One server, freshly begun with, and the clients and publishers that meet it."""
+"""One server, and the clients and publishers that connect to it."""
 
 import http.client
 import json
@@ -19,10 +19,10 @@ from bench.subscriber import Subscriber
 from bench.target import Target
 
 _WAVE = 32
-"""Connections that are being opened at once: fewer than the shortest queue of a listener."""
-_ANSWER_TIMEOUT = 30
-"""Seconds that opening one more connection may take."""
-_ANSWER_PATIENCE = 10
+"""Connections that are opened at the same time: fewer than a listener's shortest backlog."""
+_OPEN_TIMEOUT = 30
+"""Seconds without one more open connection after which the row fails."""
+_REPLY_TIMEOUT = 10
 
 
 @dataclass
@@ -31,7 +31,7 @@ class Crowd:
 
     Attributes:
         clients: All of them.
-        window: What opening them took.
+        window: The cost of opening them.
     """
 
     clients: list[Client]
@@ -42,7 +42,7 @@ class Crowd:
 
 
 class Arena:
-    """Where one case of a row is measured. Everything is closed at the end.
+    """The connections of one case of a row; :meth:`close` closes all of them.
 
     Args:
         target: The server.
@@ -50,7 +50,7 @@ class Arena:
     Attributes:
         target: The server.
         loop: The event loop.
-        tally: What has been delivered.
+        tally: The deliveries so far.
     """
 
     def __init__(self, target: Target) -> None:
@@ -73,12 +73,12 @@ class Arena:
     # Clients
 
     def stream(self, size: int = 128, ledger: Ledger | None = None, kind: str = "") -> Stream:
-        """Begin a channel that nobody used before.
+        """Create a channel with a new name.
 
         Args:
             size: Bytes of each message's data.
-            ledger: Checks its messages, if they are not the ordinary ones.
-            kind: What its name begins with.
+            ledger: Checks its messages; None for a ledger of plain messages.
+            kind: The prefix of its name.
         """
         name = f"{kind}{self._prefix}-{len(self._streams)}"
         self._streams.append(Stream(name, ledger or Ledger(size), self.tally))
@@ -87,7 +87,7 @@ class Arena:
     def subscribe(
         self, count: int, streams: Sequence[Stream], *, compress: bool = False
     ) -> tuple[Crowd, list[Subscriber]]:
-        """Connect clients and subscribe them, each to one stream in turn."""
+        """Connect clients, and subscribe them to the streams in turn."""
         subscriptions = [event_frame("pusher:subscribe", {"channel": s.channel}) for s in streams]
         subscribers: list[Subscriber] = []
 
@@ -117,7 +117,7 @@ class Arena:
         first = len(self._clients)
         clients: list[Client] = []
         meter = Meter(self.target.pids)
-        progress = _Patience(f"of {count} connections, only {{}} were ready")
+        progress = _ProgressCheck(f"of {count} connections, only {{}} were ready")
         while (done := ready()) < count:
             progress.check(done)
             while len(clients) < min(count, done + _WAVE):
@@ -127,7 +127,7 @@ class Arena:
             self.loop.turn(0.05)
         return Crowd(clients, meter.stop())
 
-    # What they are for
+    # Measuring
 
     def driver(
         self,
@@ -135,7 +135,7 @@ class Arena:
         publishers: int = 1,
         batch: int = 1,
     ) -> Driver:
-        """Open publishers, who publish to one of some streams at random."""
+        """Open publishers that publish to a random one of the streams."""
 
         def open_publisher(number: int, answered: Callable[[Publisher], None]) -> Publisher:
             return Publisher(self.loop, self.target, number, answered)
@@ -155,20 +155,20 @@ class Arena:
         return driver
 
     def check(self) -> None:
-        """Make sure that every message reached everybody once and in order."""
+        """Check that every message reached every subscriber once and in order."""
         check(self._streams)
 
     def settle(self, seconds: float) -> None:
-        """Let time pass, and read what comes meanwhile."""
+        """Run the event loop for some seconds."""
         end = monotonic() + seconds
         while (now := monotonic()) < end:
             self.loop.turn(end - now)
 
     def wait_until(self, ready: Callable[[], bool], complaint: str, seconds: float) -> None:
-        """Read what comes until something is so.
+        """Run the event loop until a condition holds.
 
         Raises:
-            RowFailedError: It was not, in time.
+            RowFailedError: It did not hold in time.
         """
         end = monotonic() + seconds
         while not ready():
@@ -177,11 +177,11 @@ class Arena:
             self.loop.turn(0.05)
 
     def ask(self, path: str) -> Any:
-        """Get JSON from the app's HTTP API; None if the server has no such path."""
+        """Request JSON from the app's HTTP API; None if the server has no such path."""
         with self.target.connect() as sock:
             if self.target.tls is not None:
                 sock.do_handshake()  # type: ignore[attr-defined] # it is an SSLSocket then
-            sock.settimeout(_ANSWER_PATIENCE)
+            sock.settimeout(_REPLY_TIMEOUT)
             sock.sendall(self.target.request("GET", path))
             response = http.client.HTTPResponse(sock)
             response.begin()
@@ -189,11 +189,11 @@ class Arena:
         return json.loads(body) if response.status == http.HTTPStatus.OK else None
 
 
-class _Patience:
-    """Fails a row when a number does not grow any more.
+class _ProgressCheck:
+    """Fails a row when a number has stopped growing.
 
     Args:
-        complaint: What to say, with {} for the number.
+        complaint: The error text, with {} for the number.
     """
 
     def __init__(self, complaint: str) -> None:
@@ -206,5 +206,5 @@ class _Patience:
         if number > self._best:
             self._best = number
             self._since = now
-        elif now - self._since > _ANSWER_TIMEOUT:
-            raise RowFailedError(f"{self._complaint.format(number)} after {_ANSWER_TIMEOUT} s")
+        elif now - self._since > _OPEN_TIMEOUT:
+            raise RowFailedError(f"{self._complaint.format(number)} after {_OPEN_TIMEOUT} s")

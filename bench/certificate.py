@@ -1,4 +1,4 @@
-"""A certificate that signs itself, for what uses TLS here and in the tests."""
+"""A self-signed certificate, for the benchmark and the tests."""
 
 import datetime as dt
 import ipaddress
@@ -10,10 +10,10 @@ from cryptography.x509.oid import NameOID
 
 
 def make_certificate(host: str = "localhost") -> bytes:
-    """Make a private key and a certificate of this machine, as PEM, good for a day.
+    """Make a private key and a certificate of this machine, as PEM, valid for a day.
 
     Args:
-        host: Its name; empty for a certificate of the IP address alone.
+        host: The host name; empty for a certificate of the IP address only.
     """
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])

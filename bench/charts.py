@@ -1,4 +1,4 @@
-"""The charts of the report, as SVG that is the same for the same figures."""
+"""The charts of the report, as SVG. The same figures give the same file."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ from bench.results import Case
 from bench.table import number
 
 _STYLE: Any = {
-    "svg.hashsalt": "reverb",  # Else the ids in the file are random.
+    "svg.hashsalt": "reverb",  # Without it, the ids in the file are random.
     "svg.fonttype": "none",  # Text stays text, which is smaller.
     "font.family": "sans-serif",
     "font.size": 10,
@@ -20,18 +20,18 @@ _STYLE: Any = {
     "axes.spines.right": False,
     "grid.alpha": 0.3,
 }
-_COLOURS = ("#1f6feb", "#d1570c")
+_COLORS = ("#1f6feb", "#d1570c")
 
 
 def draw_charts(cases: dict[str, list[Case]], directory: Path) -> list[tuple[str, str]]:
-    """Draw what there are figures for.
+    """Draw each chart that has figures.
 
     Args:
-        cases: Those of our server, by the name of their row.
-        directory: Where to write.
+        cases: Our server's cases, by row name.
+        directory: The directory to write to.
 
     Returns:
-        The files' names, each with what it shows.
+        The file names, each with its title.
     """
     directory.mkdir(parents=True, exist_ok=True)
     drawn = []
@@ -49,7 +49,7 @@ def draw_charts(cases: dict[str, list[Case]], directory: Path) -> list[tuple[str
 
 def _plot(axes: Any, cases: Sequence[Case], figure: str, index: int = 0) -> None:
     points = [(case.at, value) for case in cases if (value := case.value(figure)) is not None]
-    axes.plot(*zip(*points, strict=True), marker="o", color=_COLOURS[index], label=figure)
+    axes.plot(*zip(*points, strict=True), marker="o", color=_COLORS[index], label=figure)
     for at, value in points:
         axes.annotate(
             number(value), (at, value), (0, 6), textcoords="offset points", ha="center", fontsize=8

@@ -1,4 +1,4 @@
-"""One WebSocket client, from its first byte to its subscription."""
+"""One WebSocket client, from the connect to its subscription."""
 
 import json
 import ssl
@@ -12,10 +12,9 @@ from bench.results import RowFailedError
 from bench.target import Target, send_all
 
 _READ_BYTES = 65_536
-_ACCEPT = b"s3pplmbitxaq9kygzzhzrbk+xoo="  # What answers the key below, in small letters.
+_ACCEPT = b"s3pplmbitxaq9kygzzhzrbk+xoo="  # The accept value for the key below, in lower case.
 _OFFER = (
-    # A server that compresses each message on its own sends all clients the same
-    # bytes; with the history of each connection in them they could not be compared.
+    # Without context takeover, all clients receive the same bytes, which can be compared.
     "Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover; "
     "client_no_context_takeover\r\n"
 )
@@ -43,21 +42,21 @@ _PONG_MESSAGE = event_frame("pusher:pong", {})
 class Client:
     """One connection.
 
-    It begins with the handshake and the greeting. Then it is told to
-    subscribe, and is handed over to whatever reads what follows.
+    It performs the handshake and waits for ``connection_established``. After its
+    subscription another reader takes over its socket.
 
     Args:
-        loop: Calls it when something has come.
+        loop: Calls the client when its socket is readable.
         target: The server.
-        number: Which of all clients it is.
-        request: What opens the WebSocket.
-        greeted: Called when the server has greeted it.
+        number: The client's number.
+        request: The upgrade request.
+        greeted: Called when ``connection_established`` has arrived.
 
     Attributes:
         sock: Its socket, non-blocking.
-        socket_id: Its id, once it is greeted.
+        socket_id: Its socket id, after ``connection_established``.
         compressed: Whether permessage-deflate was negotiated.
-        pinged: How often the server asked whether it lives.
+        pinged: The number of pings that the server has sent.
     """
 
     __slots__ = (
@@ -95,7 +94,7 @@ class Client:
             self.send(request)
 
     def fail(self, reason: str) -> NoReturn:
-        """Fail the row: this client has lost its connection, or not got it."""
+        """Fail the row: the client's connection was lost or refused."""
         raise RowFailedError(f"client {self.number}: {reason}")
 
     def send(self, data: bytes) -> None:
@@ -106,22 +105,22 @@ class Client:
             self.fail(f"sending: {error}")
 
     def hand_over(self, readable: Callable[[], None]) -> None:
-        """Call another function when something has come."""
+        """Call another function when the socket is readable."""
         self._loop.rewatch(self.sock.fileno(), readable)
 
     def take_rest(self) -> bytes:
-        """Give what has been read of the next frame."""
+        """Return and clear the bytes of an incomplete frame."""
         rest, self._rest = self._rest, b""
         return rest
 
     def close(self) -> None:
-        """End the connection, without a word."""
+        """Close the socket without a close frame."""
         if self.sock.fileno() >= 0:
             self._loop.forget(self.sock.fileno())
             self.sock.close()
 
     def watch_end(self, ended: Callable[[], None], events: int) -> None:
-        """Read no more; only be told when the connection has ended."""
+        """Stop reading, and call ``ended`` when the connection closes."""
         self._loop.rewatch(self.sock.fileno(), ended, events)
 
     # The handshakes
@@ -158,7 +157,7 @@ class Client:
             self.fail(f"the upgrade was answered with {head[:200].decode(errors='replace')!r}")
         self.compressed = b"permessage-deflate" in lowered
         if self.compressed and b"server_no_context_takeover" not in lowered:
-            self.fail("the server compresses with a history for each connection, though asked not")
+            self.fail("the server compresses with context takeover, which the offer excludes")
         self._rest = rest
         self.hand_over(self.readable)
         self._take_frames()
@@ -166,7 +165,7 @@ class Client:
     # Messages
 
     def readable(self) -> None:
-        """Read what has come, and take its messages."""
+        """Read from the socket, and handle the messages."""
         self._rest += self._read()
         self._take_frames()
 
@@ -179,7 +178,7 @@ class Client:
                 self.control(frame)
 
     def control(self, frame: Frame) -> None:
-        """Obey a control frame."""
+        """Handle a control frame."""
         if frame.opcode == frames.PING:
             self.pinged += 1
             self.send(frames.masked(frame.payload, frames.PONG))
@@ -188,10 +187,10 @@ class Client:
             self.fail(f"closed by the server: {code} {frame.payload[2:].decode(errors='replace')}")
 
     def protocol_message(self, payload: bytes) -> None:
-        """Take a message that is no publication."""
+        """Handle a message of the protocol itself."""
         message: dict[str, Any] = json.loads(payload)
         event = message["event"]
-        if event == "pusher:ping":  # Other servers ask with a message, not a control frame.
+        if event == "pusher:ping":  # Other servers ping with a message, not a control frame.
             self.pinged += 1
             self.send(_PONG_MESSAGE)
         elif event == "pusher:connection_established":
@@ -207,8 +206,8 @@ class Client:
         """Send a subscription.
 
         Args:
-            frame: Ready to send.
-            joined: Called when it is confirmed.
+            frame: The subscription's frame.
+            joined: Called when the server confirms it.
         """
         self._joined = joined
         self.send(frame)

@@ -1,4 +1,4 @@
-"""What a row is given: a server to measure, and how much to do."""
+"""A row's input: the server to measure, and the amount of work."""
 
 import ssl
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,23 +15,23 @@ from bench.target import Target
 
 
 class Side(Protocol):
-    """A server that is measured."""
+    """A server to measure."""
 
     name: str
-    """What it is called in the table."""
+    """Its name in the table."""
 
     ours: bool
-    """Whether it is the one of this project."""
+    """Whether it is this project's server."""
 
     def arena(
         self, *, tls: bool = False, variables: Mapping[str, str] | None = None, nodes: int = 0
     ) -> AbstractContextManager[Arena]:
-        """Get an arena with nothing in it.
+        """Open an empty arena.
 
         Args:
-            tls: Whether it has to speak TLS.
-            variables: Of the server's environment.
-            nodes: How many nodes our server is, see :class:`bench.server.Server`.
+            tls: Whether the server must speak TLS.
+            variables: Environment variables of the server.
+            nodes: The number of nodes of our server, see :class:`bench.server.Server`.
         """
 
 
@@ -39,10 +39,10 @@ class Ours:
     """This project's server: a fresh process for each arena.
 
     Args:
-        python: The interpreter of the environment in which it is installed.
-        core: The core that it runs on.
-        options: More options for it.
-        tls: Whether it speaks TLS in every row.
+        python: The interpreter of the environment with the server.
+        core: The core to run on.
+        options: More command-line options.
+        tls: Whether to use TLS in every row.
     """
 
     name = "this server"
@@ -58,7 +58,7 @@ class Ours:
     def arena(
         self, *, tls: bool = False, variables: Mapping[str, str] | None = None, nodes: int = 0
     ) -> Iterator[Arena]:
-        """Start the server; end it in any case."""
+        """Start the server, and always stop it at the end."""
         listen, files, context = ("--port", "0"), {}, None
         if tls or self._tls:
             pem = make_certificate()
@@ -81,16 +81,16 @@ class Ours:
         except RowFailedError as failure:
             if server.running:
                 raise
-            raise RowFailedError(f"{failure}\n  {server.last_words()}") from None
+            raise RowFailedError(f"{failure}\n  {server.log_tail()}") from None
         finally:
             server.close()
 
 
 class Theirs:
-    """A server that runs already, started by somebody else.
+    """A running server that was started elsewhere.
 
     Args:
-        target: Where it is.
+        target: Its address.
     """
 
     name = "the other"
@@ -103,7 +103,7 @@ class Theirs:
     def arena(
         self, *, tls: bool = False, variables: Mapping[str, str] | None = None, nodes: int = 0
     ) -> Iterator[Arena]:
-        """Meet the server as it is."""
+        """Connect to the server as it is."""
         if tls and self._target.tls is None:
             raise RowSkipped("The other server is measured without TLS: give a wss:// address.")
         with _closing(Arena(self._target)) as arena:
@@ -119,20 +119,20 @@ def _closing(arena: Arena) -> Iterator[Arena]:
 
 
 def _public(pem: bytes) -> str:
-    """Leave the private key out."""
+    """Return the PEM without the private key."""
     begin = b"-----BEGIN CERTIFICATE-----"
     return (begin + pem.partition(begin)[2]).decode()
 
 
 @dataclass(frozen=True)
 class Context:
-    """One row's circumstances.
+    """The conditions of one row.
 
     Attributes:
-        side: The server.
-        seconds: How long a window is.
-        scale: The part of each number of clients and channels to use.
-        most_connections: How many the limit of open files allows.
+        side: The server to measure.
+        seconds: The length of a window.
+        scale: The factor for the numbers of clients and channels.
+        most_connections: The number of connections that the limit of open files allows.
         fields: The names of our server's settings.
     """
 
@@ -145,7 +145,7 @@ class Context:
     def arena(
         self, *, tls: bool = False, variables: Mapping[str, str] | None = None, nodes: int = 0
     ) -> AbstractContextManager[Arena]:
-        """Begin with nothing; see :meth:`Side.arena`."""
+        """Open an empty arena; see :meth:`Side.arena`."""
         return self.side.arena(tls=tls, variables=variables, nodes=nodes)
 
     def count(self, number: int) -> int:
@@ -153,7 +153,7 @@ class Context:
         return max(2, min(int(number * self.scale), self.most_connections))
 
     def limit_note(self, number: int) -> str:
-        """Say so when the limit of open files allows fewer than a number."""
+        """Return a note if the limit of open files allows fewer connections than ``number``."""
         if int(number * self.scale) <= self.most_connections:
             return ""
         return (

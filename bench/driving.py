@@ -1,4 +1,4 @@
-"""Publishing: as fast as deliveries complete, or at a fixed rate, and what it takes meanwhile."""
+"""Publishing at full speed or at a fixed rate, with the resources used meanwhile."""
 
 from array import array
 from collections.abc import Callable, Sequence
@@ -11,27 +11,27 @@ from bench.publisher import Publisher
 from bench.results import RowFailedError
 from bench.stream import Stream, Tally
 
-_ANSWER_TIMEOUT = 10
-"""Seconds without any delivery after which one is taken for lost."""
+_STALL_TIMEOUT = 10
+"""Seconds without any delivery after which a message counts as lost."""
 _AFTERMATH = 1
-"""Seconds in which what is still on its way may tell what exactly went wrong."""
+"""Seconds to collect late messages, which show what exactly went wrong."""
 _SAMPLE_EVERY = 0.25
 _CLOCK_TICK = 0.002
-"""How late epoll may wake us up; a publish that is later counts from when it was due."""
+"""The delay of epoll that is tolerated; the latency of a later publish counts from its due time."""
 
 
 @dataclass(frozen=True)
 class Window:
-    """What happened in a stretch of time.
+    """The measurements of one window.
 
     Attributes:
-        seconds: How long it was.
-        server_cpu: Seconds of CPU time of the server; None without its pid.
-        own_cpu: Seconds of CPU time of this process.
-        messages: Publications that reached everybody.
-        rss: Bytes of the server's memory before, at most, and after.
-        latencies: Seconds, sorted, if they were wanted.
-        late: The part of the publishes that were sent later than they were due.
+        seconds: Its length.
+        server_cpu: CPU seconds of the server; None without its pid.
+        own_cpu: CPU seconds of this process.
+        messages: Publications that reached all subscribers.
+        rss: Bytes of the server's memory: before, peak, after.
+        latencies: Sorted seconds, if latencies were recorded.
+        late: The fraction of the publishes that were sent late.
     """
 
     seconds: float
@@ -44,22 +44,22 @@ class Window:
 
     @property
     def generator(self) -> float:
-        """The part of a core that the generator used."""
+        """The fraction of a core that the generator used."""
         return self.own_cpu / self.seconds
 
     @property
     def server(self) -> float | None:
-        """The part of a core that the server used."""
+        """The fraction of a core that the server used."""
         return None if self.server_cpu is None else self.server_cpu / self.seconds
 
     def cpu_per(self, count: float) -> float | None:
-        """Share the server's CPU time out; in microseconds."""
+        """Return the server's CPU time per item, in microseconds."""
         if self.server_cpu is None or not count:
             return None
         return self.server_cpu * 1e6 / count
 
     def latency(self, part: float) -> float:
-        """Get the latency that a part of all deliveries did not exceed, in milliseconds."""
+        """Return a quantile of the latencies, in milliseconds."""
         if not self.latencies:
             return float("nan")
         index = min(len(self.latencies) - 1, int(part * len(self.latencies)))
@@ -67,10 +67,10 @@ class Window:
 
 
 class Meter:
-    """Reads the clocks at the beginning and at the end of a window.
+    """Measures CPU time and memory over a window.
 
     Args:
-        pids: The server's processes, if they are known.
+        pids: The server's processes; empty if they are unknown.
     """
 
     def __init__(self, pids: Sequence[int]) -> None:
@@ -82,13 +82,13 @@ class Meter:
         self._own = own_cpu_seconds()
 
     def sample(self, now: float) -> None:
-        """Look at the memory, if it is time."""
+        """Sample the memory, if a sample is due."""
         if now >= self._next_sample:
             self._next_sample = now + _SAMPLE_EVERY
             self._rss_peak = max(self._rss_peak, resident_bytes(self._pids))
 
     def stop(self, messages: int = 0) -> Window:
-        """End the window."""
+        """End the window, and return its measurements."""
         seconds = monotonic() - self.start
         server, own = cpu_seconds(self._pids) - self._cpu, own_cpu_seconds() - self._own
         after = resident_bytes(self._pids)
@@ -106,11 +106,11 @@ class Driver:
 
     Args:
         loop: The event loop.
-        tally: What the streams have delivered.
-        publishers: How many connections to publish on.
-        open_publisher: Opens one.
-        choose: Chooses the stream for the next message.
-        batch: How many messages one request has.
+        tally: The streams' deliveries.
+        publishers: The number of publishing connections.
+        open_publisher: Opens a publishing connection.
+        choose: Returns the stream for the next message.
+        batch: The number of messages in one request.
         pids: The server's processes.
     """
 
@@ -136,7 +136,7 @@ class Driver:
         self._idle += self._publishers
 
     def saturate(self, seconds: float, in_flight: int) -> Window:
-        """Publish whenever fewer messages than ``in_flight`` have not reached everybody."""
+        """Publish at full speed, with at most ``in_flight`` undelivered messages."""
         meter, before = Meter(self._pids), self._tally.completed
         end = meter.start + seconds
         stalls = _Stalls(self._tally)
@@ -150,7 +150,7 @@ class Driver:
         return meter.stop(self._tally.completed - before)
 
     def pace(self, seconds: float, rate: float) -> Window:
-        """Publish at a fixed rate, and take note of the latency of each delivery."""
+        """Publish at a fixed rate, and record the latency of each delivery."""
         meter, before = Meter(self._pids), self._tally.completed
         latencies = self._tally.latencies = array("d")
         due, end, late = meter.start, meter.start + seconds, 0
@@ -162,7 +162,7 @@ class Driver:
                 self._publish(due if is_late else now)
                 due += self._batch / rate
                 continue
-            # Without an idle publisher, its answer wakes us up.
+            # Without an idle publisher, the next reply wakes the loop.
             self._loop.turn(max(0.0, due - now) if self._idle else 0.05)
             meter.sample(now)
         self._drain(stalls)
@@ -185,7 +185,7 @@ class Driver:
             publisher.post("/batch_events", f'{{"batch":[{",".join(events)}]}}')
 
     def _drain(self, stalls: "_Stalls") -> None:
-        """Wait for what is on its way; all of it belongs to the window."""
+        """Wait for the deliveries in flight, which belong to the window."""
         while not stalls.at(monotonic()):
             if self._tally.completed >= self._issued and len(self._idle) == len(self._publishers):
                 return
@@ -201,7 +201,7 @@ class Driver:
 
 
 class _Stalls:
-    """Notices that it makes no sense to go on: nothing comes, or something wrong came."""
+    """Detects a stall: no delivery for some seconds, or a wrong message."""
 
     def __init__(self, tally: Tally) -> None:
         self._tally = tally
@@ -212,14 +212,14 @@ class _Stalls:
         if self._tally.completed != self._completed:
             self._completed = self._tally.completed
             self._since = now
-        return now - self._since > _ANSWER_TIMEOUT or self._tally.astray > 0
+        return now - self._since > _STALL_TIMEOUT or self._tally.astray > 0
 
 
 def check(streams: Sequence[Stream]) -> None:
-    """Make sure that every message reached everybody once and in order.
+    """Check that every message reached every subscriber once and in order.
 
     Raises:
-        RowFailedError: It says who did not get what.
+        RowFailedError: A message is missing; the text names it and the subscriber.
     """
     problems = [problem for stream in streams for problem in stream.problems()]
     if problems:

@@ -11,12 +11,12 @@ _FIN = 0x80
 _COMPRESSED = 0x40
 _SHORT = 126
 _MEDIUM = 65_536
-_MASK = b"\x37\xfa\x21\x3d"  # That of the examples in RFC 6455; servers cannot tell.
+_MASK = b"\x37\xfa\x21\x3d"  # The mask of the examples in RFC 6455.
 _DEFLATE_TAIL = b"\x00\x00\xff\xff"  # RFC 7692, 7.2.2
 
 
 class FrameError(RowFailedError):
-    """Bytes that are no frame which a server of this protocol sends."""
+    """The bytes are not a frame that a server of this protocol sends."""
 
 
 class Frame(NamedTuple):
@@ -24,16 +24,16 @@ class Frame(NamedTuple):
 
     opcode: int
     payload: bytes
-    """Inflated, if it was compressed."""
+    """The payload, inflated if it was compressed."""
     raw: bytes
-    """All of it, as it came."""
+    """The whole frame, as received."""
 
 
 def split(data: bytes) -> tuple[list[Frame], bytes]:
-    """Take the whole frames from received bytes.
+    """Split received bytes into whole frames.
 
     Returns:
-        The frames, and what is left of an incomplete one.
+        The frames, and the bytes of an incomplete frame.
 
     Raises:
         FrameError: A frame is masked, fragmented, or cannot be inflated.
@@ -44,7 +44,9 @@ def split(data: bytes) -> tuple[list[Frame], bytes]:
         body, end = bounds
         first = data[start]
         if not first & _FIN or first & 0x0F == CONTINUATION:
-            raise FrameError("the server sent a fragmented message, which is not understood here")
+            raise FrameError(
+                "the server sent a fragmented message, which the benchmark does not support"
+            )
         payload = data[body:end]
         if first & _COMPRESSED:
             payload = _inflate(payload)
@@ -54,7 +56,7 @@ def split(data: bytes) -> tuple[list[Frame], bytes]:
 
 
 def _bounds(data: bytes, start: int) -> tuple[int, int] | None:
-    """Find where a frame's payload begins and ends; None if not all of it is there."""
+    """Return the start and the end of a frame's payload; None if it is incomplete."""
     if len(data) < start + 2:
         return None
     length = data[start + 1]
@@ -79,7 +81,7 @@ def _inflate(payload: bytes) -> bytes:
 
 
 def masked(payload: bytes, opcode: int = TEXT) -> bytes:
-    """Make the frame that a client sends."""
+    """Return a client's masked frame."""
     length = len(payload)
     if length < _SHORT:
         head = bytes((_FIN | opcode, 0x80 | length))

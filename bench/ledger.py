@@ -1,8 +1,8 @@
-"""What has been published to a channel, and in what order it has to arrive.
+"""The messages published to a channel, and the order in which they must arrive.
 
-Each publisher numbers its messages. Messages of one publisher arrive in their
-order; those of different publishers may arrive in any order among each other,
-as they travel on connections of their own.
+Each publisher numbers its messages. The messages of one publisher must arrive in
+order. Messages of different publishers may arrive in any relative order, as each
+publisher has its own connection.
 """
 
 import json
@@ -18,26 +18,26 @@ _WORDS = (
 )  # fmt: skip
 
 
-class Key(NamedTuple):
-    """Names one message."""
+class MessageKey(NamedTuple):
+    """Identifies one message."""
 
     publisher: int
     number: int
 
 
 class GarbledError(RowFailedError):
-    """A message that is not what was published."""
+    """A message differs from the published one."""
 
 
 def filler(size: int) -> str:
-    """Make text that compresses about as well as what applications send.
+    """Return text that compresses about as well as typical application data.
 
-    It has no character that JSON would escape.
+    It has no characters that JSON escapes.
     """
     words: list[str] = []
     length, step = 0, 1
     while length < size:
-        # Steps that grow keep the text from repeating itself too soon.
+        # Growing steps delay repetitions in the text.
         words.append(f"{_WORDS[step * step % len(_WORDS)]} {step * 7919 % 1000}")
         length += len(words[-1]) + 1
         step += 1
@@ -51,8 +51,8 @@ class Ledger:
         size: Bytes of each message's data.
 
     Attributes:
-        issued: How many have been published.
-        arrived: How many have been received by somebody.
+        issued: The number of published messages.
+        arrived: The number of messages that at least one subscriber has received.
     """
 
     def __init__(self, size: int = 128) -> None:
@@ -62,32 +62,32 @@ class Ledger:
         self._size = size
         self._published: Counter[int] = Counter()
         self._accepted: Counter[int] = Counter()
-        self._times: dict[Key, float] = {}
+        self._times: dict[MessageKey, float] = {}
 
     def issue(self, publisher: int, time: float) -> str:
-        """Take note that a message is published now.
+        """Record a new message.
 
         Returns:
-            Its data: who published it, its number, and a filler.
+            Its data: the publisher, the message's number, and filler text.
         """
-        key = Key(publisher, self._published[publisher])
+        key = MessageKey(publisher, self._published[publisher])
         self._published[publisher] += 1
         self._times[key] = time
         self.issued += 1
         return self._text(key)
 
-    def _text(self, key: Key) -> str:
+    def _text(self, key: MessageKey) -> str:
         name = f"{key.publisher}.{key.number}."
         return name + self._filler[: max(0, self._size - len(name))]
 
-    def recognise(self, payload: bytes) -> Key | None:
-        """Tell which message this is.
+    def recognize(self, payload: bytes) -> MessageKey | None:
+        """Identify a message.
 
         Returns:
-            None for what nobody published, which is the protocol's own.
+            The message's key; None for a message of the protocol itself.
 
         Raises:
-            GarbledError: It looks like one of ours and is not what was published.
+            GarbledError: It looks like a published message, but differs from all of them.
         """
         try:
             text = self.text_of(json.loads(payload))
@@ -98,64 +98,66 @@ class Ledger:
         publisher, _, rest = text.partition(".")
         number = rest.partition(".")[0]
         if publisher.isdigit() and number.isdigit():
-            key = Key(int(publisher), int(number))
+            key = MessageKey(int(publisher), int(number))
             if key.number < self._published[key.publisher] and text == self._text(key):
                 return key
         raise GarbledError(f"never published: {payload[:100]!r}")
 
     def text_of(self, message: Any) -> str | None:
-        """Get the data of a message of ours."""
+        """Return the data of a published message; None for any other message."""
         return str(message["data"]) if message["event"] == "bench" else None
 
-    def accept(self, key: Key) -> bool:
-        """Take a message as the next to arrive; refuse it if another one is due."""
+    def accept(self, key: MessageKey) -> bool:
+        """Accept a message as the next one to arrive; return False if another one is due."""
         if key.number != self._accepted[key.publisher]:
             return False
         self._accepted[key.publisher] += 1
         self.arrived += 1
         return True
 
-    def time_of(self, key: Key) -> float:
-        """Tell when a message that is accepted now was published."""
+    def time_of(self, key: MessageKey) -> float:
+        """Return the publishing time of a message that is being accepted."""
         return self._times.pop(key)
 
-    def diagnose(self, ahead: Sequence[Key], strays: Sequence[Key]) -> str:
-        """Say what went wrong for a subscriber.
+    def diagnose(self, ahead: Sequence[MessageKey], strays: Sequence[MessageKey]) -> str:
+        """Describe a subscriber's error.
 
         Args:
-            ahead: What others have received and this subscriber has not, when
-                it went astray.
-            strays: All that it has received since.
+            ahead: Messages that other subscribers had received before this one, at the
+                time of the error.
+            strays: The messages that it received after the error.
 
         Returns:
-            Words such as "lost message 7 of publisher 0".
+            A phrase such as "lost message 7 of publisher 0".
         """
         had = self._accepted - Counter(key.publisher for key in ahead)
         return _lost(self._published, had, strays) or _doubled(had, strays) or _misordered(strays)
 
 
 class MemberLedger(Ledger):
-    """The members who join a presence channel: each is a message to all before."""
+    """The members of a presence channel: each join is a message to the earlier members."""
 
     def text_of(self, message: Any) -> str | None:
-        """Get the id of the user who joined."""
+        """Return the id of the user who joined; None for any other message."""
         if message["event"] != "pusher_internal:member_added":
             return None
         data = message["data"]
         return str((json.loads(data) if isinstance(data, str) else data)["user_id"])
 
 
-def _name(key: Key) -> str:
+def _name(key: MessageKey) -> str:
     return f"message {key.number} of publisher {key.publisher}"
 
 
-def _lost(published: Mapping[int, int], had: Mapping[int, int], strays: Sequence[Key]) -> str:
+def _lost(
+    published: Mapping[int, int], had: Mapping[int, int], strays: Sequence[MessageKey]
+) -> str:
     seen = set(strays)
     missing = [
         key
         for publisher, count in published.items()
         for number in range(had.get(publisher, 0), count)
-        if (key := Key(publisher, number)) not in seen
+        if (key := MessageKey(publisher, number)) not in seen
     ]
     if not missing:
         return ""
@@ -164,8 +166,8 @@ def _lost(published: Mapping[int, int], had: Mapping[int, int], strays: Sequence
     )
 
 
-def _doubled(had: Mapping[int, int], strays: Sequence[Key]) -> str:
-    seen: set[Key] = set()
+def _doubled(had: Mapping[int, int], strays: Sequence[MessageKey]) -> str:
+    seen: set[MessageKey] = set()
     for key in strays:
         if key in seen or key.number < had.get(key.publisher, 0):
             return f"got {_name(key)} twice (doubled)"
@@ -173,7 +175,7 @@ def _doubled(had: Mapping[int, int], strays: Sequence[Key]) -> str:
     return ""
 
 
-def _misordered(strays: Sequence[Key]) -> str:
+def _misordered(strays: Sequence[MessageKey]) -> str:
     last: dict[int, int] = {}
     for key in strays:
         if key.number < last.get(key.publisher, -1):

@@ -1,4 +1,4 @@
-"""What the operating system knows: cores, limits, and what processes have used."""
+"""Facts from the operating system: cores, limits, and resource usage of processes."""
 
 import os
 import platform
@@ -15,27 +15,27 @@ _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _ALLOWED = sorted(os.sched_getaffinity(0))
 _SPARE_FILES = 256
-"""Open files that are no client's connection: logs, listeners, publishers, libraries."""
+"""Open files other than client connections: logs, listeners, publishers, libraries."""
 
 
 class ProcessGoneError(RowFailedError):
-    """A process that was to be measured does not exist any more."""
+    """A process to measure has ended."""
 
 
 def cores() -> tuple[int, int]:
-    """Choose the core of the server and that of the generator; one and the same if need be."""
+    """Return the cores of the server and the generator; both the same on a single-core machine."""
     allowed = sorted(os.sched_getaffinity(0))
     return allowed[0], allowed[-1]
 
 
 def cores_of(processes: int) -> list[int]:
-    """Choose the cores of a server of several processes: the generator's, the last, if need be."""
+    """Return the cores for a server of several processes, with the generator's core last."""
     return _ALLOWED[:processes]
 
 
 @contextmanager
 def on_core(*cores: int) -> Iterator[None]:
-    """Run on one core, or some, and let the processes that are started meanwhile inherit it."""
+    """Pin this process and the processes started meanwhile to some cores."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, cores)
     try:
@@ -46,7 +46,7 @@ def on_core(*cores: int) -> Iterator[None]:
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Hold signals back while a process is started, until it is known to who ends it."""
+    """Delay signals while a process starts, so that it is always ended."""
     held: list[int] = []
     numbers = (signal.SIGINT, signal.SIGTERM)
     before = {n: signal.signal(n, lambda number, _: held.append(number)) for n in numbers}
@@ -60,10 +60,10 @@ def uninterrupted() -> Iterator[None]:
 
 
 def raise_file_limit() -> int:
-    """Raise the limit of open files as far as allowed, for processes started later too.
+    """Raise the limit of open files to its hard limit, also for child processes.
 
     Returns:
-        How many connections one process can have.
+        The number of connections that one process can have.
     """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -71,47 +71,47 @@ def raise_file_limit() -> int:
 
 
 def children(pid: int) -> tuple[int, ...]:
-    """List the processes that a process has started."""
+    """Return the child processes of a process."""
     return tuple(map(int, _read(pid, f"task/{pid}/children").split()))
 
 
 def cpu_seconds(pids: Sequence[int]) -> float:
-    """Add up the CPU time of processes, which the kernel counts in ticks of 10 ms."""
+    """Return the total CPU time of processes; the kernel counts in ticks of 10 ms."""
     ticks = 0
     for pid in pids:
-        # The name, in parentheses, may have spaces in it.
+        # The name, in parentheses, may contain spaces.
         fields = _read(pid, "stat").rpartition(")")[2].split()
         ticks += int(fields[11]) + int(fields[12])
     return ticks / _TICKS_PER_SECOND
 
 
 def resident_bytes(pids: Sequence[int]) -> int:
-    """Add up the memory of processes (RSS)."""
+    """Return the total memory (RSS) of processes."""
     return sum(int(_read(pid, "statm").split()[1]) for pid in pids) * _PAGE_BYTES
 
 
 def own_cpu_seconds() -> float:
-    """Tell this process's CPU time."""
+    """Return the CPU time of this process."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return usage.ru_utime + usage.ru_stime
 
 
-class Strangers:
-    """Tells what other processes use of the machine from now on, or its host takes away."""
+class OtherProcesses:
+    """Measures the CPU time that other processes use, or that the host takes (steal time)."""
 
     def __init__(self) -> None:
         self._start = time.monotonic()
         self._before = self._seconds()
 
-    def part(self) -> float:
-        """Tell which part of all cores they have used; ours must have ended by now."""
+    def fraction(self) -> float:
+        """Return the fraction of all cores; child processes of ours must have ended."""
         cores = os.cpu_count() or 1
         return (self._seconds() - self._before) / (time.monotonic() - self._start) / cores
 
     def _seconds(self) -> float:
         all_cores = Path("/proc/stat").read_text("utf-8").split("\n", 1)[0]
         user, nice, system, _idle, _waiting, *more = map(int, all_cores.split()[1:])
-        # What follows are interrupts of two kinds and what the host took; then guests.
+        # The next fields are two kinds of interrupts and steal time, then guests.
         busy = (user + nice + system + sum(more[:3])) / _TICKS_PER_SECOND
         children = resource.getrusage(resource.RUSAGE_CHILDREN)
         return busy - own_cpu_seconds() - children.ru_utime - children.ru_stime
@@ -125,7 +125,7 @@ def _read(pid: int, name: str) -> str:
 
 
 def cpu_model() -> str:
-    """Name the machine's processor."""
+    """Return the name of the processor."""
     for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines():
         name, _, value = line.partition(":")
         if name.strip() == "model name":

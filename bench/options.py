@@ -1,4 +1,4 @@
-"""The command line."""
+"""The command line of ``python -m bench``."""
 
 import argparse
 import os
@@ -16,25 +16,25 @@ from bench.target import App, Target
 QUICK_SCALE = 0.1
 _QUICK_SECONDS = 0.5
 _SECONDS = 3.0
-_LONGEST = 60
+_MAX_SECONDS = 60
 _PORTS = {"ws": 80, "wss": 443}
 
 
 class OptionError(Exception):
-    """The command line cannot be obeyed; the text is a sentence that says why."""
+    """The command line is wrong; the text says why."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """What to do.
+    """The parsed command line.
 
     Attributes:
         rows: The rows to run.
-        seconds: How long each window is.
-        scale: The part of each number of clients to use.
-        python: The interpreter of our server's environment.
-        server_options: More options of our server.
-        against: Another server, if there is one.
+        seconds: The length of each window.
+        scale: The factor for the numbers of clients.
+        python: The interpreter of the environment with our server.
+        server_options: More command-line options of our server.
+        against: Another server to compare with, or None.
         output: The directory to write to; None to write nothing.
     """
 
@@ -59,33 +59,44 @@ def _parser() -> _Parser:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("--list", action="store_true", help="list the rows, and end")
+    add("--list", action="store_true", help="list the rows and exit")
     add("--only", action="append", default=[], metavar="ROW", help="run this row; repeatable")
-    add("--skip", action="append", default=[], metavar="ROW", help="leave it out; repeatable")
-    add("--quick", action="store_true", help="a tenth of the clients, short windows: a test")
-    add("--seconds", type=float, help=f"length of each window; default: {_SECONDS:g}")
-    add("--python", type=Path, help="interpreter of the environment whose server is measured")
+    add("--skip", action="append", default=[], metavar="ROW", help="skip this row; repeatable")
+    add(
+        "--quick",
+        action="store_true",
+        help="a trial run with a tenth of the clients and short windows",
+    )
+    add("--seconds", type=float, help=f"length of each window in seconds; default: {_SECONDS:g}")
+    add("--python", type=Path, help="interpreter of the environment with the server to measure")
     add(
         "--server-option",
         action="append",
         default=[],
         metavar="OPTION",
-        help="one more option of twistd reverb: --server-option=--config=x.toml; repeatable",
+        help="an option of twistd reverb, as in --server-option=--config=x.toml; repeatable",
     )
     add("--output", type=Path, help="directory of performance.md; default: docs, if all rows run")
-    add("--against", metavar="URL", help="ws:// or wss:// address of another server to compare")
-    add("--against-app-id", metavar="ID", help="its app")
-    add("--against-key", metavar="KEY", help="the app's key")
-    add("--against-secret", metavar="SECRET", help="the app's secret")
+    add(
+        "--against", metavar="URL", help="ws:// or wss:// address of another server to compare with"
+    )
+    add("--against-app-id", metavar="ID", help="id of the other server's app")
+    add("--against-key", metavar="KEY", help="key of that app")
+    add("--against-secret", metavar="SECRET", help="secret of that app")
     add(
         "--against-pid",
         type=int,
         action="append",
         default=[],
         metavar="PID",
-        help="its process, to read CPU and memory; repeatable: they are added up",
+        help="process of the other server, to measure its CPU and memory; repeatable",
     )
-    add("--against-ca", type=Path, metavar="FILE", help="certificate to trust, for wss://")
+    add(
+        "--against-ca",
+        type=Path,
+        metavar="FILE",
+        help="CA certificate of the other server, for wss://",
+    )
     return parser  # fmt: skip
 
 
@@ -93,10 +104,10 @@ def parse(arguments: Sequence[str]) -> Options | None:
     """Read the command line.
 
     Returns:
-        None if the rows have been listed, and nothing is to be done.
+        The options; None if ``--list`` has printed the rows.
 
     Raises:
-        OptionError: Something is wrong with it.
+        OptionError: The command line is wrong.
     """
     given = _parser().parse_args(arguments)
     if given.list:
@@ -105,14 +116,14 @@ def parse(arguments: Sequence[str]) -> Options | None:
     seconds = given.seconds
     if seconds is None:
         seconds = _QUICK_SECONDS if given.quick else _SECONDS
-    if not 0 < seconds <= _LONGEST:
-        raise OptionError(f"--seconds: expected more than 0 and at most {_LONGEST}")
+    if not 0 < seconds <= _MAX_SECONDS:
+        raise OptionError(f"--seconds: expected more than 0 and at most {_MAX_SECONDS}")
     rows = _rows(given.only, given.skip)
     output = given.output
     if output is None and rows == ROWS and not given.quick and given.against is None:
         output = Path("docs")
     if output is not None and given.against is not None:
-        raise OptionError("--output: nothing is written when --against is given")
+        raise OptionError("--output: has no effect with --against")
     return Options(
         rows=rows,
         seconds=seconds,
@@ -143,7 +154,7 @@ def _rows(only: Sequence[str], skip: Sequence[str]) -> tuple[Row, ...]:
 
 
 def _python(given: Path | None) -> Path:
-    # Not resolved: the link in an environment is what makes it that environment's.
+    # Not resolved: a virtual environment's interpreter is a symbolic link.
     python = Path(os.path.abspath(given or sys.executable))  # noqa: PTH100
     if not os.access(python, os.X_OK):
         raise OptionError(f"--python: {python} cannot be run")
@@ -164,7 +175,7 @@ def _against(given: argparse.Namespace) -> Target | None:
         others = {"--against-pid": given.against_pid, "--against-ca": given.against_ca, **details}
         for name, value in others.items():
             if value:
-                raise OptionError(f"{name}: has no meaning without --against")
+                raise OptionError(f"{name}: has no effect without --against")
         return None
     for name, value in details.items():
         if not value:
@@ -185,7 +196,7 @@ def _target(address: str, app: App, pids: tuple[int, ...], ca: Path | None) -> T
     if host is None or url.scheme not in _PORTS:
         raise OptionError(f"--against: expected ws://HOST:PORT or wss://HOST:PORT, not {address!r}")
     if ca is not None and url.scheme != "wss":
-        raise OptionError("--against-ca: has no meaning without a wss:// address")
+        raise OptionError("--against-ca: has no effect without a wss:// address")
     try:
         tls = ssl.create_default_context(cafile=ca) if url.scheme == "wss" else None
     except OSError as error:

@@ -1,4 +1,4 @@
-"""A client of the HTTP API that publishes on a connection that it keeps."""
+"""A client of the HTTP API that publishes on a kept-alive connection."""
 
 import re
 import socket
@@ -16,16 +16,16 @@ _LAST_CHUNK = b"0\r\n\r\n"
 
 
 class Publisher:
-    """One connection to the API, with at most one request on its way.
+    """One connection to the API, with at most one request in flight.
 
     Args:
-        loop: Calls it when something has come.
+        loop: Calls the publisher when its socket is readable.
         target: The server.
-        number: Names it in the messages that it publishes.
-        answered: Called with the publisher when its request has been answered.
+        number: Identifies the publisher in its messages.
+        answered: Called with the publisher after each reply.
 
     Attributes:
-        posted: How many requests have been answered.
+        posted: The number of replies.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Publisher:
         self._sock: socket.socket | None = None
 
     def _open(self) -> None:
-        """Connect; not before there is a request, as servers do not wait for it for ever."""
+        """Connect; only when there is a request, as servers close idle connections."""
         self._fresh = True
         self._reply = b""
         try:
@@ -59,7 +59,7 @@ class Publisher:
         self._loop.watch(sock.fileno(), self._readable)
 
     def close(self) -> None:
-        """End the connection."""
+        """Close the connection."""
         sock, self._sock = self._sock, None
         if sock is not None:
             self._loop.forget(sock.fileno())
@@ -88,7 +88,7 @@ class Publisher:
         except OSError as error:
             self._lost(str(error))
             return
-        if not self._request:  # A farewell: the connection has been idle for too long.
+        if not self._request:  # The server closes an idle connection.
             self.close()
             return
         self._reply += data
@@ -110,11 +110,10 @@ class Publisher:
         self._answered(self)
 
     def _lost(self, reason: str) -> None:
-        """Reconnect; send again what met a connection that was about to be closed.
+        """Reconnect, and resend a request that met a closing connection.
 
-        Nothing has been published twice if the server closed it before it read
-        the request, as servers that do not keep connections do. If it has, the
-        subscribers find out.
+        The server has usually closed the connection before it read the request. If it
+        had read it, the subscribers detect a duplicate.
         """
         if self._request and (self._fresh or self._reply):
             raise RowFailedError(f"publisher {self.number}: no answer to a publish: {reason}")
@@ -124,7 +123,7 @@ class Publisher:
 
 
 def _is_whole(head: bytes, body: bytes, *, ended: bool) -> bool:
-    """Tell whether all of a reply is there."""
+    """Return whether a reply is complete."""
     length = _LENGTH.search(head)
     if length:
         return len(body) >= int(length[1])

@@ -1,4 +1,4 @@
-"""A Redis of the benchmark's own, and what it says that it has done."""
+"""A private Redis for the benchmark, and its statistics."""
 
 import shutil
 import socket
@@ -9,44 +9,44 @@ from typing import NamedTuple
 from bench.machine import cpu_seconds, on_core
 from bench.results import RowFailedError
 
-_ANSWER_TIMEOUT = 20
+_START_TIMEOUT = 20
 _BACKGROUND = ("ping", "info", "select", "auth", "subscribe", "unsubscribe")
-"""Commands that keep a connection alive, ask what this module asks, or are counted apart."""
+"""Commands of heartbeats and of this module, and those that are counted separately."""
 
 
 class Work(NamedTuple):
-    """What Redis has done since it was started."""
+    """The work of Redis since its start."""
 
     round_trips: int
-    """Scripts that nodes have run; each is waited for."""
+    """Scripts that nodes ran; a node waits for each."""
     inside: int
-    """Commands that these scripts have run."""
+    """Commands that these scripts ran."""
     publishes: int
-    """Messages that nodes have published, scripts not counted."""
+    """Messages that nodes published, without those of scripts."""
     subscriptions: int
     bytes_in: int
     bytes_out: int
     cpu: float
-    """Seconds."""
+    """CPU seconds."""
 
     def since(self, before: "Work") -> "Work":
-        """Subtract what had been done before."""
+        """Return the difference to an earlier reading."""
         return Work._make(now - then for now, then in zip(self, before, strict=True))
 
 
 def program() -> str | None:
-    """Find the program; None if it is not installed."""
+    """Return the path of redis-server or valkey-server; None if neither is installed."""
     return shutil.which("redis-server") or shutil.which("valkey-server")
 
 
 class Redis:
-    """One process, on a free port of loopback, that keeps nothing on disk.
+    """A Redis process on a free port of loopback, without persistence.
 
     Args:
-        core: The core that it runs on.
+        core: The core to run on.
 
     Raises:
-        RowFailedError: There is none, or it does not start.
+        RowFailedError: Redis is not installed, or does not start.
     """
 
     def __init__(self, core: int) -> None:
@@ -65,14 +65,14 @@ class Redis:
 
     @property
     def url(self) -> str:
-        """Where nodes find it."""
+        """The URL for nodes."""
         return f"redis://127.0.0.1:{self.port}/0"
 
     def _connect(self) -> socket.socket:
-        end = time.monotonic() + _ANSWER_TIMEOUT
+        end = time.monotonic() + _START_TIMEOUT
         while True:
             try:
-                return socket.create_connection(("127.0.0.1", self.port), _ANSWER_TIMEOUT)
+                return socket.create_connection(("127.0.0.1", self.port), _START_TIMEOUT)
             except OSError:
                 if time.monotonic() > end or self._process.poll() is not None:
                     self._process.kill()
@@ -80,13 +80,13 @@ class Redis:
                 time.sleep(0.02)
 
     def close(self) -> None:
-        """End the process."""
+        """Kill the process."""
         self._sock.close()
         self._process.kill()
         self._process.wait()
 
     def work(self) -> Work:
-        """Ask what it has done; what has been asked before is all in it."""
+        """Read the statistics."""
         stats = self._info("stats")
         calls = {
             name.removeprefix("cmdstat_"): int(text.partition("calls=")[2].partition(",")[0])

@@ -1,4 +1,4 @@
-"""Writes docs/performance.md: the figures, and what is known about them."""
+"""Writes docs/performance.md: the figures and their explanation."""
 
 import os
 import platform
@@ -18,9 +18,9 @@ def write_report(run: Run, command: str, directory: Path) -> Path:
     """Write the report and its charts.
 
     Args:
-        run: What has been measured.
-        command: How this was started.
-        directory: Where performance.md shall be; the charts are in a directory beside it.
+        run: The measurements.
+        command: The command that ran the benchmark.
+        directory: The directory of performance.md; charts go to its subdirectory ``performance``.
     """
     ours = run.sides[0]
     cases = {outcome.name: outcome.cases[ours] for outcome in run.outcomes}

@@ -1,15 +1,15 @@
-"""What the rows find out."""
+"""The results of rows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 
 class RowFailedError(Exception):
-    """A row found a mistake of the server: a message lost, a connection refused."""
+    """A row detected an error of the server, such as a lost message."""
 
 
 class RowSkipped(Exception):  # noqa: N818 - nothing is wrong
-    """A row cannot be run here; the text is a sentence that says why."""
+    """A row cannot run here; the text says why."""
 
 
 @dataclass(frozen=True)
@@ -17,10 +17,10 @@ class Figure:
     """One number.
 
     Attributes:
-        name: What was measured.
-        value: None where it cannot be known, as without the server's pid.
-        unit: What follows the number.
-        floored: Whether it is CPU time that is also given in multiples of the floor.
+        name: The name of the measurement.
+        value: The number; None if it is unknown, such as CPU time without a pid.
+        unit: The unit.
+        floored: Whether the table also shows it as a multiple of the floor.
     """
 
     name: str
@@ -34,13 +34,13 @@ class Case:
     """One measurement of a row.
 
     Attributes:
-        label: What was done.
-        figures: What came out.
-        generator: The part of a core that the generator used; None where
-            nothing depends on its speed.
-        at: Where it is on the horizontal axis of a chart.
-        late: The part of its publishes that were sent later than they were due.
-        note: A sentence that belongs to it.
+        label: A description of the workload.
+        figures: The measurements.
+        generator: The fraction of a core that the generator used; None if its speed does
+            not matter.
+        at: The position on the horizontal axis of a chart.
+        late: The fraction of its publishes that were sent late.
+        note: A remark for the report.
     """
 
     label: str
@@ -51,21 +51,21 @@ class Case:
     note: str = ""
 
     def value(self, name: str) -> float | None:
-        """Get a figure's number by its name."""
+        """Return a figure's value by its name."""
         return next((figure.value for figure in self.figures if figure.name == name), None)
 
 
 @dataclass
 class Outcome:
-    """What became of a row.
+    """The outcome of a row.
 
     Attributes:
         name: The row's name.
-        about: What it is, in a sentence or two.
-        floor: Microseconds of one bare send, around it.
-        cases: What each side did.
-        skipped: Why a side was left out.
-        failed: What went wrong, with the name of the side.
+        about: A description in a sentence or two.
+        floor: Microseconds of a bare send, measured before and after the row.
+        cases: The cases of each side.
+        skipped: The reason why a side was skipped.
+        failed: The errors, with the name of the side.
     """
 
     name: str
@@ -81,13 +81,13 @@ class Run:
     """A whole run.
 
     Attributes:
-        outcomes: Of each row.
-        sides: The names of those measured, ours first.
-        versions: Of our server and what it runs on.
-        strangers: The part of all cores that other processes used meanwhile.
+        outcomes: The outcome of each row.
+        sides: The names of the measured servers, ours first.
+        versions: The versions of our server and its libraries.
+        other_load: The fraction of all cores that other processes used meanwhile.
     """
 
     outcomes: Sequence[Outcome]
     sides: Sequence[str]
     versions: str
-    strangers: float = 0
+    other_load: float = 0

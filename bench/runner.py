@@ -1,4 +1,4 @@
-"""Runs the rows, with its progress in sight."""
+"""Runs the rows, and shows progress."""
 
 import gc
 import subprocess
@@ -7,16 +7,16 @@ from pathlib import Path
 
 from bench.context import Context, Ours, Side, Theirs
 from bench.floor import measure_floor
-from bench.machine import Strangers, cores, on_core, raise_file_limit
+from bench.machine import OtherProcesses, cores, on_core, raise_file_limit
 from bench.options import Options
 from bench.results import Outcome, RowFailedError, RowSkipped, Run
 from bench.rows import Row
 from bench.table import one_line
 
 _FLOOR_SECONDS = 0.5
-_ANSWER_TIMEOUT = 30
-_FEWEST_CONNECTIONS = 1_100
-# Asked of the interpreter that runs our server, which need not be the one that runs us.
+_FACTS_TIMEOUT = 30
+_MIN_CONNECTIONS = 1_100
+# Run by the interpreter of our server, which may differ from this one.
 _FACTS = """
 import platform, autobahn, twisted, reverb
 from reverb.settings import Settings
@@ -27,21 +27,21 @@ print(*Settings.__struct_fields__)
 
 
 class SetupError(Exception):
-    """Nothing can be measured here; the text is a sentence that says why."""
+    """Nothing can be measured here; the text says why."""
 
 
 def run(options: Options, say: Callable[[str], None]) -> Run:
     """Run the rows.
 
     Args:
-        options: What to do.
-        say: Shows a line of progress.
+        options: The command line.
+        say: Prints a line of progress.
     """
     most = raise_file_limit()
-    if most < _FEWEST_CONNECTIONS:
+    if most < _MIN_CONNECTIONS:
         raise SetupError(
             f"the limit of open files (ulimit -Hn) leaves {most} for connections; "
-            f"this needs at least {_FEWEST_CONNECTIONS}"
+            f"the benchmark needs at least {_MIN_CONNECTIONS}"
         )
     server_core, generator_core = cores()
     say(f"The server runs on core {server_core}, the generator on core {generator_core}.")
@@ -59,12 +59,12 @@ def run(options: Options, say: Callable[[str], None]) -> Run:
         seconds = min(_FLOOR_SECONDS, options.seconds)
         return measure_floor(server_core, generator_core, seconds)
 
-    strangers = Strangers()
+    others = OtherProcesses()
     with on_core(generator_core):
         outcomes = _run_rows(options.rows, contexts, floor, say)
-    # The other server would be among them.
-    part = strangers.part() if options.against is None else 0
-    return Run(outcomes, [side.name for side in sides], versions, part)
+    # The other server would count as one of them.
+    load = others.fraction() if options.against is None else 0
+    return Run(outcomes, [side.name for side in sides], versions, load)
 
 
 def _run_rows(
@@ -73,7 +73,7 @@ def _run_rows(
     measure: Callable[[], float],
     say: Callable[[str], None],
 ) -> list[Outcome]:
-    """Run each row for each side, between two measurements of the floor."""
+    """Run each row for each side, and measure the floor before and after."""
     outcomes = []
     after = measure()
     for index, row in enumerate(rows, 1):
@@ -91,7 +91,7 @@ def _run_rows(
 def _run_row(row: Row, context: Context, outcome: Outcome, say: Callable[[str], None]) -> None:
     name = context.side.name
     cases = outcome.cases[name] = []
-    # The collector would look through all connections in the middle of a window.
+    # The garbage collector would scan all connections in the middle of a window.
     gc.collect()
     gc.disable()
     try:
@@ -109,9 +109,9 @@ def _run_row(row: Row, context: Context, outcome: Outcome, say: Callable[[str], 
 
 
 def _facts(python: Path) -> tuple[str, frozenset[str]]:
-    """Ask for our server's versions, and for the names of its settings."""
+    """Return our server's versions, and the names of its settings."""
     done = subprocess.run(
-        [python, "-c", _FACTS], capture_output=True, text=True, timeout=_ANSWER_TIMEOUT, check=False
+        [python, "-c", _FACTS], capture_output=True, text=True, timeout=_FACTS_TIMEOUT, check=False
     )
     if done.returncode:
         last = done.stderr.strip().splitlines()[-1:] or ["no reason given"]

@@ -1,4 +1,4 @@
-"""Our own server, as a process: ``twistd -n reverb``, started anew for each case."""
+"""Our own server as a process: ``twistd -n reverb``, one for each case."""
 
 import os
 import re
@@ -16,32 +16,32 @@ from bench.target import App
 
 APP = App("bench", "bench-key", "bench-secret")
 
-_ANSWER_TIMEOUT = 20
+_START_TIMEOUT = 20
 _LISTENING = re.compile(r"listening on \S*:(\d+)\n")
 _HAS_REDIS = re.compile(r"connected to Redis")
 _LAST_LINES = 12
 
 
 class Server:
-    """One process, listening on a free port of loopback.
+    """A server process on a free port of loopback.
 
     Args:
-        python: The interpreter of the environment in which it is installed.
-        core: The core that it runs on.
-        listen: How to tell it where to listen.
+        python: The interpreter of the environment with the server.
+        core: The core to run on.
+        listen: The options that name the listening address.
         options: More options of ``twistd reverb``.
-        variables: What to add to its environment.
-        files: Files for the directory in which it runs.
-        nodes: How many nodes it is that have a Redis in common; each gets a core. 0 for one
-            without.
+        variables: Additional environment variables.
+        files: Files to create in its working directory.
+        nodes: The number of nodes that share a Redis, each on its own core; 0 for one node
+            without Redis.
 
     Attributes:
-        port: Where it listens.
-        pid: Its process, or that of the workers' parent.
-        pids: All of its processes.
+        port: The listening port.
+        pid: Its process, or the supervisor of its workers.
+        pids: All its processes.
 
     Raises:
-        RowFailedError: It does not start; with the last lines of its log.
+        RowFailedError: It does not start; the text quotes the end of its log.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Server:
         self._log = directory / "server.log"
         app = ("--app-id", APP.id, "--app-key", APP.key, "--app-secret", APP.secret)
         twistd = (str(python), str(python.with_name("twistd")), "-n", "--pidfile=")
-        # As the systemd units in examples/ have it.
+        # Like the systemd units in examples/.
         command = (*twistd, "--logger", "reverb.logs.text", "reverb")
         self._process: subprocess.Popen[bytes] | None = None
         self.pids: tuple[int, ...] = ()
@@ -76,7 +76,7 @@ class Server:
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
-                    # Control-C is for us; we end the server.
+                    # Control-C is meant for this process, which ends the server.
                     start_new_session=True,
                 )
             self.pid = self._process.pid
@@ -90,8 +90,8 @@ class Server:
             raise
 
     def _wait_for(self, words: re.Pattern[str], times: int = 1) -> list[str]:
-        """Wait until its log says something, as often as that; get what it says."""
-        end = time.monotonic() + _ANSWER_TIMEOUT
+        """Wait until the log matches a pattern a number of times, and return the matches."""
+        end = time.monotonic() + _START_TIMEOUT
         while time.monotonic() < end:
             found = words.findall(self._log.read_text("utf-8", "replace"))
             if len(found) >= times:
@@ -99,10 +99,10 @@ class Server:
             if not self.running:
                 break
             time.sleep(0.01)
-        raise RowFailedError(f"the server did not start. {self.last_words()}")
+        raise RowFailedError(f"the server did not start. {self.log_tail()}")
 
-    def last_words(self) -> str:
-        """Quote the end of its log, and say whether it has ended."""
+    def log_tail(self) -> str:
+        """Quote the end of the log, and say whether the process has ended."""
         code = self._process and self._process.poll()
         ended = "It runs" if code is None else f"It ended with exit code {code}"
         lines = self._log.read_text("utf-8", "replace").splitlines()[-_LAST_LINES:]
@@ -110,15 +110,15 @@ class Server:
 
     @property
     def running(self) -> bool:
-        """Whether the process lives."""
+        """Whether the process runs."""
         return self._process is not None and self._process.poll() is None
 
     def close(self) -> None:
-        """End the process. It has nothing to save, and its clients need no farewell."""
+        """Kill the process, which has nothing to save."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
-            # The parent of workers cannot start them again, and they need not say farewell.
+            # The supervisor is dead, so nothing restarts its workers.
             for worker in self.pids[1:]:
                 with suppress(ProcessLookupError):
                     os.kill(worker, signal.SIGKILL)
@@ -126,5 +126,5 @@ class Server:
 
 
 def _environment() -> dict[str, str]:
-    """Copy the environment without what would configure the server."""
+    """Return the environment without ``REVERB_*`` variables."""
     return {name: text for name, text in os.environ.items() if not name.startswith("REVERB_")}

@@ -1,8 +1,8 @@
-"""What Redis and two nodes have to do for each step: ``python -m bench.sizing``.
+"""The work of Redis and two nodes for each kind of step: ``python -m bench.sizing``.
 
 Counts do not depend on the machine; CPU times do. They come from the kernel's
-ticks of 10 ms, so each step is taken often: ``python -m bench.sizing 10000``
-for more than 1,000 times.
+ticks of 10 ms, so each step runs 1,000 times, or as often as
+``python -m bench.sizing 10000`` says.
 """
 
 import json
@@ -26,7 +26,7 @@ from reverb.brokers.interest import UNSUBSCRIBE_DELAY
 _ANSWER_TIMEOUT = 20
 _TIMES = 1_000
 _MORE_PUBLICATIONS = 5
-"""Publications for each of the other steps, as they take less."""
+"""Factor for publications, which are cheaper than the other steps."""
 _SECONDS = 10
 _AT_ONCE = 32
 _PUBLICATION = b'{"event":"event",'
@@ -35,15 +35,15 @@ _MEMBERS = 100
 _WATCHED = 20
 _VARIABLES = {"REVERB_APP_WATCHLISTS": "true"}
 _SETTLED = 0.3
-"""Seconds after which what a step has set going has come to its end."""
+"""Seconds after which all effects of a step are complete."""
 
 
 class Visitor(Client):
-    """One WebSocket, with which each step is waited for.
+    """A WebSocket client that waits for the end of each step.
 
     Args:
-        loop: Calls it when something has come.
-        target: The node.
+        loop: Calls the client when its socket is readable.
+        target: The node to connect to.
     """
 
     def __init__(self, loop: Loop, target: Target) -> None:
@@ -60,7 +60,7 @@ class Visitor(Client):
         wait(self._turns, is_over)
 
     def protocol_message(self, payload: bytes) -> None:
-        """Count publications, and take what is none."""
+        """Count publications, and handle all other messages."""
         if payload.startswith(_PUBLICATION):
             self._publications += 1
         elif payload.startswith(_WATCHLIST):
@@ -69,7 +69,7 @@ class Visitor(Client):
             super().protocol_message(payload)
 
     def visit(self, channel: str, user_id: str = "") -> None:
-        """Subscribe; a member on a presence channel."""
+        """Subscribe; with a user id, join a presence channel as that user."""
         data = {"channel": channel}
         if user_id:
             data["channel_data"] = json.dumps({"user_id": user_id, "user_info": {"name": user_id}})
@@ -80,7 +80,7 @@ class Visitor(Client):
         self._wait(lambda: self._is_done)
 
     def sign_in(self, user_id: str, watchlist: Sequence[str]) -> None:
-        """Sign in, and wait until told who of the watchlist is online."""
+        """Sign in, and wait for the first watchlist events."""
         user_data = json.dumps({"id": user_id, "watchlist": watchlist})
         signature = APP.sign(f"{self.socket_id}::user::{user_data}")
         data = {"auth": f"{APP.key}:{signature}", "user_data": user_data}
@@ -89,7 +89,7 @@ class Visitor(Client):
         self._wait(lambda: self._is_done)
 
     def leave(self, channel: str) -> None:
-        """Unsubscribe; there is no answer."""
+        """Unsubscribe; the server does not reply."""
         self.send(event_frame("pusher:unsubscribe", {"channel": channel}))
 
     def read(self, count: int) -> None:
@@ -99,7 +99,7 @@ class Visitor(Client):
 
 
 def wait(loop: Loop, is_over: Callable[[], bool]) -> None:
-    """Let the loop turn until something is true."""
+    """Run the loop until a condition holds."""
     end = time.monotonic() + _ANSWER_TIMEOUT
     while not is_over():
         if time.monotonic() > end:
@@ -108,18 +108,18 @@ def wait(loop: Loop, is_over: Callable[[], bool]) -> None:
 
 
 class Row(NamedTuple):
-    """What one step costs."""
+    """The cost of one kind of step."""
 
     step: str
     times: int
     redis: Work
     here: float
-    """CPU seconds of the node on which it happened."""
+    """CPU seconds of the node that the clients use."""
     there: float
     """CPU seconds of the other node."""
 
     def cells(self) -> list[str]:
-        """Write it, each number for one step."""
+        """Return the table cells, each number per step."""
         redis, n = self.redis, self.times
 
         def each(amount: float) -> str:
@@ -137,17 +137,17 @@ class Row(NamedTuple):
 
 
 class Sizing:
-    """Two nodes and their Redis.
+    """Two nodes, and the Redis that they share.
 
     Args:
-        loop: Calls the clients.
-        here: The node on which things happen.
-        there: The other.
-        redis: Theirs.
-        times: How often to take each step.
+        loop: The clients' event loop.
+        here: The node that the clients use.
+        there: The other node.
+        redis: Their Redis.
+        times: How often to run each step.
 
     Attributes:
-        rows: What has been measured.
+        rows: The measurements.
     """
 
     def __init__(self, loop: Loop, here: Target, there: Target, redis: Redis, times: int) -> None:
@@ -158,7 +158,7 @@ class Sizing:
         self.rows: list[Row] = []
 
     def _measure(self, step: str, times: int, do: Callable[[int], object], each: int = 1) -> None:
-        """Do something a number of times, or in portions of ``each``."""
+        """Measure a step that runs a number of times, ``each`` at once."""
         times = times // each * each
         time.sleep(_SETTLED)
         redis = self._redis.work()
@@ -181,7 +181,7 @@ class Sizing:
         return self._clients[-1]
 
     def clients(self) -> None:
-        """Measure what clients do."""
+        """Measure connecting, subscribing and leaving."""
         times = self._times
         self._measure("connect", times, lambda _: self._connect(self._here))
         new = list(self._clients)
@@ -191,10 +191,10 @@ class Sizing:
         for client in new:
             client.visit("common")
         self._measure("disconnect, with two subscriptions", times, lambda n: new[n].close())
-        self._have_closed()
+        self._wait_for_unsubscribes()
 
     def users(self) -> None:
-        """Measure sign-ins of users who watch others, where the app has watchlists."""
+        """Measure sign-ins of users with a watchlist."""
 
         def sign_in(number: int) -> None:
             friends = [f"friend-{number}-{n}" for n in range(_WATCHED)]
@@ -203,15 +203,15 @@ class Sizing:
         new = [self._connect(self._here) for _ in range(self._times)]
         self._measure(f"sign in, to watch {_WATCHED} users", self._times, sign_in)
         self._measure("disconnect, signed in", self._times, lambda n: new[n].close())
-        self._have_closed()
+        self._wait_for_unsubscribes()
 
-    def _have_closed(self) -> None:
-        """Wait until the node has given up the channels of those who have left."""
+    def _wait_for_unsubscribes(self) -> None:
+        """Wait until the node has unsubscribed from the channels without subscribers."""
         self._clients.clear()
         time.sleep(UNSUBSCRIBE_DELAY)
 
     def presence(self) -> None:
-        """Measure joining and leaving a presence channel of some size."""
+        """Measure joining and leaving a presence channel."""
         for number in range(_MEMBERS):
             self._connect((self._here, self._there)[number % 2]).visit(
                 "presence-x", f"user-{number}"
@@ -226,7 +226,7 @@ class Sizing:
         self._close()
 
     def publications(self) -> None:
-        """Measure publications, with a subscriber on the other node and without."""
+        """Measure publications with and without a subscriber on the other node."""
         publishers = [Publisher(self._loop, self._here, n, lambda _: None) for n in range(_AT_ONCE)]
         subscriber = self._connect(self._there)
         subscriber.visit("news")
@@ -246,7 +246,7 @@ class Sizing:
     def _publish(
         self, publishers: Sequence[Publisher], body: str, reader: Visitor | None, _number: int
     ) -> None:
-        """Send one request by each; wait for the answers and what comes of them."""
+        """Send one request on each publisher, and wait for the replies and deliveries."""
         answered = sum(publisher.posted for publisher in publishers) + len(publishers)
         for publisher in publishers:
             publisher.post("/events", body)
@@ -255,18 +255,18 @@ class Sizing:
             reader.read(len(publishers))
 
     def idle(self) -> None:
-        """Measure what two nodes ask of Redis while nothing happens, for each second."""
+        """Measure the commands per second of two idle nodes."""
         seconds = max(1, min(_SECONDS, self._times // 100))
         self._measure("a second of nothing", seconds, lambda _: time.sleep(1))
 
     def _close(self) -> None:
         for client in self._clients:
             client.close()
-        self._have_closed()
+        self._wait_for_unsubscribes()
 
 
 def measure(times: int) -> list[Row]:
-    """Start two nodes and a Redis, take each step a number of times, and end them."""
+    """Start a Redis and two nodes, run each step a number of times, and stop them."""
     server_core, own_core = cores()
     redis = Redis(own_core)
     nodes: list[Server] = []
@@ -303,12 +303,12 @@ def _wait_until_ready(target: Target) -> None:
             if sock.recv(65_536).startswith(b"HTTP/1.1 200"):
                 return
         if time.monotonic() > end:
-            raise RowFailedError("a node does not get to its Redis")
+            raise RowFailedError("a node cannot reach its Redis")
         time.sleep(0.05)
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Measure, and print a table in Markdown."""
+    """Measure, and print a Markdown table."""
     rows = measure(int(arguments[0]) if arguments else _TIMES)
     head = ["step", "scripts", "commands in them", "publishes", "subscribes", "bytes in"]
     head += ["bytes out", "Redis µs", "node µs", "other node µs"]

@@ -1,11 +1,10 @@
-"""The checker: what every subscriber of a channel has to receive, byte for byte.
+"""The checker: every subscriber of a channel must receive the same bytes.
 
-All subscribers of a channel receive the same bytes after their subscription.
-So the messages are parsed once, for whoever gets them first; they are checked
-against the ledger, and kept. Whatever another subscriber receives has only to
-equal what is kept, at the position that this subscriber has reached: one
-comparison of memory for a whole ``recv()``, in which loss, doubling and
-disorder show just as surely as in parsed messages.
+All subscribers of a channel receive the same bytes after their subscription. The
+first subscriber's messages are parsed, checked against the ledger, and stored. The
+bytes of the other subscribers must equal the stored bytes at each subscriber's
+position: one memory comparison for a whole ``recv()``. It detects loss, duplicates
+and wrong order as reliably as parsing does.
 """
 
 from array import array
@@ -15,19 +14,19 @@ from time import monotonic
 from typing import Protocol
 
 from bench.frames import Frame
-from bench.ledger import Key, Ledger
+from bench.ledger import Ledger, MessageKey
 
 _TRIM_BYTES = 1 << 20
 
 
 class Tally:
-    """What all streams of a measurement have carried together.
+    """The deliveries of all streams of a measurement.
 
     Attributes:
-        completed: Messages that have reached all subscribers of their channel.
-        latencies: Seconds from each publication to each delivery, while they
-            are wanted; None while they are not.
-        astray: How many subscribers received what was not due.
+        completed: Messages that reached all subscribers of their channel.
+        latencies: Seconds from each publication to each delivery; None while they are
+            not recorded.
+        astray: The number of subscribers that received a wrong message.
     """
 
     def __init__(self) -> None:
@@ -37,26 +36,26 @@ class Tally:
 
 
 class Follower(Protocol):
-    """A subscriber, as its stream sees it."""
+    """A subscriber, from the view of its stream."""
 
     @property
     def number(self) -> int:
-        """Which of all clients it is."""
+        """The client's number."""
 
 
 class Stream:
-    """The bytes that follow the subscriptions to one channel.
+    """The bytes that subscribers of one channel receive.
 
-    Positions count from the first byte that ever was in it.
+    Positions count from the first byte of the stream.
 
     Args:
         channel: The channel's name.
-        ledger: What is published to it.
-        tally: Told of what has been delivered.
+        ledger: The published messages.
+        tally: Counts the deliveries.
 
     Attributes:
-        data: The bytes that some have received and others may have not.
-        base: The position of the first of them.
+        data: The bytes that not all subscribers have received yet.
+        base: The position of the first byte of ``data``.
     """
 
     __slots__ = (
@@ -70,22 +69,22 @@ class Stream:
         self.tally = tally
         self.data = bytearray()
         self.base = 0
-        # How many subscribers stand at a position, and the lowest that is occupied.
+        # The number of subscribers at each position, and the lowest position.
         self._standing: dict[int, int] = {}
         self._low = 0
-        # Of each message in data: where it ends, when it was published, its name.
+        # For each message in data: its end, its publishing time, its key.
         self._ends: list[int] = []
         self._times: list[float] = []
-        self._keys: list[Key] = []
-        self._strays: dict[Follower, tuple[int, list[Key]]] = {}
+        self._keys: list[MessageKey] = []
+        self._strays: dict[Follower, tuple[int, list[MessageKey]]] = {}
 
     @property
     def end(self) -> int:
-        """The position behind the last byte that anybody has received."""
+        """The position after the last byte that any subscriber has received."""
         return self.base + len(self.data)
 
     def enter(self) -> int:
-        """Let a subscriber in.
+        """Add a subscriber.
 
         Returns:
             Its position.
@@ -96,12 +95,12 @@ class Stream:
         return end
 
     def leave(self, position: int) -> None:
-        """Let a subscriber go, whom nothing more is due."""
+        """Remove a subscriber that expects no more messages."""
         self._step_off(position)
         self._settle()
 
     def move(self, old: int, new: int) -> None:
-        """Move a subscriber, who has received what lies between."""
+        """Advance a subscriber to a new position."""
         standing = self._standing
         standing[new] = standing.get(new, 0) + 1
         if self.tally.latencies is not None:
@@ -126,7 +125,7 @@ class Stream:
             del self._standing[position]
 
     def _settle(self) -> None:
-        """Take note of what all have received, and forget it now and then."""
+        """Count the messages that all subscribers have received, and trim them sometimes."""
         low = min(self._standing, default=self.end)
         if low > self._low:
             ends = self._ends
@@ -142,30 +141,30 @@ class Stream:
         self.base = boundary
         del self._ends[:count], self._times[:count], self._keys[:count]
 
-    # For whom the fast comparison does not suffice
+    # For subscribers whose bytes differ from the stored ones
 
     def boundary(self, position: int) -> int:
-        """Find where the message begins in which a position lies."""
+        """Return the start of the message that contains a position."""
         index = bisect_right(self._ends, position)
         return self._ends[index - 1] if index else self.base
 
     def between(self, start: int, end: int) -> bytes:
-        """Get the bytes between two positions."""
+        """Return the bytes between two positions."""
         return bytes(self.data[start - self.base : end - self.base])
 
     def step(self, position: int, frame: Frame) -> int | None:
-        """Take one message that a subscriber received at a position between messages.
+        """Check one message that a subscriber received at a message boundary.
 
         Returns:
-            The position behind it; the same position for a message that is no
-            publication; None if it is a publication that was not due.
+            The position after it; the same position if it is a message of the protocol
+            itself; None if it is a publication that was not due.
 
         Raises:
-            GarbledError: It is like a publication and was never made.
+            GarbledError: It resembles a publication, but was never published.
         """
         if self.data.startswith(frame.raw, position - self.base) and position < self.end:
             return position + len(frame.raw)
-        key = self.ledger.recognise(frame.payload)
+        key = self.ledger.recognize(frame.payload)
         if key is None:
             return position
         if position < self.end or not self.ledger.accept(key):
@@ -176,25 +175,25 @@ class Stream:
         self._keys.append(key)
         return self.end
 
-    def lose(self, follower: Follower, standing: int, position: int) -> list[Key]:
-        """Let a subscriber go that has received what was not due.
+    def lose(self, follower: Follower, standing: int, position: int) -> list[MessageKey]:
+        """Remove a subscriber that received a wrong message.
 
         Args:
             follower: The subscriber.
-            standing: The position that is known of it.
-            position: The one up to which all was as it should be.
+            standing: Its recorded position.
+            position: The position up to which its bytes were right.
 
         Returns:
-            The list to which to add what it receives from now on.
+            A list to which its later messages are to be added.
         """
         self.leave(standing)
         self.tally.astray += 1
-        strays: list[Key] = []
+        strays: list[MessageKey] = []
         self._strays[follower] = position, strays
         return strays
 
     def problems(self) -> Sequence[str]:
-        """Say what went wrong, once everything has had the time to arrive."""
+        """Describe the errors; call it after all messages had time to arrive."""
         found = [self._diagnosis(follower) for follower in self._strays]
         missing = self.ledger.issued - self.ledger.arrived
         if missing and not found:

@@ -5,22 +5,22 @@ import ssl
 from bench import frames
 from bench.client import Client
 from bench.frames import Frame
-from bench.ledger import Key
+from bench.ledger import MessageKey
 from bench.stream import Stream
 
 _READ_BYTES = 65_536
 
 
 class Subscriber:
-    """Follows its channel's stream.
+    """Reads a channel's messages, and checks them against its stream.
 
     Args:
-        client: The connection, subscribed.
-        stream: That of its channel.
+        client: The subscribed connection.
+        stream: The stream of its channel.
 
     Attributes:
-        number: Which of all clients it is.
-        position: What it has received of the stream.
+        number: The client's number.
+        position: Its position in the stream.
     """
 
     __slots__ = ("_receive", "_rest", "_strays", "client", "number", "position", "stream")
@@ -32,11 +32,11 @@ class Subscriber:
         self.position = stream.enter()
         self._receive = client.sock.recv
         self._rest = client.take_rest()
-        self._strays: list[Key] | None = None
+        self._strays: list[MessageKey] | None = None
         client.hand_over(self.readable)
 
     def readable(self) -> None:
-        """Read once, and check what came."""
+        """Read once, and check the bytes."""
         try:
             data = self._receive(_READ_BYTES)
         except (BlockingIOError, ssl.SSLWantReadError):
@@ -52,7 +52,7 @@ class Subscriber:
             self._read_slowly(data)
 
     def _read_slowly(self, data: bytes) -> None:
-        """Take frame by frame what is not the next part of the stream, or not known to be yet."""
+        """Check frame by frame the bytes that do not equal the stored ones."""
         if not data:
             self.client.fail("the server closed the connection")
         old = position = self.position
@@ -78,13 +78,13 @@ class Subscriber:
                 return new
             self._go_astray(position)
         assert self._strays is not None
-        key = self.stream.ledger.recognise(frame.payload)
+        key = self.stream.ledger.recognize(frame.payload)
         if key is not None:
             self._strays.append(key)
         return position
 
     def _go_astray(self, position: int) -> None:
-        """Follow the stream no more: all that comes is noted, to tell later what went wrong."""
+        """Leave the stream, and record all later messages for the diagnosis."""
         self._strays = self.stream.lose(self, self.position, position)
         self.client.hand_over(self._stray)
 
@@ -95,5 +95,5 @@ class Subscriber:
             return
 
     def leave(self) -> None:
-        """Follow the stream no more, as nothing is expected to arrive."""
+        """Leave the stream, as no more messages are expected."""
         self.stream.leave(self.position)

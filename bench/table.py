@@ -1,4 +1,4 @@
-"""Figures as people read them: a line, a table of text, a table of Markdown."""
+"""Figures for people: a line, a text table, a Markdown table."""
 
 from collections.abc import Iterator
 from itertools import zip_longest
@@ -7,14 +7,14 @@ from typing import NamedTuple
 from bench.results import Case, Figure, Outcome, Run
 
 BUSY = 0.9
-"""The part of a core above which the generator may be what is measured."""
+"""The fraction of a core above which the generator may limit the results."""
 _TOLERABLY_LATE = 0.05
-_CROWDED = 0.1
+_LOADED = 0.1
 _NOTHING = "-"
 
 
 def number(value: float) -> str:
-    """Write a number: a measured one with three digits that count, a counted one with all."""
+    """Format a number: a float with three significant digits, an integer with all digits."""
     if isinstance(value, int) or value == 0:
         return f"{value:,.0f}"
     for least, digits in ((100, 0), (10, 1), (1, 2)):
@@ -24,19 +24,19 @@ def number(value: float) -> str:
 
 
 def quantity(figure: Figure | None) -> str:
-    """Write a figure with its unit."""
+    """Format a figure with its unit."""
     if figure is None or figure.value is None:
         return _NOTHING
     return f"{number(figure.value)} {figure.unit}".rstrip()
 
 
 def percent(part: float | None) -> str:
-    """Write a part of a core."""
+    """Format a fraction of a core as a percentage."""
     return _NOTHING if part is None else f"{100 * part:.0f} %"
 
 
 def one_line(case: Case) -> str:
-    """Write a case while the run goes on."""
+    """Format a case as a line of progress."""
     figures = ", ".join(f"{figure.name} {quantity(figure)}" for figure in case.figures)
     return f"{case.label}: {figures}; generator {percent(case.generator)}"
 
@@ -60,7 +60,7 @@ HEADINGS = Line(
 
 
 def lines(run: Run) -> Iterator[Line]:
-    """Make the lines of a run's table."""
+    """Yield the lines of a run's table."""
     for outcome in run.outcomes:
         ours, *others = (outcome.cases.get(side, []) for side in run.sides)
         theirs = others[0] if others else []
@@ -100,7 +100,7 @@ def _ratio(own: Figure | None, their: Figure | None) -> str:
 
 
 def text_table(run: Run) -> str:
-    """Make the table that is printed: the cases with their figures below them."""
+    """Return the text table: each case, with its figures below it."""
     compared = len(run.sides) > 1
     shown: list[list[str]] = [["", *_columns(HEADINGS, compared=compared)[3:]]]
     written = []
@@ -122,7 +122,7 @@ def text_table(run: Run) -> str:
 
 
 def markdown_table(run: Run) -> str:
-    """Make the table of the report, which knows our side only."""
+    """Return the Markdown table of the report, which shows our server only."""
     rows = [_columns(HEADINGS, compared=False), ["---"] * 3 + ["---:"] * 3]
     rows += [_columns(line, compared=False) for line in lines(run)]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in rows)
@@ -133,12 +133,12 @@ def _columns(line: Line, *, compared: bool) -> list[str]:
 
 
 def remarks(run: Run) -> list[str]:
-    """Make the sentences that belong below the table."""
+    """Return the remarks below the table."""
     found = []
-    if run.strangers > _CROWDED:
+    if run.other_load > _LOADED:
         found.append(
-            f"Other processes, or the host, used {percent(run.strangers)} of the machine "
-            "meanwhile: on a quiet one figures of CPU time are lower, and latencies much lower."
+            f"Other processes, or the host, used {percent(run.other_load)} of the machine "
+            "meanwhile: on a quiet machine CPU times are lower, and latencies much lower."
         )
     for outcome in run.outcomes:
         for side in run.sides:
@@ -156,11 +156,11 @@ def _remarks(outcome: Outcome, side: str) -> Iterator[str]:
     if latest > _TOLERABLY_LATE:
         yield (
             f"up to {percent(latest)} of the publishes were sent late, as the server or the "
-            "generator was busy; they count from when they were due."
+            "generator was busy; their latency counts from the due time."
         )
     busiest = max((case.generator or 0 for case in cases), default=0)
     if busiest > BUSY:
         yield (
-            f"the generator used {percent(busiest)} of its core, so rates and latencies may be "
-            "its own; the server's CPU time is right all the same."
+            f"the generator used {percent(busiest)} of its core, so it may limit rates and "
+            "latencies; the server's CPU time is still right."
         )

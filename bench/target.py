@@ -1,4 +1,4 @@
-"""A server to measure: where it is, whose app is used, and how it is spoken to."""
+"""A server to measure: its address, its app, and how to send requests to it."""
 
 import hashlib
 import hmac
@@ -9,11 +9,11 @@ import time
 from dataclasses import dataclass
 from typing import NamedTuple
 
-_CONNECT_PATIENCE = 10
-"""Seconds for a connection to be accepted, and for bytes to be taken."""
-_PORTS_PER_ADDRESS = 10_000  # Linux searches long for a free one when half are taken.
+_SOCKET_TIMEOUT = 10
+"""Seconds for a connect, and for a write to a full socket."""
+_PORTS_PER_ADDRESS = 10_000  # With half of the ports in use, Linux needs long to find a free one.
 _ADDRESSES_PER_NET = 200
-_IP_BIND_ADDRESS_NO_PORT = 24  # The module socket has no name for it before Python 3.12.
+_IP_BIND_ADDRESS_NO_PORT = 24  # The socket module has no name for it before Python 3.12.
 
 
 class App(NamedTuple):
@@ -24,7 +24,7 @@ class App(NamedTuple):
     secret: str
 
     def sign(self, text: str) -> str:
-        """Sign as all Pusher signatures are."""
+        """Return the HMAC-SHA256 hex digest of a text."""
         return hmac.digest(self.secret.encode(), text.encode(), "sha256").hex()
 
 
@@ -33,12 +33,12 @@ class Target:
     """One server.
 
     Attributes:
-        host: Its host.
-        port: Its port.
+        host: The host name or address.
+        port: The TCP port.
         app: The app to use.
-        pids: Its processes, whose CPU time and memory are added up.
-        tls: How to check its certificate; None for plain TCP.
-        prefix: What stands before every path.
+        pids: Its processes, for total CPU time and memory.
+        tls: Verifies its certificate; None for plain TCP.
+        prefix: The prefix of every path.
     """
 
     host: str
@@ -52,13 +52,13 @@ class Target:
         """Open a connection; a TLS handshake is left to the caller.
 
         Args:
-            number: Spreads the connections over many loopback addresses, as
-                one has not enough ports for all of them.
+            number: Selects one of many loopback source addresses, as one address has too
+                few ports for all connections.
         """
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
         sock = socket.socket(family, socket.SOCK_STREAM)
         try:
-            sock.settimeout(_CONNECT_PATIENCE)
+            sock.settimeout(_SOCKET_TIMEOUT)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self.host.startswith("127."):
                 net, address = divmod(number // _PORTS_PER_ADDRESS, _ADDRESSES_PER_NET)
@@ -76,17 +76,17 @@ class Target:
 
     @property
     def authority(self) -> str:
-        """The host and port, as the Host header has them."""
+        """The value of the Host header."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
 
     def request(self, method: str, path: str, body: str = "") -> bytes:
-        """Make a signed request to the app's HTTP API.
+        """Return a signed request to the app's HTTP API.
 
         Args:
             method: The HTTP method.
-            path: What follows the app's id.
-            body: JSON.
+            path: The path after the app's id.
+            body: The JSON body; empty for none.
         """
         path = f"/apps/{self.app.id}{path}"
         query = f"auth_key={self.app.key}&auth_timestamp={int(time.time())}&auth_version=1.0"
@@ -102,12 +102,12 @@ class Target:
 
 
 def send_all(sock: socket.socket, data: bytes) -> None:
-    """Send on a non-blocking socket, and wait where it is full."""
+    """Send on a non-blocking socket, and wait while it is full."""
     while data:
         try:
             data = data[sock.send(data) :]
         except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
             poll = select.poll()
             poll.register(sock, select.POLLOUT)
-            if not poll.poll(_CONNECT_PATIENCE * 1_000):
+            if not poll.poll(_SOCKET_TIMEOUT * 1_000):
                 raise TimeoutError("the server does not read") from None

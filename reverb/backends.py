@@ -83,7 +83,7 @@ def _build_redis(
     redis = RedisBroker(link, shared.member_changed)
     if nats is None:
         return redis, shared
-    nats.link.connect_hooks.append(shared.tell_restored)
+    nats.link.connect_hooks.append(shared.announce_restored)
     return SplitBroker(nats, redis), shared
 
 

@@ -1,11 +1,11 @@
-"""What is counted while the server works: plain integers, one addition for each event.
+"""Counters of one node: plain integers, incremented once for each event.
 
-The parts add to them where something happens; :mod:`reverb.metrics` reads them
-when somebody asks. It is the half of the metrics that may cost nothing: no lock,
-no label is looked up for a delivery. How many connections or channels there
-*are* is not counted, but looked up in the hub when it is asked.
+The parts of the server increment them, and :mod:`reverb.metrics` reads them at
+each scrape. Counting is on the hot path and must cost almost nothing: it takes
+no lock, and a delivery looks up no label. The current numbers of connections
+and channels are not counted here: they are read from the hub at each scrape.
 
-A part without a meter measures nothing.
+A part whose meter is None measures nothing.
 """
 
 from bisect import bisect_left
@@ -14,27 +14,27 @@ from collections.abc import Sequence
 from typing import Literal, get_args
 
 Source = Literal["api", "client", "application", "presence"]
-"""Who published: a request of the HTTP API, a client, the application that embeds the
-server, or the server itself, of a member who came or went."""
+"""The source of a publication: a request of the HTTP API, a client event, the application that
+embeds the server, or the server itself when a member joins or leaves a presence channel."""
 
 SOURCES: tuple[Source, ...] = get_args(Source)
 
-_FAN_OUTS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000)
-_LATENCIES = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
-_LINK_LATENCIES = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
-_LAGS_KEPT = 60
+_FANOUT_SIZES = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000)
+_LATENCY_BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+_LINK_LATENCY_BOUNDS = (*_LATENCY_BOUNDS, 5.0)
+_MAX_LAGS = 60
 
 
 class Histogram:
-    """Counts values by their size.
+    """A histogram with fixed buckets.
 
     Args:
-        bounds: The largest value of each bucket, ascending; one more bucket
-            takes what is larger than all of them.
+        bounds: The inclusive upper bound of each bucket, ascending. An additional
+            bucket counts the values above the last bound.
 
     Attributes:
-        counts: How many values each bucket has got.
-        sum: Of all values.
+        counts: The number of values in each bucket.
+        sum: The sum of all values.
     """
 
     __slots__ = ("bounds", "counts", "sum")
@@ -45,32 +45,37 @@ class Histogram:
         self.sum = 0.0
 
     def observe(self, value: float, times: int = 1) -> None:
-        """Count a value, as often as it has occurred."""
+        """Add a value to the histogram.
+
+        Args:
+            value: The value.
+            times: How often it has occurred.
+        """
         self.counts[bisect_left(self.bounds, value)] += times
         self.sum += value * times
 
 
 class AppMeter:
-    """What is counted of one app.
+    """Counters of one app.
 
     Attributes:
-        opened: Connections that were admitted.
-        closed: Connections that are gone, by reason.
-        rejected: Connections that were turned away, by the protocol's code.
-        slow_clients: Clients that were cut because too much waited for them.
-        messages_received: Messages from clients.
-        bytes_received: Bytes of their payloads.
-        messages_sent: Messages to clients, each counted for each of them.
-        bytes_sent: Bytes of their frames.
+        opened: Connections admitted.
+        closed: Admitted connections that have ended, by reason.
+        rejected: Connections rejected, by the protocol's code.
+        slow_clients: Clients disconnected because their send buffer was full.
+        messages_received: Messages received from clients.
+        bytes_received: Bytes of the payloads of these messages, after decompression.
+        messages_sent: Messages sent to clients, counted once for each recipient.
+        bytes_sent: Bytes of the WebSocket frames of these messages.
         publications: Messages published to a channel, by source.
-        fan_out: Subscribers that each publication went to, those of this node.
-        latency: Seconds from a publication to the end of its sending.
-        errors: Errors that clients were told of, by code, 0 for none.
-        auth_failures: Signatures that were missing or wrong, by what they were to allow.
-        limit_hits: Refusals, by the name of the app's setting that was reached.
-        webhook_attempts: Requests to webhooks, by what came of them.
-        webhooks_dropped: Events for which an endpoint's queue was full.
-        webhooks_dead: Deliveries that were given up.
+        fan_out: The number of this node's subscribers that each publication was sent to.
+        latency: Seconds from a publication's arrival until it is sent to all subscribers here.
+        errors: Errors sent to admitted clients, by code; 0 if the error has no code.
+        auth_failures: Missing or invalid signatures, by the operation they should authorize.
+        limit_hits: Refusals, by the name of the app's setting whose limit was reached.
+        webhook_attempts: Requests sent to webhook endpoints, by result.
+        webhooks_dropped: Webhook events dropped because a queue was full.
+        webhooks_dead: Webhook deliveries given up and kept as dead letters.
     """
 
     __slots__ = (
@@ -102,10 +107,10 @@ class AppMeter:
         self.bytes_received = 0
         self.messages_sent = 0
         self.bytes_sent = 0
-        # Not a Counter, which takes five times as long.
+        # A dict: incrementing a Counter takes five times as long.
         self.publications: dict[Source, int] = dict.fromkeys(SOURCES, 0)
-        self.fan_out = Histogram(_FAN_OUTS)
-        self.latency = Histogram(_LATENCIES)
+        self.fan_out = Histogram(_FANOUT_SIZES)
+        self.latency = Histogram(_LATENCY_BOUNDS)
         self.errors: Counter[int] = Counter()
         self.auth_failures: Counter[str] = Counter()
         self.limit_hits: Counter[str] = Counter()
@@ -115,32 +120,32 @@ class AppMeter:
 
 
 class LinkMeter:
-    """What is counted of a broker's or a store's way to the program that nodes share.
+    """Counters of a broker's or a store's connection to Redis or NATS.
 
     Attributes:
-        latency: Seconds that an answer took, asked for every few seconds.
-        reconnects: Connections after the first one.
-        dropped: Messages that came and could not be read, or are too large to be sent.
+        latency: Round-trip times of the periodic health check, in seconds.
+        reconnects: Reconnects, not including the first connection.
+        dropped: Messages dropped because they were unreadable or too large to send.
     """
 
     __slots__ = ("dropped", "latency", "reconnects")
 
     def __init__(self) -> None:
-        self.latency = Histogram(_LINK_LATENCIES)
+        self.latency = Histogram(_LINK_LATENCY_BOUNDS)
         self.reconnects = 0
         self.dropped = 0
 
 
 class Meter:
-    """What is counted on one node.
+    """Counters of one node.
 
     Attributes:
-        apps: What is counted of each app, by its id.
-        rejected: Connections for which no app was found, by the protocol's code.
+        apps: The counters of each app, by its id.
+        rejected: Connections rejected because no app was found, by the protocol's code.
         responses: Responses of the HTTP API, by status.
-        lags: Seconds that the latest ticks of the one-second timer came late.
-        journal_errors: Attempts to write the webhooks' journal to its disk that failed.
-        webhooks_unreadable: What was found of webhooks in Redis and could not be read.
+        lags: Delays of the latest ticks of the one-second timer, in seconds.
+        journal_errors: Failed writes to the webhook journal on disk.
+        webhooks_unreadable: Webhook records in Redis skipped because they were unreadable.
     """
 
     __slots__ = ("apps", "journal_errors", "lags", "rejected", "responses", "webhooks_unreadable")
@@ -149,17 +154,17 @@ class Meter:
         self.apps: defaultdict[str, AppMeter] = defaultdict(AppMeter)
         self.rejected: Counter[int] = Counter()
         self.responses: Counter[int] = Counter()
-        self.lags: deque[float] = deque(maxlen=_LAGS_KEPT)
+        self.lags: deque[float] = deque(maxlen=_MAX_LAGS)
         self.journal_errors = 0
         self.webhooks_unreadable = 0
 
     def reject(self, app_id: str | None, code: int, limit: str) -> None:
-        """Count a connection that is turned away.
+        """Count a rejected connection.
 
         Args:
-            app_id: The app that it has named; None if there is no such app.
-            code: The protocol's code.
-            limit: Name of the app's setting that was reached, if one was.
+            app_id: The id of the app that the client named, or None if there is no such app.
+            code: The protocol's code for the rejection.
+            limit: The name of the app's setting whose limit was reached, or empty.
         """
         if app_id is None:
             self.rejected[code] += 1

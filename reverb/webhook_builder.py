@@ -1,4 +1,4 @@
-"""Builds the webhooks of a node out of their parts."""
+"""Assembles the webhooks of a node from their components."""
 
 import secrets
 from collections.abc import Callable, Collection
@@ -39,7 +39,7 @@ _log = Logger()
 
 
 def _ignore(_: Collection[str]) -> None:
-    """Do nothing about events that are done with: the journal knows."""
+    """Do nothing: in a cluster the journal removes finished events from the queue."""
 
 
 def build_webhooks(
@@ -54,29 +54,30 @@ def build_webhooks(
     transport: IWebhookTransport | None,
     meter: Meter | None,
 ) -> IWebhooks:
-    """Build the webhooks.
+    """Build the webhooks of a node.
 
     Args:
-        settings: Those of the node.
-        hub: Whose notices are told, unless there is a source.
-        apps: Where endpoints and secrets come from.
+        settings: The node's settings.
+        hub: The node's hub, whose notices become events unless there is a source.
+        apps: Provides endpoints and secrets.
         reactor: The reactor, or a test's clock.
-        now: The wall clock.
-        source: Where events come from; None for the hub, or for what is shared.
-        shared: What nodes share; None for this node alone. With a source it is not used.
-        transport: What carries requests; None for the network.
-        meter: That of the node; None to measure nothing.
+        now: The wall clock, in seconds since 1970.
+        source: The source of events; None for the hub, or for the cluster store.
+        shared: The store that the nodes of a cluster share; None for a single node. It is not used
+            if there is a source.
+        transport: Sends the requests; None for HTTP over the network.
+        meter: The node's meter; None to measure nothing.
     """
     if transport is None:
         transport = HttpTransport(reactor, allow_private=settings.webhooks.allow_private)
     builder = _Builder(settings, hub, apps, reactor, now, transport, meter)
     if shared is not None and source is None:
-        return builder.of_many(shared)
-    return builder.of_one(source)
+        return builder.build_cluster(shared)
+    return builder.build_single_node(source)
 
 
 class _Builder:
-    """What the webhooks of one node and those of many have in common."""
+    """Holds the dependencies that both kinds of webhooks need."""
 
     def __init__(  # noqa: PLR0917 - it is called once, above
         self,
@@ -96,17 +97,20 @@ class _Builder:
         self._transport = transport
         self._meter = meter
         self._listeners: list[EventListener] = []
-        known = settings.apps if isinstance(apps, StaticApps) else None
-        self._filter = EventFilter(known, self._listeners)
+        known_apps = settings.apps if isinstance(apps, StaticApps) else None
+        self._filter = EventFilter(known_apps, self._listeners)
 
-    def _sender(
-        self, journal: IJournal, after: str = "", done: Callable[[Collection[str]], None] = _ignore
+    def _make_sender(
+        self,
+        journal: IJournal,
+        after: str = "",
+        acknowledge: Callable[[Collection[str]], None] = _ignore,
     ) -> Sender:
         return Sender(
             apps=self._apps,
             journal=journal,
             transport=self._transport,
-            done=done,
+            acknowledge=acknowledge,
             clock=self._reactor,
             now=self._now,
             next_id=make_ids(self._now, after),
@@ -116,30 +120,30 @@ class _Builder:
             meter=self._meter,
         )
 
-    def of_one(self, source: IWebhookEventSource | None) -> SingleNodeWebhooks:
-        """Build those of a node that is alone.
+    def build_single_node(self, source: IWebhookEventSource | None) -> SingleNodeWebhooks:
+        """Build the webhooks of a single node.
 
         Args:
-            source: Where events come from; None for the hub.
+            source: The source of events; None for the hub.
         """
-        journal = Journal(_make_disk(self._settings.state_dir, self._reactor, self._meter))
+        journal = Journal(_make_storage(self._settings.state_dir, self._reactor, self._meter))
         if source is None:
             source = HubEventSource(
                 self._hub.add_listener,
-                wanted=self._filter.wants_app,
+                wants_app=self._filter.wants_app,
                 debounce=self._settings.webhooks.debounce,
                 clock=self._reactor,
                 journal=journal,
                 next_id=make_ids(self._now),
             )
-        acknowledgements = AckTracker(source.acknowledge)
-        sender = self._sender(journal, done=acknowledgements.done)
+        ack_tracker = AckTracker(source.acknowledge)
+        sender = self._make_sender(journal, acknowledge=ack_tracker.done)
         dispatcher = Dispatcher(
             apps=self._apps,
             journal=journal,
             sender=sender,
             listeners=self._listeners,
-            expect=acknowledgements.track,
+            track=ack_tracker.track,
             clock=self._reactor,
         )
         return SingleNodeWebhooks(
@@ -152,8 +156,12 @@ class _Builder:
             clock=self._reactor,
         )
 
-    def of_many(self, shared: IWebhookClusterStore) -> ClusterWebhooks:
-        """Build those of one of the nodes that share them."""
+    def build_cluster(self, shared: IWebhookClusterStore) -> ClusterWebhooks:
+        """Build the webhooks of one node of a cluster.
+
+        Args:
+            shared: The store that the nodes share.
+        """
         settings = self._settings.webhooks
         if self._settings.state_dir:
             _log.info("webhooks are kept in Redis, with those of all nodes; state_dir is not used")
@@ -172,7 +180,7 @@ class _Builder:
             LeaderTerm,
             shared=shared,
             apps=self._apps,
-            make_sender=self._sender,
+            make_sender=self._make_sender,
             listeners=self._listeners,
             clock=self._reactor,
         )
@@ -189,23 +197,23 @@ class _Builder:
         )
 
 
-def _make_disk(state_dir: str, reactor: Any, meter: Meter | None) -> SqliteJournalStorage | None:
+def _make_storage(state_dir: str, reactor: Any, meter: Meter | None) -> SqliteJournalStorage | None:
     if not state_dir:
         return None
 
-    def tell(problem: str, count: int) -> None:
+    def log_failure(problem: str, count: int) -> None:
         _log.error(
-            "the webhooks' journal {problem}; what happens now does not survive a restart "
-            "({count} failed writes)",
+            "the webhook journal {problem}; until it can be written again, new webhooks do not "
+            "survive a restart ({count} failed writes)",
             problem=problem,
             count=count,
         )
 
-    rarely = LogThrottle(tell, reactor)
+    throttle = LogThrottle(log_failure, reactor)
 
-    def failed(problem: str) -> None:
+    def on_failure(problem: str) -> None:
         if meter is not None:
             meter.journal_errors += 1
-        rarely.happened(problem)
+        throttle.happened(problem)
 
-    return SqliteJournalStorage(state_dir, reactor, failed)
+    return SqliteJournalStorage(state_dir, reactor, on_failure)

@@ -1,4 +1,4 @@
-"""Fixtures of all folders."""
+"""Fixtures and hooks for all folders of tests."""
 
 import os
 import signal
@@ -14,27 +14,27 @@ settings.register_profile(
     deadline=None,
     max_examples=100,
     database=None,
-    suppress_health_check=[HealthCheck.too_slow],  # a busy machine is no error
+    suppress_health_check=[HealthCheck.too_slow],  # A slow machine is not an error.
 )
 settings.load_profile("bounded")
 
 
 def pytest_configure():
-    """Keep nothing that is logged, and have programs that tests start obey Control-C.
+    """Disable Twisted's buffer of log events, and enable SIGINT for child processes.
 
-    Twisted keeps it until somebody begins to log, which nobody does here. What
-    it lets go of when that is too much would be garbage of the test that is running.
+    Twisted buffers events until logging begins, which it never does here. An event that it drops
+    from a full buffer would count as garbage of the running test.
     """
     globalLogPublisher.removeObserver(globalLogBeginner._temporaryObserver)
-    # So it is in the background of a shell script, and children would inherit it.
+    # A shell script ignores SIGINT for background jobs, and child processes would inherit this.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config, items):
-    """Leave out what needs another reactor, and what takes minutes but where it is asked for."""
-    _leave_out_other_reactors(config, items)
-    # Those first that take minutes: all others go on beside them.
+    """Deselect tests that need another reactor, and skip long tests unless they are requested."""
+    _deselect_other_reactors(config, items)
+    # Start the long tests first, so that the others run beside them.
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
     if os.environ.get("CI") == "true" or "long" in config.option.markexpr:
         return
@@ -43,8 +43,8 @@ def pytest_collection_modifyitems(config, items):
             item.add_marker(pytest.mark.skip(reason="takes minutes; 'make long' runs it"))
 
 
-def _leave_out_other_reactors(config, items):
-    """Leave to test_asyncio_reactor.py what it runs in a process of its own."""
+def _deselect_other_reactors(config, items):
+    """Deselect the tests that test_asyncio_reactor.py runs in a process of its own."""
     if config.getoption("reactor") == "asyncio":
         return
     others = [item for item in items if item.get_closest_marker("asyncio_reactor") is not None]
@@ -54,7 +54,7 @@ def _leave_out_other_reactors(config, items):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem):
-    """Call a test that waits for the reactor from outside of it, where blockon works."""
+    """Call a test that is marked outside_reactor outside the reactor, where blockon works."""
     if pyfuncitem.get_closest_marker("outside_reactor") is None:
         return None
     names = pyfuncitem._fixtureinfo.argnames
@@ -64,7 +64,7 @@ def pytest_pyfunc_call(pyfuncitem):
 
 @pytest.fixture
 def log():
-    """The log; whatever it tells of a failure fails the test, unless the test takes it."""
+    """Observe the log. A logged failure fails the test, unless the test takes it."""
     log = Log()
     globalLogPublisher.addObserver(log)
     yield log
@@ -74,7 +74,7 @@ def log():
 
 @pytest.fixture
 def servers(log):
-    """The servers in memory of a test; each is stopped, and has to leave nothing behind."""
+    """Collect the test's servers; stop them at the end, and check that no connection is left."""
     servers = []
     yield servers
     for server in servers:
@@ -85,13 +85,13 @@ def servers(log):
 
 @pytest.fixture
 def server(make_server):
-    """The one server of a test, made as the folder makes them."""
+    """Start a server with the ``make_server`` fixture of the folder."""
     return make_server()
 
 
 @pytest.fixture
 def wire(server):
-    """Open a raw connection, to another server if one is given."""
+    """Return a function that opens a raw connection to the server, or to a given server."""
     wires = []
 
     def open_wire(to=None):

@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 
 from nats_server import BOUND, NatsServer
-from ports import own_port
+from ports import reserve_port
 
 _LAME_DUCK = "lame_duck_duration: 30s\nlame_duck_grace_period: 1s"
 """Of a server with few clients, each goes within a second after this grace."""
@@ -18,7 +18,7 @@ class NatsCluster:
     """
 
     def __init__(self, directory: Path) -> None:
-        routes = [f"nats://127.0.0.1:{own_port()}" for _ in range(3)]
+        routes = [f"nats://127.0.0.1:{reserve_port()}" for _ in range(3)]
         self.servers = []
         for number, route in enumerate(routes):
             place = directory / f"nats{number}"
@@ -41,5 +41,5 @@ class NatsCluster:
 
     def kill(self) -> None:
         for server in self.servers:
-            server.go_on()
+            server.resume()
             server.kill()

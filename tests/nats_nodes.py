@@ -30,7 +30,7 @@ def own_nats(tmp_path: Path):
     """A NATS that a test may do anything to."""
     server = NatsServer(tmp_path)
     yield server
-    server.go_on()
+    server.resume()
     server.kill()
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ports import own_port
+from ports import reserve_port
 from server_process import BOUND, ServerProcess
 
 
@@ -37,7 +37,7 @@ class NatsServer(ServerProcess):
     """
 
     def __init__(self, directory: Path, *arguments: str, configuration: str = "") -> None:
-        self.port, self._monitor = own_port(), own_port()
+        self.port, self._monitor = reserve_port(), reserve_port()
         self._log = directory / "nats.log"
         self._arguments = arguments
         if configuration:

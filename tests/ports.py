@@ -1,19 +1,19 @@
-"""Ports for servers that cannot choose one themselves, and for those that are not there."""
+"""Free ports for servers that cannot choose one themselves, and ports without a server."""
 
 import socket
 
-_kept: list[socket.socket] = []
+_reserving: list[socket.socket] = []
 
 
-def own_port() -> int:
-    """Get a port of 127.0.0.1 that the system gives to nobody else while the tests run.
+def reserve_port() -> int:
+    """Reserve a port of 127.0.0.1 for the time of the test run.
 
-    A socket keeps it that never listens: who connects is refused until a server listens there,
-    as one may that sets SO_REUSEADDR, again and again.
+    A bound socket that never listens reserves it. Connections are refused until a server listens
+    on the port; a server that sets SO_REUSEADDR can do so, repeatedly.
     """
-    kept = socket.socket()
-    kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    kept.bind(("127.0.0.1", 0))
-    _kept.append(kept)
-    port: int = kept.getsockname()[1]
+    reserving = socket.socket()
+    reserving.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    reserving.bind(("127.0.0.1", 0))
+    _reserving.append(reserving)
+    port: int = reserving.getsockname()[1]
     return port

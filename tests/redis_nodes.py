@@ -51,7 +51,7 @@ def own_redis(tmp_path: Path):
     """A Redis that a test may do anything to."""
     server = RedisServer(tmp_path)
     yield server
-    server.go_on()
+    server.resume()
     server.kill()
 
 
@@ -87,7 +87,7 @@ class Node:
     def die(self):
         """Vanish as a process that is killed does: nothing is given up."""
         self.running = False
-        self.store._lost()
+        self.store._link_lost()
         wait(self.broker.stop())
 
     def subscribe(self, channel, app="1"):
@@ -107,7 +107,7 @@ class Node:
 
     def view(self, channel="presence-x"):
         """The members as the subscribers of this node know them."""
-        view = self.store._share.views.get(("1", channel))
+        view = self.store._local_state.replicas.get(("1", channel))
         return set() if view is None else set(view.roster)
 
     def members(self, channel="presence-x"):

@@ -68,7 +68,7 @@ class Watched:
 
     def kill(self) -> None:
         for server in (*self.sentinels, self.replica, self.master):
-            server.go_on()
+            server.resume()
             server.kill()
 
 

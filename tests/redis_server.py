@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ports import own_port
+from ports import reserve_port
 from server_process import BOUND, ServerProcess
 
 
@@ -33,7 +33,7 @@ class RedisServer(ServerProcess):
     """
 
     def __init__(self, directory: Path, *arguments: str) -> None:
-        self.port = own_port()
+        self.port = reserve_port()
         self._directory = directory
         self._arguments = arguments
         self.start()

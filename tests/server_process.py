@@ -1,32 +1,33 @@
-"""What the servers have in common that tests start, stop and hold up."""
+"""The base class of server processes that tests start, pause and kill."""
 
 import os
 import signal
 import subprocess
 
 BOUND = 20
-"""Seconds that anything may take before its test fails."""
+"""Seconds after which an operation fails its test."""
 
 
 class ServerProcess:
-    """A process that can be paused, and ended without a word.
+    """A server process that can be paused, resumed and killed.
 
     Attributes:
-        process: It, or the last one that was started.
+        process: The process that was started last.
     """
 
     process: subprocess.Popen[bytes]
 
     def pause(self) -> None:
-        """Stop all of its threads; until then one of them may still answer."""
+        """Pause the process; return when all of its threads have stopped and none can answer."""
         self.process.send_signal(signal.SIGSTOP)
         os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
+        """Let a paused process continue."""
         self.process.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
-        """End it without a word, if it has not ended."""
+        """Kill the process if it is running, and wait for its end."""
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait(BOUND)

@@ -1,4 +1,4 @@
-"""What several folders of tests share."""
+"""Helpers that several folders of tests share."""
 
 import socket
 import zlib
@@ -8,7 +8,7 @@ from twisted.test.iosim import FakeTransport
 
 from reverb.testing import parse_response
 
-GRAVE = (LogLevel.error, LogLevel.critical)
+_SEVERE = (LogLevel.error, LogLevel.critical)
 
 
 def deflate(payload, *, bits=15, level=6):
@@ -19,8 +19,17 @@ def deflate(payload, *, bits=15, level=6):
     return data[:-4]
 
 
-def call(address, data, until):
-    """Send bytes to an address and read until some have come; nothing, when refused."""
+def exchange(address, data, until):
+    """Connect to an address, send data, and read until the end or until a text has arrived.
+
+    Args:
+        address: The path of a Unix socket, or a host and a port.
+        data: The bytes to send.
+        until: The bytes after which reading stops.
+
+    Returns:
+        The received bytes.
+    """
     family, where = (
         (socket.AF_UNIX, address) if isinstance(address, str) else (socket.AF_INET, address)
     )
@@ -34,8 +43,8 @@ def call(address, data, until):
         return received
 
 
-def ask_for_metrics(server, path="/metrics", method="GET", headers=""):
-    """Ask the metrics' own endpoint for something, on a connection of its own."""
+def fetch_metrics(server, path="/metrics", method="GET", headers=""):
+    """Send a request to the metrics endpoint, on a new connection, and return the response."""
     connection = server.service.metrics.factory.buildProtocol(None)
     transport = FakeTransport(connection, isServer=True)
     connection.makeConnection(transport)
@@ -47,7 +56,7 @@ def ask_for_metrics(server, path="/metrics", method="GET", headers=""):
 
 
 class Log:
-    """What has been logged."""
+    """A log observer that keeps all events."""
 
     def __init__(self):
         self.events = []
@@ -56,13 +65,14 @@ class Log:
         self.events.append(event)
 
     def problems(self):
-        """Take the events that tell of a failure."""
-        grave = [e for e in self.events if "log_failure" in e or e["log_level"] in GRAVE]
-        self.events = [e for e in self.events if e not in grave]
-        return [(formatEvent(e), e.get("log_failure")) for e in grave]
+        """Take the failures and errors; return the text and the failure of each."""
+        severe = [e for e in self.events if "log_failure" in e or e["log_level"] in _SEVERE]
+        self.events = [e for e in self.events if e not in severe]
+        return [(formatEvent(e), e.get("log_failure")) for e in severe]
 
-    def lines(self, beginning):
-        return [text for e in self.events if (text := formatEvent(e)).startswith(beginning)]
+    def lines(self, prefix):
+        """Return the logged lines that begin with a prefix."""
+        return [text for e in self.events if (text := formatEvent(e)).startswith(prefix)]
 
 
 class _Transport(FakeTransport):
@@ -74,18 +84,18 @@ class _Transport(FakeTransport):
 
 
 class Wire:
-    """A connection to a server in memory, of which the test sends the bytes itself."""
+    """A raw connection to a server in memory, on which the test sends the bytes itself."""
 
     def __init__(self, server):
         self.server = server
-        door = server.service.factory.buildProtocol(None)
-        self.transport = _Transport(door, isServer=True)
-        door.makeConnection(self.transport)
+        protocol = server.service.factory.buildProtocol(None)
+        self.transport = _Transport(protocol, isServer=True)
+        protocol.makeConnection(self.transport)
         self.received = b""
         self.lost = False
 
     def send(self, *segments):
-        """Send each as a segment of its own; get all that has been received and not taken."""
+        """Send each segment separately; return all received bytes that were not taken yet."""
         for segment in segments:
             self.transport.protocol.dataReceived(segment)
             self.settle()
@@ -100,6 +110,7 @@ class Wire:
         self.settle()
 
     def vanish(self, reason=None):
+        """Lose the connection without a close."""
         if not self.lost:
             self.lost = True
             if reason is not None:
@@ -109,16 +120,16 @@ class Wire:
 
     @property
     def ended(self):
-        """Whether the server has ended the connection."""
+        """Whether the server has closed the connection."""
         return bool(self.transport.disconnecting)
 
     def take(self):
-        """Take what has been received."""
+        """Return the received bytes, and forget them."""
         data, self.received = self.received, b""
         return data
 
     def responses(self):
-        """Take the HTTP responses that have been received."""
+        """Take the received bytes, and parse them as HTTP responses."""
         data, responses = self.take(), []
         while data:
             responses.append(parse_response(data))

@@ -1,4 +1,4 @@
-"""Counting: histograms, and what a meter begins with."""
+"""Histograms, and the initial state of a meter."""
 
 import pytest
 from hypothesis import given
@@ -20,25 +20,25 @@ class TestHistogram:
             (float("inf"), [0, 0, 1]),
         ],
     )
-    def test_a_value_is_counted_in_the_first_bucket_that_has_room_for_it(self, value, counts):
+    def test_a_value_is_counted_in_the_first_bucket_whose_bound_is_not_smaller(self, value, counts):
         histogram = Histogram((1, 2))
         histogram.observe(value)
         assert histogram.counts == counts
 
-    def test_it_knows_the_sum(self):
+    def test_the_sum_of_all_values(self):
         histogram = Histogram((1, 2))
         for value in (0.5, 2, 7):
             histogram.observe(value)
         assert histogram.sum == 9.5
 
-    def test_a_value_may_occur_many_times_or_never(self):
+    def test_a_value_is_counted_as_often_as_it_occurred(self):
         histogram = Histogram((1, 2))
         histogram.observe(2, 3)
         histogram.observe(1, 0)
         assert (histogram.counts, histogram.sum) == ([0, 3, 0], 6)
 
     @given(st.lists(st.integers(-5, 5)), st.sets(st.integers(-5, 5), min_size=1))
-    def test_every_bucket_has_what_is_no_larger_than_its_bound(self, values, bounds):
+    def test_every_bucket_counts_the_values_up_to_its_bound(self, values, bounds):
         bounds = sorted(bounds)
         histogram = Histogram(bounds)
         for value in values:
@@ -49,13 +49,13 @@ class TestHistogram:
 
 
 class TestMeter:
-    def test_an_app_is_there_when_it_is_asked_for(self):
+    def test_an_apps_meter_is_created_on_first_access(self):
         meter = Meter()
         meter.apps["1"].opened += 1
         assert meter.apps["1"].opened == 1
         assert meter.apps["2"].opened == 0
 
-    def test_two_apps_have_nothing_in_common(self):
+    def test_two_apps_share_no_counters(self):
         one, other = AppMeter(), AppMeter()
         one.fan_out.observe(1)
         one.errors[0] += 1
@@ -67,7 +67,7 @@ class TestMeter:
         meter.lags.extend(range(100))
         assert list(meter.lags) == list(range(40, 100))
 
-    def test_a_rejection_by_an_app(self):
+    def test_a_rejection_counts_for_its_app(self):
         meter = Meter()
         meter.reject("1", 4004, "max_connections")
         meter.reject("1", 4009, "")
@@ -75,7 +75,7 @@ class TestMeter:
         assert meter.apps["1"].limit_hits == {"max_connections": 1}
         assert not meter.rejected
 
-    def test_a_rejection_by_no_app_makes_none(self):
+    def test_a_rejection_without_an_app_creates_no_app(self):
         meter = Meter()
         meter.reject(None, 4001, "")
         assert meter.rejected == {4001: 1}

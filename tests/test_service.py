@@ -15,7 +15,7 @@ from reverb.service import ReverbService
 from reverb.settings import Settings
 from reverb.stores.memory import MemoryStore
 from reverb.testing import APP, HeldBroker, MemoryServer, frame, parse_frame, upgrade_request
-from support import call
+from support import exchange
 
 UPGRADE = upgrade_request("/app/app-key?protocol=7")
 
@@ -326,14 +326,14 @@ async def test_every_listener_serves_and_has_an_address(real_service, tmp_path):
     assert first.host == second.host == "127.0.0.1"
     assert len({first.port, second.port, 0}) == 3
     for address in ((first.host, first.port), (second.host, second.port), path):
-        answer = await deferToThread(call, address, b"GET /up HTTP/1.1\r\n\r\n", b"}")
+        answer = await deferToThread(exchange, address, b"GET /up HTTP/1.1\r\n\r\n", b"}")
         assert answer.endswith(b'{"health":"OK"}')
-        answer = await deferToThread(call, address, UPGRADE, b"activity_timeout")
+        answer = await deferToThread(exchange, address, UPGRADE, b"activity_timeout")
         assert b"pusher:connection_established" in answer
     await service.stopService()
     assert service.addresses() == []
     with pytest.raises(ConnectionRefusedError):
-        await deferToThread(call, (first.host, first.port), b"", b"x")
+        await deferToThread(exchange, (first.host, first.port), b"", b"x")
 
 
 @pytest_twisted.ensureDeferred
@@ -342,7 +342,7 @@ async def test_a_node_may_be_a_part_of_another_application(real_service):
     service = real_service("tcp:0:interface=127.0.0.1", parent=parent)
     assert service.running
     (address,) = service.addresses()
-    waiting = deferToThread(call, (address.host, address.port), UPGRADE, b"\x88")
+    waiting = deferToThread(exchange, (address.host, address.port), UPGRADE, b"\x88")
     while not service.hub.sessions:
         await a_moment()
     await parent.stopService()

@@ -1,4 +1,4 @@
-"""Small messages: a publish that reaches one, and a client's ping."""
+"""Small messages: a publish to one subscriber, and a client's ping."""
 
 import json
 import ssl
@@ -20,7 +20,7 @@ _ANSWER_TIMEOUT = 10
 def publishing(
     context: Context, arena: Arena, channels: int = 1, publishers: int = _PUBLISHERS
 ) -> Case:
-    """Publish to one of some channels, each with one subscriber."""
+    """Publish to random channels with one subscriber each."""
     streams = [arena.stream() for _ in range(channels)]
     arena.subscribe(channels, streams)
     driver = arena.driver(streams, publishers)
@@ -45,9 +45,9 @@ def publishes(context: Context) -> Iterator[Case]:
 
 
 def many_channels(context: Context) -> Iterator[Case]:
-    """Publish to one channel, and to one of many.
+    """Publish to a single channel, and to random ones of many.
 
-    One at a time, as several at once to one channel would be sent together.
+    Publishes are sequential, as simultaneous ones to one channel would share a write.
     """
     for channels in (1, context.count(10_000)):
         with context.arena() as arena:
@@ -55,7 +55,7 @@ def many_channels(context: Context) -> Iterator[Case]:
 
 
 def pings(context: Context) -> Iterator[Case]:
-    """Let clients ping as fast as they are answered."""
+    """Let clients ping as fast as the server replies."""
     with context.arena() as arena:
         crowd = arena.connect(50)
         pingers = [_Pinger(client) for client in crowd.clients]
@@ -72,7 +72,7 @@ def pings(context: Context) -> Iterator[Case]:
             "lost a pusher:pong",
             _ANSWER_TIMEOUT,
         )
-        arena.settle(context.warm_up)  # In case that one is doubled.
+        arena.settle(context.warm_up)  # A duplicate pong would arrive now.
     figures = [
         Figure("CPU per ping", window.cpu_per(window.messages), "µs", floored=True),
         Figure("pings", window.messages / window.seconds, "/s"),
@@ -81,7 +81,7 @@ def pings(context: Context) -> Iterator[Case]:
 
 
 class _Pinger:
-    """A client that sends a ping whenever the last one has been answered."""
+    """A client that sends a ping after each pong."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -110,7 +110,7 @@ class _Pinger:
             self._read_slowly(data)
 
     def _read_slowly(self, data: bytes) -> None:
-        """Learn what a pong looks like; take what else comes."""
+        """Learn the bytes of a pong, and handle other frames."""
         if not data:
             self._client.fail("the server closed the connection")
         whole, self._rest = frames.split(self._rest + data)

@@ -1,4 +1,4 @@
-"""Connections: what they cost to open, to keep, and to lose."""
+"""Connections: the cost of opening, keeping and losing them."""
 
 import socket
 import struct
@@ -18,7 +18,7 @@ _LINGER_0 = struct.pack("ii", 1, 0)
 
 
 def per_connection(crowd: Crowd) -> list[Figure]:
-    """Share out what opening connections took."""
+    """Return the CPU time and memory per connection."""
     window = crowd.window
     memory = None
     if window.server_cpu is not None:
@@ -30,7 +30,7 @@ def per_connection(crowd: Crowd) -> list[Figure]:
 
 
 def connections(context: Context) -> Iterator[Case]:
-    """Connect and subscribe."""
+    """Connect and subscribe clients."""
     with context.arena() as arena:
         crowd, _ = arena.subscribe(context.count(5_000), [arena.stream()])
     rate = Figure("connections", len(crowd) / crowd.window.seconds, "/s")
@@ -44,7 +44,7 @@ def connections(context: Context) -> Iterator[Case]:
 
 
 def many_connections(context: Context) -> Iterator[Case]:
-    """Look at the memory as connections grow."""
+    """Measure memory for growing numbers of connections."""
     steps = 5
     count = context.count(50_000)
     with context.arena() as arena:
@@ -66,12 +66,12 @@ def many_connections(context: Context) -> Iterator[Case]:
 
 
 def idle(context: Context) -> Iterator[Case]:
-    """Keep quiet connections, each of which is pinged twice."""
+    """Keep idle connections, and ping each of them twice."""
     interval = _PING_INTERVAL if context.scale == 1 else _QUICK_PING_INTERVAL
     with context.arena(variables={"REVERB_APP_PING_INTERVAL": str(interval)}) as arena:
         crowd, _ = arena.subscribe(context.count(10_000), [arena.stream()])
         meter = Meter(arena.target.pids)
-        # The server looks each second, so that a round takes one second more.
+        # The server checks once a second, so a round takes one second more.
         arena.settle(2 * (interval + 1))
         window = meter.stop()
         pinged = sum(client.pinged for client in crowd.clients)
@@ -80,7 +80,7 @@ def idle(context: Context) -> Iterator[Case]:
         Figure("CPU per ping", window.cpu_per(pinged), "µs", floored=True),
     ]
     yield Case(
-        f"{len(crowd):,} quiet connections, each pinged {pinged / len(crowd):.1f} times in "
+        f"{len(crowd):,} idle connections, each pinged {pinged / len(crowd):.1f} times in "
         f"{window.seconds:.0f} s",
         figures,
         window.generator,
@@ -89,7 +89,7 @@ def idle(context: Context) -> Iterator[Case]:
 
 
 def departure(context: Context) -> Iterator[Case]:
-    """Let all clients vanish, and look at what remains."""
+    """Reset all connections, and measure the memory and connections left."""
     with context.arena() as arena:
         stream = arena.stream()
         before = resident_bytes(arena.target.pids)
@@ -109,13 +109,13 @@ def departure(context: Context) -> Iterator[Case]:
         after = resident_bytes(arena.target.pids)
     known = bool(arena.target.pids)
     yield Case(
-        f"{len(crowd):,} clients vanish within {gone:.2f} s",
+        f"{len(crowd):,} clients disconnect within {gone:.2f} s",
         [
-            Figure("until a newcomer is subscribed", wait, "s"),
-            Figure("memory before they came", before / 1e6 if known else None, "MB"),
+            Figure("until a new client is subscribed", wait, "s"),
+            Figure("memory before", before / 1e6 if known else None, "MB"),
             Figure("memory with them", full / 1e6 if known else None, "MB"),
             Figure("memory afterwards", after / 1e6 if known else None, "MB"),
             Figure("connections afterwards", answer and answer["connections"], ""),
         ],
-        note=context.limit_note(10_000) or "The newcomer is the one connection that is left.",
+        note=context.limit_note(10_000) or "The new client is the one connection left.",
     )

@@ -11,7 +11,7 @@ _PACED_PUBLISHERS = 8
 
 
 def delivery_figures(window: Window, subscribers: int) -> list[Figure]:
-    """Share a window out among its deliveries."""
+    """Return the CPU time per delivery and the rate of deliveries."""
     deliveries = window.messages * subscribers
     return [
         Figure("CPU per delivery", window.cpu_per(deliveries), "µs", floored=True),
@@ -20,7 +20,7 @@ def delivery_figures(window: Window, subscribers: int) -> list[Figure]:
 
 
 def latency_figures(window: Window) -> list[Figure]:
-    """Tell how long deliveries took."""
+    """Return quantiles of the delivery latencies."""
     return [
         Figure("p50", window.latency(0.5), "ms"),
         Figure("p99", window.latency(0.99), "ms"),
@@ -29,7 +29,7 @@ def latency_figures(window: Window) -> list[Figure]:
 
 
 def saturated(context: Context, arena: Arena, in_flight: int = 1, batch: int = 1) -> Case:
-    """Publish to 1,000 subscribers as fast as they receive."""
+    """Publish to 1,000 subscribers at full speed."""
     subscribers = context.count(1_000)
     stream = arena.stream()
     arena.subscribe(subscribers, [stream])

@@ -1,4 +1,4 @@
-"""A presence channel that fills."""
+"""A presence channel with a growing number of members."""
 
 import json
 from collections.abc import Iterator
@@ -18,13 +18,13 @@ _AFTERMATH = 1
 
 
 def members(context: Context) -> Iterator[Case]:
-    """Join one after the other; each waits until all before know of it."""
+    """Join one after the other, and wait each time for all ``member_added`` deliveries."""
     with context.arena() as arena:
         stream = arena.stream(ledger=MemberLedger(size=1), kind="presence-")
         clients = arena.connect(context.count(1_000)).clients
         meter = Meter(arena.target.pids)
         for index, client in enumerate(clients):
-            # Nobody is told of the first one.
+            # There is no subscriber before the first member.
             user_id = stream.ledger.issue(0, meter.start) if index else "first"
             _join(arena, client, stream, user_id, index)
             Subscriber(client, stream)
@@ -38,14 +38,14 @@ def members(context: Context) -> Iterator[Case]:
 
 
 def _join(arena: Arena, client: Client, stream: Stream, user_id: str, before: int) -> None:
-    """Subscribe as a member, and wait until all who came before know of it."""
+    """Join as a member, and wait until all earlier members received ``member_added``."""
     joined: list[Client] = []
     frame = _subscription(arena.target.app, client, stream.channel, user_id)
     client.subscribe(frame, joined.append)
     tally = arena.tally
     arena.wait_until(
         lambda: (bool(joined) and tally.completed == before) or tally.astray > 0,
-        f"member {before} did not join, or lost: not everybody was told of it",
+        f"member {before} did not join, or its member_added was lost",
         _ANSWER_TIMEOUT,
     )
     if tally.astray:

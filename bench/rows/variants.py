@@ -1,4 +1,4 @@
-"""The first row again, with something switched on."""
+"""Variants of other rows with one feature enabled."""
 
 from collections.abc import Callable, Iterator, Mapping
 
@@ -16,13 +16,13 @@ _TURNS = 5
 
 
 def _require(context: Context, field: str) -> None:
-    """Skip the row while our server has no such setting."""
+    """Skip the row if our server has no such setting."""
     if context.side.ours and field not in context.fields:
         raise RowSkipped(f"This version of the server has no setting {field}.")
 
 
 def tls(context: Context) -> Iterator[Case]:
-    """Encrypt."""
+    """Publish to subscribers with TLS."""
     subscribers = context.count(1_000)
     with context.arena(tls=True) as arena:
         stream = arena.stream()
@@ -44,7 +44,7 @@ def tls(context: Context) -> Iterator[Case]:
 
 
 def compression(context: Context) -> Iterator[Case]:
-    """Compress, and do not."""
+    """Publish with and without compression."""
     _require(context, "compression")
     for compress in (False, True):
         variables = {"REVERB_COMPRESSION": str(compress).lower()}
@@ -62,14 +62,14 @@ def compression(context: Context) -> Iterator[Case]:
         each = (stream.end - begin) / window.messages
         figures = [*delivery_figures(window, count), per_connection(crowd)[1]]
         figures.append(Figure("sent", each, "bytes per message"))
-        how = "compressed" if compress else "as it is"
+        how = "compressed" if compress else "uncompressed"
         yield Case(f"2 KB {how}, {count:,} subscribers", figures, window.generator)
 
 
 def metrics(context: Context) -> Iterator[Case]:
-    """Collect metrics, and do not."""
+    """Publish with and without metrics."""
     if not context.side.ours:
-        raise RowSkipped("Metrics are switched on and off in this project's server only.")
+        raise RowSkipped("Only this project's server can switch metrics on and off here.")
     _require(context, "metrics_listen")
     on = {"REVERB_METRICS_LISTEN": "tcp:0:interface=127.0.0.1"}
     variants = {"without metrics": {}, "with metrics": on}
@@ -78,9 +78,9 @@ def metrics(context: Context) -> Iterator[Case]:
 
 
 def workers(context: Context) -> Iterator[Case]:
-    """Serve by one worker, and by two."""
+    """Publish to one worker, and to two."""
     if not context.side.ours:
-        raise RowSkipped("Workers are started in this project's server only.")
+        raise RowSkipped("Only this project's server is started with workers.")
     _require(context, "workers")
     if redis.program() is None:
         raise RowSkipped("redis-server is not installed.")
@@ -93,7 +93,7 @@ def workers(context: Context) -> Iterator[Case]:
             words += ", one on the generator's core"
         try:
             with context.arena(variables=variables, nodes=count) as arena:
-                # By one publisher: what several nodes publish has no order in common.
+                # One publisher only: publications on different nodes have no common order.
                 yield _named(words, saturated(context, arena, batch=10))
             with context.arena(variables=variables, nodes=count) as arena:
                 yield _named(words, publishing(context, arena))
@@ -106,10 +106,10 @@ def _by_turns(
     measure: Callable[[Context, Arena], Case],
     variants: Mapping[str, Mapping[str, str]],
 ) -> Iterator[Case]:
-    """Measure variants that differ by less than one measurement does from the next.
+    """Measure variants in turns, as they differ by less than the noise.
 
     Yields:
-        Of each variant the case in the middle, by its first figure.
+        For each variant the median case, by its first figure.
     """
     cases: dict[str, list[Case]] = {words: [] for words in variants}
     for _ in range(_TURNS):

@@ -1,4 +1,4 @@
-"""Whether a request of the API is signed by the app's server.
+"""Verification of the signature of API requests.
 
 Source: Pusher's documentation, "HTTP API: Authentication".
 """
@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from urllib.parse import unquote, unquote_plus
 
 from reverb.api.query import Query
-from reverb.api.replies import ApiError
+from reverb.api.responses import ApiError
 from reverb.apps import App
 from reverb.protocol.signing import constant_time_equal, request_text, sign
 
@@ -30,46 +30,46 @@ def check_signature(
     now: float,
     tolerance: int,
 ) -> None:
-    """Check that a request was signed with the app's secret, for this body, lately.
+    """Check that a request and its body were signed recently with the app's secret.
 
     Args:
-        app: The app that the request names.
+        app: The app that the request is for.
         method: The HTTP method.
-        path: As it was on the wire, without the query.
-        prefix: Of this node's routes; SDKs differ in whether they sign it.
-        query: The request's.
-        body: As it was received.
+        path: The path as received, without the query.
+        prefix: The prefix of this node's routes. SDKs differ in whether they sign it.
+        query: The query of the request.
+        body: The body as received.
         now: Seconds since the epoch.
-        tolerance: Seconds that the request's timestamp may differ from it.
+        tolerance: Seconds by which the request's timestamp may differ from ``now``.
 
     Raises:
-        ApiError: With 401, or 400 for another app's key; the message says
-            what was expected, never the secret.
+        ApiError: With 401, or with 400 if the key is not the app's. The message
+            says what was expected, but never contains the secret.
     """
     pairs = query.pairs
-    decoded = {name.lower(): value for name, value in pairs}
+    parameters = {name.lower(): value for name, value in pairs}
     for name in ("auth_key", "auth_timestamp", "auth_version", "auth_signature"):
-        if not decoded.get(name):
+        if not parameters.get(name):
             raise ApiError(401, f"Missing {name}: every request must be signed")
-    if not constant_time_equal(app.key, decoded["auth_key"]):
+    if not constant_time_equal(app.key, parameters["auth_key"]):
         raise ApiError(400, f"Unknown auth_key: it is not a key of app {app.id}")
-    if decoded["auth_version"] != _VERSION:
+    if parameters["auth_version"] != _VERSION:
         raise ApiError(401, f"Unsupported auth_version: expected {_VERSION}")
-    _check_timestamp(decoded["auth_timestamp"], now, tolerance)
-    _check_body(decoded.get("body_md5"), body)
-    given = decoded["auth_signature"]
-    expected = request_text(method, path.removeprefix(prefix), _joined(pairs))
-    if constant_time_equal(sign(app.secret, expected), given):
+    _check_timestamp(parameters["auth_timestamp"], now, tolerance)
+    _check_body(parameters.get("body_md5"), body)
+    received = parameters["auth_signature"]
+    expected = request_text(method, path.removeprefix(prefix), _join_arrays(pairs))
+    if constant_time_equal(sign(app.secret, expected), received):
         return
     if not any(
-        constant_time_equal(sign(app.secret, text), given)
-        for text in _variants(method, path, prefix, query.raw)
+        constant_time_equal(sign(app.secret, text), received)
+        for text in _signed_text_variants(method, path, prefix, query.raw)
     ):
         shown = expected.replace("\n", "\\n")
         raise ApiError(
             401,
             f'Invalid signature: you should have sent HmacSHA256Hex("{shown}", your_secret_key), '
-            f'but you sent "{given[:100]}"',
+            f'but you sent "{received[:100]}"',
         )
 
 
@@ -79,54 +79,56 @@ def _check_timestamp(timestamp: str, now: float, tolerance: int) -> None:
     if abs(now - int(timestamp)) > tolerance:
         raise ApiError(
             401,
-            f"Timestamp expired: Given timestamp ({_iso(int(timestamp))}) not within "
-            f"{tolerance}s of server time ({_iso(now)})",
+            f"Timestamp expired: Given timestamp ({_format_time(int(timestamp))}) not within "
+            f"{tolerance}s of server time ({_format_time(now)})",
         )
 
 
-def _iso(seconds: float) -> str:
+def _format_time(seconds: float) -> str:
     try:
         return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     except (OverflowError, ValueError):
-        return "beyond all years"
+        return "out of range"
 
 
-def _check_body(given: str | None, body: bytes) -> None:
-    # Without a body, body_md5 is not looked at: the Python SDK sends it all the same.
+def _check_body(body_md5: str | None, body: bytes) -> None:
+    # Ignore body_md5 if there is no body: the Python SDK sends it all the same.
     if not body:
         return
-    if not given:
+    if not body_md5:
         raise ApiError(401, "Missing body_md5: a request with a body must sign its MD5")
     expected = hashlib.md5(body, usedforsecurity=False).hexdigest()
-    if not constant_time_equal(expected, given.lower()):
+    if not constant_time_equal(expected, body_md5.lower()):
         raise ApiError(
             401,
-            f"Invalid body_md5: the body that arrived has {expected}, but you sent {given[:64]}",
+            f"Invalid body_md5: the MD5 of the received body is {expected}, "
+            f"but you sent {body_md5[:64]}",
         )
 
 
-def _variants(
+def _signed_text_variants(
     method: str, path: str, prefix: str, query: Sequence[tuple[str, str]]
 ) -> Iterator[str]:
-    """Yield what else may have been signed.
+    """Yield the texts that an SDK may have signed for this request.
 
-    SDKs agree on everything but three details: whether the path is signed
-    with the prefix of a proxy or server, escaped or not, and whether query
-    values are signed escaped.
+    SDKs differ in three details only: whether the signed path includes the
+    prefix of a proxy or server, whether it is percent-encoded, and whether the
+    signed query values are percent-encoded.
     """
-    short = path.removeprefix(prefix)
-    for candidate in dict.fromkeys((short, path, unquote(short), unquote(path))):
+    without_prefix = path.removeprefix(prefix)
+    paths = (without_prefix, path, unquote(without_prefix), unquote(path))
+    for candidate in dict.fromkeys(paths):
         for decode in (unquote, unquote_plus, str):
             pairs = [(decode(name), decode(value)) for name, value in query]
-            yield request_text(method, candidate, _joined(pairs))
+            yield request_text(method, candidate, _join_arrays(pairs))
 
 
-def _joined(pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Join the parts of PHP's arrays, which it signs as one value with commas."""
+def _join_arrays(pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Join the elements of each array with commas, as the PHP SDK signs them."""
     if "[" not in "".join([name for name, _ in pairs]):
         return pairs
     values: dict[str, list[str]] = {}
     for name, value in pairs:
         array = _ARRAY.fullmatch(name)
         values.setdefault(array[1] if array else name, []).append(value)
-    return [(name, ",".join(parts)) for name, parts in values.items()]
+    return [(name, ",".join(elements)) for name, elements in values.items()]

@@ -1,29 +1,29 @@
-"""The ``info`` that a request may ask of channels.
+"""The ``info`` attributes of channels that a request may ask for.
 
 Source: Pusher's documentation, "HTTP API: Querying application state".
 """
 
 from typing import Any
 
-from reverb.api.replies import ApiError
+from reverb.api.responses import ApiError
 from reverb.interfaces import ChannelCounts
 from reverb.protocol.names import ChannelKind, channel_type
 
-_NOTHING: frozenset[str] = frozenset()
+_NO_ATTRIBUTES: frozenset[str] = frozenset()
 
 
 def parse_info(info: str | None, known: tuple[str, ...]) -> frozenset[str]:
-    """Split an ``info`` parameter.
+    """Return the names of the attributes in an ``info`` parameter.
 
     Args:
-        info: Names separated by commas; None or empty for none.
-        known: The names that make sense here.
+        info: Names of attributes, separated by commas; None or empty for no attributes.
+        known: The names that the route supports.
 
     Raises:
-        ApiError: With 400 for any other name.
+        ApiError: With 400 if the route does not support one of the names.
     """
     if not info:
-        return _NOTHING
+        return _NO_ATTRIBUTES
     names = frozenset(part.strip() for part in info.split(",")) - {""}
     unknown = sorted(names.difference(known))
     if unknown:
@@ -35,11 +35,21 @@ def parse_info(info: str | None, known: tuple[str, ...]) -> frozenset[str]:
     return names
 
 
-def counts_info(channel: str, wanted: frozenset[str], counts: ChannelCounts) -> dict[str, Any]:
-    """Say of a channel what was asked; what does not apply to it is left out."""
+def make_channel_info(
+    channel: str, attributes: frozenset[str], counts: ChannelCounts
+) -> dict[str, Any]:
+    """Return the requested counts of a channel.
+
+    ``user_count`` is left out unless the channel is a presence channel.
+
+    Args:
+        channel: The channel's name.
+        attributes: The names of the requested attributes.
+        counts: The channel's counts.
+    """
     info: dict[str, Any] = {}
-    if "user_count" in wanted and channel_type(channel).kind is ChannelKind.PRESENCE:
+    if "user_count" in attributes and channel_type(channel).kind is ChannelKind.PRESENCE:
         info["user_count"] = counts.users
-    if "subscription_count" in wanted:
+    if "subscription_count" in attributes:
         info["subscription_count"] = counts.subscriptions
     return info

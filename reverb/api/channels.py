@@ -1,4 +1,4 @@
-"""Asking: ``GET /channels``, ``/channels/{name}``, ``/channels/{name}/users``, ``/connections``.
+"""Queries: ``GET /channels``, ``/channels/{name}``, ``/channels/{name}/users``, ``/connections``.
 
 Source: Pusher's documentation, "HTTP API: Querying application state".
 """
@@ -7,53 +7,53 @@ from typing import Any
 
 from twisted.web.resource import Resource
 
-from reverb.api.channel_info import counts_info, parse_info
-from reverb.api.events import ChannelEvents
-from reverb.api.replies import ApiError, Request
+from reverb.api.channel_info import make_channel_info, parse_info
+from reverb.api.events import PublishToChannel
 from reverb.api.resources import ApiContext, SignedRequest, SignedResource
+from reverb.api.responses import ApiError, Request
 from reverb.apps import App
 from reverb.protocol.names import INTERNAL_PREFIX, ChannelKind, channel_name_problem, channel_type
 
-_PRESENCE = "presence-"
+_PRESENCE_PREFIX = "presence-"
 
 
-class Channels(SignedResource):
+class ListChannels(SignedResource):
     """``GET /apps/{id}/channels``."""
 
     methods = ("GET", "HEAD")
 
     def getChild(self, path: bytes, request: Request) -> Resource:
-        """Find a channel by its name."""
+        """Return the route of a channel name."""
         assert self.app_id is not None
-        return Channel(self.context, self.app_id, path.decode("utf-8", "replace"))
+        return ShowChannel(self.context, self.app_id, path.decode("utf-8", "replace"))
 
-    async def handle(self, call: SignedRequest) -> Any:
+    async def handle_signed(self, request: SignedRequest) -> Any:
         """List the occupied channels."""
-        prefix = call.arguments.one("filter_by_prefix") or ""
-        wanted = parse_info(call.arguments.one("info"), ("user_count",))
-        if wanted and not prefix.startswith(_PRESENCE):
+        prefix = request.query.get("filter_by_prefix") or ""
+        attributes = parse_info(request.query.get("info"), ("user_count",))
+        if attributes and not prefix.startswith(_PRESENCE_PREFIX):
             raise ApiError(
                 400,
                 "user_count may only be requested for presence channels - please supply "
                 "filter_by_prefix beginning with presence-",
             )
-        channels = await self.context.store.channels(call.app.id, prefix)
+        channels = await self.context.store.channels(request.app.id, prefix)
         return {
             "channels": {
-                name: counts_info(name, wanted, here)
-                for name, here in channels.items()
+                name: make_channel_info(name, attributes, counts)
+                for name, counts in channels.items()
                 if not name.startswith(INTERNAL_PREFIX)
             }
         }
 
 
 class ChannelResource(SignedResource):
-    """A route below one channel.
+    """A read-only route of one channel.
 
     Args:
-        context: What resources need.
-        app_id: The app's.
-        name: The channel's, not checked yet.
+        context: What the resources need.
+        app_id: The app's id.
+        name: The channel's name, not validated yet.
     """
 
     methods = ("GET", "HEAD")
@@ -63,71 +63,71 @@ class ChannelResource(SignedResource):
         self.name = name
 
 
-class Channel(ChannelResource):
+class ShowChannel(ChannelResource):
     """``GET /apps/{id}/channels/{name}``."""
 
     def __init__(self, context: ApiContext, app_id: str, name: str) -> None:
         super().__init__(context, app_id, name)
-        self.putChild(b"users", Users(context, app_id, name))
-        self.putChild(b"events", ChannelEvents(context, app_id, name))
-        self.putChild(b"stats", Stats(context, app_id, name))
+        self.putChild(b"users", ListChannelUsers(context, app_id, name))
+        self.putChild(b"events", PublishToChannel(context, app_id, name))
+        self.putChild(b"stats", ShowChannelStats(context, app_id, name))
 
-    async def handle(self, call: SignedRequest) -> Any:
-        """Tell of one channel; one that nobody uses is not an error."""
-        _check_name(call.app, self.name)
-        wanted = parse_info(
-            call.arguments.one("info"), ("user_count", "subscription_count", "cache")
+    async def handle_signed(self, request: SignedRequest) -> Any:
+        """Return the channel's state. A channel without subscribers is not an error."""
+        _check_name(request.app, self.name)
+        attributes = parse_info(
+            request.query.get("info"), ("user_count", "subscription_count", "cache")
         )
         type_ = channel_type(self.name)
-        if "user_count" in wanted and type_.kind is not ChannelKind.PRESENCE:
+        if "user_count" in attributes and type_.kind is not ChannelKind.PRESENCE:
             raise ApiError(
                 400, "Cannot retrieve the user count unless the channel is a presence channel"
             )
-        if "cache" in wanted and not type_.cached:
+        if "cache" in attributes and not type_.cached:
             raise ApiError(400, "Cannot retrieve the cache unless the channel is a cache channel")
-        counts = await self.context.store.counts(call.app.id, self.name)
-        answer: dict[str, Any] = {"occupied": counts.subscriptions > 0}
-        answer |= counts_info(self.name, wanted, counts)
-        if "cache" in wanted:
-            cached = await self.context.store.get_cached_event(call.app.id, self.name)
-            answer["cache"] = cached and {"data": cached.data, "ttl": int(cached.ttl)}
-        return answer
+        counts = await self.context.store.counts(request.app.id, self.name)
+        state: dict[str, Any] = {"occupied": counts.subscriptions > 0}
+        state |= make_channel_info(self.name, attributes, counts)
+        if "cache" in attributes:
+            cached = await self.context.store.get_cached_event(request.app.id, self.name)
+            state["cache"] = cached and {"data": cached.data, "ttl": int(cached.ttl)}
+        return state
 
 
-class Users(ChannelResource):
+class ListChannelUsers(ChannelResource):
     """``GET /apps/{id}/channels/{name}/users``."""
 
-    async def handle(self, call: SignedRequest) -> Any:
+    async def handle_signed(self, request: SignedRequest) -> Any:
         """List a presence channel's users."""
-        _check_name(call.app, self.name)
+        _check_name(request.app, self.name)
         if channel_type(self.name).kind is not ChannelKind.PRESENCE:
             raise ApiError(400, "Users can only be retrieved for presence channels")
-        members = await self.context.store.members(call.app.id, self.name)
+        members = await self.context.store.members(request.app.id, self.name)
         return {"users": [{"id": user_id} for user_id in members]}
 
 
-class Stats(ChannelResource):
-    """``GET /apps/{id}/channels/{name}/stats``, which Pusher deprecates."""
+class ShowChannelStats(ChannelResource):
+    """``GET /apps/{id}/channels/{name}/stats``, which Pusher has deprecated."""
 
-    async def handle(self, call: SignedRequest) -> Any:
-        """Tell how many use a channel."""
-        _check_name(call.app, self.name)
-        counts = await self.context.store.counts(call.app.id, self.name)
-        answer = {
+    async def handle_signed(self, request: SignedRequest) -> Any:
+        """Return the channel's number of subscriptions and, on a presence channel, of users."""
+        _check_name(request.app, self.name)
+        counts = await self.context.store.counts(request.app.id, self.name)
+        stats = {
             "occupied": counts.subscriptions > 0,
             "connection_count": counts.subscriptions,
         }
-        return answer | counts_info(self.name, frozenset({"user_count"}), counts)
+        return stats | make_channel_info(self.name, frozenset({"user_count"}), counts)
 
 
-class Connections(SignedResource):
+class CountConnections(SignedResource):
     """``GET /apps/{id}/connections``."""
 
     methods = ("GET", "HEAD")
 
-    async def handle(self, call: SignedRequest) -> Any:
-        """Count the app's connections, subscribed to something or not."""
-        return {"connections": await self.context.store.connections(call.app.id)}
+    async def handle_signed(self, request: SignedRequest) -> Any:
+        """Count the app's connections, including those without a subscription."""
+        return {"connections": await self.context.store.connections(request.app.id)}
 
 
 def _check_name(app: App, name: str) -> None:

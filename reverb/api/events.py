@@ -8,16 +8,16 @@ from typing import Any, TypeVar
 import msgspec
 from twisted.internet.defer import Deferred, ensureDeferred, gatherResults, succeed
 
-from reverb.api.channel_info import counts_info, parse_info
+from reverb.api.channel_info import make_channel_info, parse_info
 from reverb.api.query import Query
-from reverb.api.replies import ApiError
 from reverb.api.resources import ApiContext, PublishingResource, PublishResult, SignedRequest
+from reverb.api.responses import ApiError
 from reverb.apps import App
 from reverb.protocol.codes import ClientError
 from reverb.protocol.events import EventError, check_event
 from reverb.protocol.messages import NOT_JSON, data_text, json_problem
 
-_INFOS = ("user_count", "subscription_count")
+_INFO_ATTRIBUTES = ("user_count", "subscription_count")
 S = TypeVar("S")
 
 
@@ -34,23 +34,23 @@ class _Batch(msgspec.Struct):
     batch: list[_Event]
 
 
-class Event:
-    """One event of a request, checked.
+class CheckedEvent:
+    """A valid event of a request.
 
     Args:
-        app: Whose limits count.
-        event: As it was sent.
+        app: The app whose limits apply.
+        event: The event as decoded from the request.
 
     Raises:
-        ApiError: With 400 or 413; the message names the field.
+        ApiError: With 400 or 413; the message names the invalid field.
     """
 
     def __init__(self, app: App, event: _Event) -> None:
         self.name = event.name
-        self.channels = _channels(event)
-        self.data = _data(event)
+        self.channels = _get_channels(event)
+        self.data = _get_data(event)
         self.socket_id = event.socket_id or None
-        self.wanted = parse_info(event.info, _INFOS)
+        self.info_attributes = parse_info(event.info, _INFO_ATTRIBUTES)
         try:
             check_event(
                 app,
@@ -63,21 +63,28 @@ class Event:
             raise ApiError(413 if error.too_large else 400, error.message) from None
 
     def publish(self, context: ApiContext, app: App) -> bool:
-        """Publish the event; tell whether it goes to all nodes."""
+        """Publish the event, and return whether it is sent to all nodes."""
         return context.hub.publish(app, self.channels, self.name, self.data, self.socket_id)
 
-    async def infos(self, context: ApiContext, app: App) -> dict[str, dict[str, Any]]:
-        """Say of each channel what the request asked, having asked the store of all at once."""
-        asked = [context.store.counts(app.id, channel) for channel in self.channels]
-        counts = await gatherResults(asked, consumeErrors=True)
+    async def channel_info(self, context: ApiContext, app: App) -> dict[str, dict[str, Any]]:
+        """Return the requested info of each channel.
+
+        The store is asked for the counts of all channels at once.
+        """
+        requests = [context.store.counts(app.id, channel) for channel in self.channels]
+        all_counts = await gatherResults(requests, consumeErrors=True)
         return {
-            channel: counts_info(channel, self.wanted, here)
-            for channel, here in zip(self.channels, counts, strict=True)
+            channel: make_channel_info(channel, self.info_attributes, counts)
+            for channel, counts in zip(self.channels, all_counts, strict=True)
         }
 
 
-def _channels(event: _Event) -> list[str]:
-    """Get the channels, each once; an event names one or several, not both."""
+def _get_channels(event: _Event) -> list[str]:
+    """Return the event's channels without duplicates.
+
+    Raises:
+        ApiError: With 400 unless the event has either ``channel`` or ``channels``.
+    """
     if event.channel is not None and event.channels is not None:
         raise ApiError(400, "channel, channels: give one of them, not both")
     if event.channel is not None:
@@ -87,7 +94,7 @@ def _channels(event: _Event) -> list[str]:
     return list(dict.fromkeys(event.channels))
 
 
-def _data(event: _Event) -> str:
+def _get_data(event: _Event) -> str:
     if not event.data or bytes(event.data) == b"null":
         raise ApiError(400, "data: required, a string (any other JSON value is serialized)")
     try:
@@ -96,91 +103,98 @@ def _data(event: _Event) -> str:
         raise ApiError(400, error.message) from None
 
 
-class Events(PublishingResource):
+class PublishEvent(PublishingResource):
     """``POST /apps/{id}/events``."""
 
-    def handle(self, call: SignedRequest) -> Any:
-        """Publish one event to one or several channels."""
-        body = call.body
-        sent = _decoded(_event_decoder, body) if body else _from_query(call.arguments)
-        event = Event(call.app, sent)
-        all_nodes = event.publish(self.context, call.app)
+    def handle_signed(self, request: SignedRequest) -> Any:
+        """Publish one event to one or more channels."""
+        body = request.body
+        decoded = _decode(_event_decoder, body) if body else _event_from_query(request.query)
+        event = CheckedEvent(request.app, decoded)
+        all_nodes = event.publish(self.context, request.app)
         return (
-            self._infos(call.app, event, all_nodes)
-            if event.wanted
+            self._add_info(request.app, event, all_nodes)
+            if event.info_attributes
             else PublishResult(all_nodes, {})
         )
 
-    async def _infos(self, app: App, event: Event, all_nodes: bool) -> PublishResult:
-        return PublishResult(all_nodes, {"channels": await event.infos(self.context, app)})
+    async def _add_info(self, app: App, event: CheckedEvent, all_nodes: bool) -> PublishResult:
+        info = await event.channel_info(self.context, app)
+        return PublishResult(all_nodes, {"channels": info})
 
 
-class BatchEvents(PublishingResource):
+class PublishBatch(PublishingResource):
     """``POST /apps/{id}/batch_events``."""
 
-    def handle(self, call: SignedRequest) -> Any:
-        """Publish several events, or none if one of them is refused."""
-        app = call.app
-        batch = _decoded(_batch_decoder, call.body).batch
-        most = app.max_batch_events
-        if most and len(batch) > most:
-            raise ApiError(
-                400, f"Batch too large: {len(batch)} events, but a batch may have {most}"
-            )
-        events = [self._event(app, index, sent) for index, sent in enumerate(batch)]
-        published = [event.publish(self.context, app) for event in events]
-        all_nodes = all(published)
-        if any(event.wanted for event in events):
-            return self._infos(app, events, all_nodes)
+    def handle_signed(self, request: SignedRequest) -> Any:
+        """Publish a batch of events. If one event is invalid, publish none."""
+        app = request.app
+        batch = _decode(_batch_decoder, request.body).batch
+        limit = app.max_batch_events
+        if limit and len(batch) > limit:
+            raise ApiError(400, f"Batch too large: {len(batch)} events, but the limit is {limit}")
+        events = [self._check(app, index, event) for index, event in enumerate(batch)]
+        results = [event.publish(self.context, app) for event in events]
+        all_nodes = all(results)
+        if any(event.info_attributes for event in events):
+            return self._add_info(app, events, all_nodes)
         return PublishResult(all_nodes, {})
 
-    def _event(self, app: App, index: int, sent: _Event) -> Event:
+    def _check(self, app: App, index: int, event: _Event) -> CheckedEvent:
         try:
-            if sent.channels is not None:
+            if event.channels is not None:
                 raise ApiError(400, "channels: an event of a batch has one channel")
-            return Event(app, sent)
+            return CheckedEvent(app, event)
         except ApiError as error:
             raise ApiError(error.status, f"batch[{index}]: {error.message}") from None
 
-    async def _infos(self, app: App, events: list[Event], all_nodes: bool) -> PublishResult:
-        """Answer in the order of the events, with nothing for those that asked nothing."""
-        asked: list[Deferred[Any]] = [
-            ensureDeferred(event.infos(self.context, app)) if event.wanted else succeed({})
+    async def _add_info(
+        self, app: App, events: list[CheckedEvent], all_nodes: bool
+    ) -> PublishResult:
+        """Return info in the order of the events, empty for an event that requested none."""
+        requests: list[Deferred[Any]] = [
+            ensureDeferred(event.channel_info(self.context, app))
+            if event.info_attributes
+            else succeed({})
             for event in events
         ]
-        infos = await gatherResults(asked, consumeErrors=True)
+        infos = await gatherResults(requests, consumeErrors=True)
         batch = [info.get(event.channels[0], {}) for event, info in zip(events, infos, strict=True)]
         return PublishResult(all_nodes, {"batch": batch})
 
 
-class ChannelEvents(PublishingResource):
-    """``POST /apps/{id}/channels/{name}/events``, which Pusher deprecates: the body is the data."""
+class PublishToChannel(PublishingResource):
+    """``POST /apps/{id}/channels/{name}/events``, which Pusher has deprecated.
+
+    The body of the request is the event's data.
+    """
 
     def __init__(self, context: ApiContext, app_id: str, channel: str) -> None:
         super().__init__(context, app_id)
         self.channel = channel
 
-    def handle(self, call: SignedRequest) -> Any:
-        """Publish one event to the channel of the path."""
+    def handle_signed(self, request: SignedRequest) -> Any:
+        """Publish one event to the channel in the path."""
         try:
-            data = call.body.decode()
+            data = request.body.decode()
         except UnicodeDecodeError as error:
             raise ApiError(400, f"The body is not UTF-8: {error}") from None
-        sent = _Event(
-            name=call.arguments.one("name") or "",
+        event = _Event(
+            name=request.query.get("name") or "",
             channel=self.channel,
             data=msgspec.Raw(msgspec.json.encode(data)),
-            socket_id=call.arguments.one("socket_id"),
+            socket_id=request.query.get("socket_id"),
         )
-        return PublishResult(Event(call.app, sent).publish(self.context, call.app), {})
+        checked = CheckedEvent(request.app, event)
+        return PublishResult(checked.publish(self.context, request.app), {})
 
 
 _event_decoder = msgspec.json.Decoder(_Event)
 _batch_decoder = msgspec.json.Decoder(_Batch)
 
 
-def _decoded(decoder: msgspec.json.Decoder[S], body: bytes) -> S:
-    """Decode a body, whatever its Content-Type says."""
+def _decode(decoder: msgspec.json.Decoder[S], body: bytes) -> S:
+    """Decode a JSON body. The Content-Type is ignored."""
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:
@@ -189,16 +203,16 @@ def _decoded(decoder: msgspec.json.Decoder[S], body: bytes) -> S:
         raise ApiError(400, f"The body is not valid JSON: {json_problem(error)}") from None
 
 
-def _from_query(arguments: Query) -> _Event:
-    """Read an event from the query, where it may stand instead of in the body."""
-    name, data = arguments.one("name"), arguments.one("data")
+def _event_from_query(query: Query) -> _Event:
+    """Read an event from the query, which may contain it instead of the body."""
+    name, data = query.get("name"), query.get("data")
     if name is None:
         raise ApiError(400, "Empty body: send the event as a JSON object")
     return _Event(
         name=name,
         data=msgspec.Raw(b"" if data is None else msgspec.json.encode(data)),
-        channel=arguments.one("channel"),
-        channels=arguments.many("channels") or None,
-        socket_id=arguments.one("socket_id"),
-        info=arguments.one("info"),
+        channel=query.get("channel"),
+        channels=query.get_array("channels") or None,
+        socket_id=query.get("socket_id"),
+        info=query.get("info"),
     )

@@ -1,27 +1,27 @@
-"""For load balancers and supervisors: ``GET /up`` and ``/ready``."""
+"""Health checks for load balancers and supervisors: ``GET /up`` and ``GET /ready``."""
 
 from collections.abc import Callable
 from typing import Any
 
-from reverb.api.replies import ApiError, Request
 from reverb.api.resources import JsonResource
+from reverb.api.responses import ApiError, Request
 
 
 class Up(JsonResource):
-    """``GET /up``: the process lives; Laravel Reverb answers the same."""
+    """``GET /up``: the process is running. Laravel Reverb sends the same response."""
 
     methods = ("GET", "HEAD")
 
-    def answer(self, request: Request) -> Any:
-        """Say so."""
+    def handle(self, request: Request) -> Any:
+        """Report that the process is running."""
         return {"health": "OK"}
 
 
 class Ready(JsonResource):
-    """``GET /ready``: new clients are welcome.
+    """``GET /ready``: the node accepts new clients.
 
     Args:
-        trouble: Says why they are not; None when they are.
+        unavailable_reason: Returns why the node is not ready, or None when it is.
     """
 
     methods = ("GET", "HEAD")
@@ -30,8 +30,12 @@ class Ready(JsonResource):
         super().__init__()
         self._unavailable_reason = unavailable_reason
 
-    def answer(self, request: Request) -> Any:
-        """Say so, or refuse with 503 and the reason."""
+    def handle(self, request: Request) -> Any:
+        """Report that the node is ready.
+
+        Raises:
+            ApiError: With 503 and the reason when the node is not ready.
+        """
         unavailable_reason = self._unavailable_reason()
         if unavailable_reason is not None:
             raise ApiError(503, unavailable_reason)

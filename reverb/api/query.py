@@ -1,17 +1,17 @@
-"""The query of a request."""
+"""The query string of a request."""
 
 from urllib.parse import unquote
 
 
 class Query:
-    """A query string's names and values.
+    """The names and values of a query string, in order.
 
     Args:
-        text: As it was on the wire.
+        text: The query string as received, still percent-encoded.
 
     Attributes:
-        raw: Names and values, not decoded.
-        pairs: Names and values, decoded.
+        raw: Names and values, still percent-encoded.
+        pairs: Names and values, percent-decoded.
     """
 
     def __init__(self, text: str) -> None:
@@ -21,11 +21,11 @@ class Query:
         if "%" in text:
             self.pairs = [(unquote(name), unquote(value)) for name, value in self.raw]
 
-    def one(self, name: str) -> str | None:
-        """Get the last value of a name; None when there is none."""
+    def get(self, name: str) -> str | None:
+        """Return the last value of a name, or None if the query does not contain it."""
         return next((value for n, value in reversed(self.pairs) if n == name), None)
 
-    def many(self, name: str) -> list[str]:
-        """Get every value of an array: ``name[]=a&name[]=b`` or ``name[0]=a``."""
+    def get_array(self, name: str) -> list[str]:
+        """Return all values of an array: ``name[]=a&name[]=b`` or ``name[0]=a``."""
         start = name + "["
         return [value for n, value in self.pairs if n.startswith(start)]

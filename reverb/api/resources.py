@@ -1,4 +1,4 @@
-"""What the API's resources have in common: routes, signatures, and no surprise."""
+"""Base classes of the API's resources: JSON responses, errors, signatures and rate limits."""
 
 from collections.abc import Callable
 from types import CoroutineType
@@ -13,7 +13,7 @@ from twisted.web.server import NOT_DONE_YET
 
 from reverb.api.authentication import check_signature
 from reverb.api.query import Query
-from reverb.api.replies import ApiError, Request, reply, reply_error
+from reverb.api.responses import ApiError, Request, send_error, send_json
 from reverb.apps import App
 from reverb.hub.hub import Hub
 from reverb.hub.rate_limit import RateLimit
@@ -25,18 +25,18 @@ _THIS_NODE_ONLY = (("Reverb-Reached", "this-node"),)
 
 
 class ApiContext:
-    """What the resources need to answer.
+    """The services and settings that the resources share.
 
     Args:
-        hub: Publishes and terminates.
-        store: Answers what is true across nodes.
-        apps: Finds apps.
-        clock: Monotonic, for rate limits.
+        hub: Publishes events and terminates connections.
+        store: Knows the channels and connections of all nodes.
+        apps: Finds apps by id and by key.
+        clock: A monotonic clock, for rate limits.
         now: The wall clock, in seconds since the epoch, for timestamps.
-        path: Prefix of every route, empty or like ``/realtime``.
-        tolerance: Seconds that a request's timestamp may be off.
-        meter: That of the node; None to measure nothing.
-        webhooks: What is delivered; None when no app has webhooks.
+        path: The prefix of every route: empty, or like ``/realtime``.
+        tolerance: Seconds by which a request's timestamp may differ from ``now``.
+        meter: The node's meter, or None if metrics are disabled.
+        webhooks: The node's webhooks, or None if no app has any.
     """
 
     def __init__(
@@ -64,10 +64,10 @@ class ApiContext:
         self._rates: dict[str, RateLimit] = {}
 
     def check_rate(self, app: App) -> None:
-        """Count a request of an app.
+        """Count a request against the app's rate limit.
 
         Raises:
-            ApiError: With 429 when the app sends too many.
+            ApiError: With 429 when the app exceeds the limit.
         """
         if not app.api_requests_per_second:
             return
@@ -82,10 +82,10 @@ class ApiContext:
             )
 
     def check_signature(self, app: App, request: Request, query: Query, body: bytes) -> None:
-        """Check that a request is signed by an app's server.
+        """Check that a request is signed with the app's secret, and count a failure.
 
         Raises:
-            ApiError: It is not.
+            ApiError: The signature is missing, wrong or too old.
         """
         try:
             check_signature(
@@ -105,10 +105,11 @@ class ApiContext:
 
 
 class JsonResource(Resource):
-    """A route that answers in JSON; errors, unknown routes and wrong methods too.
+    """A route that responds with JSON, also to errors, unknown routes and wrong methods.
 
     Attributes:
-        methods: The methods that it understands.
+        methods: The HTTP methods that the route supports. If it is empty, every method
+            is passed to :meth:`handle`.
     """
 
     _log = Logger()
@@ -116,90 +117,101 @@ class JsonResource(Resource):
     methods: ClassVar[tuple[str, ...]] = ()
 
     def getChild(self, path: bytes, request: Request) -> Resource:
-        """Answer 404 on every route that is not there."""
+        """Return a resource that responds with 404 to unknown routes."""
         return NotFound()
 
     def render(self, request: Request) -> int:
-        """Answer, sooner or later, whatever happens."""
+        """Handle a request and send one response, at once or when a Deferred fires.
+
+        An unexpected failure becomes a response with status 500.
+        """
         method = request.method.decode("latin-1")
         try:
             if method == "OPTIONS" and self.methods:
-                self._options(request)
+                self._send_options(request)
                 return NOT_DONE_YET
             if self.methods and method not in self.methods:
                 raise ApiError(
                     405,
                     f"{method[:20]} is not allowed here: use {' or '.join(self.methods)}",
-                    {"Allow": self._allowed()},
+                    {"Allow": self._allowed_methods()},
                 )
-            answer = self.answer(request)
-            if isinstance(answer, Deferred):
-                self._wait(request, answer)
+            result = self.handle(request)
+            if isinstance(result, Deferred):
+                self._send_when_fired(request, result)
             else:
-                self.send(request, answer)
-        except Exception:  # noqa: BLE001 - the client gets an answer, the log the failure
-            self._failed(Failure(), request)
+                self.send(request, result)
+        except Exception:  # noqa: BLE001 - the client gets a response, the log the failure
+            self._send_failure(Failure(), request)
         return NOT_DONE_YET
 
-    def answer(self, request: Request) -> Any:
-        """Say what to answer: something that becomes JSON, or a Deferred of it.
+    def handle(self, request: Request) -> Any:
+        """Handle a request.
+
+        Returns:
+            The content of the response, which :meth:`send` takes, or a Deferred that
+            fires with it.
 
         Raises:
             ApiError: The request is refused.
         """
         raise NotImplementedError
 
-    def _options(self, request: Request) -> None:
-        request.respond(204, [("Allow", self._allowed())])
+    def _send_options(self, request: Request) -> None:
+        request.respond(204, [("Allow", self._allowed_methods())])
 
-    def _allowed(self) -> str:
+    def _allowed_methods(self) -> str:
         return ", ".join((*self.methods, "OPTIONS"))
 
-    def _wait(self, request: Request, answer: "Deferred[Any]") -> None:
-        if not answer.called:
-            gone: Deferred[Any] = request.notifyFinish()
-            gone.addErrback(lambda _: None)  # _send_late and _failed see for themselves
-        answer.addCallback(lambda result: self._send_late(request, result))
-        answer.addErrback(self._failed, request)
+    def _send_when_fired(self, request: Request, result: "Deferred[Any]") -> None:
+        if not result.called:
+            finished: Deferred[Any] = request.notifyFinish()
+            # Both callbacks below check for themselves whether the client is still connected.
+            finished.addErrback(lambda _: None)
+        result.addCallback(lambda content: self._send_late(request, content))
+        result.addErrback(self._send_failure, request)
 
-    def _send_late(self, request: Request, answer: Any) -> None:
-        # The client may have gone while the store was being asked.
+    def _send_late(self, request: Request, content: Any) -> None:
+        # The client may have disconnected before the store replied.
         if request.channel is not None:
-            self.send(request, answer)
+            self.send(request, content)
 
-    def send(self, request: Request, answer: Any) -> None:
-        """Send what :meth:`answer` has said."""
-        reply(request, 200, answer)
+    def send(self, request: Request, content: Any) -> None:
+        """Send the content that :meth:`handle` has returned."""
+        send_json(request, 200, content)
 
-    def _failed(self, failure: Failure, request: Request) -> None:
+    def _send_failure(self, failure: Failure, request: Request) -> None:
         error = failure.value
         if isinstance(error, StoreRefusedError):  # The store has logged it.
-            error = ApiError(500, "The server cannot use what it keeps of this; its log says more")
+            error = ApiError(500, "The server's stored data is unusable: see the server's log")
         if not isinstance(error, ApiError):
             self._log.failure(
-                "answering {method} {path}", failure, method=request.method, path=request.path
+                "failed to handle {method} {path}",
+                failure,
+                method=request.method,
+                path=request.path,
             )
-            error = ApiError(500, "The server failed to answer; this is its fault, not yours")
+            error = ApiError(500, "Internal server error: see the server's log")
         if request.channel is not None:
-            reply_error(request, error)
+            send_error(request, error)
 
 
 class NotFound(JsonResource):
-    """Every route that is not there."""
+    """A route that does not exist."""
 
-    def answer(self, request: Request) -> Any:
-        """Refuse."""
+    def handle(self, request: Request) -> Any:
+        """Refuse the request with 404."""
         path = request.path.decode("latin-1")[:200]
-        raise ApiError(404, f"Not found: there is no route {path}")
+        raise ApiError(404, f"Not found: no route {path}")
 
 
 class SignedResource(JsonResource):
-    """A route that only an app's own server may use.
+    """A route that requires a signature with the app's secret.
 
     Args:
-        context: What resources need.
-        app_id: Of the app that the route names; None where the signature's
-            key names it.
+        context: What the resources need.
+        app_id: The id of the app in the route, or None where ``auth_key``
+            identifies the app.
     """
 
     def __init__(self, context: ApiContext, app_id: str | None) -> None:
@@ -207,24 +219,24 @@ class SignedResource(JsonResource):
         self.context = context
         self.app_id = app_id
 
-    def answer(self, request: Request) -> Any:
-        """Find the app, check the signature, then obey."""
+    def handle(self, request: Request) -> Any:
+        """Find the app, check the signature, then handle the signed request."""
         query = Query(request.uri.decode("latin-1").partition("?")[2])
         found = self._find_app(query)
         if found.called and isinstance(found.result, App):
-            return self._check(found.result, request, query)  # There is nothing to wait for.
-        return found.addCallback(self._check, request, query)
+            return self._verify_and_handle(found.result, request, query)  # No need to wait.
+        return found.addCallback(self._verify_and_handle, request, query)
 
     def _find_app(self, query: Query) -> "Deferred[App | None]":
         apps = self.context.apps
         if self.app_id is not None:
             return apps.by_id(self.app_id)
-        key = query.one("auth_key")
+        key = query.get("auth_key")
         if not key:
             raise ApiError(401, "Missing auth_key: every request must be signed")
         return apps.by_key(key)
 
-    def _check(self, app: App | None, request: Request, query: Query) -> Any:
+    def _verify_and_handle(self, app: App | None, request: Request, query: Query) -> Any:
         if app is None:
             if self.app_id is None:
                 raise ApiError(400, "Unknown auth_key: no app has this key")
@@ -235,36 +247,43 @@ class SignedResource(JsonResource):
         if not app.enabled:
             raise ApiError(403, f"App {app.id} is disabled")
         context.check_rate(app)
-        result = self.handle(SignedRequest(app, query, body))
+        result = self.handle_signed(SignedRequest(app, query, body))
         return ensureDeferred(result) if isinstance(result, CoroutineType) else result
 
-    def handle(self, call: "SignedRequest") -> Any:
-        """Do what a signed request asks for: the answer, or a coroutine that returns it."""
+    def handle_signed(self, request: "SignedRequest") -> Any:
+        """Handle a request whose signature is valid.
+
+        Returns:
+            The content of the response, or a coroutine that returns it.
+
+        Raises:
+            ApiError: The request is refused.
+        """
         raise NotImplementedError
 
 
 class PublishingResource(SignedResource):
-    """A route by which an app's server reaches clients, on every node: it answers Published."""
+    """A route that reaches clients on every node. It returns a :class:`PublishResult`."""
 
     methods = ("POST",)
 
-    def send(self, request: Request, answer: "PublishResult") -> None:
-        """Answer; say so if only the clients of this node are reached."""
-        reply(request, 200, answer.body, () if answer.all_nodes else _THIS_NODE_ONLY)
+    def send(self, request: Request, content: "PublishResult") -> None:
+        """Send the response, with a header if only this node's clients are reached."""
+        send_json(request, 200, content.body, () if content.all_nodes else _THIS_NODE_ONLY)
 
 
 class PublishResult(NamedTuple):
-    """What to answer to who has published something."""
+    """The outcome of a request that publishes."""
 
     all_nodes: bool
-    """Whether all of it goes to all nodes."""
+    """Whether everything is sent to all nodes."""
     body: Any
-    """Something that becomes JSON."""
+    """The content of the response, encoded as JSON."""
 
 
 class SignedRequest(NamedTuple):
-    """A signed request."""
+    """A request whose signature is valid."""
 
     app: App
-    arguments: Query
+    query: Query
     body: bytes

@@ -5,71 +5,71 @@ from typing import Any
 
 from twisted.web.resource import Resource
 
-from reverb.api.channels import Channels, Connections
-from reverb.api.events import BatchEvents, Events
+from reverb.api.channels import CountConnections, ListChannels
+from reverb.api.events import PublishBatch, PublishEvent
 from reverb.api.health import Ready, Up
-from reverb.api.replies import ApiError, Request
 from reverb.api.resources import ApiContext, JsonResource, NotFound
-from reverb.api.users import Users
-from reverb.api.webhooks import WebhookList
+from reverb.api.responses import ApiError, Request
+from reverb.api.users import UsersRoute
+from reverb.api.webhooks import ListWebhooks
 from reverb.caches import cache_short_keys
 
 
 def make_root(context: ApiContext, unavailable_reason: Callable[[], str | None]) -> Resource:
-    """Build the tree.
+    """Build the tree of routes.
 
     Args:
-        context: What the resources need; its ``path`` is the prefix of all.
-        unavailable_reason: Says why the node is not ready; None when it is.
+        context: What the resources need. Its ``path`` is the prefix of every route.
+        unavailable_reason: Returns why the node is not ready, or None when it is.
     """
-    root = here = NotFound()
+    root = prefix = NotFound()
     for part in context.path.encode().split(b"/")[1:]:
-        below = NotFound()
-        here.putChild(part, below)
-        here = below
-    here.putChild(b"apps", Apps(context))
-    here.putChild(b"users", Users(context, None))
-    here.putChild(b"app", Upgrades())
-    here.putChild(b"up", Up())
-    here.putChild(b"ready", Ready(unavailable_reason))
+        child = NotFound()
+        prefix.putChild(part, child)
+        prefix = child
+    prefix.putChild(b"apps", AppsRoute(context))
+    prefix.putChild(b"users", UsersRoute(context, None))
+    prefix.putChild(b"app", WebSocketRoute())
+    prefix.putChild(b"up", Up())
+    prefix.putChild(b"ready", Ready(unavailable_reason))
     return root
 
 
-class Apps(NotFound):
-    """``/apps/{id}``."""
+class AppsRoute(NotFound):
+    """``/apps/{id}``, the parent of an app's routes."""
 
     def __init__(self, context: ApiContext) -> None:
         super().__init__()
         self._context = context
-        # Routes keep no state: those of the apps in use are made once.
+        # Routes keep no state of a request, so each app's routes can be shared.
         self._routes = cache_short_keys(self._make_routes, max_entries=1024, max_length=200)
 
     def getChild(self, path: bytes, request: Request) -> Resource:
-        """Find an app's routes; whether there is such an app is asked later."""
+        """Return the routes of an app id. Each route checks later whether the app exists."""
         return self._routes(path)
 
     def _make_routes(self, path: bytes) -> Resource:
         app_id = path.decode("utf-8", "replace")
         routes = NotFound()
-        routes.putChild(b"events", Events(self._context, app_id))
-        routes.putChild(b"batch_events", BatchEvents(self._context, app_id))
-        routes.putChild(b"channels", Channels(self._context, app_id))
-        routes.putChild(b"connections", Connections(self._context, app_id))
-        routes.putChild(b"users", Users(self._context, app_id))
-        routes.putChild(b"webhooks", WebhookList(self._context, app_id))
+        routes.putChild(b"events", PublishEvent(self._context, app_id))
+        routes.putChild(b"batch_events", PublishBatch(self._context, app_id))
+        routes.putChild(b"channels", ListChannels(self._context, app_id))
+        routes.putChild(b"connections", CountConnections(self._context, app_id))
+        routes.putChild(b"users", UsersRoute(self._context, app_id))
+        routes.putChild(b"webhooks", ListWebhooks(self._context, app_id))
         return routes
 
 
-class Upgrades(JsonResource):
-    """``/app/{key}``, asked for without an upgrade to WebSocket."""
+class WebSocketRoute(JsonResource):
+    """``/app/{key}`` for a plain HTTP request, which does not ask for a WebSocket upgrade."""
 
     isLeaf = True
 
-    def answer(self, request: Request) -> Any:
-        """Say what is missing (RFC 9110, 15.5.22)."""
+    def handle(self, request: Request) -> Any:
+        """Refuse the request with 426 (RFC 9110, 15.5.22)."""
         raise ApiError(
             426,
-            "This is where WebSocket clients connect: the request asks for no upgrade. Behind a "
-            "proxy, let it pass on the Upgrade and Connection headers",
+            "This route is for WebSocket clients, but the request does not ask for an upgrade. "
+            "A proxy in front of the server must forward the Upgrade and Connection headers",
             {"Upgrade": "websocket", "Connection": "Upgrade"},
         )

@@ -7,7 +7,6 @@ from typing import Any
 
 from twisted.web.resource import Resource
 
-from reverb.api.replies import ApiError, Request
 from reverb.api.resources import (
     ApiContext,
     JsonResource,
@@ -16,15 +15,16 @@ from reverb.api.resources import (
     PublishResult,
     SignedRequest,
 )
+from reverb.api.responses import ApiError, Request
 from reverb.protocol.names import user_id_problem
 
 
-class Users(JsonResource):
-    """``/users``: below an app's route, or, as the Python SDK has it, alone.
+class UsersRoute(JsonResource):
+    """``/users``, below an app's route or, as the Python SDK requests it, at the root.
 
     Args:
-        context: What resources need.
-        app_id: The app's; None where the signature's key names it.
+        context: What the resources need.
+        app_id: The app's id, or None where ``auth_key`` identifies the app.
     """
 
     def __init__(self, context: ApiContext, app_id: str | None) -> None:
@@ -33,7 +33,7 @@ class Users(JsonResource):
         self._app_id = app_id
 
     def getChild(self, path: bytes, request: Request) -> Resource:
-        """Find a user by id."""
+        """Return the routes of a user id."""
         user = NotFound()
         terminate = TerminateConnections(
             self._context, self._app_id, path.decode("utf-8", "replace")
@@ -41,9 +41,9 @@ class Users(JsonResource):
         user.putChild(b"terminate_connections", terminate)
         return user
 
-    def answer(self, request: Request) -> Any:
-        """Refuse: there is no list of users."""
-        return NotFound().answer(request)
+    def handle(self, request: Request) -> Any:
+        """Refuse the request with 404: the API does not list users."""
+        return NotFound().handle(request)
 
 
 class TerminateConnections(PublishingResource):
@@ -53,9 +53,9 @@ class TerminateConnections(PublishingResource):
         super().__init__(context, app_id)
         self.user_id = user_id
 
-    def handle(self, call: SignedRequest) -> Any:
-        """Close every connection that the user is signed in on."""
+    def handle_signed(self, request: SignedRequest) -> Any:
+        """Close every connection on which the user is signed in."""
         problem = user_id_problem(self.user_id)
         if problem:
             raise ApiError(400, problem)
-        return PublishResult(self.context.hub.terminate(call.app, self.user_id), {})
+        return PublishResult(self.context.hub.terminate(request.app, self.user_id), {})

@@ -1,14 +1,14 @@
-"""Webhooks, for the app's operator: what was delivered, what was not, once more, and a test.
+"""Webhook administration: list, replay and test the deliveries of an app.
 
-Pusher has no such calls; these are signed like all others.
+Pusher has no such routes. Requests must be signed like all others.
 """
 
 from typing import Any, get_args
 
 import msgspec
 
-from reverb.api.replies import ApiError, Request
 from reverb.api.resources import ApiContext, NotFound, SignedRequest, SignedResource
+from reverb.api.responses import ApiError, Request
 from reverb.apps import EVENT_NAMES, App, EventName, Webhook
 from reverb.protocol.messages import json_problem
 from reverb.protocol.names import channel_name_problem
@@ -21,46 +21,59 @@ _MAX_LIMIT = 1_000
 
 
 class WebhookResource(SignedResource):
-    """A route that asks the archive of the app's webhooks."""
+    """A route that uses the archive of webhook deliveries."""
 
-    async def handle(self, call: SignedRequest) -> Any:
-        """Ask; refuse when the archive is out of reach."""
-        webhooks = self.context.webhooks
-        try:
-            return await self.ask(call, None if webhooks is None else webhooks.archive)
-        except ClusterStoreLostError as error:
-            raise ApiError(
-                503, f"Webhooks are kept in Redis, which is away: {error}", {"Retry-After": "5"}
-            ) from None
-
-    async def ask(self, call: SignedRequest, archive: IDeliveryArchive | None) -> Any:
-        """Do what the request asks for.
-
-        Args:
-            call: The request.
-            archive: What was delivered; None when no app has webhooks.
+    async def handle_signed(self, request: SignedRequest) -> Any:
+        """Handle the request with the archive.
 
         Raises:
-            ClusterStoreLostError: The archive is out of reach.
+            ApiError: With 503 when the archive is unreachable.
+        """
+        webhooks = self.context.webhooks
+        try:
+            return await self.handle_with_archive(
+                request, None if webhooks is None else webhooks.archive
+            )
+        except ClusterStoreLostError as error:
+            raise ApiError(
+                503,
+                f"Webhooks are stored in Redis, which is unreachable: {error}",
+                {"Retry-After": "5"},
+            ) from None
+
+    async def handle_with_archive(
+        self, request: SignedRequest, archive: IDeliveryArchive | None
+    ) -> Any:
+        """Handle the request.
+
+        Args:
+            request: The request.
+            archive: The archive of deliveries, or None if no app has webhooks.
+
+        Raises:
+            ApiError: The request is refused.
+            ClusterStoreLostError: The archive is unreachable.
         """
         raise NotImplementedError
 
 
-class WebhookList(WebhookResource):
+class ListWebhooks(WebhookResource):
     """``GET /apps/{id}/webhooks``."""
 
     methods = ("GET", "HEAD")
 
     def __init__(self, context: ApiContext, app_id: str) -> None:
         super().__init__(context, app_id)
-        self.putChild(b"deliveries", Deliveries(context, app_id))
-        self.putChild(b"test", SendTest(context, app_id))
+        self.putChild(b"deliveries", ListDeliveries(context, app_id))
+        self.putChild(b"test", SendTestEvent(context, app_id))
         dead_letters = NotFound()
         dead_letters.putChild(b"replay", ReplayDeadLetters(context, app_id))
         self.putChild(b"dead_letters", dead_letters)
 
-    async def ask(self, call: SignedRequest, archive: IDeliveryArchive | None) -> Any:
-        """List the app's endpoints, without their headers, which may be secret."""
+    async def handle_with_archive(
+        self, request: SignedRequest, archive: IDeliveryArchive | None
+    ) -> Any:
+        """List the app's endpoints, without their HTTP headers, which may be secret."""
         return {
             "webhooks": [
                 {
@@ -71,102 +84,121 @@ class WebhookList(WebhookResource):
                     "batch": webhook.batch,
                     "queued": 0
                     if archive is None
-                    else await archive.queued(call.app.id, webhook.url),
+                    else await archive.queued(request.app.id, webhook.url),
                 }
-                for webhook in call.app.webhooks
+                for webhook in request.app.webhooks
             ]
         }
 
 
-class Deliveries(WebhookResource):
+class ListDeliveries(WebhookResource):
     """``GET /apps/{id}/webhooks/deliveries``."""
 
     methods = ("GET", "HEAD")
 
-    def getChild(self, path: bytes, request: Request) -> "OneDelivery":
-        """Find a delivery by its id."""
+    def getChild(self, path: bytes, request: Request) -> "ShowDelivery":
+        """Return the route of a delivery id."""
         assert self.app_id is not None
-        return OneDelivery(self.context, self.app_id, path.decode("utf-8", "replace"))
+        return ShowDelivery(self.context, self.app_id, path.decode("utf-8", "replace"))
 
-    async def ask(self, call: SignedRequest, archive: IDeliveryArchive | None) -> Any:
-        """List deliveries, the newest first."""
-        named = _one(call, "state") or None
-        state = _STATES.get(named or "")
-        if named is not None and state is None:
+    async def handle_with_archive(
+        self, request: SignedRequest, archive: IDeliveryArchive | None
+    ) -> Any:
+        """List deliveries, newest first."""
+        state_name = _get_parameter(request, "state") or None
+        state = _STATES.get(state_name or "")
+        if state_name is not None and state is None:
             raise ApiError(400, f"state must be one of {', '.join(_STATES)}")
-        limit = _limit(_one(call, "limit") or "100")
-        after = _one(call, "after") or None
+        limit = _parse_limit(_get_parameter(request, "limit") or "100")
+        after = _get_parameter(request, "after") or None
         if archive is None:
             return {"deliveries": []}
-        page = await archive.page(call.app.id, state, limit, after)
-        return {"deliveries": [shown_delivery(delivery) for delivery in page]}
+        page = await archive.page(request.app.id, state, limit, after)
+        return {"deliveries": [summarize_delivery(delivery) for delivery in page]}
 
 
 class DeliveryResource(WebhookResource):
-    """A route below one delivery.
+    """A route of one delivery.
 
     Args:
-        context: What resources need.
-        app_id: The app's.
-        delivery_id: Of the delivery, not looked for yet.
+        context: What the resources need.
+        app_id: The app's id.
+        delivery_id: The delivery's id, not looked up yet.
     """
 
     def __init__(self, context: ApiContext, app_id: str, delivery_id: str) -> None:
         super().__init__(context, app_id)
         self.delivery_id = delivery_id
 
-    async def ask(self, call: SignedRequest, archive: IDeliveryArchive | None) -> Any:
-        """Find the delivery, and do what the request asks for.
+    async def handle_with_archive(
+        self, request: SignedRequest, archive: IDeliveryArchive | None
+    ) -> Any:
+        """Find the delivery and handle the request.
 
         Raises:
-            ApiError: With 404 if there is none, or it is another app's.
+            ApiError: With 404 if the app has no delivery with this id.
         """
         delivery = None
         if archive is not None:
-            delivery = await archive.get(call.app.id, self.delivery_id)
+            delivery = await archive.get(request.app.id, self.delivery_id)
         if archive is None or delivery is None:
             raise ApiError(404, f"No delivery has the id {self.delivery_id[:100]!r}")
-        return await self.ask_about(delivery, call, archive)
+        return await self.handle_delivery(delivery, request, archive)
 
-    async def ask_about(
-        self, delivery: Delivery, call: SignedRequest, archive: IDeliveryArchive
+    async def handle_delivery(
+        self, delivery: Delivery, request: SignedRequest, archive: IDeliveryArchive
     ) -> Any:
-        """Do what the request asks for, with a delivery of the app."""
+        """Handle a request for a delivery of the app.
+
+        Args:
+            delivery: The delivery that the route names.
+            request: The request.
+            archive: The archive that contains the delivery.
+
+        Raises:
+            ApiError: The request is refused.
+            ClusterStoreLostError: The archive is unreachable.
+        """
         raise NotImplementedError
 
 
-class OneDelivery(DeliveryResource):
+class ShowDelivery(DeliveryResource):
     """``GET /apps/{id}/webhooks/deliveries/{delivery}``."""
 
     methods = ("GET", "HEAD")
 
     def __init__(self, context: ApiContext, app_id: str, delivery_id: str) -> None:
         super().__init__(context, app_id, delivery_id)
-        self.putChild(b"replay", Replay(context, app_id, delivery_id))
+        self.putChild(b"replay", ReplayDelivery(context, app_id, delivery_id))
 
-    async def ask_about(
-        self, delivery: Delivery, call: SignedRequest, archive: IDeliveryArchive
+    async def handle_delivery(
+        self, delivery: Delivery, request: SignedRequest, archive: IDeliveryArchive
     ) -> Any:
-        """Tell of one delivery, with its body."""
-        return shown_delivery(delivery) | {"body": delivery.body.decode()}
+        """Return the delivery, including its body."""
+        return summarize_delivery(delivery) | {"body": delivery.body.decode()}
 
 
-class Replay(DeliveryResource):
+class ReplayDelivery(DeliveryResource):
     """``POST /apps/{id}/webhooks/deliveries/{delivery}/replay``."""
 
     methods = ("POST",)
 
-    async def ask_about(
-        self, delivery: Delivery, call: SignedRequest, archive: IDeliveryArchive
+    async def handle_delivery(
+        self, delivery: Delivery, request: SignedRequest, archive: IDeliveryArchive
     ) -> Any:
-        """Deliver once more."""
+        """Queue the delivery again.
+
+        Raises:
+            ApiError: With 409 if the delivery is pending, 400 if its endpoint is no longer
+                configured, or 503 if the endpoint's queue is full.
+        """
         if delivery.state == "pending":
-            raise ApiError(409, "This delivery is still being tried")
-        _check_endpoint(call.app, delivery.url)
+            raise ApiError(409, "This delivery is still pending")
+        _check_endpoint(request.app, delivery.url)
         try:
             await archive.replay(delivery)
         except QueueFullError:
-            raise _full(delivery.url) from None
+            raise _make_queue_full_error(delivery.url) from None
         return {"replayed": 1}
 
 
@@ -175,12 +207,18 @@ class ReplayDeadLetters(WebhookResource):
 
     methods = ("POST",)
 
-    async def ask(self, call: SignedRequest, archive: IDeliveryArchive | None) -> Any:
-        """Deliver once more whatever was given up, as far as there is room for it."""
+    async def handle_with_archive(
+        self, request: SignedRequest, archive: IDeliveryArchive | None
+    ) -> Any:
+        """Queue the app's dead letters again.
+
+        A dead letter is left as it is if its endpoint's queue is full or the endpoint is
+        no longer configured.
+        """
         replayed = left = 0
-        for delivery_id in () if archive is None else await archive.dead(call.app.id):
+        for delivery_id in () if archive is None else await archive.dead(request.app.id):
             assert archive is not None
-            if await self._replay(delivery_id, call.app, archive):
+            if await self._replay(delivery_id, request.app, archive):
                 replayed += 1
             else:
                 left += 1
@@ -198,43 +236,45 @@ class ReplayDeadLetters(WebhookResource):
         return True
 
 
-class _Test(msgspec.Struct, forbid_unknown_fields=True):
+class _TestEventOptions(msgspec.Struct, forbid_unknown_fields=True):
     url: str | None = None
     event: EventName | None = None
     channel: str | None = None
 
 
-class SendTest(WebhookResource):
+class SendTestEvent(WebhookResource):
     """``POST /apps/{id}/webhooks/test``."""
 
     methods = ("POST",)
 
-    async def ask(self, call: SignedRequest, archive: IDeliveryArchive | None) -> Any:
-        """Send an event that did not happen, to all endpoints or to one."""
+    async def handle_with_archive(
+        self, request: SignedRequest, archive: IDeliveryArchive | None
+    ) -> Any:
+        """Send a sample event to one endpoint or to all of them."""
         try:
-            test = msgspec.json.decode(call.body or b"{}", type=_Test)
+            options = msgspec.json.decode(request.body or b"{}", type=_TestEventOptions)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise ApiError(
                 400,
                 "The body must be a JSON object with url, event "
                 f"({', '.join(EVENT_NAMES)}) and channel, all optional: {json_problem(error)}",
             ) from None
-        app = call.app
-        channel = TEST_CHANNEL if test.channel is None else test.channel
+        app = request.app
+        channel = TEST_CHANNEL if options.channel is None else options.channel
         problem = channel_name_problem(channel, app.max_channel_name)
         if problem is not None:
             raise ApiError(400, problem)
-        if test.url is not None:
-            _check_endpoint(app, test.url)
+        if options.url is not None:
+            _check_endpoint(app, options.url)
         if archive is None or not app.webhooks:
             raise ApiError(400, "The app has no webhooks")
         return {
             "deliveries": [
                 await self._send(
-                    archive, w, sample_event(app.id, test.event or w.events[0], channel)
+                    archive, w, sample_event(app.id, options.event or w.events[0], channel)
                 )
                 for w in app.webhooks
-                if test.url in (None, w.url)
+                if options.url in (None, w.url)
             ]
         }
 
@@ -243,20 +283,24 @@ class SendTest(WebhookResource):
         archive: IDeliveryArchive, webhook: Webhook, event: WebhookEvent
     ) -> dict[str, Any]:
         try:
-            return shown_delivery(await archive.send(event.app_id, webhook.url, event))
+            return summarize_delivery(await archive.send(event.app_id, webhook.url, event))
         except QueueFullError:
-            raise _full(webhook.url) from None
+            raise _make_queue_full_error(webhook.url) from None
 
 
-def _one(call: SignedRequest, name: str) -> str | None:
-    """Get the value of a parameter that may be given once."""
-    if sum(given == name for given, _ in call.arguments.pairs) > 1:
+def _get_parameter(request: SignedRequest, name: str) -> str | None:
+    """Return the value of a query parameter, or None if it is missing.
+
+    Raises:
+        ApiError: With 400 if the parameter occurs more than once.
+    """
+    if sum(pair_name == name for pair_name, _ in request.query.pairs) > 1:
         raise ApiError(400, f"{name} must be given once, not several times")
-    return call.arguments.one(name)
+    return request.query.get(name)
 
 
-def _limit(text: str) -> int:
-    # The length comes first: Python refuses to read thousands of digits.
+def _parse_limit(text: str) -> int:
+    # Check the length first: int() raises ValueError for thousands of digits.
     is_number = len(text) <= len(str(_MAX_LIMIT)) and text.isascii() and text.isdigit()
     if not is_number or not 1 <= int(text) <= _MAX_LIMIT:
         raise ApiError(400, f"limit must be a number from 1 to {_MAX_LIMIT}")
@@ -268,12 +312,12 @@ def _check_endpoint(app: App, url: str) -> None:
         raise ApiError(400, f"The app has no webhook with the URL {url[:200]!r}")
 
 
-def _full(url: str) -> ApiError:
-    return ApiError(503, f"Too many deliveries wait for {url}", {"Retry-After": "60"})
+def _make_queue_full_error(url: str) -> ApiError:
+    return ApiError(503, f"Too many deliveries are queued for {url}", {"Retry-After": "60"})
 
 
-def shown_delivery(delivery: Delivery) -> dict[str, Any]:
-    """Tell of a delivery, without its body."""
+def summarize_delivery(delivery: Delivery) -> dict[str, Any]:
+    """Return a delivery as the API shows it in lists, without the body."""
     return {
         "id": delivery.id,
         "url": delivery.url,

@@ -1,1 +1,1 @@
-"""The command ``reverb``, for operators: it asks a running server by its HTTP API."""
+"""The ``reverb`` command for operators, which uses the HTTP API of a running server."""

@@ -1,4 +1,4 @@
-"""Signed requests to a running server, for commands."""
+"""An HTTP client that sends signed API requests to a running server."""
 
 import http.client
 import re
@@ -13,25 +13,24 @@ from reverb.apps import App
 from reverb.protocol.signing import signed_query
 
 _TIMEOUT = 15
-"""Seconds that the server has to answer."""
+"""Seconds that a connect, or a wait for data from the server, may take."""
 _PATH = re.compile(r"[!-~]*")
 
 
 class CommandError(Exception):
-    """The command cannot do what it should; the text is one line for the operator."""
+    """A command failed. The text is one line for the operator."""
 
 
 class Client:
-    """Asks a server, as one of its apps.
-
-    All on one connection.
+    """An API client for one app. It uses one connection for all requests.
 
     Args:
-        url: The server's, ``http://`` or ``https://``, with its ``path`` if it has one.
-        app: Whose secret signs.
+        url: The server's URL, ``http://`` or ``https://``, including the server's
+            ``path`` if it has one.
+        app: The app whose key and secret sign the requests.
 
     Raises:
-        CommandError: The URL cannot be used.
+        CommandError: The URL is invalid.
     """
 
     def __init__(self, url: str, app: App) -> None:
@@ -47,40 +46,40 @@ class Client:
         self._prefix = parts.path.rstrip("/")
         if not _PATH.fullmatch(self._prefix):
             raise CommandError(
-                f"--url: the path may only have printable ASCII without spaces, got {url!r}"
+                f"--url: the path may contain only printable ASCII without spaces, got {url!r}"
             )
-        secure = parts.scheme == "https"
-        kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
+        is_https = parts.scheme == "https"
+        connection_type = http.client.HTTPSConnection if is_https else http.client.HTTPConnection
         try:
-            parts.hostname.encode("idna")  # As it is done to look it up.
-            self._connection = kind(parts.hostname, port, timeout=_TIMEOUT)
+            parts.hostname.encode("idna")  # Fails for the names that the DNS lookup rejects.
+            self._connection = connection_type(parts.hostname, port, timeout=_TIMEOUT)
         except (UnicodeError, http.client.InvalidURL):
-            raise CommandError(f"--url: not the name of a host: {parts.hostname!r}") from None
+            raise CommandError(f"--url: invalid host name: {parts.hostname!r}") from None
 
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
 
-    def ask(
+    def request(
         self,
         method: str,
         path: str,
         parameters: Mapping[str, str] | None = None,
         content: object = None,
     ) -> Any:
-        """Make one request.
+        """Send one request and wait for the response.
 
         Args:
             method: The HTTP method.
-            path: Below ``/apps/{id}``.
-            parameters: Those of the query.
-            content: Becomes the body, as JSON; None for no body.
+            path: The path below ``/apps/{id}``, percent-encoded.
+            parameters: The parameters of the query, not encoded.
+            content: The body, which is encoded as JSON; None for no body.
 
         Returns:
-            The decoded answer.
+            The decoded response.
 
         Raises:
-            CommandError: The server is not there, or refuses.
+            CommandError: The server is unreachable, or refuses the request.
         """
         body = b"" if content is None else msgspec.json.encode(content)
         path = f"/apps/{quote(self._app.id)}{path}"
@@ -91,19 +90,19 @@ class Client:
         try:
             self._connection.request(method, f"{self._prefix}{path}?{query}", body or None)
             response = self._connection.getresponse()
-            status, text = response.status, response.read()
+            status, response_body = response.status, response.read()
         except (OSError, http.client.HTTPException) as error:
-            raise CommandError(f"{self._url}: cannot be asked: {error}") from None
-        return self._read(status, text)
+            raise CommandError(f"{self._url}: request failed: {error}") from None
+        return self._decode_response(status, response_body)
 
-    def _read(self, status: int, text: bytes) -> Any:
+    def _decode_response(self, status: int, body: bytes) -> Any:
         try:
-            answer = msgspec.json.decode(text)
+            content = msgspec.json.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError):
-            answer = None
-        if status == 200 and answer is not None:  # noqa: PLR2004 - the status of every success
-            return answer
-        sentence = answer.get("error") if isinstance(answer, dict) else None
+            content = None
+        if status == 200 and content is not None:  # noqa: PLR2004 - the status of every success
+            return content
+        message = content.get("error") if isinstance(content, dict) else None
         raise CommandError(
-            f"{self._url}: {sentence or 'the answer is not of a Reverb server'} (HTTP {status})"
+            f"{self._url}: {message or 'the response is not from a Reverb server'} (HTTP {status})"
         )

@@ -1,4 +1,4 @@
-"""The command line of ``reverb``."""
+"""The command line interface of ``reverb``."""
 
 import argparse
 import os
@@ -14,112 +14,129 @@ from reverb.commands.client import Client, CommandError
 from reverb.config.loader import Configuration, ConfigurationError, load
 from reverb.settings import Settings
 
-_FAILED = 1
-_MISUSED = 2
-_LOOPBACKS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - it is to be avoided
+_EXIT_FAILED = 1
+_EXIT_USAGE = 2
+_LOOPBACKS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - replaced, not bound
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser that says what is wrong in one line."""
+    """A parser that reports errors in one line, without the usage."""
 
     def error(self, message: str) -> NoReturn:
-        """End the process."""
-        self.exit(_MISUSED, f"{self.prog}: {message} (--help tells more)\n")
+        """Print the error and exit with 2."""
+        self.exit(_EXIT_USAGE, f"{self.prog}: {message} (see --help)\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command.
 
     Args:
-        arguments: Those after the program's name; None for the process's own.
+        arguments: The arguments after the program's name; None for those of this process.
 
     Returns:
-        The exit code: 0, or 1 when it failed, with one line on standard error.
+        The exit code: 0 for success, 1 for a failure. An error is one line on
+        standard error.
 
     Raises:
-        SystemExit: With 2 when the arguments are wrong, or 0 after ``--help``.
+        SystemExit: With 2 if the arguments are invalid, or with 0 after ``--help``
+            and ``--version``.
     """
     parser = _make_parser()
-    given = parser.parse_args(arguments)
-    _check_text(parser, given)
+    args = parser.parse_args(arguments)
+    _check_encoding(parser, args)
     try:
-        configuration = _configuration(given)
-        app = _find_app(given, configuration)
-        with closing(Client(given.url or _url_of(configuration.settings), app)) as client:
-            return webhooks.run(client, given)
+        configuration = _load_configuration(args)
+        app = _find_app(args, configuration)
+        with closing(Client(args.url or _default_url(configuration.settings), app)) as client:
+            return webhooks.run(client, args)
     except (CommandError, ConfigurationError) as error:
         sys.stderr.write(f"reverb: {error}\n")
-        return _FAILED
-    except BrokenPipeError:  # What reads the output has had enough.
+        return _EXIT_FAILED
+    except BrokenPipeError:  # The reader has closed the pipe, as `head` does.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return _FAILED
+        return _EXIT_FAILED
 
 
 def _make_parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="reverb",
-        description="Asks a running Reverb server. The server itself is run by: twistd -n reverb",
+        description="Administer a running Reverb server. To run the server: twistd -n reverb",
     )
     parser.add_argument("--version", action="version", version=f"reverb {reverb.__version__}")
-    subjects = parser.add_subparsers(dest="subject", required=True, metavar="SUBJECT")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument(
-        "--url", help="URL of the server, with its path; default: what is configured, on loopback"
+        "--url",
+        help="URL of the server, including its path (default: the configured host, port and path)",
     )
-    common.add_argument("--config", help="take the app, the port and the path from this TOML file")
-    common.add_argument("--app-id", help="id of the app; needed if there are several")
-    common.add_argument("--app-key", help="its key, if there is no file; or REVERB_APP_KEY")
-    common.add_argument("--app-secret", help="its secret; REVERB_APP_SECRET hides it from others")
-    common.add_argument("--json", action="store_true", help="write JSON")
-    webhooks.add_commands(subjects, common)
+    common.add_argument(
+        "--config",
+        metavar="FILE",
+        help="TOML file with the app and the server's host, port and path",
+    )
+    common.add_argument("--app-id", help="id of the app; required if several apps are configured")
+    common.add_argument("--app-key", help="key of the app, or set REVERB_APP_KEY")
+    common.add_argument(
+        "--app-secret",
+        help="secret of the app; REVERB_APP_SECRET is safer, as other users can see the arguments",
+    )
+    common.add_argument("--json", action="store_true", help="print JSON")
+    webhooks.add_command(commands, common)
     return parser
 
 
-def _check_text(parser: argparse.ArgumentParser, given: argparse.Namespace) -> None:
-    """Refuse what is no UTF-8; only the name of a file may be."""
-    for name, value in vars(given).items():
+def _check_encoding(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Exit with an error if an argument other than the name of a file is not UTF-8."""
+    for name, value in vars(args).items():
         words = value if isinstance(value, list) else [value]
         for word in words:
-            if name != "config" and isinstance(word, str) and not _is_text(word):
+            if name != "config" and isinstance(word, str) and not _is_utf8(word):
                 parser.error(f"argument {name.replace('_', '-')}: not UTF-8")
 
 
-def _is_text(word: str) -> bool:
+def _is_utf8(word: str) -> bool:
     try:
-        word.encode()
+        word.encode()  # Fails for the surrogates that stand for undecodable bytes.
     except UnicodeEncodeError:
         return False
     return True
 
 
-def _configuration(given: argparse.Namespace) -> Configuration:
-    """Take what the file, the environment and the options say."""
-    options = {f"app-{name}": getattr(given, f"app_{name}") for name in ("key", "secret")}
+def _load_configuration(args: argparse.Namespace) -> Configuration:
+    """Load the configuration from the file, the environment and the options."""
+    options = {f"app-{name}": getattr(args, f"app_{name}") for name in ("key", "secret")}
     if options["app-key"] or options["app-secret"]:
-        options["app-id"] = given.app_id
-    return load(options=options, environ=os.environ, config_path=given.config)
+        options["app-id"] = args.app_id
+    return load(options=options, environ=os.environ, config_path=args.config)
 
 
-def _url_of(settings: Settings) -> str:
-    """Tell where a server with these settings answers."""
+def _default_url(settings: Settings) -> str:
+    """Return the URL of a server on this machine with the given settings."""
     if settings.listen:
-        raise CommandError("--url: needed, as the server is configured to listen on endpoints")
+        raise CommandError(
+            "--url: required, because the server is configured to listen on endpoints"
+        )
     host = _LOOPBACKS.get(settings.host, settings.host)
     return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}{settings.path}"
 
 
-def _find_app(given: argparse.Namespace, configuration: Configuration) -> App:
-    """Find the app that is named."""
+def _find_app(args: argparse.Namespace, configuration: Configuration) -> App:
+    """Return the app that ``--app-id`` selects, or the only app of the configuration.
+
+    Raises:
+        CommandError: The arguments and the configuration do not select one app.
+    """
     if configuration.is_development:
         raise CommandError(
-            "which app? Give --config, or --app-id, --app-key and --app-secret, or REVERB_APP_*"
+            "no app is configured: use --config, or --app-id, --app-key and --app-secret, "
+            "or REVERB_APP_*"
         )
     apps = configuration.settings.apps
-    if given.app_id is not None:
+    if args.app_id is not None:
         for app in apps:
-            if app.id == given.app_id:
+            if app.id == args.app_id:
                 return app
-        raise CommandError(f"--app-id: there is no app {given.app_id!r} in the configuration")
+        raise CommandError(f"--app-id: no app {args.app_id!r} in the configuration")
     if len(apps) > 1:
-        raise CommandError(f"--app-id: needed, one of {', '.join(app.id for app in apps)}")
+        raise CommandError(f"--app-id: required, one of {', '.join(app.id for app in apps)}")
     return apps[0]

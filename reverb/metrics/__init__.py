@@ -1,4 +1,4 @@
-"""The server's metrics, as Prometheus reads them.
+"""The server's metrics, exported in the Prometheus formats.
 
-What is counted is in :mod:`reverb.meter`; here it gets its names.
+:mod:`reverb.meter` counts; this package gives the counters their metric names.
 """

@@ -1,7 +1,8 @@
-"""The names and meanings of all metrics, and their values when somebody asks.
+"""The names, help texts and current values of all metrics.
 
-Labels are apps and small closed sets, never channels or users. What a set has
-is listed here, so that a series is there, as 0, before something has happened.
+Labels are app ids and small closed sets, never channels or users. The values of
+a closed set are listed here, so that each series exists, as 0, before its first
+event.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -24,7 +25,7 @@ from reverb.metrics.snapshot import HubSnapshot, take_snapshot
 from reverb.protocol.names import ChannelKind
 from reverb.transport.close_reason import REASONS
 
-_SIGNED = ("api", "subscription", "signin")
+_AUTH_FAILURE_KINDS = ("api", "subscription", "signin")
 _LIMITS = (
     "api_requests_per_second",
     "client_events_per_second",
@@ -33,11 +34,15 @@ _LIMITS = (
     "max_presence_members",
 )
 _WEBHOOK_RESULTS = ("delivered", "refused", "failed")
-Apps = Mapping[str, AppMeter]
+AppMeters = Mapping[str, AppMeter]
 
 
 def make_registry(collector: Collector) -> CollectorRegistry:
-    """Make a registry of the server's metrics and those of its process."""
+    """Make a registry with the server's metrics and those of its process.
+
+    Args:
+        collector: Collects the server's metrics.
+    """
     registry = CollectorRegistry(auto_describe=False)
     registry.register(collector)
     ProcessCollector(registry=registry)
@@ -47,15 +52,16 @@ def make_registry(collector: Collector) -> CollectorRegistry:
 
 
 class NodeCollector(Collector):
-    """Reads a node's metrics.
+    """Collects a node's metrics.
 
     Args:
-        meter: What has been counted.
-        hub: What there is.
-        broker: Whose state is told.
-        store: The same.
-        trouble: Says why the node is not ready; None when it is.
-        queued: Counts an app's webhooks that are to be delivered.
+        meter: The node's counters.
+        hub: The hub whose connections and channels are counted at each scrape.
+        broker: The broker whose connection is reported.
+        store: The channel store whose connection is reported.
+        unavailable_reason: Returns why the node is not ready, or None when it is.
+        queued: Returns the number of an app's webhook deliveries that this node
+            still has to send.
     """
 
     def __init__(
@@ -70,110 +76,114 @@ class NodeCollector(Collector):
     ) -> None:
         self._meter = meter
         self._hub = hub
-        self._links = {"broker": _link_meter(broker), "store": _link_meter(store)}
+        self._link_meters = {"broker": _get_link_meter(broker), "store": _get_link_meter(store)}
         self._broker = broker
         self._store = store
         self._unavailable_reason = unavailable_reason
         self._queued = queued
 
     def collect(self) -> Iterator[Metric]:
-        """Read every metric."""
+        """Yield every metric with its current values."""
         apps = self._meter.apps
-        yield from self._node()
-        yield from self._shared()
-        yield from _snapshot(take_snapshot(self._hub), apps)
-        yield from self._connections(apps)
-        yield from _messages(apps)
-        yield from _publications(apps)
-        yield from _refusals(apps)
-        yield from self._webhooks(apps)
-        yield _by(
+        yield from self._node_metrics()
+        yield from self._backend_metrics()
+        yield from _snapshot_metrics(take_snapshot(self._hub), apps)
+        yield from self._connection_metrics(apps)
+        yield from _message_metrics(apps)
+        yield from _publication_metrics(apps)
+        yield from _refusal_metrics(apps)
+        yield from self._webhook_metrics(apps)
+        yield _make_counter(
             "reverb_http_responses",
-            "Responses of the HTTP API.",
+            "Responses of the HTTP API, by status code.",
             ("status",),
             (((str(status),), n) for status, n in self._meter.responses.items()),
         )
 
-    def _node(self) -> Iterator[Metric]:
+    def _node_metrics(self) -> Iterator[Metric]:
         lags = self._meter.lags
         yield GaugeMetricFamily(
-            "reverb_ready", "Whether new clients are welcome.", self._unavailable_reason() is None
+            "reverb_ready",
+            "1 if the node accepts new clients, else 0; GET /ready gives the reason.",
+            self._unavailable_reason() is None,
         )
         yield GaugeMetricFamily(
             "reverb_event_loop_lag_seconds",
-            "How late the latest tick of the one-second timer came.",
+            "Delay of the latest tick of a one-second timer.",
             lags[-1] if lags else 0.0,
         )
         yield GaugeMetricFamily(
             "reverb_event_loop_lag_max_seconds",
-            "How late the latest of the last 60 ticks came.",
+            "Longest delay among the last 60 ticks of a one-second timer.",
             max(lags, default=0.0),
         )
         version = GaugeMetricFamily(
-            "reverb_build_info", "Always 1; the version is its label.", labels=("version",)
+            "reverb_build_info",
+            "Always 1; the label is the version of the server.",
+            labels=("version",),
         )
         version.add_metric((reverb.__version__,), 1)
         yield version
 
-    def _shared(self) -> Iterator[Metric]:
+    def _backend_metrics(self) -> Iterator[Metric]:
         yield GaugeMetricFamily(
             "reverb_broker_connected",
-            "Whether publications reach the other nodes.",
+            "1 if publications reach the other nodes, else 0.",
             self._broker.connected,
         )
         yield GaugeMetricFamily(
             "reverb_store_connected",
-            "Whether the channel store can be asked.",
+            "1 if the channel store is reachable, else 0.",
             self._store.connected,
         )
-        for part, meter in self._links.items():
+        for part, meter in self._link_meters.items():
             latency = HistogramMetricFamily(
                 f"reverb_{part}_latency_seconds",
-                f"How long an answer took that the {part} asks for every few seconds.",
+                f"Round-trip time of the {part}'s periodic health check.",
             )
-            latency.add_metric((), _buckets(meter.latency), meter.latency.sum)
+            latency.add_metric((), _cumulative_buckets(meter.latency), meter.latency.sum)
             yield latency
             yield CounterMetricFamily(
                 f"reverb_{part}_reconnects",
-                f"Connections of the {part} after its first one.",
+                f"Number of times the {part} has reconnected after losing its connection.",
                 meter.reconnects,
             )
         yield CounterMetricFamily(
             "reverb_broker_messages_dropped",
-            "Messages that could not be read, or are too large for other nodes.",
-            self._links["broker"].dropped,
+            "Messages between nodes dropped because they were unreadable or too large to send.",
+            self._link_meters["broker"].dropped,
         )
 
-    def _connections(self, apps: Apps) -> Iterator[Metric]:
-        yield _plain(
+    def _connection_metrics(self, apps: AppMeters) -> Iterator[Metric]:
+        yield _make_app_counter(
             "reverb_connections_opened",
-            "Connections that were admitted.",
+            "Connections admitted.",
             ((app, meter.opened) for app, meter in apps.items()),
         )
-        yield _by(
+        yield _make_counter(
             "reverb_connections_closed",
-            "Connections that are gone, of those that were admitted.",
+            "Admitted connections that have ended, by reason.",
             ("app", "reason"),
             (((app, r), meter.closed[r]) for app, meter in apps.items() for r in REASONS),
         )
         unknown = (("", code, n) for code, n in self._meter.rejected.items())
         known = ((app, c, n) for app, meter in apps.items() for c, n in meter.rejected.items())
-        yield _by(
+        yield _make_counter(
             "reverb_connections_rejected",
-            "Connections that were turned away; without an app if no app was found.",
+            "Connections rejected, by Pusher error code; app is empty if the app is unknown.",
             ("app", "code"),
-            (((app, str(code)), n) for several in (unknown, known) for app, code, n in several),
+            (((app, str(code)), n) for rows in (unknown, known) for app, code, n in rows),
         )
-        yield _plain(
+        yield _make_app_counter(
             "reverb_slow_clients_disconnected",
-            "Clients that were cut because too much waited for them to be read.",
+            "Clients disconnected because they read too slowly and their send buffer was full.",
             ((app, meter.slow_clients) for app, meter in apps.items()),
         )
 
-    def _webhooks(self, apps: Apps) -> Iterator[Metric]:
-        yield _by(
+    def _webhook_metrics(self, apps: AppMeters) -> Iterator[Metric]:
+        yield _make_counter(
             "reverb_webhook_attempts",
-            "Requests to webhooks, by what came of them.",
+            "Requests sent to webhook endpoints, by result.",
             ("app", "result"),
             (
                 ((app, result), meter.webhook_attempts[result])
@@ -182,45 +192,49 @@ class NodeCollector(Collector):
             ),
         )
         queue = GaugeMetricFamily(
-            "reverb_webhook_queue", "Webhooks that are to be delivered.", labels=("app",)
+            "reverb_webhook_queue",
+            "Webhook deliveries that are pending, including those waiting for a retry.",
+            labels=("app",),
         )
         for app in apps:
             queue.add_metric((app,), self._queued(app))
         yield queue
-        yield _plain(
+        yield _make_app_counter(
             "reverb_webhook_dead_letters",
-            "Webhooks that were given up.",
+            "Webhook deliveries given up and kept as dead letters.",
             ((app, meter.webhooks_dead) for app, meter in apps.items()),
         )
-        yield _plain(
+        yield _make_app_counter(
             "reverb_webhook_events_dropped",
-            "Events that were dropped because an endpoint's queue was full.",
+            "Webhook events dropped because a queue was full.",
             ((app, meter.webhooks_dropped) for app, meter in apps.items()),
         )
         yield CounterMetricFamily(
             "reverb_webhook_journal_errors",
-            "Attempts to write the webhooks' journal that failed.",
+            "Failed writes to the webhook journal on disk.",
             self._meter.journal_errors,
         )
         yield CounterMetricFamily(
-            "reverb_webhook_unreadable",
-            "Entries, deliveries and places in Redis that could not be read, and were left out.",
+            "reverb_webhook_unreadable_records",
+            "Webhook records in Redis that were skipped because they were unreadable.",
             self._meter.webhooks_unreadable,
         )
 
 
-def _snapshot(snapshot: HubSnapshot, apps: Apps) -> Iterator[Metric]:
-    connections = GaugeMetricFamily("reverb_connections", "Admitted connections.", labels=("app",))
+def _snapshot_metrics(snapshot: HubSnapshot, apps: AppMeters) -> Iterator[Metric]:
+    connections = GaugeMetricFamily(
+        "reverb_connections", "Connections open and admitted.", labels=("app",)
+    )
     members = GaugeMetricFamily(
         "reverb_presence_members",
-        "Users on presence channels, each counted once for each channel.",
+        "Members of presence channels; a user counts once for each channel.",
         labels=("app",),
     )
     channels = GaugeMetricFamily(
-        "reverb_channels", "Channels with a subscriber.", labels=("app", "kind")
+        "reverb_channels", "Channels with at least one subscriber.", labels=("app", "kind")
     )
     subscriptions = GaugeMetricFamily(
-        "reverb_subscriptions", "Subscriptions to channels.", labels=("app", "kind")
+        "reverb_subscriptions", "Subscriptions, by kind of channel.", labels=("app", "kind")
     )
     for app in apps:
         connections.add_metric((app,), snapshot.connections[app])
@@ -231,101 +245,107 @@ def _snapshot(snapshot: HubSnapshot, apps: Apps) -> Iterator[Metric]:
     return iter((connections, channels, subscriptions, members))
 
 
-def _messages(apps: Apps) -> Iterator[Metric]:
-    yield _plain(
+def _message_metrics(apps: AppMeters) -> Iterator[Metric]:
+    yield _make_app_counter(
         "reverb_messages_received",
-        "Messages from clients.",
+        "Messages received from clients.",
         ((app, meter.messages_received) for app, meter in apps.items()),
     )
-    yield _plain(
+    yield _make_app_counter(
         "reverb_received_bytes",
-        "Bytes of the messages from clients, inflated.",
+        "Bytes of messages received from clients, after decompression.",
         ((app, meter.bytes_received) for app, meter in apps.items()),
     )
-    yield _plain(
+    yield _make_app_counter(
         "reverb_messages_sent",
-        "Messages to clients, each counted for each of them.",
+        "Messages sent to clients, counted once for each recipient.",
         ((app, meter.messages_sent) for app, meter in apps.items()),
     )
-    yield _plain(
+    yield _make_app_counter(
         "reverb_sent_bytes",
-        "Bytes of the WebSocket frames with messages to clients.",
+        "Bytes of WebSocket frames sent to clients, after compression.",
         ((app, meter.bytes_sent) for app, meter in apps.items()),
     )
 
 
-def _publications(apps: Apps) -> Iterator[Metric]:
-    yield _by(
+def _publication_metrics(apps: AppMeters) -> Iterator[Metric]:
+    yield _make_counter(
         "reverb_publications",
-        "Messages that were published on this node, each counted for each channel.",
+        "Messages published on this node, counted once for each channel, by source.",
         ("app", "source"),
         (((app, s), meter.publications[s]) for app, meter in apps.items() for s in SOURCES),
     )
-    yield _histogram(
+    yield _make_app_histogram(
         "reverb_fanout_subscribers",
-        "Subscribers on this node that each publication went to.",
+        "Number of this node's subscribers that each publication was sent to.",
         ((app, meter.fan_out) for app, meter in apps.items()),
     )
-    yield _histogram(
+    yield _make_app_histogram(
         "reverb_publish_latency_seconds",
-        "From a publication's coming to this node until it was sent to all subscribers here.",
+        "Time from a publication's arrival at this node until it is sent to all subscribers here.",
         ((app, meter.latency) for app, meter in apps.items()),
     )
 
 
-def _refusals(apps: Apps) -> Iterator[Metric]:
-    yield _by(
+def _refusal_metrics(apps: AppMeters) -> Iterator[Metric]:
+    yield _make_counter(
         "reverb_errors",
-        "Errors that admitted clients were told of; code 0 for those that have none.",
+        "pusher:error messages sent to admitted clients, by code; 0 if the error has no code.",
         ("app", "code"),
         (((app, str(int(c))), n) for app, meter in apps.items() for c, n in meter.errors.items()),
     )
-    yield _by(
+    yield _make_counter(
         "reverb_auth_failures",
-        "Signatures that were missing or wrong.",
+        "Missing or invalid signatures, by kind of request.",
         ("app", "kind"),
-        (((app, k), meter.auth_failures[k]) for app, meter in apps.items() for k in _SIGNED),
+        (
+            ((app, k), meter.auth_failures[k])
+            for app, meter in apps.items()
+            for k in _AUTH_FAILURE_KINDS
+        ),
     )
-    yield _by(
+    yield _make_counter(
         "reverb_limit_hits",
-        "Refusals because a rate or number that the app's settings allow was reached.",
+        "Refusals because a limit of the app was reached, by name of the limit.",
         ("app", "limit"),
         (((app, s), meter.limit_hits[s]) for app, meter in apps.items() for s in _LIMITS),
     )
 
 
-def _plain(name: str, about: str, values: Iterable[tuple[str, int]]) -> Metric:
-    """Make a counter for each app."""
-    return _by(name, about, ("app",), (((app,), value) for app, value in values))
+def _make_app_counter(name: str, help_text: str, values: Iterable[tuple[str, int]]) -> Metric:
+    """Make a counter with an app label, from pairs of app id and value."""
+    return _make_counter(name, help_text, ("app",), (((app,), value) for app, value in values))
 
 
-def _by(
+def _make_counter(
     name: str,
-    about: str,
+    help_text: str,
     labels: tuple[str, ...],
     values: Iterable[tuple[tuple[str, ...], int]],
 ) -> Metric:
-    """Make a counter for each of some labels."""
-    family = CounterMetricFamily(name, about, labels=labels)
-    for those, value in values:
-        family.add_metric(those, value)
+    """Make a counter with labels, from pairs of label values and value."""
+    family = CounterMetricFamily(name, help_text, labels=labels)
+    for label_values, value in values:
+        family.add_metric(label_values, value)
     return family
 
 
-def _histogram(name: str, about: str, values: Iterable[tuple[str, Histogram]]) -> Metric:
-    """Make a histogram for each app."""
-    family = HistogramMetricFamily(name, about, labels=("app",))
+def _make_app_histogram(
+    name: str, help_text: str, values: Iterable[tuple[str, Histogram]]
+) -> Metric:
+    """Make a histogram with an app label, from pairs of app id and histogram."""
+    family = HistogramMetricFamily(name, help_text, labels=("app",))
     for app, histogram in values:
-        family.add_metric((app,), _buckets(histogram), histogram.sum)
+        family.add_metric((app,), _cumulative_buckets(histogram), histogram.sum)
     return family
 
 
-def _buckets(histogram: Histogram) -> list[tuple[str, int]]:
-    """Make the buckets that Prometheus reads, each with all that is smaller."""
+def _cumulative_buckets(histogram: Histogram) -> list[tuple[str, int]]:
+    """Return cumulative buckets, as Prometheus expects them: pairs of bound and count."""
     bounds = [*map(str, histogram.bounds), "+Inf"]
     return list(zip(bounds, accumulate(histogram.counts), strict=True))
 
 
-def _link_meter(part: IBroker | IChannelStore) -> LinkMeter:
-    """Find what is counted of a part's link; nothing is, where there is none."""
+def _get_link_meter(part: IBroker | IChannelStore) -> LinkMeter:
+    """Return the meter of a part's link, or an unused meter if the part has no link."""
     return part.link_meter if ILinked.providedBy(part) else LinkMeter()

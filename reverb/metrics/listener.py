@@ -1,4 +1,4 @@
-"""Where metrics are read: endpoints of their own, apart from what clients and apps see."""
+"""The listener for metrics, on endpoints separate from those for clients and apps."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -12,15 +12,15 @@ from reverb.listening.certificates import listen_service
 
 
 class MetricsListener(MultiService):
-    """Listens while the service runs, and cuts who is still connected when it stops.
+    """Listens while the service runs. When it stops, it aborts the open connections.
 
     Args:
-        site: Answers the requests.
+        site: Handles the requests.
         endpoints: Twisted endpoint strings.
-        reactor: The reactor, or a test's.
+        reactor: The reactor, or a test's substitute.
 
     Attributes:
-        factory: Makes the connections; it knows those that are open.
+        factory: Makes the protocols and keeps track of the open ones.
     """
 
     def __init__(self, site: Site, endpoints: Iterable[str], reactor: Any) -> None:
@@ -31,7 +31,11 @@ class MetricsListener(MultiService):
             listen_service(endpoint, self.factory, reactor).setServiceParent(self)
 
     def stopService(self) -> "Deferred[list[object]]":
-        """Stop listening; fires when nobody can connect any more."""
+        """Stop listening and abort the open connections.
+
+        Returns:
+            Fires when all ports are closed.
+        """
         stopped: Deferred[list[object]] = super().stopService()
         for connection in list(self.factory.protocols):
             connection.transport.abortConnection()

@@ -1,4 +1,4 @@
-"""``GET /metrics``: what Prometheus reads."""
+"""``GET /metrics``, the page that Prometheus scrapes."""
 
 from typing import Any
 
@@ -6,26 +6,28 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import CollectorRegistry
 from twisted.web.resource import Resource
 
-from reverb.api.replies import Request
 from reverb.api.resources import JsonResource, NotFound
+from reverb.api.responses import Request
 
 
 def make_page(registry: CollectorRegistry) -> Resource:
-    """Build the tree of routes, which is one page.
+    """Build the tree of routes, with ``/metrics`` as the only page.
 
     Args:
-        registry: All that is shown.
+        registry: The metrics to export.
     """
     root = NotFound()
-    root.putChild(b"metrics", Metrics(registry))
+    root.putChild(b"metrics", MetricsPage(registry))
     return root
 
 
-class Metrics(JsonResource):
-    """``GET /metrics``, as text or, for those who ask for it, in the OpenMetrics format.
+class MetricsPage(JsonResource):
+    """``GET /metrics``: the text format, or OpenMetrics if the Accept header asks for it.
+
+    Only error responses are JSON.
 
     Args:
-        registry: All that is shown.
+        registry: The metrics to export.
     """
 
     methods = ("GET", "HEAD")
@@ -34,14 +36,14 @@ class Metrics(JsonResource):
         super().__init__()
         self._registry = registry
 
-    def answer(self, request: Request) -> Any:
-        """Read all metrics: the body, and its type."""
+    def handle(self, request: Request) -> Any:
+        """Return the encoded metrics and their content type."""
         accepted = request.requestHeaders.getRawHeaders("accept", [])
         encode, content_type = choose_encoder(",".join(accepted))
         return encode(self._registry), content_type
 
-    def send(self, request: Request, answer: Any) -> None:
-        """Send the text."""
-        body, content_type = answer
+    def send(self, request: Request, content: Any) -> None:
+        """Send the encoded metrics."""
+        body, content_type = content
         length = str(len(body))
         request.respond(200, [("Content-Type", content_type), ("Content-Length", length)], body)

@@ -1,7 +1,7 @@
-"""How many there are of everything at this moment, out of the hub's own tables.
+"""A snapshot of the hub's connections, channels and members, for gauges.
 
-Nothing is counted up and down, so nothing can go astray: what the hub has
-forgotten is gone from here too.
+The numbers are computed from the hub's own tables when they are needed, not
+incremented and decremented, so they cannot drift.
 """
 
 from collections import Counter, defaultdict
@@ -12,20 +12,26 @@ from reverb.protocol.names import ChannelKind
 
 
 class HubSnapshot(NamedTuple):
-    """What there is on this node; apps are named by their ids."""
+    """The numbers of this node's connections, channels, subscriptions and members.
+
+    Apps are identified by their ids.
+    """
 
     connections: Counter[str]
     """Admitted connections by app."""
     channels: Counter[tuple[str, ChannelKind]]
-    """Channels with a subscriber by app and kind."""
+    """Channels with at least one subscriber, by app and kind."""
     subscriptions: Counter[tuple[str, ChannelKind]]
-    """Subscriptions by app and kind of their channel."""
+    """Subscriptions by app and kind of channel."""
     members: Counter[str]
-    """Users on presence channels by app, each counted once for each of the channels."""
+    """Members of presence channels by app. A user counts once for each of its channels."""
 
 
 def take_snapshot(hub: Hub) -> HubSnapshot:
-    """Count what there is; it takes a millisecond for some 5,000 of all these."""
+    """Count the hub's connections, channels, subscriptions and members.
+
+    It takes about a millisecond for each 5,000 objects counted.
+    """
     sizes: dict[tuple[str, ChannelKind], list[int]] = defaultdict(list)
     for (app_id, _), channel in hub.channels.items():
         sizes[app_id, channel.kind].append(len(channel))
@@ -37,7 +43,7 @@ def take_snapshot(hub: Hub) -> HubSnapshot:
     }
     return HubSnapshot(
         connections=Counter(session.app.id for session in hub.sessions.values()),
-        channels=Counter({key: len(several) for key, several in sizes.items()}),
-        subscriptions=Counter({key: sum(several) for key, several in sizes.items()}),
+        channels=Counter({key: len(lengths) for key, lengths in sizes.items()}),
+        subscriptions=Counter({key: sum(lengths) for key, lengths in sizes.items()}),
         members=Counter(app_id for app_id, _, _ in members),
     )

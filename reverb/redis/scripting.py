@@ -1,4 +1,4 @@
-"""What the scripts for Redis have in common: their arguments, and functions in Lua."""
+"""The base of all Lua scripts that nodes run in Redis: their arguments and common functions."""
 
 from hashlib import sha1
 
@@ -12,28 +12,30 @@ local function key(...)
   return table.concat({prefix, ...}, ':')
 end
 
-local function leased(of)
-  return redis.call('EXISTS', key('lease', of)) == 1
+local function leased(name)
+  return redis.call('EXISTS', key('lease', name)) == 1
 end
 
--- Adds to a number in a hash, and forgets it when nothing is left of it.
-local function add(hash, field, by)
-  local left = redis.call('HINCRBY', hash, field, by)
-  if left <= 0 then
+-- Adds to a number in a hash, and deletes the field when the result is not positive.
+local function add(hash, field, amount)
+  local sum = redis.call('HINCRBY', hash, field, amount)
+  if sum <= 0 then
     redis.call('HDEL', hash, field)
     return 0
   end
-  return left
+  return sum
 end
 
--- Reads a number in a hash; what is none is answered as it is, as nil would end the answer.
+-- Reads a number in a hash, 0 if it is missing. A value that is not a number is returned as
+-- it is: nil would truncate the reply.
 local function number_of(hash, field)
-  local found = redis.call('HGET', hash, field) or 0
-  return tonumber(found) or found
+  local value = redis.call('HGET', hash, field) or 0
+  return tonumber(value) or value
 end
 
--- Versions begin at the time, so that a channel that was vacated and is used
--- again does not have one that somebody has seen before.
+-- Publishes a member change with the next version of the channel's members.
+-- Versions start from the time in microseconds. So a channel that was vacated and is used
+-- again does not reuse a version that a node has seen before.
 local function announce(app, channel, user, info)
   local versions = key('versions', app)
   if not tonumber(redis.call('HGET', versions, channel)) then
@@ -51,18 +53,20 @@ local function version_of(app, channel)
   return number_of(key('versions', app), channel)
 end
 
+-- Adds subscriptions of a user; returns whether the user is a new member.
 local function add_member(app, channel, user, info, sockets)
   add(key('sockets', app, channel), user, sockets)
   add(key('users', node, app, channel), user, sockets)
   local members = key('members', app, channel)
-  local before = redis.call('HGET', members, user)
-  if before ~= info then
+  local old_info = redis.call('HGET', members, user)
+  if old_info ~= info then
     redis.call('HSET', members, user, info)
     announce(app, channel, user, info)
   end
-  return not before
+  return not old_info
 end
 
+-- Removes subscriptions of a user; returns whether the user is no longer a member.
 local function remove_member(app, channel, user, sockets)
   add(key('users', node, app, channel), user, -sockets)
   if add(key('sockets', app, channel), user, -sockets) > 0 then
@@ -75,37 +79,45 @@ local function remove_member(app, channel, user, sockets)
   return false
 end
 
--- Adds to the node's subscriptions to a channel; returns those of all nodes.
-local function subscribe(app, channel, by)
-  add(key('held', node), app .. ':' .. channel, by)
-  local left = add(key('channels', app), channel, by)
-  if left == 0 then
+-- Adds to the node's subscriptions to a channel; returns the number that all nodes have.
+local function subscribe(app, channel, amount)
+  add(key('held', node), app .. ':' .. channel, amount)
+  local total = add(key('channels', app), channel, amount)
+  if total == 0 then
     redis.call('HDEL', key('versions', app), channel)
   end
-  return left
+  return total
 end
 """
 )
 
-# A node's session begins anew with each connect. So a command that was held up
-# on the way cannot change what the node has put right meanwhile.
+# A node has a new session after each connect. So a command of an earlier connection that Redis
+# runs late cannot change what the node has registered since.
 REQUIRE_LEASE = """
 if redis.call('GET', key('lease', node)) ~= session then
   return redis.error_reply('LOST the lease of this node has expired')
 end
 """
-"""Before a script that may only run in the node's present session."""
+"""The first statement of a script that may run only in the node's current session."""
 
 
 class Script:
-    """A script, and the name by which Redis keeps it.
+    """A Lua script, and the SHA-1 digest by which EVALSHA runs it.
+
+    Every script gets three arguments before its own: the deployment's prefix, the name of the
+    node that it is about, and the token of the calling node's session.
 
     Args:
-        text: In Lua, after the common functions.
-        name: Of the step, for the log.
+        text: The Lua code, which may use the common functions of this module.
+        name: Names the operation in error messages and in the log.
+
+    Attributes:
+        name: The name of the operation.
+        text: The complete code, in UTF-8.
+        sha: The digest of ``text``, in hexadecimal.
     """
 
-    def __init__(self, text: str, name: str = "a step of webhooks") -> None:
+    def __init__(self, text: str, name: str = "webhook script") -> None:
         self.name = name
         self.text = (_COMMON + text).encode()
         self.sha = sha1(self.text).hexdigest()

@@ -1,1 +1,1 @@
-"""Where the truth about channels is kept."""
+"""Channel stores: who is subscribed to which channel, and the last event of cache channels."""

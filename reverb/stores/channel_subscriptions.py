@@ -1,4 +1,4 @@
-"""Who is subscribed to a channel, in this process's memory."""
+"""The subscriptions to one channel, in this process's memory."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -10,51 +10,52 @@ from reverb.protocol.roster import Roster
 ChannelKey = tuple[str, str]
 """An app's id and a channel's name."""
 
-NOBODY: Mapping[str, str] = MappingProxyType({})
-"""The members of a channel that has none."""
+NO_MEMBERS: Mapping[str, str] = MappingProxyType({})
+"""The members of a channel that has none: a shared, read-only mapping."""
 
 
 class ChannelSubscriptions:
-    """One channel's subscriptions, and the members they make.
+    """The subscriptions to one channel, and the members that follow from them.
 
     Attributes:
-        sockets: The user id of each socket id; None for subscribers who are no members.
+        sockets: The user id of each subscribed socket id; None for a subscriber without a user,
+            as on every channel but a presence channel.
         roster: The members.
-        user_sockets: How many subscriptions each user has.
+        sockets_per_user: The number of subscriptions of each user id.
     """
 
-    __slots__ = ("roster", "sockets", "user_sockets")
+    __slots__ = ("roster", "sockets", "sockets_per_user")
 
     def __init__(self) -> None:
         self.sockets: dict[str, str | None] = {}
         self.roster = Roster()
-        self.user_sockets: dict[str, int] = {}
+        self.sockets_per_user: dict[str, int] = {}
 
     def join(self, socket_id: str, member: Member | None) -> bool:
-        """Add a subscription; tell whether it added a member."""
+        """Add a subscription, and return whether its user is a new member."""
         if member is None:
             self.sockets[socket_id] = None
             return False
         user_id = member.user_id
         self.sockets[socket_id] = user_id
         self.roster.add(user_id, member.user_info)
-        here = self.user_sockets.get(user_id, 0)
-        self.user_sockets[user_id] = here + 1
-        return not here
+        count = self.sockets_per_user.get(user_id, 0)
+        self.sockets_per_user[user_id] = count + 1
+        return not count
 
     def leave(self, socket_id: str) -> str | None:
-        """End a subscription; tell which member that removed."""
+        """Remove a subscription, and return the user id of the member that left with it, if any."""
         user_id = self.sockets.pop(socket_id)
         if user_id is None:
             return None
-        left = self.user_sockets[user_id] - 1
-        if left:
-            self.user_sockets[user_id] = left
+        remaining = self.sockets_per_user[user_id] - 1
+        if remaining:
+            self.sockets_per_user[user_id] = remaining
             return None
-        del self.user_sockets[user_id]
+        del self.sockets_per_user[user_id]
         self.roster.remove(user_id)
         return user_id
 
     def counts(self) -> ChannelCounts:
-        """Count the subscriptions and the users."""
+        """Return the numbers of subscriptions and of users."""
         return ChannelCounts(len(self.sockets), len(self.roster))

@@ -1,4 +1,4 @@
-"""The last events of cache channels, in this process's memory."""
+"""The last event of each cache channel, in this process's memory."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,7 @@ from reverb.stores.channel_subscriptions import ChannelKey
 
 
 class EventCache:
-    """Remembers each channel's last event for its time.
+    """Keeps the last event of each channel until its time to live is over.
 
     Args:
         seconds: A monotonic clock, in seconds.
@@ -15,14 +15,15 @@ class EventCache:
 
     def __init__(self, seconds: Callable[[], float]) -> None:
         self._seconds = seconds
-        # In the order of writing, which with one time to live is that of expiry.
+        # In the order of writing, which is also the order of expiry while all events have the
+        # same time to live.
         self._events: dict[ChannelKey, tuple[str, str, float]] = {}
 
     def __len__(self) -> int:
         return len(self._events)
 
     def put(self, key: ChannelKey, event: str, data: str, ttl: float) -> None:
-        """Keep a channel's last event, and forget those that have expired."""
+        """Store a channel's last event for ``ttl`` seconds, and drop expired events."""
         now = self._seconds()
         self._events.pop(key, None)
         self._events[key] = (event, data, now + ttl)
@@ -33,16 +34,16 @@ class EventCache:
             del self._events[oldest]
 
     def get(self, key: ChannelKey) -> CachedEvent | None:
-        """Find a channel's last event."""
+        """Return a channel's last event, or None if it has none or the event has expired."""
         event, data, expires = self._events.get(key, ("", "", 0.0))
-        left = expires - self._seconds()
-        if left <= 0:
+        remaining = expires - self._seconds()
+        if remaining <= 0:
             self._events.pop(key, None)
             return None
-        return CachedEvent(event, data, left)
+        return CachedEvent(event, data, remaining)
 
-    def take_all(self) -> dict[ChannelKey, CachedEvent]:
-        """Take all that is remembered; nothing is remembered after that."""
+    def pop_all(self) -> dict[ChannelKey, CachedEvent]:
+        """Remove all events from the cache, and return those that have not expired."""
         found = {key: self.get(key) for key in list(self._events)}
         self._events.clear()
         return {key: cached for key, cached in found.items() if cached is not None}

@@ -1,6 +1,6 @@
-"""The channel store of a node that is alone: everything in this process.
+"""The channel store of a single node, in this process's memory.
 
-Every Deferred has fired when it is returned.
+Every method returns a Deferred that has already fired.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,13 +18,13 @@ from reverb.interfaces import (
     StoreChange,
 )
 from reverb.protocol.messages import Member
-from reverb.stores.channel_subscriptions import NOBODY, ChannelSubscriptions
+from reverb.stores.channel_subscriptions import NO_MEMBERS, ChannelSubscriptions
 from reverb.stores.event_cache import EventCache
 
 
 @implementer(IChannelStore)
 class MemoryStore:
-    """Keeps channels in dictionaries.
+    """A channel store that keeps everything in dictionaries.
 
     Args:
         seconds: A monotonic clock, in seconds; cached events expire by it.
@@ -38,15 +38,15 @@ class MemoryStore:
         self._cache = EventCache(seconds)
 
     def start(self, changed: Callable[[StoreChange], None]) -> "Deferred[None]":
-        """Have nothing to do: nothing happens elsewhere."""
+        """Do nothing: with one node, every change comes from the caller."""
         return succeed(None)
 
     def stop(self) -> "Deferred[None]":
-        """Have nothing to do."""
+        """Do nothing: the memory store needs no cleanup."""
         return succeed(None)
 
     def connect(self, app_id: str, socket_id: str, limit: int) -> "Deferred[bool]":
-        """Count a connection, unless it is one too many."""
+        """Count a connection, unless the app has ``limit`` connections already."""
         sockets = self._connections.setdefault(app_id, set())
         admitted = not limit or len(sockets) < limit
         if admitted:
@@ -59,65 +59,65 @@ class MemoryStore:
         return succeed(None)
 
     def connections(self, app_id: str) -> "Deferred[int]":
-        """Count the connections."""
+        """Return the number of the app's connections."""
         return succeed(len(self._connections.get(app_id, ())))
 
     def join(
         self, app_id: str, channel: str, socket_id: str, member: Member | None, max_members: int
     ) -> "Deferred[JoinResult]":
-        """Add a subscription."""
+        """Add a subscription, and return what it changed."""
         channels = self._channels.setdefault(app_id, {})
-        here = channels.get(channel)
+        subscriptions = channels.get(channel)
         if member is not None and max_members:
-            users = here.roster if here is not None else NOBODY
+            users = NO_MEMBERS if subscriptions is None else subscriptions.roster
             if member.user_id not in users and len(users) >= max_members:
                 return fail(ChannelFullError(f"{channel} has {max_members} members"))
-        occupied = here is None
-        if here is None:
-            here = channels[channel] = ChannelSubscriptions()
-        added = here.join(socket_id, member)
-        members = NOBODY if member is None else here.roster
-        return succeed(JoinResult(occupied, added, len(here.sockets), members))
+        occupied = subscriptions is None
+        if subscriptions is None:
+            subscriptions = channels[channel] = ChannelSubscriptions()
+        added = subscriptions.join(socket_id, member)
+        members = NO_MEMBERS if member is None else subscriptions.roster
+        return succeed(JoinResult(occupied, added, len(subscriptions.sockets), members))
 
     def leave(self, app_id: str, channel: str, socket_id: str) -> "Deferred[LeaveResult | None]":
-        """End a subscription; a channel without any is forgotten."""
+        """Remove a subscription; a channel that has no other is deleted."""
         channels = self._channels.get(app_id, {})
-        here = channels.get(channel)
-        if here is None or socket_id not in here.sockets:
+        subscriptions = channels.get(channel)
+        if subscriptions is None or socket_id not in subscriptions.sockets:
             return succeed(None)
-        removed = here.leave(socket_id)
-        vacated = not here.sockets
+        removed = subscriptions.leave(socket_id)
+        vacated = not subscriptions.sockets
         if vacated:
             del channels[channel]
-        return succeed(LeaveResult(vacated, removed, len(here.sockets)))
+        return succeed(LeaveResult(vacated, removed, len(subscriptions.sockets)))
 
     def members(self, app_id: str, channel: str) -> "Deferred[Mapping[str, str]]":
-        """List a presence channel's members."""
-        here = self._channels.get(app_id, {}).get(channel)
-        return succeed(NOBODY if here is None else here.roster)
+        """Return a presence channel's members, as a read-only view."""
+        subscriptions = self._channels.get(app_id, {}).get(channel)
+        return succeed(NO_MEMBERS if subscriptions is None else subscriptions.roster)
 
     def counts(self, app_id: str, channel: str) -> "Deferred[ChannelCounts]":
-        """Count a channel's subscriptions and users."""
-        here = self._channels.get(app_id, {}).get(channel)
-        return succeed(ChannelCounts(0, 0) if here is None else here.counts())
+        """Return the numbers of a channel's subscriptions and users."""
+        subscriptions = self._channels.get(app_id, {}).get(channel)
+        return succeed(ChannelCounts(0, 0) if subscriptions is None else subscriptions.counts())
 
     def occupied(self, app_id: str, channels: Sequence[str]) -> "Deferred[Mapping[str, bool]]":
-        """Tell which channels somebody is subscribed to."""
-        here = self._channels.get(app_id, {})
-        return succeed({channel: channel in here for channel in channels})
+        """Return for each of some channels whether it is occupied."""
+        occupied = self._channels.get(app_id, {})
+        return succeed({channel: channel in occupied for channel in channels})
 
     def channels(self, app_id: str, prefix: str) -> "Deferred[Mapping[str, ChannelCounts]]":
-        """List the occupied channels."""
+        """Return the counts of the occupied channels whose names begin with the prefix."""
         channels = self._channels.get(app_id, {})
         return succeed({n: c.counts() for n, c in channels.items() if n.startswith(prefix)})
 
     def cache_event(
         self, app_id: str, channel: str, event: str, data: str, ttl: int
     ) -> "Deferred[None]":
-        """Keep a cache channel's last event, and forget those that have expired."""
+        """Store a cache channel's last event, and drop expired events."""
         self._cache.put((app_id, channel), event, data, ttl)
         return succeed(None)
 
     def get_cached_event(self, app_id: str, channel: str) -> "Deferred[CachedEvent | None]":
-        """Find a cache channel's last event."""
+        """Return a cache channel's last event, or None."""
         return succeed(self._cache.get((app_id, channel)))

@@ -1,4 +1,4 @@
-"""An endpoint for webhooks in memory: it keeps what it is sent, and answers as it is told."""
+"""A fake webhook endpoint in memory: it records requests, and returns configured answers."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,25 +13,34 @@ from reverb.webhooks.interfaces import IWebhookTransport, WebhookTransportError
 
 
 class WebhookRequest(msgspec.Struct, frozen=True):
-    """A request that an endpoint has got."""
+    """A request that a :class:`WebhookReceiver` received."""
 
     url: str
+    """The endpoint's URL."""
     headers: Mapping[str, str]
+    """The headers, with the names as they were sent."""
     body: bytes
+    """The body, exactly as it was signed."""
 
     @property
     def events(self) -> list[dict[str, Any]]:
-        """The events in its body."""
+        """The events of the body, decoded, in order."""
         events: list[dict[str, Any]] = msgspec.json.decode(self.body)["events"]
         return events
 
     @property
     def time_ms(self) -> int:
-        """When the body was made."""
+        """When the body was made, in milliseconds since 1970."""
         return int(msgspec.json.decode(self.body)["time_ms"])
 
     def is_signed_by(self, app: App) -> bool:
-        """Tell whether an app has signed it, as an SDK would."""
+        """Return whether key, signature and content type are those of an app's request.
+
+        Pusher's server SDKs make the same checks.
+
+        Args:
+            app: The app that must have signed the request.
+        """
         return (
             self.headers["X-Pusher-Key"] == app.key
             and self.headers["X-Pusher-Signature"] == signing.sign(app.secret, self.body)
@@ -41,7 +50,9 @@ class WebhookRequest(msgspec.Struct, frozen=True):
 
 @implementer(IWebhookTransport)
 class WebhookReceiver:
-    """Takes the place of the network: give it to ``ReverbService`` as ``webhook_transport``.
+    """A transport that replaces the network in tests.
+
+    Pass it to ``MemoryServer`` as ``receiver``, or to ``ReverbService`` as ``webhook_transport``.
 
     >>> receiver = WebhookReceiver()
     >>> hook = Webhook(url="https://example.com/hook")
@@ -51,13 +62,19 @@ class WebhookReceiver:
     >>> receiver.events
     [{'name': 'channel_occupied', 'channel': 'news'}]
 
+    An answer is a status, a text, or None. A text is the error of a request that fails without a
+    response. None leaves the request without an answer.
+
+    Args:
+        answer: The default answer.
+
     Attributes:
-        requests: All requests, as they came; those that were not taken too.
-        taken: Those that were answered with a 2xx.
-        answers: What is answered next, one for each request: a status, an error's text for a
-            request that gets no response, or None for one that is not answered at all.
-        answer: What is answered when there are none of these.
-        unanswered: The requests that wait for an answer which will not come.
+        requests: All requests, in order, whatever their answer.
+        taken: The requests that were accepted: their answer was a status from 200 to 299.
+        answers: The answers to the next requests, in order; each is used once.
+        answer: The default answer, for requests when ``answers`` is empty.
+        unanswered: The Deferreds of the requests without an answer. A test may fire one with a
+            status.
     """
 
     def __init__(self, answer: int | str | None = 200) -> None:
@@ -69,18 +86,28 @@ class WebhookReceiver:
 
     @property
     def events(self) -> list[dict[str, Any]]:
-        """The events of all requests that were taken."""
+        """The events of all accepted requests, decoded, in order."""
         return [event for request in self.taken for event in request.events]
 
     def post(self, url: str, headers: Mapping[str, str], body: bytes) -> "Deferred[int]":
-        """Keep a request, and answer it."""
+        """Record a request, and answer it; see :class:`IWebhookTransport`.
+
+        Args:
+            url: The endpoint's URL.
+            headers: The request's headers.
+            body: The request's body.
+
+        Returns:
+            Fires with the status of the answer. Fails with WebhookTransportError if the answer is
+            a text. Does not fire if it is None.
+        """
         request = WebhookRequest(url, headers, body)
         self.requests.append(request)
         answer = self.answers.pop(0) if self.answers else self.answer
         if answer is None:
-            waiting: Deferred[int] = Deferred()
-            self.unanswered.append(waiting)
-            return waiting
+            pending: Deferred[int] = Deferred()
+            self.unanswered.append(pending)
+            return pending
         if isinstance(answer, str):
             return fail(WebhookTransportError(answer))
         if 200 <= answer < 300:
@@ -88,5 +115,5 @@ class WebhookReceiver:
         return succeed(answer)
 
     def stop(self) -> "Deferred[None]":
-        """Do nothing."""
+        """Do nothing: there is no connection to close. Fires at once."""
         return succeed(None)

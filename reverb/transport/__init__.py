@@ -1,1 +1,1 @@
-"""Bytes in and out: one port, two protocols, and the write path."""
+"""Connections: WebSocket and HTTP on one port, and the write path to clients."""

@@ -1,7 +1,7 @@
-"""The way to many clients at once: one system call each, and little beside it.
+"""Writes the same frames to many clients, with one system call for each.
 
-This is the innermost loop of the server. It sees descriptors, not connections:
-to look at each connection would cost half as much as the system call does.
+This is the innermost loop of the server. It works on file descriptors, not on connection objects:
+to access each connection would cost half as much as the system call does.
 """
 
 import os
@@ -10,23 +10,28 @@ from collections.abc import Collection, Iterable, Mapping
 from reverb.hub.channel import FrameBatch, Subscriber
 from reverb.transport.outbox import DirectOutbox, SocketTable
 
-_UNSORTED = -1
+_NOT_GROUPED = -1
+"""Differs from every :attr:`SocketTable.closed_count`."""
 
 
 class BroadcastFanout:
-    """A channel's subscribers, sorted by how they are reached.
+    """A :class:`reverb.hub.channel.FanoutTarget` that writes to sockets directly.
+
+    It groups the subscribers by whether they accept compressed frames, and by whether they have a
+    plain socket. The groups are kept until the subscribers change or a socket of the node closes.
 
     Args:
-        subscribers: By socket id; looked at again whenever they have changed.
-        sockets: Those of the node.
-        compression_min_bytes: Bytes of the smallest message that is compressed
-            for those who can inflate it.
+        subscribers: The channel's subscribers by socket id. The mapping is read again after each
+            change.
+        sockets: The sockets of the node.
+        compression_min_bytes: The size in bytes from which a message is compressed for the
+            clients that can inflate it.
     """
 
     __slots__ = (
+        "_closed_count",
         "_compressing",
         "_compression_min_bytes",
-        "_losses",
         "_plain",
         "_sockets",
         "_subscribers",
@@ -42,17 +47,18 @@ class BroadcastFanout:
         self._sockets = sockets
         self._compression_min_bytes = compression_min_bytes
         self._plain = self._compressing = _Recipients()
-        self._losses = _UNSORTED
+        self._closed_count = _NOT_GROUPED
 
     def subscribers_changed(self) -> None:
-        """Sort anew before the next batch."""
-        self._losses = _UNSORTED
+        """Group the subscribers again before the next batch."""
+        self._closed_count = _NOT_GROUPED
 
     def send(self, batch: FrameBatch, exclude: Collection[Subscriber]) -> int:
-        """Send frames to all subscribers but some; tell how many bytes that is."""
-        # After a loss a descriptor may be somebody else's, whatever the channel knows of it.
-        if self._losses != self._sockets.losses:
-            self._sort()
+        """Send frames to all subscribers except some, and return the number of bytes."""
+        # Once a socket has closed, its descriptor may belong to another client, even if the
+        # channel has not removed the subscriber yet.
+        if self._closed_count != self._sockets.closed_count:
+            self._group_subscribers()
         busy = self._sockets.busy
         sent = 0
         if self._plain:
@@ -62,16 +68,16 @@ class BroadcastFanout:
             sent += self._compressing.send(frames, exclude, busy)
         return sent
 
-    def _sort(self) -> None:
+    def _group_subscribers(self) -> None:
         self._plain, self._compressing = _Recipients(), _Recipients()
         for subscriber in self._subscribers.values():
             compresses = getattr(subscriber, "compresses", False)
             (self._compressing if compresses else self._plain).add(subscriber)
-        self._losses = self._sockets.losses
+        self._closed_count = self._sockets.closed_count
 
 
 class _Recipients:
-    """Those who get the same bytes."""
+    """Subscribers that receive the same bytes."""
 
     __slots__ = ("_direct", "_others")
 
@@ -121,7 +127,7 @@ def _write(frames: bytes, descriptors: Iterable[int], outboxes: Mapping[int, Dir
         try:
             sent = write(descriptor, frames)
         except OSError:
-            # Full, or broken: Twisted finds out which when it tries itself.
+            # The socket is full or broken. Twisted finds out which when it writes the rest.
             sent = 0
         if sent != length:
             outboxes[descriptor].queue(frames[sent:])

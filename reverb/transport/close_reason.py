@@ -1,16 +1,16 @@
-"""Why a connection has ended: in a word to count it by, and in words for the log."""
+"""Why a connection ended: a label for the metrics, and a text for the log."""
 
 from typing import NamedTuple, Protocol
 
 from reverb.protocol.codes import Code
 
-_OF_AUTOBAHN = {
+_PROTOCOL_ERRORS = {
     1002: "protocol_error",
     1003: "unsupported_data",
     1007: "invalid_data",
     1009: "message_too_large",
 }
-"""Codes that it closes with when a client breaks RFC 6455, 7.4.1."""
+"""Labels of the codes with which Autobahn closes when a client violates RFC 6455, 7.4.1."""
 
 
 class _Connection(Protocol):
@@ -21,32 +21,37 @@ class _Connection(Protocol):
 
 
 class CloseReason(NamedTuple):
-    """The end of a connection."""
+    """Why a connection ended."""
 
-    reason: str
-    """One of few: ``client``, ``lost``, a name of :class:`Code` or of what RFC 6455 forbids."""
-    text: str
-    """The same, with all that is known."""
+    label: str
+    """One of :data:`REASONS`: ``client``, ``lost``, a name of :class:`Code` in lower case, or a
+    violation of RFC 6455."""
+    detail: str
+    """A text for the log, with the close code and the reason where they are known."""
 
 
-def closing(
-    connection: _Connection, because: tuple[Code, str] | None, *, clean: bool, code: int | None
+def make_close_reason(
+    connection: _Connection,
+    closed_by_server: tuple[Code, str] | None,
+    *,
+    clean: bool,
+    code: int | None,
 ) -> CloseReason:
-    """Tell why a connection has ended.
+    """Determine why a connection ended.
 
     Args:
-        connection: As Autobahn left it.
-        because: The code and the reason, if the server closed it.
+        connection: The connection, with the attributes that Autobahn has set on it.
+        closed_by_server: The code and the reason if the server closed it; None otherwise.
         clean: Whether both sides have sent a close frame.
-        code: That of the client's close frame.
+        code: The code of the client's close frame; None when it has none.
     """
-    if because is not None:
-        own, words = because
-        return CloseReason(own.name.lower(), f"{int(own)} {words}")
+    if closed_by_server is not None:
+        server_code, text = closed_by_server
+        return CloseReason(server_code.name.lower(), f"{int(server_code)} {text}")
     if connection.failedByMe:
-        words = (connection.localCloseReason or b"").decode("utf-8", "replace")
-        reason = _OF_AUTOBAHN.get(connection.localCloseCode or 0, "protocol_error")
-        return CloseReason(reason, f"{connection.localCloseCode} {words}")
+        text = (connection.localCloseReason or b"").decode("utf-8", "replace")
+        label = _PROTOCOL_ERRORS.get(connection.localCloseCode or 0, "protocol_error")
+        return CloseReason(label, f"{connection.localCloseCode} {text}")
     if clean:
         return CloseReason("client", f"the client closed ({code or 'no code'})")
     return CloseReason("lost", f"lost: {connection.wasNotCleanReason}")
@@ -59,6 +64,6 @@ REASONS = (
         code.name.lower()
         for code in (Code.UNAUTHORIZED, Code.OVER_CAPACITY, Code.RECONNECT, Code.NO_PONG)
     ),
-    *_OF_AUTOBAHN.values(),
+    *_PROTOCOL_ERRORS.values(),
 )
-"""Every reason that an admitted connection ends for."""
+"""All labels of :class:`CloseReason` for an admitted connection."""

@@ -1,8 +1,8 @@
-"""Compression as RFC 7692 has it, without anything that a connection would have to keep.
+"""The permessage-deflate extension (RFC 7692), without compression state for each connection.
 
-Each message stands for itself in both directions (``no_context_takeover``).
-What the server sends can then be compressed once for all, and no connection
-needs an inflater, which takes 40 KB, while nothing is being read.
+Each message is compressed independently in both directions (``no_context_takeover``). So the
+server compresses a message once for all its receivers, and an idle connection needs no inflater,
+which would take 40 KB.
 """
 
 import zlib
@@ -12,7 +12,7 @@ from typing import NamedTuple
 from reverb.protocol.frames import DEFLATE_WINDOW_BITS
 
 Parameters = Mapping[str, Sequence[str | bool]]
-"""Each parameter's values as Autobahn reads them: True where there is none."""
+"""The values of each parameter, as Autobahn parses them: True for a parameter without a value."""
 
 _NAME = "permessage-deflate"
 _BITS = frozenset(map(str, range(8, 16)))
@@ -22,36 +22,37 @@ _ALLOWED: Mapping[str, Collection[str | bool]] = {
     "server_max_window_bits": _BITS,
     "client_max_window_bits": {True, *_BITS},
 }
-# What the sender has left out of its data, and a last block to tell its end by.
-_END = b"\x00\x00\xff\xff" + b"\x03\x00"
+# The four bytes that the sender has removed (RFC 7692, 7.2.1), and an empty final block, so that
+# the inflater can detect the end of the data.
+_TAIL = b"\x00\x00\xff\xff" + b"\x03\x00"
 
 
 class DeflateError(ValueError):
-    """A message cannot be inflated; the text says why."""
+    """A message cannot be inflated. The text says why."""
 
 
 class SizeError(ValueError):
-    """A message is larger than it may be."""
+    """A message inflates to more bytes than are allowed."""
 
 
 class Agreement(NamedTuple):
-    """What client and server have agreed on."""
+    """The compression parameters that client and server have agreed on."""
 
     header: str
-    """The value of the response's ``Sec-WebSocket-Extensions``."""
-    takes_shared: bool
-    """Whether the client can inflate the frames that are compressed for all."""
+    """The value of the response's ``Sec-WebSocket-Extensions`` header."""
+    accepts_shared_frames: bool
+    """Whether the client can inflate the frames that are compressed once for all clients."""
 
 
-def agree(offers: Iterable[tuple[str, Parameters]]) -> Agreement | None:
+def negotiate(offers: Iterable[tuple[str, Parameters]]) -> Agreement | None:
     """Accept one of the extensions that a client offers.
 
-    An offer that is not understood is declined, it does not end the handshake
-    (RFC 7692, 5.1). One for a smaller window than the shared frames need is
-    the last choice: that client may compress, and gets nothing compressed.
+    An unknown or invalid offer is declined and does not fail the handshake (RFC 7692, 5.1). An
+    offer with a smaller window than the shared frames need is accepted only if there is no better
+    one: that client may send compressed messages, and receives uncompressed ones.
 
     Args:
-        offers: Names and parameters, in the order that the client prefers.
+        offers: The names and parameters of the extensions, in the client's order of preference.
 
     Returns:
         The agreement, or None for a connection without compression.
@@ -60,7 +61,7 @@ def agree(offers: Iterable[tuple[str, Parameters]]) -> Agreement | None:
     for name, parameters in offers:
         if name == _NAME and _is_valid(parameters):
             agreement = _accept(parameters)
-            if agreement.takes_shared:
+            if agreement.accepts_shared_frames:
                 return agreement
             last_choice = last_choice or agreement
     return last_choice
@@ -76,33 +77,36 @@ def _is_valid(parameters: Parameters) -> bool:
 def _accept(parameters: Parameters) -> Agreement:
     header = f"{_NAME}; server_no_context_takeover; client_no_context_takeover"
     if "server_max_window_bits" not in parameters:
-        return Agreement(header, takes_shared=True)
+        return Agreement(header, accepts_shared_frames=True)
     bits = int(parameters["server_max_window_bits"][0])
     header += f"; server_max_window_bits={bits}"
-    return Agreement(header, takes_shared=bits >= DEFLATE_WINDOW_BITS)
+    return Agreement(header, accepts_shared_frames=bits >= DEFLATE_WINDOW_BITS)
 
 
-def inflate(data: bytes, most: int) -> bytes:
+def inflate(data: bytes, max_bytes: int) -> bytes:
     """Inflate one whole message (RFC 7692, 7.2.2).
 
     Args:
-        data: The payload of its frames.
-        most: Bytes that it may inflate to, 0 for any number. No more than one
-            byte beyond them is ever made.
+        data: The joined payloads of the message's frames.
+        max_bytes: The maximum size of the inflated message in bytes; 0 for no limit. At most one
+            byte more than that is ever produced.
+
+    Returns:
+        The inflated message.
 
     Raises:
-        SizeError: If it inflates to more.
-        DeflateError: If it is not in DEFLATE's format, not complete, or refers
-            to an earlier message.
+        SizeError: The message inflates to more than ``max_bytes``.
+        DeflateError: The data is not in DEFLATE format, is incomplete, or refers to an earlier
+            message.
     """
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
-        payload = inflater.decompress(data + _END, most + 1 if most else 0)
+        payload = inflater.decompress(data + _TAIL, max_bytes + 1 if max_bytes else 0)
     except zlib.error as error:
         raise DeflateError(str(error)) from None
-    if most and len(payload) > most:
-        raise SizeError(f"it inflates to more than {most} bytes")
-    # A sender may have ended its data itself (RFC 7692, 7.2.3.4).
-    if not inflater.eof or inflater.unused_data not in (b"", b"\x00" + _END):
-        raise DeflateError("the data end too early or too late")
+    if max_bytes and len(payload) > max_bytes:
+        raise SizeError(f"the message inflates to more than {max_bytes} bytes")
+    # The sender may end its data with a final block of its own (RFC 7692, 7.2.3.4).
+    if not inflater.eof or inflater.unused_data not in (b"", b"\x00" + _TAIL):
+        raise DeflateError("the compressed data is truncated or has trailing bytes")
     return payload

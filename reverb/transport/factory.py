@@ -1,4 +1,4 @@
-"""Makes the connections of WebSocket clients, and closes them all when the node stops."""
+"""The factory of WebSocket connections, which closes them all when the node stops."""
 
 from autobahn.twisted.websocket import WebSocketServerFactory
 from twisted.internet.defer import Deferred
@@ -15,22 +15,22 @@ from reverb.transport.websocket import PusherConnection
 
 
 class PusherFactory(WebSocketServerFactory):  # type: ignore[misc] # Autobahn is not typed
-    """Makes the connections, and knows those that are open.
+    """Makes WebSocket connections, and keeps the open ones.
 
     Args:
-        hub: Admits and serves them.
+        hub: Admits and serves the clients.
         apps: Finds the app of a key.
-        deadlines: Looks at silent connections.
+        timing_wheel: Schedules the timeouts of the connections.
         clock: The reactor, or a test's clock.
-        path: Prefix of the route, empty or like ``/realtime``.
-        sockets: Those of the node.
-        max_buffered_bytes: Bytes that may wait for one client, 0 for any number.
-        handshake_timeout: Seconds that admitting a client may take.
-        compression: Whether to agree on compression with clients that offer it.
-        meter: That of the node; None to measure nothing.
+        path: The prefix of the route: empty, or a path such as ``/realtime``.
+        sockets: The sockets of the node.
+        max_buffered_bytes: Bytes that may be queued for one client; 0 for no limit.
+        handshake_timeout: Seconds that the admission of a client may take.
+        compression: Whether to negotiate compression with clients that offer it.
+        meter: The meter of the node; None to measure nothing.
 
     Attributes:
-        connections: The open ones, admitted or about to be.
+        connections: The open connections, whether or not their clients are admitted yet.
     """
 
     protocol = PusherConnection
@@ -63,7 +63,7 @@ class PusherFactory(WebSocketServerFactory):  # type: ignore[misc] # Autobahn is
         self.meter = meter
         self.connections: set[PusherConnection] = set()
         self._closing: tuple[Code, str] | None = None
-        self._waiting_for_none: list[Deferred[None]] = []
+        self._close_waiters: list[Deferred[None]] = []
 
     @property
     def closing(self) -> bool:
@@ -71,54 +71,58 @@ class PusherFactory(WebSocketServerFactory):  # type: ignore[misc] # Autobahn is
         return self._closing is not None
 
     def open(self) -> None:
-        """Admit clients, also after :meth:`close_all`."""
+        """Admit clients, or admit them again after :meth:`close_all`."""
         self._closing = None
 
     def check_open(self) -> None:
-        """Make sure that clients are admitted.
+        """Check that clients are admitted.
 
         Raises:
-            Rejection: As it was said to :meth:`close_all`.
+            Rejection: :meth:`close_all` has been called; with the code and the reason given to it.
         """
         if self._closing is not None:
             raise Rejection(*self._closing)
 
     def close_all(self, code: Code, reason: str) -> "Deferred[None]":
-        """Close every connection, and each one that still comes.
+        """Close all connections, and refuse new ones until :meth:`open` is called.
+
+        Args:
+            code: The code that is sent to the clients.
+            reason: The reason that is sent to the clients.
 
         Returns:
-            Fires when none is open any more.
+            Fires with None when all connections have closed. It never fails.
         """
         self._closing = code, reason
         for connection in list(self.connections):
             connection.close(code, reason)
-        return self._none_left()
+        return self._wait_until_closed()
 
     def abort_all(self) -> "Deferred[None]":
-        """Cut every connection that is still open.
+        """Abort all connections that are still open.
 
         Returns:
-            Fires when none is open any more.
+            Fires with None when all connections have closed. It never fails.
         """
         for connection in list(self.connections):
             connection.transport.abortConnection()
-        return self._none_left()
+        return self._wait_until_closed()
 
-    def _none_left(self) -> "Deferred[None]":
-        none_left: Deferred[None] = Deferred()
-        self._waiting_for_none.append(none_left)
-        self._tell_if_none_left()
-        return none_left
+    def _wait_until_closed(self) -> "Deferred[None]":
+        closed: Deferred[None] = Deferred()
+        self._close_waiters.append(closed)
+        self._notify_if_closed()
+        return closed
 
-    def disconnected(self, connection: PusherConnection) -> None:
-        """Forget a connection."""
+    def remove(self, connection: PusherConnection) -> None:
+        """Remove a connection that has closed."""
         self.connections.discard(connection)
-        self._tell_if_none_left()
+        self._notify_if_closed()
 
-    def _tell_if_none_left(self) -> None:
-        if self.connections or not self._waiting_for_none:
+    def _notify_if_closed(self) -> None:
+        if self.connections or not self._close_waiters:
             return
-        waiting, self._waiting_for_none = self._waiting_for_none, []
-        for none_left in waiting:
-            if not none_left.called:
-                none_left.callback(None)
+        waiters, self._close_waiters = self._close_waiters, []
+        for closed in waiters:
+            if not closed.called:  # The caller may have canceled it.
+                closed.callback(None)

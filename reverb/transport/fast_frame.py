@@ -1,37 +1,37 @@
-"""A short way for what nearly every client message is: one small, whole text frame.
+"""The fast path for nearly every client message: a single, small, complete text frame.
 
-Autobahn's parser is complete, and costs ten times as much. What is not a
-single, unfragmented, masked text frame with a plain header is left to it.
+A frame takes this path if it is an unfragmented, masked text frame whose length has at most 16
+bits. Autobahn's parser handles every kind of frame, costs ten times as much, and parses the rest.
 """
 
 _EMPTY_PONG = b"\x8a\x80"
-"""FIN, opcode 10; masked, no payload: what our own ping is answered with."""
+"""FIN, opcode 10; masked, no payload: the client's answer to the server's own ping."""
 _EMPTY_PONG_LENGTH = 6
 _TEXT = 0x81
 """FIN, no extension, opcode 1 (RFC 6455, 5.2)."""
 _MASKED = 0x80
 _LENGTH_16 = 0xFE
 """Masked, and the length in the next two bytes."""
-_SMALL = 126
+_MIN_LENGTH_16 = 126
+"""The smallest payload whose length may be written with 16 bits (RFC 6455, 5.2)."""
 
 
 def is_empty_pong(data: bytes) -> bool:
-    """Tell whether received bytes are one pong without a payload, and nothing else."""
+    """Return whether the received bytes are exactly one pong without a payload."""
     return len(data) == _EMPTY_PONG_LENGTH and data.startswith(_EMPTY_PONG)
 
 
-def parse_text_frame(data: bytes, start: int, most: int) -> tuple[bytes, int] | None:
-    """Take one text frame out of received bytes.
+def parse_text_frame(data: bytes, start: int, max_bytes: int) -> tuple[bytes, int] | None:
+    """Parse one text frame.
 
     Args:
-        data: What has been received.
-        start: Where a frame begins in it.
-        most: Bytes that a payload may have, 0 for any number.
+        data: The received bytes.
+        start: The index at which the frame begins.
+        max_bytes: The maximum size of a payload in bytes; 0 for no limit.
 
     Returns:
-        The payload, unmasked, and where the frame ends; None when the frame is
-        not of the plain kind, or not there as a whole. The payload has not been
-        checked to be UTF-8.
+        The unmasked payload and the index of the frame's end. None when the frame is not complete,
+        is too large or is not one for the fast path. The payload is not checked to be UTF-8.
     """
     if len(data) < start + 6 or data[start] != _TEXT:
         return None
@@ -40,15 +40,15 @@ def parse_text_frame(data: bytes, start: int, most: int) -> tuple[bytes, int] | 
         length, mask = second - _MASKED, start + 2
     elif second == _LENGTH_16:
         length, mask = int.from_bytes(data[start + 2 : start + 4]), start + 4
-        if length < _SMALL:
+        if length < _MIN_LENGTH_16:
             return None
     else:
         return None
     begin = mask + 4
     end = begin + length
-    if end > len(data) or (most and length > most):
+    if end > len(data) or (max_bytes and length > max_bytes):
         return None
-    # One XOR of two large numbers instead of one for each byte.
+    # One XOR of two large integers is faster than one XOR for each byte.
     key = (data[mask:begin] * (length // 4 + 1))[:length]
     payload = int.from_bytes(data[begin:end]) ^ int.from_bytes(key)
     return payload.to_bytes(length), end

@@ -1,8 +1,8 @@
-"""A short way for what nearly every API request is: complete, small and plain.
+"""The fast path for nearly every API request: small, well-formed, and without special headers.
 
-twisted.web's parser reads line by line, and knows all that HTTP/1.1 allows; it
-costs ten times as much. A request whose head has nothing but a length and
-headers that change nothing is read here, everything else by twisted.web.
+twisted.web's parser reads line by line and supports all of HTTP/1.1; it costs ten times as much.
+This parser takes a request whose body has a known length and whose headers do not change how the
+request is read. twisted.web reads all other requests.
 """
 
 import re
@@ -14,33 +14,34 @@ _HEAD = re.compile(
 )
 _LENGTH = re.compile(rb"^content-length:[ \t]*([0-9]{1,9})[ \t]*\r$", re.MULTILINE)
 _KEEP_ALIVE = re.compile(rb"^connection:[ \t]*keep-alive[ \t]*\r$", re.MULTILINE)
-# Whatever says more about the body or the connection than its length.
+# Headers other than the length that change how the body or the connection is handled.
 _SPECIAL = re.compile(rb"transfer-encoding|expect|upgrade|http2-settings")
-_LARGEST = 65_536
-_MOST_LINES = 100
+_MAX_BODY_BYTES = 65_536
+_MAX_HEADER_LINES = 100
 
 
 class FastRequestHead(NamedTuple):
-    """The head of a plain request."""
+    """The head of a request that the fast path serves."""
 
     method: bytes
     uri: bytes
     headers: bytes
-    """The header lines as they came."""
-    body_begins: int
-    """Where the head ends in what was received."""
-    body_ends: int
+    """The header lines as they were received."""
+    body_start: int
+    """The index in the received bytes at which the body begins."""
+    body_end: int
+    """The index in the received bytes at which the body ends."""
 
 
 def parse_fast_request(data: bytes) -> FastRequestHead | None:
-    """Read the head of a request, if it is of the plain kind.
+    """Parse the head of a request if the fast path can serve it.
 
     Args:
-        data: What has been received, beginning with a request.
+        data: The received bytes, from the beginning of a request.
 
     Returns:
-        The head, whether or not the whole body is there; None when it is not
-        plain or not complete.
+        The head, whether or not the body is complete. None when the head is incomplete or needs
+        twisted.web's parser.
     """
     match = _HEAD.match(data)
     if match is None:
@@ -53,12 +54,12 @@ def parse_fast_request(data: bytes) -> FastRequestHead | None:
         if len(lengths) != 1 or headers.count(b"content-length") != 1:
             return None
         length = int(lengths[0])
-    if length > _LARGEST or _SPECIAL.search(headers):
+    if length > _MAX_BODY_BYTES or _SPECIAL.search(headers):
         return None
     if b"connection" in headers and (
         headers.count(b"connection") > 1 or not _KEEP_ALIVE.search(headers)
     ):
         return None
-    if headers.count(b"\n") > _MOST_LINES:
+    if headers.count(b"\n") > _MAX_HEADER_LINES:
         return None
     return FastRequestHead(method, uri, lines, match.end(), match.end() + length)

@@ -1,8 +1,8 @@
-"""A short way for what nearly every upgrade to WebSocket is: well-formed and plain.
+"""The fast path for nearly every upgrade to WebSocket: well-formed, with nothing to negotiate.
 
-Autobahn's handshake answers every mistake with its own error, and costs four
-times as much. An upgrade in which nothing is to be refused or negotiated is read
-here (RFC 6455, 4.2.1), everything else by Autobahn.
+Autobahn's handshake reports each kind of error separately, and costs four times as much. This
+parser accepts an upgrade that is valid (RFC 6455, 4.2.1), has no subprotocol, and offers
+compression in one of the two usual forms or not at all. Autobahn handles all other upgrades.
 """
 
 import re
@@ -10,44 +10,44 @@ from base64 import b64encode
 from hashlib import sha1
 from typing import NamedTuple
 
-from reverb.transport.deflate import Agreement, agree
+from reverb.transport.deflate import Agreement, negotiate
 
 _HEAD = re.compile(
     rb"GET (/(?!/)[-!$%&'()*+,./0-9:;=?@A-Z_a-z~]*) HTTP/1\.1\r\n"
     rb"((?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~]*\r\n)+)\Z"
 )
-# What browsers offer, and those who need not save memory.
+# The offer of browsers, and that of clients that set no parameters.
 _AGREEMENTS = {
-    b"permessage-deflate; client_max_window_bits": agree(
+    b"permessage-deflate; client_max_window_bits": negotiate(
         [("permessage-deflate", {"client_max_window_bits": [True]})]
     ),
-    b"permessage-deflate": agree([("permessage-deflate", {})]),
+    b"permessage-deflate": negotiate([("permessage-deflate", {})]),
 }
 _KEY = re.compile(rb"[+/0-9A-Za-z]{22}==")
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
 class FastUpgrade(NamedTuple):
-    """A request for an upgrade that can be obeyed as it is."""
+    """A request for an upgrade that the fast path accepts."""
 
     uri: str
     origin: str
-    """Empty when there is none."""
-    answer: bytes
-    """The response that opens the WebSocket."""
+    """The Origin header; empty when there is none."""
+    response: bytes
+    """The HTTP response that opens the WebSocket."""
     agreement: Agreement | None
-    """What has been agreed on of compression."""
+    """The compression that was negotiated; None for none."""
 
 
 def parse_fast_upgrade(head: bytes, *, compression: bool) -> FastUpgrade | None:
-    """Read the head of an upgrade.
+    """Parse the head of an upgrade if the fast path can accept it.
 
     Args:
-        head: The request, without the empty line.
-        compression: Whether a client that offers to compress may.
+        head: The request line and the headers, without the empty line at the end.
+        compression: Whether to negotiate compression. If not, an offer is ignored.
 
     Returns:
-        What is asked for; None when it is not of the plain kind.
+        The upgrade; None when Autobahn has to handle the request.
     """
     match = _HEAD.match(head)
     if match is None:
@@ -75,10 +75,10 @@ def parse_fast_upgrade(head: bytes, *, compression: bool) -> FastUpgrade | None:
     if offer is not None and agreement is None:
         return None
     origin = headers.get(b"origin", b"").decode()
-    return FastUpgrade(uri.decode(), origin, _answer(key, agreement), agreement)
+    return FastUpgrade(uri.decode(), origin, _make_response(key, agreement), agreement)
 
 
-def _answer(key: bytes, agreement: Agreement | None) -> bytes:
+def _make_response(key: bytes, agreement: Agreement | None) -> bytes:
     accept = b64encode(sha1(key + _GUID, usedforsecurity=False).digest())
     extensions = (
         b"Sec-WebSocket-Extensions: %b\r\n" % agreement.header.encode() if agreement else b""

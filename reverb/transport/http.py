@@ -1,4 +1,4 @@
-"""The HTTP side of the door: twisted.web with limits, and errors as JSON."""
+"""HTTP connections: twisted.web with limits, a fast path, and errors as JSON."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -26,23 +26,23 @@ _PHRASES = {
 }
 
 _LINGER_TIMEOUT = 5
-"""Seconds that a refused client has to take the answer while it is still sending."""
+"""Seconds that a client may take to read an error response while it is still sending."""
 
 
-def response(
+def encode_response(
     status: int, headers: Iterable[tuple[str, str]], body: bytes = b"", version: str = "1.1"
 ) -> bytes:
-    """Make the bytes of a whole HTTP response.
+    """Encode a complete HTTP response.
 
     Args:
         status: The HTTP status.
-        headers: Beside those of every response.
-        body: Empty for none.
-        version: Of HTTP, the client's.
+        headers: Headers in addition to those of every response.
+        body: The body; empty for none.
+        version: The client's version of HTTP.
     """
     lines = [
         f"HTTP/{version} {status} {_PHRASES.get(status, 'Error')}",
-        *_headers(int(time.time())),
+        *_common_headers(int(time.time())),
     ]
     lines += [f"{name}: {value}" for name, value in headers]
     lines.append("\r\n")
@@ -50,36 +50,34 @@ def response(
 
 
 @lru_cache(maxsize=1)
-def _headers(second: int) -> tuple[str, str]:
-    """Make the headers of every response, once in a second."""
+def _common_headers(second: int) -> tuple[str, str]:
+    """Make the headers of every response, cached for one second of Unix time."""
     return "Server: reverb", f"Date: {http.datetimeToString(second).decode()}"
 
 
-def raw_error(status: int, sentence: str, headers: Iterable[tuple[str, str]] = ()) -> bytes:
-    """Make a whole HTTP response that refuses a request and ends the connection.
-
-    For requests that are refused before they are complete.
+def encode_error(status: int, message: str, headers: Iterable[tuple[str, str]] = ()) -> bytes:
+    """Encode a complete HTTP response that refuses a request and closes the connection.
 
     Args:
         status: The HTTP status.
-        sentence: What is wrong, for the client's developer.
-        headers: More headers.
+        message: What is wrong, for the developer of the client.
+        headers: Additional headers.
     """
-    body = msgspec.json.encode({"error": sentence})
+    body = msgspec.json.encode({"error": message})
     length = ("Content-Length", str(len(body)))
-    always = (("Content-Type", "application/json"), length, ("Connection", "close"))
-    return response(status, [*always, *headers], body)
+    error_headers = (("Content-Type", "application/json"), length, ("Connection", "close"))
+    return encode_response(status, [*error_headers, *headers], body)
 
 
 class ApiRequest(Request):
-    """A request whose body may not be larger than the node allows."""
+    """A request for a resource, with a limit on the size of its body."""
 
     channel: "ApiChannel"
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
-        """Obey, without parsing the query: who needs it reads it from the URI.
+        """Process a complete request, without parsing the query and the forms in the body.
 
-        twisted.web would also look for forms in the body.
+        Resources parse the query from the URI if they need it.
         """
         assert self.content is not None
         self.content.seek(0)
@@ -89,56 +87,56 @@ class ApiRequest(Request):
         self.process()
 
     def process(self) -> None:
-        """Have the resource at the path answer."""
+        """Let the resource at the path respond."""
         self.channel.site.find(self.path).render(self)
 
     def respond(self, status: int, headers: Iterable[tuple[str, str]], body: bytes = b"") -> None:
-        """Send the whole answer, and finish.
+        """Send the complete response, and finish the request.
 
         Args:
             status: The HTTP status.
-            headers: Those of the answer.
-            body: Not sent where HTTP has none, as in the answer to HEAD.
+            headers: The headers that are specific to this response.
+            body: The body. It is not sent in response to HEAD.
         """
-        more = () if self.channel.persistent else (("Connection", "close"),)
+        connection = () if self.channel.persistent else (("Connection", "close"),)
         version = self.clientproto.removeprefix(b"HTTP/").decode("latin-1")
         if self.method == b"HEAD":
             body = b""
         self.startedWriting = 1
-        self.channel.site.count(status)
-        self.channel.send(response(status, [*headers, *more], body, version))
+        self.channel.site.count_response(status)
+        self.channel.send(encode_response(status, [*headers, *connection], body, version))
         self.finish()
 
     def gotLength(self, length: int | None) -> None:
-        """Refuse a body by its announced length, before it is read."""
-        self._check(length or 0)
+        """Refuse a body that is too large by its Content-Length, before it is read."""
+        self._check_length(length or 0)
         super().gotLength(length)
 
     def handleContentChunk(self, data: bytes) -> None:
-        """Refuse a chunked body when it has grown too large."""
-        if self.content is not None and self._check(self.content.tell() + len(data)):
+        """Refuse a chunked body as soon as it is too large."""
+        if self.content is not None and self._check_length(self.content.tell() + len(data)):
             super().handleContentChunk(data)
 
-    def _check(self, length: int) -> bool:
-        most = self.channel.max_request_bytes
-        if most and length > most:
+    def _check_length(self, length: int) -> bool:
+        max_bytes = self.channel.max_request_bytes
+        if max_bytes and length > max_bytes:
             self.channel.refuse(
-                413, f"The request's body exceeds the allowed maximum ({most} bytes)"
+                413, f"The request's body exceeds the allowed maximum ({max_bytes} bytes)"
             )
         return not self.channel.refused
 
 
 class FastRequest(ApiRequest):
-    """A request that twisted.web has not seen: it came whole, and plain.
+    """A request that the fast path has parsed, without twisted.web.
 
     Args:
-        channel: The connection.
-        head: Its head.
-        body: Its body.
+        channel: The connection of the request.
+        head: The head of the request.
+        body: The complete body of the request.
     """
 
     def __init__(self, channel: "ApiChannel", head: FastRequestHead, body: bytes) -> None:
-        # Not super().__init__: it prepares for cookies, sessions and forms.
+        # super().__init__ is not called: it sets up cookies, sessions and forms.
         self.channel = channel
         self.notifications = []
         self.queued = False
@@ -149,8 +147,8 @@ class FastRequest(ApiRequest):
         self._header_lines = head.headers
 
     @cached_property
-    def requestHeaders(self) -> Headers:  # type: ignore[override] # an attribute, like this
-        """The headers, for who wants to see them."""
+    def requestHeaders(self) -> Headers:  # type: ignore[override] # an attribute in twisted.web
+        """The headers, parsed on first access."""
         headers = Headers()
         for line in self._header_lines.splitlines():
             name, _, value = line.partition(b":")
@@ -158,7 +156,7 @@ class FastRequest(ApiRequest):
         return headers
 
     def finish(self) -> None:
-        """Be done, at once or after the channel has waited."""
+        """Finish the request, whether or not the channel is waiting for its response."""
         if self in self.channel.requests:
             super().finish()
         else:
@@ -166,39 +164,39 @@ class FastRequest(ApiRequest):
 
 
 class _PartialRequest:
-    """A plain request whose body is still coming, in whatever pieces."""
+    """A request of the fast path whose body is not complete yet."""
 
     def __init__(self, head: FastRequestHead, data: bytes) -> None:
         self.head = head
-        self._pieces = [data]
+        self._segments = [data]
         self._length = len(data)
 
     @property
     def complete(self) -> bool:
-        return self._length >= self.head.body_ends
+        return self._length >= self.head.body_end
 
     def add(self, data: bytes) -> None:
-        self._pieces.append(data)
+        self._segments.append(data)
         self._length += len(data)
 
     def data(self) -> bytes:
-        return b"".join(self._pieces)
+        return b"".join(self._segments)
 
 
 class ApiChannel(http.HTTPChannel):
     """One HTTP connection.
 
     Attributes:
-        refused: Whether a request has been refused before it was complete;
-            what still comes in is read and thrown away, so that the client
-            gets to see the answer.
+        refused: Whether a request has been refused before it was complete. Further bytes of the
+            client are then read and discarded, so that it receives the error response.
+        max_request_bytes: The maximum size of a request's body in bytes; 0 for no limit.
     """
 
     factory: "ApiSite"
     site: "ApiSite"
     timeOut: int | None
     callLater: Callable[..., Any]
-    transport: Any  # Twisted's annotation admits None and knows only half of it
+    transport: Any  # Twisted's annotation allows None, and lacks some of the methods used here.
     max_request_bytes = 0
     refused = False
 
@@ -208,36 +206,39 @@ class ApiChannel(http.HTTPChannel):
         return not (self.requests or self._buffer or self._partial or self.refused)
 
     def connectionMade(self) -> None:
-        """Take the short way for answers where there is one."""
+        """Prepare to read the first request of the connection."""
         super().connectionMade()
         self._partial: _PartialRequest | None = None
         self._is_plain_tcp = is_plain_tcp(self.transport)
 
     def send(self, data: bytes) -> None:
-        """Send a whole answer."""
+        """Send a complete response."""
         if self._is_plain_tcp:
             send_now(self.transport, data)
         else:
             self.transport.write(data)
 
-    def refuse(self, status: int, sentence: str) -> None:
-        """Answer a request that is not complete, and end the connection."""
+    def refuse(self, status: int, message: str) -> None:
+        """Send an error response to an incomplete request, and close the connection."""
         if self.refused:
             return
         self.refused = True
-        self.site.count(status)
-        self.transport.write(raw_error(status, sentence))
+        self.site.count_response(status)
+        self.transport.write(encode_error(status, message))
         self.transport.unregisterProducer()
         if is_plain_tcp(self.transport):
-            # Closing both ways while the client is sending would reset the
-            # connection, and the answer would be lost with it.
+            # To close both directions while the client is sending would reset the connection,
+            # and the client would not receive the response.
             self.transport.loseWriteConnection()
         else:
             self.transport.loseConnection()
         self.setTimeout(_LINGER_TIMEOUT)
 
     def dataReceived(self, data: bytes) -> None:
-        """Read requests; one must be complete in time, however its bytes trickle."""
+        """Read requests.
+
+        Only the first byte of a request resets the timeout, so a slow sender cannot extend it.
+        """
         if self.refused:
             return
         if self.idle:
@@ -248,31 +249,35 @@ class ApiChannel(http.HTTPChannel):
             if not partial.complete:
                 return
             self._partial = None
-            self._read(partial.head, partial.data())
+            self._read_request(partial.head, partial.data())
         elif self.requests or self._buffer:
             LineReceiver.dataReceived(self, data)
         else:
-            self._read(parse_fast_request(data), data)
+            self._read_request(parse_fast_request(data), data)
 
-    def _read(self, head: FastRequestHead | None, data: bytes) -> None:
-        """Read a request from its beginning: by ourselves if it is plain, and the only one."""
-        most = self.max_request_bytes
+    def _read_request(self, head: FastRequestHead | None, data: bytes) -> None:
+        """Read a request from its beginning.
+
+        twisted.web reads it if the fast path cannot (``head`` is None), if other requests follow
+        in the same data (pipelining), or if the body is too large.
+        """
+        max_bytes = self.max_request_bytes
         if (
             head is None
-            or len(data) > head.body_ends
-            or (most and head.body_ends - head.body_begins > most)
+            or len(data) > head.body_end
+            or (max_bytes and head.body_end - head.body_start > max_bytes)
         ):
             LineReceiver.dataReceived(self, data)
-        elif len(data) < head.body_ends:
+        elif len(data) < head.body_end:
             self._partial = _PartialRequest(head, data)
         else:
-            request = FastRequest(self, head, data[head.body_begins :])
+            request = FastRequest(self, head, data[head.body_start :])
             request.process()
             if not request.finished:
-                self._wait_for(request)
+                self._await_response(request)
 
-    def _wait_for(self, request: FastRequest) -> None:
-        """Do as twisted.web does when it has obeyed a request that is not answered yet."""
+    def _await_response(self, request: FastRequest) -> None:
+        """Set the state that twisted.web sets while the response to a request is pending."""
         self.requests.append(request)
         self._handlingRequest = True
         self._savedTimeOut = self.setTimeout(None)
@@ -289,12 +294,12 @@ class ApiChannel(http.HTTPChannel):
             super().rawDataReceived(data)
 
     def allContentReceived(self) -> None:
-        """Obey a complete request, unless it has been refused."""
+        """Process a complete request, unless it has been refused."""
         if not self.refused:
             super().allContentReceived()
 
     def timeoutConnection(self) -> None:
-        """End a connection that was idle, or took too long to send a request."""
+        """Close a connection that was idle, or took too long to send a request."""
         if self.refused:
             self.transport.abortConnection()
         elif self.requests or self._partial:
@@ -308,25 +313,25 @@ class ApiChannel(http.HTTPChannel):
             super()._send100Continue()
 
     def _respondToBadRequestAndDisconnect(self) -> None:
-        # twisted.web's own answer has no body, and no length.
+        # twisted.web's own response has neither a body nor a length.
         self.refuse(400, "Bad request: not a well-formed HTTP/1.1 request")
 
 
 class ApiSite(Site):
-    """Serves the API's resources.
+    """Serves a tree of resources, such as the HTTP API's.
 
     Args:
         resource: The root of the tree.
         reactor: The reactor, or a test's clock.
         timeout: Seconds that a connection may be idle, or take to send a request.
-        max_request_bytes: Bytes of one body, 0 for any number.
-        max_request_head_bytes: Bytes of one request's head.
-        meter: That of the node; None to measure nothing.
+        max_request_bytes: The maximum size of a request's body in bytes; 0 for no limit.
+        max_request_head_bytes: The maximum size of a request's head in bytes.
+        meter: The meter of the node; None to measure nothing.
     """
 
     requestFactory = ApiRequest
     find: Callable[[bytes], IResource]
-    """Finds the resource at a path."""
+    """Returns the resource at a path, and caches it."""
 
     def __init__(
         self,
@@ -346,7 +351,7 @@ class ApiSite(Site):
         self._meter = meter
 
     def buildProtocol(self, addr: object) -> Any:
-        """Make a channel for a connection that has come here, not through the front door."""
+        """Make a channel for a connection that did not come through the multiplexer."""
         return self.make_channel()
 
     def make_channel(self) -> ApiChannel:
@@ -361,13 +366,13 @@ class ApiSite(Site):
         channel.totalHeadersSize = channel.MAX_LENGTH = self._max_request_head_bytes
         return channel
 
-    def count(self, status: int) -> None:
-        """Take note of a response."""
+    def count_response(self, status: int) -> None:
+        """Count a response by its status, if there is a meter."""
         if self._meter is not None:
             self._meter.responses[status] += 1
 
     def _find(self, path: bytes) -> IResource:
-        """Walk down the tree of resources, which keep no state and need no request for it."""
+        """Return the resource at a path; it may be cached, as resources keep no state."""
         resource: IResource = self.resource
         for segment in path[1:].split(b"/"):
             if resource.isLeaf:
@@ -376,4 +381,4 @@ class ApiSite(Site):
         return resource
 
     def log(self, request: http.Request) -> None:
-        """Write no access log: one line for each publication would cost more than it tells."""
+        """Write no access log: a line for each publication costs more than it is worth."""

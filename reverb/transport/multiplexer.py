@@ -1,10 +1,9 @@
-"""One port, two protocols: the front door.
+"""The multiplexer: serves WebSocket and HTTP on one port.
 
-It reads the head of each request. An upgrade to WebSocket goes to the Autobahn
-factory, with the Origin header renamed; all else goes to the API's site. Reading
-both from one ``twisted.web`` channel would parse each upgrade twice, keep the
-channel alive as long as the socket, and re-serialize headers in which an
-attacker may have hidden others.
+It reads the head of each request. It passes an upgrade to WebSocket to the Autobahn factory, with
+the Origin header renamed, and any other request to the API's site. If a ``twisted.web`` channel
+read both, it would parse each upgrade twice, keep the channel alive as long as the socket, and
+re-serialize headers in which an attacker may have hidden other headers.
 """
 
 import re
@@ -21,46 +20,48 @@ from reverb.transport.factory import PusherFactory
 from reverb.transport.fast_upgrade import parse_fast_upgrade
 from reverb.transport.http import ApiChannel, ApiSite
 from reverb.transport.timing_wheel import TimingWheel
-from reverb.transport.websocket import ORIGIN, PusherConnection
+from reverb.transport.websocket import ORIGIN_HEADER, PusherConnection
 
 _END = b"\r\n\r\n"
 _UPGRADE = re.compile(rb"\r\nupgrade[ \t]*:[^\r\n]*websocket", re.IGNORECASE)
 _ORIGIN = re.compile(rb"\r\norigin[ \t]*:", re.IGNORECASE)
-# Autobahn splits a head wherever Python's str.splitlines does, so that such a
-# byte would let one header pass for two.
+# Autobahn splits a head with str.splitlines, which also splits at these bytes, so one header
+# could be read as two (header smuggling).
 _SMUGGLING = re.compile(rb"[\x00-\x08\x0b-\x0c\x0e-\x1f\x7f]|\r(?!\n)|(?<!\r)\n|\r\n[ \t]")
 _NEXT_LINE = b"\x85"
 
 
 class MultiplexingProtocol(Protocol):
-    """One connection, until it is known what the client wants."""
+    """A connection that is not a WebSocket: a new one, or one that serves HTTP requests."""
 
     factory: "MultiplexingFactory"
-    transport: Any  # Twisted's annotation admits None and knows only half of it
+    transport: Any  # Twisted's annotation allows None, and lacks some of the methods used here.
 
     def connectionMade(self) -> None:
-        """Wait for a request's head, but not for ever."""
+        """Wait for the head of a request, for at most ``handshake_timeout`` seconds."""
         self._head = b""
         self._channel: ApiChannel | None = None
-        self.factory.doors.add(self)
-        self._due = self.factory.timing_wheel.schedule(self.factory.handshake_timeout, self._late)
-        # What is sent together is written together: to wait for more only delays.
-        with suppress(AttributeError, OSError):  # A Unix socket has no such option.
+        self.factory.http_connections.add(self)
+        self._deadline = self.factory.timing_wheel.schedule(
+            self.factory.handshake_timeout, self._time_out
+        )
+        # The server writes related bytes at once, so Nagle's algorithm would only add delay.
+        with suppress(AttributeError, OSError):  # Unix sockets do not support this option.
             self.transport.setTcpNoDelay(True)
 
     def dataReceived(self, data: bytes) -> None:
-        """Read heads; everything else of a request goes straight to the channel."""
+        """Read the heads of requests, and pass their bodies to the HTTP channel."""
         channel = self._channel
         if channel is not None and not channel.idle:
             channel.dataReceived(data)
             return
         head = self._head = self._head + data if self._head else data
         end = head.find(_END)
-        # What has come of the empty line at the end does not count yet.
+        # An incomplete head may end with a part of the empty line, which does not count.
         length = end if end >= 0 else len(head) - len(_END) + 1
         if length > self.factory.max_request_head_bytes:
-            most = self.factory.max_request_head_bytes
-            self._refuse(431, f"The request's head exceeds the allowed maximum ({most} bytes)")
+            max_bytes = self.factory.max_request_head_bytes
+            self._refuse(431, f"The request's head exceeds the allowed maximum ({max_bytes} bytes)")
         elif end >= 0:
             self._head = b""
             if head.startswith(b"GET ") and _UPGRADE.search(head, 0, end):
@@ -69,7 +70,12 @@ class MultiplexingProtocol(Protocol):
                 self._serve(head)
 
     def _upgrade(self, data: bytes, end: int) -> None:
-        """Have a WebSocket take the connection, with all that has been read."""
+        """Turn the connection into a WebSocket.
+
+        Args:
+            data: The bytes received so far, from the beginning of the request.
+            end: The index at which the request's head ends.
+        """
         upgrade = parse_fast_upgrade(
             data[: end + 2], compression=self.factory.websockets.compression
         )
@@ -82,20 +88,21 @@ class MultiplexingProtocol(Protocol):
         if _SMUGGLING.search(data, 0, end):
             self._refuse(400, "Bad request: control characters or folded lines in the head")
             return
-        head = _ORIGIN.sub(b"\r\n%b:" % ORIGIN.encode(), data[:end])
-        # This byte may stand in a cookie in UTF-8; no header that is read has it.
+        head = _ORIGIN.sub(b"\r\n%b:" % ORIGIN_HEADER.encode(), data[:end])
+        # str.splitlines splits at this byte as well. A cookie in UTF-8 may contain it, so replace
+        # the byte rather than refuse the request; no header that the server reads contains it.
         data = head.replace(_NEXT_LINE, b"?") + data[end:]
         self._hand_over().dataReceived(data)
 
     def _hand_over(self) -> PusherConnection:
-        """Put a WebSocket in this protocol's place."""
+        """Replace this protocol by a WebSocket connection, and return it."""
         channel, self._channel = self._channel, None
         if channel is not None:
             channel.setTimeout(None)
             self.transport.unregisterProducer()
-        self._leave()
+        self._forget()
         protocol: PusherConnection = self.factory.websockets.buildProtocol(self.transport.getPeer())
-        # From here on the transport's calls reach the new protocol directly.
+        # From now on the transport calls the new protocol directly.
         self.dataReceived = protocol.dataReceived  # type: ignore[method-assign]
         self.connectionLost = protocol.connectionLost  # type: ignore[method-assign]
         if isinstance(self.transport, tcp.Connection):
@@ -104,56 +111,56 @@ class MultiplexingProtocol(Protocol):
         return protocol
 
     def _serve(self, data: bytes) -> None:
-        """Let the API read a request."""
+        """Pass a request to the API's channel."""
         self._open_channel().dataReceived(data)
 
-    def _refuse(self, status: int, sentence: str) -> None:
-        """Answer a head that is not obeyed, and end the connection."""
-        self._open_channel().refuse(status, sentence)
+    def _refuse(self, status: int, message: str) -> None:
+        """Send an error response, and close the connection."""
+        self._open_channel().refuse(status, message)
 
     def _open_channel(self) -> ApiChannel:
         if self._channel is None:
             # The channel has timeouts of its own.
-            self.factory.timing_wheel.cancel(self._due, self._late)
+            self.factory.timing_wheel.cancel(self._deadline, self._time_out)
             self._channel = self.factory.site.make_channel()
             self._channel.makeConnection(self.transport)
         return self._channel
 
-    def _late(self) -> None:
-        """Give up on a client that has not sent a request's head in time."""
+    def _time_out(self) -> None:
+        """Refuse a client that has not sent the head of a request in time."""
         self._refuse(408, f"No complete request within {self.factory.handshake_timeout} seconds")
 
     def abort(self) -> None:
-        """Cut the connection."""
+        """Abort the connection, without sending queued bytes."""
         self.transport.abortConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Forget the connection."""
-        self._leave()
+        """Forget the connection, and notify the HTTP channel."""
+        self._forget()
         if self._channel is not None:
             self._channel.connectionLost(reason)
 
-    def _leave(self) -> None:
-        self.factory.timing_wheel.cancel(self._due, self._late)
-        self.factory.doors.discard(self)
+    def _forget(self) -> None:
+        self.factory.timing_wheel.cancel(self._deadline, self._time_out)
+        self.factory.http_connections.discard(self)
 
 
 @implementer(IProtocolNegotiationFactory)
 class MultiplexingFactory(Factory):
-    """Stands at the listening port.
+    """The factory of the listening ports.
 
     Args:
-        websockets: Takes the upgrades.
-        site: Takes all other requests.
-        deadlines: Looks at clients that send nothing.
-        handshake_timeout: Seconds that a new connection has to send a head.
-        max_request_head_bytes: Bytes of one request's head.
+        websockets: Serves the upgrades to WebSocket.
+        site: Serves all other requests.
+        timing_wheel: Schedules the timeouts of new connections.
+        handshake_timeout: Seconds in which a new connection must send the head of a request.
+        max_request_head_bytes: The maximum size of a request's head in bytes.
 
     Attributes:
-        doors: The connections that are not WebSockets.
+        http_connections: The connections that are not WebSockets.
     """
 
-    protocol = MultiplexingProtocol  # type: ignore[assignment] # a class is the callable it asks for
+    protocol = MultiplexingProtocol  # type: ignore[assignment] # a class is such a callable
     noisy = False
 
     def __init__(
@@ -170,13 +177,16 @@ class MultiplexingFactory(Factory):
         self.timing_wheel = timing_wheel
         self.handshake_timeout = handshake_timeout
         self.max_request_head_bytes = max_request_head_bytes
-        self.doors: set[MultiplexingProtocol] = set()
+        self.http_connections: set[MultiplexingProtocol] = set()
 
     def acceptableProtocols(self) -> list[bytes]:
-        """Agree on HTTP/1.1 over TLS: WebSockets begin as nothing else (RFC 7301, RFC 6455)."""
+        """Return the protocols for ALPN over TLS (RFC 7301).
+
+        Only HTTP/1.1: a WebSocket begins as an HTTP/1.1 request (RFC 6455).
+        """
         return [b"http/1.1"]
 
     def abort_all(self) -> None:
-        """Cut every connection that is not a WebSocket."""
-        for door in list(self.doors):
-            door.abort()
+        """Abort every connection that is not a WebSocket."""
+        for connection in list(self.http_connections):
+            connection.abort()

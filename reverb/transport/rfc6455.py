@@ -1,6 +1,6 @@
-"""RFC 6455 by Autobahn, set up to cost little.
+"""A WebSocket server protocol (RFC 6455) on Autobahn, with low cost for each connection.
 
-Nothing of Pusher is in here: it is any server's WebSocket that takes text only.
+It is independent of the Pusher protocol: a WebSocket that accepts only text messages.
 """
 
 import re
@@ -20,58 +20,58 @@ from reverb.transport.deflate import (
     DeflateError,
     Parameters,
     SizeError,
-    agree,
     inflate,
+    negotiate,
 )
 from reverb.transport.fast_frame import is_empty_pong, parse_text_frame
-from reverb.transport.http import raw_error
+from reverb.transport.http import encode_error
 
 _UNSUPPORTED_DATA = 1003
 
 
 class _PassThroughInflater:
-    """Stands for Autobahn's inflater of a connection: leaves the data as they are.
+    """Replaces Autobahn's inflater of a connection, and returns the data unchanged.
 
-    They are inflated when a message is complete, by an inflater that is gone
-    afterwards, so that this one object serves all connections.
+    :func:`inflate` inflates a message when it is complete, with an inflater that is discarded
+    afterwards, so all connections can share one object of this class.
     """
 
     EXTENSION_NAME = "permessage-deflate"
 
     def start_decompress_message(self) -> None:
-        """Begin nothing."""
+        """Do nothing: there is no state."""
 
     def decompress_message_data(self, data: bytes, max_output_len: int | None = None) -> bytes:
-        """Return the data; their own size is limited like that of other frames."""
+        """Return the data. Its compressed size is limited like that of other frames."""
         return data
 
     def end_decompress_message(self) -> None:
-        """End nothing."""
+        """Do nothing: there is no state."""
 
 
 _PASS_THROUGH = _PassThroughInflater()
 
 
 class _NullDeferred:
-    """Stands for the Deferreds that Autobahn fires and nobody waits for."""
+    """Replaces the Deferreds that Autobahn fires and that have no callbacks."""
 
     def callback(self, result: object) -> None:
-        """Tell nobody."""
+        """Do nothing."""
 
 
 class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autobahn is not typed
-    """A server's side of one WebSocket.
+    """The server's side of one WebSocket.
 
     Attributes:
-        compresses: Whether the client takes the frames of ``compressed_text_frame``.
+        compresses: Whether the client accepts the frames of ``compressed_text_frame``.
     """
 
     compresses = False
     websocket_extensions: list[tuple[str, Parameters]]
 
-    # Autobahn copies its options from the factory onto every connection, and
-    # formats them for a log line that nobody sees, for all that are listed
-    # here: a third of what a connect costs. They are class attributes instead.
+    # Autobahn copies the options in this list from the factory to every connection, and formats
+    # them for a debug log line. That is a third of the cost of a connect, so the list is empty and
+    # the options are class attributes.
     CONFIG_ATTRS = ()
     logOctets = False
     logFrames = False
@@ -83,10 +83,10 @@ class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autob
     autoFragmentSize = 0
     failByDrop = False
     echoCloseCodeReason = True
-    openHandshakeTimeout = 0  # the front door has its own
-    closeHandshakeTimeout = 0  # each connection has one of its own
+    openHandshakeTimeout = 0  # The multiplexer has a timeout of its own.
+    closeHandshakeTimeout = 0  # PusherConnection has a timeout of its own.
     tcpNoDelay = True
-    autoPingInterval = 0  # the same
+    autoPingInterval = 0  # PusherConnection sends pings.
     autoPingTimeout = 0
     autoPingSize = 12
     autoPingRestartOnAnyTraffic = True
@@ -97,15 +97,14 @@ class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autob
     perMessageCompressionAccept = staticmethod(lambda _: None)
     serveFlashSocketPolicy = False
     flashSocketPolicy = ""
-    allowedOrigins = ("*",)  # each app has its own
+    allowedOrigins = ("*",)  # Each app has its own.
     allowedOriginsPatterns = (re.compile(".*"),)
     allowNullOrigin = True
-    maxConnections = 0  # the app's limit counts
+    maxConnections = 0  # Each app has its own limit.
     trustXForwardedFor = 0
 
-    # What Autobahn sets on every new connection, as it is until it changes: on
-    # the class it costs no connection anything. A test compares the list with
-    # what Autobahn sets.
+    # The initial values of the attributes that Autobahn sets on every new connection. As class
+    # attributes they cost nothing for each connection. A test compares this list with Autobahn.
     state = WebSocketServerProtocol.STATE_CONNECTING
     send_state = WebSocketServerProtocol.SEND_STATE_GROUND
     data = b""
@@ -139,62 +138,65 @@ class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autob
     autoPingPendingSeq = 0
     autoPingPendingSent = None
     websocket_version = 13
-    # Shared by all: what nobody reads, and what nothing is ever put into.
+    # Shared by all connections: these are never read, or stay empty.
     trafficStats = TrafficStats()
     send_queue: ClassVar[deque[bytes]] = deque()
     is_open = is_closed = _NullDeferred()
 
-    # Autobahn's own lines repeat what _log tells in one.
+    # Suppress Autobahn's log lines: the connection logs the same facts in one line.
     log = txaio.make_logger(level="error")
 
     def __init__(self) -> None:
-        """Do without what Autobahn sets up for callers of ``on`` and ``is_open``."""
+        """Skip the setup that Autobahn does for callers of ``on`` and ``is_open``."""
 
     @property
     def utf8validator(self) -> Utf8Validator:
-        """Make a validator for those who send more than whole text frames."""
+        """The validator for messages that do not take the fast path, made on first access."""
         validator = self.__dict__.get("_utf8validator")
         if validator is None:
             validator = self._utf8validator = Utf8Validator()
         return validator
 
     def connectionMade(self) -> None:
-        """Begin; the transport has been looked at by the front door."""
+        """Start the protocol. The multiplexer has configured the transport already."""
         self.peer = peer2str(self.transport)
         self.factory.countConnections += 1
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """End."""
-        # Not the server's method, which puts the reason into words for a debug line.
-        WebSocketProtocol._connectionLost(self, reason)  # noqa: SLF001 - one step up
+        """Run Autobahn's cleanup, which calls ``onClose``."""
+        # The method of WebSocketServerProtocol is skipped: it formats the reason for a debug line.
+        WebSocketProtocol._connectionLost(self, reason)  # noqa: SLF001 - a method of a base class
         self.factory.countConnections -= 1
 
     def succeedHandshake(self, res: str | None) -> None:
-        """Accept the upgrade, with compression if that is on and the client offers it.
+        """Accept the upgrade, with compression if it is enabled and the client offers it.
 
-        Autobahn does not get to see the offers. It would fail the handshake for
-        one that it does not understand, could not answer that messages stand
-        for themselves unless it was asked to, and would keep zlib's state.
+        The offers are hidden from Autobahn. It would fail the handshake for an offer that it does
+        not understand, could not respond with ``no_context_takeover`` unless the client asks for
+        it, and would keep zlib's state for each connection.
+
+        Args:
+            res: The subprotocol; None for none.
         """
         offers, self.websocket_extensions = self.websocket_extensions, []
         headers = {}
-        if self.factory.compression and (agreement := agree(offers)):
-            self.compress_by(agreement)
+        if self.factory.compression and (agreement := negotiate(offers)):
+            self.enable_compression(agreement)
             headers["Sec-WebSocket-Extensions"] = agreement.header
         super().succeedHandshake((res, headers))
 
-    def compress_by(self, agreement: Agreement) -> None:
-        """Take compressed messages from now on, and send them if the client can inflate ours."""
+    def enable_compression(self, agreement: Agreement) -> None:
+        """Accept compressed messages, and send them if the client can inflate the shared frames."""
         self._perMessageCompress = _PASS_THROUGH
-        self.compresses = agreement.takes_shared
+        self.compresses = agreement.accepts_shared_frames
 
     def _onOpen(self) -> None:
         self.onOpen()
 
     def drop_handshake_state(self) -> None:
-        """Let go of what the handshake has left behind, once it has been read."""
+        """Delete the attributes that only the handshake needs, to save memory."""
         kind = type(self)
-        # A new dict, as one that things are taken out of keeps its size.
+        # A new dict, because a dict does not shrink when items are deleted.
         self.__dict__ = {
             name: value
             for name, value in self.__dict__.items()
@@ -203,22 +205,22 @@ class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autob
         }
 
     def dataReceived(self, data: bytes) -> None:
-        """Read frames: whole text frames by the fast lane, all else by Autobahn."""
+        """Parse frames: complete text frames by the fast path, all others by Autobahn."""
         start = 0
-        # Between two messages, these frames need none of Autobahn's care.
+        # The fast path is possible only while Autobahn has no incomplete frame or message.
         while self.state == self.STATE_OPEN and not (
             self.data or self.inside_message or self.current_frame
         ):
             if is_empty_pong(data):
-                return  # It tells that the client lives, and that has been noted.
-            taken = parse_text_frame(data, start, self.maxMessagePayloadSize)
-            if taken is None:
+                return  # It only shows that the client is alive, which has been recorded already.
+            parsed = parse_text_frame(data, start, self.maxMessagePayloadSize)
+            if parsed is None:
                 break
-            payload, start = taken
+            payload, start = parsed
             try:
                 payload.decode()
             except UnicodeDecodeError as error:
-                self._not_text(error)
+                self._fail_invalid_utf8(error)
                 break
             self.onMessage(payload, isBinary=False)
             if start == len(data):
@@ -231,11 +233,11 @@ class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autob
         if isBinary and not self.failedByMe:
             self._fail_connection(_UNSUPPORTED_DATA, "Binary messages are not supported")
         if self._isMessageCompressed:
-            # What is compressed is not UTF-8; see onMessageEnd.
+            # The compressed data is not UTF-8. _inflate checks the inflated message.
             self.utf8validateIncomingCurrentMessage = False
 
     def onMessageEnd(self) -> None:
-        """Take a whole message, without Autobahn's signals beside the call."""
+        """Pass a complete message to ``onMessage``, without firing Autobahn's events."""
         data, self.message_data = self.message_data or [], None
         if self.failedByMe:
             return
@@ -248,35 +250,40 @@ class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autob
         self.onMessage(payload, self.message_is_binary)
 
     def _inflate(self, data: bytes) -> bytes | None:
-        """Inflate a message and check it, or fail the connection."""
-        most = self.maxMessagePayloadSize
+        """Inflate a message and check that it is UTF-8; fail the connection if it is not valid.
+
+        Args:
+            data: The joined payloads of the message's frames.
+
+        Returns:
+            The inflated message; None if the connection has failed.
+        """
+        max_bytes = self.maxMessagePayloadSize
         try:
-            payload = inflate(data, most)
+            payload = inflate(data, max_bytes)
             if not self.message_is_binary:
                 payload.decode()
-        except SizeError:
+        except SizeError as error:
             self.wasMaxMessagePayloadSizeExceeded = True
-            self._max_message_size_exceeded(
-                most + 1, most, f"the message inflates to more than {most} bytes"
-            )
+            self._max_message_size_exceeded(max_bytes + 1, max_bytes, str(error))
         except DeflateError as error:
             self._invalid_payload(f"cannot inflate a message: {error}")
         except UnicodeDecodeError as error:
-            self._not_text(error)
+            self._fail_invalid_utf8(error)
         else:
             return payload
         return None
 
-    def _not_text(self, error: UnicodeDecodeError) -> None:
+    def _fail_invalid_utf8(self, error: UnicodeDecodeError) -> None:
         self._invalid_payload(f"invalid UTF-8 in a text message: {error.reason}")
 
     def sendHttpErrorResponse(
         self, code: int, reason: str, responseHeaders: list[tuple[str, str]] | None = None
     ) -> None:
-        """Refuse a malformed upgrade the way the API refuses requests."""
-        self.transport.write(raw_error(code, reason, responseHeaders or ()))
+        """Refuse a malformed upgrade with a JSON error, as the API does."""
+        self.transport.write(encode_error(code, reason, responseHeaders or ()))
 
     def _closeConnection(self, abort: bool = False) -> None:
-        # After a full closing handshake there is no reason for a TCP reset,
-        # which is how Autobahn would end it.
+        # Autobahn would abort with a TCP reset, which is not needed after a complete closing
+        # handshake.
         super()._closeConnection(abort and not self.wasClean)

@@ -1,8 +1,7 @@
-"""One timer for all connections, however many wait for something.
+"""A timing wheel: one timer for the timeouts of all connections.
 
-Each connection is filed under the second at which it has to be looked at next,
-so that a tick costs as much as there is to do, not as much as there are
-connections.
+Callbacks are grouped by the second in which they are due, so the cost of a tick depends on the
+number of callbacks that are due, not on the number of connections.
 """
 
 import math
@@ -15,22 +14,21 @@ from twisted.logger import Logger
 from reverb.meter import Meter
 
 _PRECISION = 0.001
-"""Seconds that are no difference: sums of floating-point numbers are not exact."""
+"""A difference in seconds that is ignored: sums of floating-point numbers are not exact."""
 
 
 class TimingWheel:
-    """Calls functions after whole seconds, with one timer.
+    """Calls functions after a number of whole seconds, with a single timer.
 
-    Time counts in ticks, so that it stands still while the reactor does: after
-    a stall, clients whose answers lie unread are not taken for silent.
+    It counts time in ticks of one second. A stalled reactor does not tick, so after a stall a
+    client whose answer has arrived but has not been read is not considered silent.
 
     Args:
         clock: The reactor, or a test's clock.
-        meter: That of the node; None to measure nothing.
+        meter: The meter of the node; None to measure nothing.
 
     Attributes:
-        now: The number of ticks, which are seconds: cheap to read on every
-            message.
+        now: The number of ticks so far, in seconds. It is cheap enough to read for each message.
     """
 
     _log = Logger()
@@ -38,59 +36,69 @@ class TimingWheel:
     def __init__(self, clock: IReactorTime, meter: Meter | None = None) -> None:
         self._clock = clock
         self._meter = meter
-        self._began = 0.0
-        self._expected = 0.0
+        self._started_at = 0.0
+        self._next_tick_at = 0.0
         self._loop = LoopingCall(self._tick)
         self._loop.clock = clock
         self.now = 0
-        self._due: dict[int, set[Callable[[], None]]] = {}
+        self._callbacks: dict[int, set[Callable[[], None]]] = {}  # By the second.
 
     def start(self) -> None:
-        """Begin to tick."""
-        self._began = self._clock.seconds()
-        self._expected = self._began + 1
+        """Start the timer."""
+        self._started_at = self._clock.seconds()
+        self._next_tick_at = self._started_at + 1
         self._loop.start(1, now=False)
 
     def stop(self) -> None:
-        """End; what is filed is forgotten."""
+        """Stop the timer, and cancel all callbacks."""
         if self._loop.running:
             self._loop.stop()
-        self._due.clear()
+        self._callbacks.clear()
 
-    def schedule(self, seconds: int, look: Callable[[], None]) -> int:
-        """Call ``look`` once, between ``seconds`` and a second more from now.
+    def schedule(self, seconds: int, callback: Callable[[], None]) -> int:
+        """Schedule one call, in ``seconds`` to ``seconds + 1`` seconds from now.
+
+        Args:
+            seconds: The delay in seconds.
+            callback: Called once, without arguments. An exception is logged.
 
         Returns:
-            What :meth:`cancel` takes.
+            The second in which the call is due, to pass to :meth:`cancel`.
         """
-        # What is left of the second that has begun does not count.
+        # The rest of the current second does not count.
         due = self.now + seconds + 1
-        self._due.setdefault(due, set()).add(look)
+        self._callbacks.setdefault(due, set()).add(callback)
         return due
 
-    def cancel(self, due: int, look: Callable[[], None]) -> None:
-        """Take back what was filed; harmless when it has been called."""
-        looks = self._due.get(due)
-        if looks is not None:
-            looks.discard(look)
-            if not looks:
-                del self._due[due]
+    def cancel(self, due: int, callback: Callable[[], None]) -> None:
+        """Cancel a call; do nothing if it has been made or canceled already.
+
+        Args:
+            due: The number that :meth:`schedule` returned.
+            callback: The function that was passed to :meth:`schedule`.
+        """
+        callbacks = self._callbacks.get(due)
+        if callbacks is not None:
+            callbacks.discard(callback)
+            if not callbacks:
+                del self._callbacks[due]
 
     def __len__(self) -> int:
-        return sum(map(len, self._due.values()))
+        return sum(map(len, self._callbacks.values()))
 
     def _tick(self) -> None:
         self.now += 1
         if self._meter is not None:
             self._measure_lag(self._meter)
-        for look in self._due.pop(self.now, ()):
+        for callback in self._callbacks.pop(self.now, ()):
             try:
-                look()
-            except Exception:  # noqa: BLE001 - one connection's failure is not the others'
-                self._log.failure("at a deadline")
+                callback()
+            except Exception:  # noqa: BLE001 - an error of one connection must not affect others
+                self._log.failure("a timeout callback failed")
 
     def _measure_lag(self, meter: Meter) -> None:
         now = self._clock.seconds()
-        meter.lags.append(max(now - self._expected, 0.0))
-        # The next whole second; ticks that the reactor has missed do not come any more.
-        self._expected = self._began + math.floor(now - self._began + _PRECISION) + 1
+        meter.lags.append(max(now - self._next_tick_at, 0.0))
+        # The next whole second: LoopingCall skips the ticks that the reactor has missed.
+        elapsed = now - self._started_at
+        self._next_tick_at = self._started_at + math.floor(elapsed + _PRECISION) + 1

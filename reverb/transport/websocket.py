@@ -1,8 +1,7 @@
-"""The Pusher protocol's side of the door, on Autobahn.
+"""The WebSocket connection of a Pusher client, on Autobahn (:mod:`reverb.transport.rfc6455`).
 
-Autobahn does the WebSocket protocol (RFC 6455); here its messages are given to
-the connection's session one after the other, and the session's answers and the
-fan-out's frames go out through the connection's outbox.
+It passes the client's messages to its session, one after the other, and sends the session's
+answers and the fan-out's frames through its outbox.
 """
 
 from collections import deque
@@ -35,33 +34,35 @@ from reverb.protocol.handshake import (
     check_version,
 )
 from reverb.protocol.session import Completion, Session
-from reverb.transport.close_reason import closing
+from reverb.transport.close_reason import make_close_reason
 from reverb.transport.fast_upgrade import FastUpgrade
 from reverb.transport.outbox import NullOutbox, Outbox, SocketTable, make_outbox
 from reverb.transport.rfc6455 import TextServerProtocol
 from reverb.transport.timing_wheel import TimingWheel
 
-# Clients of one kind all send the same.
+# Clients that use the same library and version send the same query.
 _parse_query: Callable[[str], dict[str, list[str]]] = cache_short_keys(
     parse_qs, max_entries=256, max_length=200
 )
 
-ORIGIN = "reverb-origin"
-"""What the front door calls the Origin header: Autobahn would refuse the
-upgrade for an origin that it cannot parse, and each app has its own rule."""
+ORIGIN_HEADER = "reverb-origin"
+"""The name to which the multiplexer changes the Origin header.
 
+Autobahn would refuse an upgrade whose origin it cannot parse, while each app has its own rule.
+"""
 
-# Not of the class: events would refer to the connection, and whoever keeps them would keep it.
+# Not a class attribute: log events would then refer to the connection, and an observer that keeps
+# events would keep it in memory.
 _log = Logger()
 
 _NULL_OUTBOX = NullOutbox()
 
 _CLOSE_TIMEOUT = 2
-"""Seconds that a client has to answer a close frame, unless all are closed."""
+"""Seconds in which a client must answer a close frame. A node that stops uses its own timeout."""
 
 
-class Factory(Protocol):
-    """What a connection needs of its factory, :class:`reverb.transport.factory.PusherFactory`."""
+class ConnectionFactory(Protocol):
+    """The part of :class:`reverb.transport.factory.PusherFactory` that a connection uses."""
 
     hub: Hub
     apps: IApps
@@ -79,146 +80,148 @@ class Factory(Protocol):
         """Whether all connections are being closed."""
 
     def check_open(self) -> None:
-        """Make sure that clients are admitted; raises Rejection."""
+        """Raise Rejection if clients are not admitted."""
 
-    def disconnected(self, connection: "PusherConnection") -> None:
-        """Forget a connection."""
+    def remove(self, connection: "PusherConnection") -> None:
+        """Remove a connection that has closed."""
 
 
 @implementer(IConnection)
 class PusherConnection(TextServerProtocol):
-    """One client.
+    """The connection of one client.
 
     Attributes:
-        socket_id: The connection's id, once it is admitted.
-        outbox: The way into the client's socket while the connection is open.
-        compresses: Whether the client takes the frames of ``compressed_text_frame``.
+        socket_id: The socket id, once the client is admitted; empty until then.
+        outbox: The write path to the client while the connection is open.
+        compresses: Whether the client accepts the frames of ``compressed_text_frame``.
     """
 
-    factory: Factory
+    factory: ConnectionFactory
     socket_id = ""
     outbox: Outbox = _NULL_OUTBOX
     _request: ConnectionRequest | None = None
     _session: Session | None = None
     _waiting = False
     _backlog: deque[bytes] | None = None
-    _closed_because: tuple[Code, str] | None = None
-    _due = 0
-    _authorization_due = 0
-    _pinged: int | None = None
+    _closed_by_server: tuple[Code, str] | None = None
+    _liveness_deadline = 0
+    _authorization_deadline = 0
+    _pinged_at: int | None = None
 
-    # Autobahn calls these
+    # Called by Autobahn
 
     def onConnect(self, request: ConnectionRequest) -> str | None:
-        """Accept the upgrade: who is turned away is told over the WebSocket.
+        """Accept the upgrade. A client that is not admitted is rejected over the WebSocket.
 
-        A browser learns nothing of a refused upgrade and would retry for ever.
+        A browser does not expose why an upgrade was refused, and the client would retry forever.
         """
         self._request = request
         return SUBPROTOCOL if SUBPROTOCOL in request.protocols else None
 
     def onOpen(self) -> None:
-        """Admit the client, or turn it away."""
+        """Admit or reject the client."""
         request, self._request = self._request, None
         assert request is not None
-        # Not request.path: it lacks what follows a semicolon.
+        # Not request.path: it lacks the part after a semicolon.
         uri = self.http_request_uri
         self.drop_handshake_state()
         self._set_up_outbox()
-        self._wait_for(self._admit(uri, request.headers.get(ORIGIN, "")))
+        self._await_completion(self._admit(uri, request.headers.get(ORIGIN_HEADER, "")))
 
     def accept_fast_upgrade(self, upgrade: FastUpgrade) -> None:
-        """Accept an upgrade that the front door has read, and admit the client or not."""
+        """Accept an upgrade that the fast path has parsed, and admit or reject the client."""
         self.state = self.STATE_OPEN
         if upgrade.agreement is not None:
-            self.compress_by(upgrade.agreement)
+            self.enable_compression(upgrade.agreement)
         self._set_up_outbox()
-        self.outbox.send(upgrade.answer)
-        self._wait_for(self._admit(upgrade.uri, upgrade.origin))
+        self.outbox.send(upgrade.response)
+        self._await_completion(self._admit(upgrade.uri, upgrade.origin))
 
     def _set_up_outbox(self) -> None:
         factory = self.factory
         factory.connections.add(self)
         self.outbox = make_outbox(
-            self.transport, factory.sockets, factory.max_buffered_bytes, self._overflowed
+            self.transport, factory.sockets, factory.max_buffered_bytes, self._close_slow_client
         )
-        self._heard = factory.timing_wheel.now
-        self._opened = factory.clock.seconds()
+        self._last_received_at = factory.timing_wheel.now
+        self._opened_at = factory.clock.seconds()
 
     def dataReceived(self, data: bytes) -> None:
-        """Take note that the client lives, and read its frames."""
-        self._heard = self.factory.timing_wheel.now
+        """Record that the client is alive, and parse its frames."""
+        self._last_received_at = self.factory.timing_wheel.now
         super().dataReceived(data)
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
-        """Give the session a message, after those that came before it."""
+        """Pass a message to the session, or queue it behind earlier messages."""
         if self._waiting:
             if self._backlog is None:
-                # What has not been read yet waits in the client's kernel, not in our memory.
+                # Stop reading: further data stays in the kernels, not in this process's memory.
                 self.transport.pauseProducing()
                 self._backlog = deque()
             self._backlog.append(payload)
         else:
-            self._obey(payload)
+            self._handle(payload)
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
-        """Take leave of the client, however it went."""
-        self._cancel_looks()
+        """End the session, and log and count why the connection ended."""
+        self._cancel_deadlines()
         session, self._session = self._session, None
         if session is not None:
             self.factory.hub.leave(session)
-        # After it: when the last has left, the stop of the node goes on.
-        self.factory.disconnected(self)
+        # After hub.leave: once the last connection is removed, the node continues to stop.
+        self.factory.remove(self)
         if session is None:
             return
-        end = closing(self, self._closed_because, clean=wasClean, code=code)
+        cause = make_close_reason(self, self._closed_by_server, clean=wasClean, code=code)
         if session.meter is not None:
-            session.meter.closed[end.reason] += 1
+            session.meter.closed[cause.label] += 1
         _log.info(
             "disconnected {socket_id} app={app_id} after {seconds:.1f} s: {reason}",
             socket_id=self.socket_id,
             app_id=session.app.id,
-            seconds=self.factory.clock.seconds() - self._opened,
-            reason=end.text,
+            seconds=self.factory.clock.seconds() - self._opened_at,
+            reason=cause.detail,
         )
 
     def sendCloseFrame(
         self, code: int | None = None, reasonUtf8: bytes | None = None, isReply: bool = False
     ) -> None:
-        """Close: nothing is sent after this frame, and nothing obeyed (RFC 6455, 5.5.1)."""
+        """Send a close frame. Nothing is sent or handled after it (RFC 6455, 5.5.1)."""
         if self.state != self.STATE_OPEN:
             return
         if self._session is not None:
             self._session.open = False
             self.factory.hub.mute(self._session)
-        self._cancel_looks()
-        if not self.factory.closing:  # The stop has a patience of its own.
-            self._due = self.factory.timing_wheel.schedule(_CLOSE_TIMEOUT, self._look)
+        self._cancel_deadlines()
+        if not self.factory.closing:  # Stopping the node has a timeout of its own.
+            self._liveness_deadline = self.factory.timing_wheel.schedule(
+                _CLOSE_TIMEOUT, self._check_liveness
+            )
         super().sendCloseFrame(code, reasonUtf8, isReply)
-        self.outbox.shut()
+        self.outbox.close()
 
     def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
-        """Send Autobahn's own frames in order with ours."""
+        """Send a frame that Autobahn has made, in order with the frames of :meth:`send`."""
         if self.state == self.STATE_OPEN:
             self.outbox.send(data)
         else:
             super().sendData(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Let go of the socket before anything else: it is closed already."""
-        self.outbox.forget()
+        """Detach the outbox first, as the socket is closed already; then run the cleanup."""
+        self.outbox.detach()
         super().connectionLost(reason)
-        # It knows this connection: without the circle nothing waits for a garbage collection.
+        # Break the reference cycle, so that the garbage collector is not needed.
         self.outbox = _NULL_OUTBOX
 
-    # The hub calls these
+    # Called by the hub
 
     def send(self, frames: bytes) -> None:
-        """Send ready frames; see :class:`reverb.interfaces.IConnection`."""
+        """Send encoded frames; see :class:`reverb.interfaces.IConnection`."""
         self.outbox.send(frames)
 
     def close(self, code: int, reason: str) -> None:
-        """Tell the client why, and close; see :class:`reverb.interfaces.IConnection`."""
+        """Send an error and close; see :class:`reverb.interfaces.IConnection`."""
         if self.state != self.STATE_OPEN:
             return
         if self._session is not None:
@@ -226,28 +229,30 @@ class PusherConnection(TextServerProtocol):
             self._session.send_error(ClientError(reason, Code(code)))
         else:
             self.send(text_frame(messages.error(reason, Code(code))))
-        self._closed_because = Code(code), reason
+        self._closed_by_server = Code(code), reason
         self.sendClose(int(code), reason)
 
-    def _overflowed(self) -> None:
-        """Cut a client that does not read; it may come back when it can."""
+    def _close_slow_client(self) -> None:
+        """Close a client that reads too slowly, with a code that lets it reconnect later."""
         if self._session is not None and self._session.meter is not None:
             self._session.meter.slow_clients += 1
-        self.close(Code.OVER_CAPACITY, "Connection too slow: too much waits to be read")
+        self.close(Code.OVER_CAPACITY, "Connection too slow: too much unread data is queued")
 
-    # One message after the other
+    # Admission, and one message after the other
 
     def _admit(self, uri: str, origin: str) -> Completion:
-        """Open a session, or tell the client why not."""
+        """Open a session, or reject the client."""
         factory = self.factory
         try:
-            done = run_eagerly(self._open_session(uri, origin))
-        except Exception:  # noqa: BLE001 - _broke tells the client
-            self._broke(Failure())
+            completion = run_eagerly(self._open_session(uri, origin))
+        except Exception:  # noqa: BLE001 - _step_failed logs it and closes the connection
+            self._step_failed(Failure())
             return None
-        if done is not None:
-            self._due = factory.timing_wheel.schedule(factory.handshake_timeout, self._look)
-        return done
+        if completion is not None:
+            self._liveness_deadline = factory.timing_wheel.schedule(
+                factory.handshake_timeout, self._check_liveness
+            )
+        return completion
 
     async def _open_session(self, uri: str, origin: str) -> None:
         factory = self.factory
@@ -255,7 +260,7 @@ class PusherConnection(TextServerProtocol):
         app: App | None = None
         try:
             factory.check_open()
-            key = self._key(path)
+            key = self._parse_key(path)
             check_version(_parse_query(query))
             app = await factory.apps.by_key(key)
             app = check_app(app, key)
@@ -279,17 +284,17 @@ class PusherConnection(TextServerProtocol):
             )
             self.close(rejection.code, rejection.reason)
             return
-        self._begin(session)
+        self._start_session(session)
 
-    def _key(self, path: str) -> str:
+    def _parse_key(self, path: str) -> str:
         route = self.factory.path + "/app/"
         key = unquote(path.removeprefix(route)) if path.startswith(route) else ""
         if not key or "/" in key:
             raise Rejection(Code.PATH_NOT_FOUND, f"Path not found: connect to {route}KEY")
         return key
 
-    def _begin(self, session: Session) -> None:
-        if self.state != self.STATE_OPEN:  # It went away while the store was being asked.
+    def _start_session(self, session: Session) -> None:
+        if self.state != self.STATE_OPEN:  # The connection closed during the call to the store.
             self.factory.hub.leave(session)
             return
         self._session = session
@@ -300,11 +305,11 @@ class PusherConnection(TextServerProtocol):
         if app.max_message_bytes != self.maxMessagePayloadSize:  # The class has the default.
             self.maxMessagePayloadSize = app.max_message_bytes
         timing_wheel = self.factory.timing_wheel
-        timing_wheel.cancel(self._due, self._look)
-        self._due = timing_wheel.schedule(app.ping_interval, self._look)
+        timing_wheel.cancel(self._liveness_deadline, self._check_liveness)
+        self._liveness_deadline = timing_wheel.schedule(app.ping_interval, self._check_liveness)
         if app.authorization_timeout:
-            self._authorization_due = timing_wheel.schedule(
-                app.authorization_timeout, self._look_for_authorization
+            self._authorization_deadline = timing_wheel.schedule(
+                app.authorization_timeout, self._check_authorization
             )
         _log.info(
             "connected {socket_id} app={app_id} peer={peer}",
@@ -314,75 +319,79 @@ class PusherConnection(TextServerProtocol):
         )
         session.send(messages.connection_established(session.socket_id, app.activity_timeout))
 
-    def _obey(self, payload: bytes) -> None:
+    def _handle(self, payload: bytes) -> None:
         if self._session is not None:
-            self._wait_for(self._session.receive(payload))
+            self._await_completion(self._session.receive(payload))
 
-    def _wait_for(self, done: Completion) -> None:
-        """Hold back the client's further messages until a step is done."""
-        if done is None:
+    def _await_completion(self, completion: Completion) -> None:
+        """Queue the client's further messages until a step is complete."""
+        if completion is None:
             return
-        step: Deferred[object] = done  # type: ignore[assignment] # in this process all are Deferreds
+        step: Deferred[object] = completion  # type: ignore[assignment] # always a Deferred in a server
         self._waiting = True
-        step.addErrback(self._broke)
-        step.addBoth(self._go_on)
+        step.addErrback(self._step_failed)
+        step.addBoth(self._resume)
 
-    def _broke(self, failure: Failure) -> None:
-        _log.failure("serving {peer}", failure, peer=self.peer)
-        self.close(Code.RECONNECT, "The server failed to do this; please reconnect")
+    def _step_failed(self, failure: Failure) -> None:
+        _log.failure("failed to serve {peer}", failure, peer=self.peer)
+        self.close(Code.RECONNECT, "Internal server error; please reconnect")
 
-    def _go_on(self, _: object) -> None:
+    def _resume(self, _: object) -> None:
+        """Handle the queued messages, up to the next step that has to wait."""
         self._waiting = False
         while self._backlog and not self._waiting:
-            self._obey(self._backlog.popleft())
+            self._handle(self._backlog.popleft())
         if self._backlog is not None and not self._backlog:
             self._backlog = None
             self.transport.resumeProducing()
 
     # Deadlines
 
-    def _cancel_looks(self) -> None:
+    def _cancel_deadlines(self) -> None:
         timing_wheel = self.factory.timing_wheel
-        timing_wheel.cancel(self._due, self._look)
-        timing_wheel.cancel(self._authorization_due, self._look_for_authorization)
+        timing_wheel.cancel(self._liveness_deadline, self._check_liveness)
+        timing_wheel.cancel(self._authorization_deadline, self._check_authorization)
 
-    def _look_for_authorization(self) -> None:
-        """Close a client for which the app's server has not vouched in time.
+    def _check_authorization(self) -> None:
+        """Close a client that the app's server has not authorized in time.
 
         Pusher's documentation, "Authorized connections".
         """
         if self._session is None or self._session.authorized:
             return
-        if self._backlog:  # It may have said so, and nobody has read it.
-            self._authorization_due = self.factory.timing_wheel.schedule(
-                0, self._look_for_authorization
+        if self._backlog:  # A queued message may authorize the client.
+            self._authorization_deadline = self.factory.timing_wheel.schedule(
+                0, self._check_authorization
             )
             return
         self.close(Code.UNAUTHORIZED, "Connection not authorized within timeout")
 
-    def _look(self) -> None:
-        """Ping a client that has been silent, and close one that does not answer.
+    def _check_liveness(self) -> None:
+        """Ping a silent client, and close a client that does not answer.
+
+        Abort a connection that was not admitted, or did not close, in time.
 
         Pusher's documentation, "WebSocket protocol: Ping and pong messages".
         """
         timing_wheel = self.factory.timing_wheel
         if self._session is None or self.state != self.STATE_OPEN:
-            # It was neither admitted nor did it close in time.
             self.transport.abortConnection()
             return
         app = self._session.app
         now = timing_wheel.now
-        if self._backlog:  # Nobody reads what it says, so silence tells nothing.
-            self._heard = now
-        if self._pinged is not None and self._heard < self._pinged:
-            if now - self._pinged >= app.pong_timeout:
+        if self._backlog:  # The server is not reading, so silence proves nothing.
+            self._last_received_at = now
+        if self._pinged_at is not None and self._last_received_at < self._pinged_at:
+            if now - self._pinged_at >= app.pong_timeout:
                 self.close(Code.NO_PONG, "Pong reply not received")
                 return
-            wait = app.pong_timeout - (now - self._pinged)
-        elif now - self._heard < app.ping_interval:
-            wait = app.ping_interval - (now - self._heard)
+            delay = app.pong_timeout - (now - self._pinged_at)
+        elif now - self._last_received_at < app.ping_interval:
+            delay = app.ping_interval - (now - self._last_received_at)
         else:
-            self._pinged = now
+            self._pinged_at = now
             self.send(PING)
-            wait = app.pong_timeout
-        self._due = timing_wheel.schedule(min(wait, app.ping_interval), self._look)
+            delay = app.pong_timeout
+        self._liveness_deadline = timing_wheel.schedule(
+            min(delay, app.ping_interval), self._check_liveness
+        )

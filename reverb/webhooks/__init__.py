@@ -1,5 +1,5 @@
-"""Pusher's webhooks: the app's own server is told what happens on its channels.
+"""Pusher's webhooks: HTTP requests that notify an app's own server of activity on its channels.
 
-What the hub notices (or what a store that nodes share will tell) is smoothed, put into
-batches for each endpoint, written to a journal, and posted until it is taken.
+The hub's notices (in a cluster: the shared store's queue entries) are debounced, put into batches
+for each endpoint, written to a journal, and posted until the endpoint accepts them.
 """

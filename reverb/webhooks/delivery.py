@@ -1,73 +1,73 @@
-"""A delivery: one request to one endpoint, until it is taken or given up."""
+"""A delivery: one request to one endpoint, from its creation until it is delivered or dead."""
 
 from collections.abc import Callable
 from typing import Annotated, Literal
 
 import msgspec
 
-_DIGITS = 14
-"""Of an id; more may follow."""
-_END_OF_TIME = 253_402_300_800
-"""Seconds from 1970 to the year 10000, for which nobody has a date."""
+_ID_DIGITS = 14
+"""Minimal number of hexadecimal digits of an id."""
+_YEAR_10000 = 253_402_300_800
+"""Seconds from 1970 to the year 10000, the first that ``datetime`` cannot represent."""
 
 State = Literal["pending", "delivered", "dead"]
 
 MAX_DELIVERED = 1_000
-"""Deliveries that are kept after they were taken."""
+"""Delivered deliveries that are kept."""
 MAX_DEAD = 10_000
 MAX_DEAD_BYTES = 64 * 1024 * 1024
 
-UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What is raised by reading something that was kept and is none of ours."""
+DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""Exceptions that decoding a stored value raises when it is corrupt or foreign."""
 
 
-class KeptEvent(msgspec.Struct):
-    """What the JSON of an event has at least."""
+class StoredEvent(msgspec.Struct):
+    """The fields that the JSON of every stored event has."""
 
     name: str
     channel: str
 
 
 class _Body(msgspec.Struct):
-    events: list[KeptEvent]
+    events: list[StoredEvent]
 
 
 def check_body(body: bytes) -> None:
-    """Check that what was kept as the body of a delivery is one.
+    """Check that a stored value is the body of a delivery.
 
     Raises:
-        Exception: One of ``UNREADABLE``: it is none.
+        Exception: One of ``DECODE_ERRORS`` if it is not.
     """
     msgspec.json.decode(body.decode(), type=_Body)
 
 
 class Delivery(msgspec.Struct, kw_only=True):
-    """One request of one endpoint.
+    """One request to one endpoint.
 
-    No secret and no header is part of it: the same secret signs the same body alike, so it is
-    signed anew for each attempt, also after a restart. What types say beyond the kind of a value is
-    checked where a delivery is read.
+    It contains no secret and no header: each attempt signs the body again, also after a restart,
+    and the same secret gives the same signature. Constraints of the annotations (pattern, range)
+    are checked when a delivery is read from storage.
     """
 
-    id: Annotated[str, msgspec.Meta(pattern=rf"^[0-9a-f]{{{_DIGITS},}}\Z")]
-    """Later ones sort after earlier ones."""
+    id: Annotated[str, msgspec.Meta(pattern=rf"^[0-9a-f]{{{_ID_DIGITS},}}\Z")]
+    """Newer deliveries have greater ids."""
     app_id: str
     url: str
-    """The endpoint's."""
+    """The endpoint's URL."""
     body: bytes
-    """As it is signed and sent."""
-    created: Annotated[float, msgspec.Meta(ge=0, lt=_END_OF_TIME)]
-    """Seconds since 1970, from which the time for retries counts."""
+    """The body as it is signed and sent."""
+    created: Annotated[float, msgspec.Meta(ge=0, lt=_YEAR_10000)]
+    """Seconds since 1970; the period of retries starts here."""
     state: State = "pending"
     attempts: int = 0
     attempted: float | None = None
-    """Seconds since 1970 of the last attempt's end."""
+    """When the last attempt ended, in seconds since 1970."""
     status: int | None = None
     """The status of the response to the last attempt."""
     error: str | None = None
     """Why the last attempt failed."""
     event_ids: tuple[str, ...] = ()
-    """What has to be acknowledged when this is done with; empty after a restart."""
+    """The events to acknowledge when the delivery is finished; empty after a restart."""
 
     @property
     def channels(self) -> frozenset[str]:
@@ -83,18 +83,21 @@ class Delivery(msgspec.Struct, kw_only=True):
 
 
 def make_ids(now: Callable[[], float], after: str = "") -> Callable[[], str]:
-    """Make a source of ids that sort by the time at which they were made.
+    """Make a generator of ids that sort by creation time.
 
     Args:
-        now: The wall clock; where it goes back, ids sort as if it did not.
-        after: An id that comes before all of them, though another clock made it.
+        now: The wall clock, in seconds since 1970. Ids stay in order when it is set back.
+        after: An id that all generated ids must exceed, even if another clock made it.
+
+    Returns:
+        A function that returns the next id.
     """
-    # Microseconds, and then one more for each: after a restart there are none twice.
-    latest = int(after[:_DIGITS] or "0", 16)
+    # Microseconds, and at least 1 more than the last id, so no id repeats after a restart.
+    latest = int(after[:_ID_DIGITS] or "0", 16)
 
     def next_id() -> str:
         nonlocal latest
         latest = max(latest + 1, int(now() * 1_000_000))
-        return f"{latest:0{_DIGITS}x}"
+        return f"{latest:0{_ID_DIGITS}x}"
 
     return next_id

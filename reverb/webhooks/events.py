@@ -1,4 +1,4 @@
-"""What webhooks tell: the hub's notices under Pusher's names, as JSON that is made once.
+"""Webhook events: the hub's notices under Pusher's names, encoded as JSON once.
 
 Source: Pusher's documentation, "Webhooks: Webhook format".
 """
@@ -28,7 +28,7 @@ ChannelNotice = (
     | CacheMiss
     | SubscriptionCount
 )
-"""The notices of which webhooks tell."""
+"""The notices that become webhook events."""
 
 _NAMES: dict[type[Notice], EventName] = {
     ChannelOccupied: "channel_occupied",
@@ -42,22 +42,22 @@ _NAMES: dict[type[Notice], EventName] = {
 
 
 OccupancyKey = tuple[str, str, str]
-"""An app's channel, or a user on it; the user id is empty for the channel itself."""
+"""App id, channel and user id; the user id is empty for the channel itself."""
 
 
 class WebhookEvent(Notice, frozen=True):
-    """Something that an app's server is told of: settled, flaps left out."""
+    """An event that is sent to an app's server, after debouncing."""
 
     id: str
-    """Names the event to the source it comes from; it is not sent."""
+    """Identifies the event to its source; it is not sent."""
     name: EventName
     channel: str
     json: bytes
-    """The event as it stands in the body of a webhook."""
+    """The event as encoded in the body of a request."""
 
     @property
     def fields(self) -> dict[str, Any]:
-        """What the body of a webhook says of the event, decoded."""
+        """The fields of the event in the body of a request, decoded."""
         fields: dict[str, Any] = msgspec.json.decode(self.json)
         return fields
 
@@ -66,8 +66,8 @@ def make_event(event_id: str, notice: ChannelNotice) -> WebhookEvent:
     """Make the event of a notice.
 
     Args:
-        event_id: Its id.
-        notice: What happened.
+        event_id: The event's id.
+        notice: The notice.
     """
     name = _NAMES[type(notice)]
     return WebhookEvent(
@@ -75,39 +75,41 @@ def make_event(event_id: str, notice: ChannelNotice) -> WebhookEvent:
         id=event_id,
         name=name,
         channel=notice.channel,
-        json=msgspec.json.encode({"name": name, "channel": notice.channel, **_more(notice)}),
+        json=msgspec.json.encode(
+            {"name": name, "channel": notice.channel, **_extra_fields(notice)}
+        ),
     )
 
 
-def _more(notice: ChannelNotice) -> dict[str, str | int]:
-    """Find what an event says besides its name and channel, in the order of Pusher's examples."""
+def _extra_fields(notice: ChannelNotice) -> dict[str, str | int]:
+    """Return the fields after name and channel, in the order of Pusher's examples."""
     match notice:
         case MemberAdded(user_id=user_id) | MemberRemoved(user_id=user_id):
             return {"user_id": user_id}
         case SubscriptionCount(count=count):
             return {"subscription_count": count}
         case ClientEvent():
-            more: dict[str, str | int] = {
+            fields: dict[str, str | int] = {
                 "event": notice.event,
                 "data": notice.data,
                 "socket_id": notice.socket_id,
             }
             if notice.user_id is not None:
-                more["user_id"] = notice.user_id
-            return more
+                fields["user_id"] = notice.user_id
+            return fields
     return {}
 
 
 TEST_CHANNEL = "webhook-test"
-"""The channel that test events name, unless the request names one."""
+"""The channel of test events, unless the request names another."""
 
 
 def sample_event(app_id: str, name: EventName, channel: str) -> WebhookEvent:
-    """Make an event of a kind, as it would be if it had happened.
+    """Make a test event with made-up values.
 
     Args:
         app_id: The app.
-        name: The kind.
+        name: The event's name.
         channel: The channel.
     """
     notices: dict[EventName, ChannelNotice] = {

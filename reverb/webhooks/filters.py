@@ -1,19 +1,23 @@
-"""Which webhooks somebody wants, so that nothing is done about the rest."""
+"""Selects the events that an endpoint or a listener wants, so that no other event costs work."""
 
 from collections.abc import Sequence
 
 from reverb.apps import App, EventName
 from reverb.webhooks.dispatcher import EventListener
 
-_OF_PLACES = frozenset({"channel_occupied", "channel_vacated", "member_added", "member_removed"})
+_OCCUPANCY_EVENTS = frozenset(
+    {"channel_occupied", "channel_vacated", "member_added", "member_removed"}
+)
 
 
 class EventFilter:
-    """Knows which apps and events somebody wants to be told of.
+    """Answers which apps and events have an interested endpoint or listener.
 
     Args:
-        apps: All apps there are; None if they are not known beforehand.
-        watchers: Who in this process wants everything.
+        apps: All apps; None if they are not known in advance, which means that everything is
+            wanted.
+        listeners: The listeners in this process, which want every event. Each call reads the
+            sequence again, so listeners may be added later.
     """
 
     def __init__(self, apps: Sequence[App] | None, listeners: Sequence[EventListener]) -> None:
@@ -21,20 +25,20 @@ class EventFilter:
         self._listeners = listeners
 
     def wants_app(self, app_id: str) -> bool:
-        """Tell whether somebody wants anything of an app."""
+        """Return whether any event of an app is wanted."""
         if self._webhooks is None or self._listeners:
             return True
         return bool(self._webhooks.get(app_id))
 
     def wants_occupancy(self, app_id: str) -> bool:
-        """Tell whether somebody wants to know who comes and goes in an app."""
+        """Return whether channel and member events of an app are wanted."""
         if self._webhooks is None or self._listeners:
             return True
         webhooks = self._webhooks.get(app_id, ())
-        return any(not _OF_PLACES.isdisjoint(webhook.events) for webhook in webhooks)
+        return any(not _OCCUPANCY_EVENTS.isdisjoint(webhook.events) for webhook in webhooks)
 
     def wants_event(self, app_id: str, name: EventName, channel: str) -> bool:
-        """Tell whether somebody wants an event of a channel."""
+        """Return whether an event of a channel is wanted."""
         if self._webhooks is None or self._listeners:
             return True
         return any(webhook.wants(name, channel) for webhook in self._webhooks.get(app_id, ()))

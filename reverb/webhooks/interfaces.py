@@ -1,4 +1,4 @@
-"""The contracts of webhooks: where events come from, who keeps them, what carries requests."""
+"""The interfaces of webhooks: event sources, journals, stores and transports."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Literal, Protocol
@@ -12,102 +12,102 @@ from reverb.webhooks.delivery import Delivery, State
 from reverb.webhooks.events import WebhookEvent
 
 DRAIN_TIMEOUT = 3
-"""Seconds that a stopping node goes on delivering what is pending."""
+"""Seconds for which a stopping node still sends its pending deliveries."""
 
 
 class IWebhookEventSource(Interface):
-    """Where the events come from that a node which is alone has to tell: settled, and in order.
+    """A source of webhook events for a single node: debounced, and in order.
 
-    Nodes that share webhooks have :class:`IWebhookClusterStore` instead.
+    The nodes of a cluster use :class:`IWebhookClusterStore` instead.
 
-    Delivery: at least once; what has not been acknowledged may come again after a restart.
+    Delivery: at least once; events that are not acknowledged may be emitted again after a restart.
     Ordering: per app and channel.
     """
 
-    def start(take: "Callable[[Sequence[WebhookEvent]], None]") -> "Deferred[None]":
-        """Begin to tell.
+    def start(emit: "Callable[[Sequence[WebhookEvent]], None]") -> "Deferred[None]":
+        """Start to emit events.
 
         Args:
-            take: Called with events, also before the Deferred fires; must not fail.
+            emit: Called with events, possibly before the Deferred fires; it must not fail.
 
         Returns:
-            Fires when everything that happens from now on will be told.
+            Fires when the source is ready: it emits every event that happens from then on.
         """
 
     def stop() -> "Deferred[None]":
-        """Tell what is still to be told from here, and nothing more after this has fired."""
+        """Emit the remaining events and stop; fires when no more events will be emitted."""
 
     def acknowledge(ids: "Collection[str]") -> None:
-        """Learn that events are done with.
+        """Handle the acknowledgment of events that are finished.
 
-        Each is either not wanted by any endpoint, or every delivery that has it was taken,
-        given up as a dead letter, or dropped from a full queue.
+        An event is finished when no endpoint wants it, or when each of its deliveries is
+        delivered, dead, or dropped because the queue was full.
         """
 
 
 class UnbatchedEvent(msgspec.Struct, frozen=True):
-    """An event that is for an endpoint, and in no delivery yet."""
+    """An event for an endpoint that is not part of a delivery yet."""
 
     event: WebhookEvent
     url: str
 
 
 class JournalError(Exception):
-    """The journal on disk cannot be used; the text is one line for the operator."""
+    """The journal file cannot be used; the text is one line that starts with its path."""
 
 
 class IJournal(Protocol):
-    """Notes what is to be delivered, before it is sent."""
+    """Records events and deliveries before they are sent."""
 
     def put(self, delivery: Delivery) -> None:
-        """Note a delivery that is new or has changed."""
+        """Record a delivery that is new or has changed."""
 
-    def keep(self, event: WebhookEvent, urls: Collection[str]) -> None:
-        """Note an event that endpoints will get."""
+    def put_unbatched(self, event: WebhookEvent, urls: Collection[str]) -> None:
+        """Record an event that the endpoints with these URLs will receive."""
 
-    def release(self, event_ids: Collection[str], url: str) -> None:
-        """Note that events are in a delivery, or dropped."""
+    def remove_unbatched(self, event_ids: Collection[str], url: str) -> None:
+        """Record that events for an endpoint are part of a delivery now, or were dropped."""
 
     def written(self) -> "Deferred[None]":
-        """Fire when all that has been noted survives the process, as far as it can be known."""
+        """Fire when everything recorded so far survives the process, as far as is known."""
 
 
 class WebhookTransportError(Exception):
-    """A request got no response; the text tells the operator why."""
+    """A request got no response; the text gives the operator the reason."""
 
 
 class IWebhookTransport(Interface):
-    """Carries the requests of webhooks; the seam at which tests replace the network."""
+    """Sends the HTTP requests of webhooks. Tests replace it to avoid the network."""
 
     def post(url: str, headers: "Mapping[str, str]", body: bytes) -> "Deferred[int]":
         """Send one request.
 
         Args:
-            url: The endpoint.
-            headers: All of the request's headers that matter to the endpoint.
-            body: The body, exactly as it is signed.
+            url: The endpoint's URL.
+            headers: All headers of the request that matter to the endpoint.
+            body: The body, exactly as it was signed.
 
         Returns:
-            Fires with the status of the response, of a redirect too. Fails with
-            WebhookTransportError when there is none within the time-out. It can be cancelled.
+            Fires with the status of the response, also if it is a redirect. Fails with
+            WebhookTransportError if no response arrives within the timeout. It can be cancelled.
         """
 
     def stop() -> "Deferred[None]":
-        """Close what is kept open; fires when that is done."""
+        """Close the idle connections; fires when they are closed."""
 
 
 class QueueFullError(Exception):
-    """The endpoint has as many deliveries waiting as it may."""
+    """The endpoint's queue has reached its limit."""
 
 
 class ClusterStoreLostError(Exception):
-    """What nodes share is out of reach, or another node sends by now; the text says which."""
+    """The cluster store is out of reach, or another node leads now; the text says which."""
 
 
 class IDeliveryArchive(Interface):
-    """What was delivered and what was not, for those who ask or want it once more.
+    """The deliveries that are kept, to be listed and replayed.
 
-    Where nodes share webhooks it is that of all of them, and everything it is asked may fail with
+    In a cluster it covers the deliveries of all nodes, and every method may fail with
     ClusterStoreLostError.
     """
 
@@ -117,52 +117,53 @@ class IDeliveryArchive(Interface):
         """Fire with a list of deliveries, the newest first.
 
         Args:
-            app_id: The app.
-            state: The state they have; None for any.
-            limit: How many at most.
-            after: The id of the last one that has been seen; older ones follow.
+            app_id: The app's id.
+            state: Only deliveries in this state; None for any state.
+            limit: The maximal number of deliveries.
+            after: The id of the last delivery of the previous page, so that older deliveries
+                follow; None for the first page.
         """
 
     def get(app_id: str, delivery_id: str) -> "Deferred[Delivery | None]":
-        """Find an app's delivery; fires with None when it has none of this id."""
+        """Fire with an app's delivery, or with None if the app has none with this id."""
 
     def dead(app_id: str) -> "Deferred[list[str]]":
         """Fire with the ids of an app's dead letters, the oldest first."""
 
     def queued(app_id: str, url: str) -> "Deferred[int]":
-        """Fire with how many deliveries wait for an endpoint."""
+        """Fire with the number of unfinished deliveries of an endpoint."""
 
     def replay(delivery: Delivery) -> "Deferred[None]":
-        """Deliver once more what is done with, with a new ``time_ms``.
+        """Queue a finished delivery again, with a new ``time_ms``.
 
         Returns:
-            Fires when it is on its way. Fails with QueueFullError; nothing has changed then.
+            Fires when the delivery is queued. Fails with QueueFullError, and then changes nothing.
         """
 
     def send(app_id: str, url: str, event: WebhookEvent) -> "Deferred[Delivery]":
-        """Deliver an event that did not happen.
+        """Queue a delivery of a test event.
 
         Returns:
-            Fires with the delivery when it is on its way. Fails with QueueFullError.
+            Fires with the delivery when it is queued. Fails with QueueFullError.
         """
 
 
 class IWebhooks(Interface):
-    """The webhooks of a node, as the rest of the server knows them."""
+    """The webhooks of a node, as the rest of the server uses them."""
 
-    archive: IDeliveryArchive = Attribute("What was delivered and what was not.")
+    archive: IDeliveryArchive = Attribute("The deliveries that are kept.")
 
     def add_listener(listener: "Callable[[WebhookEvent], object]") -> None:
-        """Call back with events; what the callback raises is logged and harms nobody."""
+        """Call a function with each event; an exception that it raises is only logged."""
 
     def queued(app_id: str) -> int:
-        """Count an app's deliveries that this node has to send."""
+        """Count an app's deliveries that this node still has to send."""
 
     def start() -> "Deferred[None]":
-        """Begin; fires when events are taken, or when nodes try for that by themselves."""
+        """Start; fires when events are accepted or, in a cluster, at once."""
 
     def stop() -> "Deferred[None]":
-        """Stop; fires after a few seconds at the latest."""
+        """Stop; fires after a few seconds at most."""
 
 
 class QueueEntry(msgspec.Struct, frozen=True):

@@ -1,7 +1,7 @@
-"""Connects to public addresses only, for where others than the operator name endpoints.
+"""Connects to public addresses only, for servers whose endpoints are not chosen by the operator.
 
-It is the addresses that are connected to which are looked at, so that a name which leads
-elsewhere the second time it is asked for leads nowhere.
+The host is resolved once, and the connection goes to the very addresses that were checked, so a
+name whose resolution changes in between (DNS rebinding) cannot bypass the check.
 """
 
 from ipaddress import IPv6Address as Ip6
@@ -28,15 +28,20 @@ class PrivateAddressError(Exception):
 
 
 def is_public(text: str) -> bool:
-    """Tell whether an IP address is one of the Internet: not private, loopback, link-local,
-    multicast, reserved or unspecified, nor such an IPv4 address inside of an IPv6 one.
-    """  # noqa: D205 - one sentence
+    """Return whether an IP address is reachable from the Internet.
+
+    Private, loopback, link-local, multicast, reserved and unspecified addresses are not, nor are
+    IPv6 addresses that embed such an IPv4 address.
+
+    Args:
+        text: The address, possibly with a scope such as ``%eth0``.
+    """
     try:
         address = ip_address(text.partition("%")[0])
     except ValueError:
         return False
     if isinstance(address, Ip6):
-        # What is translated to IPv4 (RFC 6052, RFC 8215) counts as reserved.
+        # The prefixes for translation to IPv4 (RFC 6052, RFC 8215) count as reserved.
         inner = address.ipv4_mapped or address.sixtofour
         if inner is not None:
             address = inner
@@ -46,35 +51,40 @@ def is_public(text: str) -> bool:
 
 
 @implementer(IResolutionReceiver)
-class _Addresses:
-    """Collects what a name resolves to."""
+class _AddressCollector:
+    """Collects the addresses that a name resolves to.
+
+    Attributes:
+        found: The addresses so far.
+        complete: Fires with all addresses.
+    """
 
     def __init__(self) -> None:
         self.found: list[IAddress] = []
         self.complete: Deferred[list[IAddress]] = Deferred()
 
     def resolutionBegan(self, resolutionInProgress: IHostResolution) -> None:
-        """Go on."""
+        """Ignore the start of the resolution."""
 
     def addressResolved(self, address: IAddress) -> None:
-        """Keep an address."""
+        """Add an address."""
         self.found.append(address)
 
     def resolutionComplete(self) -> None:
-        """Hand over."""
+        """Fire ``complete``."""
         if not self.complete.called:
             self.complete.callback(self.found)
 
 
 @implementer(IStreamClientEndpoint)
 class PublicEndpoint:
-    """Connects to a host, by its public addresses, one after the other.
+    """A client endpoint that tries the public addresses of a host, one after the other.
 
     Args:
-        reactor: Resolves and connects.
+        reactor: Resolves the host and connects.
         host: A name or an IP address.
         port: The TCP port.
-        timeout: Seconds for each address.
+        timeout: Seconds to connect to each address.
     """
 
     def __init__(self, reactor: Any, host: str, port: int, timeout: float) -> None:
@@ -84,15 +94,21 @@ class PublicEndpoint:
         self._timeout = timeout
 
     def connect(self, protocolFactory: IProtocolFactory) -> "Deferred[IProtocol]":
-        """Connect; fails with PrivateAddressError where the host has no public address."""
+        """Connect to the first public address that accepts.
+
+        Returns:
+            Fires with the connected protocol. Fails with DNSLookupError if the host has no
+            address, with PrivateAddressError if it has no public one, and with a ConnectError if
+            no public address accepts.
+        """
         return Deferred.fromCoroutine(self._connect(protocolFactory))
 
     async def _connect(self, factory: IProtocolFactory) -> IProtocol:
-        resolving = _Addresses()
-        self._reactor.nameResolver.resolveHostName(resolving, self._host, portNumber=self._port)
-        found = [a for a in await resolving.complete if isinstance(a, IPv4Address | IPv6Address)]
+        collector = _AddressCollector()
+        self._reactor.nameResolver.resolveHostName(collector, self._host, portNumber=self._port)
+        found = [a for a in await collector.complete if isinstance(a, IPv4Address | IPv6Address)]
         if not found:
-            raise DNSLookupError(f"no address of {self._host} was found")
+            raise DNSLookupError(f"no address was found for {self._host}")
         public = [address for address in found if is_public(address.host)]
         if not public:
             raise PrivateAddressError(
@@ -101,11 +117,11 @@ class PublicEndpoint:
             )
         for address in public[:-1]:
             try:
-                return await self._to(address).connect(factory)
+                return await self._endpoint_for(address).connect(factory)
             except ConnectError:
                 continue
-        return await self._to(public[-1]).connect(factory)
+        return await self._endpoint_for(public[-1]).connect(factory)
 
-    def _to(self, address: IPv4Address | IPv6Address) -> IStreamClientEndpoint:
+    def _endpoint_for(self, address: IPv4Address | IPv6Address) -> IStreamClientEndpoint:
         kind = TCP6ClientEndpoint if isinstance(address, IPv6Address) else TCP4ClientEndpoint
         return kind(self._reactor, address.host, self._port, timeout=self._timeout)

@@ -1,4 +1,4 @@
-"""Makes deliveries of events, signs them, and has each endpoint's queue send them."""
+"""Turns events into signed requests, and sends them through one queue per endpoint."""
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 
@@ -27,20 +27,20 @@ _USER_AGENT = f"twisted-reverb/{reverb.__version__}"
 
 
 class Sender:
-    """Delivers to all endpoints of all apps.
+    """Delivers events to all endpoints of all apps.
 
     Args:
-        apps: Where secrets and endpoints are looked up, for each attempt.
-        journal: Notes every delivery before it is sent.
-        transport: Carries the requests.
-        done: Called with the ids of a delivery's events when it is done with.
-        clock: For waits.
-        now: The wall clock.
-        next_id: Makes ids of deliveries.
-        random: Draws numbers from 0 to 1.
-        retry_for: Seconds that a delivery is tried again.
-        max_queued: Deliveries that may wait for one endpoint.
-        meter: That of the node; None to measure nothing.
+        apps: Provides secrets and endpoints; it is asked for each attempt.
+        journal: Records every delivery before it is sent.
+        transport: Sends the requests.
+        acknowledge: Called with the ids of a delivery's events when the delivery is finished.
+        clock: Schedules retries.
+        now: The wall clock, in seconds since 1970.
+        next_id: Generates the ids of deliveries.
+        random: Returns random numbers from 0 to 1.
+        retry_for: Seconds after its creation for which a delivery is retried.
+        max_queued: The maximal number of deliveries in the queue of one endpoint.
+        meter: The node's meter; None to measure nothing.
     """
 
     _log = Logger()
@@ -51,7 +51,7 @@ class Sender:
         apps: IApps,
         journal: IJournal,
         transport: IWebhookTransport,
-        done: Callable[[Collection[str]], None],
+        acknowledge: Callable[[Collection[str]], None],
         clock: IReactorTime,
         now: Callable[[], float],
         next_id: Callable[[], str],
@@ -63,7 +63,7 @@ class Sender:
         self._apps = apps
         self._journal = journal
         self._transport = transport
-        self._acknowledge = done
+        self._acknowledge = acknowledge
         self._clock = clock
         self._now = now
         self._random = random
@@ -71,20 +71,25 @@ class Sender:
         self._max_queued = max_queued
         self._meter = meter
         self._next_id = next_id
-        self._endpoints: dict[tuple[str, str], EndpointQueue] = {}
+        self._queues: dict[tuple[str, str], EndpointQueue] = {}
         self._failing: set[tuple[str, str]] = set()
-        self._idle: list[Deferred[None]] = []
+        self._idle_waiters: list[Deferred[None]] = []
         self._is_stopped = False
-        self._dropped = LogThrottle(self._tell_dropped, clock)
-        self._died = LogThrottle(self._tell_died, clock)
+        self._dropped = LogThrottle(self._log_dropped, clock)
+        self._died = LogThrottle(self._log_dead, clock)
 
-    # What is to be sent
+    # New deliveries
 
     def send(self, app_id: str, url: str, events: Sequence[WebhookEvent]) -> Delivery | None:
-        """Deliver events in one request.
+        """Queue a delivery of events in one request.
+
+        Args:
+            app_id: The app's id.
+            url: The endpoint's URL.
+            events: The events, all of this app.
 
         Returns:
-            The delivery, or None when the endpoint's queue is full: they are dropped.
+            The delivery; None if the endpoint's queue is full, so that the events are dropped.
         """
         ids = tuple(event.id for event in events)
         created = self._now()
@@ -98,35 +103,35 @@ class Sender:
             event_ids=ids,
         )
         try:
-            self._queue(delivery)
+            self._enqueue(delivery)
         except QueueFullError:
             self._drop(delivery)
             return None
         finally:
-            self._journal.release(ids, url)
+            self._journal.remove_unbatched(ids, url)
         return delivery
 
     def resume(self, pending: Iterable[Delivery]) -> None:
-        """Go on with deliveries that the journal has, in their order."""
+        """Queue pending deliveries from the journal, in the given order."""
         for delivery in pending:
-            self._endpoint(delivery).add(delivery)
+            self._endpoint_queue(delivery).add(delivery)
 
     def replay(self, delivery: Delivery) -> None:
-        """Deliver a delivery that is done with once more, as if it had just been made.
+        """Queue a finished delivery again, as if it had just been created.
 
-        Its ``time_ms`` is new: official SDKs refuse what is older than five minutes.
+        It gets a new ``time_ms``: official SDKs refuse bodies that are older than five minutes.
 
         Raises:
-            QueueFullError: The endpoint has too many waiting; nothing has changed.
+            QueueFullError: The endpoint's queue is full; nothing has changed.
         """
-        self._queue(renew(delivery, self._now()))
+        self._enqueue(renew_delivery(delivery, self._now()))
 
-    def _queue(self, delivery: Delivery) -> None:
-        endpoint = self._endpoint(delivery)
-        if not endpoint.has_room(len(delivery.body)):
+    def _enqueue(self, delivery: Delivery) -> None:
+        queue = self._endpoint_queue(delivery)
+        if not queue.has_room(len(delivery.body)):
             raise QueueFullError(delivery.url)
         self._journal.put(delivery)
-        endpoint.add(delivery)
+        queue.add(delivery)
 
     def _drop(self, delivery: Delivery) -> None:
         count = len(delivery.event_ids)
@@ -136,30 +141,30 @@ class Sender:
             self._meter.apps[delivery.app_id].webhooks_dropped += count
         self._acknowledge(delivery.event_ids)
 
-    def _tell_dropped(self, endpoint: str, count: int) -> None:
+    def _log_dropped(self, endpoint: str, count: int) -> None:
         self._log.error(
             "the queue of the webhook {endpoint} is full; events dropped: {count}",
             count=count,
             endpoint=endpoint,
         )
 
-    def _tell_died(self, endpoint: str, count: int) -> None:
+    def _log_dead(self, endpoint: str, count: int) -> None:
         self._log.error(
-            "given up, dead letters of the webhook {endpoint}: {count} more",
+            "gave up on deliveries to the webhook {endpoint}; new dead letters: {count}",
             count=count,
             endpoint=endpoint,
         )
 
-    # Endpoints
+    # Attempts
 
-    def _endpoint(self, delivery: Delivery) -> EndpointQueue:
+    def _endpoint_queue(self, delivery: Delivery) -> EndpointQueue:
         key = (delivery.app_id, delivery.url)
-        endpoint = self._endpoints.get(key)
-        if endpoint is None:
-            endpoint = self._endpoints[key] = EndpointQueue(
+        queue = self._queues.get(key)
+        if queue is None:
+            queue = self._queues[key] = EndpointQueue(
                 send=self._attempt,
-                changed=self._attempted,
-                done=self._done,
+                on_attempt=self._on_attempt,
+                on_done=self._on_done,
                 clock=self._clock,
                 now=self._now,
                 random=self._random,
@@ -167,47 +172,47 @@ class Sender:
                 max_queued=self._max_queued,
             )
             if self._is_stopped:
-                endpoint.stop()
-        return endpoint
+                queue.stop()
+        return queue
 
     def queued(self, app_id: str, url: str | None = None) -> int:
-        """Count the deliveries that are not done with, of one endpoint or all of an app."""
+        """Count the unfinished deliveries of one endpoint, or of all endpoints of an app."""
         return sum(
-            len(endpoint)
-            for key, endpoint in self._endpoints.items()
+            len(queue)
+            for key, queue in self._queues.items()
             if key[0] == app_id and url in (None, key[1])
         )
 
     async def _attempt(self, delivery: Delivery) -> Outcome:
-        """Send a delivery once."""
+        """Make one attempt to send a delivery; every failure becomes an outcome."""
         try:
             await self._journal.written()
             app = await self._apps.by_id(delivery.app_id)
             webhook = None if app is None else app.webhook(delivery.url)
             if app is None or webhook is None:
-                return Outcome(error="the app has no such webhook any more", permanent=True)
+                return Outcome(error="the app no longer has this webhook", permanent=True)
             headers = make_headers(app, webhook, delivery.body)
             status = await self._transport.post(delivery.url, headers, delivery.body)
         except CancelledError:
             raise
         except WebhookTransportError as error:
             return Outcome(error=str(error))
-        except Exception as error:  # noqa: BLE001 - the delivery is tried again all the same
-            self._log.failure("sending a webhook to {url}", url=delivery.url)
-            return Outcome(error=f"the server failed to send it: {type(error).__name__}")
+        except Exception as error:  # noqa: BLE001 - a retry may succeed
+            self._log.failure("sending a webhook to {url} failed", url=delivery.url)
+            return Outcome(error=f"the server failed to send the request: {type(error).__name__}")
         outcome = Outcome(status=status)
-        return outcome if outcome.accepted else Outcome(status=status, error=_refusal(status))
+        return outcome if outcome.accepted else Outcome(status=status, error=_status_error(status))
 
-    def _attempted(self, delivery: Delivery, outcome: Outcome) -> None:
+    def _on_attempt(self, delivery: Delivery, outcome: Outcome) -> None:
         self._journal.put(delivery)
-        self._watch_endpoint(delivery, outcome)
+        self._log_health_change(delivery, outcome)
         if self._meter is None:
             return
         meter = self._meter.apps[delivery.app_id]
         meter.webhook_attempts[outcome.result] += 1
 
-    def _watch_endpoint(self, delivery: Delivery, outcome: Outcome) -> None:
-        """Log when an endpoint begins to fail, and when it works again."""
+    def _log_health_change(self, delivery: Delivery, outcome: Outcome) -> None:
+        """Log when an endpoint starts to fail, and when it works again."""
         key = (delivery.app_id, delivery.url)
         if outcome.accepted and key in self._failing:
             self._failing.discard(key)
@@ -221,46 +226,46 @@ class Sender:
                 error=outcome.error,
             )
 
-    def _done(self, delivery: Delivery) -> None:
+    def _on_done(self, delivery: Delivery) -> None:
         if delivery.state == "dead":
             self._died.happened(f"{delivery.url} of app {delivery.app_id}")
             if self._meter is not None:
                 self._meter.apps[delivery.app_id].webhooks_dead += 1
         self._acknowledge(delivery.event_ids)
-        if not any(self._endpoints.values()):
-            idle, self._idle = self._idle, []
-            for waiting in idle:
-                waiting.callback(None)
+        if not any(self._queues.values()):
+            waiters, self._idle_waiters = self._idle_waiters, []
+            for waiter in waiters:
+                waiter.callback(None)
 
-    # The end
+    # Shutdown
 
     def idle(self) -> "Deferred[None]":
-        """Fire when nothing is left to be delivered."""
-        if not any(self._endpoints.values()):
+        """Fire when every delivery is finished."""
+        if not any(self._queues.values()):
             return succeed(None)
-        waiting: Deferred[None] = Deferred(self._idle.remove)
-        self._idle.append(waiting)
-        return waiting
+        waiter: Deferred[None] = Deferred(self._idle_waiters.remove)
+        self._idle_waiters.append(waiter)
+        return waiter
 
     def stop(self) -> int:
-        """Stop sending; what is not done with stays pending.
+        """Stop sending; unfinished deliveries stay pending.
 
         Returns:
-            How many deliveries that are.
+            The number of unfinished deliveries.
         """
         self._is_stopped = True
-        left = sum(len(endpoint) for endpoint in self._endpoints.values())
-        for endpoint in self._endpoints.values():
-            endpoint.stop()
-        return left
+        unfinished = sum(len(queue) for queue in self._queues.values())
+        for queue in self._queues.values():
+            queue.stop()
+        return unfinished
 
 
-def renew(delivery: Delivery, now: float) -> Delivery:
-    """Make a delivery anew, with the same id and events, as if nobody had tried it yet.
+def renew_delivery(delivery: Delivery, now: float) -> Delivery:
+    """Return a pending delivery with the same id and events, and without attempts.
 
     Args:
-        delivery: One that is done with.
-        now: Seconds since 1970.
+        delivery: A finished delivery.
+        now: Seconds since 1970; the new creation time, and the new ``time_ms`` of the body.
     """
     return Delivery(
         id=delivery.id,
@@ -272,9 +277,9 @@ def renew(delivery: Delivery, now: float) -> Delivery:
 
 
 def make_headers(app: App, webhook: Webhook, body: bytes) -> dict[str, str]:
-    """Make the headers of a request.
+    """Return the headers of a request.
 
-    ``Content-Type`` has no charset: the SDK for Node compares all of it.
+    ``Content-Type`` has no charset, because Pusher's SDK for Node compares the whole value.
     """
     headers = {"User-Agent": _USER_AGENT}
     if any(name.lower() == "user-agent" for name in webhook.headers):
@@ -287,7 +292,7 @@ def make_headers(app: App, webhook: Webhook, body: bytes) -> dict[str, str]:
     }
 
 
-def _refusal(status: int) -> str:
+def _status_error(status: int) -> str:
     if 300 <= status < 400:  # noqa: PLR2004 - the 3xx
         return f"HTTP status {status}, a redirect, which is not followed"
     return f"HTTP status {status}"

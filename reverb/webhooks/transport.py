@@ -1,4 +1,4 @@
-"""Posts webhooks with treq: kept-alive connections, certificates verified, no redirect followed."""
+"""Posts webhooks with treq: persistent connections, verified certificates, no redirects."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -27,29 +27,31 @@ from reverb.webhooks.interfaces import IWebhookTransport, WebhookTransportError
 from reverb.webhooks.public_addresses import PublicEndpoint
 
 TIMEOUT = 10.0
-"""Seconds for connecting and the response."""
-_IDLE = 60
-"""Seconds that a connection is kept for the next request."""
+"""Seconds from connecting until the response's headers arrive, and then for its body."""
+_IDLE_TIMEOUT = 60
+"""Seconds for which an idle connection is kept for the next request."""
 _MAX_BODY = 64 * 1024
-"""Bytes of a response that are read so that its connection can be kept; they mean nothing."""
+"""Bytes of a response that are read, and ignored, so that its connection can be reused."""
 
 
 class _Url(EncodedURL):
-    """A URL of ASCII, as it is: to encode its host would fail for addresses of IPv6."""
+    """An ASCII URL that is sent as it is: encoding its host would fail for IPv6 addresses."""
 
     def to_uri(self) -> "_Url":
         return self
 
 
 @implementer(IAgentEndpointFactory)
-class _Endpoints:
+class _EndpointFactory:
+    """Makes the agent's client endpoints, with TLS and the check for public addresses."""
+
     def __init__(self, reactor: Any, policy: IPolicyForHTTPS, *, allow_private: bool) -> None:
         self._reactor = reactor
         self._policy = policy
         self._allow_private = allow_private
 
     def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
-        """Make the endpoint that the agent connects to."""
+        """Return the endpoint that the agent connects to."""
         host = uri.host.decode("ascii").strip("[]")
         endpoint: IStreamClientEndpoint
         if self._allow_private:
@@ -59,18 +61,18 @@ class _Endpoints:
         if uri.scheme == b"https":
             tls = self._policy.creatorForNetloc(uri.host, uri.port)
             endpoint = wrapClientTLS(tls, endpoint)
-        return _Quiet(endpoint)
+        return _QuietEndpoint(endpoint)
 
 
 @implementer(IStreamClientEndpoint)
-class _Quiet:
-    """Keeps Twisted from logging every connection."""
+class _QuietEndpoint:
+    """Prevents Twisted from logging every connection."""
 
     def __init__(self, endpoint: IStreamClientEndpoint) -> None:
         self._endpoint = endpoint
 
     def connect(self, protocolFactory: IProtocolFactory) -> "Deferred[IProtocol]":
-        """Connect."""
+        """Connect with a factory that does not log."""
         if isinstance(protocolFactory, Factory):
             protocolFactory.noisy = False
         return self._endpoint.connect(protocolFactory)
@@ -78,12 +80,12 @@ class _Quiet:
 
 @implementer(IWebhookTransport)
 class HttpTransport:
-    """Posts over HTTP and HTTPS.
+    """A transport over HTTP and HTTPS.
 
     Args:
-        reactor: Connects.
+        reactor: Connects and schedules timeouts.
         allow_private: Whether to connect to addresses that are not public.
-        policy: Verifies certificates; None for the platform's authorities.
+        policy: Verifies certificates; None to trust the platform's certificate authorities.
     """
 
     def __init__(
@@ -92,81 +94,85 @@ class HttpTransport:
         self._reactor = reactor
         self._pool = HTTPConnectionPool(reactor)
         self._pool.maxPersistentPerHost = MAX_IN_FLIGHT
-        self._pool.cachedConnectionTimeout = _IDLE
-        # A request may have been taken although its connection broke: its journal decides.
+        self._pool.cachedConnectionTimeout = _IDLE_TIMEOUT
+        # The endpoint may have accepted a request whose connection broke: the sender decides.
         self._pool.retryAutomatically = False
-        endpoints = _Endpoints(
+        endpoints = _EndpointFactory(
             reactor, policy or BrowserLikePolicyForHTTPS(), allow_private=allow_private
         )
         self._agent = Agent.usingEndpointFactory(reactor, endpoints, self._pool)
 
     def post(self, url: str, headers: Mapping[str, str], body: bytes) -> "Deferred[int]":
         """Send one request; see :class:`IWebhookTransport`."""
-        # A client of its own for each: no cookie of one response is in the next request.
-        asked = HTTPClient(self._agent).post(
+        # A new client for each request, so that no cookie of a response is in the next request.
+        response = HTTPClient(self._agent).post(
             _Url.from_text(url),
             data=body,
             headers=Headers({name: [value] for name, value in headers.items()}),
             allow_redirects=False,
             unbuffered=True,
         )
-        answered: Deferred[int] = asked.addCallback(self._drain)
-        answered.addTimeout(TIMEOUT, self._reactor, _time_out)
-        return answered.addErrback(_explain)
+        status: Deferred[int] = response.addCallback(self._discard_body)
+        status.addTimeout(TIMEOUT, self._reactor, _on_timeout)
+        return status.addErrback(_raise_transport_error)
 
-    def _drain(self, response: IResponse) -> int:
-        """Read a response's body, so that its connection can be kept; nobody waits for it."""
+    def _discard_body(self, response: IResponse) -> int:
+        """Start to read a response's body, so that its connection can be reused.
+
+        Returns:
+            The status, without waiting for the body.
+        """
         code: int = response.code
         if response.length != 0:
-            response.deliverBody(_Drain(self._reactor))
+            response.deliverBody(_BodyDrain(self._reactor))
         return code
 
     def stop(self) -> "Deferred[None]":
-        """Close the connections that are kept."""
+        """Close the idle connections; fires when they are closed."""
         closed: Deferred[None] = self._pool.closeCachedConnections()
         return closed
 
 
-class _Drain(Protocol):
-    """Reads a body to its end, within the bounds of time and size; beyond, the connection ends."""
+class _BodyDrain(Protocol):
+    """Reads and ignores a body; closes the connection if it is too large or takes too long."""
 
     def __init__(self, reactor: Any) -> None:
         self._left = _MAX_BODY
-        self._timer: IDelayedCall = reactor.callLater(TIMEOUT, self._end)
+        self._timer: IDelayedCall = reactor.callLater(TIMEOUT, self._close)
 
     def dataReceived(self, data: bytes) -> None:
-        """Count."""
+        """Count the bytes."""
         self._left -= len(data)
         if self._left < 0:
-            self._end()
+            self._close()
 
-    def _end(self) -> None:
+    def _close(self) -> None:
         if self.transport is not None:
             self.transport.loseConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Forget the time."""
+        """Cancel the timeout."""
         if self._timer.active():
             self._timer.cancel()
 
 
-def _time_out(result: "int | Failure", seconds: float) -> int:
+def _on_timeout(result: "int | Failure", seconds: float) -> int:
     if isinstance(result, int):
         return result
     raise WebhookTransportError(f"no response within {seconds:g} s")
 
 
-def _explain(failure: Failure) -> int:
-    """Say in one line why there was no response."""
+def _raise_transport_error(failure: Failure) -> int:
+    """Raise WebhookTransportError with one line that says why there was no response."""
     if failure.check(CancelledError, WebhookTransportError):
         failure.raiseException()
     error = failure.value
-    # What twisted.web wraps, as it may be several.
+    # twisted.web wraps a list of reasons in one exception.
     reasons = getattr(error, "reasons", None) or [failure]
     inner = reasons[0].value if isinstance(reasons[0], Failure) else reasons[0]
     if isinstance(inner, SSL.Error) and inner.args and isinstance(inner.args[0], list):
         inner = "TLS: " + "; ".join(reason for *_, reason in inner.args[0])
     if isinstance(inner, VerificationError):
-        inner = "TLS: the certificate is another host's"
+        inner = "TLS: the certificate is for another host"
     text = str(inner).strip() or type(inner).__name__
     raise WebhookTransportError(" ".join(text.split())[:200])

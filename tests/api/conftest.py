@@ -1,4 +1,4 @@
-"""What the tests of the API share: servers, raw connections, requests of one's own making."""
+"""Fixtures of the API tests: servers, raw requests and hand-made signatures."""
 
 import hashlib
 
@@ -10,7 +10,7 @@ from reverb.testing import APP, MemoryServer, parse_response
 
 
 class Server(MemoryServer):
-    """A server in memory with short names for the requests of the tests."""
+    """A server in memory, with short methods for the requests of the tests."""
 
     def get(self, route, *, app=None, **query):
         app = app or self.app
@@ -21,12 +21,13 @@ class Server(MemoryServer):
         return self.request("POST", f"/apps/{app.id}/{route}", body, query=query, app=app)
 
     def raw(self, method, path, query, body=b"", headers=()):
-        """Make a request with the query as it is."""
+        """Send a request with the query unchanged."""
         lines = [f"{method} {path}?{query} HTTP/1.1", "Host: x", *headers]
         head = "\r\n".join([*lines, f"Content-Length: {len(body)}"]) + "\r\n\r\n"
         return parse_response(self.exchange(head.encode() + body))
 
     def subscriber(self, *channels, **more):
+        """Return a new client that is subscribed to the channels."""
         client = self.client()
         for channel in channels:
             client.subscribe(channel, **more)
@@ -47,6 +48,8 @@ def make_server(servers):
 
 @pytest.fixture
 def app_with():
+    """Make a copy of the default app with other settings."""
+
     def make(**changes):
         return msgspec.structs.replace(APP, **changes)
 
@@ -55,7 +58,11 @@ def app_with():
 
 @pytest.fixture
 def signed():
-    """Sign a request by hand: get the parameters, of which the test may change any."""
+    """Sign a request by hand.
+
+    Return the parameters, so that the test can change them. A parameter that is None is
+    left out.
+    """
 
     def sign(server, method, path, body=b"", **more):
         parameters = {
@@ -77,5 +84,5 @@ def signed():
 
 @pytest.fixture
 def vector_time(monkeypatch):
-    """Let servers have the wall clock of the documentation's test vector."""
+    """Set the servers' wall clock to the time of the documentation's test vector."""
     monkeypatch.setattr("reverb.testing.server.NOW", 1_353_088_179.0)

@@ -1,4 +1,4 @@
-"""Signatures of API requests, as every SDK makes them."""
+"""Signatures of API requests, in the variants that SDKs make."""
 
 import hashlib
 from urllib.parse import quote
@@ -13,7 +13,7 @@ BODY = b'{"name":"event","channel":"news","data":"x"}'
 EMPTY_MD5 = "d41d8cd98f00b204e9800998ecf8427e"
 
 
-def joined(parameters):
+def make_query(parameters):
     return "&".join(f"{name}={value}" for name, value in parameters.items())
 
 
@@ -64,7 +64,7 @@ def test_another_method_or_path_is_refused(vector_server):
         assert vector_server.raw(method, path, VECTOR_QUERY, VECTOR_BODY).status == 401
 
 
-# What is missing or wrong
+# Missing and wrong parameters
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_another_method_or_path_is_refused(vector_server):
 def test_each_missing_parameter_is_named(server, signed, name):
     parameters = signed(server, "POST", EVENTS, BODY)
     del parameters[name]
-    response = server.raw("POST", EVENTS, joined(parameters), BODY)
+    response = server.raw("POST", EVENTS, make_query(parameters), BODY)
     assert response.status == 401
     assert name in error(response)
 
@@ -81,7 +81,7 @@ def test_each_missing_parameter_is_named(server, signed, name):
 @pytest.mark.parametrize("name", ["auth_key", "auth_timestamp", "auth_version", "auth_signature"])
 def test_an_empty_parameter_is_missing(server, signed, name):
     parameters = signed(server, "POST", EVENTS, BODY) | {name: ""}
-    assert server.raw("POST", EVENTS, joined(parameters), BODY).status == 401
+    assert server.raw("POST", EVENTS, make_query(parameters), BODY).status == 401
 
 
 def test_an_unsigned_request_is_refused(server):
@@ -93,7 +93,7 @@ def test_an_unsigned_request_is_refused(server):
 @pytest.mark.parametrize("key", ["wrong", "app-key2", "APP-KEY", "käy"])
 def test_an_unknown_key_is_400_not_401(server, signed, key):
     parameters = signed(server, "POST", EVENTS, BODY, auth_key=key) | {"auth_key": quote(key)}
-    response = server.raw("POST", EVENTS, joined(parameters), BODY)
+    response = server.raw("POST", EVENTS, make_query(parameters), BODY)
     assert response.status == 400
     assert "Unknown auth_key" in error(response)
 
@@ -107,18 +107,18 @@ def test_another_apps_key_and_secret_are_refused(make_server):
 @pytest.mark.parametrize("version", ["2.0", "1", "1.0.0"])
 def test_another_version_is_refused(server, signed, version):
     parameters = signed(server, "POST", EVENTS, BODY, auth_version=version)
-    assert server.raw("POST", EVENTS, joined(parameters), BODY).status == 401
+    assert server.raw("POST", EVENTS, make_query(parameters), BODY).status == 401
 
 
 @pytest.mark.parametrize("tolerance", [600, 60, 1])
 @pytest.mark.parametrize("sign", [1, -1])
-def test_a_timestamp_may_be_off_by_the_tolerance(make_server, signed, tolerance, sign):
+def test_a_timestamp_may_differ_by_the_tolerance(make_server, signed, tolerance, sign):
     server = make_server(signature_tolerance=tolerance)
 
-    def send(off):
-        timestamp = str(int(server.now()) + sign * off)
+    def send(offset):
+        timestamp = str(int(server.now()) + sign * offset)
         parameters = signed(server, "POST", EVENTS, BODY, auth_timestamp=timestamp)
-        return server.raw("POST", EVENTS, joined(parameters), BODY)
+        return server.raw("POST", EVENTS, make_query(parameters), BODY)
 
     assert send(tolerance).status == 200
     late = send(tolerance + 1)
@@ -126,8 +126,8 @@ def test_a_timestamp_may_be_off_by_the_tolerance(make_server, signed, tolerance,
     assert f"not within {tolerance}s" in error(late)
 
 
-def test_a_request_grows_old(server, signed):
-    query = joined(signed(server, "POST", EVENTS, BODY))
+def test_a_signature_expires(server, signed):
+    query = make_query(signed(server, "POST", EVENTS, BODY))
     server.advance(600)
     assert server.raw("POST", EVENTS, query, BODY).status == 200
     server.advance(1)
@@ -137,35 +137,35 @@ def test_a_request_grows_old(server, signed):
 @pytest.mark.parametrize(
     "timestamp", ["", "now", "-5", "1e9", "1700000000.5", "٣", "0", "9" * 12, "9" * 400]
 )
-def test_a_timestamp_that_is_none_is_refused(server, signed, timestamp):
+def test_an_invalid_timestamp_is_refused(server, signed, timestamp):
     parameters = signed(server, "POST", EVENTS, BODY, auth_timestamp=timestamp)
     parameters["auth_timestamp"] = quote(timestamp)
-    response = server.raw("POST", EVENTS, joined(parameters), BODY)
+    response = server.raw("POST", EVENTS, make_query(parameters), BODY)
     assert response.status == 401
     assert "timestamp" in error(response).lower()
 
 
 def test_another_body_is_refused(server, signed):
     parameters = signed(server, "POST", EVENTS, BODY)
-    response = server.raw("POST", EVENTS, joined(parameters), BODY.replace(b"news", b"olds"))
+    response = server.raw("POST", EVENTS, make_query(parameters), BODY.replace(b"news", b"olds"))
     assert response.status == 401
     assert "body_md5" in error(response)
 
 
 def test_a_wrong_md5_is_refused_even_when_it_is_signed(server, signed):
     parameters = signed(server, "POST", EVENTS, BODY, body_md5=EMPTY_MD5)
-    assert server.raw("POST", EVENTS, joined(parameters), BODY).status == 401
+    assert server.raw("POST", EVENTS, make_query(parameters), BODY).status == 401
 
 
-def test_the_bytes_count_not_what_they_mean(server, signed):
+def test_the_md5_covers_the_bytes_of_the_body(server, signed):
     body = b'{ "name":"event",\n"channel":"news", "data":"\\u00e4\xc3\xa4" }'
     parameters = signed(server, "POST", EVENTS, body)
-    assert server.raw("POST", EVENTS, joined(parameters), body).status == 200
+    assert server.raw("POST", EVENTS, make_query(parameters), body).status == 200
 
 
-def test_an_expected_signature_is_told_and_the_secret_is_not(server, signed):
+def test_the_error_shows_the_text_to_sign_but_not_the_secret(server, signed):
     parameters = signed(server, "POST", EVENTS, BODY) | {"auth_signature": "0" * 64}
-    response = server.raw("POST", EVENTS, joined(parameters), BODY)
+    response = server.raw("POST", EVENTS, make_query(parameters), BODY)
     assert response.status == 401
     md5 = hashlib.md5(BODY).hexdigest()
     assert (
@@ -179,24 +179,24 @@ def test_an_expected_signature_is_told_and_the_secret_is_not(server, signed):
 
 
 @pytest.mark.parametrize("signature", ["ä", "%00", "%FF", "x" * 5000, "%ED%A0%80", "=", "é" * 64])
-def test_an_odd_signature_is_refused(server, signed, signature):
+def test_a_malformed_signature_is_refused(server, signed, signature):
     parameters = signed(server, "POST", EVENTS, BODY) | {"auth_signature": quote(signature, "%")}
-    response = server.raw("POST", EVENTS, joined(parameters), BODY)
+    response = server.raw("POST", EVENTS, make_query(parameters), BODY)
     assert response.status == 401
     assert len(response.body) < 1000
 
 
-# How the SDKs differ
+# Differences between SDKs
 
 
 def test_the_python_sdk_signs_an_md5_on_a_get_without_a_body(server, signed):
     parameters = signed(server, "GET", "/apps/app-id/channels", body_md5=EMPTY_MD5)
-    assert server.raw("GET", "/apps/app-id/channels", joined(parameters)).status == 200
+    assert server.raw("GET", "/apps/app-id/channels", make_query(parameters)).status == 200
 
 
 def test_a_post_without_a_body_needs_no_md5(server, signed):
     path = "/apps/app-id/users/u/terminate_connections"
-    assert server.raw("POST", path, joined(signed(server, "POST", path))).status == 200
+    assert server.raw("POST", path, make_query(signed(server, "POST", path))).status == 200
 
 
 VALUES = ["user_count,subscription_count", "a b", "50%", "a+b", "ä", "a/b?c", "'()*!~", '"<>']
@@ -207,7 +207,7 @@ def test_escaped_values_are_signed_unescaped(server, signed, value):
     path = "/apps/app-id/channels"
     parameters = signed(server, "GET", path, filter_by_prefix=value)
     parameters["filter_by_prefix"] = quote(value, safe="")
-    response = server.raw("GET", path, joined(parameters))
+    response = server.raw("GET", path, make_query(parameters))
     assert (response.status, response.json()) == (200, {"channels": {}})
 
 
@@ -215,26 +215,26 @@ def test_escaped_values_are_signed_unescaped(server, signed, value):
 def test_raw_values_are_accepted(server, signed, value):
     path = "/apps/app-id/channels"
     parameters = signed(server, "GET", path, filter_by_prefix=value)
-    assert server.raw("GET", path, joined(parameters)).status == 200
+    assert server.raw("GET", path, make_query(parameters)).status == 200
 
 
-def test_values_may_have_been_signed_escaped(server, signed):
+def test_values_may_be_signed_escaped(server, signed):
     path = "/apps/app-id/channels"
     parameters = signed(server, "GET", path, filter_by_prefix="presence%2Dx")
-    assert server.raw("GET", path, joined(parameters)).status == 200
+    assert server.raw("GET", path, make_query(parameters)).status == 200
 
 
 @pytest.mark.parametrize("sent", ["a+b", "a%20b"])
-def test_a_plus_may_stand_for_a_space(server, signed, sent):
+def test_a_plus_may_encode_a_space(server, signed, sent):
     path = "/apps/app-id/channels"
     parameters = signed(server, "GET", path, filter_by_prefix="a b") | {"filter_by_prefix": sent}
-    assert server.raw("GET", path, joined(parameters)).status == 200
+    assert server.raw("GET", path, make_query(parameters)).status == 200
 
 
 def test_php_signs_an_array_as_one_value_with_commas(server, signed):
     path = "/apps/app-id/channels"
     parameters = signed(server, "GET", path, info="user_count,subscription_count")
-    rest = joined({k: v for k, v in parameters.items() if k != "info"})
+    rest = make_query({k: v for k, v in parameters.items() if k != "info"})
     for array in (
         "info[0]=user_count&info[1]=subscription_count",
         "info%5B0%5D=user_count&info%5B1%5D=subscription_count",
@@ -255,7 +255,7 @@ def test_names_are_signed_in_lower_case(server):
 def test_the_order_of_the_query_does_not_matter(server, signed):
     parameters = signed(server, "POST", EVENTS, BODY)
     for names in (sorted(parameters), sorted(parameters, reverse=True)):
-        query = joined({name: parameters[name] for name in names})
+        query = make_query({name: parameters[name] for name in names})
         assert server.raw("POST", EVENTS, query, BODY).status == 200
 
 
@@ -266,9 +266,9 @@ def test_a_prefix_may_be_signed_or_not(make_server, signed, prefix):
     client.subscribe("news")
     client.take()
     parameters = signed(server, "POST", prefix + EVENTS, BODY)
-    assert server.raw("POST", "/realtime" + EVENTS, joined(parameters), BODY).status == 200
+    assert server.raw("POST", "/realtime" + EVENTS, make_query(parameters), BODY).status == 200
     assert len(client.take()) == 1
-    assert server.raw("POST", EVENTS, joined(parameters), BODY).status == 404
+    assert server.raw("POST", EVENTS, make_query(parameters), BODY).status == 404
 
 
 @pytest.mark.parametrize("sign_escaped", [True, False])
@@ -276,13 +276,13 @@ def test_a_path_may_be_signed_escaped_or_not(server, signed, sign_escaped):
     escaped = "/apps/app-id/channels/%23server-to-user-a%40b"
     plain = "/apps/app-id/channels/#server-to-user-a@b"
     parameters = signed(server, "GET", escaped if sign_escaped else plain)
-    assert server.raw("GET", escaped, joined(parameters)).json() == {"occupied": False}
+    assert server.raw("GET", escaped, make_query(parameters)).json() == {"occupied": False}
 
 
 # Apps
 
 
-def test_a_disabled_app_is_403_once_it_is_known_who_asks(make_server, app_with):
+def test_a_disabled_app_is_403_for_a_signed_request(make_server, app_with):
     server = make_server(app_with(enabled=False))
     assert server.post("events", BODY).status == 403
     assert server.request("POST", EVENTS, BODY, sign=False).status == 401
@@ -294,13 +294,15 @@ def test_an_unknown_app_is_404(server):
     assert "nobody" in error(response)
 
 
-def test_without_the_app_in_the_path_the_key_names_it(server, signed):
+def test_without_an_app_in_the_path_the_key_identifies_it(server, signed):
     path = "/users/u/terminate_connections"
     body = b"{}"
-    assert server.raw("POST", path, joined(signed(server, "POST", path, body)), body).status == 200
+    assert (
+        server.raw("POST", path, make_query(signed(server, "POST", path, body)), body).status == 200
+    )
     wrong = signed(server, "POST", path, body, auth_key="wrong")
-    assert server.raw("POST", path, joined(wrong), body).status == 400
+    assert server.raw("POST", path, make_query(wrong), body).status == 400
     missing = signed(server, "POST", path, body, auth_key=None)
-    response = server.raw("POST", path, joined(missing), body)
+    response = server.raw("POST", path, make_query(missing), body)
     assert response.status == 401
     assert "Missing auth_key" in error(response)

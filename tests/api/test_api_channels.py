@@ -1,4 +1,4 @@
-"""Asking for channels, users and connections, and ending a user's connections."""
+"""Queries for channels, users and connections, and the termination of a user's connections."""
 
 import json
 
@@ -49,13 +49,13 @@ def test_the_occupied_channels_are_listed(crowd):
     ("prefix", "count"),
     [("presence-", 2), ("presence", 2), ("news", 1), ("newsx", 0), ("", 5), ("EWS", 0)],
 )
-def test_channels_may_be_filtered(crowd, prefix, count):
+def test_channels_are_filtered_by_prefix(crowd, prefix, count):
     assert len(crowd.get("channels", filter_by_prefix=prefix).json()["channels"]) == count
 
 
-def test_users_may_be_counted_on_presence_channels(crowd):
-    answer = crowd.get("channels", filter_by_prefix="presence-", info="user_count").json()
-    assert answer == {
+def test_users_are_counted_on_presence_channels(crowd):
+    content = crowd.get("channels", filter_by_prefix="presence-", info="user_count").json()
+    assert content == {
         "channels": {"presence-room": {"user_count": 2}, "presence-cache-hall": {"user_count": 1}}
     }
 
@@ -71,7 +71,7 @@ def test_users_may_be_counted_on_presence_channels(crowd):
         {"info": "user_count,nonsense", "filter_by_prefix": "presence-"},
     ],
 )
-def test_other_infos_of_all_channels_are_refused(crowd, query):
+def test_other_info_of_all_channels_is_refused(crowd, query):
     response = crowd.get("channels", **query)
     assert response.status == 400
     assert error(response)
@@ -83,7 +83,7 @@ def test_a_vacated_channel_is_not_listed(server):
     assert server.get("channels").json() == {"channels": {}}
 
 
-def test_users_own_channels_are_not_listed(server):
+def test_server_to_user_channels_are_not_listed(server):
     client = server.client()
     client.sign_in('{"id":"u"}')
     client.subscribe("#server-to-user-u")
@@ -92,7 +92,7 @@ def test_users_own_channels_are_not_listed(server):
 
 
 @pytest.mark.parametrize("prefix", ["", "#", "#online-"])
-def test_who_is_online_is_no_channel(make_server, app_with, prefix):
+def test_the_internal_online_channels_are_hidden(make_server, app_with, prefix):
     server = make_server(app_with(watchlists=True))
     client = server.client()
     client.sign_in('{"id":"u","watchlist":["u"]}')
@@ -116,12 +116,12 @@ def test_apps_do_not_see_each_others_channels(make_server, app_with):
 @pytest.mark.parametrize(
     "name", ["nobody", "private-x", "presence-x", "cache-x", "%23server-to-user-u"]
 )
-def test_a_channel_that_nobody_uses_is_no_error(server, name):
+def test_a_channel_without_subscribers_is_no_error(server, name):
     response = server.get(f"channels/{name}")
     assert (response.status, response.body) == (200, b'{"occupied":false}')
 
 
-def test_an_occupied_channel_says_so(crowd):
+def test_an_occupied_channel(crowd):
     assert crowd.get("channels/news").json() == {"occupied": True}
 
 
@@ -162,7 +162,7 @@ def test_a_channels_info(crowd, name, info, expected):
         ("cache", "cache"),
     ],
 )
-def test_what_is_not_available_for_a_channel_is_an_error(crowd, name, info):
+def test_info_that_does_not_apply_to_the_channel_is_an_error(crowd, name, info):
     response = crowd.get(f"channels/{name}", info=info)
     assert response.status == 400
     assert error(response)
@@ -171,18 +171,18 @@ def test_what_is_not_available_for_a_channel_is_an_error(crowd, name, info):
 @pytest.mark.parametrize(
     "name", ["cache-c", "private-cache-c", "presence-cache-c", "private-encrypted-cache-c"]
 )
-def test_a_cache_channel_tells_its_last_event_and_for_how_long(make_server, name):
+def test_a_cache_channel_returns_its_last_event_and_its_ttl(make_server, name):
     server = make_server(cache_ttl=60)
     event = {"name": "e", "channel": name, "data": '{"a":1}'}
     assert server.get(f"channels/{name}", info="cache").json() == {"occupied": False, "cache": None}
     server.post("events", {**event, "data": "old"})
     server.post("events", event)
-    answer = server.get(f"channels/{name}", info="cache").json()
-    assert answer == {"occupied": False, "cache": {"data": '{"a":1}', "ttl": 60}}
+    content = server.get(f"channels/{name}", info="cache").json()
+    assert content == {"occupied": False, "cache": {"data": '{"a":1}', "ttl": 60}}
     server.advance(20.5)
-    answer = server.get(f"channels/{name}", info="cache").json()
-    assert answer["cache"]["ttl"] in (39, 40)
-    assert isinstance(answer["cache"]["ttl"], int)
+    content = server.get(f"channels/{name}", info="cache").json()
+    assert content["cache"]["ttl"] in (39, 40)
+    assert isinstance(content["cache"]["ttl"], int)
     server.advance(40)
     assert server.get(f"channels/{name}", info="cache").json()["cache"] is None
 
@@ -207,7 +207,7 @@ def test_the_users_of_a_presence_channel_are_listed_with_string_ids(crowd):
     assert crowd.get("channels/presence-cache-hall/users").json() == {"users": [{"id": "10"}]}
 
 
-def test_nobody_is_an_empty_list(server):
+def test_no_users_is_an_empty_list(server):
     response = server.get("channels/presence-x/users")
     assert (response.status, response.body) == (200, b'{"users":[]}')
 
@@ -219,7 +219,7 @@ def test_only_presence_channels_have_users(crowd, name):
     assert error(response)
 
 
-def test_a_user_is_gone_with_the_last_connection(server):
+def test_a_user_is_listed_until_the_last_connection_ends(server):
     first, second = join(server, "presence-x", "1"), join(server, "presence-x", "1")
     first.vanish()
     assert server.get("channels/presence-x/users").json() == {"users": [{"id": "1"}]}
@@ -242,7 +242,7 @@ def test_the_stats_of_a_channel(crowd):
 # GET /connections
 
 
-def test_every_connection_counts_subscribed_or_not(server):
+def test_connections_without_a_subscription_count_too(server):
     assert server.get("connections").json() == {"connections": 0}
     clients = [server.client() for _ in range(3)]
     server.subscriber("news")
@@ -256,7 +256,7 @@ def test_every_connection_counts_subscribed_or_not(server):
 
 @pytest.fixture
 def signed_in(server):
-    """Two connections of user u, one of another user, one that is u only in a channel."""
+    """Two connections of user u, one of user v, and one that is u only as a channel member."""
     clients = [server.client() for _ in range(3)]
     for client, user_id in zip(clients, ("u", "u", "v"), strict=True):
         client.sign_in(json.dumps({"id": user_id}))
@@ -268,7 +268,7 @@ def signed_in(server):
     "path", ["/apps/app-id/users/u/terminate_connections", "/users/u/terminate_connections"]
 )
 @pytest.mark.parametrize("body", [b"{}", b"", b"null"])
-def test_a_signed_in_users_connections_are_ended(server, signed_in, path, body):
+def test_a_signed_in_users_connections_are_closed(server, signed_in, path, body):
     response = server.request("POST", path, body)
     assert (response.status, response.body) == (200, b"{}")
     first, second, other, member = signed_in
@@ -281,7 +281,7 @@ def test_a_signed_in_users_connections_are_ended(server, signed_in, path, body):
     assert server.client().socket_id
 
 
-def test_terminating_nobody_is_no_error(server):
+def test_terminating_a_user_without_connections_is_no_error(server):
     assert server.post("users/nobody/terminate_connections", b"{}").json() == {}
 
 
@@ -292,7 +292,7 @@ def test_a_bad_user_id_is_refused(server, user_id):
     assert error(response)
 
 
-def test_another_apps_user_of_the_same_id_stays(make_server, app_with):
+def test_another_apps_user_with_the_same_id_stays_connected(make_server, app_with):
     server = make_server(app_with(), app_with(id="2", key="k2", secret="s2"))
     other = server.service.settings.apps[1]
     client = server.client()
@@ -313,7 +313,7 @@ def test_an_event_may_be_sent_to_a_user(server, signed_in):
     assert other.take() == member.take() == []
 
 
-def test_what_the_store_refuses_is_one_sentence(crowd, monkeypatch):
+def test_a_refusal_by_the_store_is_500_with_one_sentence(crowd, monkeypatch):
     async def refuse(*_):
         raise StoreRefusedError("channels 1 failed: WRONGTYPE")
 
@@ -321,4 +321,4 @@ def test_what_the_store_refuses_is_one_sentence(crowd, monkeypatch):
     response = crowd.get("channels")
 
     assert response.status == 500
-    assert error(response) == "The server cannot use what it keeps of this; its log says more"
+    assert error(response) == "The server's stored data is unusable: see the server's log"

@@ -1,4 +1,4 @@
-"""What an application that embeds the server calls: publish and on."""
+"""The API for an application that embeds the server: publish and on."""
 
 from functools import partial
 
@@ -11,7 +11,7 @@ from reverb.service import ReverbService
 from reverb.testing import APP, HeldBroker
 
 
-def test_publish_delivers_strings_as_they_are_and_the_rest_as_json(server):
+def test_publish_delivers_strings_unchanged_and_other_data_as_json(server):
     client = server.client()
     client.subscribe("news")
     client.take()
@@ -28,7 +28,7 @@ def test_publish_delivers_strings_as_they_are_and_the_rest_as_json(server):
     ]
 
 
-def test_publish_tells_whether_all_nodes_are_reached(make_server):
+def test_publish_returns_whether_all_nodes_are_reached(make_server):
     broker = HeldBroker()
     server = make_server(service=partial(ReverbService, broker=broker))
 
@@ -74,9 +74,7 @@ def test_publish_reaches_a_user(server):
         (["cache-news"], "event", "\ud800", None),
     ],
 )
-def test_publish_raises_what_is_wrong_and_publishes_nothing(
-    server, channels, event, data, socket_id
-):
+def test_publish_raises_an_error_and_publishes_nothing(server, channels, event, data, socket_id):
     client = server.client()
     client.subscribe("news")
     client.subscribe("cache-news")
@@ -88,23 +86,23 @@ def test_publish_raises_what_is_wrong_and_publishes_nothing(
     assert client.take() == []
 
 
-def test_every_notice_can_be_listened_to(server):
-    heard = []
-    server.service.on(notices.Notice, heard.append)
+def test_a_callback_receives_every_notice(server):
+    received_notices = []
+    server.service.on(notices.Notice, received_notices.append)
     client = server.client()
     client.subscribe("presence-x", channel_data='{"user_id":"u"}')
     client.subscribe("cache-x")
     client.send({"event": "client-e", "channel": "presence-x", "data": {"a": 1}})
     socket_id = client.socket_id
     client.vanish()
-    assert heard[:5] == [
+    assert received_notices[:5] == [
         notices.Connected(app_id="app-id", socket_id=socket_id),
         notices.ChannelOccupied(app_id="app-id", channel="presence-x"),
         notices.MemberAdded(app_id="app-id", channel="presence-x", user_id="u"),
         notices.ChannelOccupied(app_id="app-id", channel="cache-x"),
         notices.CacheMiss(app_id="app-id", channel="cache-x"),
     ]
-    assert heard[5] == notices.ClientEvent(
+    assert received_notices[5] == notices.ClientEvent(
         app_id="app-id",
         channel="presence-x",
         event="client-e",
@@ -112,7 +110,7 @@ def test_every_notice_can_be_listened_to(server):
         socket_id=socket_id,
         user_id="u",
     )
-    assert heard[6:] == [
+    assert received_notices[6:] == [
         notices.MemberRemoved(app_id="app-id", channel="presence-x", user_id="u"),
         notices.ChannelVacated(app_id="app-id", channel="presence-x"),
         notices.ChannelVacated(app_id="app-id", channel="cache-x"),
@@ -120,25 +118,25 @@ def test_every_notice_can_be_listened_to(server):
     ]
 
 
-def test_on_calls_back_for_its_kind_alone(server):
-    heard = []
-    server.service.on(notices.Connected, heard.append)
+def test_on_calls_back_only_for_its_type_of_notice(server):
+    received_notices = []
+    server.service.on(notices.Connected, received_notices.append)
     server.client().subscribe("news")
-    assert [type(notice) for notice in heard] == [notices.Connected]
+    assert [type(notice) for notice in received_notices] == [notices.Connected]
 
 
-def test_a_callback_that_raises_harms_nobody(server, log):
-    heard = []
+def test_a_callback_that_raises_affects_nothing_else(server, log):
+    received_notices = []
 
     def broken(notice):
         raise RuntimeError("no")
 
     server.service.on(notices.Notice, broken)
-    server.service.on(notices.Notice, heard.append)
+    server.service.on(notices.Notice, received_notices.append)
     client = server.client()
     client.subscribe("news")
     assert [e["event"] for e in client.events][1:] == ["pusher_internal:subscription_succeeded"]
-    assert len(heard) == 2
+    assert len(received_notices) == 2
     assert len(log.problems()) == 2
     client.vanish()
     assert len(log.problems()) == 2
@@ -157,23 +155,25 @@ def test_a_callback_may_publish(server):
 
 
 def test_subscription_counts_of_a_large_channel(make_server):
-    """The notice and the message come together, every 5 seconds when there are over 100."""
+    """Above 100 subscribers, both the notice and the message are sent every 5 seconds."""
     server = make_server(msgspec.structs.replace(APP, subscription_counts=True))
-    heard = []
-    server.service.on(notices.SubscriptionCount, heard.append)
+    received_notices = []
+    server.service.on(notices.SubscriptionCount, received_notices.append)
     clients = [server.subscriber("news") for _ in range(110)]
     server.advance(1)
     clients[0].take()
-    assert [notice.count for notice in heard] == list(range(1, 102))
+    assert [notice.count for notice in received_notices] == list(range(1, 102))
     for client in clients[1:6]:
         client.vanish()
     server.advance(5)
 
-    told = [(e["event"], e["channel"], e["data"]) for e in clients[0].take()]
-    assert told == [
+    received = [(e["event"], e["channel"], e["data"]) for e in clients[0].take()]
+    assert received == [
         ("pusher_internal:subscription_count", "news", '{"subscription_count":105}'),
     ]
-    assert heard[-1] == notices.SubscriptionCount(app_id="app-id", channel="news", count=105)
+    assert received_notices[-1] == notices.SubscriptionCount(
+        app_id="app-id", channel="news", count=105
+    )
     assert server.get("channels/news", info="subscription_count").json() == {
         "occupied": True,
         "subscription_count": 105,

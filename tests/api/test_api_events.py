@@ -114,7 +114,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("body", BAD.values(), ids=BAD)
-def test_a_bad_event_is_refused_and_reaches_nobody(server, client, body):
+def test_an_invalid_event_is_refused_and_not_published(server, client, body):
     response = server.post("events", body)
     assert response.status == 400
     assert error(response)
@@ -150,18 +150,18 @@ def test_a_bad_event_is_refused_and_reaches_nobody(server, client, body):
     ],
 )
 @pytest.mark.parametrize("route", ["events", "batch_events"])
-def test_a_body_that_is_no_such_json_is_refused(server, client, route, body):
+def test_a_body_that_is_not_such_json_is_refused(server, client, route, body):
     response = server.post(route, body)
     assert response.status == 400
     assert error(response)
     assert client.take() == []
 
 
-# How deep a decoder goes differs between versions of Python.
+# The nesting limit of the decoder differs between versions of Python.
 @pytest.mark.parametrize(
     ("depth", "statuses"), [(100, {200}), (5000, {200, 400}), (100_000, {400, 413})]
 )
-def test_deep_nesting_is_taken_or_refused_but_never_fatal(server, client, depth, statuses):
+def test_deep_nesting_is_accepted_or_refused_but_never_fatal(server, client, depth, statuses):
     nested = "[" * depth + "]" * depth
     body = f'{{"name":"e","channel":"news","data":{nested}}}'.encode()
     assert server.post("events", body).status in statuses
@@ -196,11 +196,11 @@ def test_data_that_is_too_large_is_413(server, client, data):
     assert client.take() == []
 
 
-def test_what_counts_is_the_data_not_its_json(server, client):
+def test_the_size_limit_applies_to_the_data_not_its_json(server, client):
     assert server.post("events", {**EVENT, "data": '"' * 10_240}).status == 200
 
 
-def test_limits_are_the_apps_own(make_server, app_with):
+def test_each_app_has_its_own_limits(make_server, app_with):
     app = app_with(
         max_event_bytes=5,
         max_channels_per_event=2,
@@ -243,7 +243,7 @@ def test_socket_id_excludes_one_connection_on_every_channel(server, client):
 
 
 @pytest.mark.parametrize("socket_id", ["1.1", "999999999999999999.1", "", None])
-def test_an_unknown_or_empty_socket_id_excludes_nobody(server, client, socket_id):
+def test_an_unknown_or_empty_socket_id_excludes_no_connection(server, client, socket_id):
     assert server.post("events", {**EVENT, "socket_id": socket_id}).status == 200
     assert len(client.take()) == 1
 
@@ -253,7 +253,7 @@ def test_an_unknown_or_empty_socket_id_excludes_nobody(server, client, socket_id
 
 @pytest.fixture
 def crowd(server):
-    """Two users and three connections on presence-x, two on news."""
+    """Two users with three connections on presence-x, and two connections on news."""
     for user in ("1", "1", "2"):
         client = server.client()
         client.subscribe("presence-x", channel_data=json.dumps({"user_id": user}))
@@ -262,7 +262,7 @@ def crowd(server):
     return server
 
 
-def test_info_tells_of_each_channel_what_applies(crowd):
+def test_info_contains_the_attributes_that_apply_to_each_channel(crowd):
     body = {
         "name": "e",
         "data": "x",
@@ -283,7 +283,7 @@ def test_info_that_applies_to_no_channel_is_an_empty_object(crowd):
     assert response.body == b'{"channels":{"news":{}}}'
 
 
-def test_empty_info_asks_for_nothing(server):
+def test_empty_info_requests_nothing(server):
     assert server.post("events", {**EVENT, "info": ""}).body == b"{}"
     assert server.post("events", {**EVENT, "info": None}).body == b"{}"
 
@@ -295,11 +295,11 @@ def test_empty_info_asks_for_nothing(server):
         ("batch_events", {"batch": [{**EVENT, "channel": c, "info": "user_count"} for c in "abc"]}),
     ],
 )
-def test_the_store_is_asked_of_all_channels_at_once(server, signed, monkeypatch, route, body):
-    asked = []
+def test_the_store_is_asked_for_all_channels_at_once(server, signed, monkeypatch, route, body):
+    requested = []
 
     def counts(app_id, channel):
-        asked.append(channel)
+        requested.append(channel)
         return Deferred()
 
     monkeypatch.setattr(server.service._store, "counts", counts)
@@ -308,10 +308,10 @@ def test_the_store_is_asked_of_all_channels_at_once(server, signed, monkeypatch,
     head = f"POST {path}?{query} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(data)}\r\n\r\n"
 
     assert server.exchange(head.encode() + data) == b""
-    assert asked == ["a", "b", "c"]
+    assert requested == ["a", "b", "c"]
 
 
-# How far it reaches
+# The Reverb-Reached header
 
 
 @pytest.mark.parametrize(
@@ -324,7 +324,7 @@ def test_the_store_is_asked_of_all_channels_at_once(server, signed, monkeypatch,
         ("users/ann/terminate_connections", b""),
     ],
 )
-def test_the_answer_says_when_only_this_node_is_reached(make_server, route, body):
+def test_a_header_says_that_only_this_node_is_reached(make_server, route, body):
     broker = HeldBroker()
     server = make_server(service=partial(ReverbService, broker=broker))
     assert "reverb-reached" not in server.post(route, body, name="e").headers
@@ -336,8 +336,8 @@ def test_the_answer_says_when_only_this_node_is_reached(make_server, route, body
     assert response.headers["reverb-reached"] == "this-node"
 
 
-class NarrowBroker(LocalBroker):
-    """Takes to other nodes what is small, of one channel only."""
+class RestrictedBroker(LocalBroker):
+    """Sends only small messages of the channel ``news`` to other nodes."""
 
     def publish(self, envelope):
         super().publish(envelope)
@@ -358,8 +358,8 @@ LARGE = {**EVENT, "data": "x" * 100}
         ("batch_events", {"batch": [LARGE, EVENT]}, "this-node"),
     ],
 )
-def test_the_answer_says_so_if_it_is_true_of_any_event(make_server, route, body, reached):
-    server = make_server(service=partial(ReverbService, broker=NarrowBroker()))
+def test_the_header_is_sent_if_it_applies_to_any_event(make_server, route, body, reached):
+    server = make_server(service=partial(ReverbService, broker=RestrictedBroker()))
     client = server.subscriber("news", "olds")
 
     response = server.post(route, body)
@@ -382,7 +382,7 @@ def test_an_empty_batch_is_no_error(server):
     assert server.post("batch_events", {"batch": []}).body == b"{}"
 
 
-def test_a_batchs_answer_is_aligned_to_its_events(crowd):
+def test_the_response_to_a_batch_has_the_order_of_its_events(crowd):
     batch = [
         EVENT,
         {**EVENT, "channel": "presence-x", "info": "user_count"},
@@ -393,7 +393,7 @@ def test_a_batchs_answer_is_aligned_to_its_events(crowd):
     assert response.json() == {"batch": [{}, {"user_count": 2}, {}, {"subscription_count": 2}]}
 
 
-def test_each_event_of_a_batch_excludes_for_itself(server, client):
+def test_each_event_of_a_batch_has_its_own_exclusion(server, client):
     other = server.subscriber("news")
     batch = [{**EVENT, "socket_id": client.socket_id, "data": "1"}, {**EVENT, "data": "2"}]
     server.post("batch_events", {"batch": batch})
@@ -401,7 +401,7 @@ def test_each_event_of_a_batch_excludes_for_itself(server, client):
     assert [data for _, _, data in received(other)] == ["1", "2"]
 
 
-def test_a_batch_of_too_many_is_refused(server, client):
+def test_a_batch_of_too_many_events_is_refused(server, client):
     response = server.post("batch_events", {"batch": [EVENT] * 11})
     assert response.status == 400
     assert error(response).startswith("Batch too large")
@@ -421,7 +421,7 @@ def test_a_batch_of_too_many_is_refused(server, client):
         [EVENT],
     ],
 )
-def test_a_batch_that_is_none_is_refused(server, client, body):
+def test_a_malformed_batch_is_refused(server, client, body):
     assert server.post("batch_events", body).status == 400
     assert client.take() == []
 
@@ -435,10 +435,10 @@ def test_an_empty_batch_body_is_refused(server):
     assert server.post("batch_events").status == 400
 
 
-# In the query, and the deprecated route
+# Events in the query, and the deprecated route
 
 
-def test_an_event_may_stand_in_the_query(server, signed, client):
+def test_an_event_may_be_in_the_query(server, signed, client):
     path = "/apps/app-id/events"
     parameters = signed(server, "POST", path, name="e", data="x y", channels="news,olds")
     rest = "&".join(f"{k}={v}" for k, v in parameters.items() if k not in ("channels", "data"))
@@ -448,7 +448,7 @@ def test_an_event_may_stand_in_the_query(server, signed, client):
     assert received(client) == [("e", "news", "x y"), ("e", "olds", "x y")]
 
 
-def test_one_channel_may_stand_in_the_query(server, client):
+def test_an_event_for_one_channel_may_be_in_the_query(server, client):
     query = {"name": "e", "data": "x", "channel": "news", "info": "subscription_count"}
     response = server.post("events", **query)
     assert response.json() == {"channels": {"news": {"subscription_count": 1}}}
@@ -464,7 +464,7 @@ def test_an_empty_body_without_an_event_in_the_query_is_refused(server, query):
     assert error(response)
 
 
-def test_the_deprecated_route_publishes_the_body_as_it_is(server, client):
+def test_the_deprecated_route_publishes_the_body_unchanged(server, client):
     other = server.subscriber("news")
     response = server.post(
         "channels/news/events", b'{"raw": 1}', name="e", socket_id=other.socket_id
@@ -485,7 +485,7 @@ def test_the_deprecated_route_publishes_the_body_as_it_is(server, client):
         ("channels/news/events", b"x", {"name": "e", "socket_id": "x"}),
     ],
 )
-def test_the_deprecated_route_checks_as_the_other_does(server, client, route, body, query):
+def test_the_deprecated_route_makes_the_same_checks(server, client, route, body, query):
     assert server.post(route, body, **query).status == 400
     assert client.take() == []
 

@@ -1,4 +1,4 @@
-"""For load balancers: /up and /ready; and for everybody else: 429."""
+"""Health checks (/up and /ready), and the rate limit (429)."""
 
 EVENTS = "/apps/app-id/events"
 BODY = b'{"name":"event","channel":"news","data":"x"}'
@@ -57,7 +57,7 @@ def test_too_many_requests_of_an_app_are_429(make_server, app_with):
     assert server.get("channels").status == 200
 
 
-def test_requests_that_are_not_signed_do_not_count(make_server, app_with):
+def test_unsigned_requests_do_not_count_against_the_rate_limit(make_server, app_with):
     server = make_server(app_with(api_requests_per_second=2))
     for _ in range(10):
         assert server.request("POST", EVENTS, BODY, sign=False).status == 401

@@ -1,4 +1,4 @@
-"""HTTP itself: methods, errors, limits, keep-alive, and bodies of every kind."""
+"""HTTP: methods, errors, limits, keep-alive and the kinds of request bodies."""
 
 import gc
 import json
@@ -26,7 +26,7 @@ def error(response):
 
 @pytest.fixture
 def post(signed):
-    """Make the bytes of a signed publication, with headers of the test's choosing."""
+    """Make the bytes of a signed request that publishes, with the test's own headers."""
 
     def make(server, *headers, body=BODY, wire_body=None):
         query = "&".join(f"{k}={v}" for k, v in signed(server, "POST", EVENTS, body).items())
@@ -92,7 +92,7 @@ ROUTES = {
 
 
 @pytest.mark.parametrize(("path", "methods"), ROUTES.items())
-def test_a_wrong_method_is_405_with_what_is_allowed(server, path, methods):
+def test_a_wrong_method_is_405_with_the_allowed_methods(server, path, methods):
     for method in {"GET", "POST", "PUT", "DELETE", "PATCH", "TRACE", "FOO"} - set(
         methods.split(", ")
     ):
@@ -103,18 +103,18 @@ def test_a_wrong_method_is_405_with_what_is_allowed(server, path, methods):
 
 
 @pytest.mark.parametrize(("path", "methods"), ROUTES.items())
-def test_options_tells_what_is_allowed(wire, path, methods):
+def test_options_returns_the_allowed_methods(wire, path, methods):
     client = wire()
     client.send(f"OPTIONS {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode() + UP)
     data, client.received = client.received, b""
     assert data.startswith(b"HTTP/1.1 204 ")
     assert f"Allow: {methods}, OPTIONS".encode() in data
-    # Without a body, and without what a client would take for one.
+    # There is neither a body nor anything that a client would parse as one.
     assert b"\r\n\r\nHTTP/1.1 200 OK" in data
 
 
 @pytest.mark.parametrize("path", [path for path, methods in ROUTES.items() if "HEAD" in methods])
-def test_head_answers_like_get_without_the_body(server, wire, path):
+def test_head_responds_like_get_without_the_body(server, wire, path):
     get = server.request("GET", path)
     head = server.request("HEAD", path)
     assert head.status == get.status
@@ -164,7 +164,7 @@ def test_an_error_does_not_end_the_connection(server, wire, post):
     assert not connection.ended
 
 
-def test_a_body_may_come_in_any_segments(server, wire, post):
+def test_a_body_may_arrive_in_any_segments(server, wire, post):
     data = post(server)
     for size in (1, 3, len(data) - len(BODY), len(data) - 1):
         connection = wire()
@@ -172,26 +172,26 @@ def test_a_body_may_come_in_any_segments(server, wire, post):
         assert [r.status for r in connection.responses()] == [200]
 
 
-def test_the_head_of_a_trickling_request_is_read_once(server, wire, post, monkeypatch):
-    read = []
+def test_the_head_of_a_trickling_request_is_parsed_once(server, wire, post, monkeypatch):
+    parsed = []
 
-    def read_head(data):
-        read.append(data)
+    def parse_head(data):
+        parsed.append(data)
         return parse_fast_request(data)
 
-    monkeypatch.setattr("reverb.transport.http.parse_fast_request", read_head)
+    monkeypatch.setattr("reverb.transport.http.parse_fast_request", parse_head)
     data = post(server)
     connection = wire()
     head = len(data) - len(BODY)
     connection.send(data[:head], *(data[i : i + 1] for i in range(head, len(data))))
     assert [r.status for r in connection.responses()] == [200]
-    assert len(read) == 1
+    assert len(parsed) == 1
 
 
 @pytest.mark.parametrize(
     "request_", [UP.replace(b"1.1", b"1.0"), UP.replace(b"Host: x", b"Connection: close")]
 )
-def test_a_connection_ends_when_the_client_says_so(wire, request_):
+def test_a_connection_ends_when_the_client_requests_it(wire, request_):
     connection = wire()
     connection.send(request_)
     assert [r.status for r in connection.responses()] == [200]
@@ -202,7 +202,7 @@ def test_a_connection_ends_when_the_client_says_so(wire, request_):
 
 
 @pytest.mark.parametrize("rest", [b"x" * 5, b""])
-def test_half_a_body_in_time_is_408(make_server, wire, rest):
+def test_an_incomplete_body_is_408_after_the_timeout(make_server, wire, rest):
     connection = wire(make_server(request_timeout=5))
     connection.send(b"POST /nowhere HTTP/1.1\r\nContent-Length: 10\r\n\r\n" + rest)
     connection.advance(4)
@@ -214,7 +214,7 @@ def test_half_a_body_in_time_is_408(make_server, wire, rest):
     assert connection.ended
 
 
-def test_a_trickling_body_does_not_put_the_deadline_off(make_server, wire):
+def test_a_trickling_body_does_not_extend_the_deadline(make_server, wire):
     connection = wire(make_server(request_timeout=5))
     connection.send(UP, b"POST /nowhere HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n")
     for _ in range(7):
@@ -226,7 +226,7 @@ def test_a_trickling_body_does_not_put_the_deadline_off(make_server, wire):
 
 
 @pytest.mark.parametrize("length", [b"101", b"1000000000000", b"9" * 40])
-def test_a_body_announced_too_large_is_413_before_it_comes(make_server, wire, length):
+def test_a_body_announced_too_large_is_413_before_it_arrives(make_server, wire, length):
     connection = wire(make_server(max_request_bytes=100))
     connection.send(
         b"POST /up HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: " + length + b"\r\n\r\n"
@@ -251,7 +251,7 @@ def test_a_body_that_grows_too_large_is_413(make_server, wire):
     assert connection.responses() == []
 
 
-def test_a_body_of_the_full_size_is_taken(make_server, wire, post):
+def test_a_body_of_the_maximum_size_is_accepted(make_server, wire, post):
     server = make_server(max_request_bytes=100)
     body = BODY + b" " * (100 - len(BODY))
     connection = wire(server)
@@ -268,7 +268,7 @@ def test_a_body_may_have_any_size_without_a_limit(make_server, wire, post):
     assert [r.status for r in connection.responses()] == [200]
 
 
-# What is malformed
+# Malformed requests
 
 
 @pytest.mark.parametrize(
@@ -361,7 +361,7 @@ def test_a_good_chunked_body_is_read(server, wire, post):
     assert len(client.take()) == 1
 
 
-def test_a_client_that_asks_first_is_told_to_go_on(server, wire, post):
+def test_a_client_that_expects_100_continue_receives_it(server, wire, post):
     connection = wire()
     data = post(server, f"Content-Length: {len(BODY)}", "Expect: 100-continue")
     connection.send(data[: -len(BODY)])
@@ -371,15 +371,15 @@ def test_a_client_that_asks_first_is_told_to_go_on(server, wire, post):
     assert [r.status for r in connection.responses()] == [200]
 
 
-# While the store is being asked
+# Requests that wait for the store
 
 
 class SlowStore(MemoryStore):
-    """Counts connections when the test says so."""
+    """A store whose count of connections the test completes."""
 
     def connections(self, app_id):
-        self.asked = Deferred()
-        return self.asked
+        self.pending_count = Deferred()
+        return self.pending_count
 
 
 @pytest.fixture
@@ -400,12 +400,12 @@ def slow(make_server, wire, signed):
     return connection, stores[0]
 
 
-def test_pipelined_requests_wait_for_the_one_before(slow):
+def test_pipelined_requests_wait_for_the_previous_one(slow):
     connection, store = slow
     connection.send(UP, UP[:10])
     connection.advance(100)
     assert connection.responses() == []
-    store.asked.callback(7)
+    store.pending_count.callback(7)
     connection.send(UP[10:])
     counted, *ups = connection.responses()
     assert counted.json() == {"connections": 7}
@@ -417,21 +417,21 @@ def test_pipelined_requests_wait_for_the_one_before(slow):
     [None, errors.ConnectionLost(), errors.ConnectionAborted(), errors.TimeoutError(), SSL.Error()],
 )
 @pytest.mark.parametrize("fails", [True, False])
-def test_a_client_may_go_before_the_answer_comes(slow, log, reason, fails):
+def test_a_client_may_disconnect_before_the_response(slow, log, reason, fails):
     connection, store = slow
     connection.vanish(reason)
     if fails:
-        store.asked.errback(RuntimeError("lost too"))
+        store.pending_count.errback(RuntimeError("lost too"))
         assert len(log.problems()) == 1
     else:
-        store.asked.callback(7)
-    del store.asked, connection.transport
-    gc.collect()  # What nobody handled is logged when it is collected.
+        store.pending_count.callback(7)
+    del store.pending_count, connection.transport
+    gc.collect()  # Twisted logs an unhandled error when it is collected.
 
 
 def test_a_failing_store_is_500_without_details(slow, log):
     connection, store = slow
-    store.asked.errback(RuntimeError("password of the database"))
+    store.pending_count.errback(RuntimeError("password of the database"))
     connection.settle()
     (response,) = connection.responses()
     assert response.status == 500

@@ -34,13 +34,13 @@ def dead(server, receiver, log):
     server.subscriber("news").vanish()
     server.advance(2)
     receiver.answer = 200
-    assert "given up, dead letters" in log.problems()[0][0]
+    assert "new dead letters: 1" in log.problems()[0][0]
     (delivery,) = server.get(ROUTE, state="dead").json()["deliveries"]
     return delivery["id"]
 
 
 class TestEndpoints:
-    def test_they_are_listed_without_secrets(self, server):
+    def test_endpoints_are_listed_without_secrets(self, server):
         assert server.get("webhooks").json() == {
             "webhooks": [
                 {
@@ -54,12 +54,12 @@ class TestEndpoints:
             ]
         }
 
-    def test_of_an_app_without_any(self, make_server):
+    def test_an_app_without_endpoints(self, make_server):
         assert make_server().get("webhooks").json() == {"webhooks": []}
 
 
 class TestDeliveries:
-    def test_one_that_was_taken(self, server):
+    def test_a_successful_delivery(self, server):
         server.subscriber("news")
 
         (delivery,) = server.get(ROUTE).json()["deliveries"]
@@ -75,7 +75,7 @@ class TestDeliveries:
             "events": [{"name": "channel_occupied", "channel": "news"}],
         }
 
-    def test_one_that_was_not(self, server, receiver):
+    def test_a_failed_delivery(self, server, receiver):
         receiver.answer = 302
         server.subscriber("news")
 
@@ -85,14 +85,14 @@ class TestDeliveries:
         assert delivery["error"] == "HTTP status 302, a redirect, which is not followed"
         receiver.answer = 200
 
-    def test_one_alone_has_its_body(self, server, receiver):
+    def test_a_single_delivery_includes_its_body(self, server, receiver):
         server.subscriber("news")
         (delivery,) = server.get(ROUTE).json()["deliveries"]
 
-        alone = server.get(f"{ROUTE}/{delivery['id']}").json()
-        assert alone == delivery | {"body": receiver.requests[0].body.decode()}
+        shown = server.get(f"{ROUTE}/{delivery['id']}").json()
+        assert shown == delivery | {"body": receiver.requests[0].body.decode()}
 
-    def test_they_come_in_pages(self, server):
+    def test_deliveries_are_paged(self, server):
         client = server.subscriber()
         for number in range(5):
             client.subscribe(f"c{number}")
@@ -103,7 +103,7 @@ class TestDeliveries:
         assert channels == ["c4", "c3", "c2", "c1", "c0"]
 
     @pytest.mark.parametrize(
-        ("query", "sentence"),
+        ("query", "message"),
         [
             ({"state": "lost"}, "state must be one of pending, delivered, dead"),
             ({"limit": "0"}, "limit must be a number from 1 to 1000"),
@@ -118,11 +118,11 @@ class TestDeliveries:
             ({"limit": "x"}, "limit must be a number from 1 to 1000"),
         ],
     )
-    def test_what_cannot_be_asked(self, server, query, sentence):
+    def test_an_invalid_query_is_refused(self, server, query, message):
         response = server.get(ROUTE, **query)
-        assert (response.status, response.json()) == (400, {"error": sentence})
+        assert (response.status, response.json()) == (400, {"error": message})
 
-    def test_another_apps_are_not_shown(self, make_server, app, app_with, receiver):
+    def test_deliveries_of_other_apps_are_not_shown(self, make_server, app, app_with, receiver):
         other = app_with(id="other", key="other-key")
         server = make_server(app, other, receiver=receiver)
         server.subscriber("news")
@@ -133,13 +133,13 @@ class TestDeliveries:
         assert response.status == 404
         assert "No delivery has the id" in response.json()["error"]
 
-    def test_the_request_must_be_signed(self, server):
+    def test_requests_must_be_signed(self, server):
         for path in ("webhooks", ROUTE, f"{ROUTE}/1"):
             assert server.request("GET", f"/apps/{APP.id}/{path}", sign=False).status == 401
         for path in (f"{ROUTE}/1/replay", "webhooks/dead_letters/replay", "webhooks/test"):
             assert server.request("POST", f"/apps/{APP.id}/{path}", sign=False).status == 401
 
-    def test_without_webhooks_there_are_none(self, make_server):
+    def test_an_app_without_webhooks_has_no_deliveries(self, make_server):
         server = make_server()
         assert server.get(ROUTE).json() == {"deliveries": []}
         assert server.get(f"{ROUTE}/1").status == 404
@@ -161,7 +161,7 @@ class TestReplay:
         assert response.json() == {"replayed": 1, "left": 0}
         assert server.get(ROUTE, state="dead").json() == {"deliveries": []}
 
-    def test_one_that_is_being_tried(self, server, receiver):
+    def test_a_pending_delivery_is_not_replayed(self, server, receiver):
         receiver.answer = 500
         server.subscriber("news")
         (delivery,) = server.get(ROUTE).json()["deliveries"]
@@ -169,14 +169,14 @@ class TestReplay:
         response = server.post(f"{ROUTE}/{delivery['id']}/replay")
         assert (response.status, response.json()) == (
             409,
-            {"error": "This delivery is still being tried"},
+            {"error": "This delivery is still pending"},
         )
         receiver.answer = 200
 
-    def test_one_that_is_not_there(self, server):
+    def test_an_unknown_delivery_is_404(self, server):
         assert server.post(f"{ROUTE}/1/replay").status == 404
 
-    def test_one_whose_webhook_is_not_configured_any_more(self, server, dead):
+    def test_a_delivery_whose_webhook_is_no_longer_configured(self, server, dead):
         server.service._apps._by_id[APP.id] = APP
 
         assert server.post(f"{ROUTE}/{dead}/replay").status == 400
@@ -191,14 +191,14 @@ class TestTestEvents:
         assert server.get(f"{ROUTE}/{delivery['id']}").json()["state"] == "delivered"
 
     @pytest.mark.parametrize("name", EVENT_NAMES)
-    def test_of_a_kind(self, server, receiver, name):
+    def test_an_event_of_each_name(self, server, receiver, name):
         body = {"event": name, "channel": "presence-x", "url": URL}
         assert server.post("webhooks/test", body).status == 200
         assert receiver.events[0]["name"] == name
         assert receiver.events[0]["channel"] == "presence-x"
 
     @pytest.mark.parametrize(
-        ("body", "part"),
+        ("body", "prefix"),
         [
             (b"x", "The body must be a JSON object with url, event"),
             (b"[]", "The body must be a JSON object with url, event"),
@@ -211,10 +211,10 @@ class TestTestEvents:
             (b'{"url":"http://y"}', "The app has no webhook with the URL 'http://y'"),
         ],
     )
-    def test_one_that_cannot_be_sent(self, server, receiver, body, part):
+    def test_an_invalid_test_event_is_refused(self, server, receiver, body, prefix):
         response = server.post("webhooks/test", body)
         assert response.status == 400
-        assert response.json()["error"].startswith(part)
+        assert response.json()["error"].startswith(prefix)
         assert receiver.requests == []
 
     def test_without_webhooks(self, make_server):
@@ -228,25 +228,25 @@ class TestTestEvents:
         response = server.post("webhooks/test")
 
         assert response.status == 503
-        assert response.json()["error"] == f"Too many deliveries wait for {URL}"
+        assert response.json()["error"] == f"Too many deliveries are queued for {URL}"
         assert "is full; events dropped: 1" in log.problems()[0][0]
 
 
-class AwayArchive:
-    """Answers nothing, as it does where nodes share webhooks and Redis is away."""
+class UnreachableArchive:
+    """An archive that fails all calls, as in a cluster whose Redis is unreachable."""
 
     def __getattr__(self, name):
-        return lambda *_: fail(ClusterStoreLostError("the node is alone"))
+        return lambda *_: fail(ClusterStoreLostError("the link is down"))
 
 
 @pytest.mark.parametrize("path", ["webhooks", ROUTE, f"{ROUTE}/1"])
-def test_an_archive_that_is_out_of_reach(server, path):
-    server.service.webhooks.archive = AwayArchive()
+def test_an_unreachable_archive_is_503(server, path):
+    server.service.webhooks.archive = UnreachableArchive()
     response = server.get(path)
 
     assert response.status == 503
     assert response.json()["error"] == (
-        "Webhooks are kept in Redis, which is away: the node is alone"
+        "Webhooks are stored in Redis, which is unreachable: the link is down"
     )
-    for call in ("dead_letters/replay", "test"):
-        assert server.post(f"webhooks/{call}").status == 503
+    for route in ("dead_letters/replay", "test"):
+        assert server.post(f"webhooks/{route}").status == 503

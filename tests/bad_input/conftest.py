@@ -1,4 +1,4 @@
-"""What the tests of bad input share: a server under attack, and a client that must not notice."""
+"""Fixtures for the tests of bad input: a server under attack, with a healthy client."""
 
 import gc
 
@@ -10,8 +10,8 @@ from reverb.testing import APP, MemoryServer, frame
 from support import Log, Wire
 
 
-class Attacked:
-    """A server, with a healthy client that is subscribed all along."""
+class AttackedServer:
+    """A server with a healthy client, whose subscription must not be affected."""
 
     def __init__(self, log, **changes):
         self.log = log
@@ -19,7 +19,7 @@ class Attacked:
             msgspec.structs.replace(APP, **changes),
             handshake_timeout=5,
             request_timeout=5,
-            signature_tolerance=1_000_000,  # time passes, signatures were made before
+            signature_tolerance=1_000_000,  # Time advances after the requests are signed.
         )
         self.healthy = self.server.client()
         self.healthy.subscribe("news")
@@ -27,7 +27,7 @@ class Attacked:
         self.published = 0
 
     def check(self):
-        """Check that the healthy client gets a publication, and that nothing was logged."""
+        """Check that the healthy client receives a publication, and that no failure was logged."""
         assert self.log.problems() == []
         self.published += 1
         self.server.publish("news", "event", str(self.published))
@@ -36,7 +36,7 @@ class Attacked:
         assert self.healthy.connected
 
     def check_client(self, client):
-        """Check that a client's connection has ended, or still can be used."""
+        """Check that a client's connection is closed or usable, and leaves nothing behind."""
         try:
             self._use(client)
         finally:
@@ -51,23 +51,23 @@ class Attacked:
     def _use(self, client):
         if client.connected and client.close_code is None:
             client.take()
-            # It may be in the middle of a frame, of a message, or neither.
+            # The connection may be inside of a frame or of a fragmented message.
             client.send_raw(frame(b"", opcode=9))
             client.send('{"event":"pusher:ping","data":{}}')
 
     def stop(self):
         self.server.stop()
         assert self.log.problems() == []
-        assert not self.server.service.factory.doors
+        assert not self.server.service.factory.http_connections
 
 
 @pytest.fixture
 def attack(log):
-    """Set up a server under attack; at the end it must stop and leave nothing behind."""
+    """Return a function that starts a server; at the end it must stop without open connections."""
     attacked = []
 
     def make(**changes):
-        attacked.append(Attacked(log, **changes))
+        attacked.append(AttackedServer(log, **changes))
         return attacked[-1]
 
     yield make
@@ -76,8 +76,8 @@ def attack(log):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def nothing_unhandled():
-    """Collect what is left over after each file: an error nobody handled is logged then."""
+def no_unhandled_errors():
+    """Collect garbage after each file, so that unhandled errors in Deferreds are logged."""
     log = Log()
     globalLogPublisher.addObserver(log)
     yield
@@ -93,5 +93,5 @@ def attacked(attack):
 
 @pytest.fixture
 def wire():
-    """Open raw connections to a server."""
+    """The class of raw connections to a server."""
     return Wire

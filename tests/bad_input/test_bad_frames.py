@@ -1,4 +1,4 @@
-"""Random and mutated WebSocket frames against one server that others are using."""
+"""Random and mutated WebSocket frames, sent to a server that has another client."""
 
 import json
 
@@ -61,7 +61,7 @@ one_frame = st.builds(
 
 @st.composite
 def mutated(draw, source):
-    """Bytes in which some are changed, left out, doubled, or cut off."""
+    """Change, remove or repeat some bytes, or truncate them."""
     data = bytearray(draw(source))
     for _ in range(draw(st.integers(0, 4))):
         if not data:
@@ -158,8 +158,8 @@ steps = st.tuples(
 )
 
 
-def test_messages_of_clients_that_may_do_what_they_ask(attack):
-    """Signed subscriptions and sign-ins, in any order, with anything in between."""
+def test_messages_of_authorized_clients(attack):
+    """Signed subscriptions and sign-ins, in any order, with any frames between them."""
     attacked = attack(client_events="all", max_channels_per_connection=3, max_presence_members=2)
 
     @settings(max_examples=200, deadline=None, database=None, suppress_health_check=FIXED)

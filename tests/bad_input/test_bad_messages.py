@@ -1,4 +1,4 @@
-"""What clients should not say: each gets an error, changes nothing, and harms nobody."""
+"""Invalid messages: each gets an error, changes nothing, and affects no other client."""
 
 import json
 
@@ -11,24 +11,24 @@ DEEP = 10_000
 
 
 @pytest.fixture
-def open_(attack):
-    """A server without limits on sizes, where everybody may send client events."""
+def unlimited(attack):
+    """Start a server without size limits, on which all clients may send client events."""
     return attack(
         max_message_bytes=0, max_event_bytes=0, client_events="all", client_events_per_second=0
     )
 
 
 @pytest.fixture
-def client(open_):
-    client = open_.server.client()
+def client(unlimited):
+    client = unlimited.server.client()
     client.subscribe("news")
     client.take()
     yield client
-    open_.check_client(client)
+    unlimited.check_client(client)
 
 
 def refused(client, message):
-    """Send a message; get the error that is the only answer to it."""
+    """Send a message, and return the error that must be the only answer."""
     client.send(message)
     (error,) = client.take()
     assert error["event"] == "pusher:error"
@@ -79,7 +79,7 @@ def test_broken_json(client, message):
 
 
 @pytest.mark.parametrize("message", [None, 1, 1.5, True, "text", [], [{}], {}, {"data": {}}])
-def test_what_is_no_message(client, message):
+def test_json_that_is_not_a_message(client, message):
     refused(client, json.dumps(message))
 
 
@@ -179,7 +179,7 @@ def test_deep_nesting(client, nested):
         refused(client, message)
 
 
-def test_deep_nesting_in_what_is_signed(client):
+def test_deep_nesting_in_signed_data(client):
     for nested in (
         "[" * DEEP + "]" * DEEP,
         '{"user_info":' + '{"a":' * DEEP + "1" + "}" * (DEEP + 1),
@@ -191,16 +191,16 @@ def test_deep_nesting_in_what_is_signed(client):
         refused(client, {"event": "pusher:signin", "data": {"auth": auth, "user_data": nested}})
 
 
-def test_deep_data_of_a_client_event_arrives_or_is_refused(open_, client):
+def test_deep_data_of_a_client_event_is_delivered_or_refused(unlimited, client):
     for depth in (10, 500, 900, 1100):
         nested = "[" * depth + "]" * depth
-        open_.healthy.take()
+        unlimited.healthy.take()
         client.send(f'{{"event":"client-x","channel":"news","data":{nested}}}')
-        got = open_.healthy.take()
+        got = unlimited.healthy.take()
         assert [e["data"] for e in got] == [nested] or client.take()[0]["event"] == "pusher:error"
 
 
-def test_of_duplicate_keys_one_counts(client):
+def test_of_duplicate_keys_the_last_one_counts(client):
     client.send('{"event":"nonsense","event":"pusher:ping"}')
     assert [e["event"] for e in client.take()] == ["pusher:pong"]
     client.send('{"event":"pusher:subscribe","data":{"channel":"a b","channel":"olds"}}')
@@ -219,13 +219,13 @@ NUMBERS = [
 
 
 @pytest.mark.parametrize("number", NUMBERS, ids=range(len(NUMBERS)))
-def test_huge_numbers(open_, client, number):
+def test_huge_numbers(unlimited, client, number):
     refused(client, f'{{"event":{number}}}')
     refused(client, f'{{"event":"pusher:subscribe","data":{{"channel":{number}}}}}')
     refused(client, f'{{"event":"pusher:subscribe","data":{number}}}')
-    open_.healthy.take()
+    unlimited.healthy.take()
     client.send(f'{{"event":"client-x","channel":"news","data":{number}}}')
-    got = open_.healthy.take()
+    got = unlimited.healthy.take()
     assert [e["data"] for e in got] == [number] or client.take()[0]["event"] == "pusher:error"
     channel_data = f'{{"user_id":{number}}}'
     data = {"channel": "presence-x", "channel_data": channel_data}
@@ -237,16 +237,16 @@ def test_huge_numbers(open_, client, number):
 @pytest.mark.parametrize(
     "text", ["\0", "a\0b", "😀", "\U0010ffff", "\ufffe", "\u2028", "é", "\x7f", "\x1b[31m"]
 )
-def test_nul_and_wide_characters(open_, client, text):
+def test_nul_and_wide_characters(unlimited, client, text):
     for name in (text, f"private-{text}", f"#server-to-user-{text}"):
         refused(client, {"event": "pusher:subscribe", "data": {"channel": name}})
-    open_.healthy.take()
+    unlimited.healthy.take()
     client.send({"event": f"client-{text}", "channel": "news", "data": {text: text}})
-    (event,) = open_.healthy.take()
+    (event,) = unlimited.healthy.take()
     assert event["event"] == f"client-{text}"
     assert json.loads(event["data"]) == {text: text}
     client.send({"event": f"client-{text}", "channel": "news", "data": text})
-    assert open_.healthy.take()[0]["data"] == text
+    assert unlimited.healthy.take()[0]["data"] == text
     channel_data = json.dumps({"user_id": text, "user_info": {text: text}})
     client.subscribe("presence-x", channel_data=channel_data)
     (event,) = client.take()
@@ -255,8 +255,8 @@ def test_nul_and_wide_characters(open_, client, text):
 
 
 @pytest.mark.parametrize("escaped", [r"\ud800", r"\udc00", r"a\ud83db", r"\ude00\ud83d"])
-def test_lone_surrogates(open_, client, escaped):
-    open_.healthy.take()
+def test_lone_surrogates(unlimited, client, escaped):
+    unlimited.healthy.take()
     for message in (
         '{"event":"client-%s","channel":"news","data":"x"}',
         '{"event":"client-x","channel":"news","data":"%s"}',
@@ -268,12 +268,12 @@ def test_lone_surrogates(open_, client, escaped):
         '{"event":"pusher:subscribe","data":"%s"}',
     ):
         refused(client, message.replace("%s", escaped))
-    # Inside what is itself JSON in a string, the escape is doubled.
+    # In JSON inside of a string, the backslash of the escape is doubled.
     channel_data = '{"user_id":"%s"}' % escaped  # noqa: UP031
     auth = sign(f"{client.socket_id}:presence-x:{channel_data}")
     data = {"channel": "presence-x", "auth": auth, "channel_data": channel_data}
     refused(client, {"event": "pusher:subscribe", "data": data})
-    assert open_.healthy.take() == []
+    assert unlimited.healthy.take() == []
 
 
 @pytest.mark.parametrize(
@@ -294,7 +294,7 @@ def test_lone_surrogates(open_, client, escaped):
         "\0:\0",
     ],
 )
-def test_a_wrong_signature(open_, client, auth):
+def test_a_wrong_signature(unlimited, client, auth):
     for data in (
         {"channel": "private-x", "auth": auth},
         {"channel": "presence-x", "auth": auth, "channel_data": '{"user_id":"1"}'},
@@ -303,11 +303,11 @@ def test_a_wrong_signature(open_, client, auth):
         assert "app-secret" not in error["message"]
         assert len(error["message"]) < 2000
     refused(client, {"event": "pusher:signin", "data": {"auth": auth, "user_data": '{"id":"u"}'}})
-    assert len(open_.server.service.hub.channels) == 1
+    assert len(unlimited.server.service.hub.channels) == 1
 
 
-def test_a_signature_of_another_socket_or_channel(open_, client):
-    other = open_.server.client()
+def test_a_signature_of_another_socket_or_channel(unlimited, client):
+    other = unlimited.server.client()
     for text in (
         f"{other.socket_id}:private-x",
         f"{client.socket_id}:private-y",
@@ -319,7 +319,7 @@ def test_a_signature_of_another_socket_or_channel(open_, client):
     other.vanish()
 
 
-def test_subscribing_to_ever_more_is_the_apps_limit(attack):
+def test_the_apps_limit_of_channels_per_connection_holds(attack):
     attacked = attack(max_channels_per_connection=5)
     client = attacked.server.client()
     for i in range(5):
@@ -332,13 +332,13 @@ def test_subscribing_to_ever_more_is_the_apps_limit(attack):
     attacked.check_client(client)
 
 
-def test_messages_before_the_greeting_and_after_the_goodbye(attacked):
+def test_messages_before_the_admission_and_after_the_close(attacked):
     subscribe = frame(b'{"event":"pusher:subscribe","data":{"channel":"late"}}')
     client = attacked.server.client(after=subscribe)
     assert client.events[0]["event"] == "pusher:connection_established"
-    goodbye = frame((1000).to_bytes(2), opcode=8)
+    close = frame((1000).to_bytes(2), opcode=8)
     more = frame(b'{"event":"pusher:subscribe","data":{"channel":"more"}}')
-    client.send_raw(goodbye + more + goodbye + b"\xff" * 50)
+    client.send_raw(close + more + close + b"\xff" * 50)
     assert not client.connected
     attacked.check_client(client)
     assert list(attacked.server.service.hub.channels) == [("app-id", "news")]

@@ -1,4 +1,4 @@
-"""Random and mutated HTTP requests against one server that others are using."""
+"""Random and mutated HTTP requests, sent to a server that has another client."""
 
 import json
 import re
@@ -110,7 +110,7 @@ header = st.sampled_from(
 
 @st.composite
 def requests(draw):
-    """A request, more or less in order, and often well signed."""
+    """Generate a more or less valid request, with a correct signature in many cases."""
     route, data, more = draw(path), draw(body | st.just(b"")), draw(query)
     right = "POST" if route.endswith(("events", "connections")) else "GET"
     verb = draw(st.sampled_from([right] * 4) | method)
@@ -156,7 +156,7 @@ upgrades = st.builds(
 
 @st.composite
 def mutated(draw, source):
-    """Bytes in which some are changed, left out, doubled, or cut off."""
+    """Change, remove, repeat or insert some bytes, or truncate them."""
     data = bytearray(draw(source))
     for _ in range(draw(st.integers(1, 5))):
         if not data:
@@ -185,7 +185,7 @@ STATUS = re.compile(rb"HTTP/1\.1 ([0-9]{3}) ")
 
 
 def check(attacked, wire, parts, size):
-    """Send all on one connection; it must be answered well, and end."""
+    """Send all requests on one connection, which must get valid responses and be closed."""
     connection = wire(attacked.server)
     try:
         send(connection, b"".join(parts), size)
@@ -194,7 +194,7 @@ def check(attacked, wire, parts, size):
         attacked.server.clients[:] = [attacked.healthy]
         attacked.healthy.take()
     attacked.check()
-    assert not attacked.server.service.factory.doors
+    assert not attacked.server.service.factory.http_connections
     assert len(attacked.server.service._websockets.connections) == 1
 
 
@@ -204,7 +204,7 @@ def send(connection, data, size):
     if b" 101 " in connection.received:
         return
     if not connection.ended:
-        # What is not complete is given up in time, and so is an idle connection.
+        # Incomplete requests and idle connections time out.
         connection.advance(7)
     assert connection.ended
     assert b"500" not in STATUS.findall(connection.received)

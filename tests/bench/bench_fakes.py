@@ -1,4 +1,4 @@
-"""What stands for a connection, and for a server that makes mistakes."""
+"""Fakes of a connection, and of a server with errors."""
 
 import json
 import re
@@ -37,7 +37,7 @@ def event(name, data, channel="c"):
 
 
 def compressed(frame):
-    """Compress a frame's payload, on its own."""
+    """Compress a frame's payload without context takeover."""
     (plain,), _ = split(frame)
     deflate = zlib.compressobj(wbits=-15)
     payload = deflate.compress(plain.payload) + deflate.flush(zlib.Z_SYNC_FLUSH)
@@ -45,7 +45,7 @@ def compressed(frame):
 
 
 class FakeSocket:
-    """Gives what the test puts into it, one piece for each recv."""
+    """A socket that returns the test's chunks, one for each recv."""
 
     def __init__(self):
         self.pieces = []
@@ -57,7 +57,7 @@ class FakeSocket:
 
 
 class FakeClient:
-    """A subscribed client, as its Subscriber sees it."""
+    """A subscribed client, from the view of its Subscriber."""
 
     def __init__(self, number):
         self.number = number
@@ -93,12 +93,12 @@ class _Listener(socketserver.ThreadingTCPServer):
 
 
 class FaultyServer:
-    """Speaks just enough of the protocol, and spoils what the first subscriber gets.
+    """A minimal server that corrupts the messages to the first subscriber.
 
     Args:
-        spoil: Makes of the number of a publication and its frame what the first subscriber gets.
+        spoil: Returns the bytes for the first subscriber, from a publication's number and frame.
         keep: Whether API connections are kept after a reply.
-        compress: Whether to compress for those who offer it.
+        compress: Whether to accept offers of compression.
     """
 
     def __init__(self, spoil=lambda number, frame: frame, *, keep=True, compress=False):
@@ -171,5 +171,5 @@ class FaultyServer:
         frame = event(body["name"], body["data"], body["channel"])
         for index, (sock, compress) in enumerate(self.subscribers):
             sent = compressed(frame) if compress else frame
-            with suppress(OSError):  # It may be gone.
+            with suppress(OSError):  # The client may have disconnected.
                 sock.sendall(sent if index else self.spoil(number, sent))

@@ -7,7 +7,7 @@ import pytest
 from bench_fakes import FakeClient, event, server_frame
 
 from bench.frames import PING
-from bench.ledger import GarbledError, Key, Ledger, MemberLedger
+from bench.ledger import GarbledError, Ledger, MemberLedger, MessageKey
 from bench.results import RowFailedError
 from bench.stream import Stream, Tally
 from bench.subscriber import Subscriber
@@ -16,7 +16,7 @@ PLENTY = 12
 
 
 class Channel:
-    """A stream with subscribers, and ready frames of what is published to it."""
+    """A stream with subscribers, and the frames of published messages."""
 
     def __init__(self, subscribers=3):
         self.tally = Tally()
@@ -204,7 +204,7 @@ def test_members_are_messages_too():
     ledger = MemberLedger(1)
     user_id = ledger.issue(0, 0)
     joined = b'{"event":"pusher_internal:member_added","data":"{\\"user_id\\":\\"%b\\"}"}'
-    assert ledger.recognise(joined % user_id.encode()) == Key(0, 0)
-    assert ledger.recognise(b'{"event":"bench","data":"0.0."}') is None
+    assert ledger.recognize(joined % user_id.encode()) == MessageKey(0, 0)
+    assert ledger.recognize(b'{"event":"bench","data":"0.0."}') is None
     with pytest.raises(GarbledError):
-        ledger.recognise(joined % b"somebody")
+        ledger.recognize(joined % b"somebody")

@@ -1,4 +1,4 @@
-"""Whole runs: against a real server, and against one that makes mistakes."""
+"""Whole runs against a real server, and against one with errors."""
 
 import os
 import re
@@ -43,7 +43,7 @@ def bench(*arguments):
 
 
 def servers_of(pid):
-    """The servers that a process has started and not ended."""
+    """The running servers that a process has started."""
     found = []
     for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
         with suppress(FileNotFoundError):
@@ -87,12 +87,12 @@ def test_the_server_is_ended_when_it_fails():
         Server(Path(sys.executable), min(os.sched_getaffinity(0)), options=["--nonsense"])
 
 
-# A server that makes mistakes
+# A server with errors
 
 
 @pytest.fixture
 def hurry(monkeypatch):
-    monkeypatch.setattr(driving, "_ANSWER_TIMEOUT", 1)
+    monkeypatch.setattr(driving, "_STALL_TIMEOUT", 1)
     monkeypatch.setattr(driving, "_AFTERMATH", 0.2)
 
 

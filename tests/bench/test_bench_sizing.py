@@ -1,4 +1,4 @@
-"""What each step asks of Redis: counted, with two real nodes."""
+"""The load of each step on Redis, counted with two real nodes."""
 
 import os
 import shutil
@@ -18,7 +18,7 @@ def rows():
 
 
 def each(row):
-    """Round trips, publications and subscriptions of one step; the nodes' own words left out."""
+    """Round trips, publications and subscriptions of one step, without those of idle nodes."""
     redis = row.redis
     return [
         round(n / row.times, 1) for n in (redis.round_trips, redis.publishes, redis.subscriptions)

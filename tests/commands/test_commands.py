@@ -1,4 +1,4 @@
-"""The command ``reverb``, against no server or one that is none."""
+"""The ``reverb`` command without a server, or with a server that is not Reverb."""
 
 import runpy
 import sys
@@ -20,7 +20,7 @@ def clean_environment(monkeypatch):
 
 @pytest.fixture
 def run(capsys):
-    """Run the command; get its exit code, and its only line of errors."""
+    """Run the command; return its exit code, and its one line of errors or its output."""
 
     def run_command(*words):
         try:
@@ -35,8 +35,8 @@ def run(capsys):
 
 
 @pytest.fixture
-def stranger():
-    """A server that is no Reverb."""
+def foreign_server():
+    """The URL of an HTTP server that is not Reverb."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
@@ -45,7 +45,7 @@ def stranger():
             self.wfile.write(b"<html>")
 
         def log_message(self, *_):
-            """Say nothing."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,))
@@ -56,13 +56,13 @@ def stranger():
     server.server_close()
 
 
-class TestMistakes:
+class TestErrors:
     @pytest.mark.parametrize(
         ("words", "expected"),
         [
-            ([], "reverb: the following arguments are required: SUBJECT"),
-            (["webhook"], "reverb: argument SUBJECT: invalid choice: 'webhook'"),
-            (["webhooks"], "reverb webhooks: the following arguments are required: COMMAND"),
+            ([], "reverb: the following arguments are required: COMMAND"),
+            (["webhook"], "reverb: argument COMMAND: invalid choice: 'webhook'"),
+            (["webhooks"], "reverb webhooks: the following arguments are required: ACTION"),
             (
                 ["webhooks", "list", "--state", "x"],
                 "reverb webhooks list: argument --state",
@@ -95,7 +95,7 @@ class TestMistakes:
             (["webhooks", "list", "--lost"], "reverb: unrecognized arguments: --lost"),
         ],
     )
-    def test_of_use(self, run, words, expected):
+    def test_invalid_arguments(self, run, words, expected):
         code, error = run(*words)
         assert code == 2
         assert error.startswith(expected)
@@ -106,8 +106,8 @@ class TestMistakes:
             (
                 ["webhooks", "list"],
                 (
-                    "reverb: which app? Give --config, or --app-id, --app-key and --app-secret, or "
-                    "REVERB_APP_*"
+                    "reverb: no app is configured: use --config, or --app-id, --app-key and "
+                    "--app-secret, or REVERB_APP_*"
                 ),
             ),
             (
@@ -128,55 +128,55 @@ class TestMistakes:
             ),
             (
                 ["webhooks", "list", *APP, "--url", "http://exa mple/"],
-                "reverb: --url: not the name of a host: 'exa mple'",
+                "reverb: --url: invalid host name: 'exa mple'",
             ),
             (
                 ["webhooks", "list", *APP, "--url", "http://a..b/"],
-                "reverb: --url: not the name of a host: 'a..b'",
+                "reverb: --url: invalid host name: 'a..b'",
             ),
             (
                 ["webhooks", "list", *APP, "--url", f"http://{'a' * 70}.x/"],
-                f"reverb: --url: not the name of a host: '{'a' * 70}.x'",
+                f"reverb: --url: invalid host name: '{'a' * 70}.x'",
             ),
             (
                 ["webhooks", "list", *APP, "--url", "http://127.0.0.1/\xe9"],
                 (
-                    "reverb: --url: the path may only have printable ASCII without spaces, got "
+                    "reverb: --url: the path may contain only printable ASCII without spaces, got "
                     "'http://127.0.0.1/\xe9'"
                 ),
             ),
             (
                 ["webhooks", "list", *APP, "--url", "http://127.0.0.1:1/ x"],
                 (
-                    "reverb: --url: the path may only have printable ASCII without spaces, got "
+                    "reverb: --url: the path may contain only printable ASCII without spaces, got "
                     "'http://127.0.0.1:1/ x'"
                 ),
             ),
             (
                 ["webhooks", "list", *APP, "--url", "http://127.0.0.1:1"],
-                "reverb: http://127.0.0.1:1: cannot be asked: [Errno 111] Connection refused",
+                "reverb: http://127.0.0.1:1: request failed: [Errno 111] Connection refused",
             ),
         ],
     )
-    def test_of_what_is_asked(self, run, words, expected):
+    def test_invalid_options_and_unreachable_servers(self, run, words, expected):
         assert run(*words) == (1, expected)
 
     @pytest.mark.parametrize(
         ("settings", "expected"),
         [
-            ("port = 1", "http://127.0.0.1:1: cannot be asked: [Errno 111] Connection refused"),
+            ("port = 1", "http://127.0.0.1:1: request failed: [Errno 111] Connection refused"),
             (
                 "port = 1\nhost = '0.0.0.0'\npath = 'realtime'",
-                "http://127.0.0.1:1/realtime: cannot be asked: [Errno 111] Connection refused",
+                "http://127.0.0.1:1/realtime: request failed: [Errno 111] Connection refused",
             ),
-            ("port = 1\nhost = '::'", "http://[::1]:1: cannot be asked: "),
+            ("port = 1\nhost = '::'", "http://[::1]:1: request failed: "),
             (
                 "listen = ['tcp:1']",
-                "--url: needed, as the server is configured to listen on endpoints",
+                "--url: required, because the server is configured to listen on endpoints",
             ),
         ],
     )
-    def test_of_where_the_server_is(self, run, tmp_path, settings, expected):
+    def test_the_default_url(self, run, tmp_path, settings, expected):
         path = tmp_path / "reverb.toml"
         path.write_text(f"{settings}\n[[apps]]\nid = '1'\nkey = 'k'\nsecret = 's'\n")
 
@@ -184,23 +184,23 @@ class TestMistakes:
         assert code == 1
         assert error.startswith(f"reverb: {expected}")
 
-    def test_something_else_answers(self, run, stranger):
-        assert run("webhooks", "list", *APP, "--url", stranger) == (
+    def test_a_foreign_server(self, run, foreign_server):
+        assert run("webhooks", "list", *APP, "--url", foreign_server) == (
             1,
-            f"reverb: {stranger}: the answer is not of a Reverb server (HTTP 200)",
+            f"reverb: {foreign_server}: the response is not from a Reverb server (HTTP 200)",
         )
 
-    def test_several_apps(self, run, tmp_path):
+    def test_several_apps_need_an_app_id(self, run, tmp_path):
         path = tmp_path / "reverb.toml"
         path.write_text(
             "".join(f"[[apps]]\nid = '{n}'\nkey = 'k{n}'\nsecret = 's'\n" for n in (1, 2))
         )
         words = ("webhooks", "list", "--config", str(path))
 
-        assert run(*words) == (1, "reverb: --app-id: needed, one of 1, 2")
+        assert run(*words) == (1, "reverb: --app-id: required, one of 1, 2")
         assert run(*words, "--app-id", "3") == (
             1,
-            "reverb: --app-id: there is no app '3' in the configuration",
+            "reverb: --app-id: no app '3' in the configuration",
         )
 
 
@@ -210,7 +210,7 @@ def test_help(run):
     assert "--app-secret" in text
 
 
-def test_as_a_module(monkeypatch, capsys):
+def test_running_as_a_module(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["reverb", "--version"])
     with pytest.raises(SystemExit) as end:
         runpy.run_module("reverb", run_name="__main__")

@@ -1,8 +1,8 @@
-"""A node for Autobahn's test suite, which wants back what it sends.
+"""An echo node for Autobahn's test suite, which expects to receive what it sends.
 
-It is the real one, with its service, front door, protocol class, fast lane and
-outbox; only the Pusher session is replaced by an echo. It listens on a free
-port of loopback, and prints the URL.
+It is a complete node with the real service, multiplexer, protocol class, fast paths and outbox;
+only the Pusher session is replaced by an echo. It listens on a free port of loopback, and prints
+its URL.
 """
 
 import sys
@@ -28,7 +28,7 @@ UNSUPPORTED_DATA = 1003
 
 
 class EchoSession:
-    """Stands for a client's Pusher session: sends every message back."""
+    """Replaces the Pusher session of a client, and sends every message back."""
 
     socket_id = "echo"
     app = APP
@@ -40,23 +40,23 @@ class EchoSession:
         self._min_bytes = min_bytes
 
     def send(self, message):
-        """Keep back the greeting, which the suite does not expect."""
+        """Drop connection_established, which the suite does not expect."""
 
     def refuse(self, error):
-        """Keep back the error event, which the suite does not expect either."""
+        """Drop the error event, which the suite does not expect."""
 
     def receive(self, payload):
         self._connection.send(self.frame(payload))
 
     def frame(self, payload):
-        """Make the frame that a subscriber would get."""
+        """Encode a message as the frame that a subscriber would receive."""
         if self._connection.compresses and len(payload) >= self._min_bytes:
             return compressed_text_frame(payload)
         return text_frame(payload)
 
 
 class EchoHub:
-    """Stands for the hub: opens an echo for everybody."""
+    """Replaces the hub, and admits every client with an echo session."""
 
     def __init__(self, min_bytes):
         self._min_bytes = min_bytes
@@ -65,18 +65,18 @@ class EchoHub:
         return EchoSession(connection, self._min_bytes)
 
     def mute(self, session):
-        """Have nothing published to keep from it."""
+        """Do nothing: nothing is published."""
 
     def leave(self, session):
-        """Forget nothing."""
+        """Do nothing: the sessions are not kept."""
 
 
 class EchoConnection(PusherConnection):
-    """The real connection, but for binary messages.
+    """The real connection, except that it accepts binary messages.
 
-    The suite wants them back as well, while the server refuses them by design,
-    as no Pusher client sends any. So the refusal is left out here, and what it
-    would have kept from the session is echoed past it.
+    The server refuses binary messages by design, as no Pusher client sends any, but the suite
+    expects an echo of them. So this class does not fail the connection, and echoes binary messages
+    without the session.
     """
 
     def _fail_connection(self, code, reason):
@@ -93,7 +93,7 @@ class EchoConnection(PusherConnection):
 
 
 class EchoService(ReverbService):
-    """The real node, with the two of them."""
+    """The real node, with the echo connection and the echo hub."""
 
     def _make_websockets(self):
         factory = super()._make_websockets()
@@ -104,12 +104,12 @@ class EchoService(ReverbService):
 
 def main():
     parser = ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--compression", action="store_true", help="agree on compression")
+    parser.add_argument("--compression", action="store_true", help="negotiate compression")
     arguments = parser.parse_args()
-    grave = FilteringLogObserver(
+    observer = FilteringLogObserver(
         textFileLogObserver(sys.stderr), [LogLevelFilterPredicate(LogLevel.warn)]
     )
-    globalLogBeginner.beginLoggingTo([grave], redirectStandardIO=False)
+    globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
     settings = Settings(
         apps=(APP,),
         port=0,

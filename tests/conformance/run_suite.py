@@ -1,8 +1,8 @@
-"""Runs Autobahn's test suite, its fuzzing client, against the echo node.
+"""Runs Autobahn's test suite (its fuzzing client) against the echo node.
 
-The suite needs Python 2.7; where none is at hand, this says so and ends well.
-Every case must be OK, or INFORMATIONAL where the suite has no opinion.
-NON-STRICT counts as failed: it is within the standard, but would be news.
+The suite needs Python 2.7. Without one, the program prints a message and exits with status 0.
+Every case must be OK, or INFORMATIONAL where the suite makes no judgment. NON-STRICT counts as a
+failure: it conforms to the standard, but no case has that result today.
 """
 
 import json
@@ -18,22 +18,22 @@ from pathlib import Path
 from typing import NamedTuple
 
 HERE = Path(__file__).parent
-SUITE = "autobahntestsuite == 25.10.1"  # It pins all that it needs itself.
+SUITE = "autobahntestsuite == 25.10.1"  # It pins its own dependencies.
 CASES = 517
-VIRTUALENV = "virtualenv < 20.22"  # The last that makes environments for Python 2.7.
+VIRTUALENV = "virtualenv < 20.22"  # The last series that supports Python 2.7.
 NOTHING_COMPRESSED = "UNIMPLEMENTED"
 COMPRESSION_CASES = ("12.", "13.")
 
 
 class Job(NamedTuple):
-    """A part of the suite, for a node of its own."""
+    """A part of the suite that runs against a node of its own."""
 
     name: str
     compression: bool
     cases: tuple[str, ...]
 
 
-# The longest first: one runs for each processor, as client and node wait for each other.
+# The longest jobs first. One job runs for each processor, because client and node alternate.
 JOBS = (
     Job("on-13", True, ("13.*",)),
     *(Job(f"on-12.{part}", True, (f"12.{part}.*",)) for part in range(1, 6)),
@@ -43,7 +43,7 @@ JOBS = (
 
 
 def find_python(candidates: list[str]) -> str | None:
-    """Find a Python 2.7 that runs; a name on the path may be a shim that does not."""
+    """Return the first candidate that runs Python 2.7; a name on the path may be a broken shim."""
     check = "import sys; sys.exit(sys.version_info[:2] != (2, 7))"
     for candidate in candidates:
         try:
@@ -56,7 +56,7 @@ def find_python(candidates: list[str]) -> str | None:
 
 
 def install(python: str, environment: Path) -> Path:
-    """Install the suite, unless it has been; return its interpreter."""
+    """Install the suite unless it is installed already; return its interpreter."""
     interpreter = environment / "bin" / "python"
     stamp = environment / SUITE
     if not stamp.exists():
@@ -71,7 +71,7 @@ def install(python: str, environment: Path) -> Path:
 
 @contextmanager
 def echo_node(log: Path, *, compression: bool) -> Iterator[str]:
-    """Run a node, and give its URL."""
+    """Run an echo node, and yield its URL."""
     command = [sys.executable, str(HERE / "echo_node.py")]
     if compression:
         command.append("--compression")
@@ -86,7 +86,7 @@ def echo_node(log: Path, *, compression: bool) -> Iterator[str]:
 
 
 def run(job: Job, interpreter: Path, reports: Path) -> dict[str, dict]:
-    """Run a part of the suite; return what became of each case."""
+    """Run a part of the suite; return the result of each case."""
     folder = reports / job.name
     folder.mkdir(parents=True, exist_ok=True)
     log, index = folder / "node.log", folder / "index.json"
@@ -105,13 +105,13 @@ def run(job: Job, interpreter: Path, reports: Path) -> dict[str, dict]:
                 stderr=subprocess.STDOUT,
                 check=True,
             )
-    if complaint := log.read_text():
-        raise RuntimeError(f"the node of {job.name!r} logged an error:\n{complaint}")
+    if errors := log.read_text():
+        raise RuntimeError(f"the node of {job.name!r} logged an error:\n{errors}")
     return json.loads(index.read_text())[job.name]
 
 
 def verdict(case: str, result: dict, *, compression: bool) -> str:
-    """Say in a word what became of a case."""
+    """Return a word for the result of a case."""
     outcome = {result["behavior"], result["behaviorClose"]}
     if not compression and case.startswith(COMPRESSION_CASES):
         outcome -= {NOTHING_COMPRESSED}
@@ -124,13 +124,13 @@ def verdict(case: str, result: dict, *, compression: bool) -> str:
 
 
 def summarize(results: dict[str, dict], *, compression: bool) -> bool:
-    """Print what became of all cases; return whether that is as it should be."""
+    """Print a summary of the results; return whether all cases ran and none failed."""
     verdicts = {
         case: verdict(case, result, compression=compression) for case, result in results.items()
     }
     counts = Counter(verdicts.values())
-    told = ", ".join(f"{count} {word}" for word, count in counts.most_common())
-    print(f"compression {'on' if compression else 'off'}: {len(results)} cases: {told}")
+    summary = ", ".join(f"{count} {word}" for word, count in counts.most_common())
+    print(f"compression {'on' if compression else 'off'}: {len(results)} cases: {summary}")
     for case in sorted(case for case, word in verdicts.items() if word in {"failed", "non-strict"}):
         result = results[case]
         print(f"  {case}: {result['behavior']}, closing: {result['behaviorClose']}")
@@ -141,14 +141,14 @@ def summarize(results: dict[str, dict], *, compression: bool) -> bool:
 
 def main() -> int:
     parser = ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--environment", type=Path, required=True, help="where the suite is put")
-    parser.add_argument("--reports", type=Path, required=True, help="where the reports are put")
-    parser.add_argument("pythons", nargs="+", help="what may be a Python 2.7")
+    parser.add_argument("--environment", type=Path, required=True, help="directory for the suite")
+    parser.add_argument("--reports", type=Path, required=True, help="directory for the reports")
+    parser.add_argument("pythons", nargs="+", help="candidates for a Python 2.7 interpreter")
     arguments = parser.parse_args()
     python = find_python(arguments.pythons)
     if python is None:
         tried = " ".join(arguments.pythons)
-        print(f"Autobahn's test suite needs Python 2.7, and there is none; tried {tried}.")
+        print(f"Skipped: Autobahn's test suite needs Python 2.7; none found (tried {tried}).")
         return 0
     interpreter = install(python, arguments.environment.absolute())
     reports = arguments.reports.absolute()

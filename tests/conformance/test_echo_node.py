@@ -1,4 +1,4 @@
-"""The node that Autobahn's suite is sent to really echoes, so that the suite can say something."""
+"""The echo node sends messages back, as Autobahn's test suite expects."""
 
 import socket
 import subprocess
@@ -27,7 +27,7 @@ def node(request):
 
 
 @pytest.mark.parametrize("headers", [{}, BROWSER])
-def test_it_sends_back_text_and_binary_and_closes(node, headers):
+def test_it_echoes_text_and_binary_messages_and_the_close(node, headers):
     with socket.create_connection((node.hostname, node.port), timeout=10) as client:
         client.sendall(upgrade_request(f"{node.path}?{node.query}", headers))
         received = b""

@@ -1,4 +1,4 @@
-"""The contract suites explain a failure as any test does."""
+"""Makes pytest explain failed assertions of the contract suites as it does in test modules."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What says that it provides an interface has its methods, with their signatures."""
+"""Each implementation has the methods of its interface, with the same signatures."""
 
 import pytest
 from twisted.internet.testing import MemoryReactorClock
@@ -27,7 +27,7 @@ from reverb.webhooks.transport import HttpTransport
 
 LOCAL_EVENTS = HubEventSource(
     lambda listener: None,
-    wanted=bool,
+    wants_app=bool,
     debounce=3,
     clock=MemoryReactorClock(),
     journal=Journal(),
@@ -36,7 +36,7 @@ LOCAL_EVENTS = HubEventSource(
 
 
 @pytest.mark.parametrize(
-    ("interface", "thing"),
+    ("interface", "implementation"),
     [
         (IApps, StaticApps([])),
         (IBroker, LocalBroker()),
@@ -49,9 +49,9 @@ LOCAL_EVENTS = HubEventSource(
     ],
     ids=lambda value: type(value).__name__ if not hasattr(value, "names") else value.__name__,
 )
-def test_an_implementation(interface, thing):
-    assert verifyClass(interface, type(thing))
-    assert verifyObject(interface, thing)
+def test_an_implementation_provides_its_interface(interface, implementation):
+    assert verifyClass(interface, type(implementation))
+    assert verifyObject(interface, implementation)
 
 
 @pytest.mark.parametrize(
@@ -65,11 +65,11 @@ def test_an_implementation(interface, thing):
     ],
     ids=lambda value: value.__name__,
 )
-def test_an_implementation_that_takes_much_to_build(interface, implementation):
+def test_a_class_that_is_costly_to_build_provides_its_interface(interface, implementation):
     assert verifyClass(interface, implementation)
 
 
-def test_the_connection_of_a_real_client():
+def test_the_connection_of_a_websocket_client_provides_its_interface():
     server = MemoryServer()
     server.client()
     (session,) = server.service.hub.sessions.values()

@@ -61,7 +61,7 @@ class DividedNodes(Brokers):
 
     def settle(self):
         settle(*(node.nats.link for node in self.nodes))
-        links = [node.link for node in self.nodes if node.link.open]
+        links = [node.link for node in self.nodes if node.link.is_open]
         wait(defer.gatherResults([link.call("PING") for link in links]))
         wait(defer.gatherResults([link.catch_up() for link in links]))
 
@@ -101,7 +101,7 @@ class TestSharedStoreBesideNats(DividedNodes, SharedStoreContract):
     def wait(self, deferred):
         return wait(deferred)
 
-    def want(self, store, app, channel):
+    def subscribe_broker(self, store, app, channel):
         (node,) = [node for node in self.nodes if node.store is store]
         node.subscribe(channel, app)
 

@@ -1,4 +1,4 @@
-"""The Redis store and broker keep the contracts, with a real Redis."""
+"""The Redis store and the Redis broker pass the contracts, on a real Redis."""
 
 import pytest
 from twisted.internet import defer
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.outside_reactor
 
 
 class Stores:
-    """Makes stores of one prefix; each comes with its node's broker, as in a real node."""
+    """Makes stores that share a key prefix; each has a broker of its own, as on a real node."""
 
     @pytest.fixture
     def deployment(self, redis):  # noqa: F811
@@ -37,7 +37,7 @@ class Stores:
     def wait(self, deferred):
         return wait(deferred)
 
-    def want(self, store, app, channel):
+    def subscribe_broker(self, store, app, channel):
         self.nodes[store].subscribe(channel, app)
 
 
@@ -52,7 +52,7 @@ class TestSharedRedisStore(Stores, SharedStoreContract):
 
 
 class Brokers:
-    """Makes brokers of one prefix."""
+    """Makes brokers that share a key prefix."""
 
     @pytest.fixture
     def deployment(self, redis):  # noqa: F811
@@ -65,14 +65,14 @@ class Brokers:
 
     def start(self, broker, delivered):
         super().start(broker, delivered)
-        until("connected", lambda: broker.connected)
+        until("the broker is connected", lambda: broker.connected)
 
     def wait(self, deferred):
         if deferred is not None:
             wait(deferred)
 
     def settle(self):
-        """Let what was published arrive, and echoes too, if there are any."""
+        """Wait until all publications have arrived, and any echoes of them."""
         links = [broker.link for broker in self.brokers if broker.connected]
         wait(defer.gatherResults([link.call("PING") for link in links]))
         wait(defer.gatherResults([link.catch_up() for link in links]))
@@ -86,5 +86,5 @@ class TestSharedRedisBroker(Brokers, SharedBrokerContract):
     pass
 
 
-def test_the_envelopes_of_the_contract_are_of_every_kind():
+def test_the_contract_has_envelopes_of_both_kinds():
     assert {type(envelope) for envelope in ENVELOPES} == {Publication, Termination}

@@ -1,4 +1,4 @@
-"""Every channel store of the project keeps the contract."""
+"""The channel stores that need no Redis pass the store contract."""
 
 from reverb.stores.memory import MemoryStore
 from reverb.stores.node_local import NodeLocalStore
@@ -10,6 +10,6 @@ class TestMemoryStore(StoreContract):
         return MemoryStore(clock.seconds)
 
 
-class TestApartStore(StoreContract):
+class TestNodeLocalStore(StoreContract):
     def make_store(self, clock):
         return NodeLocalStore(clock.seconds)

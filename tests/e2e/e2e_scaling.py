@@ -103,7 +103,7 @@ def redis(tmp_path: Path) -> Iterator[RedisServer]:
     directory.mkdir()
     server = RedisServer(directory)
     yield server
-    server.go_on()
+    server.resume()
     server.kill()
 
 
@@ -113,7 +113,7 @@ def nats(tmp_path: Path) -> Iterator[NatsServer]:
     directory.mkdir()
     server = NatsServer(directory)
     yield server
-    server.go_on()
+    server.resume()
     server.kill()
 
 

@@ -182,7 +182,7 @@ def test_redis_stands_still_beyond_the_lease(redis, nodes, connect):
     late.begin_subscribing("presence-room", "dan")
     publish(one, "presence-room", "under way")
     time.sleep(2 * LEASE)
-    redis.go_on()
+    redis.resume()
     began = time.monotonic()
 
     late.read_until("pusher_internal:subscription_succeeded")

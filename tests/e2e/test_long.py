@@ -168,7 +168,7 @@ class Trouble:
     async def _pause(self, program: RedisServer | NatsServer, seconds: float) -> None:
         program.pause()
         await asyncio.sleep(seconds)
-        program.go_on()
+        program.resume()
 
     async def _restart(self, program: RedisServer | NatsServer) -> None:
         program.kill()

@@ -153,7 +153,7 @@ def test_a_nats_that_stands_still_is_found(nats, pair, connect):
     poll("found", lambda: not is_ready(one) and not is_ready(other), FOUND)
     publish(one, "news", "here")
     ann.hear("here")
-    nats.go_on()
+    nats.resume()
     for server in pair:
         poll("ready", lambda server=server: is_ready(server))
     for channel, client in (("news", ann), ("new", late)):
@@ -212,7 +212,7 @@ def test_without_redis_events_cross_nodes_and_members_do_not(nats, start_server,
     one, other = (start_server(*options, reactor="asyncio") for _ in range(2))
     for server in (one, other):
         poll("ready", lambda server=server: is_ready(server))
-        assert "presence, counts, limits and cached events are of this node alone" in server.log
+        assert "presence, counts, limits and cached events are per node" in server.log
     ann, bob, cat = connect(one), connect(other), connect(one)
     assert ann.subscribe("presence-room", "ann") == {"ann"}
     assert bob.subscribe("presence-room", "bob") == {"bob"}

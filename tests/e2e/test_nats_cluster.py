@@ -84,6 +84,6 @@ def test_from_a_server_that_stands_still_a_node_goes_to_the_next(cluster, pair, 
     first.pause()
     until_moved([pair[0]], second, 2)
     cross()
-    first.go_on()
+    first.resume()
     # It has not been tried once more, which would have taken as long again.
     assert first.monitored("/varz")["total_connections"] == connections

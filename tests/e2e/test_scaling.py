@@ -9,7 +9,7 @@ import pytest
 from e2e_scaling import publish, status, users
 from e2e_server import AS_APP, poll
 
-from ports import own_port
+from ports import reserve_port
 from redis_server import RedisServer
 
 
@@ -147,7 +147,7 @@ def test_a_database_that_redis_does_not_have_ends_the_start(redis, start_server)
 @pytest.mark.parametrize("scheme", ["rediss", "unix"])
 def test_redis_by_tls_and_by_a_unix_socket(scheme, tmp_path, pem, start_server, monkeypatch):
     monkeypatch.setenv("SSL_CERT_FILE", str(pem))
-    port = own_port()
+    port = reserve_port()
     arguments = {
         "rediss": f"--tls-port {port} --tls-cert-file {pem} --tls-key-file {pem}"
         f" --tls-ca-cert-file {pem} --tls-auth-clients no",

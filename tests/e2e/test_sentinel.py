@@ -8,7 +8,7 @@ from e2e_scaling import publish, status, users
 from e2e_server import AS_APP, poll
 from e2e_webhooks import deliveries
 
-from ports import own_port
+from ports import reserve_port
 from redis_sentinel import NAME, Sentinel, Watched
 from redis_server import RedisServer
 
@@ -180,7 +180,7 @@ def _check_passwords(sentinel, redis, start_server, start_node):
 
 def test_tls_goes_to_the_sentinel_and_to_the_master(tmp_path, pem, start_node, monkeypatch):
     monkeypatch.setenv("SSL_CERT_FILE", str(pem))
-    redis_port, sentinel_port = str(own_port()), str(own_port())
+    redis_port, sentinel_port = str(reserve_port()), str(reserve_port())
     tls = {"cert-file": pem, "key-file": pem, "ca-cert-file": pem, "auth-clients": "no"}
     options = [word for name, value in tls.items() for word in (f"--tls-{name}", str(value))]
     lines = "\n".join(f"tls-{name} {value}" for name, value in tls.items())

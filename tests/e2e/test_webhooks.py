@@ -199,7 +199,7 @@ class TestCommand:
 
         receiver.cues.clear()
         _, told, _ = reverb("replay", "--all", "--url", url, config=path)
-        assert told == "1 on their way, 0 left\n"
+        assert told == "1 replayed, 0 skipped\n"
         poll("taken", lambda: [d for d in deliveries(server) if d["state"] == "delivered"])
         (delivery,) = deliveries(server)
         _, listed, _ = reverb("list", "--json", "--url", url, config=path)
@@ -253,7 +253,7 @@ class TestJournal:
         server = start(config(endpoint("http://127.0.0.1:1/")), wait=False)
         assert server.wait() == 1
         server.check_log()
-        assert f"reverb: webhooks: the journal {state}/webhooks.sqlite3: {problem}" in server.log
+        assert f"reverb: webhooks: the journal {state}/webhooks.sqlite3 {problem}" in server.log
 
     def test_two_servers_do_not_share_one(self, start, config, receiver, join):
         path = config(endpoint(receiver.url("/hook")))

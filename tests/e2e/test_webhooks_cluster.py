@@ -205,7 +205,7 @@ class TestArchive:
 
         receiver.cues.clear()
         _, told, _ = reverb("replay", "--all", "--url", url, config=config)
-        assert told == "1 on their way, 0 left\n"
+        assert told == "1 replayed, 0 skipped\n"
         poll("taken", lambda: [d for d in deliveries(other) if d["state"] == "delivered"])
         (delivery,) = deliveries(sender)
         reverb("replay", delivery["id"], "--url", url, config=config)

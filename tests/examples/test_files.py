@@ -11,7 +11,7 @@ import pytest
 from example_support import EXAMPLES, TWISTD, Client
 from twisted.scripts.twistd import ServerOptions
 
-from ports import own_port
+from ports import reserve_port
 from reverb.apps import App
 from reverb.config.loader import load
 from reverb.config.sources import read_environment
@@ -103,7 +103,7 @@ def test_the_service_runs_and_stops_as_its_unit_says(start, tmp_path):
 
 
 def test_an_instance_is_a_node_on_the_port_that_it_is_named_by(start, tmp_path):
-    port = own_port()
+    port = reserve_port()
     _, *words = shlex.split(dict(lines(UNITS / "reverb@.service"))["ExecStart"])
     config = tmp_path / "reverb.toml"
     config.write_text('host = "127.0.0.1"\n')
@@ -119,7 +119,7 @@ def test_an_instance_is_a_node_on_the_port_that_it_is_named_by(start, tmp_path):
 def test_a_socket_of_systemd_is_taken(start, need):
     _, *words = shlex.split(dict(lines(UNITS / "reverb-socket-activated.service"))["ExecStart"])
     name = dict(lines(UNITS / "reverb-socket-activated.socket"))["FileDescriptorName"]
-    port = own_port()
+    port = reserve_port()
     # An IPv6 socket as the unit has it, but for this machine alone.
     activator = start(
         need("systemd-socket-activate"),

@@ -1,4 +1,4 @@
-"""The dashboard and the alerts ask for metrics that the server has."""
+"""The dashboard and the alerts query only metrics that the server exports."""
 
 import json
 import re
@@ -10,12 +10,12 @@ from example_support import EXAMPLES
 from prometheus_client.parser import text_string_to_metric_families
 
 from reverb.testing import APP, MemoryServer
-from support import ask_for_metrics
+from support import fetch_metrics
 
 DASHBOARD = json.loads((EXAMPLES / "grafana-dashboard.json").read_text())
 ALERTS = yaml.safe_load((EXAMPLES / "prometheus-alerts.yml").read_text())
-OF_PROMETHEUS = {"up"}
-WORDS = {"and", "by", "on", "or", "unless"}
+PROMETHEUS_METRICS = {"up"}
+KEYWORDS = {"and", "by", "on", "or", "unless"}
 
 
 def rules() -> Iterator[dict[str, object]]:
@@ -35,10 +35,10 @@ def queries() -> Iterator[object]:
         yield pytest.param(rule["expr"], id=rule["alert"])
 
 
-def names_in(query: str) -> set[str]:
-    """Find the metrics of a query: what is neither function, label, number nor keyword."""
+def metrics_in(query: str) -> set[str]:
+    """Return the metrics of a query: names that are not functions, labels or keywords."""
     query = re.sub(r"\bby \([^)]*\)|\{[^}]*\}|\[[^]]*\]", "", query)
-    return set(re.findall(r"\b[a-z]\w*\b(?!\s*\()", query)) - WORDS
+    return set(re.findall(r"\b[a-z]\w*\b(?!\s*\()", query)) - KEYWORDS
 
 
 def labels_in(query: str) -> set[str]:
@@ -48,13 +48,13 @@ def labels_in(query: str) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def exposed() -> Iterator[dict[str, set[str]]]:
-    """The labels of every series, by its name."""
+def exported_labels() -> Iterator[dict[str, set[str]]]:
+    """The labels of every exported series, by its name."""
     server = MemoryServer(metrics_listen=("tcp:9100",))
     server.service._meter.apps[APP.id].errors[0] += 1
     server.service._meter.apps[APP.id].rejected[4004] += 1
     server.service._meter.responses[200] += 1
-    text = ask_for_metrics(server).body.decode()
+    text = fetch_metrics(server).body.decode()
     yield {
         sample.name: set(sample.labels)
         for family in text_string_to_metric_families(text)
@@ -64,12 +64,12 @@ def exposed() -> Iterator[dict[str, set[str]]]:
 
 
 @pytest.mark.parametrize("query", list(queries()))
-def test_every_query_names_metrics_and_labels_that_exist(query, exposed):
-    names = names_in(query)
+def test_every_query_names_existing_metrics_and_labels(query, exported_labels):
+    names = metrics_in(query)
     assert names
-    assert names <= exposed.keys() | OF_PROMETHEUS
+    assert names <= exported_labels.keys() | PROMETHEUS_METRICS
     given_by_prometheus = {"instance", "job"}
-    has = set.union(*(exposed.get(name, set()) for name in names))
+    has = set.union(*(exported_labels.get(name, set()) for name in names))
     assert labels_in(query) <= has | given_by_prometheus
 
 
@@ -81,29 +81,29 @@ def test_every_query_names_metrics_and_labels_that_exist(query, exposed):
         ('a{b="1",c!~"d"} * 60 > e and f', {"a", "e", "f"}, {"b", "c"}),
     ],
 )
-def test_the_check_finds_them(query, names, labels):
-    assert (names_in(query), labels_in(query)) == (names, labels)
+def test_metrics_and_labels_of_a_query_are_found(query, names, labels):
+    assert (metrics_in(query), labels_in(query)) == (names, labels)
 
 
-def test_the_dashboard_shows_every_metric_of_the_server(exposed):
-    shown = set().union(*(names_in(query.values[0]) for query in queries()))
-    series = {re.sub(r"_(bucket|sum|count)$", "", name) for name in exposed}
+def test_the_dashboard_shows_every_metric_of_the_server(exported_labels):
+    shown = set().union(*(metrics_in(query.values[0]) for query in queries()))
+    series = {re.sub(r"_(bucket|sum|count)$", "", name) for name in exported_labels}
     missing = series - {name.removesuffix("_bucket") for name in shown}
     assert {name for name in missing if name.startswith("reverb_")} == {
-        "reverb_event_loop_lag_seconds"  # its maximum is shown
+        "reverb_event_loop_lag_seconds"  # The dashboard shows the maximum instead.
     }
 
 
 def test_the_panels_of_the_dashboard_do_not_overlap():
     taken = set()
     for panel in DASHBOARD["panels"]:
-        at = panel["gridPos"]
+        position = panel["gridPos"]
         cells = {
             (x, y)
-            for x in range(at["x"], at["x"] + at["w"])
-            for y in range(at["y"], at["y"] + at["h"])
+            for x in range(position["x"], position["x"] + position["w"])
+            for y in range(position["y"], position["y"] + position["h"])
         }
-        assert at["x"] + at["w"] <= 24
+        assert position["x"] + position["w"] <= 24
         assert not cells & taken
         taken |= cells
     identities = [panel["id"] for panel in DASHBOARD["panels"]]
@@ -118,5 +118,5 @@ def test_every_alert_says_what_is_wrong():
         assert rule["labels"]["severity"] in {"info", "warning", "critical"}
         assert rule["annotations"]["summary"]
         assert re.fullmatch(r"\d+m", rule.get("for", "0m"))
-        said = set(re.findall(r"\$labels\.(\w+)", rule["annotations"]["summary"]))
-        assert said <= labels_in(rule["expr"]) | {"instance", "job"}
+        used = set(re.findall(r"\$labels\.(\w+)", rule["annotations"]["summary"]))
+        assert used <= labels_in(rule["expr"]) | {"instance", "job"}

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from example_support import EXAMPLES, Client, Program
 
-from ports import own_port
+from ports import reserve_port
 
 
 def make_certificate(folder: Path) -> ssl.SSLContext:
@@ -77,7 +77,7 @@ class Nginx:
 
     def __init__(self, start, nginx: str, folder: Path, text: str) -> None:
         self.context = make_certificate(folder)
-        self.plain, self.secure = own_port(), own_port()
+        self.plain, self.secure = reserve_port(), reserve_port()
         # On 127.0.0.1 alone.
         text = re.sub(r" +listen \[::\].*\n", "", text)
         (folder / "reverb.conf").write_text(
@@ -181,7 +181,7 @@ def test_the_proxies_wait_longer_than_the_server_pings():
 def caddy(start, need, reverb: Program, tmp_path: Path):
     """Start Caddy with a Caddyfile, changed to listen without TLS; returns its port."""
     program = need("caddy")
-    port = own_port()
+    port = reserve_port()
     home = {"XDG_DATA_HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)}
 
     def run(text: str) -> int:

@@ -5,7 +5,7 @@ import sys
 import pytest
 from example_support import CREDENTIALS, EXAMPLES, Client
 
-from ports import own_port
+from ports import reserve_port
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_missing_credentials_are_named(publish):
 
 
 def test_an_unreachable_server_is_named(publish):
-    port = str(own_port())
+    port = str(reserve_port())
     status, output = publish(*CREDENTIALS, "--port", port, "news", "headline", "1")
     assert status == 1
     assert f"no server could be reached at http://127.0.0.1:{port}" in output

@@ -55,7 +55,7 @@ class SocketConnection:
         self.outbox.send(frames)
 
     def close(self):
-        self.outbox.forget()
+        self.outbox.detach()
         self.ours.close()
         self.socket.close()
 

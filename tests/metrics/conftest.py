@@ -1,4 +1,4 @@
-"""Servers that measure."""
+"""Fixtures: servers with metrics enabled."""
 
 import pytest
 from metrics_support import Scrape
@@ -10,12 +10,14 @@ LISTEN = ("tcp:9100:interface=127.0.0.1",)
 
 @pytest.fixture
 def scrape():
-    """Read all metrics of a server."""
+    """Return the class that scrapes a server."""
     return Scrape
 
 
 @pytest.fixture
 def make_server(servers):
+    """Start servers in memory, with metrics enabled."""
+
     def make(*apps, **settings):
         servers.append(MemoryServer(*apps, metrics_listen=LISTEN, **settings))
         return servers[-1]

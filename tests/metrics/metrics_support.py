@@ -1,27 +1,37 @@
-"""What the tests of the metrics share: readers of the page."""
+"""A parser for the metrics page, shared by the tests."""
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from support import ask_for_metrics
+from support import fetch_metrics
 
 
 class Scrape:
-    """All values of a moment."""
+    """The values of all metrics at one time.
+
+    Args:
+        server: The server to scrape.
+    """
 
     def __init__(self, server):
-        text = ask_for_metrics(server).body.decode()
+        text = fetch_metrics(server).body.decode()
         self.families = list(text_string_to_metric_families(text))
         self.samples = {
             (s.name, frozenset(s.labels.items())): s.value for f in self.families for s in f.samples
         }
 
     def __call__(self, name, **labels):
-        """Get one value, by the name without its prefix; of the app ``app-id`` if not told."""
+        """Return the value of one series.
+
+        Args:
+            name: The name without the prefix ``reverb_``.
+            labels: The series' labels. The app is ``app-id`` by default; an empty value
+                removes a label.
+        """
         labels = {key: value for key, value in ({"app": "app-id"} | labels).items() if value}
         return self.samples[f"reverb_{name}", frozenset(labels.items())]
 
-    def those(self, name, label, app="app-id"):
-        """Get the values that are not 0, by one of their labels."""
+    def nonzero(self, name, label, app="app-id"):
+        """Return the nonzero values of an app's series, by the value of one label."""
         return {
             dict(labels)[label]: value
             for (key, labels), value in self.samples.items()

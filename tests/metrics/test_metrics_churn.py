@@ -1,4 +1,7 @@
-"""Clients come, subscribe, publish and go at random: the metrics agree with the test's books."""
+"""Random churn: clients connect, subscribe, publish and disconnect.
+
+The metrics must match what the test has recorded.
+"""
 
 import random
 from collections import Counter
@@ -18,31 +21,31 @@ GAUGES = ("connections", "presence_members")
 
 
 class Client(MemoryClient):
-    """A client that keeps its own books, and tells the test's."""
+    """A client that records what it sends and receives."""
 
-    def __init__(self, server, app, books):
-        self.app, self.books = app, books
+    def __init__(self, server, app, record):
+        self.app, self.record = app, record
         self.user = f"user-{random.randrange(4)}"  # noqa: S311 - seeded by the test
         self.channels = set()
         super().__init__(server, upgrade_request(f"/app/{app.key}?protocol=7"))
-        books.opened += 1
+        record.opened += 1
 
     def _received(self, opcode, payload):
         if opcode == 1:
-            self.books.messages_sent += 1
+            self.record.messages_sent += 1
             # RFC 6455, 5.2: a header of two bytes, or of four.
-            self.books.bytes_sent += len(payload) + (2 if len(payload) < 126 else 4)
+            self.record.bytes_sent += len(payload) + (2 if len(payload) < 126 else 4)
         super()._received(opcode, payload)
 
     def send_raw(self, data):
-        # A client's frame has its mask too.
-        self.books.messages_received += 1
-        self.books.bytes_received += len(data) - (6 if len(data) < 126 + 6 else 8)
+        # The header of a client's frame also contains a mask of four bytes.
+        self.record.messages_received += 1
+        self.record.bytes_received += len(data) - (6 if len(data) < 126 + 6 else 8)
         super().send_raw(data)
 
 
-class Books:
-    """What the test knows to have happened in one app."""
+class Record:
+    """The expected counts of one app."""
 
     def __init__(self):
         self.clients = []
@@ -52,71 +55,71 @@ class Books:
         self.publications = Counter()
         self.fan_outs = []
 
-    def on(self, channel):
+    def subscribers(self, channel):
         return [client for client in self.clients if channel in client.channels]
 
-    def published(self, source, channel, but=None):
+    def count_publication(self, source, channel, exclude=None):
         self.publications[source] += 1
-        self.fan_outs.append(sum(client is not but for client in self.on(channel)))
+        self.fan_outs.append(sum(client is not exclude for client in self.subscribers(channel)))
 
-    def member_moved(self, client, channel):
-        """Note that somebody joins or has left, unless the user is there by another client."""
-        others = [c for c in self.on(channel) if c is not client]
+    def count_membership_change(self, client, channel):
+        """Count the message for a join or a leave, unless another client of the user is on it."""
+        others = [c for c in self.subscribers(channel) if c is not client]
         if channel.startswith("presence") and client.user not in {c.user for c in others}:
-            self.published("presence", channel, but=client)
+            self.count_publication("presence", channel, exclude=client)
 
 
 class Churn:
-    """Does something at random, and enters it in the books."""
+    """Performs random actions and records what they should count."""
 
     def __init__(self, server, choose):
         self.server, self.choose = server, choose
-        self.books = {app.id: Books() for app in APPS}
+        self.records = {app.id: Record() for app in APPS}
 
-    def connect(self, app, books, client):
-        books.clients.append(Client(self.server, app, books))
+    def connect(self, app, record, client):
+        record.clients.append(Client(self.server, app, record))
 
-    def subscribe(self, app, books, client):
+    def subscribe(self, app, record, client):
         channel = self.choose.choice(CHANNELS)
         data = f'{{"user_id":"{client.user}"}}' if channel.startswith("presence") else None
         if channel in client.channels:
-            books.errors += 1
+            record.errors += 1
         else:
             client.channels.add(channel)
-            books.member_moved(client, channel)
+            record.count_membership_change(client, channel)
         client.subscribe(channel, channel_data=data, app=app)
 
-    def unsubscribe(self, app, books, client):
+    def unsubscribe(self, app, record, client):
         channel = self.choose.choice(CHANNELS)
         client.send({"event": "pusher:unsubscribe", "data": {"channel": channel}})
-        self.left(books, client, channel)
+        self.record_leave(record, client, channel)
 
-    def left(self, books, client, channel):
+    def record_leave(self, record, client, channel):
         if channel in client.channels:
             client.channels.discard(channel)
-            books.member_moved(client, channel)
+            record.count_membership_change(client, channel)
         else:
-            books.errors += 1
+            record.errors += 1
 
-    def vanish(self, app, books, client):
+    def vanish(self, app, record, client):
         client.vanish()
-        books.clients.remove(client)
-        books.lost += 1
+        record.clients.remove(client)
+        record.lost += 1
         for channel in client.channels:
-            books.member_moved(client, channel)
+            record.count_membership_change(client, channel)
 
-    def client_event(self, app, books, client):
+    def client_event(self, app, record, client):
         channel = self.choose.choice(CHANNELS)
         if channel in client.channels and channel.startswith(("private-", "presence-")):
-            books.published("client", channel, but=client)
+            record.count_publication("client", channel, exclude=client)
         else:
-            books.errors += 1
+            record.errors += 1
         client.send({"event": "client-x", "channel": channel, "data": '"' + "x" * 200 + '"'})
 
-    def publish(self, app, books, client):
+    def publish(self, app, record, client):
         channel = self.choose.choice(CHANNELS)
         excluded = self.choose.choice([None, client])
-        books.published("application", channel, but=excluded)
+        record.count_publication("application", channel, exclude=excluded)
         socket_id = excluded and excluded.socket_id
         self.server.service.publish(app, [channel], "e", "d", socket_id=socket_id)
         self.server.settle()
@@ -125,56 +128,56 @@ class Churn:
         actions = (self.subscribe, self.unsubscribe, self.client_event, self.publish, self.vanish)
         for _ in range(steps):
             app = self.choose.choice(APPS)
-            books = self.books[app.id]
+            record = self.records[app.id]
             action = self.choose.choices((self.connect, *actions), (3, 6, 2, 4, 4, 1))[0]
-            if not books.clients:
+            if not record.clients:
                 action = self.connect
-            client = self.choose.choice(books.clients) if books.clients else None
-            action(app, books, client)
+            client = self.choose.choice(record.clients) if record.clients else None
+            action(app, record, client)
 
     def end(self):
         for app in APPS:
-            books = self.books[app.id]
-            for client in list(books.clients):
-                self.vanish(app, books, client)
+            record = self.records[app.id]
+            for client in list(record.clients):
+                self.vanish(app, record, client)
 
 
-def check(seen, app, books):
-    """Compare all metrics of an app with the books."""
+def check(seen, app, record):
+    """Compare all metrics of an app with its record."""
     subscriptions, channels = Counter(), Counter()
     for channel, kind in zip(CHANNELS, KINDS, strict=True):
-        subscriptions[kind] += len(books.on(channel))
-        channels[kind] += bool(books.on(channel))
-    members = {(c, client.user) for c in CHANNELS[-2:] for client in books.on(c)}
-    assert seen("connections", app=app) == len(books.clients)
-    assert seen.those("channels", "kind", app) == +channels
-    assert seen.those("subscriptions", "kind", app) == +subscriptions
+        subscriptions[kind] += len(record.subscribers(channel))
+        channels[kind] += bool(record.subscribers(channel))
+    members = {(c, client.user) for c in CHANNELS[-2:] for client in record.subscribers(c)}
+    assert seen("connections", app=app) == len(record.clients)
+    assert seen.nonzero("channels", "kind", app) == +channels
+    assert seen.nonzero("subscriptions", "kind", app) == +subscriptions
     assert seen("presence_members", app=app) == len(members)
-    assert seen("connections_opened_total", app=app) == books.opened
-    assert seen.those("connections_closed_total", "reason", app) == +Counter(lost=books.lost)
-    assert seen("messages_received_total", app=app) == books.messages_received
-    assert seen("received_bytes_total", app=app) == books.bytes_received
-    assert seen("messages_sent_total", app=app) == books.messages_sent
-    assert seen("sent_bytes_total", app=app) == books.bytes_sent
-    assert seen.those("publications_total", "source", app) == books.publications
-    assert seen("fanout_subscribers_count", app=app) == len(books.fan_outs)
-    assert seen("fanout_subscribers_sum", app=app) == sum(books.fan_outs)
-    assert seen.those("errors_total", "code", app) == +Counter({"0": books.errors})
+    assert seen("connections_opened_total", app=app) == record.opened
+    assert seen.nonzero("connections_closed_total", "reason", app) == +Counter(lost=record.lost)
+    assert seen("messages_received_total", app=app) == record.messages_received
+    assert seen("received_bytes_total", app=app) == record.bytes_received
+    assert seen("messages_sent_total", app=app) == record.messages_sent
+    assert seen("sent_bytes_total", app=app) == record.bytes_sent
+    assert seen.nonzero("publications_total", "source", app) == record.publications
+    assert seen("fanout_subscribers_count", app=app) == len(record.fan_outs)
+    assert seen("fanout_subscribers_sum", app=app) == sum(record.fan_outs)
+    assert seen.nonzero("errors_total", "code", app) == +Counter({"0": record.errors})
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_the_metrics_agree_with_the_books_and_the_gauges_return_to_zero(make_server, scrape, seed):
+def test_the_metrics_match_the_record_and_the_gauges_return_to_zero(make_server, scrape, seed):
     random.seed(seed)
     server = make_server(*APPS)
     churn = Churn(server, random.Random(seed))  # noqa: S311 - not a secret
     for _ in range(4):
         churn.run(100)
         seen = scrape(server)
-        for app, books in churn.books.items():
-            check(seen, app, books)
+        for app, record in churn.records.items():
+            check(seen, app, record)
     churn.end()
     seen = scrape(server)
-    for app, books in churn.books.items():
+    for app, record in churn.records.items():
         assert [seen(gauge, app=app) for gauge in GAUGES] == [0, 0]
-        assert seen.those("channels", "kind", app) == {}
-        check(seen, app, books)
+        assert seen.nonzero("channels", "kind", app) == {}
+        check(seen, app, record)

@@ -1,4 +1,4 @@
-"""Where metrics are served, and for how long."""
+"""The metrics listener: its endpoints, its start and its stop."""
 
 import pytest
 import pytest_twisted
@@ -9,12 +9,12 @@ from twisted.test.iosim import FakeTransport
 from reverb.service import ReverbService
 from reverb.settings import Settings
 from reverb.testing import APP, MemoryServer
-from support import call
+from support import exchange
 
 REQUEST = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
-def test_without_an_address_nothing_is_measured():
+def test_without_an_endpoint_nothing_is_measured():
     server = MemoryServer()
     client = server.client()
     client.subscribe("news")
@@ -27,14 +27,14 @@ def test_without_an_address_nothing_is_measured():
     server.stop()
 
 
-def test_it_has_a_port_of_its_own(server):
+def test_metrics_have_a_separate_port(server):
     assert [(port, host) for port, _, _, host in server.clock.tcpServers] == [
         (8080, "127.0.0.1"),
         (9100, "127.0.0.1"),
     ]
 
 
-def test_it_is_there_while_the_clients_leave(server, scrape):
+def test_metrics_are_served_while_the_clients_disconnect(server, scrape):
     client = server.client()
     client.answers_close = False
     stopped = server.service.stopService()
@@ -45,7 +45,7 @@ def test_it_is_there_while_the_clients_leave(server, scrape):
     assert stopped.called
 
 
-def test_who_is_connected_at_the_end_is_cut(server):
+def test_open_connections_are_aborted_at_the_stop(server):
     connection = server.service.metrics.factory.buildProtocol(None)
     transport = FakeTransport(connection, isServer=True)
     connection.makeConnection(transport)
@@ -93,11 +93,11 @@ async def test_every_endpoint_serves_until_the_stop(real_service, tmp_path, log)
     assert unix == f"metrics are on unix:{path}"
     assert len(service.addresses()) == 1
     for where in (address, path):
-        answer = await deferToThread(call, where, REQUEST, b"python_gc_collections_total")
+        answer = await deferToThread(exchange, where, REQUEST, b"python_gc_collections_total")
         assert b"reverb_connections" in answer
     await service.stopService()
     with pytest.raises(ConnectionRefusedError):
-        await deferToThread(call, address, b"", b"x")
+        await deferToThread(exchange, address, b"", b"x")
 
 
 @pytest_twisted.ensureDeferred

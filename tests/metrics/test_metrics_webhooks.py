@@ -1,4 +1,4 @@
-"""What is counted of webhooks."""
+"""Metrics of webhooks."""
 
 import msgspec
 import pytest
@@ -23,17 +23,17 @@ def start(make_server, receiver):
     return start_server
 
 
-def test_attempts_by_what_came_of_them(start, receiver, scrape):
+def test_attempts_are_counted_by_result(start, receiver, scrape):
     server = start()
     receiver.answers = [500, "refused", 302]
     server.client().subscribe("news")
     server.advance(30)
 
-    seen = scrape(server).those("webhook_attempts_total", "result")
+    seen = scrape(server).nonzero("webhook_attempts_total", "result")
     assert seen == {"delivered": 1, "refused": 2, "failed": 1}
 
 
-def test_the_queue_and_what_it_drops(start, receiver, scrape, log):
+def test_the_queue_and_dropped_events(start, receiver, scrape, log):
     server = start(max_queued=2)
     receiver.answer = None
     client = server.client()
@@ -56,8 +56,8 @@ def test_dead_letters(start, receiver, scrape, log):
     receiver.answer = 200
 
 
-def test_what_could_not_be_read(start, scrape):
+def test_unreadable_records(start, scrape):
     server = start()
-    server.service._meter.webhooks_unreadable = 3  # As nodes do that share a Redis.
+    server.service._meter.webhooks_unreadable = 3  # Counted only in a cluster, with Redis.
 
-    assert scrape(server)("webhook_unreadable_total", app=None) == 3
+    assert scrape(server)("webhook_unreadable_records_total", app=None) == 3

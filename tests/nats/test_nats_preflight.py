@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from ports import own_port
+from ports import reserve_port
 from reverb.nats.preflight import refusal_reason
 from reverb.nats.url import parse_nats_url
 
@@ -76,7 +76,7 @@ def test_nothing_is_told_where_the_url_wants_tls_and_there_is_none(answering):
 
 
 def test_the_first_server_that_can_be_reached_decides(answering):
-    closed = own_port()
+    closed = reserve_port()
     port, _ = answering(INFO, b"-ERR 'Authorization Violation'\r\n")
     url = parse_nats_url(f"nats://t@127.0.0.1:{closed},127.0.0.1:{port}")
 

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from ports import own_port
+from ports import reserve_port
 from reverb.redis.preflight import refusal_reason
 from reverb.redis.url import parse_redis_url
 
@@ -101,7 +101,7 @@ class TestSentinels:
         master = answering(b"+OK\r\n", b"+PONG\r\n", SIX)
         others = [answering(answer) for answer in (b"*-1\r\n", b"-NOAUTH no\r\n", b"HTTP/1.1\r\n")]
 
-        assert self.refusal(own_port(), *others, answering(self.knows(master))) is None
+        assert self.refusal(reserve_port(), *others, answering(self.knows(master))) is None
 
     @pytest.mark.parametrize(
         ("answer", "expected"),
@@ -128,5 +128,5 @@ class TestSentinels:
 
 
 def test_nobody_answers():
-    assert refusal_reason(parse_redis_url(f"redis://127.0.0.1:{own_port()}")) is None
+    assert refusal_reason(parse_redis_url(f"redis://127.0.0.1:{reserve_port()}")) is None
     assert refusal_reason(parse_redis_url("unix:///nowhere/redis.sock")) is None

@@ -1,4 +1,4 @@
-"""The memory store beyond the contract: at once, and without leaving anything behind."""
+"""The memory store beyond the contract: its Deferreds have fired, and it leaks no memory."""
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
@@ -9,9 +9,9 @@ from reverb.stores.memory import MemoryStore
 ANN = Member("ann", "{}")
 
 
-def test_every_answer_is_there_at_once():
+def test_every_deferred_has_fired_when_it_is_returned():
     store = MemoryStore(Clock().seconds)
-    answers = [
+    results = [
         store.connect("1", "1.1", 1),
         store.connections("1"),
         store.join("1", "presence-x", "1.1", ANN, 1),
@@ -24,12 +24,12 @@ def test_every_answer_is_there_at_once():
         store.disconnect("1", "1.1"),
     ]
 
-    for answer in answers:
-        assert isinstance(answer, Deferred)
-        assert answer.called
+    for result in results:
+        assert isinstance(result, Deferred)
+        assert result.called
 
 
-def test_a_vacated_channel_leaves_nothing_behind():
+def test_a_vacated_channel_is_deleted():
     store = MemoryStore(Clock().seconds)
     for number in range(100):
         store.join("1", f"presence-{number}", "1.1", ANN, 0)
@@ -38,7 +38,7 @@ def test_a_vacated_channel_leaves_nothing_behind():
     assert store._channels == {"1": {}}
 
 
-def test_connections_that_ended_leave_nothing_behind():
+def test_connections_that_ended_are_deleted():
     store = MemoryStore(Clock().seconds)
     for number in range(100):
         store.connect("1", f"{number}.1", 0)
@@ -47,7 +47,7 @@ def test_connections_that_ended_leave_nothing_behind():
     assert not any(store._connections.values())
 
 
-def test_expired_events_are_forgotten_when_another_is_remembered():
+def test_caching_an_event_deletes_expired_events():
     clock = Clock()
     store = MemoryStore(clock.seconds)
     for number in range(100):
@@ -61,7 +61,7 @@ def test_expired_events_are_forgotten_when_another_is_remembered():
     assert list(store._cache._events) == [("1", "cache-0"), ("1", "cache-y")]
 
 
-def test_an_expired_event_is_forgotten_when_it_is_asked_for():
+def test_an_expired_event_is_deleted_when_it_is_requested():
     clock = Clock()
     store = MemoryStore(clock.seconds)
     store.cache_event("1", "cache-x", "e", "1", 60)
@@ -71,7 +71,7 @@ def test_an_expired_event_is_forgotten_when_it_is_asked_for():
     assert len(store._cache) == 0
 
 
-def test_members_cannot_be_changed_by_who_asks():
+def test_the_returned_members_are_read_only():
     store = MemoryStore(Clock().seconds)
     joined = store.join("1", "presence-x", "1.1", ANN, 0).result
 

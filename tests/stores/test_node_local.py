@@ -1,4 +1,4 @@
-"""A store of one node among several that share a broker only: whom it tells of members."""
+"""The store of a node that shares only a broker: it announces members to this node alone."""
 
 import pytest
 from twisted.logger import globalLogPublisher
@@ -24,16 +24,16 @@ def store(changes):
     return store
 
 
-def test_it_tells_of_members_itself_and_says_that_it_has(store, changes):
+def test_member_changes_are_announced_and_results_are_marked_announced(store, changes):
     joined = [store.join(*ROOM, socket_id, ANN, 0).result for socket_id in ("1.1", "1.2")]
     left = [store.leave(*ROOM, socket_id).result for socket_id in ("1.1", "1.2")]
 
-    assert [(answer.added, answer.announced) for answer in joined] == [(True, True), (False, True)]
-    assert [(answer.removed, answer.announced) for answer in left] == [(None, True), ("ann", True)]
+    assert [(result.added, result.announced) for result in joined] == [(True, True), (False, True)]
+    assert [(result.removed, result.announced) for result in left] == [(None, True), ("ann", True)]
     assert changes == [MemberJoined(*ROOM, ANN), MemberLeft(*ROOM, "ann")]
 
 
-def test_of_who_is_no_member_it_tells_nothing(store, changes):
+def test_subscribers_without_a_user_are_not_announced(store, changes):
     store.join("1", "news", "1.1", None, 0)
     store.leave("1", "news", "1.1")
 
@@ -41,11 +41,11 @@ def test_of_who_is_no_member_it_tells_nothing(store, changes):
     assert changes == []
 
 
-def test_its_start_says_what_is_not_shared():
+def test_starting_logs_what_is_not_shared():
     log = Log()
     globalLogPublisher.addObserver(log)
     NodeLocalStore(lambda: 0.0).start(lambda change: None)
     globalLogPublisher.removeObserver(log)
 
-    (line,) = log.lines("presence, counts, limits and cached events are of this node alone")
+    (line,) = log.lines("presence, counts, limits and cached events are per node")
     assert "--redis" in line

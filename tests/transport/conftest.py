@@ -1,4 +1,4 @@
-"""What the tests of the transport share: servers, raw connections, real sockets, the log."""
+"""Fixtures for the tests of the transport: servers in memory, and clients on real sockets."""
 
 import select
 import socket
@@ -14,7 +14,7 @@ from reverb.testing import MemoryServer, parse_frame, upgrade_request
 
 @pytest.fixture
 def make_server(servers):
-    """Start servers in memory."""
+    """Return a function that starts a server in memory."""
 
     def make(*apps, **settings):
         servers.append(MemoryServer(*apps, **settings))
@@ -23,8 +23,13 @@ def make_server(servers):
     return make
 
 
-class Real:
-    """A client on a real socket; the server's side has no reactor but :meth:`turn`."""
+class RealClient:
+    """A client on a real socket. :meth:`turn` stands in for the server's reactor.
+
+    Args:
+        server: The server to connect to.
+        small: Whether to give both sockets small buffers.
+    """
 
     def __init__(self, server, small):
         self.server = server
@@ -44,7 +49,7 @@ class Real:
         self.buffer = b""
 
     def turn(self):
-        """Let the server read and write what it can now."""
+        """Let the server read and write until nothing is ready."""
         clock = self.server.clock
         for _ in range(1000):
             clock.advance(0)
@@ -69,12 +74,12 @@ class Real:
             self.turn()
 
     def send(self, data):
-        """Send as much as fits, and let the server read it."""
+        """Send data, and let the server read it."""
         self.socket.sendall(data)
         self.turn()
 
     def connect(self):
-        """Become a WebSocket; get the server's half of the connection."""
+        """Upgrade to a WebSocket; return the server's side of the connection."""
         self.send(upgrade_request(f"/app/{self.server.app.key}?protocol=7"))
         self.read_until(b"activity_timeout")
         self.buffer = b""
@@ -85,7 +90,7 @@ class Real:
             self.read()
 
     def read(self):
-        """Read some; nothing when the server has ended the connection."""
+        """Read once; return an empty string when the server has closed the connection."""
         self.turn()
         try:
             data = self.socket.recv(65_536)
@@ -101,7 +106,7 @@ class Real:
         return self.buffer
 
     def frames(self):
-        """Take the frames that have been read."""
+        """Take the complete frames that have been read."""
         frames = []
         while (parsed := parse_frame(self.buffer)) is not None:
             *frame, self.buffer = parsed
@@ -109,7 +114,7 @@ class Real:
         return frames
 
     def close(self):
-        """End, and let go of the server's side."""
+        """Close the connection, on the server's side as well."""
         self.socket.close()
         self.turn()
         transport, self.transport = self.transport, None
@@ -119,11 +124,11 @@ class Real:
 
 @pytest.fixture
 def real(make_server):
-    """Open real connections to a server."""
+    """Return a function that connects a client on a real socket to a server."""
     clients = []
 
     def open_real(server, *, small=False):
-        clients.append(Real(server, small))
+        clients.append(RealClient(server, small))
         return clients[-1]
 
     yield open_real

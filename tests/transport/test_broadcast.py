@@ -1,4 +1,4 @@
-"""The way to many clients at once, on real sockets."""
+"""The fan-out to many clients, on real sockets."""
 
 import socket
 
@@ -21,7 +21,7 @@ MIN_BYTES = 500
 
 
 class Client:
-    """Both ends of a connection, as the hub and as its client see them."""
+    """Both ends of a connection: a subscriber for the server, and the client's socket."""
 
     def __init__(self, sockets, *, compresses=False):
         ours, self.socket = socket.socketpair()
@@ -31,16 +31,16 @@ class Client:
         self.overflows = 0
         self.compresses = compresses
         self.transport = tcp.Server(ours, Protocol(), ("x", 1), None, 1, MemoryReactorClock())
-        self.outbox = DirectOutbox(self.transport, sockets, 100_000, self._overflowed)
+        self.outbox = DirectOutbox(self.transport, sockets, 100_000, self._count_overflow)
 
-    def _overflowed(self):
+    def _count_overflow(self):
         self.overflows += 1
 
     def send(self, frames):
         self.outbox.send(frames)
 
     def read(self):
-        """Read everything, also what waits in the transport."""
+        """Read all messages, including those that are queued in the transport."""
         data = b""
         while True:
             try:
@@ -54,9 +54,9 @@ class Client:
                 return list(payloads(data))
 
     def lose(self):
-        """End as Twisted ends a connection: the socket first."""
+        """Lose the connection in the order of Twisted: the socket closes first."""
         self.transport.connectionLost(Failure(ConnectionError("gone")))
-        self.outbox.forget()
+        self.outbox.detach()
 
     def end(self):
         self.socket.close()
@@ -76,7 +76,7 @@ def batch(*texts):
 
 
 class Room:
-    """Clients of a channel; every second one takes compressed frames."""
+    """A channel's clients. Every second one accepts compressed frames."""
 
     def __init__(self, count):
         self.sockets = SocketTable()
@@ -102,7 +102,7 @@ def make_room():
         room.end()
 
 
-def test_everybody_gets_every_frame_in_order(make_room):
+def test_all_subscribers_receive_every_frame_in_order(make_room):
     room = make_room(3)
     room.broadcast.send(batch("a", "b"), ())
     room.broadcast.send(batch("c"), ())
@@ -110,14 +110,14 @@ def test_everybody_gets_every_frame_in_order(make_room):
     assert [client.read() for client in room.clients] == [["a", "b", "c"]] * 3
 
 
-def test_but_some(make_room):
+def test_excluded_subscribers_receive_nothing(make_room):
     room = make_room(3)
     room.broadcast.send(batch("a"), [room.clients[1]])
 
     assert [client.read() for client in room.clients] == [["a"], [], ["a"]]
 
 
-def test_it_tells_how_many_bytes_it_sends(make_room):
+def test_send_returns_the_number_of_bytes(make_room):
     room = make_room(4)
     other, left_out = MemoryConnection("1.1"), MemoryConnection("2.2")
     room.subscribers |= {"x": other, "y": left_out}
@@ -127,11 +127,11 @@ def test_it_tells_how_many_bytes_it_sends(make_room):
     assert room.broadcast.send(batch(large), ()) == 4 * plain + 2 * compressed
     but = [left_out, room.clients[0], room.clients[1]]
     assert room.broadcast.send(batch(large), but) == 2 * plain + compressed
-    room.clients[2].outbox.queue(b"")  # What waits counts as sent.
+    room.clients[2].outbox.queue(b"")  # Queued bytes count as sent.
     assert room.broadcast.send(batch(large), but) == 2 * plain + compressed
 
 
-def test_connections_of_any_other_kind_are_sent_to_as_well(make_room):
+def test_subscribers_without_a_plain_socket_receive_frames(make_room):
     room = make_room(1)
     other, left_out = MemoryConnection("1.1"), MemoryConnection("2.2")
     room.subscribers |= {"x": other, "y": left_out}
@@ -143,7 +143,7 @@ def test_connections_of_any_other_kind_are_sent_to_as_well(make_room):
     assert room.clients[0].read() == ["a"]
 
 
-def test_who_reads_slowly_gets_everything_in_order_and_holds_up_nobody(make_room):
+def test_a_slow_reader_receives_all_frames_in_order_and_does_not_delay_others(make_room):
     room = make_room(3)
     texts = [f"{number:02}" * 1000 for number in range(20)]
     slow, fast = room.clients[0], room.clients[1:]
@@ -162,7 +162,7 @@ def test_who_reads_slowly_gets_everything_in_order_and_holds_up_nobody(make_room
     assert room.sockets.busy == {}
 
 
-def test_who_does_not_read_overflows_once(make_room):
+def test_a_client_that_does_not_read_overflows_once(make_room):
     room = make_room(2)
     for _ in range(300):
         room.broadcast.send(batch("x" * 1000), ())
@@ -171,15 +171,15 @@ def test_who_does_not_read_overflows_once(make_room):
     assert [client.overflows for client in room.clients] == [1, 0]
 
 
-def test_who_is_shut_is_sent_nothing(make_room):
+def test_nothing_is_sent_to_a_closed_outbox(make_room):
     room = make_room(2)
-    room.clients[0].outbox.shut()
+    room.clients[0].outbox.close()
     room.broadcast.send(batch("a"), ())
 
     assert [client.read() for client in room.clients] == [[], ["a"]]
 
 
-def test_a_broken_connection_harms_nobody(make_room):
+def test_a_broken_connection_does_not_affect_others(make_room):
     room = make_room(3)
     room.clients[0].socket.close()
     room.broadcast.send(batch("a"), ())
@@ -188,24 +188,24 @@ def test_a_broken_connection_harms_nobody(make_room):
     assert [client.read() for client in room.clients[1:]] == [["a", "b"]] * 2
 
 
-def test_the_next_owner_of_a_descriptor_gets_nothing_of_the_last_ones(make_room):
-    """Even when a channel was not told that a subscriber is gone."""
+def test_the_next_owner_of_a_descriptor_receives_nothing_for_the_previous_one(make_room):
+    """Also if the channel has not been notified that a subscriber left."""
     room = make_room(2)
     room.broadcast.send(batch("a"), ())
     lost = room.clients[0]
     descriptor = lost.outbox.descriptor
     lost.lose()
-    stranger = Client(room.sockets)
-    room.clients.append(stranger)
-    if stranger.outbox.descriptor != descriptor:
-        pytest.skip("the descriptor was not given again")
+    next_owner = Client(room.sockets)
+    room.clients.append(next_owner)
+    if next_owner.outbox.descriptor != descriptor:
+        pytest.skip("the kernel did not reuse the descriptor")
     room.broadcast.send(batch("secret"), ())
 
-    assert stranger.read() == []
+    assert next_owner.read() == []
     assert room.clients[1].read() == ["a", "secret"]
 
 
-def test_a_publication_is_compressed_once_for_all_who_can_take_it(make_room, monkeypatch):
+def test_a_publication_is_compressed_once_for_all_clients_that_accept_it(make_room, monkeypatch):
     made = []
 
     def make(payload):
@@ -224,7 +224,7 @@ def test_a_publication_is_compressed_once_for_all_who_can_take_it(make_room, mon
     assert made == [large.encode()]
 
 
-def test_nothing_is_compressed_for_nobody(make_room, monkeypatch):
+def test_nothing_is_compressed_without_a_client_that_accepts_it(make_room, monkeypatch):
     monkeypatch.setattr("reverb.hub.channel.compressed_text_frame", None)
     room = make_room(1)
     room.broadcast.send(batch("x" * MIN_BYTES), ())
@@ -236,37 +236,37 @@ step = st.one_of(
     st.tuples(st.just("send"), st.integers(1, 3), st.sets(st.integers(0, 3))),
     st.tuples(st.just("fill"), st.integers(0, 3)),
     st.tuples(st.just("read"), st.integers(0, 3)),
-    st.tuples(st.just("shut"), st.integers(0, 3)),
+    st.tuples(st.just("close"), st.integers(0, 3)),
     st.tuples(st.just("lose"), st.integers(0, 3)),
 )
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(step, max_size=30))
-def test_everybody_gets_what_one_by_one_would_have_sent(steps):
+def test_it_sends_the_same_as_sequential_writes(steps):
     room = Room(4)
     expected, got = [[] for _ in room.clients], [[] for _ in room.clients]
-    number, deaf = 0, set()
+    number, silent = 0, set()
     for action, which, *but in steps:
         if action == "send":
             texts = [str(number + more) * 200 for more in range(which)]
             number += which
             room.broadcast.send(batch(*texts), [room.clients[index] for index in but[0]])
-            for index in {0, 1, 2, 3} - but[0] - deaf:
+            for index in {0, 1, 2, 3} - but[0] - silent:
                 expected[index] += texts
-        elif action == "fill" and which not in deaf:
+        elif action == "fill" and which not in silent:
             text = "x" * 3000
             room.clients[which].send(batch(text).plain)
             expected[which].append(text)
         elif action == "read":
             got[which] += room.clients[which].read()
-        elif action == "shut":
-            room.clients[which].outbox.shut()
-            deaf.add(which)
-        elif action == "lose" and which not in deaf:
+        elif action == "close":
+            room.clients[which].outbox.close()
+            silent.add(which)
+        elif action == "lose" and which not in silent:
             got[which] += room.clients[which].read()
             room.clients[which].lose()
-            deaf.add(which)
+            silent.add(which)
     for index, client in enumerate(room.clients):
         got[index] += client.read()
     room.end()

@@ -1,9 +1,9 @@
-"""Why a connection has ended, in a word and in words."""
+"""The label and the detail of close reasons."""
 
 import pytest
 
 from reverb.protocol.codes import Code
-from reverb.transport.close_reason import REASONS, closing
+from reverb.transport.close_reason import REASONS, make_close_reason
 
 
 class Connection:
@@ -25,14 +25,14 @@ class Failed(Connection):
 @pytest.mark.parametrize(
     "code", [Code.UNAUTHORIZED, Code.OVER_CAPACITY, Code.RECONNECT, Code.NO_PONG]
 )
-def test_the_server_closed_it_whatever_came_of_it(code, clean):
-    end = closing(Connection(), (code, "Because"), clean=clean, code=1000)
-    assert end == (code.name.lower(), f"{int(code)} Because")
-    assert end.reason in REASONS
+def test_a_close_by_the_server_whether_clean_or_not(code, clean):
+    reason = make_close_reason(Connection(), (code, "Because"), clean=clean, code=1000)
+    assert reason == (code.name.lower(), f"{int(code)} Because")
+    assert reason.label in REASONS
 
 
 @pytest.mark.parametrize(
-    ("code", "reason"),
+    ("code", "label"),
     [
         (1002, "protocol_error"),
         (1003, "unsupported_data"),
@@ -42,22 +42,22 @@ def test_the_server_closed_it_whatever_came_of_it(code, clean):
         (None, "protocol_error"),
     ],
 )
-def test_the_client_broke_the_rules(code, reason):
-    end = closing(Failed(code), None, clean=True, code=code)
-    assert end == (reason, f"{code} not \xe4 text")
-    assert reason in REASONS
+def test_a_protocol_violation_by_the_client(code, label):
+    reason = make_close_reason(Failed(code), None, clean=True, code=code)
+    assert reason == (label, f"{code} not \xe4 text")
+    assert label in REASONS
 
 
-@pytest.mark.parametrize(("code", "text"), [(1000, "1000"), (None, "no code")])
-def test_the_client_closed_it(code, text):
-    end = closing(Connection(), None, clean=True, code=code)
-    assert end == ("client", f"the client closed ({text})")
+@pytest.mark.parametrize(("code", "detail"), [(1000, "1000"), (None, "no code")])
+def test_a_close_by_the_client(code, detail):
+    reason = make_close_reason(Connection(), None, clean=True, code=code)
+    assert reason == ("client", f"the client closed ({detail})")
 
 
-def test_it_was_lost():
-    end = closing(Connection(), None, clean=False, code=None)
-    assert end == ("lost", "lost: connection reset")
+def test_a_lost_connection():
+    reason = make_close_reason(Connection(), None, clean=False, code=None)
+    assert reason == ("lost", "lost: connection reset")
 
 
-def test_reasons_are_distinct():
+def test_labels_are_distinct():
     assert len(set(REASONS)) == len(REASONS)

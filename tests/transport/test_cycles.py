@@ -1,6 +1,6 @@
-"""Connections end without leaving anything for Python's garbage collector.
+"""Closed connections leave no reference cycles for Python's garbage collector.
 
-What it would have to find, it would have to look for among all that live.
+To find a cycle, the collector would have to traverse the objects of all open connections.
 """
 
 import gc
@@ -35,10 +35,10 @@ def publish(client):
     ],
     ids=["vanishing", "subscribed", "closing", "binary", "garbage"],
 )
-def test_a_websocket(make_server, real, log, steps):
+def test_a_closed_websocket_leaves_no_cycles(make_server, real, log, steps):
     server = make_server()
 
-    def live():
+    def connect_and_close():
         client = real(server)
         client.connect()
         for step in steps:
@@ -49,9 +49,9 @@ def test_a_websocket(make_server, real, log, steps):
                 client.send(step)
         client.advance(4)
         client.close()
-        log.events.clear()  # They know who logged them.
+        log.events.clear()  # The events refer to the objects that logged them.
 
-    assert garbage_of(live) == 0
+    assert count_garbage(connect_and_close) == 0
 
 
 @pytest.mark.parametrize(
@@ -65,10 +65,10 @@ def test_a_websocket(make_server, real, log, steps):
     ],
     ids=["plain", "refused", "closing", "malformed", "half"],
 )
-def test_an_api_connection(make_server, real, log, requests):
+def test_a_closed_api_connection_leaves_no_cycles(make_server, real, log, requests):
     server = make_server()
 
-    def live():
+    def connect_and_close():
         client = real(server)
         for request in requests:
             client.send(request)
@@ -76,21 +76,24 @@ def test_an_api_connection(make_server, real, log, requests):
         client.close()
         log.events.clear()
 
-    assert garbage_of(live) == 0
+    assert count_garbage(connect_and_close) == 0
 
 
-def garbage_of(live):
-    """Count what a few lives leave to be collected; the first ones fill caches."""
-    # Twisted keeps the latest events until logging begins, and with them who logged them:
-    # the servers of earlier tests, which would be let go of meanwhile.
+def count_garbage(connect_and_close):
+    """Return the number of objects that the garbage collector finds after ten connections.
+
+    Three connections before them fill the caches.
+    """
+    # Twisted buffers the latest events until logging begins. They refer to the servers of earlier
+    # tests, which would count as garbage when the buffer drops them.
     globalLogBeginner._initialBuffer._buffer.clear()
     for _ in range(3):
-        live()
+        connect_and_close()
     gc.collect()
     gc.disable()
     try:
         for _ in range(10):
-            live()
+            connect_and_close()
         return gc.collect()
     finally:
         gc.enable()

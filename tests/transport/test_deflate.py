@@ -1,4 +1,4 @@
-"""What is agreed on, and how messages are inflated (RFC 7692)."""
+"""The negotiation of compression, and the inflation of messages (RFC 7692)."""
 
 import tracemalloc
 
@@ -7,33 +7,33 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reverb.protocol.frames import DEFLATE_WINDOW_BITS
-from reverb.transport.deflate import DeflateError, SizeError, agree, inflate
+from reverb.transport.deflate import DeflateError, SizeError, inflate, negotiate
 from support import deflate
 
 NAME = "permessage-deflate"
-ALWAYS = f"{NAME}; server_no_context_takeover; client_no_context_takeover"
+RESPONSE = f"{NAME}; server_no_context_takeover; client_no_context_takeover"
 
 ACCEPTED = {
-    "nothing": {},
-    "what browsers offer": {"client_max_window_bits": [True]},
-    "what is answered anyway": {
+    "no parameters": {},
+    "the offer of browsers": {"client_max_window_bits": [True]},
+    "the parameters of every response": {
         "server_no_context_takeover": [True],
         "client_no_context_takeover": [True],
     },
-    "a window of the client": {"client_max_window_bits": ["8"]},
+    "a window size for the client": {"client_max_window_bits": ["8"]},
 }
 
 
 @pytest.mark.parametrize("parameters", ACCEPTED.values(), ids=ACCEPTED)
-def test_messages_always_stand_for_themselves(parameters):
-    assert agree([(NAME, parameters)]) == (ALWAYS, True)
+def test_an_accepted_offer_has_no_context_takeover(parameters):
+    assert negotiate([(NAME, parameters)]) == (RESPONSE, True)
 
 
 @pytest.mark.parametrize("bits", range(8, 16))
-def test_the_clients_window_is_kept_to(bits):
-    header, takes_shared = agree([(NAME, {"server_max_window_bits": [str(bits)]})])
-    assert header == f"{ALWAYS}; server_max_window_bits={bits}"
-    assert takes_shared == (bits >= DEFLATE_WINDOW_BITS)
+def test_the_window_that_the_client_requests_is_used(bits):
+    header, accepts_shared_frames = negotiate([(NAME, {"server_max_window_bits": [str(bits)]})])
+    assert header == f"{RESPONSE}; server_max_window_bits={bits}"
+    assert accepts_shared_frames == (bits >= DEFLATE_WINDOW_BITS)
 
 
 DECLINED = {
@@ -45,27 +45,30 @@ DECLINED = {
     "too small a window": (NAME, {"server_max_window_bits": ["7"]}),
     "too large a window": (NAME, {"client_max_window_bits": ["16"]}),
     "a leading zero": (NAME, {"server_max_window_bits": ["015"]}),
-    "no number": (NAME, {"client_max_window_bits": ["ten"]}),
+    "not a number": (NAME, {"client_max_window_bits": ["ten"]}),
     "an empty value": (NAME, {"client_max_window_bits": [""]}),
 }
 
 
 @pytest.mark.parametrize("offer", DECLINED.values(), ids=DECLINED)
-def test_what_is_not_understood_is_declined(offer):
-    assert agree([offer]) is None
-    assert agree([offer, (NAME, {})]) == (ALWAYS, True)
+def test_an_invalid_offer_is_declined(offer):
+    assert negotiate([offer]) is None
+    assert negotiate([offer, (NAME, {})]) == (RESPONSE, True)
 
 
-def test_without_an_offer_nothing_is_agreed_on():
-    assert agree([]) is None
+def test_without_an_offer_nothing_is_negotiated():
+    assert negotiate([]) is None
 
 
-def test_the_first_offer_is_taken_that_lets_the_client_share():
+def test_the_first_offer_is_accepted_that_allows_shared_frames():
     small, large = {"server_max_window_bits": ["9"]}, {"server_max_window_bits": ["15"]}
-    assert agree([(NAME, large), (NAME, {})]).header.endswith("=15")
-    assert agree([(NAME, small), (NAME, {}), (NAME, large)]) == (ALWAYS, True)
+    assert negotiate([(NAME, large), (NAME, {})]).header.endswith("=15")
+    assert negotiate([(NAME, small), (NAME, {}), (NAME, large)]) == (RESPONSE, True)
     smaller = {"server_max_window_bits": ["8"]}
-    assert agree([(NAME, small), (NAME, smaller)]) == (f"{ALWAYS}; server_max_window_bits=9", False)
+    assert negotiate([(NAME, small), (NAME, smaller)]) == (
+        f"{RESPONSE}; server_max_window_bits=9",
+        False,
+    )
 
 
 # The examples of RFC 7692, 7.2.3
@@ -78,7 +81,7 @@ EXAMPLES = {
 
 
 @pytest.mark.parametrize("data", EXAMPLES.values(), ids=EXAMPLES)
-def test_the_examples_of_the_standard(data):
+def test_the_examples_of_the_rfc(data):
     assert inflate(bytes.fromhex(data), 0) == b"Hello"
     assert inflate(bytes.fromhex(data), 5) == b"Hello"
     with pytest.raises(SizeError):
@@ -90,7 +93,7 @@ def test_an_empty_message_is_one_byte():
 
 
 @given(st.binary(max_size=2000), st.integers(9, 15), st.integers(0, 9))
-def test_whatever_was_deflated_is_inflated(payload, bits, level):
+def test_deflated_data_is_inflated(payload, bits, level):
     data = deflate(payload, bits=bits, level=level)
     assert inflate(data, 0) == payload
     assert inflate(data, len(payload) or 1) == payload
@@ -111,26 +114,26 @@ def test_any_bytes_are_inflated_or_refused(data):
 WRONG = {
     "nothing": b"",
     "no deflate": b"\xff\xff\xff",
-    "cut": deflate(b"Hello, hello, hello")[:-3],
-    "the end not left out": deflate(b"Hello") + b"\0\0\xff\xff",
+    "truncated": deflate(b"Hello, hello, hello")[:-3],
+    "the tail not removed": deflate(b"Hello") + b"\0\0\xff\xff",
     "more after the last block": bytes.fromhex("f348cdc9c9070000") + deflate(b"Hello"),
     "a reference to an earlier message": bytes.fromhex("f2001100 00"),
 }
 
 
 @pytest.mark.parametrize("data", WRONG.values(), ids=WRONG)
-def test_what_is_wrong_is_refused(data):
+def test_invalid_data_is_refused(data):
     with pytest.raises(DeflateError):
         inflate(data, 0)
 
 
-def test_a_bomb_costs_no_memory():
-    most = 10_240
+def test_a_compression_bomb_uses_little_memory():
+    max_bytes = 10_240
     bomb = deflate(bytes(9_000_000), level=9)
-    assert len(bomb) < most
+    assert len(bomb) < max_bytes
     tracemalloc.start()
     with pytest.raises(SizeError):
-        inflate(bomb, most)
+        inflate(bomb, max_bytes)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 100_000

@@ -1,7 +1,7 @@
-"""The short ways and the long ones are one: the same bytes get the same answers.
+"""The fast paths and the complete parsers give the same answers to the same bytes.
 
-Whatever the short ways read is given to a second server too, in which they are
-closed, so that twisted.web and Autobahn read everything.
+Each input is sent to two servers. In the second one the fast paths are disabled, so that
+twisted.web and Autobahn parse everything.
 """
 
 import re
@@ -38,7 +38,7 @@ UPGRADE = (
 PING = frame(b'{"event":"pusher:ping","data":{}}')
 SUBSCRIBE = frame(b'{"event":"pusher:subscribe","data":{"channel":"news"}}')
 
-# What is put between, or in the place of, the bytes of something well-formed.
+# Bytes that are inserted into well-formed input, or that replace a part of it.
 noise = st.sampled_from(
     [
         b"",
@@ -74,25 +74,25 @@ cuts = st.lists(st.integers(0, 400), max_size=2)
 
 
 def edited(data, edits):
-    for place, length, text in edits:
-        place %= len(data) + 1  # noqa: PLW2901
-        data = data[:place] + text + data[place + length :]
+    for position, length, text in edits:
+        position %= len(data) + 1  # noqa: PLW2901
+        data = data[:position] + text + data[position + length :]
     return data
 
 
-def lines_of(data):
-    """Put edits where they matter most: at the ends of lines."""
+def line_ends(data):
+    """Return the positions of the ends of lines, where edits matter most."""
     return [match.end() for match in re.finditer(rb"\r\n", data)]
 
 
-def told(server, data, cuts):
-    """What a server answers to bytes that come in some segments, and what it then publishes."""
+def outcome(server, data, cuts):
+    """Send data in segments; return the answer, whether the connection ended, and all events."""
     subscriber = server.client()
     subscriber.subscribe("news")
     subscriber.take()
     wire = Wire(server)
-    occupancy = sorted({cut % (len(data) + 1) for cut in cuts})
-    segments = [data[a:b] for a, b in zip([0, *occupancy], [*occupancy, len(data)], strict=True)]
+    positions = sorted({cut % (len(data) + 1) for cut in cuts})
+    segments = [data[a:b] for a, b in zip([0, *positions], [*positions, len(data)], strict=True)]
     for segment in segments:
         if not (wire.ended or wire.transport.aborted):
             wire.send(segment)
@@ -101,33 +101,33 @@ def told(server, data, cuts):
     wire.vanish()
     events = [(event["event"], event["data"]) for event in subscriber.take()]
     subscriber.vanish()
-    return tidied(answer), ended, events
+    return normalized(answer), ended, events
 
 
-def tidied(answer):
-    """Leave out what differs without meaning."""
+def normalized(answer):
+    """Remove differences that have no meaning."""
     answer = re.sub(rb"\r\n(Server|Date|Upgrade): [^\r]*", b"", answer)
-    answer = re.sub(rb"\x88.(..).*", rb"close \1", answer, flags=re.DOTALL)  # the reason's words
+    answer = re.sub(rb"\x88.(..).*", rb"close \1", answer, flags=re.DOTALL)  # no reason text
     return re.sub(rb'socket_id\\":\\"[0-9.]+', b"", re.sub(rb"\x81.(?=\{.event)", b"text ", answer))
 
 
 def compare(data, cuts, *, compression):
-    short, long = [MemoryServer(compression=compression) for _ in range(2)]
-    answer = told(short, data, cuts)
+    fast, complete = [MemoryServer(compression=compression) for _ in range(2)]
+    answer = outcome(fast, data, cuts)
     with (
         mock.patch("reverb.transport.http.parse_fast_request", return_value=None),
         mock.patch("reverb.transport.multiplexer.parse_fast_upgrade", return_value=None),
         mock.patch("reverb.transport.rfc6455.parse_text_frame", return_value=None),
         mock.patch("reverb.transport.rfc6455.is_empty_pong", return_value=False),
     ):
-        assert told(long, data, cuts) == answer
-    for server in (short, long):
+        assert outcome(complete, data, cuts) == answer
+    for server in (fast, complete):
         server.stop()
 
 
 def at_line_ends(data, edits):
-    ends = lines_of(data)
-    return [(ends[place % len(ends)], length, text) for place, length, text in edits]
+    ends = line_ends(data)
+    return [(ends[position % len(ends)], length, text) for position, length, text in edits]
 
 
 @bounded
@@ -144,7 +144,7 @@ def test_requests(edits, cuts, at_lines):
 @given(edits, cuts, st.booleans(), st.booleans())
 @example([], [], False, True)
 @example([], [20, 30], False, False)
-def test_upgrades_and_what_follows_them(edits, cuts, at_lines, compression):
+def test_upgrades_and_the_frames_after_them(edits, cuts, at_lines, compression):
     data = UPGRADE + SUBSCRIBE + PING
     where = at_line_ends(data, edits) if at_lines else edits
     compare(edited(data, where), cuts, compression=compression)

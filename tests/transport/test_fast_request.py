@@ -1,4 +1,4 @@
-"""Requests that are read the short way are read as twisted.web would read them."""
+"""The fast path parses requests as twisted.web does, or leaves them to it."""
 
 import pytest
 
@@ -7,12 +7,12 @@ from reverb.transport.fast_request import parse_fast_request
 POST = b"POST /apps/1/events?a=b HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n"
 
 
-def test_a_plain_request_is_read():
+def test_a_simple_request_is_parsed():
     head = parse_fast_request(POST + b"{}")
 
     assert (head.method, head.uri) == (b"POST", b"/apps/1/events?a=b")
     assert head.headers == b"Host: x\r\nContent-Length: 2\r\n"
-    assert (head.body_begins, head.body_ends) == (len(POST), len(POST) + 2)
+    assert (head.body_start, head.body_end) == (len(POST), len(POST) + 2)
 
 
 @pytest.mark.parametrize(
@@ -26,11 +26,11 @@ def test_a_plain_request_is_read():
         (b"X-Pusher-Library: pusher-http-php 7.2.6\r\nAccept: */*\r\n", 0),
     ],
 )
-def test_headers_that_are_plain(header, length):
+def test_headers_that_the_fast_path_accepts(header, length):
     data = b"GET / HTTP/1.1\r\nHost: x\r\n" + header + b"\r\n"
     head = parse_fast_request(data)
 
-    assert head.body_ends - head.body_begins == length
+    assert head.body_end - head.body_start == length
 
 
 @pytest.mark.parametrize(
@@ -66,5 +66,5 @@ def test_headers_that_are_plain(header, length):
         POST.replace(b"Length: 2", b"Length: 70000"),
     ],
 )
-def test_everything_else_is_left_to_twisted_web(data):
+def test_other_requests_are_left_to_twisted_web(data):
     assert parse_fast_request(data) is None

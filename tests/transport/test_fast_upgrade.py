@@ -1,4 +1,4 @@
-"""Upgrades that are read the short way are those that Autobahn would accept."""
+"""The fast path accepts upgrades that Autobahn would accept, or leaves them to it."""
 
 import pytest
 
@@ -14,20 +14,20 @@ HEAD = (
 )
 
 
-def read(head, *, compression=False):
+def parse(head, *, compression=False):
     return parse_fast_upgrade(head, compression=compression)
 
 
-def test_a_plain_upgrade_is_read():
-    upgrade = read(HEAD + b"Origin: https://example.com\r\n")
+def test_a_simple_upgrade_is_parsed():
+    upgrade = parse(HEAD + b"Origin: https://example.com\r\n")
 
     assert upgrade.uri == "/app/key?protocol=7&client=js"
     assert upgrade.origin == "https://example.com"
 
 
-def test_the_answer_is_that_of_the_rfc():
+def test_the_response_is_that_of_the_rfc():
     """RFC 6455, 1.3."""
-    head, _, rest = read(HEAD).answer.partition(b"\r\n\r\n")
+    head, _, rest = parse(HEAD).response.partition(b"\r\n\r\n")
 
     assert rest == b""
     assert head.startswith(b"HTTP/1.1 101 ")
@@ -45,8 +45,8 @@ def test_the_answer_is_that_of_the_rfc():
         (b"Host:", b"Sec-WebSocket-Extensions: permessage-deflate\r\nHost:"),
     ],
 )
-def test_what_differs_without_meaning_is_plain(old, new):
-    assert read(HEAD.replace(old, new)).uri == read(HEAD).uri
+def test_equivalent_headers_are_accepted(old, new):
+    assert parse(HEAD.replace(old, new)).uri == parse(HEAD).uri
 
 
 @pytest.mark.parametrize(
@@ -77,8 +77,8 @@ def test_what_differs_without_meaning_is_plain(old, new):
         (b"\r\n", b"\n"),
     ],
 )
-def test_everything_else_is_left_to_autobahn(old, new):
-    assert read(HEAD.replace(old, new)) is None
+def test_other_upgrades_are_left_to_autobahn(old, new):
+    assert parse(HEAD.replace(old, new)) is None
 
 
 EXTENSIONS = b"Sec-WebSocket-Extensions: "
@@ -87,25 +87,25 @@ EXTENSIONS = b"Sec-WebSocket-Extensions: "
 @pytest.mark.parametrize(
     "offer", [b"permessage-deflate", b"permessage-deflate; client_max_window_bits"]
 )
-def test_what_browsers_offer_is_agreed_on_where_it_may_be(offer):
+def test_the_offer_of_browsers_is_accepted_if_compression_is_enabled(offer):
     head = HEAD + EXTENSIONS + offer + b"\r\n"
-    agreed, ignored = read(head, compression=True), read(head)
+    accepted, ignored = parse(head, compression=True), parse(head)
 
-    assert agreed.agreement.takes_shared
-    assert EXTENSIONS + agreed.agreement.header.encode() in agreed.answer.split(b"\r\n")
+    assert accepted.agreement.accepts_shared_frames
+    assert EXTENSIONS + accepted.agreement.header.encode() in accepted.response.split(b"\r\n")
     assert ignored.agreement is None
-    assert EXTENSIONS not in ignored.answer
+    assert EXTENSIONS not in ignored.response
 
 
-def test_nothing_is_agreed_on_that_is_not_offered():
-    assert read(HEAD, compression=True).agreement is None
+def test_without_an_offer_nothing_is_negotiated():
+    assert parse(HEAD, compression=True).agreement is None
 
 
 @pytest.mark.parametrize(
     "offer", [b"permessage-deflate; server_max_window_bits=9", b"permessage-deflate, x", b""]
 )
-def test_any_other_offer_is_left_to_autobahn_where_it_may_be_taken(offer):
+def test_other_offers_are_left_to_autobahn_if_compression_is_enabled(offer):
     head = HEAD + EXTENSIONS + offer + b"\r\n"
 
-    assert read(head, compression=True) is None
-    assert read(head) is not None
+    assert parse(head, compression=True) is None
+    assert parse(head) is not None

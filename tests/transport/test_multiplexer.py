@@ -1,4 +1,4 @@
-"""The front door: whatever bytes come first, and however they are cut into segments."""
+"""The multiplexer: any first bytes, in any segments."""
 
 import pytest
 from twisted.internet.interfaces import IConsumer, ITransport
@@ -15,7 +15,7 @@ PING = frame(b'{"event":"pusher:ping","data":{}}')
 CLIENT_HELLO = bytes.fromhex("16030100c8010000c40303") + bytes(range(128, 250))
 
 
-def one_by_one(data):
+def single_bytes(data):
     return [data[i : i + 1] for i in range(len(data))]
 
 
@@ -25,27 +25,27 @@ def with_header(line):
 
 def test_a_request_is_read_from_one_byte_segments(wire):
     client = wire()
-    client.send(*one_by_one(UP))
+    client.send(*single_bytes(UP))
     (response,) = client.responses()
     assert (response.status, response.json()) == (200, {"health": "OK"})
 
 
 def test_a_request_with_a_body_is_read_from_one_byte_segments(wire):
     client = wire()
-    client.send(*one_by_one(b"POST /nowhere HTTP/1.1\r\nContent-Length: 4\r\n\r\nbody" + UP))
+    client.send(*single_bytes(b"POST /nowhere HTTP/1.1\r\nContent-Length: 4\r\n\r\nbody" + UP))
     assert [r.status for r in client.responses()] == [404, 200]
 
 
 def test_an_upgrade_is_read_from_one_byte_segments(wire):
     client = wire()
-    client.send(*one_by_one(UPGRADE + PING))
+    client.send(*single_bytes(UPGRADE + PING))
     answer = client.take()
     assert answer.startswith(b"HTTP/1.1 101 ")
     assert b"pusher:connection_established" in answer
     assert b"pusher:pong" in answer
 
 
-def test_frames_may_come_in_the_segment_of_the_upgrade(server):
+def test_frames_may_follow_in_the_segment_of_the_upgrade(server):
     client = server.client(after=PING + PING)
     assert [e["event"] for e in client.events] == [
         "pusher:connection_established",
@@ -54,14 +54,14 @@ def test_frames_may_come_in_the_segment_of_the_upgrade(server):
     ]
 
 
-def test_half_a_frame_may_come_in_the_segment_of_the_upgrade(server):
+def test_an_incomplete_frame_may_follow_in_the_segment_of_the_upgrade(server):
     client = server.client(after=PING[:9])
     assert len(client.events) == 1
     client.send_raw(PING[9:])
     assert client.events[-1]["event"] == "pusher:pong"
 
 
-def test_requests_on_one_connection_are_answered_one_after_the_other(wire):
+def test_requests_on_one_connection_are_answered_in_order(wire):
     client = wire()
     for _ in range(5):
         client.send(UP)
@@ -93,15 +93,15 @@ def test_an_upgrade_may_be_the_second_request_of_a_connection(wire, server):
     assert b"pusher:connection_established" in client.take()
     client.send(PING)
     assert b"pusher:pong" in client.take()
-    # The HTTP side has let go of the connection: its idle timeout counts no more.
+    # The HTTP channel is detached, so its idle timeout does not close the connection.
     for _ in range(20):
         client.advance(5)
         client.send(frame(b"", opcode=10))
     assert not client.ended
-    assert not server.service.factory.doors
+    assert not server.service.factory.http_connections
 
 
-def test_an_upgrade_pipelined_behind_a_request_is_refused_as_json(wire):
+def test_an_upgrade_that_is_pipelined_behind_a_request_gets_a_json_error(wire):
     client = wire()
     client.send(UP + UPGRADE)
     assert [r.status for r in client.responses()] == [200, 426]
@@ -123,7 +123,7 @@ def test_a_head_that_is_too_large_is_refused(make_server, wire, begun, ending):
     assert client.ended
 
 
-def test_a_head_that_grows_too_large_is_refused_before_it_ends(make_server, wire):
+def test_a_head_that_grows_too_large_is_refused_before_it_is_complete(make_server, wire):
     server = make_server(max_request_head_bytes=300)
     client = wire(server)
     client.send(b"GET /up HTTP/1.1\r\n")
@@ -134,7 +134,7 @@ def test_a_head_that_grows_too_large_is_refused_before_it_ends(make_server, wire
     assert client.responses()[0].status == 431
 
 
-def test_the_body_and_the_frames_do_not_count_as_head(make_server, wire):
+def test_bodies_and_frames_do_not_count_towards_the_head_limit(make_server, wire):
     server = make_server(max_request_head_bytes=300)
     client = wire(server)
     client.send(b"POST /nowhere HTTP/1.1\r\nContent-Length: 5000\r\n\r\n" + b"x" * 5000)
@@ -144,7 +144,7 @@ def test_the_body_and_the_frames_do_not_count_as_head(make_server, wire):
 
 
 @pytest.mark.parametrize("begun", [b"", UP[:20], UPGRADE[:-1], b"\xff" * 100, CLIENT_HELLO])
-def test_no_complete_head_in_time_is_told_then_cut(make_server, wire, begun):
+def test_an_incomplete_head_gets_408_and_then_an_abort(make_server, wire, begun):
     server = make_server(handshake_timeout=4)
     client = wire(server)
     if begun:
@@ -161,15 +161,15 @@ def test_no_complete_head_in_time_is_told_then_cut(make_server, wire, begun):
     assert client.transport.aborted
 
 
-def test_trickling_bytes_does_not_put_the_deadline_off(make_server, wire):
+def test_bytes_that_trickle_in_do_not_extend_the_deadline(make_server, wire):
     client = wire(make_server(handshake_timeout=4))
-    for byte in one_by_one(UP)[:6]:
+    for byte in single_bytes(UP)[:6]:
         client.send(byte)
         client.advance(1)
     assert client.responses()[0].status == 408
 
 
-def test_the_deadline_is_over_once_a_request_has_come(make_server, wire):
+def test_a_request_cancels_the_deadline(make_server, wire):
     client = wire(make_server(handshake_timeout=2))
     client.send(UP)
     client.advance(20)
@@ -177,7 +177,7 @@ def test_the_deadline_is_over_once_a_request_has_come(make_server, wire):
     assert not client.ended
 
 
-def test_an_idle_api_connection_is_ended(make_server, wire):
+def test_an_idle_api_connection_is_closed(make_server, wire):
     client = wire(make_server(request_timeout=5))
     client.send(UP)
     client.advance(4)
@@ -224,7 +224,7 @@ def test_an_upgrade_to_another_protocol_is_ignored(server, protocol):
         UPGRADE.replace(b"Connection: Upgrade", b"Connection: keep-alive, Upgrade"),
     ],
 )
-def test_an_upgrade_is_known_however_it_is_written(server, head):
+def test_an_upgrade_is_recognized_in_any_spelling(server, head):
     assert server.exchange(head).startswith(b"HTTP/1.1 101 ")
 
 
@@ -245,7 +245,7 @@ def test_an_upgrade_is_known_however_it_is_written(server, head):
     ],
 )
 @pytest.mark.parametrize("where", ["value", "name", "request line", "last"])
-def test_what_could_hide_a_header_in_an_upgrade_is_refused(server, hidden, where):
+def test_an_upgrade_that_could_hide_a_header_is_refused(server, hidden, where):
     head = {
         "value": with_header(b"X-A: v" + hidden + b"Origin: https://good.test"),
         "name": with_header(b"X-" + hidden + b"A: v"),
@@ -260,7 +260,7 @@ def test_what_could_hide_a_header_in_an_upgrade_is_refused(server, hidden, where
 def test_a_cookie_in_utf8_that_contains_a_next_line_byte_is_accepted(server):
     client = server.client(headers={"Cookie": "name=Å"})
     assert client.handshake.startswith(b"HTTP/1.1 101 ")
-    # The very bytes: in UTF-8, Å is C3 85.
+    # The same bytes in a raw request: Å is C3 85 in UTF-8.
     assert server.exchange(with_header("Cookie: n=Å".encode())).startswith(b"HTTP/1.1 101 ")
 
 
@@ -286,7 +286,7 @@ def test_a_next_line_byte_does_not_hide_a_header(make_server):
         with_header(b"Host: another"),
     ],
 )
-def test_a_malformed_upgrade_gets_an_error_as_json(server, wire, head):
+def test_a_malformed_upgrade_gets_a_json_error(server, wire, head):
     client = wire()
     client.send(head)
     (response,) = client.responses()
@@ -296,31 +296,31 @@ def test_a_malformed_upgrade_gets_an_error_as_json(server, wire, head):
     client.vanish()
 
 
-def test_a_client_that_vanishes_in_the_middle_of_a_head_leaves_nothing(server, wire):
+def test_nothing_is_left_of_a_client_that_vanishes_in_the_middle_of_a_head(server, wire):
     client = wire()
     client.send(UPGRADE[:30])
-    assert len(server.service.factory.doors) == 1
+    assert len(server.service.factory.http_connections) == 1
     client.vanish()
-    assert not server.service.factory.doors
+    assert not server.service.factory.http_connections
     assert len(server.service._timing_wheel) == 0
 
 
 def test_a_transport_without_tcp_options_is_served(server):
     @implementer_only(ITransport, IConsumer)
-    class Pipe(FakeTransport):  # as Twisted's UNIX sockets have it
+    class Pipe(FakeTransport):  # Behaves as Twisted's Unix sockets do.
         def setTcpNoDelay(self, enabled):
             raise OSError(95, "Operation not supported")
 
-    door = server.service.factory.buildProtocol(None)
-    transport = Pipe(door, isServer=True)
-    door.makeConnection(transport)
-    door.dataReceived(UP)
+    protocol = server.service.factory.buildProtocol(None)
+    transport = Pipe(protocol, isServer=True)
+    protocol.makeConnection(transport)
+    protocol.dataReceived(UP)
     assert b'{"health":"OK"}' in transport.getOutBuffer()
     transport.reportDisconnect()
 
 
-def test_an_answer_of_431_survives_a_client_that_is_still_sending(make_server, real):
-    """Closing with unread bytes in the socket resets it, and the client never sees why."""
+def test_a_client_that_is_still_sending_receives_the_431(make_server, real):
+    """Closing a socket with unread bytes resets the connection, and the response is lost."""
     server = make_server(max_request_head_bytes=1000)
     client = real(server)
     client.socket.sendall(b"GET /up HTTP/1.1\r\nX: " + b"x" * 200_000)

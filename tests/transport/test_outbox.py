@@ -1,4 +1,4 @@
-"""The write path, on real sockets: order, slow readers, and Twisted's private attributes."""
+"""The outboxes on real sockets: order, slow readers, and Twisted's private attributes."""
 
 import socket
 import sys
@@ -17,7 +17,7 @@ LIMIT = 100_000
 
 @pytest.fixture
 def pair():
-    """A plain Twisted transport over a socket pair with small buffers, and the other end."""
+    """Make a plain Twisted transport with a small buffer, and the socket of the other end."""
     ours, theirs = socket.socketpair()
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
     ours.setblocking(False)
@@ -60,8 +60,8 @@ class Overflow:
         self.times += 1
 
 
-def test_twisted_has_what_the_direct_path_reads(pair):
-    """The write path reads private attributes: this fails when Twisted changes what they mean."""
+def test_twisted_has_the_private_attributes_that_the_outbox_reads(pair):
+    """This fails when Twisted changes the meaning of an attribute."""
     transport, theirs = pair
     assert (transport.dataBuffer, transport.offset) == (b"", 0)
     assert (transport._tempDataBuffer, transport._tempDataLen) == ([], 0)
@@ -75,7 +75,7 @@ def test_twisted_has_what_the_direct_path_reads(pair):
     assert received(theirs) == b"abcde"
     assert (transport.dataBuffer, transport.offset) == (b"", 0)
     assert (transport._tempDataBuffer, transport._tempDataLen) == ([], 0)
-    # A write that the kernel takes in part leaves all of it, and how far it has come.
+    # After a partial write the buffer keeps all bytes, and the offset counts the written ones.
     transport.write(b"x" * 500_000)
     transport.doWrite()
     assert len(transport.dataBuffer) == 500_000
@@ -87,7 +87,7 @@ def test_twisted_has_what_the_direct_path_reads(pair):
     assert len(received(theirs)) == transport.offset
 
 
-def test_what_is_chosen_for_a_plain_socket_is_direct(pair):
+def test_a_plain_socket_gets_a_direct_outbox(pair):
     transport, _ = pair
     assert isinstance(make_outbox(transport, SocketTable(), 1, Overflow()), DirectOutbox)
     transport.TLS = True
@@ -96,7 +96,7 @@ def test_what_is_chosen_for_a_plain_socket_is_direct(pair):
     assert isinstance(make_outbox(StringTransport(), SocketTable(), 1, Overflow()), BufferedOutbox)
 
 
-def test_an_idle_socket_is_written_at_once(pair):
+def test_an_idle_socket_is_written_to_at_once(pair):
     transport, theirs = pair
     outbox = DirectOutbox(transport, SocketTable(), LIMIT, Overflow())
     outbox.send(b"first")
@@ -106,7 +106,7 @@ def test_an_idle_socket_is_written_at_once(pair):
     assert transport.reactor.getWriters() == []
 
 
-def test_what_waits_in_twisted_goes_first(pair):
+def test_bytes_that_are_queued_in_twisted_are_sent_first(pair):
     transport, theirs = pair
     transport.write(b"first")
     outbox = DirectOutbox(transport, SocketTable(), LIMIT, Overflow())
@@ -117,7 +117,7 @@ def test_what_waits_in_twisted_goes_first(pair):
     assert received(theirs) == b"firstsecondthird"
 
 
-def test_others_who_write_to_the_transport_are_not_overtaken(pair):
+def test_send_now_keeps_the_order_of_other_writes_to_the_transport(pair):
     transport, theirs = pair
     send_now(transport, b"first")
     assert received(theirs) == b"first"
@@ -135,13 +135,13 @@ def test_others_who_write_to_the_transport_are_not_overtaken(pair):
 
 
 @pytest.mark.parametrize("end", ["peer closed", "socket closed", "losing", "lost"])
-def test_an_answer_on_a_connection_that_ends_is_harmless(pair, end):
+def test_send_now_does_nothing_on_a_connection_that_ends(pair, end):
     transport, theirs = pair
     finish(transport, theirs, end)
     send_now(transport, b"data")
 
 
-def test_the_node_knows_which_sockets_are_busy(pair):
+def test_the_socket_table_has_the_busy_sockets(pair):
     transport, theirs = pair
     sockets = SocketTable()
     outbox = DirectOutbox(transport, sockets, 0, Overflow())
@@ -155,12 +155,12 @@ def test_the_node_knows_which_sockets_are_busy(pair):
     assert sockets.busy == {}
 
 
-def test_a_shut_outbox_sends_what_waits_and_nothing_more(pair):
+def test_a_closed_outbox_sends_only_queued_bytes(pair):
     transport, theirs = pair
     sockets = SocketTable()
     outbox = DirectOutbox(transport, sockets, 0, Overflow())
     outbox.send(b"x" * 100_000)
-    outbox.shut()
+    outbox.close()
     outbox.send(b"more")
     outbox.queue(b"more")
     assert sockets.busy == {transport.fileno(): outbox}
@@ -174,16 +174,16 @@ def test_a_lost_connection_leaves_nothing_behind(pair):
     transport, _ = pair
     sockets = SocketTable()
     outbox = DirectOutbox(transport, sockets, 0, Overflow())
-    outbox.shut()
-    outbox.forget()
-    outbox.forget()
-    outbox.shut()
+    outbox.close()
+    outbox.detach()
+    outbox.detach()
+    outbox.close()
     outbox.send(b"x")
-    assert (sockets.busy, sockets.losses, outbox.descriptor) == ({}, 1, None)
+    assert (sockets.busy, sockets.closed_count, outbox.descriptor) == ({}, 1, None)
 
 
 @pytest.mark.parametrize("size", [1, 999, 50_000, 300_000])
-def test_what_the_kernel_does_not_take_keeps_its_order(pair, size):
+def test_bytes_that_the_kernel_does_not_accept_keep_their_order(pair, size):
     transport, theirs = pair
     outbox = DirectOutbox(transport, SocketTable(), 0, Overflow())
     sent = got = b""
@@ -201,7 +201,7 @@ def test_what_the_kernel_does_not_take_keeps_its_order(pair, size):
     assert got == sent
 
 
-def test_a_reader_that_stops_overflows_by_what_waits_here_not_in_the_kernel(pair):
+def test_the_limit_counts_bytes_in_the_process_not_in_the_kernel(pair):
     transport, _ = pair
     overflow = Overflow()
     outbox = DirectOutbox(transport, SocketTable(), LIMIT, overflow)
@@ -209,14 +209,14 @@ def test_a_reader_that_stops_overflows_by_what_waits_here_not_in_the_kernel(pair
     while not overflow.times:
         outbox.send(b"x" * 1000)
         total += 1000
-    waits = len(transport.dataBuffer) - transport.offset + transport._tempDataLen
-    assert LIMIT < waits <= LIMIT + 1000
-    assert total > waits
+    queued = len(transport.dataBuffer) - transport.offset + transport._tempDataLen
+    assert LIMIT < queued <= LIMIT + 1000
+    assert total > queued
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's own limit is set on Linux")
-def test_the_kernel_does_not_hide_a_reader_that_stops():
-    """It would take four megabytes before the first byte waits here."""
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit of the kernel is set on Linux only")
+def test_the_kernel_buffers_little_for_a_reader_that_stops():
+    """By default it would accept four megabytes before a byte is queued in the process."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         theirs = socket.create_connection(listener.getsockname())
         ours, _ = listener.accept()
@@ -225,32 +225,32 @@ def test_the_kernel_does_not_hide_a_reader_that_stops():
     transport = tcp.Server(ours, Protocol(), ("127.0.0.1", 1), None, 1, MemoryReactorClock())
     sockets = SocketTable()
     outbox = DirectOutbox(transport, sockets, 0, Overflow())
-    for _ in range(200):  # A reader that has been quick, so that much may be under way.
+    for _ in range(200):  # A fast reader, so that the congestion window grows.
         outbox.send(b"x" * 100_000)
         while received(theirs):
             transport.doWrite()
     outbox.send(b"x")
     theirs.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    taken = 0
+    accepted = 0
     while not sockets.busy:
         outbox.send(b"x" * 1000)
-        taken += 1000
+        accepted += 1000
     theirs.close()
     transport.connectionLost(Failure(ConnectionError("the test is over")))
 
-    assert taken < 1_000_000
+    assert accepted < 1_000_000
 
 
-def test_what_has_been_written_does_not_count(pair):
+def test_written_bytes_do_not_count(pair):
     transport, theirs = pair
     overflow = Overflow()
     outbox = DirectOutbox(transport, SocketTable(), LIMIT, overflow)
     for _ in range(200):
         outbox.send(b"x" * (LIMIT // 2))
-        waits = True
-        while waits:
+        queued = True
+        while queued:
             transport.doWrite()
-            waits = len(received(theirs)) > 0
+            queued = len(received(theirs)) > 0
     assert overflow.times == 0
 
 
@@ -264,7 +264,7 @@ def test_without_a_limit_nothing_overflows(pair):
 
 
 @pytest.mark.parametrize("end", ["peer closed", "socket closed", "losing", "lost"])
-def test_sending_on_a_connection_that_ends_is_harmless(pair, end):
+def test_send_does_nothing_on_a_connection_that_ends(pair, end):
     transport, theirs = pair
     outbox = DirectOutbox(transport, SocketTable(), LIMIT, Overflow())
     finish(transport, theirs, end)
@@ -275,7 +275,7 @@ def test_sending_on_a_connection_that_ends_is_harmless(pair, end):
 # Transports that are not plain sockets
 
 
-def test_a_buffered_outbox_counts_what_is_sent_while_the_transport_is_full():
+def test_a_buffered_outbox_counts_bytes_sent_while_the_transport_is_full():
     transport, overflow = StringTransport(), Overflow()
     outbox = make_outbox(transport, SocketTable(), 10, overflow)
     outbox.send(b"x" * 100)
@@ -289,7 +289,7 @@ def test_a_buffered_outbox_counts_what_is_sent_while_the_transport_is_full():
     assert transport.value() == b"x" * 111
 
 
-def test_a_buffered_outbox_forgets_when_the_transport_is_empty_again():
+def test_a_buffered_outbox_resets_its_count_when_the_transport_is_empty():
     transport, overflow = StringTransport(), Overflow()
     outbox = make_outbox(transport, SocketTable(), 10, overflow)
     for _ in range(10):
@@ -334,7 +334,7 @@ def _subscribe(channel):
     return frame(b'{"event":"pusher:subscribe","data":{"channel":"%s"}}' % channel.encode())
 
 
-def test_a_slow_reader_is_closed_with_4100_and_nobody_else_notices(make_server, real, log):
+def test_a_slow_reader_is_closed_with_4100_and_others_are_not_affected(make_server, real, log):
     server = make_server(max_buffered_bytes=LIMIT)
     healthy = [real(server), real(server)]
     slow = real(server, small=True)
@@ -356,7 +356,7 @@ def test_a_slow_reader_is_closed_with_4100_and_nobody_else_notices(make_server, 
     for client in healthy:
         while client.buffer.count(b'"event":"event"') < published:
             client.read()
-    # It never reads, so it is cut after the time that a close may take.
+    # It never reads, so it is aborted after the close timeout.
     slow.advance(4)
     assert len(server.service.hub.sessions) == 2
     (line,) = log.lines("disconnected ")
@@ -367,7 +367,7 @@ def test_a_slow_reader_is_closed_with_4100_and_nobody_else_notices(make_server, 
         assert len(client.frames()) == published + 1
 
 
-def test_a_slow_reader_that_reads_on_is_told_once_why(make_server, real):
+def test_a_slow_reader_that_continues_receives_one_error(make_server, real):
     server = make_server(max_buffered_bytes=LIMIT)
     client = real(server, small=True)
     client.connect()
@@ -403,7 +403,7 @@ def test_a_full_transport_that_is_not_a_plain_socket_is_closed_with_4100(make_se
     assert slow.close_code == 4100
 
 
-def test_the_limit_may_be_off(make_server, real):
+def test_the_limit_can_be_disabled(make_server, real):
     server = make_server(max_buffered_bytes=0)
     client = real(server, small=True)
     client.connect()
@@ -417,13 +417,13 @@ def test_the_limit_may_be_off(make_server, real):
         client.read()
 
 
-def test_an_idle_api_client_that_does_not_read_is_cut(make_server, real):
-    """Its answers lie in the buffer, so an orderly end would never come."""
+def test_an_idle_api_client_that_does_not_read_is_aborted(make_server, real):
+    """Responses are left in the buffer, so a regular close would never complete."""
     server = make_server(request_timeout=5)
     client = real(server, small=True)
     client.socket.sendall(b"GET /app/x HTTP/1.1\r\n\r\n" * 1)
     client.turn()
-    client.transport.write(b"x" * 3_000_000)  # as a large answer would
+    client.transport.write(b"x" * 3_000_000)  # Like a large response.
     client.turn()
     for _ in range(60):
         client.advance(1)

@@ -1,4 +1,4 @@
-"""What our WebSocket does in Autobahn's place, and what would show that Autobahn has changed."""
+"""TextServerProtocol overrides Autobahn: these tests fail when Autobahn changes."""
 
 import pytest
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
@@ -7,14 +7,14 @@ from twisted.test.iosim import FakeTransport
 
 from reverb.transport.rfc6455 import TextServerProtocol
 
-# Made when needed, per connection, or not at all.
-ELSEWHERE = {"utf8validator", "peer", "transport", "factory", "connected"}
-# For callers of Autobahn's "on", which we are not.
+# Made on demand, or set on each connection.
+NOT_ON_THE_CLASS = {"utf8validator", "peer", "transport", "factory", "connected"}
+# For callers of Autobahn's "on" method, which is not used.
 NOT_NEEDED = {"_results", "_valid_events"}
 
 
 def set_by_autobahn():
-    """What Autobahn sets on a connection before its handshake."""
+    """Return the attributes that Autobahn sets on a connection before its handshake."""
     factory = WebSocketServerFactory(reactor=Clock())
     factory.openHandshakeTimeout = 0
     protocol = WebSocketServerProtocol()
@@ -23,8 +23,8 @@ def set_by_autobahn():
     return dict(vars(protocol))
 
 
-@pytest.mark.parametrize("name", sorted(set_by_autobahn().keys() - ELSEWHERE - NOT_NEEDED))
-def test_all_that_autobahn_sets_is_there(name):
+@pytest.mark.parametrize("name", sorted(set_by_autobahn().keys() - NOT_ON_THE_CLASS - NOT_NEEDED))
+def test_attributes_that_autobahn_sets_are_on_the_class(name):
     theirs = set_by_autobahn()[name]
     assert hasattr(TextServerProtocol, name), f"Autobahn now sets {name} on each connection"
     options = {*WebSocketServerProtocol.CONFIG_ATTRS, "_transport_details", "log"}
@@ -37,7 +37,7 @@ def test_every_option_of_autobahn_is_on_the_class(name):
     assert hasattr(TextServerProtocol, name)
 
 
-def test_an_open_connection_is_small(make_server):
+def test_an_open_connection_has_few_attributes(make_server):
     server = make_server()
     client = server.client()
     client.subscribe("news")

@@ -1,4 +1,4 @@
-"""One timer for everything that is waited for."""
+"""The timing wheel: delays, cancellation, errors, stalls, and the measured lag."""
 
 from functools import partial
 
@@ -23,7 +23,9 @@ def timing_wheel(clock):
     assert clock.getDelayedCalls() == []
 
 
-class Look:
+class Callback:
+    """Records the times at which it is called."""
+
     def __init__(self, clock):
         self.clock = clock
         self.calls = []
@@ -34,17 +36,17 @@ class Look:
 
 @pytest.mark.parametrize("seconds", [1, 2, 7])
 @pytest.mark.parametrize("phase", [0.0, 0.1, 0.5, 0.9])
-@pytest.mark.parametrize("began", [0.0, 0.25, 0.9])
-def test_a_look_is_between_the_seconds_and_one_more_from_now(clock, seconds, phase, began):
+@pytest.mark.parametrize("start_delay", [0.0, 0.25, 0.9])
+def test_a_call_is_made_up_to_one_second_after_the_delay(clock, seconds, phase, start_delay):
     timing_wheel = TimingWheel(clock)
-    clock.advance(began)  # A service is started some time after it is built.
+    clock.advance(start_delay)  # A service starts some time after it is built.
     timing_wheel.start()
     clock.advance(3 + phase)
-    look, now = Look(clock), clock.seconds()
-    timing_wheel.schedule(seconds, look)
+    callback, now = Callback(clock), clock.seconds()
+    timing_wheel.schedule(seconds, callback)
     for _ in range(200):
         clock.advance(0.05)
-    (at,) = look.calls
+    (at,) = callback.calls
     assert now + seconds - 0.06 <= at <= now + seconds + 1.06
     timing_wheel.stop()
 
@@ -58,56 +60,56 @@ def test_now_is_the_latest_whole_second(clock, timing_wheel):
 
 
 def test_a_stall_of_the_reactor_does_not_count(clock, timing_wheel):
-    """What arrived during the stall must be read before anybody is called silent."""
-    look = Look(clock)
-    timing_wheel.schedule(5, look)
+    """Bytes that arrived during a stall must be read before a client is considered silent."""
+    callback = Callback(clock)
+    timing_wheel.schedule(5, callback)
     clock.advance(20)
     assert timing_wheel.now == 1
-    assert look.calls == []
+    assert callback.calls == []
     clock.pump([1] * 5)
-    assert look.calls == [25]
+    assert callback.calls == [25]
     assert len(timing_wheel) == 0
 
 
-def test_what_is_cancelled_is_not_called(clock, timing_wheel):
-    look, other = Look(clock), Look(clock)
-    due = timing_wheel.schedule(2, look)
+def test_a_canceled_callback_is_not_called(clock, timing_wheel):
+    callback, other = Callback(clock), Callback(clock)
+    due = timing_wheel.schedule(2, callback)
     timing_wheel.schedule(2, other)
-    timing_wheel.cancel(due, look)
+    timing_wheel.cancel(due, callback)
     assert len(timing_wheel) == 1
     clock.pump([1] * 5)
-    assert look.calls == []
+    assert callback.calls == []
     assert len(other.calls) == 1
 
 
-def test_cancelling_what_is_over_is_harmless(clock, timing_wheel):
-    look = Look(clock)
-    due = timing_wheel.schedule(1, look)
+def test_canceling_a_past_or_unknown_callback_does_nothing(clock, timing_wheel):
+    callback = Callback(clock)
+    due = timing_wheel.schedule(1, callback)
     clock.pump([1] * 3)
-    timing_wheel.cancel(due, look)
-    timing_wheel.cancel(due, look)
-    timing_wheel.cancel(99, look)
-    assert len(look.calls) == 1
+    timing_wheel.cancel(due, callback)
+    timing_wheel.cancel(due, callback)
+    timing_wheel.cancel(99, callback)
+    assert len(callback.calls) == 1
 
 
-def test_a_failing_look_does_not_stop_the_others(clock, timing_wheel, log):
+def test_a_failing_callback_does_not_affect_the_others(clock, timing_wheel, log):
     def fail():
         raise RuntimeError("no")
 
-    looks = [Look(clock) for _ in range(20)]
-    for i, look in enumerate(looks):
-        timing_wheel.schedule(1, look)
+    callbacks = [Callback(clock) for _ in range(20)]
+    for i, callback in enumerate(callbacks):
+        timing_wheel.schedule(1, callback)
         timing_wheel.schedule(1, [fail, partial(fail)][i % 2])
     clock.pump([1] * 3)
-    assert [len(look.calls) for look in looks] == [1] * 20
+    assert [len(callback.calls) for callback in callbacks] == [1] * 20
     assert log.problems()
-    again = Look(clock)
+    again = Callback(clock)
     timing_wheel.schedule(1, again)
     clock.pump([1] * 3)
     assert len(again.calls) == 1
 
 
-def test_a_look_may_file_and_cancel_others(clock, timing_wheel):
+def test_a_callback_may_schedule_and_cancel_others(clock, timing_wheel):
     calls = []
 
     def second():
@@ -127,20 +129,20 @@ def test_a_look_may_file_and_cancel_others(clock, timing_wheel):
     assert calls == ["first", "second"]
 
 
-def test_what_is_filed_is_forgotten_at_the_stop(clock):
+def test_stop_cancels_all_callbacks(clock):
     timing_wheel = TimingWheel(clock)
     timing_wheel.start()
-    look = Look(clock)
-    timing_wheel.schedule(1, look)
+    callback = Callback(clock)
+    timing_wheel.schedule(1, callback)
     timing_wheel.stop()
     timing_wheel.stop()
     clock.pump([1] * 5)
-    assert look.calls == []
+    assert callback.calls == []
     assert len(timing_wheel) == 0
 
 
 class TestLag:
-    """How late the ticks come."""
+    """The delay of the ticks."""
 
     @pytest.fixture
     def meter(self):
@@ -148,7 +150,7 @@ class TestLag:
 
     @pytest.fixture
     def measured(self, clock, meter):
-        clock.advance(0.3)  # A service is started some time after it is built.
+        clock.advance(0.3)  # A service starts some time after it is built.
         timing_wheel = TimingWheel(clock, meter)
         timing_wheel.start()
         yield timing_wheel
@@ -165,12 +167,12 @@ class TestLag:
             ([2, 1], [1, 0]),
         ],
     )
-    def test_it_is_the_time_from_when_a_tick_was_due(self, clock, meter, measured, steps, lags):
+    def test_it_is_the_delay_of_a_tick(self, clock, meter, measured, steps, lags):
         for step in steps:
             clock.advance(step)
         assert list(meter.lags) == pytest.approx(lags)
 
-    def test_a_new_start_is_a_new_beginning(self, clock, meter, measured):
+    def test_a_restart_resets_the_measurement(self, clock, meter, measured):
         measured.stop()
         clock.advance(7.5)
         measured.start()

@@ -1,4 +1,4 @@
-"""Who is not authorized in time is closed, where the app wants that (fact: 4009)."""
+"""The authorization timeout of an app closes clients that are not authorized (fact: 4009)."""
 
 import msgspec
 import pytest
@@ -21,7 +21,7 @@ def server(make_server):
     return make_server(strict())
 
 
-def test_who_is_not_authorized_is_told_and_closed(server):
+def test_a_client_that_is_not_authorized_gets_an_error_and_is_closed(server):
     client = server.client()
     client.subscribe("news")
     client.take()
@@ -54,7 +54,7 @@ AUTHORIZED = {
 
 
 @pytest.mark.parametrize("authorize", AUTHORIZED.values(), ids=AUTHORIZED)
-def test_who_is_authorized_stays(server, authorize):
+def test_an_authorized_client_stays_connected(server, authorize):
     client = server.client()
     server.advance(TIMEOUT - 1)
     authorize(client)
@@ -63,7 +63,7 @@ def test_who_is_authorized_stays(server, authorize):
     assert client.connected
 
 
-def test_who_has_left_the_private_channel_stays(server):
+def test_a_client_that_has_left_the_private_channel_stays_connected(server):
     client = server.client()
     client.subscribe("private-x")
     client.send({"event": "pusher:unsubscribe", "data": {"channel": "private-x"}})
@@ -78,7 +78,7 @@ REFUSED = {
     "a wrong signature": lambda client: client.send(
         {"event": "pusher:subscribe", "data": {"channel": "private-x", "auth": "app-key:00"}}
     ),
-    "no member": lambda client: client.subscribe("presence-x"),
+    "no channel_data": lambda client: client.subscribe("presence-x"),
     "a wrong sign-in": lambda client: client.send(
         {"event": "pusher:signin", "data": {"auth": "app-key:00", "user_data": '{"id":"ann"}'}}
     ),
@@ -86,7 +86,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("attempt", REFUSED.values(), ids=REFUSED)
-def test_what_does_not_authorize(server, attempt):
+def test_attempts_that_do_not_authorize(server, attempt):
     client = server.client()
     attempt(client)
     server.advance(TIMEOUT + 2)
@@ -112,7 +112,7 @@ def test_each_app_has_its_own_timeout(make_server):
     assert stays.connected
 
 
-def test_it_ends_with_the_connection(server):
+def test_the_timeout_is_canceled_with_the_connection(server):
     clients = [server.client() for _ in range(5)]
     assert len(server.service._timing_wheel) == 10
     for client in clients:
@@ -122,7 +122,7 @@ def test_it_ends_with_the_connection(server):
 
 
 class _HeldStore(MemoryStore):
-    """Lets nobody join until the test does."""
+    """Completes a join when the test fires ``held``."""
 
     held: Deferred
 
@@ -131,7 +131,7 @@ class _HeldStore(MemoryStore):
         return self.held.addCallback(lambda _: super(_HeldStore, self).join(*arguments))
 
 
-def test_who_has_asked_in_time_is_not_closed_for_our_slowness(servers):
+def test_a_client_is_not_closed_while_its_authorization_waits_for_the_store(servers):
     store = _HeldStore(lambda: 0.0)
     server = MemoryServer(
         strict(), service=lambda *a, **more: ReverbService(*a, store=store, **more)

@@ -1,4 +1,4 @@
-"""While a step of a client waits for the store, its further messages wait too, within bounds."""
+"""While a client's message waits for the store, its further messages are queued, up to a limit."""
 
 import msgspec
 import pytest
@@ -21,7 +21,7 @@ def unsubscribe(channel):
 
 
 class SlowStore(MemoryStore):
-    """Joins when the test says so."""
+    """Completes joins when the test calls :meth:`complete_join`."""
 
     def __init__(self, seconds):
         super().__init__(seconds)
@@ -31,7 +31,7 @@ class SlowStore(MemoryStore):
         self.waiting.append(Deferred())
         return self.waiting[-1].addCallback(lambda _: super(SlowStore, self).join(*args))
 
-    def go_on(self):
+    def complete_join(self):
         self.waiting.pop(0).callback(None)
 
 
@@ -47,15 +47,15 @@ def slow(make_server):
     return make_server(app, service=service), stores[0]
 
 
-def waiting(server):
+def backlog_bytes(server):
     return sum(len(m) for c in server.service._websockets.connections for m in c._backlog or ())
 
 
-def flood(client, data, most=50_000_000):
-    """Send until the server's and the kernel's buffers are full; get how much it was."""
+def flood(client, data, max_bytes=50_000_000):
+    """Send until the buffers of server and kernel are full; return the number of bytes."""
     client.socket.settimeout(0.2)
     sent = 0
-    while sent < most:
+    while sent < max_bytes:
         try:
             sent += client.socket.send(data[sent % len(data) :])
         except TimeoutError:
@@ -65,16 +65,16 @@ def flood(client, data, most=50_000_000):
     return sent
 
 
-def test_a_flood_waits_in_the_kernel_not_in_our_memory(slow, real):
+def test_a_flood_is_queued_in_the_kernel_not_in_the_process(slow, real):
     server, store = slow
     client = real(server)
     client.connect()
     client.send(subscribe("news"))
     sent = flood(client, PING)
     assert sent < 50_000_000
-    assert waiting(server) < 500_000
-    store.go_on()
-    # Everything that was sent whole is answered, in order.
+    assert backlog_bytes(server) < 500_000
+    store.complete_join()
+    # Every message that was sent completely is answered, in order.
     client.read_until(b"subscription_succeeded")
     whole = sent // len(PING)
     while client.buffer.count(PONG) < whole:
@@ -85,7 +85,7 @@ def test_a_flood_waits_in_the_kernel_not_in_our_memory(slow, real):
     assert len(others) == whole
 
 
-def test_messages_keep_their_order_while_every_step_waits(slow, real):
+def test_messages_keep_their_order_while_every_join_waits(slow, real):
     server, store = slow
     client = real(server)
     client.connect()
@@ -96,7 +96,7 @@ def test_messages_keep_their_order_while_every_step_waits(slow, real):
     client.send(data[300:])
     for _ in range(40):
         assert len(store.waiting) == 1
-        store.go_on()
+        store.complete_join()
         client.turn()
     while client.buffer.count(PONG) < 20:
         client.read()
@@ -108,7 +108,7 @@ def test_messages_keep_their_order_while_every_step_waits(slow, real):
     assert answers == expected
 
 
-def test_other_clients_do_not_wait(slow, real):
+def test_other_clients_are_not_delayed(slow, real):
     server, store = slow
     client, other = real(server), real(server)
     for one in (client, other):
@@ -117,23 +117,23 @@ def test_other_clients_do_not_wait(slow, real):
     other.send(PING)
     other.read_until(PONG)
     assert PONG not in client.buffer
-    store.go_on()
+    store.complete_join()
 
 
-def test_a_client_that_goes_while_its_messages_wait_leaves_nothing(slow, real):
+def test_nothing_is_left_of_a_client_that_vanishes_with_queued_messages(slow, real):
     server, store = slow
     client = real(server)
     client.connect()
     client.send(subscribe("news") + subscribe("olds"))
     client.close()
-    store.go_on()
+    store.complete_join()
     client.turn()
     assert store.waiting == []
     server.settle()
     server.assert_empty()
 
 
-def test_a_client_is_not_taken_for_dead_while_nobody_reads_what_it_says(slow, real):
+def test_a_client_is_not_closed_as_silent_while_the_server_does_not_read(slow, real):
     server, store = slow
     client = real(server)
     client.connect()
@@ -141,7 +141,7 @@ def test_a_client_is_not_taken_for_dead_while_nobody_reads_what_it_says(slow, re
     for _ in range(6):
         client.advance(10)
         client.send(PING)
-    store.go_on()
+    store.complete_join()
     client.turn()
     client.read_until(PONG)
     assert b"4201" not in client.buffer
@@ -157,5 +157,5 @@ def test_the_stop_does_not_wait_for_a_slow_store(slow, real):
     client.advance(12)
     assert stopped.called
     assert b"4200" in client.read_all()
-    store.go_on()
+    store.complete_join()
     server.assert_empty()

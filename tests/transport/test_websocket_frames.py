@@ -1,4 +1,4 @@
-"""What clients put into frames, right and wrong (RFC 6455), and how connections end."""
+"""Valid and invalid frames (RFC 6455), and the ends of connections."""
 
 from itertools import pairwise
 
@@ -32,7 +32,7 @@ def client(server):
 
 
 def fragments(payload, *cuts):
-    """A message in several frames, cut at the given places."""
+    """Encode a message as several frames, split at the given indexes."""
     edges = [0, *cuts, len(payload)]
     parts = [payload[a:b] for a, b in pairwise(edges)]
     last = len(parts) - 1
@@ -46,14 +46,14 @@ def test_fragments_are_one_message(client):
     assert names(client) == ["pusher:pong"]
 
 
-def test_a_ping_may_come_between_fragments(server):
+def test_a_ping_may_be_sent_between_fragments(server):
     client = server.client()
     first, second = frame(PING[:5], fin=False), frame(PING[5:], opcode=0)
     client.send_raw(first + frame(b"now", opcode=9) + second)
     assert client.events[-1]["event"] == "pusher:pong"
 
 
-def test_frames_may_be_cut_anywhere(client):
+def test_frames_may_be_split_into_segments_anywhere(client):
     data = fragments(PING, 7) + frame(b"", opcode=9) + frame(PING)
     for i in range(len(data)):
         client.send_raw(data[i : i + 1])
@@ -96,9 +96,9 @@ VIOLATIONS = {
     "RSV3": (1002, frame(PING, rsv=1)),
     "fragmented ping": (1002, frame(b"", opcode=9, fin=False)),
     "long ping": (1002, frame(b"x" * 126, opcode=9)),
-    "continuation of nothing": (1002, frame(b"x", opcode=0)),
+    "continuation without a message": (1002, frame(b"x", opcode=0)),
     "text inside a fragmented message": (1002, frame(b"a", fin=False) + frame(b"b")),
-    "length not minimal": (1002, b"\x81\xfe\x00\x01\x00\x00\x00\x00x"),
+    "length not in its shortest form": (1002, b"\x81\xfe\x00\x01\x00\x00\x00\x00x"),
     "length with the top bit": (1002, b"\x81\xff" + b"\xff" * 8 + bytes(4)),
     "close code 999": (1002, frame((999).to_bytes(2), opcode=8)),
     "close code 1005": (1002, frame((1005).to_bytes(2), opcode=8)),
@@ -107,7 +107,7 @@ VIOLATIONS = {
     "close with bad UTF-8": (1007, frame(b"\x03\xe8\xff", opcode=8)),
     "long close": (1002, frame(b"\x03\xe8" + b"x" * 124, opcode=8)),
     "too large": (1009, frame(b"x" * 10_241)),
-    "too large by its header alone": (1009, frame(b"x" * 70_000)[:14]),
+    "too large according to its header": (1009, frame(b"x" * 70_000)[:14]),
     "too large in fragments": (1009, frame(b"x" * 6000, fin=False) + frame(b"x" * 6000, opcode=0)),
     "too large in many fragments": (
         1009,
@@ -118,7 +118,7 @@ VIOLATIONS = {
 
 @pytest.mark.parametrize("in_one_segment", [True, False])
 @pytest.mark.parametrize(("code", "data"), VIOLATIONS.values(), ids=VIOLATIONS)
-def test_a_violation_closes_and_nothing_after_it_is_obeyed(server, code, data, in_one_segment):
+def test_a_violation_closes_and_later_messages_are_ignored(server, code, data, in_one_segment):
     client = server.client()
     client.answers_close = False
     if in_one_segment:
@@ -136,7 +136,7 @@ def test_a_violation_closes_and_nothing_after_it_is_obeyed(server, code, data, i
     server.assert_empty()
 
 
-def test_a_character_may_be_cut_by_fragments(client):
+def test_a_character_may_be_split_across_fragments(client):
     message = '{"event":"pusher:ping","x":"€😀"}'.encode()
     for cut in range(27, len(message)):
         client.send_raw(fragments(message, cut))
@@ -147,22 +147,22 @@ def padded(size):
     return b'{"event":"pusher:ping","data":"' + b"x" * (size - 33) + b'"}'
 
 
-@pytest.mark.parametrize("most", [50, 126, 10_240, 70_000])
-def test_the_largest_message_is_the_apps_own(make_server, most):
-    server = make_server(app_with(max_message_bytes=most))
+@pytest.mark.parametrize("max_bytes", [50, 126, 10_240, 70_000])
+def test_the_maximum_message_size_is_the_apps(make_server, max_bytes):
+    server = make_server(app_with(max_message_bytes=max_bytes))
     client = server.client()
-    assert len(padded(most)) == most
-    client.send(padded(most))
-    client.send_raw(fragments(padded(most), most // 2))
+    assert len(padded(max_bytes)) == max_bytes
+    client.send(padded(max_bytes))
+    client.send_raw(fragments(padded(max_bytes), max_bytes // 2))
     assert names(client) == ["pusher:pong"] * 2
-    client.send(padded(most + 1))
+    client.send(padded(max_bytes + 1))
     assert client.close_code == 1009
     other = server.client()
-    other.send_raw(fragments(padded(most + 1), most // 2))
+    other.send_raw(fragments(padded(max_bytes + 1), max_bytes // 2))
     assert other.close_code == 1009
 
 
-def test_without_a_limit_any_message_is_taken(make_server):
+def test_without_a_limit_a_message_of_any_size_is_accepted(make_server):
     client = make_server(app_with(max_message_bytes=0)).client()
     client.send(padded(1_000_000))
     assert names(client) == ["pusher:pong"]
@@ -179,11 +179,11 @@ def test_each_app_has_its_own_limit(make_server):
     assert names(second) == ["pusher:pong"]
 
 
-# How connections end
+# Ends of connections
 
 
 @pytest.mark.parametrize("code", [1000, 1001, 3000, 4999])
-def test_a_clients_close_is_echoed(server, code):
+def test_a_close_by_the_client_is_echoed(server, code):
     client = server.client()
     client.subscribe("news")
     client.answers_close = False
@@ -224,7 +224,7 @@ def test_messages_after_the_servers_close_are_ignored(server):
     assert ("app-id", "late") not in server.service.hub.channels
 
 
-def test_who_does_not_answer_the_close_frame_is_cut(server):
+def test_a_client_that_does_not_answer_the_close_frame_is_aborted(server):
     client = server.client()
     client.answers_close = False
     close_each(server, "bye")
@@ -235,7 +235,7 @@ def test_who_does_not_answer_the_close_frame_is_cut(server):
     assert not client.connected
 
 
-def test_who_chatters_instead_of_answering_the_close_frame_is_cut(server):
+def test_a_client_that_sends_messages_after_the_close_frame_is_aborted(server):
     client = server.client()
     client.answers_close = False
     close_each(server, "bye")
@@ -245,7 +245,7 @@ def test_who_chatters_instead_of_answering_the_close_frame_is_cut(server):
     assert not client.connected
 
 
-def test_both_may_close_at_once(server):
+def test_both_sides_may_close_at_the_same_time(server):
     client = server.client()
     client.answers_close = False
     close_each(server, "bye")
@@ -270,7 +270,7 @@ def test_a_second_close_does_nothing(server, log):
 
 
 @pytest.mark.parametrize("reason", ["", "ä" * 62, "x" * 124, "😀" * 200])
-def test_a_close_reason_is_cut_to_what_a_frame_holds(server, reason):
+def test_a_close_reason_is_truncated_to_the_size_of_a_close_frame(server, reason):
     client = server.client()
     close_each(server, reason)
     server.settle()
@@ -282,7 +282,7 @@ def test_a_close_reason_is_cut_to_what_a_frame_holds(server, reason):
     )
 
 
-def test_a_vanished_client_is_forgotten(server):
+def test_a_vanished_client_is_removed(server):
     client = server.client()
     client.subscribe("news")
     client.vanish()

@@ -1,4 +1,4 @@
-"""Who is let in, who is turned away and how, and what the log says of it."""
+"""Admission and rejection of clients, and the log lines about them."""
 
 import msgspec
 import pytest
@@ -23,7 +23,7 @@ def header(client, name):
     return [line.partition(":")[2].strip() for line in lines if line.lower().startswith(name)]
 
 
-def test_a_client_is_greeted(server):
+def test_a_client_receives_connection_established(server):
     client = server.client()
     (greeting,) = client.events
     assert greeting["event"] == "pusher:connection_established"
@@ -33,26 +33,26 @@ def test_a_client_is_greeted(server):
     assert header(client, "sec-websocket-accept") == ["s3pPLMBiTxaQ9kYGzzhZRbK+xOo="]
 
 
-def test_the_app_says_when_clients_shall_ping(make_server):
+def test_the_activity_timeout_is_the_apps(make_server):
     client = make_server(app_with(activity_timeout=7)).client()
     assert msgspec.json.decode(client.events[0]["data"])["activity_timeout"] == 7
 
 
 @pytest.mark.parametrize("offered", ["pusher-channels-protocol-7", "a, pusher-channels-protocol-7"])
-def test_the_subprotocol_is_told_back_when_it_is_offered(server, offered):
+def test_the_subprotocol_is_accepted_when_it_is_offered(server, offered):
     client = server.client(headers={"Sec-WebSocket-Protocol": offered})
     assert header(client, "sec-websocket-protocol") == ["pusher-channels-protocol-7"]
     assert client.socket_id
 
 
 @pytest.mark.parametrize("headers", [{}, {"Sec-WebSocket-Protocol": "chat"}])
-def test_without_it_there_is_no_subprotocol(server, headers):
+def test_without_the_offer_there_is_no_subprotocol(server, headers):
     client = server.client(headers=headers)
     assert header(client, "sec-websocket-protocol") == []
     assert client.socket_id
 
 
-def test_no_extension_is_agreed_on(server):
+def test_no_extension_is_negotiated(server):
     client = server.client(headers={"Sec-WebSocket-Extensions": "permessage-deflate"})
     assert header(client, "sec-websocket-extensions") == []
     assert client.socket_id
@@ -64,7 +64,7 @@ def test_old_protocol_versions_are_served(server, version):
 
 
 @pytest.mark.parametrize("query", ["protocol=7", "version=1.2-rc.1%2Bb&protocol=7&flash=false"])
-def test_client_and_version_may_be_left_out(server, query):
+def test_client_and_version_are_optional(server, query):
     assert server.client(query=query).socket_id
 
 
@@ -90,7 +90,7 @@ REJECTIONS = {
     "bad version": (4006, {"query": "protocol=7&version=;%20drop"}),
     "bad protocol": (4006, {"query": "protocol=seven"}),
     "signed protocol": (4006, {"query": "protocol=-7"}),
-    "digits of elsewhere": (4006, {"query": "protocol=%D9%A7"}),
+    "digits that are not ASCII": (4006, {"query": "protocol=%D9%A7"}),
     "protocol 3": (4007, {"query": "protocol=3"}),
     "protocol 8": (4007, {"query": "protocol=8"}),
     "a long protocol": (4007, {"query": "protocol=" + "7" * 5000}),
@@ -105,7 +105,7 @@ REJECTIONS = {
 
 
 @pytest.fixture
-def choosy(make_server):
+def strict_server(make_server):
     return make_server(
         APP,
         App(id="2", key="off", secret="s", enabled=False),
@@ -114,10 +114,10 @@ def choosy(make_server):
 
 
 @pytest.mark.parametrize(("code", "how"), REJECTIONS.values(), ids=REJECTIONS)
-def test_who_is_turned_away_is_told_over_the_websocket(choosy, log, code, how):
-    client = choosy.client(**how, after=SUBSCRIBE + SUBSCRIBE)
+def test_a_rejected_client_gets_an_error_over_the_websocket(strict_server, log, code, how):
+    client = strict_server.client(**how, after=SUBSCRIBE + SUBSCRIBE)
     assert client.handshake.startswith(b"HTTP/1.1 101 ")
-    # Nothing was obeyed: one error, one close frame, and that was all.
+    # No message was handled: the client gets one error and one close frame.
     (error,) = client.events
     assert error["event"] == "pusher:error"
     assert set(error) == {"event", "data"}
@@ -125,17 +125,17 @@ def test_who_is_turned_away_is_told_over_the_websocket(choosy, log, code, how):
     message = error["data"]["message"]
     assert message.encode()[:123].decode(errors="ignore") == client.close_reason
     assert not client.connected
-    assert not choosy.service.hub.channels
+    assert not strict_server.service.hub.channels
     assert len(log.lines("rejected ")) == 1
     assert str(code) in log.lines("rejected ")[0]
     assert log.lines("connected ") == log.lines("disconnected ") == []
 
 
-def test_an_allowed_origin_is_let_in(choosy):
-    assert choosy.client("strict", headers={"Origin": "https://good.test:8443"}).socket_id
+def test_a_client_with_an_allowed_origin_is_admitted(strict_server):
+    assert strict_server.client("strict", headers={"Origin": "https://good.test:8443"}).socket_id
 
 
-def test_one_connection_too_many_is_turned_away(make_server):
+def test_a_connection_over_the_quota_is_rejected(make_server):
     server = make_server(app_with(max_connections=2))
     first, second = server.client(), server.client()
     third = server.client(after=SUBSCRIBE)
@@ -146,7 +146,7 @@ def test_one_connection_too_many_is_turned_away(make_server):
     assert second.connected
 
 
-def test_a_reason_that_is_too_long_for_a_close_frame_is_cut(make_server):
+def test_a_reason_that_is_too_long_for_a_close_frame_is_truncated(make_server):
     key = "ä" * 90
     client = make_server().client(key.encode("ascii", "namereplace").decode().replace(" ", "+"))
     assert client.close_code == 4001
@@ -156,18 +156,18 @@ def test_a_reason_that_is_too_long_for_a_close_frame_is_cut(make_server):
     assert client.events[0]["data"]["message"] == f"App key {key} does not exist"
 
 
-# While the apps are being asked
+# While the app is looked up
 
 
 class SlowApps:
-    """Answers when the test says so."""
+    """Answers when the test fires a Deferred in ``lookups``."""
 
     def __init__(self):
-        self.asked = []
+        self.lookups = []
 
     def by_key(self, key):
-        self.asked.append(Deferred())
-        return self.asked[-1]
+        self.lookups.append(Deferred())
+        return self.lookups[-1]
 
     def by_id(self, app_id):
         return succeed(None)
@@ -175,7 +175,7 @@ class SlowApps:
 
 @pytest.fixture
 def slow(make_server):
-    """A server that waits for its apps, and the apps."""
+    """Start a server whose apps answer late; return it and the apps."""
     apps = SlowApps()
 
     def service(settings, **more):
@@ -184,12 +184,12 @@ def slow(make_server):
     return make_server(service=service, handshake_timeout=5), apps
 
 
-def test_messages_before_the_handshake_ends_are_obeyed_after_it(slow):
+def test_messages_before_the_admission_are_handled_after_it(slow):
     server, apps = slow
     client = server.client(after=SUBSCRIBE)
     client.send('{"event":"pusher:ping","data":{}}')
     assert client.events == []
-    apps.asked.pop().callback(server.app)
+    apps.lookups.pop().callback(server.app)
     server.settle()
     assert [e["event"] for e in client.events] == [
         "pusher:connection_established",
@@ -198,42 +198,42 @@ def test_messages_before_the_handshake_ends_are_obeyed_after_it(slow):
     ]
 
 
-def test_who_is_turned_away_late_has_no_message_obeyed(slow):
+def test_no_message_of_a_client_that_is_rejected_late_is_handled(slow):
     server, apps = slow
     client = server.client(after=SUBSCRIBE)
-    apps.asked.pop().callback(None)
+    apps.lookups.pop().callback(None)
     server.settle()
     assert [e["event"] for e in client.events] == ["pusher:error"]
     assert client.close_code == 4001
 
 
-def test_a_client_that_vanishes_while_its_app_is_looked_up_leaves_nothing(slow, log):
+def test_nothing_is_left_of_a_client_that_vanishes_while_its_app_is_looked_up(slow, log):
     server, apps = slow
     client = server.client(after=SUBSCRIBE)
     client.vanish()
-    apps.asked.pop().callback(server.app)
+    apps.lookups.pop().callback(server.app)
     server.settle()
     server.assert_empty()
     assert log.lines("connected ") == []
     assert not server.service._websockets.connections
 
 
-def test_a_client_that_is_not_admitted_in_time_is_cut(slow):
+def test_a_client_that_is_not_admitted_in_time_is_aborted(slow):
     server, apps = slow
     client = server.client()
     server.advance(4)
     assert client.connected
     server.advance(3)
     assert not client.connected
-    apps.asked.pop().callback(server.app)
+    apps.lookups.pop().callback(server.app)
     server.settle()
     server.assert_empty()
 
 
-def test_a_failing_lookup_asks_the_client_to_reconnect(slow, log):
+def test_a_failed_lookup_closes_with_4200(slow, log):
     server, apps = slow
     client = server.client()
-    apps.asked.pop().errback(RuntimeError("the database is down"))
+    apps.lookups.pop().errback(RuntimeError("the database is down"))
     server.settle()
     assert client.close_code == 4200
     assert "database" not in client.close_reason
@@ -241,19 +241,19 @@ def test_a_failing_lookup_asks_the_client_to_reconnect(slow, log):
     assert isinstance(failure.value, RuntimeError)
 
 
-def test_what_waits_for_a_lookup_is_bounded(slow):
+def test_the_messages_queued_during_a_lookup_are_limited(slow):
     server, apps = slow
     client = server.client()
     big = frame(b"x" * 10_000)
     for _ in range(500):
         client.send_raw(big)
     kept = sum(len(m) for c in server.service._websockets.connections for m in c._backlog or ())
-    apps.asked.pop().callback(server.app)
+    apps.lookups.pop().callback(server.app)
     assert kept <= 2 * server.service.settings.max_buffered_bytes
 
 
 class SlowStore(MemoryStore):
-    """Admits when the test says so."""
+    """Completes ``connect`` when the test fires ``admitting``."""
 
     admitting = None
 
@@ -264,7 +264,7 @@ class SlowStore(MemoryStore):
         return self.admitting
 
 
-def test_a_client_that_vanishes_while_it_is_counted_is_uncounted(make_server, log):
+def test_a_client_that_vanishes_during_its_admission_is_not_counted(make_server, log):
     stores = []
 
     def service(settings, **more):
@@ -281,7 +281,7 @@ def test_a_client_that_vanishes_while_it_is_counted_is_uncounted(make_server, lo
     assert log.lines("connected ") == log.lines("disconnected ") == []
 
 
-# What the log says
+# Log lines
 
 
 def test_one_line_is_logged_on_connect_and_one_on_disconnect(server, log):
@@ -297,7 +297,7 @@ def test_one_line_is_logged_on_connect_and_one_on_disconnect(server, log):
     )
 
 
-def test_the_reason_of_every_end_is_logged(make_server, log):
+def test_the_reason_of_each_close_is_logged(make_server, log):
     def last():
         return log.lines("disconnected ")[-1].partition(" s: ")[2]
 
@@ -319,7 +319,7 @@ def test_the_reason_of_every_end_is_logged(make_server, log):
     assert last() == "4200 Please reconnect immediately"
 
 
-def test_apps_may_come_from_elsewhere(make_server):
+def test_apps_may_be_provided_by_the_application(make_server):
     other = App(id="2", key="other", secret="s")
 
     def service(settings, **more):

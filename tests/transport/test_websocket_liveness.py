@@ -1,4 +1,4 @@
-"""Silent clients are pinged, dead ones are closed, and no living one is (fact: 4201)."""
+"""Silent clients are pinged, and only dead ones are closed (fact: 4201)."""
 
 import msgspec
 import pytest
@@ -9,61 +9,61 @@ INTERVAL, TIMEOUT = 10, 5
 
 
 @pytest.fixture
-def lively(make_server):
+def server(make_server):
     app = msgspec.structs.replace(APP, ping_interval=INTERVAL, pong_timeout=TIMEOUT)
     return make_server(app)
 
 
-def deaf(server):
-    """A client that answers no ping."""
+def silent_client(server):
+    """Connect a client that does not answer pings."""
     client = server.client()
     client.answers_pings = False
     return client
 
 
-def test_a_silent_client_is_pinged_after_the_interval(lively):
-    client = deaf(lively)
-    lively.advance(INTERVAL - 1)
+def test_a_silent_client_is_pinged_after_the_interval(server):
+    client = silent_client(server)
+    server.advance(INTERVAL - 1)
     assert client.pings == 0
-    lively.advance(2)
+    server.advance(2)
     assert client.pings == 1
 
 
-def test_a_client_that_does_not_answer_is_closed_with_4201(lively):
-    client = deaf(lively)
-    lively.advance(INTERVAL + TIMEOUT - 1)
+def test_a_client_that_does_not_answer_is_closed_with_4201(server):
+    client = silent_client(server)
+    server.advance(INTERVAL + TIMEOUT - 1)
     assert client.connected
-    lively.advance(4)
+    server.advance(4)
     assert client.close_code == 4201
     assert client.events[-1] == {
         "event": "pusher:error",
         "data": {"code": 4201, "message": "Pong reply not received"},
     }
     assert client.pings == 1
-    lively.assert_empty()
+    server.assert_empty()
 
 
-def test_a_dead_client_is_cut(lively):
-    client = deaf(lively)
+def test_a_dead_client_is_aborted(server):
+    client = silent_client(server)
     client.answers_close = False
-    lively.advance(INTERVAL + TIMEOUT + 6)
+    server.advance(INTERVAL + TIMEOUT + 6)
     assert not client.connected
-    lively.assert_empty()
+    server.assert_empty()
 
 
-def test_a_client_that_only_listens_stays(lively):
-    client = lively.client()
+def test_a_client_that_only_listens_stays_connected(server):
+    client = server.client()
     client.subscribe("news")
-    lively.advance(20 * INTERVAL)
+    server.advance(20 * INTERVAL)
     assert client.connected
     assert 15 <= client.pings <= 20
-    lively.publish("news", "event", "data")
+    server.publish("news", "event", "data")
     assert client.events[-1]["data"] == "data"
 
 
-def test_a_client_without_subscriptions_is_treated_the_same(lively):
-    answering, silent = lively.client(), deaf(lively)
-    lively.advance(4 * INTERVAL)
+def test_liveness_does_not_depend_on_subscriptions(server):
+    answering, silent = server.client(), silent_client(server)
+    server.advance(4 * INTERVAL)
     assert answering.connected
     assert silent.close_code == 4201
 
@@ -81,41 +81,41 @@ def test_a_client_without_subscriptions_is_treated_the_same(lively):
         frame(b'{"event":', fin=False),
     ],
 )
-def test_any_frame_counts_as_life(lively, sign):
-    client = deaf(lively)
+def test_any_frame_is_a_sign_of_life(server, sign):
+    client = silent_client(server)
     for i in range(6):
-        lively.advance(INTERVAL - 2)
+        server.advance(INTERVAL - 2)
         client.send_raw(sign if i == 0 or sign[0] & 0x80 else frame(b" ", opcode=0, fin=False))
     assert client.pings == 0
     assert client.connected
 
 
 @pytest.mark.parametrize("delay", range(TIMEOUT))
-def test_an_answer_in_time_is_enough_however_late(lively, delay):
-    client = deaf(lively)
+def test_a_late_answer_within_the_timeout_is_enough(server, delay):
+    client = silent_client(server)
     while not client.pings:
-        lively.advance(1)
-    lively.advance(delay)
+        server.advance(1)
+    server.advance(delay)
     client.send_raw(frame(b"", opcode=10))
-    lively.advance(TIMEOUT)
+    server.advance(TIMEOUT)
     assert client.connected
     assert client.pings == 1
 
 
-def test_a_ping_of_the_client_answers_the_servers(lively):
-    client = deaf(lively)
-    lively.advance(INTERVAL + 1)
+def test_a_ping_by_the_client_counts_as_an_answer(server):
+    client = silent_client(server)
+    server.advance(INTERVAL + 1)
     client.send('{"event":"pusher:ping"}')
-    lively.advance(TIMEOUT + 1)
+    server.advance(TIMEOUT + 1)
     assert client.connected
 
 
-def test_what_the_server_sends_is_no_sign_of_life(lively):
-    client = deaf(lively)
+def test_messages_by_the_server_are_not_a_sign_of_life(server):
+    client = silent_client(server)
     client.subscribe("news")
     for _ in range(INTERVAL + TIMEOUT + 3):
-        lively.publish("news", "event", "data")
-        lively.advance(1)
+        server.publish("news", "event", "data")
+        server.advance(1)
     assert client.close_code == 4201
 
 
@@ -131,7 +131,7 @@ def test_each_app_has_its_own_interval(make_server):
     assert second.pings == 1
 
 
-def test_the_interval_is_kept_when_it_is_shorter_than_the_time_for_an_answer(make_server):
+def test_the_interval_may_be_shorter_than_the_pong_timeout(make_server):
     server = make_server(msgspec.structs.replace(APP, ping_interval=5, pong_timeout=30))
     client = server.client()
     server.advance(40)
@@ -143,27 +143,27 @@ def test_the_interval_is_kept_when_it_is_shorter_than_the_time_for_an_answer(mak
     assert client.close_code == 4201
 
 
-def test_a_late_look_does_not_kill_a_client_that_has_answered(lively):
-    """The reactor was busy: the pong lies unread while the deadline passes."""
-    client = lively.client()
-    lively.advance(INTERVAL + 2)
+def test_a_stall_of_the_reactor_does_not_close_a_client_that_has_answered(server):
+    """The pong is received but not yet read when the deadline passes."""
+    client = server.client()
+    server.advance(INTERVAL + 2)
     assert client.pings == 1
-    lively.clock.advance(TIMEOUT + 30)
-    lively.settle()
+    server.clock.advance(TIMEOUT + 30)
+    server.settle()
     assert client.connected
 
 
-def test_the_timers_of_a_client_end_with_it(lively):
-    clients = [lively.client() for _ in range(10)]
-    assert len(lively.service._timing_wheel) == 10
+def test_the_deadlines_of_a_client_are_canceled_with_it(server):
+    clients = [server.client() for _ in range(10)]
+    assert len(server.service._timing_wheel) == 10
     for client in clients:
         client.vanish()
-    assert len(lively.service._timing_wheel) == 0
+    assert len(server.service._timing_wheel) == 0
 
 
-def test_many_clients_need_one_timer(lively):
-    before = len(lively.clock.getDelayedCalls())
-    clients = [lively.client() for _ in range(50)]
-    assert len(lively.clock.getDelayedCalls()) == before
-    lively.advance(3 * INTERVAL)
+def test_many_clients_need_one_timer(server):
+    before = len(server.clock.getDelayedCalls())
+    clients = [server.client() for _ in range(50)]
+    assert len(server.clock.getDelayedCalls()) == before
+    server.advance(3 * INTERVAL)
     assert all(client.connected for client in clients)

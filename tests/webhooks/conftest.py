@@ -1,4 +1,4 @@
-"""Servers in memory with one app, whose webhooks go to a receiver in memory."""
+"""Fixtures: in-memory servers with one app, whose webhooks go to an in-memory receiver."""
 
 import pytest
 
@@ -15,7 +15,7 @@ def receiver():
 
 @pytest.fixture
 def start(servers, receiver):
-    """Start a server with webhooks; one that wants everything, if none is given."""
+    """Start a server with the given webhooks; by default one webhook for all events."""
 
     def start_server(*webhooks, service=None, **settings):
         app = App(
@@ -25,8 +25,8 @@ def start(servers, receiver):
             webhooks=webhooks or (Webhook(url=URL),),
             client_events="all",
         )
-        more = {} if service is None else {"service": service}
-        servers.append(MemoryServer(app, receiver=receiver, **more, **settings))
+        options = {} if service is None else {"service": service}
+        servers.append(MemoryServer(app, receiver=receiver, **options, **settings))
         return servers[-1]
 
     return start_server

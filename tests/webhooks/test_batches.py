@@ -1,4 +1,4 @@
-"""Events are put together up to a number, a size and a time."""
+"""Batches of events are limited by number, size and time."""
 
 import msgspec
 import pytest
@@ -30,19 +30,19 @@ class TestBatch:
         assert batch.due_at is None
         assert batch.take() == []
 
-    def test_fifty_are_complete(self, batch):
+    def test_a_batch_of_fifty_is_complete(self, batch):
         groups = [group for number in range(101) for group in batch.add(event(number), 0)]
 
         assert [len(group) for group in groups] == [50, 50]
         assert [e.id for e in batch.take()] == ["100"]
 
-    def test_a_body_has_256_kib_at_most(self, batch):
+    def test_a_body_has_at_most_256_kib(self, batch):
         groups = [g for number in range(12) for g in batch.add(event(number, 100_000), 0)]
 
         assert [len(group) for group in groups] == [2] * 5
         assert all(size <= MAX_BYTES for size in sizes(groups))
 
-    def test_a_larger_event_goes_alone(self, batch):
+    def test_a_larger_event_gets_its_own_body(self, batch):
         assert batch.add(event(1), 0) == []
         first, second = batch.add(event(2, MAX_BYTES), 0)
         assert [[e.id for e in group] for group in (first, second)] == [["1"], ["2"]]
@@ -53,7 +53,7 @@ class TestBatch:
         (group,) = batch.add(event(2, MAX_BYTES - overhead), 0)
         assert sizes([group]) == [MAX_BYTES]
 
-    def test_without_batches_nothing_waits(self):
+    def test_without_batching_no_event_waits(self):
         batch = EventBatch(batching=False)
         assert [[e.id for e in group] for group in batch.add(event(1), 0)] == [["1"]]
         assert batch.due_at is None
@@ -64,6 +64,6 @@ class TestBody:
         body = make_body(5, [b'{"a":1}', b'{"b":2}'])
         assert body == b'{"time_ms":5,"events":[{"a":1},{"b":2}]}'
 
-    def test_it_can_be_made_anew(self):
+    def test_it_can_get_a_new_time(self):
         body = make_body(5, [b'{"a":[1,"]"]}'])
         assert renew_body(body, 777) == b'{"time_ms":777,"events":[{"a":[1,"]"]}]}'

@@ -1,4 +1,4 @@
-"""Which addresses are of the Internet."""
+"""Classification of IP addresses, and the endpoint that connects to public ones only."""
 
 import pytest
 from twisted.internet.address import IPv4Address
@@ -48,7 +48,7 @@ from reverb.webhooks.public_addresses import PrivateAddressError, PublicEndpoint
         "",
     ],
 )
-def test_private(address):
+def test_a_private_address_is_not_public(address):
     assert not is_public(address)
 
 
@@ -56,12 +56,12 @@ def test_private(address):
     "address",
     ["1.1.1.1", "93.184.216.34", "172.32.0.1", "2606:4700:4700::1111", "::ffff:1.1.1.1"],
 )
-def test_public(address):
+def test_a_public_address_is_public(address):
     assert is_public(address)
 
 
-class Names:
-    """Resolves everything to the same."""
+class StubResolver:
+    """Resolves every name to the same addresses."""
 
     def __init__(self, *hosts):
         self.hosts = hosts
@@ -75,29 +75,29 @@ class Names:
 
 @pytest.fixture
 def connect():
-    def to(*hosts):
+    def connect_to(*hosts):
         reactor = MemoryReactorClock()
-        reactor.nameResolver = Names(*hosts)
+        reactor.nameResolver = StubResolver(*hosts)
         endpoint = PublicEndpoint(reactor, "example.com", 443, 10)
         return reactor, endpoint.connect(Factory.forProtocol(Protocol))
 
-    return to
+    return connect_to
 
 
 class TestPublicEndpoint:
-    def test_it_connects_to_the_address_that_it_has_looked_at(self, connect):
+    def test_it_connects_to_the_address_that_it_checked(self, connect):
         reactor, connecting = connect("93.184.216.34")
 
         assert [client[:2] for client in reactor.tcpClients] == [("93.184.216.34", 443)]
         connecting.addErrback(lambda _: None).cancel()
 
-    def test_private_addresses_are_left_out(self, connect):
+    def test_it_skips_private_addresses(self, connect):
         reactor, connecting = connect("10.0.0.1", "93.184.216.34", "127.0.0.1")
 
         assert [client[0] for client in reactor.tcpClients] == ["93.184.216.34"]
         connecting.addErrback(lambda _: None).cancel()
 
-    def test_with_none_left_it_says_why(self, connect):
+    def test_without_a_public_address_it_fails_with_the_reason(self, connect):
         reactor, connecting = connect("10.0.0.1", "127.0.0.1")
         failures = []
         connecting.addErrback(failures.append)
@@ -106,7 +106,7 @@ class TestPublicEndpoint:
         assert failures[0].check(PrivateAddressError)
         assert "example.com is 10.0.0.1, which is not public" in str(failures[0].value)
 
-    def test_a_name_that_does_not_resolve(self, connect):
+    def test_it_fails_if_the_name_does_not_resolve(self, connect):
         failures = []
         connect()[1].addErrback(failures.append)
 

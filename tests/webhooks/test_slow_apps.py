@@ -1,4 +1,4 @@
-"""Webhooks of apps that have to be looked up, as in a database, which takes a while."""
+"""Webhooks of apps whose look-up takes time, as in a database."""
 
 from functools import partial
 
@@ -20,10 +20,10 @@ APP = App(id="1", key="key", secret="secret", webhooks=(Webhook(url=URL),))
 
 
 class SlowApps:
-    """One app, of which ids are looked up as slowly as the test says.
+    """One app, whose look-up by id takes as long as the test sets.
 
     Attributes:
-        seconds: How long it takes; None for ever.
+        seconds: The duration of a look-up; None if it never ends.
     """
 
     def __init__(self):
@@ -50,33 +50,33 @@ def server(start, apps):
     return server
 
 
-def wait(server):
+def advance(server):
     for _ in range(10):
         server.advance(0.1)
 
 
-def test_events_wait_for_their_app(server, receiver):
+def test_events_wait_for_the_look_up_of_their_app(server, receiver):
     server.client().subscribe("news")
-    wait(server)
+    advance(server)
 
     assert told(receiver) == ["occupied news"]
 
 
-def test_who_left_when_the_server_stopped_is_told(server, receiver):
+def test_departures_at_the_stop_are_reported(server, receiver):
     client = server.client()
     client.subscribe("news")
     client.subscribe("sports")
-    wait(server)
+    advance(server)
     stopped = server.service.stopService()
-    wait(server)
+    advance(server)
 
     assert stopped.called
     assert told(receiver)[2:] == ["vacated news", "vacated sports"]
 
 
-def test_the_stop_does_not_wait_for_ever(server, receiver, apps):
+def test_the_stop_does_not_wait_forever(server, receiver, apps):
     server.client().subscribe("news")
-    wait(server)
+    advance(server)
     apps.seconds = None
     stopped = server.service.stopService()
     server.advance(7)
@@ -85,22 +85,22 @@ def test_the_stop_does_not_wait_for_ever(server, receiver, apps):
     assert len(receiver.events) == 1
 
 
-def test_a_stop_before_it_has_started(apps, log):
+def test_a_stop_during_the_start(apps, log):
     clock = apps.clock = MemoryReactorClock()
     source = Source()
     webhooks = ReverbService(Settings(), reactor=clock, apps=apps, webhook_events=source).webhooks
-    webhooks.journal.keep(occupied(1), [URL])  # As the last process has left it.
+    webhooks.journal.put_unbatched(occupied(1), [URL])  # As the last process left it.
     webhooks.start()
     stopped = webhooks.stop()
     clock.advance(5)
 
     assert stopped.called
-    assert source.take is None
+    assert source.emit is None
     assert clock.getDelayedCalls() == []
 
 
 @pytest.mark.outside_reactor
-def test_who_left_when_all_nodes_stopped_is_told(redis, receiver, apps, log):  # noqa: F811
+def test_departures_are_reported_when_all_nodes_stop(redis, receiver, apps, log):  # noqa: F811
     apps.clock = reactor
     node = WebhookNode(redis.url("slow-apps"), receiver, apps=apps).start().until_it_sends()
     news = node.join(channel="news")

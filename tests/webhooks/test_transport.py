@@ -1,4 +1,4 @@
-"""Requests over real sockets."""
+"""The HTTP transport, over real sockets."""
 
 import pytest
 import pytest_twisted
@@ -15,7 +15,7 @@ from bench.certificate import make_certificate
 from reverb.webhooks import transport as transport_module
 from reverb.webhooks.interfaces import WebhookTransportError
 from reverb.webhooks.transport import HttpTransport
-from webhooks.test_public_addresses import Names
+from webhooks.test_public_addresses import StubResolver
 
 
 class Hook(Resource):
@@ -34,54 +34,54 @@ class Hook(Resource):
         return self.body if self.body is not None else NOT_DONE_YET
 
 
-class Speaker(Protocol):
-    """Answers a request with anything, and goes on for ever."""
+class RawServer(Protocol):
+    """Answers a request with raw bytes, and optionally with an endless body."""
 
     def dataReceived(self, data):
         self.transport.write(self.factory.head)
         self.factory.lost = False
-        self.speak()
+        self.stream()
 
-    def speak(self):
-        if self.factory.speaks and self.transport.connected:
+    def stream(self):
+        if self.factory.endless and self.transport.connected:
             self.transport.write(b"x" * 10_000)
-            reactor.callLater(0.001, self.speak)
+            reactor.callLater(0.001, self.stream)
 
     def connectionLost(self, reason):
         self.factory.lost = True
 
 
 @pytest.fixture
-def closing():
-    """Close what a test has opened."""
-    things = []
-    yield things
-    for thing in reversed(things):
-        pytest_twisted.blockon(thing())
+def closers():
+    """Functions that close the resources of a test, called in reverse order."""
+    closers = []
+    yield closers
+    for close in reversed(closers):
+        pytest_twisted.blockon(close())
     pytest_twisted.blockon(deferLater(reactor, 0.01))
 
 
 @pytest.fixture
-def make_transport(closing):
+def make_transport(closers):
     def make(**options):
         transport = HttpTransport(reactor, **({"allow_private": True} | options))
-        closing.append(transport.stop)
+        closers.append(transport.stop)
         return transport
 
     return make
 
 
 @pytest.fixture
-def listen(closing):
-    def on(factory, context=None):
+def listen(closers):
+    def listen_with(factory, context=None):
         if context is None:
             port = reactor.listenTCP(0, factory, interface="127.0.0.1")
         else:
             port = reactor.listenSSL(0, factory, context, interface="127.0.0.1")
-        closing.append(port.stopListening)
+        closers.append(port.stopListening)
         return port.getHost().port
 
-    return on
+    return listen_with
 
 
 @pytest.fixture
@@ -95,18 +95,18 @@ def url(hook, listen):
 
 
 @pytest.fixture
-def speak(listen):
-    def with_head(head, *, speaks):
-        factory = Factory.forProtocol(Speaker)
-        factory.head, factory.speaks, factory.lost = head, speaks, True
+def serve_raw(listen):
+    def serve(head, *, endless):
+        factory = Factory.forProtocol(RawServer)
+        factory.head, factory.endless, factory.lost = head, endless, True
         return factory, f"http://127.0.0.1:{listen(factory)}/"
 
-    return with_head
+    return serve
 
 
 class TestPost:
     @pytest_twisted.ensureDeferred
-    async def test_it_sends_what_it_is_given_and_no_more(self, make_transport, hook, url):
+    async def test_it_adds_only_the_headers_of_http(self, make_transport, hook, url):
         headers = {"Content-Type": "application/json", "X-Pusher-Key": "k"}
         assert await make_transport().post(url, headers, b'{"a":1}') == 200
 
@@ -121,7 +121,7 @@ class TestPost:
         assert sent.getRawHeaders("content-type") == ["application/json"]
 
     @pytest_twisted.ensureDeferred
-    async def test_the_connection_is_kept(self, make_transport, hook, url):
+    async def test_the_connection_is_reused(self, make_transport, hook, url):
         transport = make_transport()
         for _ in range(3):
             await transport.post(url, {}, b"{}")
@@ -146,7 +146,7 @@ class TestPost:
         assert hook.requests[1][1].getRawHeaders("cookie") is None
 
     @pytest_twisted.ensureDeferred
-    async def test_without_a_response_it_gives_up(self, make_transport, hook, url, monkeypatch):
+    async def test_it_times_out_without_a_response(self, make_transport, hook, url, monkeypatch):
         monkeypatch.setattr(transport_module, "TIMEOUT", 0.1)
         hook.body = None
 
@@ -154,30 +154,32 @@ class TestPost:
             await make_transport().post(url, {}, b"{}")
 
     @pytest_twisted.ensureDeferred
-    async def test_nobody_is_at_home(self, make_transport):
+    async def test_a_refused_connection(self, make_transport):
         with pytest.raises(WebhookTransportError, match="Connection was refused"):
             await make_transport().post("http://127.0.0.1:1/", {}, b"{}")
 
     @pytest_twisted.ensureDeferred
-    async def test_something_else_than_http(self, make_transport, speak):
-        _, url = speak(b"220 mail.example.com ESMTP\r\n", speaks=False)
+    async def test_a_server_of_another_protocol(self, make_transport, serve_raw):
+        _, url = serve_raw(b"220 mail.example.com ESMTP\r\n", endless=False)
         with pytest.raises(WebhookTransportError):
             await make_transport().post(url, {}, b"{}")
 
     @pytest_twisted.ensureDeferred
-    async def test_a_body_without_end_is_not_read(self, make_transport, speak):
-        factory, url = speak(b"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n", speaks=True)
+    async def test_an_endless_body_is_not_read(self, make_transport, serve_raw):
+        factory, url = serve_raw(
+            b"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n", endless=True
+        )
 
         assert await make_transport().post(url, {}, b"{}") == 200
         while not factory.lost:
             await deferLater(reactor, 0.01)
 
     @pytest_twisted.ensureDeferred
-    async def test_a_body_that_does_not_come_is_not_waited_for(
-        self, make_transport, speak, monkeypatch
+    async def test_it_does_not_wait_for_a_missing_body(
+        self, make_transport, serve_raw, monkeypatch
     ):
         monkeypatch.setattr(transport_module, "TIMEOUT", 0.1)
-        factory, url = speak(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", speaks=False)
+        factory, url = serve_raw(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", endless=False)
 
         assert await make_transport().post(url, {}, b"{}") == 200
         while not factory.lost:
@@ -197,26 +199,26 @@ class TestPrivateAddresses:
 
 
 @pytest.fixture
-def ipv6(hook, closing):
-    """An endpoint on the loopback address of IPv6, where there is one."""
+def ipv6(hook, closers):
+    """An endpoint on the IPv6 loopback address; skips the test if there is none."""
     try:
         port = reactor.listenTCP(0, Site(hook), interface="::1")
     except CannotListenError:
         pytest.skip("no IPv6 on this machine")
-    closing.append(port.stopListening)
+    closers.append(port.stopListening)
     return f"[::1]:{port.getHost().port}"
 
 
 class TestIpv6:
     @pytest_twisted.ensureDeferred
-    async def test_an_address_in_the_url(self, make_transport, hook, ipv6):
+    async def test_an_ipv6_address_in_the_url(self, make_transport, hook, ipv6):
         assert await make_transport().post(f"http://{ipv6}/hook?a=%20[1]", {}, b"{}") == 200
         ((_, headers, _),) = hook.requests
         assert headers.getRawHeaders("Host") == [ipv6]
 
     @pytest_twisted.ensureDeferred
     @pytest.mark.parametrize("host", ["[::1]", "[::ffff:127.0.0.1]"])
-    async def test_one_that_is_not_public(self, make_transport, host):
+    async def test_a_private_ipv6_address_is_refused(self, make_transport, host):
         transport = make_transport(allow_private=False)
         with pytest.raises(WebhookTransportError, match="is not public"):
             await transport.post(f"http://{host}:1/", {}, b"{}")
@@ -235,22 +237,22 @@ class TestCertificates:
         return f"https://127.0.0.1:{listen(Site(hook), context)}/"
 
     @pytest_twisted.ensureDeferred
-    async def test_one_of_an_authority_that_is_trusted(self, make_transport, hook, secure, pem):
+    async def test_a_certificate_of_a_trusted_authority(self, make_transport, hook, secure, pem):
         policy = BrowserLikePolicyForHTTPS(trustRoot=ssl.Certificate.loadPEM(pem))
         assert await make_transport(policy=policy).post(secure, {}, b"{}") == 200
 
     @pytest_twisted.ensureDeferred
-    async def test_one_that_is_not(self, make_transport, hook, secure):
+    async def test_a_certificate_of_an_unknown_authority(self, make_transport, hook, secure):
         with pytest.raises(WebhookTransportError, match="TLS: certificate verify failed"):
             await make_transport().post(secure, {}, b"{}")
         assert hook.requests == []
 
     @pytest_twisted.ensureDeferred
-    async def test_one_of_another_host(self, make_transport, hook, secure, pem, closing):
-        resolver = reactor.installNameResolver(Names("127.0.0.1"))
-        closing.append(lambda: maybeDeferred(reactor.installNameResolver, resolver))
+    async def test_a_certificate_of_another_host(self, make_transport, hook, secure, pem, closers):
+        resolver = reactor.installNameResolver(StubResolver("127.0.0.1"))
+        closers.append(lambda: maybeDeferred(reactor.installNameResolver, resolver))
         policy = BrowserLikePolicyForHTTPS(trustRoot=ssl.Certificate.loadPEM(pem))
         url = secure.replace("127.0.0.1", "example.com")
-        with pytest.raises(WebhookTransportError, match="TLS: the certificate is another host's"):
+        with pytest.raises(WebhookTransportError, match="TLS: the certificate is for another host"):
             await make_transport(policy=policy).post(url, {}, b"{}")
         assert hook.requests == []

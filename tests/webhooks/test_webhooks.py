@@ -1,4 +1,4 @@
-"""Webhooks of a whole server in memory."""
+"""Webhooks of a whole in-memory server."""
 
 import json
 
@@ -21,7 +21,7 @@ def member(user_id):
 
 
 class TestRequests:
-    def test_one_carries_what_pushers_do(self, server, receiver):
+    def test_a_request_looks_like_one_of_pusher(self, server, receiver):
         server.client().subscribe("news")
         server.advance(0.25)
 
@@ -59,7 +59,7 @@ class TestRequests:
         assert headers["Authorization"] == "Bearer x"
         assert [value for name, value in headers.items() if name.lower() == "user-agent"] == ["me"]
 
-    def test_nothing_is_sent_of_an_app_without_webhooks(self, receiver):
+    def test_nothing_is_sent_for_an_app_without_webhooks(self, receiver):
         server = MemoryServer(receiver=receiver)
         server.client().subscribe("news")
         server.advance(10)
@@ -70,7 +70,7 @@ class TestRequests:
 
 
 class TestEvents:
-    def test_none_of_the_channel_of_a_user(self, server, receiver):
+    def test_no_event_for_the_channel_of_a_user(self, server, receiver):
         client = server.client()
         client.sign_in('{"id":"7"}')
         client.subscribe("#server-to-user-7")
@@ -79,7 +79,7 @@ class TestEvents:
 
         assert [event["channel"] for event in receiver.events] == ["news"]
 
-    def test_of_a_presence_channel(self, server, receiver):
+    def test_events_of_a_presence_channel(self, server, receiver):
         client = server.client()
         client.subscribe("presence-room", channel_data=member("7"))
         client.vanish()
@@ -92,7 +92,7 @@ class TestEvents:
             {"name": "channel_vacated", "channel": "presence-room"},
         ]
 
-    def test_of_a_client_event(self, server, receiver):
+    def test_a_client_event(self, server, receiver):
         client = server.client()
         client.subscribe("private-a")
         client.send({"event": "client-x", "channel": "private-a", "data": {"a": "ü\u2028"}})
@@ -108,7 +108,7 @@ class TestEvents:
             }
         ]
 
-    def test_of_a_members_client_event(self, server, receiver):
+    def test_a_client_event_of_a_member_has_its_user_id(self, server, receiver):
         client = server.client()
         client.subscribe("presence-a", channel_data=member("7"))
         client.send({"event": "client-x", "channel": "presence-a", "data": ""})
@@ -116,7 +116,7 @@ class TestEvents:
 
         assert receiver.events[2]["user_id"] == "7"
 
-    def test_of_an_empty_cache_once_for_many_clients(self, server, receiver):
+    def test_one_cache_miss_for_many_clients(self, server, receiver):
         for _ in range(5):
             server.client().subscribe("cache-a")
         server.advance(1)
@@ -130,7 +130,7 @@ class TestEvents:
         server.advance(1)
         assert names(receiver)[2:] == ["cache_miss"]
 
-    def test_of_subscription_counts(self, servers, receiver):
+    def test_subscription_counts(self, servers, receiver):
         webhook = Webhook(url=URL, events=("subscription_count",))
         app = App(id="1", key="key", secret="secret", webhooks=(webhook,), subscription_counts=True)
         server = MemoryServer(app, receiver=receiver)
@@ -147,7 +147,7 @@ class TestEvents:
         server.stop()
         assert receiver.events[-1]["subscription_count"] == 0
 
-    def test_a_lone_surrogate_harms_nobody(self, server, receiver):
+    def test_a_lone_surrogate_does_not_stop_later_events(self, server, receiver):
         client = server.client()
         client.subscribe("a")
         client.send(b'{"event":"client-x","channel":"a","data":"\\ud800"}')
@@ -158,7 +158,7 @@ class TestEvents:
 
 
 class TestFlaps:
-    def test_who_returns_in_time_has_never_been_away(self, server, receiver):
+    def test_a_return_within_the_delay_sends_nothing(self, server, receiver):
         client = server.client()
         client.subscribe("presence-room", channel_data=member("7"))
         for _ in range(5):
@@ -170,7 +170,7 @@ class TestFlaps:
 
         assert names(receiver) == ["channel_occupied", "member_added"]
 
-    def test_who_returns_too_late_has(self, server, receiver):
+    def test_a_return_after_the_delay_sends_both_events(self, server, receiver):
         client = server.client()
         client.subscribe("news")
         client.vanish()
@@ -180,7 +180,7 @@ class TestFlaps:
 
         assert names(receiver) == ["channel_occupied", "channel_vacated", "channel_occupied"]
 
-    def test_other_clients_are_told_of_members_at_once(self, server):
+    def test_other_clients_receive_member_removed_at_once(self, server):
         listener, guest = server.client(), server.client()
         listener.subscribe("presence-room", channel_data=member("7"))
         guest.subscribe("presence-room", channel_data=member("8"))
@@ -188,7 +188,7 @@ class TestFlaps:
 
         assert listener.events[-1]["event"] == "pusher_internal:member_removed"
 
-    def test_the_wait_can_be_configured(self, start, receiver):
+    def test_the_delay_can_be_configured(self, start, receiver):
         server = start(webhooks=WebhookSettings(debounce=0))
         client = server.client()
         client.subscribe("news")
@@ -210,10 +210,10 @@ class TestFilters:
             client.subscribe(channel)
         server.advance(1)
 
-        got = {url: [] for url in ("http://a", "http://b", "http://c")}
+        channels_by_url = {url: [] for url in ("http://a", "http://b", "http://c")}
         for request in receiver.requests:
-            got[request.url] += [event["channel"] for event in request.events]
-        assert got == {
+            channels_by_url[request.url] += [event["channel"] for event in request.events]
+        assert channels_by_url == {
             "http://a": ["news", "-x", "private-y", "private-1-x"],
             "http://b": ["private-1-x"],
             "http://c": [],
@@ -235,7 +235,7 @@ class TestFilters:
 
 
 class TestBatches:
-    def test_events_of_a_moment_come_together(self, server, receiver):
+    def test_events_within_the_batch_delay_share_a_request(self, server, receiver):
         client = server.client()
         for number in range(3):
             client.subscribe(f"c{number}")
@@ -243,7 +243,7 @@ class TestBatches:
 
         assert [len(request.events) for request in receiver.requests] == [3]
 
-    def test_fifty_at_most(self, server, receiver):
+    def test_a_batch_has_at_most_fifty_events(self, server, receiver):
         client = server.client()
         for number in range(120):
             client.subscribe(f"c{number}")
@@ -252,7 +252,7 @@ class TestBatches:
         assert [len(request.events) for request in receiver.requests] == [50, 50, 20]
         assert [event["channel"] for event in receiver.events] == [f"c{n}" for n in range(120)]
 
-    def test_without_batches_each_comes_alone(self, start, receiver):
+    def test_without_batching_each_event_has_its_own_request(self, start, receiver):
         server = start(Webhook(url=URL, batch=False))
         client = server.client()
         for number in range(3):
@@ -262,7 +262,7 @@ class TestBatches:
 
 
 class TestFailures:
-    def test_it_is_tried_again_with_the_same_bytes(self, server, receiver):
+    def test_a_retry_sends_the_same_bytes(self, server, receiver):
         receiver.answers = [500, "connection refused", 302]
         server.client().subscribe("news")
         server.advance(30)
@@ -274,7 +274,7 @@ class TestFailures:
         (delivery,) = server.service.webhooks.journal.page("1", None, 10, None)
         assert (delivery.state, delivery.attempts, delivery.status) == ("delivered", 4, 200)
 
-    def test_after_five_minutes_it_is_a_dead_letter(self, server, receiver, log):
+    def test_a_delivery_is_a_dead_letter_after_five_minutes(self, server, receiver, log):
         receiver.answer = 500
         server.client().subscribe("news")
         server.advance(301)
@@ -286,10 +286,10 @@ class TestFailures:
         (delivery,) = server.service.webhooks.journal.dead("1")
         assert (delivery.state, delivery.error) == ("dead", "HTTP status 500")
         assert log.problems() == [
-            (f"given up, dead letters of the webhook {URL} of app 1: 1 more", None)
+            (f"gave up on deliveries to the webhook {URL} of app 1; new dead letters: 1", None)
         ]
 
-    def test_a_channels_order_is_kept_while_others_go_on(self, start, receiver):
+    def test_a_retry_keeps_the_order_of_its_channel_but_blocks_no_other(self, start, receiver):
         server = start(Webhook(url=URL, batch=False))
         receiver.answers = [500]
         client = server.client()
@@ -300,7 +300,7 @@ class TestFailures:
         server.advance(5)
         assert names(receiver) == ["channel_occupied", "channel_occupied", "member_added"]
 
-    def test_a_dead_endpoint_holds_up_no_other(self, start, receiver):
+    def test_a_dead_endpoint_blocks_no_other_endpoint(self, start, receiver):
         server = start(
             Webhook(url="http://dead", batch=False), Webhook(url="http://alive", batch=False)
         )
@@ -312,7 +312,7 @@ class TestFailures:
         assert [request.url for request in receiver.taken] == ["http://alive"]
         receiver.unanswered[0].callback(200)
 
-    def test_a_full_queue_drops_and_says_so(self, start, receiver, log):
+    def test_a_full_queue_drops_events_and_logs_it(self, start, receiver, log):
         server = start(Webhook(url=URL, batch=False), webhooks=WebhookSettings(max_queued=3))
         receiver.answer = None
         client = server.client()
@@ -325,7 +325,7 @@ class TestFailures:
         ]
         assert client.connected
 
-    def test_a_webhook_that_is_not_configured_any_more_is_given_up(self, start, receiver, log):
+    def test_a_delivery_to_a_removed_webhook_is_a_dead_letter(self, start, receiver, log):
         server = start()
         receiver.answers = [500]
         server.client().subscribe("news")
@@ -334,12 +334,12 @@ class TestFailures:
         server.advance(5)
 
         (delivery,) = server.service.webhooks.journal.dead("1")
-        assert delivery.error == "the app has no such webhook any more"
+        assert delivery.error == "the app no longer has this webhook"
         assert len(log.problems()) == 1
 
 
 class TestInProcess:
-    def test_the_application_gets_what_webhooks_tell(self, receiver, log):
+    def test_the_application_receives_the_events(self, receiver, log):
         server, seen = MemoryServer(receiver=receiver), []
         server.service.on(WebhookEvent, seen.append)
         client = server.client()
@@ -358,7 +358,7 @@ class TestInProcess:
         assert receiver.requests == []
         server.stop()
 
-    def test_what_a_callback_raises_harms_nobody(self, server, receiver, log):
+    def test_an_exception_in_a_callback_is_only_logged(self, server, receiver, log):
         server.service.on(WebhookEvent, lambda _: 1 / 0)
         server.client().subscribe("news")
         server.advance(1)
@@ -369,20 +369,20 @@ class TestInProcess:
 
 
 class TestStop:
-    def test_who_is_there_leaves_at_once(self, server, receiver):
+    def test_the_stop_reports_every_channel_as_vacated(self, server, receiver):
         server.client().subscribe("news")
         server.stop()
 
         assert names(receiver) == ["channel_occupied", "channel_vacated"]
 
-    def test_what_is_not_delivered_is_told_of(self, server, receiver, log):
+    def test_undelivered_webhooks_are_logged(self, server, receiver, log):
         receiver.answer = 500
         server.client().subscribe("news")
         server.stop()
 
         assert log.lines("2 webhooks were not delivered") or log.lines("1 webhooks were not")
 
-    def test_nothing_is_sent_after_it(self, server, receiver):
+    def test_nothing_is_sent_after_the_stop(self, server, receiver):
         server.stop()
         archive = server.service.webhooks.archive
         archive.send("1", URL, sample_event("1", "channel_occupied", "news"))

@@ -1,1 +1,1 @@
-"""The channel store that nodes share through Redis."""
+"""The channel store of a cluster: its nodes share a Redis."""

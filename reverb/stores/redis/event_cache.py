@@ -1,4 +1,4 @@
-"""The last events of cache channels, in a Redis that nodes share."""
+"""The last event of each cache channel, in the Redis that the nodes share."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -16,53 +16,67 @@ from reverb.stores.redis.scripts import CACHE_EVENT, GET_CACHED_EVENT
 
 
 class RedisEventCache:
-    """Remembers each channel's last event; for as long as Redis is away, in this process.
+    """Keeps the last event of each channel in Redis, or in memory while Redis is out of reach.
 
     Args:
-        link: The way to Redis.
-        session: This node's session there.
+        link: The connection to Redis.
+        session: This node's session in Redis.
     """
 
     def __init__(self, link: RedisLink, session: RedisSession) -> None:
         self._link = link
         self._session = session
-        self._kept = EventCache(link.clock.seconds)
+        self._fallback = EventCache(link.clock.seconds)
 
-    def put_back(self) -> "Iterator[Deferred[Any]]":
-        """Bring to Redis, which is back, what was remembered meanwhile."""
-        for key, kept in self._kept.take_all().items():
-            ttl = _milliseconds(kept.ttl)
-            putting = self._session.run(CACHE_EVENT, *key, kept.event, kept.data, ttl)
-            yield putting.addErrback(self._keep, key, kept)
+    def write_back(self) -> "Iterator[Deferred[Any]]":
+        """Write to Redis the events that were cached in memory while it was out of reach.
 
-    def _keep(self, failure: Failure, key: ChannelKey, kept: CachedEvent) -> Failure:
-        """Keep what has not been brought to Redis, unless something newer is kept by now."""
-        if not failure.check(StoreRefusedError) and self._kept.get(key) is None:
-            self._kept.put(key, kept.event, kept.data, kept.ttl)
+        Yields:
+            One Deferred for each event, which fires when Redis has stored it. It fails with
+            LinkLostError, StoreRefusedError or RedisReplyError; unless Redis refused just this
+            event (StoreRefusedError), the event is back in memory then.
+        """
+        for key, cached in self._fallback.pop_all().items():
+            ttl = _milliseconds(cached.ttl)
+            writing = self._session.run(CACHE_EVENT, *key, cached.event, cached.data, ttl)
+            yield writing.addErrback(self._restore, key, cached)
+
+    def _restore(self, failure: Failure, key: ChannelKey, cached: CachedEvent) -> Failure:
+        """Return an event to memory after its write-back failed, unless memory has a newer one."""
+        if not failure.check(StoreRefusedError) and self._fallback.get(key) is None:
+            self._fallback.put(key, cached.event, cached.data, cached.ttl)
         return failure
 
     async def put(self, key: ChannelKey, event: str, data: str, ttl: int) -> None:
-        """Keep a channel's last event for ``ttl`` seconds."""
+        """Store a channel's last event for ``ttl`` seconds.
+
+        Raises:
+            StoreRefusedError: Redis refused to store this event.
+        """
         try:
             await self._session.call(CACHE_EVENT, *key, event, data, _milliseconds(ttl))
         except LinkLostError:
-            self._kept.put(key, event, data, ttl)
+            self._fallback.put(key, event, data, ttl)
 
     async def get(self, key: ChannelKey) -> CachedEvent | None:
-        """Find a channel's last event, after the bus has brought it if it brings it at all."""
+        """Return a channel's last event, or None.
+
+        If the broker delivers the event to this node, it has done so before this returns.
+        """
         try:
             found = await self._session.call(GET_CACHED_EVENT, *key)
         except LinkLostError:
-            return self._kept.get(key)
+            return self._fallback.get(key)
         except StoreRefusedError:
-            found = None  # As if nothing was there: the next event takes its place.
-        # It was published before it was remembered, and has come once the bus has caught up.
+            found = None  # An unusable key counts as empty; the next event overwrites it.
+        # An event is published before it is cached. So once the bus has caught up, the
+        # publication of this event has arrived, too.
         await self._link.catch_up()
         if found is None:
             return None
         packed, ttl = found
-        kept = self._session.reading.packed(packed, tuple[str, str], ":".join(("cache", *key)))
-        return None if kept is None else CachedEvent(kept[0], kept[1], ttl / 1000)
+        cached = self._session.reading.packed(packed, tuple[str, str], ":".join(("cache", *key)))
+        return None if cached is None else CachedEvent(cached[0], cached[1], ttl / 1000)
 
 
 def _milliseconds(seconds: float) -> int:

@@ -1,4 +1,4 @@
-"""Keeps this node's lease in Redis, and sees to the nodes that have lost theirs."""
+"""Renews this node's lease in Redis, and reaps nodes whose lease has expired."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,21 +13,23 @@ from reverb.interfaces import ChannelReaped, StoreRefusedError
 from reverb.redis.session import RedisSession
 from reverb.stores.redis import scripts
 
-_RENEWALS = 3
-"""Renewals of the lease in the time that it lasts."""
+_RENEWALS_PER_LEASE = 3
+"""How often the lease is renewed in the time that it lasts."""
 
 
 class LeaseKeeper:
-    """Renews the lease again and again, and takes back what dead nodes hold.
+    """Renews the lease periodically, and with each renewal reaps the nodes that have died.
 
     Args:
         session: This node's session in Redis.
-        lease: Milliseconds after which a node that is silent counts as dead.
-        clock: For the renewals.
-        may_take_back: Whether nodes without a lease are dead. After an outage of Redis they may
-            only need a moment more than this node.
-        wait: Tells for how many milliseconds webhooks wait for who left with a dead node.
-        tell: Called with what dead nodes have left.
+        lease_ms: The lease's time to live in milliseconds; a node that does not renew it for
+            that long counts as dead.
+        clock: Times the renewals.
+        may_reap: Returns whether a node without a lease counts as dead. Just after an outage of
+            Redis it does not: the node may only reconnect a moment later than this one.
+        debounce_ms: Returns the delay of ``channel_vacated`` and ``member_removed`` webhooks in
+            milliseconds; negative if there are no webhooks.
+        on_reaped: Called with each channel that a dead node was subscribed to.
     """
 
     _log = Logger()
@@ -36,60 +38,68 @@ class LeaseKeeper:
         self,
         session: RedisSession,
         *,
-        lease: int,
+        lease_ms: int,
         clock: IReactorTime,
-        may_take_back: Callable[[], bool],
-        wait: Callable[[], int],
-        tell: Callable[[ChannelReaped], None],
+        may_reap: Callable[[], bool],
+        debounce_ms: Callable[[], int],
+        on_reaped: Callable[[ChannelReaped], None],
     ) -> None:
         self._session = session
-        self._lease = lease
-        self._may_take_back = may_take_back
-        self._wait = wait
-        self._tell = tell
-        self._renewing = LoopingCall(self._renew)
-        self._renewing.clock = clock
+        self._lease_ms = lease_ms
+        self._may_reap = may_reap
+        self._debounce_ms = debounce_ms
+        self._on_reaped = on_reaped
+        self._renewal_loop = LoopingCall(self._renew)
+        self._renewal_loop.clock = clock
 
     def start(self) -> None:
-        """Begin to renew, at once."""
-        self._renewing.start(self._lease / 1000 / _RENEWALS)
+        """Renew the lease now and then periodically."""
+        self._renewal_loop.start(self._lease_ms / 1000 / _RENEWALS_PER_LEASE)
 
     def stop(self) -> None:
-        """Renew no more; harmless when it has not begun."""
-        if self._renewing.running:
-            self._renewing.stop()
+        """Stop the renewals; does nothing if they are not running."""
+        if self._renewal_loop.running:
+            self._renewal_loop.stop()
 
     def _renew(self) -> None:
-        """Renew the lease; the next time comes whether Redis has answered or not."""
-        renewing = Deferred.fromCoroutine(self._see_to_leases())
-        renewing.addErrback(lambda failure: self._log.failure("renewing the lease", failure))
+        """Start one renewal; the loop does not wait for Redis to reply."""
+        renewing = Deferred.fromCoroutine(self._renew_and_reap())
+        renewing.addErrback(
+            lambda failure: self._log.failure("cannot renew this node's lease in Redis", failure)
+        )
 
-    async def _see_to_leases(self) -> None:
+    async def _renew_and_reap(self) -> None:
         try:
-            dead = await self._session.call(scripts.RENEW, self._lease)
-            for node in dead if self._may_take_back() else ():
-                await self._take_back(node)
+            dead = await self._session.call(scripts.RENEW, self._lease_ms)
+            for node in dead if self._may_reap() else ():
+                await self._reap(node)
         except (LinkLostError, StoreRefusedError):
-            return  # This node registers again, or tries again with the next renewal.
+            return  # The node registers again, or the next renewal tries again.
 
-    async def _take_back(self, node: bytes) -> None:
+    async def _reap(self, node: bytes) -> None:
         name = node.decode("utf-8", "replace")
         try:
-            changes, failures = await self._session.call(scripts.REAP, self._wait(), node=node)
+            changes, failures = await self._session.call(
+                scripts.REAP, self._debounce_ms(), node=node
+            )
         except StoreRefusedError:
-            return  # It is tried again; the next node may do.
+            return  # The next renewal tries again; meanwhile the other dead nodes are reaped.
         for failure in failures:
             why = failure.decode("utf-8", "replace")
-            self._session.problems.happened(f"node {name} cannot be taken back: {why}")
+            self._session.problems.happened(f"node {name} cannot be reaped completely: {why}")
         if changes or not failures:
-            self._tell_abandoned(name, changes)
+            self._announce_reaped(name, changes)
 
-    def _tell_abandoned(self, node: str, changes: list[Any]) -> None:
-        self._log.info("node {node} is gone; it leaves {n} channels", node=node, n=len(changes))
-        reading, held = self._session.reading, f"held:{node}"
-        for raw_app, raw_channel, left, removed in changes:
-            app_id, channel = reading.text(raw_app, held), reading.text(raw_channel, held)
+    def _announce_reaped(self, node: str, changes: list[Any]) -> None:
+        self._log.info(
+            "reaped dead node {node}, with subscriptions to {n} channels",
+            node=node,
+            n=len(changes),
+        )
+        decoder, held_key = self._session.reading, f"held:{node}"
+        for raw_app, raw_channel, remaining, removed in changes:
+            app_id, channel = decoder.text(raw_app, held_key), decoder.text(raw_channel, held_key)
             if app_id is None or channel is None:
                 continue
-            users = reading.texts(removed, f"users:{node}:{app_id}:{channel}")
-            self._tell(ChannelReaped(app_id, channel, tuple(users), vacated=left == 0))
+            users = decoder.texts(removed, f"users:{node}:{app_id}:{channel}")
+            self._on_reaped(ChannelReaped(app_id, channel, tuple(users), vacated=remaining == 0))

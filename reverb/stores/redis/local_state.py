@@ -1,4 +1,4 @@
-"""What one of several nodes holds and knows, and what it answers while it is alone."""
+"""One cluster node's own connections and subscriptions, from which it answers in degraded mode."""
 
 from collections.abc import Callable, Mapping
 
@@ -12,43 +12,43 @@ from reverb.interfaces import (
     StoreChange,
 )
 from reverb.protocol.messages import Member
-from reverb.stores.channel_subscriptions import NOBODY, ChannelKey, ChannelSubscriptions
+from reverb.stores.channel_subscriptions import NO_MEMBERS, ChannelKey, ChannelSubscriptions
 from reverb.stores.redis.member_replica import MemberReplica
 
 
 class LocalState:
-    """This node's connections and subscriptions.
+    """This node's connections and subscriptions, in memory.
 
     Args:
-        changed: Called with the members who come and go.
-        recheck: Called when a channel's list of members is needed anew.
+        on_change: Called with each member that joins or leaves, as far as this node's
+            subscribers are concerned.
+        refetch: Called with a channel whose members must be fetched from Redis again.
 
     Attributes:
-        connections: The socket ids of each app that has any.
-        channels: The channels with subscriptions of this node.
-        views: What this node's subscribers know of the members of presence
-            channels; each of them is one of the channels.
+        connections: The socket ids of each app; apps without connections have no entry.
+        channels: The channels to which this node has subscriptions.
+        replicas: The member replica of each of these channels that is a presence channel.
     """
 
     def __init__(
-        self, changed: Callable[[StoreChange], None], recheck: Callable[[ChannelKey], None]
+        self, on_change: Callable[[StoreChange], None], refetch: Callable[[ChannelKey], None]
     ) -> None:
-        self._changed = changed
-        self._look_again = recheck
+        self._on_change = on_change
+        self._refetch = refetch
         self.connections: dict[str, set[str]] = {}
         self.channels: dict[ChannelKey, ChannelSubscriptions] = {}
-        self.views: dict[ChannelKey, MemberReplica] = {}
+        self.replicas: dict[ChannelKey, MemberReplica] = {}
 
     # Connections
 
     def connect(self, app_id: str, socket_id: str) -> int:
-        """Count a connection; tell how many there are now."""
+        """Add a connection, and return how many the app has now."""
         sockets = self.connections.setdefault(app_id, set())
         sockets.add(socket_id)
         return len(sockets)
 
     def disconnect(self, app_id: str, socket_id: str) -> bool:
-        """Stop counting a connection; tell whether it was counted."""
+        """Remove a connection, and return whether it was counted."""
         sockets = self.connections.get(app_id, set())
         if socket_id not in sockets:
             return False
@@ -65,58 +65,63 @@ class LocalState:
         """Add a subscription.
 
         Returns:
-            What a member's fellows know of the members, and whether the
-            member is new to this node and to them.
+            The channel's member replica, and whether the member is new to this node and to the
+            replica. None and False if the subscriber is not a member.
         """
         is_first = self.channels.setdefault(key, ChannelSubscriptions()).join(socket_id, member)
         if member is None:
             return None, False
-        view = self.views.get(key)
-        if view is None:
+        replica = self.replicas.get(key)
+        if replica is None:
             app_id, channel = key
-            view = self.views[key] = MemberReplica(
-                came=lambda member: self._changed(MemberJoined(app_id, channel, member)),
-                went=lambda user_id: self._changed(MemberLeft(app_id, channel, user_id)),
-                recheck=lambda: self._miss(key),
+            replica = self.replicas[key] = MemberReplica(
+                on_joined=lambda member: self._on_change(MemberJoined(app_id, channel, member)),
+                on_left=lambda user_id: self._on_change(MemberLeft(app_id, channel, user_id)),
+                refetch=lambda: self._refetch_if_subscribed(key),
             )
-        return view, is_first and member.user_id not in view.roster
+        return replica, is_first and member.user_id not in replica.roster
 
-    def _miss(self, key: ChannelKey) -> None:
-        # A late list may have told of it, as nobody here is subscribed any more.
-        if key in self.views:
-            self._look_again(key)
+    def _refetch_if_subscribed(self, key: ChannelKey) -> None:
+        # A snapshot may arrive late, after this node's last subscription to the channel ended.
+        if key in self.replicas:
+            self._refetch(key)
 
     def leave(self, key: ChannelKey, socket_id: str) -> str | None:
-        """End a subscription; tell which member has no other on this node."""
-        here = self.channels[key]
-        removed = here.leave(socket_id)
-        if not here.sockets:
+        """Remove a subscription.
+
+        Returns:
+            The user id that has no other subscription to the channel on this node; None if the
+            user has one, or the subscriber was not a member.
+        """
+        subscriptions = self.channels[key]
+        removed_user_id = subscriptions.leave(socket_id)
+        if not subscriptions.sockets:
             del self.channels[key]
-            self.views.pop(key, None)
-        return removed
+            self.replicas.pop(key, None)
+        return removed_user_id
 
     def enter_degraded_mode(self) -> None:
-        """Go on without the other nodes: those who wait for news of them do not any more."""
-        for key, view in self.views.items():
+        """Stop following Redis: add this node's members to the replicas and release all waiters."""
+        for key, replica in self.replicas.items():
             for user_id, user_info in self.channels[key].roster.items():
-                view.add(Member(user_id, user_info))
-        # Only now: what those do who are let go may end any subscription.
-        for view in list(self.views.values()):
-            view.detach()
+                replica.add(Member(user_id, user_info))
+        # Last, and over a copy: a released waiter may end any subscription.
+        for replica in list(self.replicas.values()):
+            replica.detach()
 
     def drop_unconfirmed(self) -> None:
-        """Believe that members who were not in the list are not there any more."""
-        for view in list(self.views.values()):
-            view.drop_unconfirmed()
+        """Remove from all replicas the members that the latest snapshot did not contain."""
+        for replica in list(self.replicas.values()):
+            replica.drop_unconfirmed()
 
     def on_heartbeat(self) -> None:
-        """Look whether anybody waits too long for news of members."""
-        for view in list(self.views.values()):
-            view.on_heartbeat()
+        """Let each replica check whether it has waited too long for a change."""
+        for replica in list(self.replicas.values()):
+            replica.on_heartbeat()
 
-    # Answers of a node that is alone
+    # Results in degraded mode
 
-    def degraded_join(
+    def local_join_result(
         self,
         key: ChannelKey,
         socket_id: str,
@@ -125,62 +130,67 @@ class LocalState:
         *,
         is_new: bool,
     ) -> JoinResult:
-        """Say what a subscription has changed, as far as this node knows.
+        """Return what a subscription changed, as far as this node knows.
 
         Args:
             key: The channel.
-            socket_id: The subscriber's.
-            member: Who has joined.
-            max_members: Users that the channel may have, 0 for any number.
-            is_new: What :meth:`join` has said.
+            socket_id: The subscriber's socket id; :meth:`join` has added its subscription.
+            member: The subscriber's user, on a presence channel.
+            max_members: Distinct users that the channel may have, 0 for any number.
+            is_new: What :meth:`join` returned.
 
         Raises:
-            ChannelFullError: The subscription has been ended again.
+            ChannelFullError: The channel has too many members; the subscription has been
+                removed again.
         """
-        here = self.channels[key]
-        count = len(here.sockets)
+        subscriptions = self.channels[key]
+        count = len(subscriptions.sockets)
         if member is None:
-            return JoinResult(count == 1, added=False, subscriptions=count, members=NOBODY)
-        view = self.views[key]
-        others = len(view.roster) - (member.user_id in view.roster)
+            return JoinResult(count == 1, added=False, subscriptions=count, members=NO_MEMBERS)
+        replica = self.replicas[key]
+        others = len(replica.roster) - (member.user_id in replica.roster)
         if is_new and max_members and others >= max_members:
             if self.leave(key, socket_id) is not None:
-                view.remove(member.user_id)
+                replica.remove(member.user_id)
             raise ChannelFullError(f"{key[1]} has {max_members} members")
-        view.add(member)
-        return JoinResult(count == 1, is_new, count, view.roster, announced=True)
+        replica.add(member)
+        return JoinResult(count == 1, is_new, count, replica.roster, announced=True)
 
-    def is_known_offline(self, key: ChannelKey, removed: str | None) -> LeaveResult:
-        """Say what the end of a subscription has changed, as far as this node knows.
+    def local_leave_result(self, key: ChannelKey, removed_user_id: str | None) -> LeaveResult:
+        """Return what the end of a subscription changed, as far as this node knows.
 
         Args:
             key: The channel.
-            removed: What :meth:`leave` has said.
+            removed_user_id: What :meth:`leave` returned.
         """
-        here = self.channels.get(key)
-        if here is None:
-            return LeaveResult(vacated=True, removed=removed, subscriptions=0, announced=True)
-        if removed in here.user_sockets:  # It has come back while the store was asked.
-            removed = None
-        if removed is not None and key in self.views:
-            self.views[key].remove(removed)
-        count = len(here.sockets)
-        return LeaveResult(vacated=False, removed=removed, subscriptions=count, announced=True)
+        subscriptions = self.channels.get(key)
+        if subscriptions is None:
+            return LeaveResult(
+                vacated=True, removed=removed_user_id, subscriptions=0, announced=True
+            )
+        if removed_user_id in subscriptions.sockets_per_user:
+            removed_user_id = None  # The user has joined again while the request was under way.
+        if removed_user_id is not None and key in self.replicas:
+            self.replicas[key].remove(removed_user_id)
+        count = len(subscriptions.sockets)
+        return LeaveResult(
+            vacated=False, removed=removed_user_id, subscriptions=count, announced=True
+        )
 
     def members(self, key: ChannelKey) -> Mapping[str, str]:
-        """List the members that this node knows of."""
-        view = self.views.get(key)
-        return NOBODY if view is None else dict(view.roster)
+        """Return a copy of the members of a channel that this node knows."""
+        replica = self.replicas.get(key)
+        return NO_MEMBERS if replica is None else dict(replica.roster)
 
     def counts(self, key: ChannelKey) -> ChannelCounts:
-        """Count this node's subscriptions and users."""
-        here = self.channels.get(key)
-        return ChannelCounts(0, 0) if here is None else here.counts()
+        """Return the numbers of this node's subscriptions to a channel and of their users."""
+        subscriptions = self.channels.get(key)
+        return ChannelCounts(0, 0) if subscriptions is None else subscriptions.counts()
 
-    def occupied(self, app_id: str, prefix: str) -> dict[str, ChannelCounts]:
-        """List the channels with subscriptions of this node."""
+    def channel_counts(self, app_id: str, prefix: str) -> dict[str, ChannelCounts]:
+        """Return the counts of this node's channels whose names begin with the prefix."""
         return {
-            channel: here.counts()
-            for (of, channel), here in self.channels.items()
-            if of == app_id and channel.startswith(prefix)
+            channel: subscriptions.counts()
+            for (channel_app_id, channel), subscriptions in self.channels.items()
+            if channel_app_id == app_id and channel.startswith(prefix)
         }

@@ -1,9 +1,9 @@
-"""The members of a presence channel as one node's subscribers have been told.
+"""One node's copy of a presence channel's members, as its subscribers have been informed of them.
 
-The list comes once from the shared store, with its version; from then on every
-change arrives over the bus with the next one. Whatever the list says that the
-subscribers do not know yet is told as members who come or go, so that what
-they have seen and what is true cannot drift apart, whatever was missed.
+The copy starts from one snapshot, which the shared store returns with its version. From then on
+the bus delivers every change, each with the next version. If a change is missed, the replica
+requests another snapshot, and reports the differences as members who joined or left. So the
+members that the subscribers have seen converge with the store, whichever change was lost.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,34 +13,36 @@ from twisted.internet.defer import Deferred
 from reverb.protocol.messages import Member
 from reverb.protocol.roster import Roster
 
-_ANY = float("-inf")
-"""Stands for the version of those whom the next list satisfies, whatever its version is."""
+_ANY_VERSION = float("-inf")
+"""The version of a waiter that the next snapshot satisfies, whatever version that has."""
 
 
 class MemberReplica:
-    """What is known of one channel's members.
+    """A replica of one channel's members.
 
     Args:
-        came: Called with each member whom the subscribers did not know.
-        went: Called with the id of each that they knew.
-        recheck: Called when a change has been missed, to have :meth:`replace` called.
+        on_joined: Called with each member that is new to the subscribers.
+        on_left: Called with the user id of each member that has left.
+        refetch: Called when a change has been missed; it must fetch a snapshot and pass it to
+            :meth:`load_snapshot`.
 
     Attributes:
         roster: The members.
-        doubtful: Members who are in the roster, but were not in the list when it came.
-        version: Of the roster; None while it is not known to be that of any.
-        asked: Whether the whole list is on its way.
+        unconfirmed: The user ids of members that are in the roster, but were not in the latest
+            snapshot.
+        version: The version of the roster; None while it is unknown.
+        is_fetching: Whether a snapshot has been requested and has not arrived yet.
     """
 
     __slots__ = (
-        "_came",
-        "_early",
-        "_longest_waiting",
-        "_look_again",
-        "_old_beats",
-        "_waiting",
-        "_went",
-        "asked",
+        "_buffered",
+        "_oldest_waiter",
+        "_on_joined",
+        "_on_left",
+        "_refetch",
+        "_stale_heartbeats",
+        "_waiters",
+        "is_fetching",
         "roster",
         "unconfirmed",
         "version",
@@ -48,133 +50,155 @@ class MemberReplica:
 
     def __init__(
         self,
-        came: Callable[[Member], None],
-        went: Callable[[str], None],
-        recheck: Callable[[], None],
+        on_joined: Callable[[Member], None],
+        on_left: Callable[[str], None],
+        refetch: Callable[[], None],
     ) -> None:
-        self._came = came
-        self._went = went
-        self._look_again = recheck
+        self._on_joined = on_joined
+        self._on_left = on_left
+        self._refetch = refetch
         self.roster = Roster()
         self.unconfirmed: set[str] = set()
         self.version: int | None = None
-        self.asked = False
-        self._early: dict[int, tuple[str, str | None]] = {}
-        self._waiting: list[tuple[float, Deferred[None]]] = []
-        self._longest_waiting: Deferred[None] | None = None
-        # Beats of the bus during which it may still bring what the list has told of.
-        self._old_beats = 0
+        self.is_fetching = False
+        self._buffered: dict[int, tuple[str, str | None]] = {}
+        self._waiters: list[tuple[float, Deferred[None]]] = []
+        self._oldest_waiter: Deferred[None] | None = None
+        # For so many more heartbeats, the bus may still deliver changes that the snapshot already
+        # contains.
+        self._stale_heartbeats = 0
 
     def apply(self, version: int, user_id: str, user_info: str | None) -> None:
-        """Take a change from the bus.
+        """Apply a change that the bus delivered.
 
-        Changes that come while the list is on its way wait for it. Those that
-        the list has told of already are ignored, as long as they can be on
-        their way; later ones mean that the versions have begun anew.
+        A change that arrives while a snapshot is being fetched is buffered and applied after it.
+        A change that the snapshot already contains is ignored for as long as it may still be
+        under way; after that, an old version means that the channel's versions have started
+        over, and the replica requests a snapshot.
+
+        Args:
+            version: The version of the members after the change.
+            user_id: The user that joined, left, or has a new ``user_info``.
+            user_info: JSON text; None if the user left.
         """
         if self.version is None:
-            self._early[version] = (user_id, user_info)
+            self._buffered[version] = (user_id, user_info)
         elif version == self.version + 1:
             self.version = version
-            self._old_beats = 0
+            self._stale_heartbeats = 0
             if user_info is None:
                 self.remove(user_id)
             else:
                 self.add(Member(user_id, user_info))
-            self._wake()
-        elif version > self.version or not self._old_beats:
-            self._miss()
+            self._notify_waiters()
+        elif version > self.version or not self._stale_heartbeats:
+            self._request_snapshot()
         elif version == self.version:
-            self._old_beats = 0
+            self._stale_heartbeats = 0
 
     def on_heartbeat(self) -> None:
-        """Look whether somebody has waited since the last call for a change that does not come.
+        """Request a snapshot if a waiter has been waiting since the previous heartbeat.
 
-        To be called when the bus is known to work, and seldom.
+        To be called every few seconds, each time that the bus has proved to work. The change that
+        a waiter waits for was published before it began to wait. If the waiter is still there one
+        heartbeat later, the change has been lost.
         """
-        self._old_beats = max(0, self._old_beats - 1)
-        longest = self._waiting[0][1] if self._waiting else None
-        if longest is not None and longest is self._longest_waiting and not self.asked:
-            self._miss()
-        self._longest_waiting = longest
+        self._stale_heartbeats = max(0, self._stale_heartbeats - 1)
+        oldest = self._waiters[0][1] if self._waiters else None
+        if oldest is not None and oldest is self._oldest_waiter and not self.is_fetching:
+            self._request_snapshot()
+        self._oldest_waiter = oldest
 
-    def _miss(self) -> None:
-        """Ask for the list, which will tell of all that has come until now, if it is true."""
+    def _request_snapshot(self) -> None:
+        """Request a snapshot, which will satisfy all waiters.
+
+        It contains every change received until now, unless a change never happened: the version
+        may be corrupt.
+        """
         self.version = None
-        self.asked = True
-        self._early.clear()
-        self._waiting = [(_ANY, waiting) for _, waiting in self._waiting]
-        self._look_again()
+        self.is_fetching = True
+        self._buffered.clear()
+        self._waiters = [(_ANY_VERSION, waiter) for _, waiter in self._waiters]
+        self._refetch()
 
     def load_snapshot(self, members: Mapping[str, str], version: int) -> None:
-        """Take the whole list; the subscribers are told what is new to them.
+        """Load a snapshot of the members, and report those that are new to the subscribers.
 
-        Who is not in the list becomes doubtful.
+        Members that the snapshot does not contain become unconfirmed; they stay in the roster
+        until :meth:`drop_unconfirmed`. A snapshot that arrives when the version is known is
+        ignored: the changes since have been applied.
+
+        Args:
+            members: The ``user_info`` JSON text of each user id.
+            version: The version of the snapshot.
         """
-        self.asked = False
+        self.is_fetching = False
         if self.version is not None:
-            return  # A list that was asked for before: the changes since are known.
+            return
         self.version = version
-        # A beat that ends may have begun before the list was asked for.
-        self._old_beats = 2
+        # Two, as the heartbeat under way may have begun before the snapshot was requested.
+        self._stale_heartbeats = 2
         self.unconfirmed = {user_id for user_id in self.roster if user_id not in members}
         for user_id, user_info in members.items():
             self.add(Member(user_id, user_info))
-        early, self._early = self._early, {}
-        for number in sorted(early):
-            if self.version is None:  # The next list will tell of the others, too.
+        buffered, self._buffered = self._buffered, {}
+        for number in sorted(buffered):
+            if self.version is None:  # A gap: the next snapshot contains the other changes.
                 break
-            self.apply(number, *early[number])
-        self._wake()
+            self.apply(number, *buffered[number])
+        self._notify_waiters()
 
     def drop_unconfirmed(self) -> None:
-        """Remove those who are still doubtful."""
+        """Remove the members that are still unconfirmed, and report that they left."""
         for user_id in list(self.unconfirmed):
             self.remove(user_id)
 
     def add(self, member: Member) -> None:
-        """Add a member, or take its new ``user_info``."""
+        """Add a member, or replace its ``user_info``; report it if it is new."""
         self.unconfirmed.discard(member.user_id)
-        known = member.user_id in self.roster
+        is_known = member.user_id in self.roster
         self.roster.add(member.user_id, member.user_info)
-        if not known:
-            self._came(member)
+        if not is_known:
+            self._on_joined(member)
 
     def remove(self, user_id: str) -> None:
-        """Remove a member, if it is one."""
+        """Remove a member and report that it left; does nothing if the user is not a member."""
         self.unconfirmed.discard(user_id)
         if user_id in self.roster:
             self.roster.remove(user_id)
-            self._went(user_id)
+            self._on_left(user_id)
 
     def wait_for_version(self, version: int) -> "Deferred[None] | None":
-        """Wait until the subscribers know a version.
+        """Wait until the replica has reached a version.
 
         Returns:
-            None when they do. Otherwise fires when they do, or when the store
-            is out of reach.
+            None if it has. Otherwise a Deferred that fires when it has, when the next snapshot
+            is loaded after a missed change, or when :meth:`detach` is called; it never fails.
         """
         if self.version is not None and self.version >= version:
             return None
-        waiting: Deferred[None] = Deferred()
-        self._waiting.append((version, waiting))
-        return waiting
+        waiter: Deferred[None] = Deferred()
+        self._waiters.append((version, waiter))
+        return waiter
 
-    def _wake(self) -> None:
-        known = self.version
-        if known is None:
+    def _notify_waiters(self) -> None:
+        current = self.version
+        if current is None:
             return
-        ready = [waiting for version, waiting in self._waiting if version <= known]
-        self._waiting = [one for one in self._waiting if one[0] > known]
-        for waiting in ready:
-            waiting.callback(None)
+        ready = [waiter for version, waiter in self._waiters if version <= current]
+        self._waiters = [one for one in self._waiters if one[0] > current]
+        for waiter in ready:
+            waiter.callback(None)
 
     def detach(self) -> None:
-        """Go on without the shared store: no change comes, and nobody can wait for one."""
+        """Stop following the shared store: discard the version, and release all waiters.
+
+        The roster stays as it is.
+        """
         self.version = None
-        self.asked = False
+        self.is_fetching = False
         self.unconfirmed.clear()
-        self._early.clear()
-        waiting, self._waiting = self._waiting, []
-        for _, one in waiting:
-            one.callback(None)
+        self._buffered.clear()
+        waiters, self._waiters = self._waiters, []
+        for _, waiter in waiters:
+            waiter.callback(None)

@@ -1,35 +1,39 @@
-"""What the store does in Redis, each step one script and so atomic.
+"""The store's operations in Redis: each is one Lua script, and so atomic.
 
-The keys, all below the deployment's prefix:
+The keys, all of which begin with the deployment's prefix:
 
 ======================================  ===============================================
-``lease:NODE``                          the node's session; expires unless it is renewed
-``nodes``                               set of the nodes that have something here
-``held:NODE``                           hash of what the node holds: connections by
-                                        ``APP``, subscriptions by ``APP:CHANNEL``
-``users:NODE:APP:CHANNEL``              hash of the node's subscriptions by user id
-``connections``                         hash of all connections by app
-``channels:APP``                        hash of all subscriptions by channel
-``sockets:APP:CHANNEL``                 hash of all subscriptions by user id
+``lease:NODE``                          the node's session token; expires unless renewed
+``nodes``                               set of the registered nodes
+``held:NODE``                           hash of the node's counts: of connections by ``APP``,
+                                        of subscriptions by ``APP:CHANNEL``
+``users:NODE:APP:CHANNEL``              hash of the node's subscription counts by user id
+``connections``                         hash of all nodes' connection counts by app
+``channels:APP``                        hash of all nodes' subscription counts by channel
+``sockets:APP:CHANNEL``                 hash of all nodes' subscription counts by user id
 ``members:APP:CHANNEL``                 hash of ``user_info`` by user id
 ``versions:APP``                        hash of the version of each channel's members
 ``cache:APP:CHANNEL``                   a cache channel's last event; expires
 ======================================  ===============================================
 
-The sums are those of the nodes' shares at any time, so a dead node's share can
-be taken back without asking anybody.
+The totals are at all times the sums of the nodes' own counts (``held``, ``users``). So a dead
+node can be reaped without asking the other nodes.
 
-Whatever changes a channel's members publishes the change in the same step,
-with the next version. So every node sees the changes of a channel in the order
-in which they happened, and none can get lost between a change and its news.
+A script that changes a channel's members publishes the change in the same atomic step, with
+the next version. So every node receives a channel's changes in the order in which they were
+made, and no failure can separate a change from its publication.
+
+In the scripts, ``debounce`` is the delay of the webhooks ``channel_vacated`` and
+``member_removed`` in milliseconds; negative if webhooks do not report the channel.
 """
 
 from reverb.protocol.names import INTERNAL_PREFIX
 from reverb.redis.scripting import REQUIRE_LEASE, Script
+from reverb.stores.channel_subscriptions import ChannelKey
 from reverb.stores.redis.occupancy_lua import OCCUPANCY
 
 FULL = -1
-"""Stands for the number of subscriptions where the channel has too many members."""
+"""The number of subscriptions that :data:`JOIN` returns if the channel has too many members."""
 
 REGISTER = Script(
     """
@@ -40,7 +44,7 @@ return redis.call('HKEYS', key('held', node))
 """,
     name="register",
 )
-"""Begin a session, its lease ARGV[4] milliseconds; return what the node is known to hold."""
+"""Start a session with a lease of ARGV[4] milliseconds; return the field names of ``held``."""
 
 RENEW = Script(
     REQUIRE_LEASE
@@ -56,30 +60,30 @@ return dead
 """,
     name="renew",
 )
-"""Renew the lease; return the nodes whose own has expired."""
+"""Renew the lease for ARGV[4] milliseconds; return the names of registered nodes without one."""
 
 REAP = Script(
     OCCUPANCY
     + """
-local changes, waits = {}, {}
--- Only of apps of which something has been told can there be anything to tell.
-local function wait_of(app, channel)
+local changes, debounces = {}, {}
+-- Where webhooks have reported nothing of an app, they need not report that anything left.
+local function debounce_of(app, channel)
   if string.sub(channel, 1, 1) == '"""
     + INTERNAL_PREFIX
     + """' then
     return -1
   end
-  if not waits[app] then
-    local known = redis.call('EXISTS', key('webhooks', 'reported', app)) == 1
-    waits[app] = known and tonumber(ARGV[4]) or -1
+  if not debounces[app] then
+    local is_reported = redis.call('EXISTS', key('webhooks', 'reported', app)) == 1
+    debounces[app] = is_reported and tonumber(ARGV[4]) or -1
   end
-  return waits[app]
+  return debounces[app]
 end
 if leased(node) or redis.call('SISMEMBER', key('nodes'), node) == 0 then
   return {changes, {}}
 end
--- Each step takes from the node's share what it takes from the sum, so what fails can be
--- tried again.
+-- Each step subtracts the same amount from the node's count and from the total. So a failed
+-- attempt can be repeated.
 local function reap(name, count)
   local app, channel = string.match(name, '^([^:]*):(.*)$')
   if not app then
@@ -92,14 +96,14 @@ local function reap(name, count)
   for i = 1, #users, 2 do
     if remove_member(app, channel, users[i], tonumber(users[i + 1])) then
       removed[#removed + 1] = users[i]
-      departed(wait_of(app, channel), app, channel, users[i])
+      departed(debounce_of(app, channel), app, channel, users[i])
     end
   end
-  local left = subscribe(app, channel, -count)
-  if left == 0 then
-    departed(wait_of(app, channel), app, channel)
+  local remaining = subscribe(app, channel, -count)
+  if remaining == 0 then
+    departed(debounce_of(app, channel), app, channel)
   end
-  changes[#changes + 1] = {app, channel, left, removed}
+  changes[#changes + 1] = {app, channel, remaining, removed}
 end
 redis.call('SREM', key('webhooks', 'stopping'), node)
 local held = redis.call('HGETALL', key('held', node))
@@ -118,10 +122,12 @@ return {changes, failures}
 """,
     name="reap",
 )
-"""Take back what a node without a lease holds.
+"""Reap a node: remove its connections and subscriptions, if it has no lease.
 
-Returns what that changed, to one asker only, and what could not be taken back:
-the node is kept for another attempt then.
+ARGV[2] is the dead node. ARGV[4] is the webhook debounce delay in milliseconds, negative
+without webhooks. Returns the changes, a list of ``{app, channel, subscriptions left, user ids
+removed}``, and a list of failures. Of several nodes that run this for the same node, only the
+first gets the changes. After a failure the node stays registered, for another attempt.
 """
 
 CONNECT = Script(
@@ -137,6 +143,10 @@ return 1
 """,
     name="connect",
 )
+"""Count a connection of app ARGV[4] and return 1; return 0 if it has ARGV[5] connections already.
+
+ARGV[5] is 0 for no limit.
+"""
 
 DISCONNECT = Script(
     REQUIRE_LEASE
@@ -147,15 +157,17 @@ return 1
 """,
     name="disconnect",
 )
+"""Subtract a connection of app ARGV[4]."""
 
 CONNECTIONS = Script("return number_of(key('connections'), ARGV[4])", name="connections")
+"""Return the number of connections of app ARGV[4]."""
 
 JOIN = Script(
     REQUIRE_LEASE
     + OCCUPANCY
     + """
 local app, channel, is_member, wants_members = ARGV[4], ARGV[5], ARGV[6] == '1', ARGV[7] == '1'
-local user, info, limit, wait = ARGV[8], ARGV[9], tonumber(ARGV[10]), tonumber(ARGV[11])
+local user, info, limit, debounce = ARGV[8], ARGV[9], tonumber(ARGV[10]), tonumber(ARGV[11])
 local members = key('members', app, channel)
 local total, added = """
     + str(FULL)
@@ -164,82 +176,87 @@ local full = is_member and limit > 0 and redis.call('HEXISTS', members, user) ==
   and redis.call('HLEN', members) >= limit
 if not full then
   total = subscribe(app, channel, 1)
-  arrived(wait, app, channel)
+  arrived(debounce, app, channel)
   if is_member then
     added = add_member(app, channel, user, info, 1)
-    arrived(wait, app, channel, user)
+    arrived(debounce, app, channel, user)
   end
 end
-local list = wants_members and redis.call('HGETALL', members)
-return {total, added and 1 or 0, version_of(app, channel), list}
+local snapshot = wants_members and redis.call('HGETALL', members)
+return {total, added and 1 or 0, version_of(app, channel), snapshot}
 """,
     name="join",
 )
-"""Add a subscription; return all of them, whether a member came, the version, the members."""
+"""Add a subscription.
+
+Returns the total number of subscriptions (or :data:`FULL`), whether the user is a new member,
+the version of the members, and the members if they are wanted.
+"""
 
 LEAVE = Script(
     REQUIRE_LEASE
     + OCCUPANCY
     + """
 local app, channel, is_member, user = ARGV[4], ARGV[5], ARGV[6] == '1', ARGV[7]
-local wait = tonumber(ARGV[8])
+local debounce = tonumber(ARGV[8])
 local removed = is_member and remove_member(app, channel, user, 1)
 if removed then
-  departed(wait, app, channel, user)
+  departed(debounce, app, channel, user)
 end
-local left = subscribe(app, channel, -1)
-if left == 0 then
-  departed(wait, app, channel)
+local remaining = subscribe(app, channel, -1)
+if remaining == 0 then
+  departed(debounce, app, channel)
 end
-return {left, removed and 1 or 0}
+return {remaining, removed and 1 or 0}
 """,
     name="leave",
 )
+"""Remove a subscription; return how many are left, and whether its user is no longer a member."""
 
 SYNC_CONNECTIONS = Script(
     REQUIRE_LEASE
     + """
 local app, count = ARGV[4], tonumber(ARGV[5])
-local by = count - tonumber(redis.call('HGET', key('held', node), app) or 0)
-add(key('connections'), app, by)
-add(key('held', node), app, by)
+local difference = count - tonumber(redis.call('HGET', key('held', node), app) or 0)
+add(key('connections'), app, difference)
+add(key('held', node), app, difference)
 return 1
 """,
     name="sync_connections",
 )
-"""Make the node's connections of an app what they are."""
+"""Set the number of this node's connections of app ARGV[4] to ARGV[5]."""
 
 SYNC_CHANNEL = Script(
     REQUIRE_LEASE
     + OCCUPANCY
     + """
-local app, channel, count, wait = ARGV[4], ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7])
+local app, channel, count, debounce = ARGV[4], ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7])
 local users = redis.call('HGETALL', key('users', node, app, channel))
-local known = {}
+local registered = {}
 for i = 1, #users, 2 do
-  known[users[i]] = tonumber(users[i + 1])
+  registered[users[i]] = tonumber(users[i + 1])
 end
 if count > 0 then
-  arrived(wait, app, channel)
+  arrived(debounce, app, channel)
 end
-local function put_members_right()
+local function sync_members()
   for i = 8, #ARGV, 3 do
     local user, info, sockets = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2])
-    add_member(app, channel, user, info, sockets - (known[user] or 0))
-    arrived(wait, app, channel, user)
-    known[user] = nil
+    add_member(app, channel, user, info, sockets - (registered[user] or 0))
+    arrived(debounce, app, channel, user)
+    registered[user] = nil
   end
-  for user, sockets in pairs(known) do
+  for user, sockets in pairs(registered) do
     if remove_member(app, channel, user, sockets) then
-      departed(wait, app, channel, user)
+      departed(debounce, app, channel, user)
     end
   end
 end
--- The subscriptions are put right even where the members are spoilt.
-local done, why = pcall(put_members_right)
-local held = tonumber(redis.call('HGET', key('held', node), app .. ':' .. channel) or 0)
-if subscribe(app, channel, count - held) == 0 then
-  departed(wait, app, channel)
+-- The subscription count is synchronized even if the member keys are corrupt.
+local done, why = pcall(sync_members)
+local old_count = tonumber(redis.call('HGET', key('held', node), app .. ':' .. channel) or 0)
+if subscribe(app, channel, count - old_count) == 0 then
+  departed(debounce, app, channel)
 end
 if not done then
   return type(why) == 'table' and why or redis.error_reply('ERR ' .. tostring(why))
@@ -248,7 +265,11 @@ return {version_of(app, channel), redis.call('HGETALL', key('members', app, chan
 """,
     name="sync_channel",
 )
-"""Make the node's share of a channel what it is; return the version and the members."""
+"""Replace this node's subscriptions to a channel; return the version and all nodes' members.
+
+ARGV[6] is their number. From ARGV[8] on follow the user id, the ``user_info`` and the number of
+subscriptions of each user.
+"""
 
 _MEMBERS = """
 local app, channel = ARGV[4], ARGV[5]
@@ -256,9 +277,13 @@ return {version_of(app, channel), redis.call('HGETALL', key('members', app, chan
 """
 
 MEMBERS = Script(_MEMBERS, name="members")
+"""Return the version and the members of a channel."""
 
-MEMBERS_WITH_OURS = Script(REQUIRE_LEASE + _MEMBERS, name="members_with_ours")
-"""The same; refused where the node's own are missing, as its lease is."""
+MEMBERS_IF_REGISTERED = Script(REQUIRE_LEASE + _MEMBERS, name="members_if_registered")
+"""The same as :data:`MEMBERS`, but refused if this node has no lease.
+
+Without a lease the node's own members may have been reaped, and would be missing.
+"""
 
 COUNTS = Script(
     """
@@ -270,26 +295,28 @@ return {
 """,
     name="counts",
 )
+"""Return the numbers of subscriptions and of members of a channel."""
 
 OCCUPIED = Script(
     """
 local channels = key('channels', ARGV[4])
-local found = {}
+local occupied = {}
 for i = 5, #ARGV do
-  found[#found + 1] = redis.call('HEXISTS', channels, ARGV[i])
+  occupied[#occupied + 1] = redis.call('HEXISTS', channels, ARGV[i])
 end
-return found
+return occupied
 """,
     name="occupied",
 )
+"""Return 1 or 0 for each channel from ARGV[5] on: whether it has subscriptions."""
 
 CHANNELS = Script(
     """
-local app, beginning = ARGV[4], ARGV[5]
+local app, name_prefix = ARGV[4], ARGV[5]
 local all = redis.call('HGETALL', key('channels', app))
 local found = {}
 for i = 1, #all, 2 do
-  if string.sub(all[i], 1, #beginning) == beginning then
+  if string.sub(all[i], 1, #name_prefix) == name_prefix then
     found[#found + 1] = {all[i], tonumber(all[i + 1]) or all[i + 1],
       redis.call('HLEN', key('members', app, all[i]))}
   end
@@ -298,6 +325,10 @@ return found
 """,
     name="channels",
 )
+"""Return the occupied channels whose names begin with ARGV[5].
+
+Each is ``{name, number of subscriptions, number of members}``.
+"""
 
 CACHE_EVENT = Script(
     """
@@ -307,21 +338,30 @@ return 1
 """,
     name="cache_event",
 )
+"""Cache event name ARGV[6] and data ARGV[7] of a channel for ARGV[8] milliseconds."""
 
 GET_CACHED_EVENT = Script(
     """
 local cache = key('cache', ARGV[4], ARGV[5])
-local text = redis.call('GET', cache)
-if not text then
+local packed = redis.call('GET', cache)
+if not packed then
   return false
 end
-return {text, redis.call('PTTL', cache)}
+return {packed, redis.call('PTTL', cache)}
 """,
     name="get_cached_event",
 )
+"""Return a channel's cached event in MessagePack and its remaining milliseconds, or nil."""
 
 ALL = (
     *(REGISTER, RENEW, REAP, CONNECT, DISCONNECT, CONNECTIONS, JOIN, LEAVE),
-    *(SYNC_CONNECTIONS, SYNC_CHANNEL, MEMBERS, MEMBERS_WITH_OURS, COUNTS, OCCUPIED, CHANNELS),
+    *(SYNC_CONNECTIONS, SYNC_CHANNEL, MEMBERS, MEMBERS_IF_REGISTERED, COUNTS, OCCUPIED, CHANNELS),
     *(CACHE_EVENT, GET_CACHED_EVENT),
 )
+"""All scripts of the store, which it loads after each connect."""
+
+
+def parse_channel_field(field: str) -> ChannelKey:
+    """Split a field ``APP:CHANNEL`` of a ``held`` hash into the app's id and the channel's name."""
+    app_id, _, channel = field.partition(":")
+    return app_id, channel

@@ -1,6 +1,7 @@
-"""What is true of every store and every broker, as suites for pytest.
+"""The contracts of channel stores and brokers, as test suites for pytest.
 
-Subclass one in a test module of yours to test an implementation of your own::
+Each suite states what every implementation of an interface must do. To test an implementation of
+your own, subclass its suite in a test module::
 
     from reverb.testing.contracts import StoreContract
 
@@ -8,9 +9,17 @@ Subclass one in a test module of yours to test an implementation of your own::
         def make_store(self, clock):
             return MyStore(clock.seconds)
 
-The ``Shared`` suites are for several nodes of one deployment. They need
-pytest, which the rest of :mod:`reverb.testing` does not. For failures to be
-explained as those of your own tests are, write into your ``conftest.py``::
+======================  ============================================================
+Suite                   What it tests
+======================  ============================================================
+StoreContract           ``IChannelStore``, on one node
+SharedStoreContract     ``IChannelStore``, on two nodes of one deployment
+BrokerContract          ``IBroker``, on one node
+SharedBrokerContract    ``IBroker``, between nodes of one deployment
+======================  ============================================================
+
+The suites need pytest; the rest of :mod:`reverb.testing` does not. To have pytest explain a
+failed assertion as it does in your own test modules, add this line to your ``conftest.py``::
 
     pytest.register_assert_rewrite("reverb.testing.contracts")
 """

@@ -1,4 +1,4 @@
-"""What is true of every store that nodes share; subclass it to test yours."""
+"""The contract of a channel store that nodes share; subclass :class:`SharedStoreContract`."""
 
 from collections.abc import Callable, Iterator
 
@@ -20,19 +20,39 @@ from reverb.testing.contracts.store_suite import ANN, APP, BOB, StoreSuite
 
 
 class SharedStoreContract(StoreSuite):
-    """A suite for stores that nodes share, on two of them.
+    """The test suite for a store that nodes share, on two nodes.
 
-    A subclass makes stores of one deployment in :meth:`make_store`. It
-    overrides :meth:`wait` as for :class:`StoreContract`, :meth:`want` when a
-    store is told of members by a broker, and :meth:`until` when the other node
-    learns of a change only later.
+    A subclass, named ``Test...`` so that pytest collects it, overrides:
+
+    - ``make_store(clock)``, always: return a new store. The suite calls it twice for each test;
+      both stores must share their state;
+    - ``wait(deferred)``, if the stores' Deferreds need a reactor to fire;
+    - ``until(what, is_true)``, if a node learns of another node's change only some time later;
+    - ``subscribe_broker(store, app, channel)``, if a store receives member changes through a
+      broker;
+    - the fixture ``deployment``, to set up and clean up what the stores share.
+
+    The suite stops both stores after each test, also a store that a test has stopped already.
+
+    Attributes:
+        one: The store of one node.
+        other: The store of the other node.
+        changes: What each store has passed to the callback of its ``start``, in order.
     """
 
     one: IChannelStore
     other: IChannelStore
 
     def until(self, what: str, is_true: Callable[[], bool]) -> None:
-        """Wait until something is true, a few seconds at most."""
+        """Wait until a condition is true; by default, it must be true already.
+
+        Override this for a store whose nodes learn of a change asynchronously: run the reactor
+        until ``is_true()`` returns true, and fail after a few seconds.
+
+        Args:
+            what: Describes the condition, for the failure's message.
+            is_true: The condition.
+        """
         assert is_true(), what
 
     @pytest.fixture(autouse=True)
@@ -46,24 +66,24 @@ class SharedStoreContract(StoreSuite):
         for store in self.changes:
             self.wait(store.stop())
 
-    def told(self, store: IChannelStore) -> list[str]:
-        """Say what a node's subscribers were told of members: ``+ann``, ``-ann``."""
-        told = []
+    def member_changes(self, store: IChannelStore) -> list[str]:
+        """Return the member changes that a store has announced: ``+ann`` joined, ``-ann`` left."""
+        member_changes = []
         for change in self.changes[store]:
             if isinstance(change, MemberJoined):
-                told.append(f"+{change.member.user_id}")
+                member_changes.append(f"+{change.member.user_id}")
             elif isinstance(change, MemberLeft):
-                told.append(f"-{change.user_id}")
-        return told
+                member_changes.append(f"-{change.user_id}")
+        return member_changes
 
     def join(
         self, store: IChannelStore, socket_id: str, member: Member, limit: int = 0
     ) -> JoinResult:
-        """Subscribe to a presence channel."""
-        return self.do_join(store, socket_id, "presence-x", member, limit=limit)
+        """Subscribe a member to the presence channel, and return the result."""
+        return self.subscribe_and_join(store, socket_id, "presence-x", member, limit=limit)
 
     def leave(self, store: IChannelStore, socket_id: str) -> LeaveResult:
-        """End a subscription to the presence channel."""
+        """Remove a subscription to the presence channel, which must exist; return the result."""
         left = self.wait(store.leave(APP, "presence-x", socket_id))
         assert isinstance(left, LeaveResult)
         return left
@@ -71,38 +91,40 @@ class SharedStoreContract(StoreSuite):
     # Members
 
     def test_a_user_is_added_once_and_removed_once(self) -> None:
-        joined, too = self.join(self.one, "1.1", ANN), self.join(self.other, "2.2", ANN)
-        assert (joined.occupied, joined.added, joined.subscriptions) == (True, True, 1)
-        assert (too.occupied, too.added, too.subscriptions) == (False, False, 2)
+        first, second = self.join(self.one, "1.1", ANN), self.join(self.other, "2.2", ANN)
+        assert (first.occupied, first.added, first.subscriptions) == (True, True, 1)
+        assert (second.occupied, second.added, second.subscriptions) == (False, False, 2)
 
-        first, last = self.leave(self.one, "1.1"), self.leave(self.other, "2.2")
-        assert (first.vacated, first.removed, first.subscriptions) == (False, None, 1)
+        left, last = self.leave(self.one, "1.1"), self.leave(self.other, "2.2")
+        assert (left.vacated, left.removed, left.subscriptions) == (False, None, 1)
         assert (last.vacated, last.removed, last.subscriptions) == (True, "ann", 0)
 
-    def test_who_joins_gets_the_members_of_all_nodes(self) -> None:
+    def test_a_new_member_receives_the_members_of_all_nodes(self) -> None:
         self.join(self.one, "1.1", ANN)
         joined = self.join(self.other, "2.2", BOB)
 
         assert dict(joined.members) == {"ann": ANN.user_info, "bob": BOB.user_info}
 
-    def test_a_store_that_announces_tells_everybody_of_everybody_once(self) -> None:
+    def test_a_store_that_announces_members_announces_each_change_once_on_every_node(self) -> None:
         announced = self.join(self.one, "1.1", ANN).announced
         self.join(self.other, "2.2", BOB)
         if not announced:
-            assert self.told(self.one) == []
+            assert self.member_changes(self.one) == []
             return
-        self.until("told of bob", lambda: self.told(self.one) == ["+ann", "+bob"])
+        joined = ["+ann", "+bob"]
+        self.until("bob's arrival is announced", lambda: self.member_changes(self.one) == joined)
         assert self.leave(self.other, "2.2").announced
-        self.until("told of his end", lambda: self.told(self.one) == ["+ann", "+bob", "-bob"])
-        assert self.told(self.other) == ["+ann", "+bob"]
+        left = [*joined, "-bob"]
+        self.until("bob's departure is announced", lambda: self.member_changes(self.one) == left)
+        assert self.member_changes(self.other) == joined
 
-    def test_one_node_after_the_other_sees_a_user_come_and_go(self) -> None:
+    def test_a_user_can_join_and_leave_on_alternating_nodes(self) -> None:
         for turn in range(20):
             store = (self.one, self.other)[turn % 2]
             assert self.join(store, f"{turn}.1", ANN).added
             assert self.leave(store, f"{turn}.1").removed == "ann"
 
-    def test_limits_are_for_all_nodes(self) -> None:
+    def test_limits_apply_across_nodes(self) -> None:
         assert self.wait(self.one.connect(APP, "1.1", 1))
         assert not self.wait(self.other.connect(APP, "2.2", 1))
         self.join(self.one, "1.1", ANN, 1)
@@ -111,7 +133,7 @@ class SharedStoreContract(StoreSuite):
 
         assert not self.join(self.other, "2.3", ANN, 1).added
 
-    def test_who_is_refused_leaves_nothing_behind(self) -> None:
+    def test_a_refused_member_leaves_no_trace(self) -> None:
         self.join(self.one, "1.1", ANN, 1)
         with pytest.raises(ChannelFullError):
             self.join(self.other, "2.2", BOB, 1)
@@ -119,13 +141,13 @@ class SharedStoreContract(StoreSuite):
 
         assert self.join(self.other, "2.2", BOB, 1).occupied
 
-    # Questions
+    # Queries
 
-    def test_both_answer_the_same(self) -> None:
+    def test_both_nodes_give_the_same_results(self) -> None:
         self.wait(self.one.connect(APP, "1.1", 0))
         self.wait(self.other.connect(APP, "2.2", 0))
-        self.do_join(self.one, "1.1", "news")
-        self.do_join(self.other, "2.2", "news")
+        self.subscribe_and_join(self.one, "1.1", "news")
+        self.subscribe_and_join(self.other, "2.2", "news")
         self.join(self.one, "1.1", ANN)
         self.join(self.other, "2.2", ANN)
         self.join(self.other, "3.3", BOB)
@@ -134,22 +156,22 @@ class SharedStoreContract(StoreSuite):
             assert self.wait(store.connections(APP)) == 2
             assert self.wait(store.counts(APP, "presence-x")) == ChannelCounts(3, 2)
             assert set(self.wait(store.members(APP, "presence-x"))) == {"ann", "bob"}
-            asked = self.wait(store.occupied(APP, ["presence-x", "news", "none"]))
-            assert asked == {"presence-x": True, "news": True, "none": False}
+            occupied = self.wait(store.occupied(APP, ["presence-x", "news", "none"]))
+            assert occupied == {"presence-x": True, "news": True, "none": False}
             assert dict(self.wait(store.channels(APP, ""))) == {
                 "news": ChannelCounts(2, 0),
                 "presence-x": ChannelCounts(3, 2),
             }
 
-    def test_what_one_remembers_the_other_recalls(self) -> None:
+    def test_an_event_cached_by_one_node_is_found_by_the_other(self) -> None:
         self.wait(self.one.cache_event(APP, "cache-x", "e", "data", 60))
         cached = self.wait(self.other.get_cached_event(APP, "cache-x"))
 
         assert (cached.event, cached.data) == ("e", "data")
 
-    # The end
+    # Stopping
 
-    def test_a_node_that_stops_takes_what_it_holds_with_it(self) -> None:
+    def test_a_node_that_stops_removes_its_connections_and_subscriptions(self) -> None:
         self.join(self.one, "1.1", ANN)
         self.join(self.other, "2.2", BOB)
         self.wait(self.other.connect(APP, "2.2", 0))

@@ -1,4 +1,4 @@
-"""What the suites for channel stores have in common: the doors that a subclass replaces."""
+"""The base of the suites for channel stores: the methods that a subclass overrides, and helpers."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -18,39 +18,87 @@ from reverb.interfaces import (
 from reverb.protocol.messages import Member
 
 APP = "1"
+"""The app's id in most tests."""
 OTHER = "2"
+"""The id of another app."""
 ANN = Member("ann", '{"name":"Ann"}')
 BOB = Member("bob", '{"name":"Bob"}')
-STRANGE = ["presence-x", "a,b;c.d=e@f", "#server-to-user-1", "#online-1", "x" * 200, "A", "a"]
+EDGE_CASE_NAMES = [
+    "presence-x",
+    "a,b;c.d=e@f",
+    "#server-to-user-1",
+    "#online-1",
+    "x" * 200,
+    "A",
+    "a",
+]
+"""Legal channel names that a store may get wrong: punctuation, internal names, length, case."""
 
 
 class StoreSuite:
-    """What all suites need of a subclass."""
+    """The base class of all store suites.
+
+    A subclass must override :meth:`make_store`. It may override the other methods of this class
+    and the fixture :meth:`deployment`; what each does by default suits a store whose Deferreds
+    have fired when they are returned, and that needs no broker.
+
+    Attributes:
+        clock: The clock of the current test, which is handed to :meth:`make_store`.
+    """
 
     clock: Clock
 
     @pytest.fixture
     def deployment(self) -> Iterator[None]:
-        """Prepare what the stores of one test share, and clean up when they are stopped."""
+        """Set up what the stores of one test share, and clean up after they are stopped.
+
+        A pytest fixture that each test uses: set up, yield, clean up. For example, start a
+        database or choose an unused key prefix. By default it does nothing.
+        """
         yield
 
     def make_store(self, clock: Clock) -> IChannelStore:
-        """Make a store that has not been started; all of one test share what they keep."""
+        """Return a new store that has not been started. A subclass must override this.
+
+        All stores that are made within one test belong to the same deployment: they must share
+        their state, as the nodes of a cluster do.
+
+        Args:
+            clock: A clock for the store; the test advances it. A store that uses real time may
+                ignore it, if the subclass also overrides :meth:`OneStoreSuite.pass_time`.
+
+        Returns:
+            An object that provides ``IChannelStore``. The suite starts and stops it.
+        """
         raise NotImplementedError
 
     def wait(self, deferred: "Deferred[Any]") -> Any:
-        """Get the result of a Deferred; what it fails with is raised."""
+        """Return the result of a Deferred, or raise the exception that it failed with.
+
+        By default the Deferred must have fired already. Override this for a store that needs a
+        reactor: run the reactor until the Deferred has fired, with a timeout of your choice
+        (``pytest_twisted.blockon`` does so).
+        """
         results: list[Any] = []
         deferred.addBoth(results.append)
-        assert results, "the store has not answered"
+        assert results, "the Deferred has not fired: override wait() to run the reactor"
         if isinstance(results[0], Failure):
             results[0].raiseException()
         return results[0]
 
-    def want(self, store: IChannelStore, app: str, channel: str) -> None:
-        """Have the store's node subscribe to the channel by its broker, as before each join."""
+    def subscribe_broker(self, store: IChannelStore, app: str, channel: str) -> None:
+        """Subscribe the broker of the store's node to a channel; wait until it is subscribed.
 
-    def do_join(
+        The suite calls this before each ``join``, as the hub does on a node. By default it does
+        nothing. Override it if the store receives member changes through a broker.
+
+        Args:
+            store: One that :meth:`make_store` returned.
+            app: The app's id.
+            channel: The channel's name.
+        """
+
+    def subscribe_and_join(
         self,
         store: IChannelStore,
         socket_id: str,
@@ -60,23 +108,30 @@ class StoreSuite:
         limit: int = 0,
         app: str = APP,
     ) -> JoinResult:
-        """Subscribe as the hub does."""
-        self.want(store, app, channel)
+        """Subscribe the broker to a channel, add a subscription to the store, return the result."""
+        self.subscribe_broker(store, app, channel)
         joined: JoinResult = self.wait(store.join(app, channel, socket_id, member, limit))
         return joined
 
 
 class OneStoreSuite(StoreSuite):
-    """A suite for one store, with words as short as the tests want them.
+    """The base class of suites for one store: short helpers that call the store and wait.
 
-    When time is not a clock's that a test can advance, a subclass overrides
-    :meth:`pass_time`.
+    If the store does not take its time from the clock that :meth:`make_store` gets, a subclass
+    overrides :meth:`pass_time`.
+
+    Attributes:
+        store: The store of the current test. It has been started, and is stopped after the test.
     """
 
     store: IChannelStore
 
     def pass_time(self, seconds: float) -> None:
-        """Let time pass."""
+        """Let some seconds pass; by default, advance the clock.
+
+        Override this for a store that uses real time: run the reactor for so long. The tests let
+        less than 3 seconds pass at once.
+        """
         self.clock.advance(seconds)
 
     @pytest.fixture(autouse=True)
@@ -96,35 +151,35 @@ class OneStoreSuite(StoreSuite):
         limit: int = 0,
         app: str = APP,
     ) -> JoinResult:
-        """Subscribe."""
-        return self.do_join(self.store, socket_id, channel, member, limit=limit, app=app)
+        """Add a subscription, and return the result."""
+        return self.subscribe_and_join(self.store, socket_id, channel, member, limit=limit, app=app)
 
     def leave(self, socket_id: str, channel: str = "news", *, app: str = APP) -> LeaveResult | None:
-        """End a subscription that may be there."""
+        """Remove a subscription; return None if there was none."""
         left: LeaveResult | None = self.wait(self.store.leave(app, channel, socket_id))
         return left
 
-    def left(self, socket_id: str, channel: str = "news") -> LeaveResult:
-        """End a subscription that is there."""
+    def leave_existing(self, socket_id: str, channel: str = "news") -> LeaveResult:
+        """Remove a subscription that must exist, and return the result."""
         left = self.leave(socket_id, channel)
-        assert left is not None
+        assert left is not None, f"{socket_id} is not subscribed to {channel}"
         return left
 
     def counts(self, channel: str = "news", *, app: str = APP) -> ChannelCounts:
-        """Count."""
+        """Return the channel's counts."""
         counts: ChannelCounts = self.wait(self.store.counts(app, channel))
         return counts
 
     def members(self, channel: str = "presence-x", *, app: str = APP) -> dict[str, str]:
-        """List the members."""
+        """Return a copy of the channel's members."""
         return dict(self.wait(self.store.members(app, channel)))
 
     def channels(self, prefix: str = "", *, app: str = APP) -> dict[str, ChannelCounts]:
-        """List the channels."""
+        """Return a copy of the counts of the occupied channels."""
         return dict(self.wait(self.store.channels(app, prefix)))
 
     def connect(self, socket_id: str, limit: int = 0, *, app: str = APP) -> bool:
-        """Count a connection."""
+        """Count a connection, and return whether it was admitted."""
         return bool(self.wait(self.store.connect(app, socket_id, limit)))
 
     def cache_event(
@@ -136,16 +191,16 @@ class OneStoreSuite(StoreSuite):
         ttl: int = 60,
         app: str = APP,
     ) -> None:
-        """Remember an event."""
+        """Store the last event of a cache channel, for ``ttl`` seconds."""
         self.wait(self.store.cache_event(app, channel, event, data, ttl))
 
     def get_cached_event(self, channel: str = "cache-x", *, app: str = APP) -> CachedEvent | None:
-        """Find the event that is remembered, if any."""
+        """Return the channel's cached event, or None."""
         cached: CachedEvent | None = self.wait(self.store.get_cached_event(app, channel))
         return cached
 
-    def recalled(self, channel: str = "cache-x") -> CachedEvent:
-        """Find the event that is remembered."""
+    def get_existing_event(self, channel: str = "cache-x") -> CachedEvent:
+        """Return the channel's cached event, which must exist."""
         cached = self.get_cached_event(channel)
-        assert cached is not None
+        assert cached is not None, f"{channel} has no cached event"
         return cached

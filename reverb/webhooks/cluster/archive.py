@@ -11,7 +11,7 @@ from reverb.webhooks.delivery import Delivery, State
 from reverb.webhooks.endpoint_queue import MAX_QUEUED_BYTES
 from reverb.webhooks.events import WebhookEvent
 from reverb.webhooks.interfaces import IDeliveryArchive, IWebhookClusterStore, QueueFullError
-from reverb.webhooks.sender import renew
+from reverb.webhooks.sender import renew_delivery
 
 _ALL = 1_000_000
 """More than are ever kept."""
@@ -66,7 +66,7 @@ class ClusterArchive:
 
     def replay(self, delivery: Delivery) -> "Deferred[None]":
         """Deliver once more what is done with."""
-        return Deferred.fromCoroutine(self._add(renew(delivery, self._now())))
+        return Deferred.fromCoroutine(self._add(renew_delivery(delivery, self._now())))
 
     def send(self, app_id: str, url: str, event: WebhookEvent) -> "Deferred[Delivery]":
         """Deliver an event that did not happen."""

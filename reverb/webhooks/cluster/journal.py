@@ -58,11 +58,11 @@ class ClusterJournal:
         """Learn that a delivery is kept already."""
         self._known.add(delivery.id)
 
-    def keep(self, event: WebhookEvent, urls: Collection[str]) -> None:
+    def put_unbatched(self, event: WebhookEvent, urls: Collection[str]) -> None:
         """Note an event that endpoints will get."""
         self._open.track(event.id, len(urls))
 
-    def release(self, event_ids: Collection[str], url: str) -> None:
+    def remove_unbatched(self, event_ids: Collection[str], url: str) -> None:
         """Note that events are in a delivery, or dropped."""
         self._open.done(event_ids)
 

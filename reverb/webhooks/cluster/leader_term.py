@@ -85,7 +85,7 @@ class LeaderTerm:
             journal=self._journal,
             sender=self._sender,
             listeners=self._listeners,
-            expect=lambda _event_id, _endpoints: None,
+            track=lambda _event_id, _endpoints: None,
             clock=self._clock,
         )
         self._resume(pending)
@@ -123,7 +123,7 @@ class LeaderTerm:
         if self._dispatcher is None or self._has_ended:
             return
         if entry.kind != "delivery":
-            self._dispatcher.take([event_of(entry, entry.kind)])
+            self._dispatcher.dispatch([event_of(entry, entry.kind)])
             return
         found = await self._shared.find([entry.detail])
         self._resume([delivery for delivery in found if delivery.state == "pending"])

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from reverb.webhooks.delivery import UNREADABLE, Delivery, KeptEvent, check_body
+from reverb.webhooks.delivery import DECODE_ERRORS, Delivery, StoredEvent, check_body
 from reverb.webhooks.interfaces import QueueEntry
 
 _FIELDS = {b"k": "kind", b"a": "app_id", b"c": "channel", b"d": "detail"}
@@ -34,8 +34,8 @@ def read_entry(entry_id: bytes, fields: Sequence[bytes]) -> QueueEntry:
         content = {_FIELDS[name]: value.decode() for name, value in named if name in _FIELDS}
         entry = msgspec.convert({"id": entry_id.decode(), **content}, QueueEntry)
         if entry.kind in _WITH_JSON:
-            msgspec.json.decode(entry.detail, type=KeptEvent)
-    except UNREADABLE as error:
+            msgspec.json.decode(entry.detail, type=StoredEvent)
+    except DECODE_ERRORS as error:
         raise UnreadableError(f"entry {entry_id!a}: {error}") from None
     return entry
 
@@ -57,13 +57,13 @@ def unpack(packed: bytes, body: bytes | None) -> Delivery:
     """
     try:
         delivery = msgspec.msgpack.decode(packed, type=Delivery)
-    except UNREADABLE as error:
+    except DECODE_ERRORS as error:
         raise UnreadableError(f"a delivery: {error}") from None
     if body is None:
         raise UnreadableError(f"delivery {delivery.id[:100]}: it has no body")
     try:
         check_body(body)
-    except UNREADABLE as error:
+    except DECODE_ERRORS as error:
         raise UnreadableError(f"body of delivery {delivery.id[:100]}: {error}") from None
     delivery.body = body
     return delivery

@@ -1,1 +1,1 @@
-"""Webhooks of a node that runs alone."""
+"""Webhooks of a single node."""

@@ -1,4 +1,4 @@
-"""What was delivered by a node that is alone, for those who ask or want it once more."""
+"""The archive of a single node: lists and replays the deliveries of its journal."""
 
 from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
@@ -12,11 +12,11 @@ from reverb.webhooks.single.journal import Journal
 
 @implementer(IDeliveryArchive)
 class JournalArchive:
-    """Answers out of this node's journal, at once.
+    """An archive that answers at once, from the node's journal.
 
     Args:
-        journal: The journal.
-        sender: Delivers.
+        journal: The node's journal.
+        sender: Delivers replays and test events.
     """
 
     def __init__(self, journal: Journal, sender: Sender) -> None:
@@ -26,24 +26,24 @@ class JournalArchive:
     def page(
         self, app_id: str, state: State | None, limit: int, after: str | None
     ) -> "Deferred[list[Delivery]]":
-        """List deliveries, the newest first."""
+        """Fire with a page of deliveries; see :class:`IDeliveryArchive`."""
         return succeed(self._journal.page(app_id, state, limit, after))
 
     def get(self, app_id: str, delivery_id: str) -> "Deferred[Delivery | None]":
-        """Find a delivery."""
+        """Fire with an app's delivery, or with None if the app has none with this id."""
         delivery = self._journal.get(delivery_id)
         return succeed(delivery if delivery is not None and delivery.app_id == app_id else None)
 
     def dead(self, app_id: str) -> "Deferred[list[str]]":
-        """List the ids of an app's dead letters."""
+        """Fire with the ids of an app's dead letters, the oldest first."""
         return succeed([delivery.id for delivery in self._journal.dead(app_id)])
 
     def queued(self, app_id: str, url: str) -> "Deferred[int]":
-        """Count the deliveries that wait for an endpoint."""
+        """Fire with the number of unfinished deliveries of an endpoint."""
         return succeed(self._sender.queued(app_id, url))
 
     def replay(self, delivery: Delivery) -> "Deferred[None]":
-        """Deliver once more what is done with."""
+        """Queue a finished delivery again; see :class:`IDeliveryArchive`."""
         try:
             self._sender.replay(delivery)
         except QueueFullError as error:
@@ -51,6 +51,6 @@ class JournalArchive:
         return succeed(None)
 
     def send(self, app_id: str, url: str, event: WebhookEvent) -> "Deferred[Delivery]":
-        """Deliver an event that did not happen."""
+        """Queue a delivery of a test event; see :class:`IDeliveryArchive`."""
         delivery = self._sender.send(app_id, url, [event])
         return fail(QueueFullError(url)) if delivery is None else succeed(delivery)

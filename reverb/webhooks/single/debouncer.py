@@ -1,8 +1,8 @@
-"""Leaves flaps out: who comes back within a moment has never been away.
+"""Debounces leaving: a return within the delay cancels the departure and the return.
 
-Pusher's documentation, "Webhooks: Delayed events": ``channel_vacated`` and
-``member_removed`` wait; a return within the wait sends nothing at all. It is pure: time is
-an argument.
+Source: Pusher's documentation, "Webhooks: Delayed events": ``channel_vacated`` and
+``member_removed`` are delayed, and a return within the delay sends nothing at all.
+Pure: time is an argument.
 """
 
 from collections import OrderedDict
@@ -17,84 +17,91 @@ from reverb.hub.notices import (
 )
 from reverb.webhooks.events import ChannelNotice
 
-Leaving = ChannelVacated | MemberRemoved
-OccupancyKey = tuple[str, str, str | None]
-"""What can be empty or not: an app's channel, or a user on it."""
+_Departure = ChannelVacated | MemberRemoved
+_OccupancyKey = tuple[str, str, str | None]
+"""App id, channel and user id; the user id is None for the channel itself."""
 
 
 class Debouncer:
-    """Turns what happens into what is told.
+    """Delays departures and drops flaps from a stream of notices.
 
-    Ordering: what is told of a channel comes in the order in which it happened; so a channel is
-    occupied before it has members, and its members are gone before it is vacated.
+    Ordering: the notices of a channel are released in the order in which they happened. So a
+    channel is occupied before it has members, and its members leave before it is vacated.
 
     Args:
-        wait: Seconds that leaving waits for a return, and that a cache miss of a channel speaks
-            for those that follow; 0 to tell everything at once.
+        delay: Seconds for which a departure is delayed, and for which a channel's cache miss
+            mutes the following ones; 0 to release every notice at once.
     """
 
-    def __init__(self, wait: float) -> None:
-        self._wait = wait
-        # All wait equally long, so the oldest is always due first.
-        self._leaving: OrderedDict[OccupancyKey, tuple[float, Leaving]] = OrderedDict()
-        self._missed: OrderedDict[OccupancyKey, float] = OrderedDict()
+    def __init__(self, delay: float) -> None:
+        self._delay = delay
+        # The delay is the same for all, so insertion order is the order of due times.
+        self._pending: OrderedDict[_OccupancyKey, tuple[float, _Departure]] = OrderedDict()
+        # When each channel's cache misses are no longer muted.
+        self._muted_cache_misses: OrderedDict[_OccupancyKey, float] = OrderedDict()
 
     @property
     def due_at(self) -> float | None:
-        """When :meth:`due` has something to do next; None when nothing waits."""
-        times = [when for when, _ in islice(self._leaving.values(), 1)]
-        times += islice(self._missed.values(), 1)
+        """When :meth:`pop_due` must be called next; None when nothing is pending."""
+        times = [due_at for due_at, _ in islice(self._pending.values(), 1)]
+        times += islice(self._muted_cache_misses.values(), 1)
         return min(times, default=None)
 
-    def take(self, notice: ChannelNotice, now: float) -> list[ChannelNotice]:
-        """Take what happens.
+    def add(self, notice: ChannelNotice, now: float) -> list[ChannelNotice]:
+        """Add a notice.
 
         Args:
-            notice: What happens.
-            now: Seconds, of any clock that only goes forward.
+            notice: The notice.
+            now: Seconds, of any monotonic clock.
 
         Returns:
-            What is to be told at once.
+            The notices to report at once.
         """
-        place = _place(notice)
+        key = _occupancy_key(notice)
         match notice:
             case ChannelOccupied() | MemberAdded():
-                return [] if self._leaving.pop(place, None) else [notice]
+                return [] if self._pending.pop(key, None) else [notice]
             case ChannelVacated() | MemberRemoved():
-                if self._wait <= 0:
+                if self._delay <= 0:
                     return [notice]
-                self._leaving.pop(place, None)
-                self._leaving[place] = (now + self._wait, notice)
+                self._pending.pop(key, None)
+                self._pending[key] = (now + self._delay, notice)
                 return []
             case CacheMiss():
-                return self._miss(place, notice, now)
+                return self._add_cache_miss(key, notice, now)
         return [notice]
 
-    def _miss(self, place: OccupancyKey, notice: CacheMiss, now: float) -> list[ChannelNotice]:
-        if self._missed.get(place, now) > now:
+    def _add_cache_miss(
+        self, key: _OccupancyKey, notice: CacheMiss, now: float
+    ) -> list[ChannelNotice]:
+        if self._muted_cache_misses.get(key, now) > now:
             return []
-        if self._wait > 0:
-            self._missed.pop(place, None)
-            self._missed[place] = now + self._wait
+        if self._delay > 0:
+            self._muted_cache_misses.pop(key, None)
+            self._muted_cache_misses[key] = now + self._delay
         return [notice]
 
-    def due(self, now: float) -> list[ChannelNotice]:
-        """Tell of those who have not come back in time."""
-        while self._missed and next(iter(self._missed.values())) <= now:
-            self._missed.popitem(last=False)
-        told: list[ChannelNotice] = []
-        while self._leaving and next(iter(self._leaving.values()))[0] <= now:
-            told.append(self._leaving.popitem(last=False)[1][1])
-        return told
+    def pop_due(self, now: float) -> list[ChannelNotice]:
+        """Remove and return the departures whose delay is over.
+
+        Args:
+            now: Seconds, of the clock of :meth:`add`.
+        """
+        while self._muted_cache_misses and next(iter(self._muted_cache_misses.values())) <= now:
+            self._muted_cache_misses.popitem(last=False)
+        due: list[ChannelNotice] = []
+        while self._pending and next(iter(self._pending.values()))[0] <= now:
+            due.append(self._pending.popitem(last=False)[1][1])
+        return due
 
     def flush(self) -> list[ChannelNotice]:
-        """Tell of all who have left, and wait for nobody any more."""
-        left = [notice for _, notice in self._leaving.values()]
-        self._leaving.clear()
-        self._missed.clear()
-        return [*left]
+        """Remove and return all pending departures, and unmute cache misses."""
+        departures = [notice for _, notice in self._pending.values()]
+        self._pending.clear()
+        self._muted_cache_misses.clear()
+        return [*departures]
 
 
-def _place(notice: ChannelNotice) -> OccupancyKey:
+def _occupancy_key(notice: ChannelNotice) -> _OccupancyKey:
     user_id = notice.user_id if isinstance(notice, MemberAdded | MemberRemoved) else None
     return (notice.app_id, notice.channel, user_id)

@@ -1,4 +1,4 @@
-"""Events of one node alone: what its hub notices, smoothed in its memory."""
+"""The event source of a single node: its hub's notices, debounced in memory."""
 
 from collections.abc import Callable, Collection, Sequence
 
@@ -16,99 +16,100 @@ from reverb.webhooks.single.journal import Journal
 
 @implementer(IWebhookEventSource)
 class HubEventSource:
-    """Smooths what the hub of this process notices.
+    """Debounces the notices of this process's hub, and emits them as events.
 
-    Whom endpoints know to be there is noted in the journal: those who were there when a process
-    ended without a word are told to have left by the next one, unless they have come back.
+    The journal records the occupancy that has been reported to endpoints. After a crash, the next
+    process reports the channels and members of that record as vacated and removed, unless they
+    return within the debounce delay.
 
     Args:
-        add_listener: Takes the callback that gets the hub's notices.
-        wanted: Whether an app's events are for anybody.
-        debounce: Seconds that leaving waits for a return.
-        clock: For that.
-        journal: Notes who is there.
-        next_id: Makes ids of events.
+        add_listener: Registers a listener for the hub's notices.
+        wants_app: Returns whether any event of an app is wanted.
+        debounce: Seconds for which a departure is delayed.
+        clock: Schedules the delayed events.
+        journal: Records the reported occupancy.
+        next_id: Generates the ids of events.
     """
 
     def __init__(
         self,
         add_listener: "Callable[[Callable[[Notice], None]], None]",
         *,
-        wanted: Callable[[str], bool],
+        wants_app: Callable[[str], bool],
         debounce: float,
         clock: IReactorTime,
         journal: Journal,
         next_id: Callable[[], str],
     ) -> None:
         self._add_listener = add_listener
-        self._wanted = wanted
+        self._wants_app = wants_app
         self._debouncer = Debouncer(debounce)
         self._clock = clock
         self._journal = journal
         self._next_id = next_id
-        self._tell_all: Callable[[Sequence[WebhookEvent]], None] | None = None
+        self._emit: Callable[[Sequence[WebhookEvent]], None] | None = None
         self._timer: IDelayedCall | None = None
-        self._watchlists = False
+        self._is_listening = False
 
-    def start(self, take: "Callable[[Sequence[WebhookEvent]], None]") -> "Deferred[None]":
-        """Begin to tell; fires at once."""
-        self._tell_all = take
-        if not self._watchlists:
-            self._watchlists = True
-            self._add_listener(self._notice)
-        # Members of a channel are told after it, so they leave before it.
+    def start(self, emit: "Callable[[Sequence[WebhookEvent]], None]") -> "Deferred[None]":
+        """Start to emit events; fires at once."""
+        self._emit = emit
+        if not self._is_listening:
+            self._is_listening = True
+            self._add_listener(self._on_notice)
+        # A channel is recorded before its members; reversed, the members leave first.
         for app_id, channel, user_id in reversed(self._journal.reported()):
-            if not self._wanted(app_id):
+            if not self._wants_app(app_id):
                 self._journal.set_reported((app_id, channel, user_id), present=False)
             elif user_id:
-                self._notice(MemberRemoved(app_id=app_id, channel=channel, user_id=user_id))
+                self._on_notice(MemberRemoved(app_id=app_id, channel=channel, user_id=user_id))
             else:
-                self._notice(ChannelVacated(app_id=app_id, channel=channel))
+                self._on_notice(ChannelVacated(app_id=app_id, channel=channel))
         return succeed(None)
 
     def stop(self) -> "Deferred[None]":
-        """Tell of all who have left, at once: nobody will be there to do it later."""
-        self._tell(self._debouncer.flush())
-        self._tell_all = None
+        """Emit all delayed events now, because no later timer will; fires at once."""
+        self._report(self._debouncer.flush())
+        self._emit = None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         return succeed(None)
 
     def acknowledge(self, ids: Collection[str]) -> None:
-        """Do nothing: the journal keeps what is not delivered."""
+        """Do nothing: the journal keeps the events that are not delivered yet."""
 
-    def _notice(self, notice: Notice) -> None:
-        if self._tell_all is None or not self._wanted(notice.app_id):
+    def _on_notice(self, notice: Notice) -> None:
+        if self._emit is None or not self._wants_app(notice.app_id):
             return
         if isinstance(notice, ChannelNotice) and not notice.channel.startswith(INTERNAL_PREFIX):
-            self._tell(self._debouncer.take(notice, self._clock.seconds()))
+            self._report(self._debouncer.add(notice, self._clock.seconds()))
             self._schedule()
 
     def _schedule(self) -> None:
         due_at = self._debouncer.due_at
         if self._timer is None and due_at is not None:
-            wait = max(0.0, due_at - self._clock.seconds())
-            self._timer = self._clock.callLater(wait, self._due)
+            delay = max(0.0, due_at - self._clock.seconds())
+            self._timer = self._clock.callLater(delay, self._report_due)
 
-    def _due(self) -> None:
+    def _report_due(self) -> None:
         self._timer = None
-        self._tell(self._debouncer.due(self._clock.seconds()))
+        self._report(self._debouncer.pop_due(self._clock.seconds()))
         self._schedule()
 
-    def _tell(self, notices: Sequence[ChannelNotice]) -> None:
-        if self._tell_all is None or not notices:
+    def _report(self, notices: Sequence[ChannelNotice]) -> None:
+        if self._emit is None or not notices:
             return
         for notice in notices:
-            self._note(notice)
-        self._tell_all([make_event(self._next_id(), notice) for notice in notices])
+            self._record_occupancy(notice)
+        self._emit([make_event(self._next_id(), notice) for notice in notices])
 
-    def _note(self, notice: ChannelNotice) -> None:
-        """Note who is there, for the next process."""
+    def _record_occupancy(self, notice: ChannelNotice) -> None:
+        """Record in the journal what endpoints know, for the next process."""
         match notice:
             case ChannelOccupied() | ChannelVacated():
-                place = (notice.app_id, notice.channel, "")
-                self._journal.set_reported(place, present=isinstance(notice, ChannelOccupied))
+                key = (notice.app_id, notice.channel, "")
+                self._journal.set_reported(key, present=isinstance(notice, ChannelOccupied))
             case MemberAdded() | MemberRemoved():
-                place = (notice.app_id, notice.channel, notice.user_id)
-                self._journal.set_reported(place, present=isinstance(notice, MemberAdded))
+                key = (notice.app_id, notice.channel, notice.user_id)
+                self._journal.set_reported(key, present=isinstance(notice, MemberAdded))

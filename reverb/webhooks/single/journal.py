@@ -1,7 +1,7 @@
-"""What is to be delivered, what was, and what could not be.
+"""The journal of a single node: its pending, delivered and dead deliveries.
 
-The journal is in memory, where it is asked; what changes is also given to a disk, if there is
-one (:mod:`reverb.webhooks.single.sqlite`), and is read from there at the next start.
+Queries are answered from memory. Changes are also written to a storage, if there is one
+(:mod:`reverb.webhooks.single.sqlite`), from which the next start reads them.
 """
 
 from collections import OrderedDict
@@ -24,149 +24,154 @@ from reverb.webhooks.interfaces import UnbatchedEvent
 
 
 class JournalContents(msgspec.Struct):
-    """All that a journal holds."""
+    """The complete contents of a journal."""
 
     deliveries: dict[str, Delivery] = {}
-    """By id, in the order of their ids."""
-    waiting: dict[tuple[str, str], UnbatchedEvent] = {}
-    """By event id and URL, in the order in which they came."""
+    """Deliveries by id, in the order of their ids."""
+    unbatched: dict[tuple[str, str], UnbatchedEvent] = {}
+    """Events that are not part of a delivery yet, by event id and URL, the oldest first."""
     reported: dict[OccupancyKey, None] = {}
-    """Who is there as far as endpoints have been told, in the order in which it was."""
+    """The occupied channels and present members that endpoints know of, in reported order."""
 
 
 class IJournalStorage(Protocol):
-    """Keeps a copy of a journal's contents."""
+    """Stores a copy of a journal's contents."""
 
     def open(self, contents: JournalContents) -> JournalContents:
-        """Read what was kept, before anything is written.
+        """Read the stored contents; called before any write.
 
         Args:
-            contents: The journal's own, of which later writes tell.
+            contents: The journal's empty contents, to be filled. The journal updates the same
+                object before each write, so that the storage can write all of it again.
+
+        Returns:
+            The contents.
 
         Raises:
-            JournalError: It cannot be read or written.
+            JournalError: The storage cannot be read or written.
         """
 
     def put_delivery(self, delivery: Delivery) -> None:
-        """Keep a delivery as it is now."""
+        """Store the current state of a delivery."""
 
     def remove_delivery(self, delivery_id: str) -> None:
-        """Forget a delivery."""
+        """Remove a delivery."""
 
-    def put_unbatched(self, waiting: UnbatchedEvent) -> None:
-        """Keep an event for an endpoint."""
+    def put_unbatched(self, entry: UnbatchedEvent) -> None:
+        """Store an event that is not part of a delivery yet."""
 
     def remove_unbatched(self, event_id: str, url: str) -> None:
-        """Forget it."""
+        """Remove an event for an endpoint."""
 
-    def put_reported(self, place: OccupancyKey) -> None:
-        """Keep who is there."""
+    def put_reported(self, key: OccupancyKey) -> None:
+        """Store that endpoints know a channel as occupied, or a member as present."""
 
-    def remove_reported(self, place: OccupancyKey) -> None:
-        """Forget who is there no more."""
+    def remove_reported(self, key: OccupancyKey) -> None:
+        """Remove a channel or member that endpoints know as vacated or removed."""
 
     def written(self) -> "Deferred[None]":
-        """Fire when all of this is on the disk, or the disk has failed."""
+        """Fire when all changes so far are in the file, or when writing has failed."""
 
     def close(self) -> "Deferred[None]":
-        """Write what is left, and close; fires when that is done."""
+        """Write the remaining changes, and close; fires when that is done."""
 
 
 class Journal:
     """The deliveries of a node.
 
-    What was delivered and dead letters are kept, as many as there is room for; then the oldest
-    is forgotten.
+    It keeps a limited number of delivered deliveries and dead letters; beyond the limit it removes
+    the oldest.
 
     Args:
-        disk: Keeps a copy; None to forget all at the end.
+        storage: Stores a copy; None to lose the contents when the process ends.
     """
 
-    def __init__(self, disk: IJournalStorage | None = None) -> None:
-        self._disk = disk
+    def __init__(self, storage: IJournalStorage | None = None) -> None:
+        self._storage = storage
         self._contents = JournalContents()
         self._delivered: OrderedDict[str, None] = OrderedDict()
         self._dead: OrderedDict[str, int] = OrderedDict()
         self._dead_bytes = 0
 
     def open(self) -> None:
-        """Read what is on the disk.
+        """Read the contents from the storage.
 
         Raises:
-            JournalError: It cannot be read or written.
+            JournalError: The storage cannot be read or written.
         """
-        if self._disk is None:
+        if self._storage is None:
             return
-        self._contents = self._disk.open(self._contents)
+        self._contents = self._storage.open(self._contents)
         for delivery in list(self._contents.deliveries.values()):
-            self._file(delivery)
+            self._apply_retention(delivery)
 
     @property
-    def is_lasting(self) -> bool:
-        """Whether the next process will know of it."""
-        return self._disk is not None
+    def is_persistent(self) -> bool:
+        """Whether the contents survive the process."""
+        return self._storage is not None
 
     def close(self) -> "Deferred[None]":
-        """Write what is left to write; fires when that is done."""
-        return succeed(None) if self._disk is None else self._disk.close()
+        """Write the remaining changes; fires when that is done."""
+        return succeed(None) if self._storage is None else self._storage.close()
 
     def written(self) -> "Deferred[None]":
-        """Fire when all that has been noted survives the process, as far as the disk works."""
-        return succeed(None) if self._disk is None else self._disk.written()
+        """Fire when everything recorded so far survives the process, if the storage works."""
+        return succeed(None) if self._storage is None else self._storage.written()
 
     # Deliveries
 
     def put(self, delivery: Delivery) -> None:
-        """Note a delivery that is new or has changed."""
+        """Record a delivery that is new or has changed."""
         self._contents.deliveries[delivery.id] = delivery
-        if self._disk is not None:
-            self._disk.put_delivery(delivery)
-        self._file(delivery)
+        if self._storage is not None:
+            self._storage.put_delivery(delivery)
+        self._apply_retention(delivery)
 
-    def _file(self, delivery: Delivery) -> None:
-        """Keep account of what is only kept for a while."""
+    def _apply_retention(self, delivery: Delivery) -> None:
+        """Count a finished delivery, and remove the oldest ones beyond the limits."""
         self._delivered.pop(delivery.id, None)
         self._dead_bytes -= self._dead.pop(delivery.id, 0)
         if delivery.state == "delivered":
             self._delivered[delivery.id] = None
             if len(self._delivered) > MAX_DELIVERED:
-                self._forget(self._delivered.popitem(last=False)[0])
+                self._remove(self._delivered.popitem(last=False)[0])
         elif delivery.state == "dead":
             self._dead[delivery.id] = len(delivery.body)
             self._dead_bytes += len(delivery.body)
             while len(self._dead) > MAX_DEAD or self._dead_bytes > MAX_DEAD_BYTES:
                 oldest, size = self._dead.popitem(last=False)
                 self._dead_bytes -= size
-                self._forget(oldest)
+                self._remove(oldest)
 
-    def _forget(self, delivery_id: str) -> None:
+    def _remove(self, delivery_id: str) -> None:
         del self._contents.deliveries[delivery_id]
-        if self._disk is not None:
-            self._disk.remove_delivery(delivery_id)
+        if self._storage is not None:
+            self._storage.remove_delivery(delivery_id)
 
     def get(self, delivery_id: str) -> Delivery | None:
-        """Find a delivery."""
+        """Return the delivery with an id; None if there is none."""
         return self._contents.deliveries.get(delivery_id)
 
     def pending(self) -> list[Delivery]:
-        """List what is to be delivered, the oldest first."""
+        """Return the pending deliveries, the oldest first."""
         return [d for d in self._contents.deliveries.values() if d.state == "pending"]
 
     def dead(self, app_id: str) -> list[Delivery]:
-        """List an app's dead letters, in the order in which they were given up."""
+        """Return an app's dead letters, in the order in which they were given up."""
         dead = [self._contents.deliveries[delivery_id] for delivery_id in self._dead]
         return [delivery for delivery in dead if delivery.app_id == app_id]
 
     def page(
         self, app_id: str, state: State | None, limit: int, after: str | None
     ) -> list[Delivery]:
-        """List deliveries, the newest first.
+        """Return a page of deliveries, the newest first.
 
         Args:
-            app_id: The app.
-            state: The state they have; None for any.
-            limit: How many at most.
-            after: The id of the last one that has been seen; older ones follow.
+            app_id: The app's id.
+            state: Only deliveries in this state; None for any state.
+            limit: The maximal number of deliveries.
+            after: The id of the last delivery of the previous page, so that older deliveries
+                follow; None for the first page.
         """
         return list(islice(self._matching(app_id, state, after), limit))
 
@@ -177,39 +182,44 @@ class Journal:
             if wanted and not seen:
                 yield delivery
 
-    # Events that are in no delivery yet
+    # Events that are not part of a delivery yet
 
-    def keep(self, event: WebhookEvent, urls: Collection[str]) -> None:
-        """Note an event that endpoints will get."""
+    def put_unbatched(self, event: WebhookEvent, urls: Collection[str]) -> None:
+        """Record an event that the endpoints with these URLs will receive."""
         for url in urls:
-            waiting = self._contents.waiting[event.id, url] = UnbatchedEvent(event, url)
-            if self._disk is not None:
-                self._disk.put_unbatched(waiting)
+            entry = self._contents.unbatched[event.id, url] = UnbatchedEvent(event, url)
+            if self._storage is not None:
+                self._storage.put_unbatched(entry)
 
-    def release(self, event_ids: Collection[str], url: str) -> None:
-        """Note that events are in a delivery, or dropped."""
+    def remove_unbatched(self, event_ids: Collection[str], url: str) -> None:
+        """Record that events for an endpoint are part of a delivery now, or were dropped."""
         for event_id in event_ids:
-            if self._contents.waiting.pop((event_id, url), None) and self._disk is not None:
-                self._disk.remove_unbatched(event_id, url)
+            if self._contents.unbatched.pop((event_id, url), None) and self._storage is not None:
+                self._storage.remove_unbatched(event_id, url)
 
-    def waiting(self) -> list[UnbatchedEvent]:
-        """List the events that are in no delivery, the oldest first."""
-        return list(self._contents.waiting.values())
+    def unbatched(self) -> list[UnbatchedEvent]:
+        """Return the events that are not part of a delivery yet, the oldest first."""
+        return list(self._contents.unbatched.values())
 
-    # Who is there, as far as endpoints know
+    # Occupancy that has been reported to endpoints
 
-    def set_reported(self, place: OccupancyKey, *, present: bool) -> None:
-        """Note that endpoints are told of somebody who came or went."""
-        told, disk = self._contents.reported, self._disk
+    def set_reported(self, key: OccupancyKey, *, present: bool) -> None:
+        """Record the last report to endpoints about a channel or a member.
+
+        Args:
+            key: The channel or member.
+            present: Whether it was reported as occupied or added.
+        """
+        reported, storage = self._contents.reported, self._storage
         if present:
-            told[place] = None
-            if disk is not None:
-                disk.put_reported(place)
-        elif place in told:
-            del told[place]
-            if disk is not None:
-                disk.remove_reported(place)
+            reported[key] = None
+            if storage is not None:
+                storage.put_reported(key)
+        elif key in reported:
+            del reported[key]
+            if storage is not None:
+                storage.remove_reported(key)
 
     def reported(self) -> list[OccupancyKey]:
-        """List who was there when the last process ended, in the order in which they came."""
+        """Return the channels and members last reported as present, in reported order."""
         return list(self._contents.reported)

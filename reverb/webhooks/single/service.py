@@ -1,4 +1,4 @@
-"""The webhooks of a node that is alone: it tells what it sees itself."""
+"""The webhooks of a single node: it sends the events of its own source."""
 
 from contextlib import suppress
 
@@ -22,21 +22,21 @@ from reverb.webhooks.single.journal import Journal
 
 @implementer(IWebhooks)
 class SingleNodeWebhooks:
-    """Has this node's events delivered.
+    """Starts and stops the parts that deliver this node's events.
 
     Args:
-        source: Where events come from.
-        dispatcher: Takes them.
-        watchers: Those of the dispatcher.
-        journal: Notes what is to be delivered.
-        sender: Delivers.
-        transport: What the sender uses; it is stopped with it.
-        clock: For the stop.
+        source: Emits events.
+        dispatcher: Routes the source's events.
+        listeners: The dispatcher's listeners, as a list that :meth:`add_listener` extends.
+        journal: Records events and deliveries.
+        sender: Sends deliveries.
+        transport: The sender's transport, which is stopped after it.
+        clock: Limits the duration of the stop.
 
     Attributes:
         journal: The journal.
         sender: The sender.
-        archive: For those who ask what was delivered, or want something delivered again.
+        archive: Lists and replays the journal's deliveries.
     """
 
     _log = Logger()
@@ -63,18 +63,18 @@ class SingleNodeWebhooks:
         self._is_stopping = False
 
     def add_listener(self, listener: EventListener) -> None:
-        """Call back with every event; what it raises is logged and harms nobody."""
+        """Call a function with each event; an exception that it raises is only logged."""
         self._listeners.append(listener)
 
     def queued(self, app_id: str) -> int:
-        """Count an app's deliveries that are not done with."""
+        """Count an app's unfinished deliveries."""
         return self.sender.queued(app_id)
 
     def start(self) -> "Deferred[None]":
-        """Go on with what the journal has, and begin to take events.
+        """Resume the deliveries of the journal, and start the source.
 
         Returns:
-            Fires when events are taken.
+            Fires when the source has started.
 
         Raises:
             JournalError: The journal cannot be read or written.
@@ -84,38 +84,42 @@ class SingleNodeWebhooks:
         return Deferred.fromCoroutine(self._start())
 
     async def _start(self) -> None:
-        await self._dispatcher.resume(self.journal.waiting())
+        await self._dispatcher.resume(self.journal.unbatched())
         if not self._is_stopping:
-            await self._source.start(self._dispatcher.take)
+            await self._source.start(self._dispatcher.dispatch)
 
     def stop(self) -> "Deferred[None]":
-        """Tell what is still to be told, and stop.
+        """Stop the source, try for a few seconds to deliver the remaining events, and stop.
 
         Returns:
-            Fires after a few seconds at the latest; what was not delivered is then in the
-            journal, as far as that is on a disk.
+            Fires after a few seconds at most. Undelivered events are then in the journal's
+            storage, if it has one.
         """
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
         self._is_stopping = True
-        end = self._clock.seconds() + DRAIN_TIMEOUT
+        deadline = self._clock.seconds() + DRAIN_TIMEOUT
         await self._source.stop()
-        await self._wait(self._dispatcher.routed(), end)
+        await self._wait_until(deadline, self._dispatcher.routed())
         self._dispatcher.flush()
-        await self._wait(self.sender.idle(), end)
+        await self._wait_until(deadline, self.sender.idle())
         self._dispatcher.stop()
-        left = self.sender.stop()
-        if left and self.journal.is_lasting:
-            self._log.info("{count} webhooks are left for the next start", count=left)
-        elif left:
+        unfinished = self.sender.stop()
+        if unfinished and self.journal.is_persistent:
+            self._log.info(
+                "{count} webhooks were not delivered; the next start resumes them",
+                count=unfinished,
+            )
+        elif unfinished:
             self._log.warn(
-                "{count} webhooks were not delivered and are lost: there is no state_dir",
-                count=left,
+                "{count} webhooks were not delivered and are lost; set state_dir to keep them "
+                "across restarts",
+                count=unfinished,
             )
         await self.journal.close()
         await self._transport.stop()
 
-    async def _wait(self, last_words: "Deferred[None]", end: float) -> None:
+    async def _wait_until(self, deadline: float, finished: "Deferred[None]") -> None:
         with suppress(defer.TimeoutError):
-            await last_words.addTimeout(max(0.0, end - self._clock.seconds()), self._clock)
+            await finished.addTimeout(max(0.0, deadline - self._clock.seconds()), self._clock)

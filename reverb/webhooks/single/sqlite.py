@@ -1,11 +1,11 @@
-"""The journal's copy on disk: SQLite, in a thread of its own.
+"""The journal's storage: a SQLite file that is written in its own thread.
 
-The reactor never waits for it: what changes in a turn is written together, in one transaction.
-``kill -9`` loses nothing that was written; when the machine itself loses power, the last
-moments may be lost (SQLite's ``synchronous=NORMAL``).
+The reactor never blocks on it: the changes of one turn of the reactor are written together, in one
+transaction. ``kill -9`` loses nothing that was written. If the machine loses power, the latest
+transactions may be lost (SQLite's ``synchronous=NORMAL``).
 
-A disk that fails while the server runs (full, broken, gone) harms nothing but the copy: it is
-tried again now and then, and then gets everything anew from memory.
+A disk that fails while the server runs (full, broken, removed) affects only the copy: the storage
+retries periodically, and then writes the complete contents again from memory.
 """
 
 import sqlite3
@@ -20,15 +20,15 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
-from reverb.webhooks.delivery import UNREADABLE, Delivery, KeptEvent, check_body
+from reverb.webhooks.delivery import DECODE_ERRORS, Delivery, StoredEvent, check_body
 from reverb.webhooks.events import OccupancyKey, WebhookEvent
 from reverb.webhooks.interfaces import JournalError, UnbatchedEvent
 from reverb.webhooks.single.journal import JournalContents
 
-FILE = "webhooks.sqlite3"
+FILE_NAME = "webhooks.sqlite3"
 _VERSION = 1
-_RETRY = 10.0
-"""Seconds between attempts to write to a disk that has failed."""
+_RETRY_DELAY = 10.0
+"""Seconds between attempts to write after a failure."""
 
 _SCHEMA = """
 CREATE TABLE deliveries (
@@ -45,141 +45,143 @@ CREATE TABLE reported (
     PRIMARY KEY (app_id, channel, user_id)
 );
 """
-_OF_DELIVERY = (
+_DELIVERY_COLUMNS = (
     *("id", "app_id", "url", "body", "created", "state", "attempts", "attempted", "status"),
     "error",
 )
 _PUT_DELIVERY = "INSERT OR REPLACE INTO deliveries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _REMOVE_DELIVERY = "DELETE FROM deliveries WHERE id = ?"
-_PUT_WAITING = "INSERT OR REPLACE INTO unbatched VALUES (?, ?, ?, ?, ?, ?)"
-_REMOVE_WAITING = "DELETE FROM unbatched WHERE event_id = ? AND url = ?"
-_PUT_TOLD = "INSERT OR IGNORE INTO reported VALUES (?, ?, ?)"
-_REMOVE_TOLD = "DELETE FROM reported WHERE app_id = ? AND channel = ? AND user_id = ?"
+_PUT_UNBATCHED = "INSERT OR REPLACE INTO unbatched VALUES (?, ?, ?, ?, ?, ?)"
+_REMOVE_UNBATCHED = "DELETE FROM unbatched WHERE event_id = ? AND url = ?"
+_PUT_REPORTED = "INSERT OR IGNORE INTO reported VALUES (?, ?, ?)"
+_REMOVE_REPORTED = "DELETE FROM reported WHERE app_id = ? AND channel = ? AND user_id = ?"
 
 
 class _Statement(NamedTuple):
+    """A SQL statement and its parameters."""
+
     sql: str
     values: tuple[Any, ...] = ()
 
 
 class SqliteJournalStorage:
-    """A journal's copy in a SQLite file, which no other process may use meanwhile.
+    """Stores a journal in a SQLite file, and locks the file against other processes.
 
     Args:
-        directory: Where the file is; it is made if it is not there.
-        reactor: Runs the thread.
-        failed: Called with what went wrong, each time that writing fails.
+        directory: The directory of the file; it is created if it does not exist.
+        reactor: Schedules writes, and receives the results of the thread.
+        on_failure: Called with the file's path and the problem, each time that writing fails.
     """
 
-    def __init__(self, directory: str, reactor: Any, failed: Callable[[str], None]) -> None:
-        self.path = Path(directory) / FILE
+    def __init__(self, directory: str, reactor: Any, on_failure: Callable[[str], None]) -> None:
+        self.path = Path(directory) / FILE_NAME
         self._reactor = reactor
-        self._failed = failed
+        self._on_failure = on_failure
         self._contents = JournalContents()
         self._connection: sqlite3.Connection | None = None
         self._pool = ThreadPool(0, 1, "reverb-journal")
         self._statements: list[_Statement] = []
-        self._waiting: list[Deferred[None]] = []
-        self._busy: Deferred[None] | None = None
+        self._waiters: list[Deferred[None]] = []
+        self._writing: Deferred[None] | None = None
         self._timer: IDelayedCall | None = None
-        self._is_broken = False
+        self._has_failed = False
         self._is_closing = False
 
     def open(self, contents: JournalContents) -> JournalContents:
-        """Read what was kept; see :class:`reverb.webhooks.single.journal.IJournalStorage`."""
+        """Open and read the file; see :class:`reverb.webhooks.single.journal.IJournalStorage`."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._connection = sqlite3.connect(
                 self.path, timeout=1, isolation_level=None, check_same_thread=False
             )
             self._contents = _load(self._connection, contents)
-        except (sqlite3.Error, OSError, JournalError, *UNREADABLE) as error:
+        except (sqlite3.Error, OSError, JournalError, *DECODE_ERRORS) as error:
             if self._connection is not None:
                 self._connection.close()
-            # SQLite tells of a corrupt page in several lines.
-            problem = " ".join(_explain(error).split())
-            raise JournalError(f"{self.path}: {problem}") from None
+            # SQLite describes a corrupt page in several lines.
+            problem = " ".join(_describe_error(error).split())
+            raise JournalError(f"{self.path} {problem}") from None
         self._pool.start()
         return self._contents
 
-    # What changes
+    # Changes
 
     def put_delivery(self, delivery: Delivery) -> None:
-        """Keep a delivery as it is now."""
+        """Store the current state of a delivery."""
         self._write(_Statement(_PUT_DELIVERY, _delivery_row(delivery)))
 
     def remove_delivery(self, delivery_id: str) -> None:
-        """Forget a delivery."""
+        """Remove a delivery."""
         self._write(_Statement(_REMOVE_DELIVERY, (delivery_id,)))
 
-    def put_unbatched(self, waiting: UnbatchedEvent) -> None:
-        """Keep an event for an endpoint."""
-        self._write(_Statement(_PUT_WAITING, _waiting_row(waiting)))
+    def put_unbatched(self, entry: UnbatchedEvent) -> None:
+        """Store an event that is not part of a delivery yet."""
+        self._write(_Statement(_PUT_UNBATCHED, _unbatched_row(entry)))
 
     def remove_unbatched(self, event_id: str, url: str) -> None:
-        """Forget it."""
-        self._write(_Statement(_REMOVE_WAITING, (event_id, url)))
+        """Remove an event for an endpoint."""
+        self._write(_Statement(_REMOVE_UNBATCHED, (event_id, url)))
 
-    def put_reported(self, place: OccupancyKey) -> None:
-        """Keep who is there."""
-        self._write(_Statement(_PUT_TOLD, place))
+    def put_reported(self, key: OccupancyKey) -> None:
+        """Store that endpoints know a channel as occupied, or a member as present."""
+        self._write(_Statement(_PUT_REPORTED, key))
 
-    def remove_reported(self, place: OccupancyKey) -> None:
-        """Forget who is there no more."""
-        self._write(_Statement(_REMOVE_TOLD, place))
+    def remove_reported(self, key: OccupancyKey) -> None:
+        """Remove a channel or member that endpoints know as vacated or removed."""
+        self._write(_Statement(_REMOVE_REPORTED, key))
 
     # Writing
 
     def _write(self, statement: _Statement) -> None:
-        # When it works again everything is written anew, and at the end nothing is any more.
-        if self._is_broken or self._is_closing:
+        # After a failure all contents are written again; after close() nothing is written.
+        if self._has_failed or self._is_closing:
             return
         self._statements.append(statement)
-        if self._busy is None and self._timer is None:
+        if self._writing is None and self._timer is None:
             self._timer = self._reactor.callLater(0, self._flush)
 
     def written(self) -> "Deferred[None]":
-        """Fire when all of this is on the disk, or the disk has failed."""
-        if self._is_broken or (not self._statements and self._busy is None):
+        """Fire when all changes so far are in the file, or when writing has failed."""
+        if self._has_failed or (not self._statements and self._writing is None):
             return succeed(None)
-        waiting: Deferred[None] = Deferred()
-        self._waiting.append(waiting)
-        return waiting
+        waiter: Deferred[None] = Deferred()
+        self._waiters.append(waiter)
+        return waiter
 
     def _flush(self) -> None:
         self._timer = None
         statements, self._statements = self._statements, []
-        waiting, self._waiting = self._waiting, []
-        if self._is_broken:
-            statements = list(_everything(self._contents))
-            self._is_broken = False  # What changes from now on comes after it.
+        waiters, self._waiters = self._waiters, []
+        if self._has_failed:
+            statements = list(_snapshot_statements(self._contents))
+            self._has_failed = False  # Later changes are written after these statements.
         assert self._connection is not None
-        self._busy = deferToThreadPool(
+        self._writing = deferToThreadPool(
             self._reactor, self._pool, _execute, self._connection, statements
         )
-        self._busy.addErrback(self._broke)
-        self._busy.addCallback(self._flushed, waiting)
+        self._writing.addErrback(self._on_write_error)
+        self._writing.addCallback(self._on_flushed, waiters)
 
-    def _broke(self, failure: Failure) -> None:
+    def _on_write_error(self, failure: Failure) -> None:
         assert failure.value is not None
-        self._failed(f"{self.path}: {_explain(failure.value)}")
-        self._is_broken = True
+        self._on_failure(f"{self.path} {_describe_error(failure.value)}")
+        self._has_failed = True
         self._statements.clear()
 
-    def _flushed(self, _: object, waiting: "list[Deferred[None]]") -> None:
-        self._busy = None
-        if self._is_broken:
-            waiting, self._waiting = waiting + self._waiting, []
+    def _on_flushed(self, _: object, waiters: "list[Deferred[None]]") -> None:
+        self._writing = None
+        if self._has_failed:
+            waiters, self._waiters = waiters + self._waiters, []
             if not self._is_closing:
-                self._timer = self._reactor.callLater(_RETRY, self._flush)
-        elif self._statements or self._waiting:
+                self._timer = self._reactor.callLater(_RETRY_DELAY, self._flush)
+        elif self._statements or self._waiters:
             self._flush()
-        for one in waiting:
-            if not one.called:
-                one.callback(None)
+        for waiter in waiters:
+            if not waiter.called:
+                waiter.callback(None)
 
     def close(self) -> "Deferred[None]":
-        """Write what is left, and close."""
+        """Write the remaining changes, and close; fires when that is done."""
         return Deferred.fromCoroutine(self._close())
 
     async def _close(self) -> None:
@@ -189,7 +191,8 @@ class SqliteJournalStorage:
         if self._timer is not None:
             self._timer.cancel()
             self._flush()
-        # The thread does one thing after the other; what waits for it is written before the next.
+        # The thread runs its jobs in order: after this one, the last changes are queued already,
+        # ahead of the close.
         await deferToThreadPool(self._reactor, self._pool, lambda: None)
         connection, self._connection = self._connection, None
         await deferToThreadPool(self._reactor, self._pool, connection.close)
@@ -197,7 +200,7 @@ class SqliteJournalStorage:
 
 
 def _load(connection: sqlite3.Connection, contents: JournalContents) -> JournalContents:
-    """Take the file into possession, and read all of it."""
+    """Lock the file, check its integrity and version, and read all of it."""
     connection.execute("PRAGMA locking_mode = EXCLUSIVE")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
@@ -206,8 +209,10 @@ def _load(connection: sqlite3.Connection, contents: JournalContents) -> JournalC
         raise JournalError(f"is corrupt: {problem}")
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version not in (0, _VERSION):
-        raise JournalError(f"is of another version of this program ({version})")
-    # Also writes, so that a file that cannot be written to is found out now.
+        raise JournalError(
+            f"was written by another version of this program (schema version {version})"
+        )
+    # A write, so that a file that is not writable fails now.
     connection.execute("BEGIN IMMEDIATE")
     if version == 0:
         for statement in _SCHEMA.split(";"):
@@ -219,19 +224,19 @@ def _load(connection: sqlite3.Connection, contents: JournalContents) -> JournalC
 
 
 def _read_all(connection: sqlite3.Connection, contents: JournalContents) -> None:
-    """Read all rows; SQLite would not notice that a value was overwritten by another."""
+    """Read and validate all rows: SQLite does not detect that a value was overwritten."""
     for row in connection.execute("SELECT * FROM deliveries ORDER BY id"):
         delivery = _read_delivery(row)
         contents.deliveries[delivery.id] = delivery
     for row in connection.execute("SELECT * FROM unbatched ORDER BY rowid"):
-        waiting = _read_waiting(row)
-        contents.waiting[waiting.event.id, waiting.url] = waiting
+        entry = _read_unbatched(row)
+        contents.unbatched[entry.event.id, entry.url] = entry
     for row in connection.execute("SELECT * FROM reported ORDER BY rowid"):
         contents.reported[msgspec.convert(row, OccupancyKey)] = None
 
 
 def _execute(connection: sqlite3.Connection, statements: Iterable[_Statement]) -> None:
-    """Execute all or none; this is what the thread does."""
+    """Execute all statements or none, in one transaction; runs in the thread."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         for sql, values in statements:
@@ -243,48 +248,48 @@ def _execute(connection: sqlite3.Connection, statements: Iterable[_Statement]) -
         raise
 
 
-def _everything(contents: JournalContents) -> Iterable[_Statement]:
-    """Make the statements that write all there is."""
+def _snapshot_statements(contents: JournalContents) -> Iterable[_Statement]:
+    """Return the statements that replace the file's contents."""
     for table in ("deliveries", "unbatched", "reported"):
-        yield _Statement(f"DELETE FROM {table}")  # noqa: S608 - our own names
+        yield _Statement(f"DELETE FROM {table}")  # noqa: S608 - constant names
     for delivery in contents.deliveries.values():
         yield _Statement(_PUT_DELIVERY, _delivery_row(delivery))
-    for waiting in contents.waiting.values():
-        yield _Statement(_PUT_WAITING, _waiting_row(waiting))
-    for place in contents.reported:
-        yield _Statement(_PUT_TOLD, place)
+    for entry in contents.unbatched.values():
+        yield _Statement(_PUT_UNBATCHED, _unbatched_row(entry))
+    for key in contents.reported:
+        yield _Statement(_PUT_REPORTED, key)
 
 
 def _delivery_row(delivery: Delivery) -> tuple[Any, ...]:
-    return tuple(getattr(delivery, name) for name in _OF_DELIVERY)
+    return tuple(getattr(delivery, name) for name in _DELIVERY_COLUMNS)
 
 
 def _read_delivery(row: tuple[Any, ...]) -> Delivery:
-    delivery = msgspec.convert(dict(zip(_OF_DELIVERY, row, strict=True)), Delivery)
+    delivery = msgspec.convert(dict(zip(_DELIVERY_COLUMNS, row, strict=True)), Delivery)
     check_body(delivery.body)
     return delivery
 
 
-def _waiting_row(waiting: UnbatchedEvent) -> tuple[Any, ...]:
-    event = waiting.event
-    return (event.id, waiting.url, event.app_id, event.name, event.channel, event.json)
+def _unbatched_row(entry: UnbatchedEvent) -> tuple[Any, ...]:
+    event = entry.event
+    return (event.id, entry.url, event.app_id, event.name, event.channel, event.json)
 
 
-def _read_waiting(row: tuple[Any, ...]) -> UnbatchedEvent:
+def _read_unbatched(row: tuple[Any, ...]) -> UnbatchedEvent:
     event_id, url, app_id, name, channel, json = row
     event = msgspec.convert(
         {"app_id": app_id, "id": event_id, "name": name, "channel": channel, "json": json},
         WebhookEvent,
     )
-    msgspec.json.decode(event.json.decode(), type=KeptEvent)
+    msgspec.json.decode(event.json.decode(), type=StoredEvent)
     return UnbatchedEvent(event, url)
 
 
-def _explain(error: BaseException) -> str:
-    """Say in a few words what is wrong with the file."""
+def _describe_error(error: BaseException) -> str:
+    """Describe the problem, as the end of a sentence that starts with the file's path."""
     if isinstance(error, JournalError):
         return str(error)
-    if isinstance(error, UNREADABLE):
+    if isinstance(error, DECODE_ERRORS):
         return f"is corrupt: {error}"
     text = str(error.strerror or error) if isinstance(error, OSError) else str(error)
     if "locked" in text:

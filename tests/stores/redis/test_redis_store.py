@@ -1,4 +1,4 @@
-"""The Redis stores of several nodes agree, whatever happens to one of them."""
+"""The Redis stores of several nodes agree, through failures of a node and of Redis."""
 
 import pytest
 from twisted.internet import defer, reactor
@@ -18,24 +18,25 @@ def nodes(make_node):  # noqa: F811
     return make_node(), make_node()
 
 
-def until_views(expected, *nodes):
-    until(f"views {expected}", lambda: all(node.view() == set(expected) for node in nodes))
+def until_members(expected, *nodes):
+    """Wait until the subscribers of all nodes know exactly these members."""
+    until(f"members {expected}", lambda: all(node.view() == set(expected) for node in nodes))
 
 
 class TestTwoNodes:
-    def test_everybody_is_told_of_everybody_once(self, nodes):
+    def test_each_member_change_is_announced_once_on_every_node(self, nodes):
         one, other = nodes
         one.join("ann")
         bob, joined = other.join("bob")
         assert dict(joined.members) == {"ann": "{}", "bob": "{}"}
-        until_views(["ann", "bob"], one, other)
+        until_members(["ann", "bob"], one, other)
         other.leave(bob)
-        until_views(["ann"], one)
+        until_members(["ann"], one)
 
         assert one.told() == ["+ann", "+bob", "-bob"]
         assert other.told() == ["+ann", "+bob"]
 
-    def test_the_newest_user_info_reaches_the_other_node_without_a_word(self, nodes):
+    def test_new_user_info_reaches_the_other_node_without_an_announcement(self, nodes):
         one, other = nodes
         one.join("ann", info='{"v":1}')
         other.join("bob")
@@ -45,7 +46,7 @@ class TestTwoNodes:
         assert joined.members["ann"] == '{"v":2}'
         assert other.told() == ["+ann", "+bob", "+cat"]
 
-    def test_two_racing_on_one_user_agree(self, nodes):
+    def test_nodes_that_race_for_one_user_agree(self, nodes):
         one, other = nodes
         one.join("zoe")
         other.join("zoe")
@@ -63,15 +64,15 @@ class TestTwoNodes:
             removed += sum(left.removed == "ann" for left in wait(defer.gatherResults(leaves)))
 
         assert added == removed >= 25
-        until_views(["zoe"], one, other)
+        until_members(["zoe"], one, other)
         for node in nodes:
-            told = node.told()
-            assert told == ["+ann", "-ann"] * added
+            changes = node.told()
+            assert changes == ["+ann", "-ann"] * added
 
-    def test_many_joining_at_once_get_the_same_list(self, nodes):
+    def test_concurrent_joins_produce_the_same_members(self, nodes):
         one, other = nodes
-        wanting = [node.broker.subscribe("1", "presence-x") for node in nodes]
-        wait(defer.gatherResults([w for w in wanting if w]))
+        subscribing = [node.broker.subscribe("1", "presence-x") for node in nodes]
+        wait(defer.gatherResults([deferred for deferred in subscribing if deferred]))
         joins = [
             node.store.join("1", "presence-x", f"{node.name}-{n}", Member(f"u{n % 60}", "{}"), 0)
             for n in range(100)
@@ -80,24 +81,24 @@ class TestTwoNodes:
         joined = wait(defer.gatherResults(joins))
 
         assert sum(j.added for j in joined) == 60
-        until_views([f"u{n}" for n in range(60)], one, other)
+        until_members([f"u{n}" for n in range(60)], one, other)
         for node in nodes:
-            told = node.told()
-            assert len(told) == len(set(told)) == 60
+            changes = node.told()
+            assert len(changes) == len(set(changes)) == 60
 
-    def test_a_node_that_stops_leaves_nothing(self, nodes, redis):  # noqa: F811
+    def test_a_node_that_stops_leaves_no_keys(self, nodes, redis):  # noqa: F811
         one, other = nodes
         one.join("ann")
         other.join("bob")
         wait(other.store.connect("1", "1.1", 0))
         other.stop()
 
-        until_views(["ann"], one)
+        until_members(["ann"], one)
         assert one.members() == {"ann": "{}"}
         assert wait(one.store.connections("1")) == 0
         assert not [k for k in redis.keys(one.link.url.prefix) if other.name in k]
 
-    def test_a_listing_of_a_thousand_channels_is_one_answer(self, nodes):
+    def test_a_thousand_channels_are_listed(self, nodes):
         one, _ = nodes
         joins = [nodes[n % 2].store.join("1", f"channel-{n}", "1.1", None, 0) for n in range(1_000)]
         wait(defer.gatherResults(joins))
@@ -109,7 +110,7 @@ ANN = Member("ann", "{}")
 
 
 class TestDeath:
-    def test_survivors_take_back_what_a_dead_node_held_once(self, make_node):  # noqa: F811
+    def test_a_dead_node_is_reaped_once(self, make_node):  # noqa: F811
         one, other, dead = (make_node(lease=1) for _ in range(3))
         one.join("ann")
         other.join("bob")
@@ -119,21 +120,21 @@ class TestDeath:
         one.join(None, "news")
         dead.join(None, "news")
         wait(dead.store.connect("1", "9.9", 0))
-        until_views(["ann", "bob", "cat"], one, other)
+        until_members(["ann", "bob", "cat"], one, other)
         for node in (one, other):
             node.told()
         dead.die()
 
-        until_views(["ann", "bob"], one, other)
+        until_members(["ann", "bob"], one, other)
         until(
-            "taken back",
+            "the dead node is reaped",
             lambda: sum(isinstance(c, ChannelReaped) for c in one.changes + other.changes) == 3,
         )
         pause(1)
-        told = one.told() + other.told()
-        assert told.count("-cat") == 2  # Once on each node.
-        abandoned = [change for change in told if isinstance(change, ChannelReaped)]
-        assert sorted(abandoned, key=lambda a: a.channel) == [
+        changes = one.told() + other.told()
+        assert changes.count("-cat") == 2  # Once on each node.
+        reaped = [change for change in changes if isinstance(change, ChannelReaped)]
+        assert sorted(reaped, key=lambda change: change.channel) == [
             ChannelReaped("1", "news", (), vacated=False),
             ChannelReaped("1", "presence-x", ("cat",), vacated=False),
             ChannelReaped("1", "presence-y", ("dan",), vacated=True),
@@ -144,7 +145,7 @@ class TestDeath:
             "presence-x": ChannelCounts(2, 2),
         }
 
-    def test_a_living_node_is_left_alone(self, make_node):  # noqa: F811
+    def test_a_live_node_is_not_reaped(self, make_node):  # noqa: F811
         one, other = make_node(lease=1), make_node(lease=1)
         one.join("ann")
         other.join("bob")
@@ -158,39 +159,39 @@ class TestDeath:
         one.join("ann")
         other.join("bob")
         wait(other.store.connect("1", "2.2", 0))
-        until_views(["ann", "bob"], one, other)
-        other.store._leases.stop()  # As if it had been paused.
-        until_views(["ann"], one, other)
+        until_members(["ann", "bob"], one, other)
+        other.store._leases.stop()  # As if the process had been paused.
+        until_members(["ann"], one, other)
         assert wait(one.store.connections("1")) == 0
         other.store._leases.start()
 
-        until_views(["ann", "bob"], one, other)
-        until("counted again", lambda: wait(one.store.connections("1")) == 1)
-        abandoned = ChannelReaped("1", "presence-x", ("bob",), vacated=False)
-        assert [c for c in one.told() if c != abandoned] == ["+ann", "+bob", "-bob", "+bob"]
+        until_members(["ann", "bob"], one, other)
+        until("the connection is counted again", lambda: wait(one.store.connections("1")) == 1)
+        reaped = ChannelReaped("1", "presence-x", ("bob",), vacated=False)
+        assert [c for c in one.told() if c != reaped] == ["+ann", "+bob", "-bob", "+bob"]
         assert other.told() == ["+ann", "+bob", "-bob", "+bob"]
 
-    def test_nobody_has_left_because_redis_was_emptied(self, own_redis):  # noqa: F811
+    def test_flushing_redis_removes_no_members(self, own_redis):  # noqa: F811
         one, other = (Node(own_redis.url(), lease=15).start() for _ in range(2))
         try:
             one.join("ann")
             other.join("bob")
             for node in (one, other):
-                until("together", lambda node=node: StoreRestored() in node.changes)
+                until("restored", lambda node=node: StoreRestored() in node.changes)
                 node.changes.clear()
             own_redis.ask("FLUSHALL")
-            other.join("cat")  # So it notices, and registers; the other renews its lease later.
+            other.join("cat")  # This node notices and registers; the other at its next renewal.
 
-            until_views(["ann", "bob", "cat"], one, other)
+            until_members(["ann", "bob", "cat"], one, other)
             for node in (one, other):
-                until("together again", lambda node=node: StoreRestored() in node.changes)
+                until("restored again", lambda node=node: StoreRestored() in node.changes)
             assert one.members() == other.members() == dict.fromkeys(["ann", "bob", "cat"], "{}")
             assert one.told() == other.told() == ["+cat"]
         finally:
             one.stop()
             other.stop()
 
-    def test_who_joins_as_its_node_is_taken_for_dead_is_a_member(
+    def test_a_member_that_joins_while_its_node_is_reaped_remains_a_member(
         self,
         make_node,  # noqa: F811
         redis,  # noqa: F811
@@ -198,25 +199,25 @@ class TestDeath:
     ):
         one, other = make_node(lease=60), make_node(lease=60)
         one.join("bob")
-        ask = one.store._ask
+        call = one.store._call
 
-        async def ask_for_a_late_answer(script, *words):
-            answer = await ask(script, *words)
+        async def call_and_reap_meanwhile(script, *arguments):
+            reply = await call(script, *arguments)
             if script is scripts.JOIN:
                 redis.ask("DEL", f"{one.link.url.prefix}:lease:{one.name}")
-                await other.store._leases._take_back(one.name.encode())
+                await other.store._leases._reap(one.name.encode())
                 await one.link.catch_up()
-            return answer
+            return reply
 
-        monkeypatch.setattr(one.store, "_ask", ask_for_a_late_answer)
+        monkeypatch.setattr(one.store, "_call", call_and_reap_meanwhile)
         _, joined = one.join("ann")
         assert "ann" in joined.members
-        told = one.told()
-        assert told[:2] == ["+bob", "+ann"]
-        assert sorted(told[2:4]) == ["-ann", "-bob"]
-        assert told[4:] == ["+ann"]
+        changes = one.told()
+        assert changes[:2] == ["+bob", "+ann"]
+        assert sorted(changes[2:4]) == ["-ann", "-bob"]
+        assert changes[4:] == ["+ann"]
 
-        one.link.reset("the test says so")  # The next renewal would find out, too.
+        one.link.reset("the test says so")  # The next renewal would notice, too.
         one.until_connected()
         assert set(one.members()) == one.view() == {"ann", "bob"}
         assert one.told() == ["+bob"]
@@ -227,18 +228,18 @@ class TestDeath:
         redis.ask("DEL", f"{prefix}:lease:{node.name}")
         _, joined = node.join("ann")
 
-        assert joined.added  # Answered by what the node knows, then registered.
+        assert joined.added  # From the local state; the node then registers again.
         node.until_connected()
-        until("registered", lambda: node.members() == {"ann": "{}"})
+        until("the node registers again", lambda: node.members() == {"ann": "{}"})
 
-    def test_a_command_that_was_held_up_on_the_way_changes_nothing(self, make_node):  # noqa: F811
-        """It belongs to a connection that was lost; what it did has been registered since."""
+    def test_a_delayed_command_of_an_earlier_session_changes_nothing(self, make_node):  # noqa: F811
+        """The connection was lost since, and the node has registered its changes again."""
         node = make_node()
-        held_up = node.store.session.token
+        old_token = node.store.session.token
         node.link.reset("the test says so")
         node.until_connected()
         for script in (scripts.JOIN, scripts.LEAVE, scripts.CONNECT, scripts.SYNC_CHANNEL):
-            late = node.store.session.run(script, "1", "news", "", "", "", "", 0, token=held_up)
+            late = node.store.session.run(script, "1", "news", "", "", "", "", 0, token=old_token)
             with pytest.raises(RedisReplyError, match="LOST"):
                 wait(late)
 
@@ -255,17 +256,17 @@ class TestOutage:
 
     @pytest.fixture
     def until_lost(self, pair):
-        def wait_for_it():
-            until("lost", lambda: not any(node.broker.connected for node in pair))
+        def wait_until_lost():
+            until("the outage is detected", lambda: not any(node.broker.connected for node in pair))
 
-        return wait_for_it
+        return wait_until_lost
 
-    def test_what_changed_meanwhile_is_told_when_redis_is_back(self, pair, own_redis, until_lost):  # noqa: F811
+    def test_changes_during_an_outage_are_announced_afterwards(self, pair, own_redis, until_lost):  # noqa: F811
         one, other = pair
         one.join("ann")
         bob, _ = other.join("bob")
         other.join("eve")
-        until_views(["ann", "bob", "eve"], one, other)
+        until_members(["ann", "bob", "eve"], one, other)
         wait(one.store.connect("1", "1.1", 0))
         for node in pair:
             node.told()
@@ -273,7 +274,7 @@ class TestOutage:
         until_lost()
         for node in pair:
             node.changes.clear()
-        # Each node answers for itself.
+        # Each node answers from its local state.
         _, joined = one.join("cat")
         assert joined.added
         assert set(joined.members) == {"ann", "bob", "eve", "cat"}
@@ -285,7 +286,7 @@ class TestOutage:
         wait(one.store.cache_event("1", "cache-x", "e", "1", 60))
         own_redis.start()
 
-        until_views(["ann", "cat", "eve"], one, other)
+        until_members(["ann", "cat", "eve"], one, other)
         for node in pair:
             node.until_connected()
         assert one.told() == ["-bob"]
@@ -295,33 +296,33 @@ class TestOutage:
         assert wait(other.store.get_cached_event("1", "cache-x")).data == "1"
         assert wait(other.store.counts("1", "presence-x")) == ChannelCounts(3, 3)
         for node in pair:
-            until("told of the end", lambda node=node: StoreRestored() in node.changes)
+            until("restored", lambda node=node: StoreRestored() in node.changes)
 
-    def test_who_is_online_is_as_it_was_told_last(self, pair, own_redis, until_lost):  # noqa: F811
+    def test_occupied_covers_only_this_node_during_an_outage(self, pair, own_redis, until_lost):  # noqa: F811
         one, other = pair
         one.join(None, "#online-ann")
         bob, _ = other.join(None, "#online-bob")
         names = ["#online-ann", "#online-bob", "#online-cat"]
         for node in pair:
-            until("together", lambda node=node: StoreRestored() in node.changes)
+            until("restored", lambda node=node: StoreRestored() in node.changes)
             answer = wait(node.store.occupied("1", names))
             assert list(answer.values()) == [True, True, False]
             node.changes.clear()
         own_redis.kill()
         until_lost()
-        # Of those elsewhere a node says nothing.
+        # A node leaves out the users that may be online elsewhere.
         assert wait(one.store.occupied("1", names)) == {"#online-ann": True}
         other.leave(bob, "#online-bob")
         assert wait(other.store.occupied("1", names)) == {}
         own_redis.start()
 
         for node in pair:
-            until("together again", lambda node=node: StoreRestored() in node.changes)
+            until("restored again", lambda node=node: StoreRestored() in node.changes)
             assert node.changes == [StoreRestored()]
             answer = wait(node.store.occupied("1", names))
             assert list(answer.values()) == [True, False, False]
 
-    def test_asked_as_redis_goes_a_node_answers_for_itself(self, pair, own_redis):  # noqa: F811
+    def test_a_query_under_way_when_redis_dies_is_answered_locally(self, pair, own_redis):  # noqa: F811
         one, other = pair
         one.join(None, "#online-ann")
         other.join(None, "#online-bob")
@@ -331,21 +332,21 @@ class TestOutage:
 
         assert wait(asking) == {"#online-ann": True}
 
-    def test_a_redis_that_hangs_is_found_and_hurts_nobody(self, pair, own_redis):  # noqa: F811
+    def test_a_hanging_redis_is_detected_and_requests_are_answered(self, pair, own_redis):  # noqa: F811
         one, _ = pair
         one.join("ann")
         own_redis.pause()
         began = reactor.seconds()
-        until("found", lambda: not one.broker.connected, 15)
+        until("the hang is detected", lambda: not one.broker.connected, 15)
         assert reactor.seconds() - began < 10
         assert "did not answer" in one.broker.unavailable_reason
         assert set(one.join("bob")[1].members) == {"ann", "bob"}
-        own_redis.go_on()
+        own_redis.resume()
 
         one.until_connected()
-        until("healed", lambda: set(one.members()) == {"ann", "bob"})
+        until("the members are registered", lambda: set(one.members()) == {"ann", "bob"})
 
-    def test_asked_while_redis_goes_away_a_node_answers(self, pair, own_redis):  # noqa: F811
+    def test_requests_under_way_when_redis_dies_are_answered_locally(self, pair, own_redis):  # noqa: F811
         one, other = pair
         one.subscribe("presence-x")
         own_redis.pause()
@@ -360,7 +361,7 @@ class TestOutage:
         joined = wait(defer.gatherResults(joining))
         assert [getattr(j, "added", None) for j in joined] == [True, True, True, None, None]
         assert wait(connecting)
-        until("lost", lambda: not other.broker.connected)
+        until("the outage is detected", lambda: not other.broker.connected)
         own_redis.start()
         one.until_connected()
         other.until_connected()
@@ -368,7 +369,7 @@ class TestOutage:
         assert wait(other.store.counts("1", "presence-x")) == ChannelCounts(3, 3)
 
     @pytest.mark.parametrize("pauses", [True, False])
-    def test_asked_in_answer_to_the_loss_a_node_answers(self, pair, own_redis, pauses):  # noqa: F811
+    def test_requests_made_in_reaction_to_the_loss_are_answered(self, pair, own_redis, pauses):  # noqa: F811
         one, _ = pair
         answers = []
         if pauses:
@@ -382,11 +383,11 @@ class TestOutage:
 
         assert wait(defer.gatherResults(answers), 5) == [ChannelCounts(0, 0)] * 5
 
-    def test_who_hears_of_the_loss_may_leave_another_channel(self, pair, own_redis):  # noqa: F811
+    def test_a_released_waiter_may_leave_another_channel(self, pair, own_redis):  # noqa: F811
         one, _ = pair
         one.join("ann")
         bob, _ = one.join("bob", "presence-y")
-        one.link.on_message = lambda channel, message: None  # So that who joins waits for the news.
+        one.link.on_message = lambda channel, message: None  # The joiner waits for the change.
         joining = one.store.join("1", "presence-x", "1.1", Member("cat", "{}"), 0)
         wait(one.link.call("PING"))
         assert not joining.called
@@ -398,33 +399,33 @@ class TestOutage:
         one.until_connected()
         assert one.members("presence-y") == {}
 
-    def test_a_cached_event_is_not_lost_by_a_second_outage(self, pair, own_redis, until_lost):  # noqa: F811
+    def test_a_second_outage_loses_no_cached_event(self, pair, own_redis, until_lost):  # noqa: F811
         one, other = pair
         own_redis.kill()
         until_lost()
         for channel in ("cache-x", "cache-y"):
             wait(one.store.cache_event("1", channel, "e", "1", 60))
-        put_back = one.store._cache.put_back
+        write_back = one.store._cache.write_back
 
-        def put_back_in_vain():
-            one.store._cache.put_back = put_back
-            yield from put_back()
+        def fail_to_write_back():
+            one.store._cache.write_back = write_back
+            yield from write_back()
             one.link.reset("the test says so")  # Before anything is sent.
             one.store.cache_event("1", "cache-y", "e", "2", 60)
 
-        one.store._cache.put_back = put_back_in_vain
+        one.store._cache.write_back = fail_to_write_back
         own_redis.start()
         for node in pair:
             node.until_connected()
 
-        assert one.store._cache.put_back == put_back
+        assert one.store._cache.write_back == write_back
         found = [
             wait(other.store.get_cached_event("1", channel)).data
             for channel in ("cache-x", "cache-y")
         ]
         assert found == ["1", "2"]
 
-    def test_without_redis_a_node_starts_and_goes_on_trying(self, own_redis):  # noqa: F811
+    def test_a_node_starts_without_redis_and_keeps_trying_to_connect(self, own_redis):  # noqa: F811
         own_redis.kill()
         node = Node(own_redis.url()).start(connected=False)
         assert not node.broker.connected
@@ -438,35 +439,35 @@ class TestOutage:
         node.stop()
 
 
-def test_a_node_that_is_cut_off_goes_on_alone_and_comes_back(redis, make_node):  # noqa: F811
-    here = make_node(lease=1)
+def test_a_partitioned_node_runs_degraded_and_reconciles(redis, make_node):  # noqa: F811
+    one = make_node(lease=1)
     proxy = Proxy(redis.port)
-    url = f"redis://127.0.0.1:{proxy.port}/0?prefix={here.link.url.prefix}"
-    there = make_node(url=url, lease=1)
-    here.join("ann")
-    bob, _ = there.join("bob")
-    there.join("eve")
-    until_views(["ann", "bob", "eve"], here, there)
+    url = f"redis://127.0.0.1:{proxy.port}/0?prefix={one.link.url.prefix}"
+    partitioned = make_node(url=url, lease=1)
+    one.join("ann")
+    bob, _ = partitioned.join("bob")
+    partitioned.join("eve")
+    until_members(["ann", "bob", "eve"], one, partitioned)
     proxy.cut()
-    # What is under way when the line is cut arrives when it is mended.
-    leaving = there.store.leave("1", "presence-x", bob)
-    joining = there.store.join("1", "presence-x", "late", Member("cat", "{}"), 0)
-    until_views(["ann"], here)
-    here.join("dan")
+    # Commands under way when the connection is interrupted arrive when it is restored.
+    leaving = partitioned.store.leave("1", "presence-x", bob)
+    joining = partitioned.store.join("1", "presence-x", "late", Member("cat", "{}"), 0)
+    until_members(["ann"], one)
+    one.join("dan")
     began = reactor.seconds()
-    until("found", lambda: not there.broker.connected, 10)
+    until("the interruption is detected", lambda: not partitioned.broker.connected, 10)
     assert reactor.seconds() - began < 10
     assert wait(joining).added
     assert wait(leaving).removed == "bob"
-    assert set(wait(there.store.members("1", "presence-x"))) == {"ann", "cat", "eve"}
+    assert set(wait(partitioned.store.members("1", "presence-x"))) == {"ann", "cat", "eve"}
     proxy.mend()
 
-    until_views(["ann", "cat", "dan", "eve"], here, there)
-    there.until_connected()
-    assert wait(here.store.counts("1", "presence-x")) == ChannelCounts(4, 4)
+    until_members(["ann", "cat", "dan", "eve"], one, partitioned)
+    partitioned.until_connected()
+    assert wait(one.store.counts("1", "presence-x")) == ChannelCounts(4, 4)
     pause(3)
-    assert wait(here.store.counts("1", "presence-x")) == ChannelCounts(4, 4)
-    assert {t for t in here.told()[-2:] if isinstance(t, str)} == {"+cat", "+eve"}
-    assert there.told() == ["+ann", "+bob", "+eve", "-bob", "+cat", "+dan"]
-    there.stop()
+    assert wait(one.store.counts("1", "presence-x")) == ChannelCounts(4, 4)
+    assert {change for change in one.told()[-2:] if isinstance(change, str)} == {"+cat", "+eve"}
+    assert partitioned.told() == ["+ann", "+bob", "+eve", "-bob", "+cat", "+dan"]
+    partitioned.stop()
     proxy.stop()

@@ -1,4 +1,4 @@
-"""Users come and go at random on several nodes while everything breaks that can."""
+"""Users join and leave at random on several nodes, through failures of every kind."""
 
 import random
 
@@ -14,34 +14,34 @@ CHANNEL = "presence-x"
 USERS = [f"user{number}" for number in range(8)]
 
 
-class Flapping(Node):
-    """A node whose users come and go, with the test's own books of them."""
+class FlappingNode(Node):
+    """A node whose users join and leave at random; the test keeps its own record of them."""
 
-    def __init__(self, url, dice):
+    def __init__(self, url, rng):
         super().__init__(url, lease=1)
-        self.dice = dice
+        self.rng = rng
         self.sockets = {}
         self.pending = []
         self.start(connected=False)
-        self.join(self.name)  # Somebody who stays sees all of it.
+        self.join(self.name)  # A member that stays, and so sees every change.
         self.seen = set()
 
     def step(self):
-        """Let one user come or go; nobody waits for the answer."""
-        if self.sockets and self.dice.random() < 0.5:
-            socket_id = self.dice.choice(list(self.sockets))
+        """Let one user join or leave, without waiting for the result."""
+        if self.sockets and self.rng.random() < 0.5:
+            socket_id = self.rng.choice(list(self.sockets))
             del self.sockets[socket_id]
             self.pending.append(self.store.leave("1", CHANNEL, socket_id))
             return
-        socket_id = f"{self.name}.{self.dice.random()}"
-        member = Member(self.dice.choice(USERS), self.dice.choice(["{}", '{"v":1}']))
+        socket_id = f"{self.name}.{self.rng.random()}"
+        member = Member(self.rng.choice(USERS), self.rng.choice(["{}", '{"v":1}']))
         joining = self.store.join("1", CHANNEL, socket_id, member, 0)
-        # Who has not come yet does not go: so it is with the hub.
+        # Like the hub, leave only after the join is done.
         joining.addCallback(lambda _: self.sockets.update({socket_id: member.user_id}))
         self.pending.append(joining)
 
-    def check_told(self):
-        """What subscribers have been told makes sense: nobody comes twice or goes who is not."""
+    def check_announcements(self):
+        """Check the announced changes: only non-members join, and only members leave."""
         for change in self.told():
             if isinstance(change, ChannelReaped):
                 continue
@@ -51,34 +51,34 @@ class Flapping(Node):
 
 
 class Cluster:
-    def __init__(self, redis, dice):
-        self.redis, self.dice = redis, dice
-        self.nodes = [Flapping(redis.url(), dice) for _ in range(3)]
+    def __init__(self, redis, rng):
+        self.redis, self.rng = redis, rng
+        self.nodes = [FlappingNode(redis.url(), rng) for _ in range(3)]
 
     def lose_a_connection(self):
-        self.dice.choice(self.nodes).link.reset("the test says so")
+        self.rng.choice(self.nodes).link.reset("the test says so")
 
     def lose_a_lease(self):
-        node = self.dice.choice(self.nodes)
+        node = self.rng.choice(self.nodes)
         self.redis.ask("DEL", f"reverb:lease:{node.name}")
 
     def lose_the_scripts(self):
         self.redis.ask("SCRIPT", "FLUSH")
 
     def kill_a_node(self):
-        node = self.nodes.pop(self.dice.randrange(len(self.nodes)))
+        node = self.nodes.pop(self.rng.randrange(len(self.nodes)))
         node.die()
-        self.nodes.append(Flapping(self.redis.url(), self.dice))
+        self.nodes.append(FlappingNode(self.redis.url(), self.rng))
 
     def stop_a_node(self):
-        node = self.nodes.pop(self.dice.randrange(len(self.nodes)))
+        node = self.nodes.pop(self.rng.randrange(len(self.nodes)))
         node.stop()
-        self.nodes.append(Flapping(self.redis.url(), self.dice))
+        self.nodes.append(FlappingNode(self.redis.url(), self.rng))
 
     def restart_redis(self):
         self.redis.kill()
         for _ in range(20):
-            self.dice.choice(self.nodes).step()
+            self.rng.choice(self.nodes).step()
             pause(0.005)
         self.redis.start()
 
@@ -89,7 +89,7 @@ class Cluster:
             node.pending.clear()
 
     def check(self):
-        """At rest, every node and every subscriber knows what the books say."""
+        """Check that, at rest, every node and its subscribers know the recorded members."""
         self.settle()
         users = {user for node in self.nodes for user in node.sockets.values()}
         users |= {node.name for node in self.nodes}
@@ -107,14 +107,14 @@ class Cluster:
 
         until(f"agreement on {users}, {subscriptions}", agreed, 12)
         for node in self.nodes:
-            node.check_told()
+            node.check_announcements()
             assert node.seen == users
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_at_rest_everybody_knows_what_is_true(own_redis, seed):  # noqa: F811
-    dice = random.Random(seed)  # noqa: S311 - to be repeated
-    cluster = Cluster(own_redis, dice)
+def test_all_nodes_converge_after_failures(own_redis, seed):  # noqa: F811
+    rng = random.Random(seed)  # noqa: S311 - repeatable
+    cluster = Cluster(own_redis, rng)
     faults = [
         cluster.lose_a_connection,
         cluster.lose_a_lease,
@@ -123,18 +123,18 @@ def test_at_rest_everybody_knows_what_is_true(own_redis, seed):  # noqa: F811
         cluster.stop_a_node,
         cluster.restart_redis,
     ]
-    dice.shuffle(faults)
+    rng.shuffle(faults)
     for fault in faults:
         for _ in range(60):
-            dice.choice(cluster.nodes).step()
-            if dice.random() < 0.3:
-                pause(dice.choice([0, 0.001, 0.01]))
+            rng.choice(cluster.nodes).step()
+            if rng.random() < 0.3:
+                pause(rng.choice([0, 0.001, 0.01]))
         fault()
         for _ in range(30):
-            dice.choice(cluster.nodes).step()
-            if dice.random() < 0.3:
+            rng.choice(cluster.nodes).step()
+            if rng.random() < 0.3:
                 pause(0.001)
-        if dice.random() < 0.5:
+        if rng.random() < 0.5:
             cluster.check()
     cluster.check()
     for node in cluster.nodes:

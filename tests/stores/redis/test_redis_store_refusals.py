@@ -1,4 +1,4 @@
-"""What a node makes of a Redis that refuses what it is asked, and what the operator hears of it."""
+"""A node whose Redis refuses commands, and the messages that the operator gets."""
 
 from unittest.mock import Mock
 
@@ -13,83 +13,86 @@ from reverb.redis.connections import RedisReplyError
 from reverb.redis.session import RedisSession
 from reverb.stores.redis.scripts import COUNTS
 
-FULL = "OOM command not allowed when used memory > 'maxmemory'."
-OLD = "ERR Error running script (call to f_0a1b): @user_script:79: @user_script: 79: "
-NEW = " script: 0a1b, on @user_script:79."
-OF_VALKEY = " script: on @user_script:79."
+OUT_OF_MEMORY = "OOM command not allowed when used memory > 'maxmemory'."
+FRAME_BEFORE_7 = "ERR Error running script (call to f_0a1b): @user_script:79: @user_script: 79: "
+FRAME_SINCE_7 = " script: 0a1b, on @user_script:79."
+FRAME_OF_VALKEY = " script: on @user_script:79."
 
 
-class Refusing:
-    """A link to a Redis that has one answer to everything."""
+class RefusingLink:
+    """A link to a Redis that replies to every command with the same error."""
 
     node, url = "n", Mock(prefix="p")
 
-    def __init__(self, answer):
-        self.answer = answer
+    def __init__(self, error_text):
+        self.error_text = error_text
         self.clock = Clock()
         self.reset = Mock()
 
     def call(self, *_):
-        return fail(RedisReplyError(self.answer))
+        return fail(RedisReplyError(self.error_text))
 
 
-def ask(answer):
-    link = Refusing(answer)
+def call(error_text):
+    link = RefusingLink(error_text)
     session = RedisSession(link)
     session.token = "t"
-    asking = Deferred.fromCoroutine(session.call(COUNTS, "1", "news"))
-    return link, asking.addErrback(lambda failure: failure.value).result
+    calling = Deferred.fromCoroutine(session.call(COUNTS, "1", "news"))
+    return link, calling.addErrback(lambda failure: failure.value).result
 
 
 @pytest.mark.parametrize(
-    ("answer", "told"),
+    ("error_text", "expected"),
     [
-        (FULL, FULL),
-        (f"{OLD}-{FULL}", FULL),
-        (f"{FULL}{NEW}", FULL),
-        (f"{FULL}{OF_VALKEY}", FULL),
-        (f"{OLD}The user executing the script can't run this", None),
-        (f"ERR The user executing the script can't run this{NEW}", None),
-        (f"ERR ACL failure in script: User e has no permissions{OF_VALKEY}", None),
+        (OUT_OF_MEMORY, OUT_OF_MEMORY),
+        (f"{FRAME_BEFORE_7}-{OUT_OF_MEMORY}", OUT_OF_MEMORY),
+        (f"{OUT_OF_MEMORY}{FRAME_SINCE_7}", OUT_OF_MEMORY),
+        (f"{OUT_OF_MEMORY}{FRAME_OF_VALKEY}", OUT_OF_MEMORY),
+        (f"{FRAME_BEFORE_7}The user executing the script can't run this", None),
+        (f"ERR The user executing the script can't run this{FRAME_SINCE_7}", None),
+        (f"ERR ACL failure in script: User e has no permissions{FRAME_OF_VALKEY}", None),
         ("LOST the lease of this node has expired", None),
     ],
 )
-def test_what_concerns_all_begins_a_new_session_and_is_told_plainly(answer, told):
-    link, _ = ask(answer)
+def test_an_error_of_the_whole_session_resets_the_link_with_a_plain_message(error_text, expected):
+    link, _ = call(error_text)
 
     (why,) = link.reset.call_args.args
     assert "user_script" not in why
-    assert why == (told or why)
+    assert why == (expected or why)
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "error_text",
     [
-        f"{OLD}WRONGTYPE Operation against a key holding the wrong kind of value",
-        "WRONGTYPE Operation against a key holding the wrong kind of value" + NEW,
-        f"{OLD}user_script:79: attempt to compare nil with number",
-        "ERR user_script:79: attempt to compare nil with number" + NEW,
-        f"{OLD}ERR hash value is not an integer",
+        f"{FRAME_BEFORE_7}WRONGTYPE Operation against a key holding the wrong kind of value",
+        "WRONGTYPE Operation against a key holding the wrong kind of value" + FRAME_SINCE_7,
+        f"{FRAME_BEFORE_7}user_script:79: attempt to compare nil with number",
+        "ERR user_script:79: attempt to compare nil with number" + FRAME_SINCE_7,
+        f"{FRAME_BEFORE_7}ERR hash value is not an integer",
     ],
 )
-def test_what_concerns_one_question_is_told_with_the_place(answer):
-    link, error = ask(answer)
+def test_an_error_of_one_query_is_reported_with_the_operation_and_channel(error_text):
+    link, error = call(error_text)
 
     link.reset.assert_not_called()
     assert isinstance(error, StoreRefusedError)
-    assert str(error) == f"counts 1 news failed: {answer}"
+    assert str(error) == f"counts 1 news failed: {error_text}"
 
 
 @pytest.mark.outside_reactor
 class TestRealRedis:
-    def test_a_redis_that_is_full_is_as_one_that_is_away(self, own_redis):  # noqa: F811
+    def test_a_full_redis_counts_as_unavailable(self, own_redis):  # noqa: F811
         node = Node(own_redis.url()).start()
         node.join("ann")
         own_redis.ask("CONFIG", "SET", "maxmemory-policy", "noeviction")
         own_redis.ask("CONFIG", "SET", "maxmemory", "1")
         _, joined = node.join("bob")
         assert set(joined.members) == {"ann", "bob"}
-        until("told", lambda: node.broker.unavailable_reason == f"Redis is not connected: {FULL}")
+        until(
+            "the reason is reported",
+            lambda: node.broker.unavailable_reason == f"Redis is not connected: {OUT_OF_MEMORY}",
+        )
         own_redis.ask("CONFIG", "SET", "maxmemory", "0")
 
         node.until_connected()
@@ -97,14 +100,16 @@ class TestRealRedis:
         assert wait(node.store.counts("1", "presence-x")) == ChannelCounts(2, 2)
         node.stop()
 
-    def test_a_replica_is_waited_for_until_it_is_the_master(self, own_redis, tmp_path):  # noqa: F811
+    def test_a_node_waits_until_a_replica_becomes_the_master(self, own_redis, tmp_path):  # noqa: F811
         directory = tmp_path / "replica"
         directory.mkdir()
         replica = RedisServer(directory, "--replicaof", "127.0.0.1", str(own_redis.port))
-        until("in step", lambda: "state=online" in own_redis.ask("INFO", "replication"))
+        until(
+            "the replica is online", lambda: "state=online" in own_redis.ask("INFO", "replication")
+        )
         node = Node(replica.url()).start(connected=False)
         why = "Redis is not connected: READONLY You can't write against a read only replica."
-        until("told", lambda: node.broker.unavailable_reason == why)
+        until("the reason is reported", lambda: node.broker.unavailable_reason == why)
         replica.ask("REPLICAOF", "NO", "ONE")
 
         node.until_connected()

@@ -43,7 +43,7 @@ def get_back(nodes, own_redis):  # noqa: F811
 
     def get_it_back():
         if own_redis.process.poll() is None:
-            own_redis.go_on()
+            own_redis.resume()
         else:
             own_redis.start()
         for node in nodes:

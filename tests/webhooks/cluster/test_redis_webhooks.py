@@ -397,7 +397,7 @@ class TestArchive:
         second.join(channel="news")
         (delivery,) = until("dead", lambda: second.deliveries("dead"))
         receiver.answer = 200
-        assert "given up, dead letters" in log.problems()[0][0]
+        assert "new dead letters: 1" in log.problems()[0][0]
         return first, second, delivery
 
     def test_every_node_lists_the_same(self, dead):

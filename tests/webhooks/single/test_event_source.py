@@ -1,4 +1,4 @@
-"""Events that come from somewhere else than the hub, and are acknowledged when done with."""
+"""Events of a custom source, which are acknowledged when they are finished."""
 
 from functools import partial
 
@@ -17,10 +17,10 @@ from reverb.webhooks.interfaces import IWebhookEventSource
 @implementer(IWebhookEventSource)
 class Source:
     def __init__(self):
-        self.take, self.acknowledged = None, []
+        self.emit, self.acknowledged = None, []
 
-    def start(self, take):
-        self.take = take
+    def start(self, emit):
+        self.emit = emit
         return succeed(None)
 
     def stop(self):
@@ -47,10 +47,10 @@ def occupied(number, channel="a"):
     return make_event(f"e{number}", ChannelOccupied(app_id="1", channel=channel))
 
 
-def test_an_event_is_acknowledged_when_all_endpoints_have_taken_it(start_with, source, receiver):
+def test_an_event_is_acknowledged_when_all_endpoints_accepted_it(start_with, source, receiver):
     server = start_with(Webhook(url="http://x"), Webhook(url="http://y"))
     receiver.answers = [200, 500]
-    source.take([occupied(1), occupied(2, "b")])
+    source.emit([occupied(1), occupied(2, "b")])
     server.advance(0.25)
     assert source.acknowledged == []
 
@@ -58,42 +58,42 @@ def test_an_event_is_acknowledged_when_all_endpoints_have_taken_it(start_with, s
     assert sorted(source.acknowledged) == ["e1", "e2"]
 
 
-def test_one_that_nobody_wants_at_once(start_with, source):
+def test_an_unwanted_event_is_acknowledged_at_once(start_with, source):
     start_with(Webhook(url="http://x", events=("cache_miss",)))
-    source.take([occupied(1)])
+    source.emit([occupied(1)])
 
     assert source.acknowledged == ["e1"]
 
 
-def test_one_that_became_a_dead_letter(start_with, source, receiver, log):
+def test_an_event_in_a_dead_letter_is_acknowledged(start_with, source, receiver, log):
     server = start_with(webhooks=WebhookSettings(retry_for=1))
     receiver.answer = 500
-    source.take([occupied(1)])
+    source.emit([occupied(1)])
     server.advance(3)
 
     assert source.acknowledged == ["e1"]
     assert len(log.problems()) == 1
 
 
-def test_one_that_was_dropped(start_with, source, receiver, log):
+def test_a_dropped_event_is_acknowledged(start_with, source, receiver, log):
     start_with(Webhook(url="http://x", batch=False), webhooks=WebhookSettings(max_queued=1))
     receiver.answer = None
-    source.take([occupied(1), occupied(2, "b")])
+    source.emit([occupied(1), occupied(2, "b")])
 
     assert source.acknowledged == ["e2"]
     assert len(log.problems()) == 1
 
 
-def test_what_is_not_done_with_at_the_stop_is_not(start_with, source, receiver):
+def test_an_event_that_is_pending_at_the_stop_is_not_acknowledged(start_with, source, receiver):
     server = start_with()
     receiver.answer = 500
-    source.take([occupied(1)])
+    source.emit([occupied(1)])
     server.stop()
 
     assert source.acknowledged == []
 
 
-def test_the_hub_is_not_listened_to(start_with, source, receiver):
+def test_notices_of_the_hub_are_ignored(start_with, source, receiver):
     server = start_with()
     server.service.hub._notify(CacheMiss(app_id="1", channel="cache-a"))
     server.advance(1)

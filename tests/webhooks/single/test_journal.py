@@ -1,4 +1,4 @@
-"""What a journal keeps, and for how long."""
+"""The journal: pages and retention limits."""
 
 import pytest
 
@@ -17,10 +17,16 @@ def journal():
 def make():
     next_id = make_ids(lambda: 5.0)
 
-    def make_delivery(state="pending", app_id="1", body=None, **more):
+    def make_delivery(state="pending", app_id="1", body=None, **fields):
         body = body or make_body(1, [b'{"name":"channel_occupied","channel":"c"}'])
         return Delivery(
-            id=next_id(), app_id=app_id, url="http://x", body=body, created=1.0, state=state, **more
+            id=next_id(),
+            app_id=app_id,
+            url="http://x",
+            body=body,
+            created=1.0,
+            state=state,
+            **fields,
         )
 
     return make_delivery
@@ -54,7 +60,7 @@ class TestPages:
 
 
 class TestBounds:
-    def test_delivered_ones_are_forgotten_first_come_first(self, journal, make, monkeypatch):
+    def test_the_oldest_delivered_delivery_is_removed(self, journal, make, monkeypatch):
         monkeypatch.setattr(journal_module, "MAX_DELIVERED", 2)
         made = [make("delivered") for _ in range(3)]
         for delivery in made:
@@ -63,7 +69,7 @@ class TestBounds:
         assert journal.get(made[0].id) is None
         assert ids(journal.page("1", None, 9, None)) == ids([made[2], made[1]])
 
-    def test_dead_letters_too(self, journal, make, monkeypatch):
+    def test_the_oldest_dead_letter_is_removed(self, journal, make, monkeypatch):
         monkeypatch.setattr(journal_module, "MAX_DEAD", 2)
         made = [make("dead") for _ in range(3)]
         for delivery in made:
@@ -71,7 +77,7 @@ class TestBounds:
 
         assert ids(journal.dead("1")) == ids(made[1:])
 
-    def test_by_their_size(self, journal, make, monkeypatch):
+    def test_dead_letters_are_limited_by_size(self, journal, make, monkeypatch):
         monkeypatch.setattr(journal_module, "MAX_DEAD_BYTES", 250)
         made = [make("dead", body=b"x" * 100) for _ in range(3)]
         for delivery in made:
@@ -79,7 +85,7 @@ class TestBounds:
 
         assert ids(journal.dead("1")) == ids(made[1:])
 
-    def test_one_that_is_replayed_counts_no_more(self, journal, make, monkeypatch):
+    def test_a_replayed_dead_letter_does_not_count(self, journal, make, monkeypatch):
         monkeypatch.setattr(journal_module, "MAX_DEAD", 1)
         first, second = make("dead"), make("dead")
         journal.put(first)
@@ -92,7 +98,7 @@ class TestBounds:
 
 
 class TestIds:
-    def test_they_sort_by_time(self):
+    def test_ids_sort_by_time(self):
         times = iter([1.0, 1.0, 0.5, 2.0])
         next_id = make_ids(lambda: next(times))
         made = [next_id() for _ in range(4)]

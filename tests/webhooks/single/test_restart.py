@@ -1,4 +1,4 @@
-"""A server that is killed, and the one after it, with one state directory."""
+"""A server that is killed, and the next one with the same state directory."""
 
 import pytest
 import pytest_twisted
@@ -10,13 +10,13 @@ from reverb.hub.notices import ChannelOccupied, ClientEvent, MemberAdded
 from reverb.service import ReverbService
 from reverb.settings import Settings, WebhookSettings
 from reverb.testing import WebhookReceiver
-from reverb.webhooks.single.sqlite import FILE
+from reverb.webhooks.single.sqlite import FILE_NAME
 
 APP = App(id="1", key="key", secret="secret", webhooks=(Webhook(url="http://x"),))
 
 
 class Nodes:
-    """Starts nodes one after the other; each finds what the last has left when it was killed."""
+    """Starts nodes one after the other; each finds the files that the killed one left."""
 
     def __init__(self, tmp_path):
         self.path, self.count, self.running = tmp_path, 0, []
@@ -33,13 +33,13 @@ class Nodes:
         return service
 
     async def kill(self, service):
-        """Let the next node have the files as they are now."""
+        """Copy the current files for the next node, and stop the sender."""
         await service.webhooks.journal.written()
         self.count += 1
-        to = self.path / str(self.count)
-        to.mkdir()
-        for part in (self.path / str(self.count - 1)).glob(f"{FILE}*"):
-            (to / part.name).write_bytes(part.read_bytes())
+        target = self.path / str(self.count)
+        target.mkdir()
+        for part in (self.path / str(self.count - 1)).glob(f"{FILE_NAME}*"):
+            (target / part.name).write_bytes(part.read_bytes())
         service.webhooks.sender.stop()
 
 
@@ -61,7 +61,7 @@ def names(receiver):
 
 
 @pytest_twisted.ensureDeferred
-async def test_what_was_not_delivered_is_delivered_by_the_next(nodes):
+async def test_the_next_start_sends_pending_deliveries(nodes):
     dead, alive = WebhookReceiver("connection refused"), WebhookReceiver()
     first = nodes.start(dead)
     first.hub._notify(ChannelOccupied(app_id="1", channel="a"))
@@ -75,7 +75,7 @@ async def test_what_was_not_delivered_is_delivered_by_the_next(nodes):
 
 
 @pytest_twisted.ensureDeferred
-async def test_what_waits_for_a_batch_too(nodes):
+async def test_the_next_start_sends_events_that_waited_for_a_batch(nodes):
     first_receiver, second_receiver = WebhookReceiver(), WebhookReceiver()
     first = nodes.start(first_receiver)
     for number in range(3):
@@ -102,7 +102,7 @@ async def test_what_waits_for_a_batch_too(nodes):
 
 
 @pytest_twisted.ensureDeferred
-async def test_who_was_there_has_left_unless_it_comes_back(nodes):
+async def test_the_next_start_reports_departures_unless_the_member_returns(nodes):
     receiver = WebhookReceiver()
     first = nodes.start(receiver)
     for channel in ("presence-a", "presence-b"):
@@ -120,7 +120,7 @@ async def test_who_was_there_has_left_unless_it_comes_back(nodes):
 
 
 @pytest_twisted.ensureDeferred
-async def test_dead_letters_are_there_still(nodes, log):
+async def test_dead_letters_survive_a_restart(nodes, log):
     receiver = WebhookReceiver(500)
     first = nodes.start(receiver, webhooks=WebhookSettings(retry_for=1))
     first.hub._notify(ChannelOccupied(app_id="1", channel="a"))

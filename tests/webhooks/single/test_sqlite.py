@@ -1,4 +1,4 @@
-"""The journal's copy in a SQLite file."""
+"""The journal's storage in a SQLite file."""
 
 import re
 import sqlite3
@@ -13,9 +13,9 @@ from reverb.webhooks.batches import make_body
 from reverb.webhooks.delivery import Delivery
 from reverb.webhooks.events import WebhookEvent
 from reverb.webhooks.interfaces import JournalError
-from reverb.webhooks.single import sqlite as disk_module
+from reverb.webhooks.single import sqlite as sqlite_module
 from reverb.webhooks.single.journal import Journal
-from reverb.webhooks.single.sqlite import FILE, SqliteJournalStorage
+from reverb.webhooks.single.sqlite import FILE_NAME, SqliteJournalStorage
 
 EVENT = WebhookEvent(
     app_id="1",
@@ -26,9 +26,9 @@ EVENT = WebhookEvent(
 )
 
 
-def make_delivery(number, **more):
+def make_delivery(number, **fields):
     body = make_body(1, [b'{"name":"channel_occupied","channel":"c%d"}' % number])
-    values = {"app_id": "1", "url": "http://x", "body": body, "created": 1.5} | more
+    values = {"app_id": "1", "url": "http://x", "body": body, "created": 1.5} | fields
     return Delivery(id=f"{number:014}", **values)
 
 
@@ -39,7 +39,7 @@ def failures():
 
 @pytest.fixture
 def open_journal(tmp_path, failures):
-    """Open journals on one file; those that a test does not close are closed at its end."""
+    """Open journals on one file; the fixture closes them at the end of the test."""
     opened = []
 
     def open_one(directory=tmp_path):
@@ -53,53 +53,53 @@ def open_journal(tmp_path, failures):
         pytest_twisted.blockon(journal.close())
 
 
-def copy(path, to):
-    """Copy a file as kill -9 would leave it, with what is in its write-ahead log."""
-    to.mkdir()
-    for part in path.glob(f"{FILE}*"):
-        (to / part.name).write_bytes(part.read_bytes())
-    return to
+def copy(path, target):
+    """Copy the file and its write-ahead log, as ``kill -9`` would leave them."""
+    target.mkdir()
+    for part in path.glob(f"{FILE_NAME}*"):
+        (target / part.name).write_bytes(part.read_bytes())
+    return target
 
 
-class TestDisk:
+class TestStorage:
     @pytest_twisted.ensureDeferred
-    async def test_all_comes_back(self, open_journal):
+    async def test_all_contents_are_read_again(self, open_journal):
         journal = open_journal()
         delivery = make_delivery(
             1, state="dead", attempts=3, attempted=2.5, status=500, error="HTTP status 500"
         )
         journal.put(make_delivery(2))
         journal.put(delivery)
-        journal.keep(EVENT, ["http://x", "http://y"])
+        journal.put_unbatched(EVENT, ["http://x", "http://y"])
         journal.set_reported(("1", "c", ""), present=True)
         journal.set_reported(("1", "c", "7"), present=True)
         await journal.close()
 
-        again = open_journal()
-        assert again.dead("1") == [delivery]
-        assert again.pending() == [make_delivery(2)]
-        assert [(w.event, w.url) for w in again.waiting()] == [
+        reopened = open_journal()
+        assert reopened.dead("1") == [delivery]
+        assert reopened.pending() == [make_delivery(2)]
+        assert [(entry.event, entry.url) for entry in reopened.unbatched()] == [
             (EVENT, "http://x"),
             (EVENT, "http://y"),
         ]
-        assert again.reported() == [("1", "c", ""), ("1", "c", "7")]
+        assert reopened.reported() == [("1", "c", ""), ("1", "c", "7")]
 
     @pytest_twisted.ensureDeferred
-    async def test_what_is_gone_is_gone(self, open_journal):
+    async def test_removed_contents_stay_removed(self, open_journal):
         journal = open_journal()
-        journal.keep(EVENT, ["http://x", "http://y"])
+        journal.put_unbatched(EVENT, ["http://x", "http://y"])
         journal.set_reported(("1", "c", ""), present=True)
         await journal.written()
-        journal.release(["e1", "unknown"], "http://x")
+        journal.remove_unbatched(["e1", "unknown"], "http://x")
         journal.set_reported(("1", "c", ""), present=False)
         await journal.close()
 
-        again = open_journal()
-        assert [waiting.url for waiting in again.waiting()] == ["http://y"]
-        assert again.reported() == []
+        reopened = open_journal()
+        assert [entry.url for entry in reopened.unbatched()] == ["http://y"]
+        assert reopened.reported() == []
 
     @pytest_twisted.ensureDeferred
-    async def test_what_is_written_survives_the_process(self, open_journal, tmp_path):
+    async def test_written_changes_survive_the_process(self, open_journal, tmp_path):
         journal = open_journal()
         journal.put(make_delivery(1))
         await journal.written()
@@ -111,21 +111,23 @@ class TestDisk:
         assert killed.get(changed.id) == changed
 
     @pytest_twisted.ensureDeferred
-    async def test_nothing_secret_is_in_it(self, open_journal, tmp_path):
+    async def test_it_contains_no_secret(self, open_journal, tmp_path):
         journal = open_journal()
         journal.put(make_delivery(1))
         await journal.close()
 
-        columns = sqlite3.connect(tmp_path / FILE).execute("SELECT * FROM deliveries").description
+        columns = (
+            sqlite3.connect(tmp_path / FILE_NAME).execute("SELECT * FROM deliveries").description
+        )
         assert {"secret", "signature", "headers"}.isdisjoint(name for name, *_ in columns)
 
     @pytest_twisted.ensureDeferred
-    async def test_a_full_disk_harms_only_the_copy(
+    async def test_a_full_disk_affects_only_the_copy(
         self, open_journal, failures, tmp_path, monkeypatch
     ):
-        monkeypatch.setattr(disk_module, "_RETRY", 0.01)
+        monkeypatch.setattr(sqlite_module, "_RETRY_DELAY", 0.01)
         journal = open_journal()
-        connection = journal._disk._connection
+        connection = journal._storage._connection
         connection.execute("PRAGMA max_page_count = 1")
         for number in range(20):
             journal.put(make_delivery(number, body=b'{"events":[]}' + b" " * 4000))
@@ -134,29 +136,31 @@ class TestDisk:
         assert len(journal.pending()) == 20
 
         connection.execute("PRAGMA max_page_count = 100000")
-        while journal._disk._is_broken:
+        while journal._storage._has_failed:
             await deferLater(reactor, 0.01)
         journal.put(make_delivery(20))
         await journal.close()
         assert len(open_journal().pending()) == 21
 
     @pytest_twisted.ensureDeferred
-    async def test_what_changes_while_it_heals_is_written(
+    async def test_changes_during_the_recovery_are_written(
         self, open_journal, tmp_path, monkeypatch
     ):
-        monkeypatch.setattr(disk_module, "_RETRY", 0.01)
+        monkeypatch.setattr(sqlite_module, "_RETRY_DELAY", 0.01)
         journal = open_journal()
-        disk = journal._disk
-        disk._connection.execute("PRAGMA query_only = 1")
+        storage = journal._storage
+        storage._connection.execute("PRAGMA query_only = 1")
         journal.put(make_delivery(1))
         await journal.written()
-        disk._connection.execute("PRAGMA query_only = 0")
-        everything, busy = disk_module._everything, []
-        # It is called for the attempt that will succeed.
+        storage._connection.execute("PRAGMA query_only = 0")
+        make_statements, calls = sqlite_module._snapshot_statements, []
+        # The storage calls it for the attempt that will succeed.
         monkeypatch.setattr(
-            disk_module, "_everything", lambda contents: busy.append(1) or everything(contents)
+            sqlite_module,
+            "_snapshot_statements",
+            lambda contents: calls.append(1) or make_statements(contents),
         )
-        while not busy:
+        while not calls:
             await deferLater(reactor, 0)
         journal.put(make_delivery(2))
         await journal.written()
@@ -167,7 +171,7 @@ class TestDisk:
     @pytest_twisted.ensureDeferred
     async def test_it_can_be_closed_while_it_fails(self, open_journal, failures):
         journal = open_journal()
-        journal._disk._connection.execute("PRAGMA query_only = 1")
+        journal._storage._connection.execute("PRAGMA query_only = 1")
         journal.put(make_delivery(1))
         await journal.written()
         await journal.close()
@@ -175,7 +179,7 @@ class TestDisk:
         assert "cannot be written: attempt to write a readonly database" in failures[0]
 
     @pytest_twisted.ensureDeferred
-    async def test_what_comes_after_the_end_is_not_written(self, open_journal, tmp_path, log):
+    async def test_changes_after_the_close_are_not_written(self, open_journal, tmp_path, log):
         journal = open_journal()
         journal.put(make_delivery(1))
         closing = [journal.close(), journal.close()]
@@ -190,16 +194,16 @@ class TestDisk:
 
 
 class TestOpening:
-    def test_a_directory_is_made(self, open_journal, tmp_path):
+    def test_the_directory_is_created(self, open_journal, tmp_path):
         open_journal(tmp_path / "a" / "b")
-        assert (tmp_path / "a" / "b" / FILE).exists()
+        assert (tmp_path / "a" / "b" / FILE_NAME).exists()
 
     @pytest.mark.parametrize("content", [b"x" * 5000, b"SQLite format 3\0" + b"\xff" * 5000])
     def test_a_corrupt_file(self, open_journal, tmp_path, content):
-        (tmp_path / FILE).write_bytes(content)
-        with pytest.raises(JournalError, match=f"{FILE}: is corrupt, or not a journal: "):
+        (tmp_path / FILE_NAME).write_bytes(content)
+        with pytest.raises(JournalError, match=f"{FILE_NAME} is corrupt, or not a journal: "):
             open_journal()
-        assert (tmp_path / FILE).read_bytes() == content
+        assert (tmp_path / FILE_NAME).read_bytes() == content
 
     @pytest.mark.parametrize(
         ("change", "problem"),
@@ -216,20 +220,18 @@ class TestOpening:
         ],
     )
     @pytest_twisted.ensureDeferred
-    async def test_a_file_in_which_something_was_overwritten(
-        self, open_journal, tmp_path, change, problem
-    ):
+    async def test_a_file_with_an_overwritten_value(self, open_journal, tmp_path, change, problem):
         journal = open_journal()
         journal.put(make_delivery(1))
-        journal.keep(EVENT, ["http://x"])
+        journal.put_unbatched(EVENT, ["http://x"])
         journal.set_reported(("1", "c", ""), present=True)
         await journal.close()
-        connection = sqlite3.connect(tmp_path / FILE)
+        connection = sqlite3.connect(tmp_path / FILE_NAME)
         connection.execute(f"UPDATE {change}")
         connection.commit()
         connection.close()
 
-        with pytest.raises(JournalError, match=f"{FILE}: is corrupt.*: {re.escape(problem)}"):
+        with pytest.raises(JournalError, match=f"{FILE_NAME} is corrupt.*: {re.escape(problem)}"):
             open_journal()
 
     @pytest_twisted.ensureDeferred
@@ -238,15 +240,15 @@ class TestOpening:
         for number in range(20):
             journal.put(make_delivery(number))
         await journal.close()
-        whole = (tmp_path / FILE).read_bytes()
-        chance = Random(1)  # noqa: S311 - the same for every run
+        whole = (tmp_path / FILE_NAME).read_bytes()
+        random = Random(1)  # noqa: S311 - the same for every run
         problems = []
         for attempt in range(200):
             part = bytearray(whole)
-            for _ in range(chance.choice([1, 5, 20])):
-                part[chance.randrange(len(part))] = chance.randrange(256)
+            for _ in range(random.choice([1, 5, 20])):
+                part[random.randrange(len(part))] = random.randrange(256)
             (tmp_path / str(attempt)).mkdir()
-            (tmp_path / str(attempt) / FILE).write_bytes(part)
+            (tmp_path / str(attempt) / FILE_NAME).write_bytes(part)
             try:
                 opened = open_journal(tmp_path / str(attempt))
             except JournalError as error:
@@ -257,31 +259,31 @@ class TestOpening:
         assert problems
         assert not any("\n" in problem for problem in problems)
 
-    def test_another_programs_database(self, open_journal, tmp_path):
-        connection = sqlite3.connect(tmp_path / FILE)
+    def test_the_database_of_another_program(self, open_journal, tmp_path):
+        connection = sqlite3.connect(tmp_path / FILE_NAME)
         connection.execute("CREATE TABLE deliveries (x)")
         connection.close()
         with pytest.raises(JournalError, match="is corrupt, or not a journal: table deliveries"):
             open_journal()
 
-    def test_another_versions_journal(self, open_journal, tmp_path):
-        connection = sqlite3.connect(tmp_path / FILE)
+    def test_the_journal_of_another_version(self, open_journal, tmp_path):
+        connection = sqlite3.connect(tmp_path / FILE_NAME)
         connection.execute("PRAGMA user_version = 99")
         connection.close()
-        with pytest.raises(JournalError, match="is of another version of this program"):
+        with pytest.raises(JournalError, match="was written by another version of this program"):
             open_journal()
 
-    def test_a_file_in_the_place_of_the_directory(self, open_journal, tmp_path):
+    def test_a_file_instead_of_the_directory(self, open_journal, tmp_path):
         (tmp_path / "file").touch()
         with pytest.raises(JournalError, match="cannot be written: "):
             open_journal(tmp_path / "file")
 
-    def test_a_directory_in_the_place_of_the_file(self, open_journal, tmp_path):
-        (tmp_path / FILE).mkdir()
+    def test_a_directory_instead_of_the_file(self, open_journal, tmp_path):
+        (tmp_path / FILE_NAME).mkdir()
         with pytest.raises(JournalError, match="cannot be written: unable to open"):
             open_journal()
 
-    def test_one_that_is_in_use(self, open_journal):
+    def test_a_file_that_is_in_use(self, open_journal):
         open_journal()
         with pytest.raises(JournalError, match="is in use by another process"):
             open_journal()

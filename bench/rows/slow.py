@@ -15,12 +15,11 @@ _RATE = 100
 _MESSAGE_BYTES = 2_000
 _PUBLISHERS = 8
 _SECONDS = 10
-"""How long to publish: more than the megabyte at which a client is cut, and
-what the kernel keeps for it."""
+"""How long to publish: enough to exceed the server's limit of 1 MB and the kernel's buffers."""
 
 
 def slow_clients(context: Context) -> Iterator[Case]:
-    """Let none, one and a tenth of the subscribers stop reading."""
+    """Let none, one, and a tenth of the subscribers stop reading."""
     subscribers = context.count(1_000)
     for slow in (0, 1, subscribers // 10):
         with context.arena() as arena:
@@ -32,7 +31,7 @@ def _case(context: Context, arena: Arena, count: int, slow: int) -> Case:
     _, subscribers = arena.subscribe(count, [stream])
     driver = arena.driver([stream], _PUBLISHERS)
     driver.pace(context.warm_up, _RATE)
-    cuts = _Cuts(subscribers[:slow])
+    slow_readers = _SlowReaders(subscribers[:slow])
     window = driver.pace(_SECONDS, _RATE)
     arena.check()
     cpu = None if window.server is None else 100 * window.server
@@ -40,20 +39,20 @@ def _case(context: Context, arena: Arena, count: int, slow: int) -> Case:
     if arena.target.pids:
         figures.append(Figure("memory growth", (window.rss[1] - window.rss[0]) / 1e6, "MB"))
     if slow:
-        figures.append(Figure("slow clients cut", len(cuts.times), f"of {slow}"))
-    if cuts.times:
-        figures.append(Figure("until the last was cut", cuts.times[-1], "s"))
+        figures.append(Figure("slow clients disconnected", len(slow_readers.times), f"of {slow}"))
+    if slow_readers.times:
+        figures.append(Figure("until the last disconnect", slow_readers.times[-1], "s"))
     return Case(f"{slow} of {count:,} do not read", figures, window.generator, late=window.late)
 
 
-class _Cuts:
-    """Stops subscribers from reading, and waits for the server to cut them.
+class _SlowReaders:
+    """Subscribers that stop reading until the server disconnects them.
 
     Args:
-        subscribers: Those who stop.
+        subscribers: The subscribers to stop.
 
     Attributes:
-        times: After how many seconds each was cut.
+        times: The seconds after which each was disconnected.
     """
 
     def __init__(self, subscribers: Sequence[Subscriber]) -> None:
@@ -69,7 +68,7 @@ class _Cuts:
             self.times.append(monotonic() - self._start)
             client.close()
 
-        # A small window, so that less has to be published until the server notices.
+        # A small receive window makes the server notice earlier.
         client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
         subscriber.leave()
         client.watch_end(ended, ENDED)

@@ -1,0 +1,58 @@
+"""JSON responses of the HTTP API, and the error that becomes one."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
+
+import msgspec
+from twisted.internet.defer import Deferred
+
+Headers = Iterable[tuple[str, str]]
+
+
+class ApiError(Exception):
+    """The server refuses a request, or fails to handle it.
+
+    Args:
+        status: The HTTP status of the response.
+        message: What is wrong and what was expected, for the client's developer.
+        headers: Additional headers of the response.
+    """
+
+    def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.headers = headers or {}
+
+
+class Request(Protocol):
+    """The part of a twisted.web request that resources use."""
+
+    method: bytes
+    uri: bytes
+    path: bytes
+    requestHeaders: Any
+    content: Any
+    channel: object
+    """None when the client has disconnected."""
+
+    def respond(self, status: int, headers: Headers, body: bytes = b"") -> None:
+        """Send the whole response and finish the request."""
+
+    def notifyFinish(self) -> "Deferred[None]":
+        """Return a Deferred that fires when the response is sent.
+
+        It fails when the client disconnects first.
+        """
+
+
+def send_json(request: Request, status: int, content: Any, headers: Headers = ()) -> None:
+    """Send a JSON response and finish the request."""
+    body = msgspec.json.encode(content)
+    length = ("Content-Length", str(len(body)))
+    request.respond(status, [("Content-Type", "application/json"), length, *headers], body)
+
+
+def send_error(request: Request, error: ApiError) -> None:
+    """Send an error as a JSON response and finish the request."""
+    send_json(request, error.status, {"error": error.message}, error.headers.items())
