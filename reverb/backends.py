@@ -1,4 +1,4 @@
-"""Builds what a node shares with others: its broker and its store, as the settings ask for."""
+"""Builds the broker and the store that a node's settings name."""
 
 import secrets
 from typing import Any
@@ -19,14 +19,14 @@ from reverb.webhooks.interfaces import IWebhookClusterStore
 
 
 class WrongReactorError(ValueError):
-    """The broker of the settings needs another reactor; the text says which."""
+    """The configured broker cannot run on this reactor; the text says which one it needs."""
 
 
 def check_reactor(settings: Settings, reactor: Any) -> None:
-    """Check that the broker of the settings can work on a reactor.
+    """Check that the configured broker can run on a reactor.
 
     Raises:
-        WrongReactorError: It cannot.
+        WrongReactorError: It cannot: NATS needs the asyncio reactor.
     """
     if not settings.broker:
         return
@@ -41,27 +41,27 @@ def check_reactor(settings: Settings, reactor: Any) -> None:
 def build_backends(
     settings: Settings, reactor: Any, broker: IBroker | None, store: IChannelStore | None
 ) -> tuple[IBroker, IChannelStore]:
-    """Take the given broker and store, or build those that the settings ask for.
+    """Return the given broker and store, or build the ones that the settings name.
 
     Args:
-        settings: Those of the node.
+        settings: The node's settings.
         reactor: The reactor, or a test's clock.
-        broker: The application's own; None for that of the settings.
-        store: The application's own; None for that of the settings.
+        broker: The application's own broker; None to build one from the settings.
+        store: The application's own store; None to build one from the settings.
 
     Raises:
-        ValueError: Only one of both is given, and the settings name a Redis or a NATS.
+        ValueError: Only one of the two is given, and the settings name a Redis or a NATS.
         WrongReactorError: The settings name a NATS, and the reactor is not asyncio's.
     """
-    is_shared = bool(settings.redis or settings.broker)
-    if not is_shared or (broker is not None and store is not None):
+    is_cluster = bool(settings.redis or settings.broker)
+    if not is_cluster or (broker is not None and store is not None):
         return (
             broker if broker is not None else LocalBroker(),
             store if store is not None else MemoryStore(reactor.seconds),
         )
     if broker is not None or store is not None:
-        named = "Redis" if settings.redis else "NATS"
-        raise ValueError(f"with {named}, give both a broker and a store of your own, or neither")
+        backend = "Redis" if settings.redis else "NATS"
+        raise ValueError(f"with {backend}, give both a broker and a store of your own, or neither")
     node = secrets.token_hex(8)
     nats = _build_nats(settings, reactor, node) if settings.broker else None
     if settings.redis:
@@ -73,23 +73,23 @@ def build_backends(
 def _build_redis(
     settings: Settings, reactor: Any, node: str, nats: BusBroker | None
 ) -> tuple[IBroker, IChannelStore]:
-    # Not before: importing txredisapi installs the reactor.
+    # Imported here, because importing txredisapi installs the reactor.
     from reverb.redis.broker import RedisBroker  # noqa: PLC0415
     from reverb.redis.link import RedisLink  # noqa: PLC0415
     from reverb.stores.redis.store import RedisStore  # noqa: PLC0415
 
     link = RedisLink(parse_redis_url(settings.redis), reactor=reactor, node=node)
-    shared = RedisStore(link, lease=settings.redis_lease)
-    redis = RedisBroker(link, shared.member_changed)
+    redis_store = RedisStore(link, lease=settings.redis_lease)
+    redis_broker = RedisBroker(link, redis_store.member_changed)
     if nats is None:
-        return redis, shared
-    nats.link.connect_hooks.append(shared.announce_restored)
-    return SplitBroker(nats, redis), shared
+        return redis_broker, redis_store
+    nats.link.connect_hooks.append(redis_store.announce_restored)
+    return SplitBroker(nats, redis_broker), redis_store
 
 
 def _build_nats(settings: Settings, reactor: Any, node: str) -> BusBroker:
     check_reactor(settings, reactor)
-    # They import nats-py, which nobody else needs.
+    # Imported here, because only nodes that use NATS need nats-py.
     from reverb.nats.broker import NatsBroker  # noqa: PLC0415
     from reverb.nats.link import NatsLink  # noqa: PLC0415
 
@@ -99,13 +99,17 @@ def _build_nats(settings: Settings, reactor: Any, node: str) -> BusBroker:
 def build_webhook_cluster_store(
     settings: Settings, store: IChannelStore, clock: IReactorTime, meter: Meter | None
 ) -> IWebhookClusterStore | None:
-    """Build what nodes keep of webhooks together; None if this node is alone.
+    """Build the store that the nodes of a cluster share for webhooks.
 
     Args:
-        settings: Those of the node.
-        store: This node's. An application's own keeps nothing of webhooks.
-        clock: For the log.
-        meter: That of the node; None to measure nothing.
+        settings: The node's settings.
+        store: The node's channel store.
+        clock: The clock that throttles the store's log lines.
+        meter: The node's meter; None to count nothing.
+
+    Returns:
+        The store; None without Redis, and with an application's own channel store, which has
+        no support for webhooks.
     """
     if not settings.redis:
         return None

@@ -1,4 +1,4 @@
-"""A cache for what strangers ask again and again, which cannot be filled with what is large."""
+"""An LRU cache that bypasses long keys, so that clients cannot fill it with large ones."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -11,16 +11,19 @@ R = TypeVar("R")
 def cache_short_keys(
     function: Callable[[T], R], *, max_entries: int, max_length: int
 ) -> Callable[[T], R]:
-    """Make a function remember its results for short arguments.
+    """Wrap a function with an LRU cache for short arguments.
 
     Args:
-        function: Of one text, without effects.
-        max_entries: How many results are kept, the last used ones.
-        max_length: Length of the max_length argument that is kept.
+        function: A function of one string, without side effects.
+        max_entries: The number of results that are kept; the least recently used go first.
+        max_length: The longest argument whose result is cached, in characters or bytes.
+
+    Returns:
+        The wrapped function. It calls the original one for every longer argument.
     """
-    remembered = lru_cache(maxsize=max_entries)(function)
+    cached = lru_cache(maxsize=max_entries)(function)
 
     def call(text: T) -> R:
-        return remembered(text) if len(text) <= max_length else function(text)
+        return cached(text) if len(text) <= max_length else function(text)
 
     return call

@@ -1,4 +1,4 @@
-"""``HOST:PORT`` addresses, read and written."""
+"""Parsing and formatting of ``HOST:PORT`` addresses."""
 
 from urllib.parse import urlsplit
 
@@ -7,15 +7,19 @@ Address = tuple[str, int]
 
 
 def format_host_port(host: str, port: int) -> str:
-    """Write an address the way URLs do."""
+    """Format an address as in a URL: an IPv6 address stands in brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def parse_host_port(text: str, default_port: int) -> Address:
-    """Take ``host``, ``host:port`` or ``[address]:port`` apart; the host may be empty.
+    """Parse ``host``, ``host:port`` or ``[address]:port``.
+
+    Returns:
+        The host, which may be empty, and the port.
 
     Raises:
-        ValueError: It is none of these, or nobody can connect to the port.
+        ValueError: The text has none of these forms, or the port is 0, to which no client can
+            connect.
     """
     parts = urlsplit(f"//{text}")
     if parts.port == 0:

@@ -1,46 +1,46 @@
-"""Tells of what happens again and again once in a while, with how often it did."""
+"""Rate-limits repeated log messages, and counts the ones in between."""
 
 from collections.abc import Callable
 
 from twisted.internet.interfaces import IReactorTime
 
-_MOST = 1_000
-"""Things that are told apart; when there are more in that while, they are not told."""
+_MAX_KEYS = 1_000
+"""Keys that are tracked at once. Past that, new keys are dropped without a callback."""
 
 
 class LogThrottle:
-    """Calls back at most once in a while for each thing.
+    """Calls back at most once per interval for each key.
 
     Args:
-        tell: Called with the thing, and how often it has happened since the last call.
-        clock: For the time between calls.
-        seconds: That time.
+        emit: Called with the key, and with how often it was recorded since its last call.
+        clock: Measures the interval.
+        seconds: The interval.
     """
 
     def __init__(
-        self, tell: Callable[[str, int], None], clock: IReactorTime, seconds: float = 60
+        self, emit: Callable[[str, int], None], clock: IReactorTime, seconds: float = 60
     ) -> None:
-        self._tell = tell
+        self._emit = emit
         self._clock = clock
         self._seconds = seconds
-        self._last: dict[str, float] = {}
+        self._last_emitted: dict[str, float] = {}
         self._counts: dict[str, int] = {}
 
-    def happened(self, thing: str) -> None:
-        """Count, and tell if it is time."""
+    def record(self, key: str) -> None:
+        """Count one occurrence, and call back if the key's interval has passed."""
         now = self._clock.seconds()
-        if thing not in self._last and len(self._last) >= _MOST:
-            self._forget(now)
-            if len(self._last) >= _MOST:
+        if key not in self._last_emitted and len(self._last_emitted) >= _MAX_KEYS:
+            self._forget_old_keys(now)
+            if len(self._last_emitted) >= _MAX_KEYS:
                 return
-        count = self._counts[thing] = self._counts.get(thing, 0) + 1
-        last = self._last.get(thing)
+        count = self._counts[key] = self._counts.get(key, 0) + 1
+        last = self._last_emitted.get(key)
         if last is None or now - last >= self._seconds:
-            self._last[thing] = now
-            self._counts[thing] = 0
-            self._tell(thing, count)
+            self._last_emitted[key] = now
+            self._counts[key] = 0
+            self._emit(key, count)
 
-    def _forget(self, now: float) -> None:
-        """Forget what has not been told for a while."""
-        for thing in [t for t, last in self._last.items() if now - last >= self._seconds]:
-            del self._last[thing], self._counts[thing]
+    def _forget_old_keys(self, now: float) -> None:
+        """Drop the keys whose interval has passed."""
+        for key in [k for k, last in self._last_emitted.items() if now - last >= self._seconds]:
+            del self._last_emitted[key], self._counts[key]

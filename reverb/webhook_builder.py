@@ -214,6 +214,6 @@ def _make_storage(state_dir: str, reactor: Any, meter: Meter | None) -> SqliteJo
     def on_failure(problem: str) -> None:
         if meter is not None:
             meter.journal_errors += 1
-        throttle.happened(problem)
+        throttle.record(problem)
 
     return SqliteJournalStorage(state_dir, reactor, on_failure)

@@ -1,4 +1,4 @@
-"""The NATS broker of several nodes in one process, on the asyncio reactor."""
+"""Runs the NATS brokers of several nodes in one process, on the asyncio reactor."""
 
 import itertools
 from pathlib import Path
@@ -19,7 +19,7 @@ numbers = itertools.count(1)
 
 @pytest.fixture(scope="module")
 def nats(tmp_path_factory):
-    """The NATS that a module's tests share, each with a prefix of its own."""
+    """A NATS that all tests of a module share, each test with its own prefix."""
     server = NatsServer(tmp_path_factory.mktemp("nats"))
     yield server
     server.kill()
@@ -27,7 +27,7 @@ def nats(tmp_path_factory):
 
 @pytest.fixture
 def own_nats(tmp_path: Path):
-    """A NATS that a test may do anything to."""
+    """A NATS for one test, which may kill or pause it."""
     server = NatsServer(tmp_path)
     yield server
     server.resume()
@@ -35,7 +35,7 @@ def own_nats(tmp_path: Path):
 
 
 class NatsNode:
-    """One node's broker, and what it has delivered."""
+    """One node's broker, with its deliveries."""
 
     def __init__(self, url):
         self.name = f"node{next(numbers)}"
@@ -66,8 +66,8 @@ class NatsNode:
         return [envelope.payload for envelope in self.delivered]
 
 
-class DividedNode(Node):
-    """One node's Redis store, with a broker that has both."""
+class SplitNode(Node):
+    """One node's Redis store, with a broker on NATS and Redis."""
 
     def __init__(self, redis_url, nats_url):
         super().__init__(redis_url)
@@ -76,7 +76,7 @@ class DividedNode(Node):
 
 
 def settle(*links):
-    """Let what has been published until now arrive."""
+    """Wait until all messages published until now have arrived."""
     for _ in range(2):
         for link in links:
             wait(link.catch_up())
@@ -84,7 +84,7 @@ def settle(*links):
 
 @pytest.fixture
 def make_node(nats):
-    """Make nodes that share a prefix; they are stopped after the test."""
+    """Create nodes that share a prefix, and stop them after the test."""
     nodes = []
     url = nats.url(f"test{next(numbers)}")
 

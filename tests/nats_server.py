@@ -1,4 +1,4 @@
-"""A NATS of the tests' own: a process on a free port."""
+"""A NATS server process for tests, on a free port."""
 
 import http.client
 import json
@@ -16,8 +16,8 @@ from server_process import BOUND, ServerProcess
 
 
 def nats_program() -> str:
-    """Find nats-server; without it the test skips, but never in CI."""
-    # Debian puts it where only root's path looks.
+    """Return the path of nats-server; without it, skip the test, or fail it in CI."""
+    # Debian installs it in a directory that only root has in PATH.
     program = shutil.which("nats-server") or shutil.which("nats-server", path="/usr/sbin")
     if program is None:
         why = "nats-server is not installed"
@@ -28,11 +28,11 @@ def nats_program() -> str:
 
 
 class NatsServer(ServerProcess):
-    """One NATS process, which can be ended and started again on the same port.
+    """A NATS process, which can be killed and restarted on the same port.
 
     Args:
-        directory: Where its log goes.
-        arguments: More of its options.
+        directory: The directory of its log.
+        arguments: Further command-line options.
         configuration: The text of its configuration file.
     """
 
@@ -46,46 +46,47 @@ class NatsServer(ServerProcess):
         self.start()
 
     def start(self) -> None:
-        words = [nats_program(), "--addr", "127.0.0.1", "--port", str(self.port)]
-        words += ["--http_port", str(self._monitor), *self._arguments]
+        command = [nats_program(), "--addr", "127.0.0.1", "--port", str(self.port)]
+        command += ["--http_port", str(self._monitor), *self._arguments]
         with self._log.open("ab") as log:
-            self.process = subprocess.Popen(words, stdout=log, stderr=subprocess.STDOUT)
+            self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
         end = time.monotonic() + BOUND
         while True:
             assert self.process.poll() is None, self._log.read_text()
             try:
                 with socket.create_connection(("127.0.0.1", self.port), BOUND) as connection:
                     assert connection.recv(65_536).startswith(b"INFO ")
-                self.monitored("/connz")
+                self.monitoring_data("/connz")
             except OSError:
                 assert time.monotonic() < end, "nats-server does not answer"
                 time.sleep(0.02)
             else:
                 return
 
-    def url(self, prefix: str = "reverb", who: str = "") -> str:
-        return f"nats://{who}127.0.0.1:{self.port}?prefix={prefix}"
+    def url(self, prefix: str = "reverb", credentials: str = "") -> str:
+        return f"nats://{credentials}127.0.0.1:{self.port}?prefix={prefix}"
 
     def publish(self, subject: str, message: bytes) -> None:
-        """Publish as a stranger; return when it is on its way to all who are subscribed."""
+        """Publish as a foreign client; return when NATS has accepted the message."""
         with socket.create_connection(("127.0.0.1", self.port), BOUND) as connection:
-            commands = b'CONNECT {"verbose":false}\r\nPUB %b %d\r\n%b\r\nPING\r\n'
-            connection.sendall(commands % (subject.encode(), len(message), message))
-            answer = b""
-            while b"PONG\r\n" not in answer:
+            request = b'CONNECT {"verbose":false}\r\nPUB %b %d\r\n%b\r\nPING\r\n'
+            connection.sendall(request % (subject.encode(), len(message), message))
+            reply = b""
+            while b"PONG\r\n" not in reply:
                 received = connection.recv(65_536)
-                assert received, answer
-                answer += received
+                assert received, reply
+                reply += received
 
     def subscriptions(self, subject: str) -> int:
-        """Count the connections that are subscribed to a subject."""
+        """Return how many connections are subscribed to a subject."""
         lists = [
-            c.get("subscriptions_list", []) for c in self.monitored("/connz?subs=1")["connections"]
+            c.get("subscriptions_list", [])
+            for c in self.monitoring_data("/connz?subs=1")["connections"]
         ]
         return sum(subjects.count(subject) for subjects in lists)
 
-    def monitored(self, path: str) -> dict:
-        """What NATS tells of itself."""
+    def monitoring_data(self, path: str) -> dict:
+        """Return a page of NATS's HTTP monitoring."""
         connection = http.client.HTTPConnection("127.0.0.1", self._monitor, timeout=BOUND)
         try:
             connection.request("GET", path)

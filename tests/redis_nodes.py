@@ -1,4 +1,4 @@
-"""The Redis store and broker of several nodes in one process, on the real reactor."""
+"""Runs the Redis stores and brokers of several nodes in one process, on the real reactor."""
 
 import itertools
 from pathlib import Path
@@ -21,7 +21,7 @@ _numbers = itertools.count(1)
 
 
 def wait(deferred, seconds=BOUND):
-    """Let the reactor run until a Deferred has fired; get its result."""
+    """Run the reactor until a Deferred has fired; return its result."""
     return pytest_twisted.blockon(deferred.addTimeout(seconds, reactor))
 
 
@@ -30,7 +30,7 @@ def pause(seconds):
 
 
 def until(what, ask, seconds=BOUND):
-    """Let the reactor run until an answer is true, and get it."""
+    """Run the reactor until a function returns a true value; return that value."""
     end = reactor.seconds() + seconds
     while not (answer := ask()):
         assert reactor.seconds() < end, f"{what}: not within {seconds} s"
@@ -40,7 +40,7 @@ def until(what, ask, seconds=BOUND):
 
 @pytest.fixture(scope="module")
 def redis(tmp_path_factory):
-    """The Redis that a module's tests share, each with a prefix of its own."""
+    """A Redis that all tests of a module share, each test with its own prefix."""
     server = RedisServer(tmp_path_factory.mktemp("redis"))
     yield server
     server.kill()
@@ -48,7 +48,7 @@ def redis(tmp_path_factory):
 
 @pytest.fixture
 def own_redis(tmp_path: Path):
-    """A Redis that a test may do anything to."""
+    """A Redis for one test, which may kill or pause it."""
     server = RedisServer(tmp_path)
     yield server
     server.resume()
@@ -56,7 +56,7 @@ def own_redis(tmp_path: Path):
 
 
 class Node:
-    """One node's store and broker, and what they have told it."""
+    """One node's store and broker, with what they have delivered and reported."""
 
     def __init__(self, url, lease=15, name=None):
         self.name = name or f"node{next(_numbers)}"
@@ -85,7 +85,7 @@ class Node:
             self.running = False
 
     def die(self):
-        """Vanish as a process that is killed does: nothing is given up."""
+        """Disconnect as a killed process does, without a cleanup in Redis."""
         self.running = False
         self.store._link_lost()
         wait(self.broker.stop())
@@ -96,7 +96,7 @@ class Node:
             wait(waiting)
 
     def join(self, user, channel="presence-x", info="{}", limit=0):
-        """Subscribe as the hub does; get the socket's id and the answer."""
+        """Subscribe as the hub does; return the socket's id and the store's result."""
         socket_id = f"{self.name}.{next(self._sockets)}"
         member = None if user is None else Member(user, info)
         self.subscribe(channel)
@@ -106,23 +106,23 @@ class Node:
         return wait(self.store.leave("1", channel, socket_id))
 
     def view(self, channel="presence-x"):
-        """The members as the subscribers of this node know them."""
+        """Return the members that the subscribers of this node know."""
         view = self.store._local_state.replicas.get(("1", channel))
         return set() if view is None else set(view.roster)
 
     def members(self, channel="presence-x"):
         return dict(wait(self.store.members("1", channel)))
 
-    def told(self):
-        """Take what subscribers have been told of members: ``+ann`` or ``-ann``."""
-        told = [change for change in self.changes if change != StoreRestored()]
+    def member_changes(self):
+        """Take the changes reported since the last call, each as ``+ann`` or ``-ann``."""
+        taken = [change for change in self.changes if change != StoreRestored()]
         self.changes[:] = [change for change in self.changes if change == StoreRestored()]
         signs = {
             MemberJoined: lambda c: f"+{c.member.user_id}",
             MemberLeft: lambda c: f"-{c.user_id}",
         }
         signs[ChannelReaped] = lambda c: c
-        return [signs[type(change)](change) for change in told]
+        return [signs[type(change)](change) for change in taken]
 
     def publish(self, data, channel="news", exclude=None):
         return self.broker.publish(Publication("1", channel, data, exclude))
@@ -133,7 +133,7 @@ class Node:
 
 @pytest.fixture
 def make_node(redis):
-    """Make nodes that share a prefix; they are stopped after the test."""
+    """Create nodes that share a prefix, and stop them after the test."""
     nodes = []
     url = redis.url(f"test{next(_numbers)}")
 

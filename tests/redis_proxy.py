@@ -1,6 +1,6 @@
-"""A way to Redis that can be slow, cut, or lose what it is given; nobody is told.
+"""A TCP proxy that can delay, block or lose data, without closing any connection.
 
-It runs in a thread of its own, so that tests may block.
+It runs in its own thread, so that tests may block.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ BOUND = 20
 
 
 class _Pipe:
-    """One connection of a node, and the one to Redis that belongs to it."""
+    """One connection of a node, and the matching connection to Redis."""
 
     def __init__(self, proxy: "Proxy", node: asyncio.StreamWriter) -> None:
         self.proxy = proxy
@@ -20,14 +20,14 @@ class _Pipe:
         self.redis: asyncio.StreamWriter | None = None
         self.loses = set(proxy.loses)
 
-    async def pass_on(
-        self, way: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    async def forward(
+        self, direction: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         loop = asyncio.get_running_loop()
         try:
             while data := await reader.read(65_536):
                 await self.proxy.open.wait()
-                if way in self.loses:
+                if direction in self.loses:
                     continue
                 if self.proxy.delay:
                     loop.call_later(self.proxy.delay, self._write, writer, data)
@@ -50,28 +50,28 @@ class _Pipe:
 
 
 class Proxy:
-    """Listens on a port of its own, and passes everything on to another.
+    """Listens on its own port, and forwards all data to another port and back.
 
     Args:
-        port: That of Redis.
+        port: The port to forward to, such as Redis's.
     """
 
     def __init__(self, port: int) -> None:
         self._target = port
         self.delay = 0.0
-        """Seconds that everything is under way, in each direction."""
+        """Seconds by which all data is delayed, in each direction."""
         self.loses: set[str] = set()
-        """The directions in which nothing goes through on new connections."""
+        """The directions in which new connections lose all data."""
         self._pipes: list[_Pipe] = []
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
-        self.open, self._server = self._do(self._listen)
+        self.open, self._server = self._run_in_thread(self._listen)
         self.port = self._server.sockets[0].getsockname()[1]
 
-    def _do(self, step: Callable):
-        """Carry out a step in the thread."""
-        return asyncio.run_coroutine_threadsafe(step(), self._loop).result(BOUND)
+    def _run_in_thread(self, function: Callable):
+        """Run a coroutine function in the proxy's thread; return its result."""
+        return asyncio.run_coroutine_threadsafe(function(), self._loop).result(BOUND)
 
     async def _listen(self):
         is_open = asyncio.Event()
@@ -82,46 +82,51 @@ class Proxy:
         pipe = _Pipe(self, writer)
         self._pipes.append(pipe)
         try:
-            there, pipe.redis = await asyncio.open_connection("127.0.0.1", self._target)
+            from_redis, pipe.redis = await asyncio.open_connection("127.0.0.1", self._target)
         except OSError:
             pipe.end()
             return
         await asyncio.gather(
-            pipe.pass_on(TO_REDIS, reader, pipe.redis), pipe.pass_on(TO_NODE, there, writer)
+            pipe.forward(TO_REDIS, reader, pipe.redis), pipe.forward(TO_NODE, from_redis, writer)
         )
         self._pipes.remove(pipe)
 
     def url(self, prefix: str = "reverb") -> str:
         return f"redis://127.0.0.1:{self.port}/0?prefix={prefix}"
 
-    def cut(self) -> None:
-        """Hold back what comes, in both directions, also on new connections."""
+    def block(self) -> None:
+        """Hold back all data, in both directions, also on new connections."""
 
-        async def cut() -> None:
+        async def block() -> None:
             self.open.clear()
 
-        self._do(cut)
+        self._run_in_thread(block)
 
-    def mend(self) -> None:
-        """Let everything through that has been held back; of what was lost nothing comes back."""
+    def restore(self) -> None:
+        """Forward the data that was held back, and stop losing data on new connections."""
 
-        async def mend() -> None:
+        async def restore() -> None:
             self.loses.clear()
             self.open.set()
 
-        self._do(mend)
+        self._run_in_thread(restore)
 
-    def lose(self, *ways: str, connection: int | None = None) -> None:
-        """Lose whatever comes, on one connection or on all, also new ones; none is closed."""
+    def lose(self, *directions: str, connection: int | None = None) -> None:
+        """Lose all data on one connection, or on all and on new ones; none is closed.
+
+        Args:
+            directions: ``TO_REDIS``, ``TO_NODE``, or both.
+            connection: The index of the only connection that loses data; None for all.
+        """
 
         async def lose() -> None:
             pipes = self._pipes if connection is None else [self._pipes[connection]]
             for pipe in pipes:
-                pipe.loses |= set(ways)
+                pipe.loses |= set(directions)
             if connection is None:
-                self.loses |= set(ways)
+                self.loses |= set(directions)
 
-        self._do(lose)
+        self._run_in_thread(lose)
 
     def stop(self) -> None:
         async def stop() -> None:
@@ -132,7 +137,7 @@ class Proxy:
             others = asyncio.all_tasks() - {asyncio.current_task()}
             await asyncio.wait(others, timeout=BOUND) if others else None
 
-        self._do(stop)
+        self._run_in_thread(stop)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(BOUND)
         self._loop.close()

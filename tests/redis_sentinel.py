@@ -1,4 +1,4 @@
-"""A Redis with a replica, and sentinels that watch over both: real processes."""
+"""A Redis master with a replica, and sentinels that monitor both, as processes."""
 
 import time
 from pathlib import Path
@@ -9,13 +9,13 @@ NAME = "mymaster"
 
 
 class Sentinel(RedisServer):
-    """One sentinel.
+    """A sentinel process.
 
     Args:
-        directory: Where it runs.
+        directory: The directory that it runs in.
         master: The port of the master.
-        quorum: How many sentinels must agree that the master is gone.
-        lines: More of its configuration.
+        quorum: How many sentinels must agree that the master is down.
+        lines: Further lines of its configuration.
     """
 
     def __init__(self, directory: Path, master: int, quorum: int = 1, lines: str = "") -> None:
@@ -29,31 +29,31 @@ class Sentinel(RedisServer):
         )
         super().__init__(directory)
 
-    def words(self) -> list[str]:
+    def arguments(self) -> list[str]:
         return [str(self._config), "--sentinel", "--port", str(self.port)]
 
 
-class Watched:
+class SentinelDeployment:
     """A master, a replica, and three sentinels."""
 
     def __init__(self, directory: Path) -> None:
-        occupancy = [directory / name for name in ("master", "replica")]
-        for place in occupancy:
-            place.mkdir()
-        self.master = RedisServer(occupancy[0])
-        follows = ("--replicaof", "127.0.0.1", str(self.master.port))
-        self.replica = RedisServer(occupancy[1], *follows, "--repl-diskless-sync-delay", "0")
-        _until("in step", lambda: "state=online" in self.master.ask("INFO", "replication"))
+        directories = [directory / name for name in ("master", "replica")]
+        for server_directory in directories:
+            server_directory.mkdir()
+        self.master = RedisServer(directories[0])
+        replica_of = ("--replicaof", "127.0.0.1", str(self.master.port))
+        self.replica = RedisServer(directories[1], *replica_of, "--repl-diskless-sync-delay", "0")
+        _until("replicating", lambda: "state=online" in self.master.ask("INFO", "replication"))
         self.sentinels = [
             Sentinel(directory / f"sentinel{number}", self.master.port, quorum=2)
             for number in range(3)
         ]
-        _until("sentinels that know each other", self._agree)
+        _until("sentinels that know each other", self._sentinels_are_ready)
 
-    def _agree(self) -> bool:
-        ready = ("num-other-sentinels\r\n$1\r\n2\r\n", "num-slaves\r\n$1\r\n1\r\n")
-        told = [sentinel.ask("SENTINEL", "MASTER", NAME) for sentinel in self.sentinels]
-        return all(part in text for text in told for part in ready)
+    def _sentinels_are_ready(self) -> bool:
+        expected = ("num-other-sentinels\r\n$1\r\n2\r\n", "num-slaves\r\n$1\r\n1\r\n")
+        replies = [sentinel.ask("SENTINEL", "MASTER", NAME) for sentinel in self.sentinels]
+        return all(part in reply for reply in replies for part in expected)
 
     def url(self, prefix: str = "reverb") -> str:
         sentinels = ",".join(f"127.0.0.1:{sentinel.port}" for sentinel in self.sentinels)
@@ -63,8 +63,8 @@ class Watched:
         _until("promoted", lambda: "role:master" in self.replica.ask("INFO", "replication"))
 
     def all_name_the_replica(self) -> bool:
-        told = [s.ask("SENTINEL", "get-master-addr-by-name", NAME) for s in self.sentinels]
-        return all(f"\r\n{self.replica.port}\r\n" in text for text in told)
+        replies = [s.ask("SENTINEL", "get-master-addr-by-name", NAME) for s in self.sentinels]
+        return all(f"\r\n{self.replica.port}\r\n" in reply for reply in replies)
 
     def kill(self) -> None:
         for server in (*self.sentinels, self.replica, self.master):

@@ -1,4 +1,4 @@
-"""A Redis of the tests' own: a process on a free port that keeps nothing on disk."""
+"""A Redis server process for tests, on a free port and without persistence."""
 
 import os
 import shutil
@@ -14,7 +14,7 @@ from server_process import BOUND, ServerProcess
 
 
 def redis_program() -> str:
-    """Find redis-server; without it the test skips, but never in CI."""
+    """Return the path of redis-server; without it, skip the test, or fail it in CI."""
     program = shutil.which("redis-server") or shutil.which("valkey-server")
     if program is None:
         why = "redis-server is not installed"
@@ -25,11 +25,11 @@ def redis_program() -> str:
 
 
 class RedisServer(ServerProcess):
-    """One Redis process, which can be ended and started again on the same port.
+    """A Redis process, which can be killed and restarted on the same port.
 
     Args:
-        directory: Where it runs.
-        arguments: More of its options.
+        directory: The directory that it runs in.
+        arguments: Further command-line options.
     """
 
     def __init__(self, directory: Path, *arguments: str) -> None:
@@ -38,16 +38,16 @@ class RedisServer(ServerProcess):
         self._arguments = arguments
         self.start()
 
-    def words(self) -> list[str]:
-        """What follows the name of the program."""
-        words = ["--port", str(self.port), "--bind", "127.0.0.1"]
-        words += ["--save", "", "--appendonly", "no", "--dir", str(self._directory)]
-        return [*words, *self._arguments]
+    def arguments(self) -> list[str]:
+        """Return the command-line arguments."""
+        arguments = ["--port", str(self.port), "--bind", "127.0.0.1"]
+        arguments += ["--save", "", "--appendonly", "no", "--dir", str(self._directory)]
+        return [*arguments, *self._arguments]
 
     def start(self) -> None:
         with (self._directory / "redis.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [redis_program(), *self.words()], stdout=log, stderr=subprocess.STDOUT
+                [redis_program(), *self.arguments()], stdout=log, stderr=subprocess.STDOUT
             )
         end = time.monotonic() + BOUND
         while True:
@@ -58,25 +58,25 @@ class RedisServer(ServerProcess):
                 assert time.monotonic() < end, "redis-server does not answer"
                 time.sleep(0.02)
 
-    def url(self, prefix: str = "reverb", who: str = "") -> str:
-        return f"redis://{who}127.0.0.1:{self.port}/0?prefix={prefix}"
+    def url(self, prefix: str = "reverb", credentials: str = "") -> str:
+        return f"redis://{credentials}127.0.0.1:{self.port}/0?prefix={prefix}"
 
-    def ask(self, *words: str) -> str:
-        """Give a command, after the password if there is one; get the answer as it comes."""
-        command = b"*%d\r\n" % len(words)
-        for word in words:
-            command += b"$%d\r\n%b\r\n" % (len(word.encode()), word.encode())
+    def ask(self, *arguments: str) -> str:
+        """Run a command on a new connection; return the raw reply."""
+        command = b"*%d\r\n" % len(arguments)
+        for argument in arguments:
+            command += b"$%d\r\n%b\r\n" % (len(argument.encode()), argument.encode())
         with socket.create_connection(("127.0.0.1", self.port), BOUND) as connection:
             connection.sendall(command)
-            answer = b""
-            while not answer.endswith(b"\r\n"):
+            reply = b""
+            while not reply.endswith(b"\r\n"):
                 received = connection.recv(65_536)
                 if not received:
                     raise ConnectionResetError
-                answer += received
-            return answer.decode("utf-8", "replace")
+                reply += received
+            return reply.decode("utf-8", "replace")
 
     def keys(self, prefix: str) -> set[str]:
-        """The keys of a deployment."""
+        """Return the keys of a deployment."""
         lines = self.ask("KEYS", f"{prefix}:*").split("\r\n")
         return {line for line in lines if line.startswith(f"{prefix}:")}

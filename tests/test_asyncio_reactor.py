@@ -1,4 +1,4 @@
-"""The tests that take Twisted's asyncio reactor: a process has one reactor, so they have theirs."""
+"""Runs the tests that need the asyncio reactor in a process of their own."""
 
 import subprocess
 import sys
@@ -10,14 +10,14 @@ from redis_server import redis_program
 TESTS = Path(__file__).parent
 
 
-def test_what_takes_the_asyncio_reactor_passes_on_it():
-    nats_program()  # Or skip, and say why, as they would.
+def test_tests_marked_asyncio_reactor_pass_on_it():
+    nats_program()  # Skips this test if NATS is not installed, as the others do.
     redis_program()
-    words = [sys.executable, "-m", "pytest", "--reactor=asyncio", "-m", "asyncio_reactor", "-rs"]
-    running = subprocess.run(
-        [*words, str(TESTS)], cwd=TESTS.parent, capture_output=True, text=True, check=False
+    command = [sys.executable, "-m", "pytest", "--reactor=asyncio", "-m", "asyncio_reactor", "-rs"]
+    completed = subprocess.run(
+        [*command, str(TESTS)], cwd=TESTS.parent, capture_output=True, text=True, check=False
     )
 
-    print(running.stdout, running.stderr)  # noqa: T201 - shown when it fails
-    assert running.returncode == 0
-    assert " passed" in running.stdout
+    print(completed.stdout, completed.stderr)  # noqa: T201 - shown when it fails
+    assert completed.returncode == 0
+    assert " passed" in completed.stdout

@@ -1,4 +1,4 @@
-"""The broker and the store that the settings ask for."""
+"""The broker and the store that the settings name."""
 
 import pytest
 from twisted.internet.task import Clock
@@ -9,14 +9,14 @@ from reverb.settings import Settings
 from reverb.stores.memory import MemoryStore
 
 
-def test_a_node_that_is_alone_shares_nothing():
+def test_a_single_node_keeps_everything_in_memory():
     broker, store = build_backends(Settings(), Clock(), None, None)
 
     assert (type(broker), type(store)) == (LocalBroker, MemoryStore)
 
 
 @pytest.mark.parametrize("settings", [{"redis": "redis://h"}, {"broker": "nats://h"}])
-def test_the_applications_own_beat_the_settings_but_only_together(settings):
+def test_an_own_broker_and_store_replace_the_configured_ones_only_together(settings):
     broker, store = LocalBroker(), MemoryStore(Clock().seconds)
 
     assert build_backends(Settings(**settings), Clock(), broker, store) == (broker, store)

@@ -1,24 +1,24 @@
-"""A cache that strangers cannot fill with what is large."""
+"""A cache that clients cannot fill with large entries."""
 
 from reverb.caches import cache_short_keys
 
 
-def test_short_arguments_are_looked_up_once_and_long_ones_each_time():
-    asked = []
+def test_results_for_short_arguments_are_cached_and_for_long_ones_computed_each_time():
+    calls = []
     length = cache_short_keys(
-        lambda text: asked.append(text) or len(text), max_entries=10, max_length=3
+        lambda text: calls.append(text) or len(text), max_entries=10, max_length=3
     )
 
     assert [length(text) for text in ["abc", "abcd", "abc", "abcd"]] == [3, 4, 3, 4]
-    assert asked == ["abc", "abcd", "abcd"]
+    assert calls == ["abc", "abcd", "abcd"]
 
 
-def test_the_last_used_ones_are_kept():
-    asked = []
+def test_the_most_recently_used_results_are_kept():
+    calls = []
     upper = cache_short_keys(
-        lambda text: asked.append(text) or text.upper(), max_entries=2, max_length=3
+        lambda text: calls.append(text) or text.upper(), max_entries=2, max_length=3
     )
 
     for text in ["a", "b", "a", "c", "a", "b"]:
         assert upper(text) == text.upper()
-    assert asked == ["a", "b", "c", "b"]
+    assert calls == ["a", "b", "c", "b"]

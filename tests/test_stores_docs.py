@@ -1,4 +1,4 @@
-"""The broker of docs/stores.md is one, and its tests are tests."""
+"""The example broker of docs/stores.md passes the example tests of that page."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,7 @@ BROKER, TESTS = (code for code in CODE if "class " in code)
 
 pytest.register_assert_rewrite("reverb.testing.contracts")
 _names: dict[str, object] = {"__name__": __name__}
-exec(BROKER + TESTS, _names)  # noqa: S102 - it is the page's own code
+exec(BROKER + TESTS, _names)  # noqa: S102 - the code of this repository's own page
 
 TestOneNode = _names["TestOneNode"]
 TestSeveralNodes = _names["TestSeveralNodes"]

@@ -1,1 +1,1 @@
-"""What carries publications between nodes."""
+"""Brokers, which carry publications between nodes."""

@@ -1,8 +1,9 @@
-"""What the brokers have in common by which nodes reach each other over a bus.
+"""The common part of the brokers that connect nodes over a message bus.
 
-A node is subscribed to the channels that its own clients are subscribed to,
-and to one more name for what concerns all nodes. Its own clients are served
-without the round trip, and what it gets back of its own messages is dropped.
+A node subscribes to one topic for each channel that has local subscribers, and
+to the broadcast topic, which concerns all nodes. Local subscribers are served
+without a round trip over the bus, so the node drops its own messages when the
+bus returns them.
 """
 
 from collections.abc import Callable
@@ -26,32 +27,32 @@ from reverb.interfaces import IBroker, ILinked
 
 @implementer(IBroker, ILinked)
 class BusBroker:
-    """Delivers to this process at once, and to the other nodes over the bus.
+    """Delivers to this process synchronously, and to the other nodes over the bus.
 
-    A subclass says how the bus calls a channel.
+    A subclass maps channels to topics in :meth:`_topic`.
 
     Args:
-        link: The way to the bus; started and stopped with the broker.
-        common: The bus's name of what concerns all nodes.
+        link: The link to the bus; started and stopped with the broker.
+        broadcast_topic: The topic for envelopes that concern all nodes.
 
     Attributes:
-        link: The way to the bus.
-        link_meter: What is counted of the connection that brings messages.
+        link: The link to the bus.
+        link_meter: The counters of the connection that receives messages.
     """
 
     _log = Logger()
 
-    def __init__(self, link: Link, common: bytes) -> None:
+    def __init__(self, link: Link, broadcast_topic: bytes) -> None:
         self.link = link
         self._deliver: Callable[[Envelope], None] | None = None
-        self._common = common
-        self._interest = Interest(link, common)
+        self._broadcast_topic = broadcast_topic
+        self._interest = Interest(link, broadcast_topic)
         self.link_meter = link.bus_meter
-        self._told_of_strangers = False
-        link.on_message = self._taken
+        self._warned_of_foreign_messages = False
+        link.on_message = self._message_received
 
-    def _name(self, app_id: str, channel: str) -> bytes:
-        """Say what the bus calls a channel."""
+    def _topic(self, app_id: str, channel: str) -> bytes:
+        """Return the bus's topic for a channel."""
         raise NotImplementedError
 
     @property
@@ -61,73 +62,73 @@ class BusBroker:
 
     @property
     def unavailable_reason(self) -> str | None:
-        """Why they do not."""
+        """Why publications do not reach the other nodes; None when they do."""
         return self.link.unavailable_reason
 
     def start(self, deliver: Callable[[Envelope], None]) -> "Deferred[None]":
-        """Begin to deliver, and to connect.
+        """Start delivering, and start to connect.
 
         Returns:
-            Fires at once: until the bus is there, the node serves its own clients.
+            Fires at once: the node serves its own clients until the bus is connected.
         """
         self._deliver = deliver
         self.link.start()
         return succeed(None)
 
     def stop(self) -> "Deferred[None]":
-        """End delivery and the connections."""
+        """Stop delivering, and close the connections; fires when they are closed."""
         self._deliver = None
         self._interest.stop()
         return Deferred.fromCoroutine(self.link.stop())
 
     def subscribe(self, app_id: str, channel: str) -> "Deferred[None] | None":
-        """Want what other nodes publish to a channel."""
-        return self._interest.want(self._name(app_id, channel))
+        """Subscribe to the other nodes' publications to a channel."""
+        return self._interest.subscribe(self._topic(app_id, channel))
 
     def unsubscribe(self, app_id: str, channel: str) -> None:
-        """Give a channel up, unless somebody subscribes again soon."""
+        """Unsubscribe from a channel after a delay, unless the node subscribes again before."""
         if self._deliver is not None:
-            self._interest.leave(self._name(app_id, channel))
+            self._interest.unsubscribe_later(self._topic(app_id, channel))
 
     def publish(self, envelope: Envelope) -> bool:
-        """Send to the other nodes when this turn of the reactor ends, and deliver here."""
+        """Deliver to this node, and send to the others when this turn of the reactor ends."""
         if self._deliver is None:
             return False
         sent = False
-        if self.link.is_open:  # Before delivering, which may lead to the next publication.
-            name = self._common
+        if self.link.is_open:  # Sent first, because the delivery may publish the next envelope.
+            topic = self._broadcast_topic
             if not isinstance(envelope, Termination):
-                name = self._name(envelope.app_id, envelope.channel)
-            sent = self.link.send(name, encode(self.link.node, envelope))
+                topic = self._topic(envelope.app_id, envelope.channel)
+            sent = self.link.send(topic, encode(self.link.node, envelope))
         self._deliver(envelope)
         return sent
 
     # From the bus
 
-    def _taken(self, name: bytes, message: bytes) -> None:
+    def _message_received(self, topic: bytes, message: bytes) -> None:
         try:
             received = decode(message)
         except ValueError as error:
             self.link_meter.dropped += 1
-            if not self._told_of_strangers:
-                self._told_of_strangers = True
+            if not self._warned_of_foreign_messages:
+                self._warned_of_foreign_messages = True
                 self._log.warn(
-                    "dropped a message on {channel} that is not of this server, or of a newer "
-                    "one; further ones are only counted: {error}",
-                    channel=ascii(name),
+                    "dropped a message on {channel}, sent by another program or a newer version of "
+                    "this server: {error}; further ones are only counted",
+                    channel=ascii(topic),
                     error=error,
                 )
             return
         try:
-            self._pass_on(received)
-        except Exception:  # noqa: BLE001 - one message's failure is not the connection's
-            self._log.failure("delivering a message on {channel}", channel=ascii(name))
+            self._dispatch(received)
+        except Exception:  # noqa: BLE001 - one message's failure must not end the connection
+            self._log.failure("failed to deliver a message on {channel}", channel=ascii(topic))
 
-    def _pass_on(self, received: BusMessage) -> None:
+    def _dispatch(self, received: BusMessage) -> None:
         body = received.body
         if not isinstance(body, MemberChange) and received.node != self.link.node:
-            self._take_envelope(body)
+            self._deliver_envelope(body)
 
-    def _take_envelope(self, envelope: Envelope) -> None:
+    def _deliver_envelope(self, envelope: Envelope) -> None:
         if self._deliver is not None:
             self._deliver(envelope)

@@ -1,4 +1,4 @@
-"""What one node wants of a bus: the channels that its own clients are subscribed to."""
+"""The channels for which a node wants the bus's messages: those that have local subscribers."""
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
@@ -6,81 +6,93 @@ from twisted.internet.interfaces import IDelayedCall
 from reverb.brokers.link import Link, wait_for_all
 
 UNSUBSCRIBE_DELAY = 2.0
-"""Seconds after its last subscriber that a channel is given up; many come back at once."""
-_PORTION = 1_000
-"""Channels in one command."""
+"""Seconds between a channel's last local unsubscription and the node's own on the bus. Many
+clients return within that time."""
+_CHUNK_SIZE = 1_000
+"""Names in one subscribe command."""
 
 
 class Interest:
-    """Keeps a link subscribed to what is wanted.
+    """Keeps a link subscribed to the names that the node is interested in.
 
     Args:
-        link: The way to the bus.
-        common: The name that is always wanted.
+        link: The link to the bus.
+        broadcast_topic: A name that the node is always subscribed to.
     """
 
-    def __init__(self, link: Link, common: bytes) -> None:
+    def __init__(self, link: Link, broadcast_topic: bytes) -> None:
         self._link = link
-        self._common = common
-        self._wanted: set[bytes] = set()
-        self._asked: dict[bytes, Deferred[None]] = {}
-        self._leaving: dict[bytes, IDelayedCall] = {}
-        # First of all: a store asks for members only after this.
-        link.connect_hooks.insert(0, self._subscribe_to_all)
+        self._broadcast_topic = broadcast_topic
+        self._subscribed: set[bytes] = set()
+        self._awaiting_confirmation: dict[bytes, Deferred[None]] = {}
+        self._unsubscribe_calls: dict[bytes, IDelayedCall] = {}
+        # The first hook: a store may ask for members only after the node has subscribed.
+        link.connect_hooks.insert(0, self._resubscribe)
 
-    def want(self, name: bytes) -> "Deferred[None] | None":
-        """Want a name; return what :meth:`reverb.interfaces.IBroker.subscribe` does."""
-        leaving = self._leaving.pop(name, None)
-        if leaving is not None:
-            leaving.cancel()
-        if name not in self._wanted:
-            self._wanted.add(name)
+    def subscribe(self, name: bytes) -> "Deferred[None] | None":
+        """Subscribe to a name, and cancel a pending unsubscription.
+
+        Returns:
+            As :meth:`reverb.interfaces.IBroker.subscribe`.
+        """
+        unsubscribe_call = self._unsubscribe_calls.pop(name, None)
+        if unsubscribe_call is not None:
+            unsubscribe_call.cancel()
+        if name not in self._subscribed:
+            self._subscribed.add(name)
             if self._link.is_open:
-                (asked,) = self._link.subscribe([name])
-                self._ask(name, asked)
-        asked_already = self._asked.get(name)
-        if asked_already is None:
+                (confirmation,) = self._link.subscribe([name])
+                self._await_confirmation(name, confirmation)
+        pending = self._awaiting_confirmation.get(name)
+        if pending is None:
             return None
         waiting: Deferred[None] = Deferred()
-        asked_already.addBoth(_tell, waiting)
+        pending.addBoth(_fire, waiting)
         return waiting
 
-    def _ask(self, name: bytes, asked: "Deferred[None]") -> None:
-        self._asked[name] = asked
-        asked.addBoth(self._answered, name)
+    def _await_confirmation(self, name: bytes, confirmation: "Deferred[None]") -> None:
+        self._awaiting_confirmation[name] = confirmation
+        confirmation.addBoth(self._confirmed, name)
 
-    def _answered(self, _: object, name: bytes) -> None:
-        # When the link was lost, the next connect subscribes again.
-        self._asked.pop(name, None)
+    def _confirmed(self, _: object, name: bytes) -> None:
+        # Also called when the link was lost: the next connect subscribes again.
+        self._awaiting_confirmation.pop(name, None)
 
-    def leave(self, name: bytes) -> None:
-        """Give a name up, unless it is wanted again soon."""
-        if name in self._wanted and name not in self._leaving:
-            self._leaving[name] = self._link.clock.callLater(UNSUBSCRIBE_DELAY, self._give_up, name)
+    def unsubscribe_later(self, name: bytes) -> None:
+        """Unsubscribe from a name after a delay, unless the node subscribes again before."""
+        if name in self._subscribed and name not in self._unsubscribe_calls:
+            self._schedule_unsubscribe(name)
 
-    def _give_up(self, name: bytes) -> None:
-        del self._leaving[name]
-        if name in self._asked:  # Its answer must not be taken for that of a later subscription.
-            self._leaving[name] = self._link.clock.callLater(UNSUBSCRIBE_DELAY, self._give_up, name)
+    def _schedule_unsubscribe(self, name: bytes) -> None:
+        self._unsubscribe_calls[name] = self._link.clock.callLater(
+            UNSUBSCRIBE_DELAY, self._unsubscribe, name
+        )
+
+    def _unsubscribe(self, name: bytes) -> None:
+        del self._unsubscribe_calls[name]
+        if name in self._awaiting_confirmation:
+            # Its late confirmation would be mistaken for that of the next subscription.
+            self._schedule_unsubscribe(name)
             return
-        self._wanted.discard(name)
+        self._subscribed.discard(name)
         self._link.unsubscribe(name)
 
     def stop(self) -> None:
-        """Give nothing up any more: the link is about to end."""
-        for call in self._leaving.values():
+        """Cancel the pending unsubscriptions, because the link is about to close."""
+        for call in self._unsubscribe_calls.values():
             call.cancel()
-        self._leaving.clear()
+        self._unsubscribe_calls.clear()
 
-    async def _subscribe_to_all(self) -> None:
-        """Subscribe anew after a connect."""
-        names = [self._common, *self._wanted]
-        answers: list[Deferred[None]] = []
-        for start in range(0, len(names), _PORTION):
-            answers += self._link.subscribe(names[start : start + _PORTION])
-        await wait_for_all(answers)
+    async def _resubscribe(self) -> None:
+        """Subscribe to all names after a connect."""
+        names = [self._broadcast_topic, *self._subscribed]
+        confirmations: list[Deferred[None]] = []
+        for start in range(0, len(names), _CHUNK_SIZE):
+            confirmations += self._link.subscribe(names[start : start + _CHUNK_SIZE])
+        await wait_for_all(confirmations)
 
 
-def _tell(result: object, waiting: "Deferred[None]") -> object:
+def _fire(result: object, waiting: "Deferred[None]") -> object:
+    """Fire a waiting caller's own Deferred, and pass the result on."""
     waiting.callback(None)
     return result

@@ -1,4 +1,4 @@
-"""A way to another program by which nodes reach each other: kept, and made anew when it is lost."""
+"""A connection to Redis or NATS that reconnects automatically, with backoff and jitter."""
 
 import random
 from collections.abc import Awaitable, Callable, Iterable
@@ -11,57 +11,59 @@ from twisted.python.failure import Failure
 
 from reverb.meter import LinkMeter
 
-ANSWER_TIMEOUT = 5
-"""Seconds that a connect, or an answer that tells whether the program lives, may take."""
+REPLY_TIMEOUT = 5
+"""Seconds that a connect, or the reply to a heartbeat, may take."""
 _HEARTBEAT = 3
-"""Seconds between two looks at whether it lives."""
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
-"""Seconds before the first and before the later attempts to reconnect."""
-RECONNECT_GRACE = _LONGEST_PAUSE + 0.5
-"""Seconds after a connect in which the other nodes, too, will have come back."""
+"""Seconds between two heartbeats."""
+_FIRST_DELAY, _MAX_DELAY = 0.1, 2.0
+"""Seconds of the shortest and of the longest delay before an attempt to reconnect."""
+RECONNECT_GRACE = _MAX_DELAY + 0.5
+"""Seconds after a connect within which the other nodes will have reconnected, too."""
 _DRAIN_TIMEOUT = 3
-"""Seconds that may pass until all is read that a node sends before it stops."""
-_QUIET = 60
+"""Seconds that a stopping node waits until the server has read everything sent to it."""
+_LOG_INTERVAL = 60
 """Seconds between two log lines about the same outage."""
 
 
 class LinkLostError(Exception):
-    """The program is not there, or went away before it answered."""
+    """The server is out of reach, or the connection was lost before the reply arrived."""
 
 
 class Link:
-    """Connects, looks whether that lives, and begins anew when it does not.
+    """Connects, sends heartbeats, and reconnects when the connection is lost.
 
-    A subclass says how to connect in :meth:`_live`, and how to end that in
-    :meth:`_drop`; it speaks of ``bytes`` wherever the bus has a name or a message.
+    A subclass connects in :meth:`_run_connection` and disconnects in
+    :meth:`_close_connection`. Names and messages of the bus are ``bytes``.
 
     Args:
         reactor: For connections and time.
-        node: This process's name among the nodes.
-        prefix: Begins every name of the bus.
+        node: This node's name, unique in the cluster.
+        prefix: Begins every name on the bus.
 
     Attributes:
-        program: What is connected to, for people.
-        node: This process's name among the nodes.
-        prefix: Begins every name of the bus.
-        trouble: Why it cannot be used; None when it can, and everything of
-            this node has been brought to it.
+        service_name: The name of the server software, for people.
+        node: This node's name, unique in the cluster.
+        prefix: Begins every name on the bus.
+        clock: The reactor, for time.
+        unavailable_reason: Why the link cannot be used; None when it can, which is
+            once all connect hooks have run.
         on_message: Called with the name and the content of each message from the bus.
-        preparations: Called in their order after each connect, before the
-            link counts as up; what they raise ends the connection.
-        losses: Called when a connection that was there is lost; what they raise is logged.
-        beats: Called whenever the program has turned out to be alive, every few seconds; so too.
-        bus_meter: What is counted of the connection that brings messages.
+        connect_hooks: Called in order after each connect, before the link counts
+            as up. An exception of a hook ends the connection.
+        loss_hooks: Called when an open connection is lost; exceptions are logged.
+        heartbeat_hooks: Called after each successful heartbeat, every few seconds;
+            exceptions are logged.
+        bus_meter: The counters of the connection that receives messages.
     """
 
     _log = Logger()
-    program: str
+    service_name: str
 
     def __init__(self, *, reactor: Any, node: str, prefix: str) -> None:
         self.node = node
         self.prefix = prefix
         self.clock = reactor
-        self.unavailable_reason: str | None = f"{self.program} is not connected yet"
+        self.unavailable_reason: str | None = f"{self.service_name} is not connected yet"
         self.on_message: Callable[[bytes, bytes], None] = lambda _name, _message: None
         self.connect_hooks: list[Callable[[], Awaitable[None]]] = []
         self.loss_hooks: list[Callable[[], None]] = []
@@ -71,157 +73,162 @@ class Link:
         self._running: Deferred[None] | None = None
         self._stopping = False
         self._failures = 0
-        self._complained = float("-inf")
+        self._outage_logged_at = float("-inf")
 
-    # What a subclass does
+    # Implemented by a subclass
 
     @property
     def is_open(self) -> bool:
-        """Whether something can be sent."""
+        """Whether messages can be sent."""
         raise NotImplementedError
 
     @property
     def address(self) -> str:
-        """Where the program is, for the log."""
+        """The server's address, for the log."""
         raise NotImplementedError
 
     def send(self, name: bytes, message: bytes) -> bool:
-        """Send a message when this turn of the reactor ends; drop it when that is impossible.
+        """Publish a message when this turn of the reactor ends; drop it if that is impossible.
 
         Returns:
-            Whether it is going to be sent.
+            Whether the message will be sent.
         """
         raise NotImplementedError
 
     def subscribe(self, names: list[bytes]) -> "list[Deferred[None]]":
-        """Subscribe to names of the bus.
+        """Subscribe to names on the bus.
 
         Returns:
-            Each fires when what is sent from then on is taken. Fails with LinkLostError.
+            One Deferred for each name. It fires when the subscription is in place: messages
+            sent from then on are received. It fails with LinkLostError.
         """
         raise NotImplementedError
 
     def unsubscribe(self, name: bytes) -> None:
-        """Unsubscribe from a name of the bus; what is under way may still come."""
+        """Unsubscribe from a name on the bus; messages in flight may still arrive."""
         raise NotImplementedError
 
     def catch_up(self) -> "Deferred[None]":
-        """Fire when all that the bus has carried until now has come, or the link is lost."""
+        """Fire when all messages published until now have arrived, or the link is lost."""
         raise NotImplementedError
 
-    def _sent(self) -> "Deferred[None]":
-        """Fire when all that was sent has been read there; may fail."""
+    def _flushed(self) -> "Deferred[None]":
+        """Fire when the server has read everything that was sent to it; may fail."""
         raise NotImplementedError
 
-    async def _live(self) -> str:
-        """Connect, call :meth:`_prepare`, and return why the connection ended."""
+    async def _run_connection(self) -> str:
+        """Connect, await :meth:`_run_connect_hooks`, and return why the connection ended."""
         raise NotImplementedError
 
-    def _drop(self, why: str) -> bool:
-        """End what there is of a connection; return whether it was open."""
+    def _close_connection(self, why: str) -> bool:
+        """Close the connection, if there is one; return whether it was open."""
         raise NotImplementedError
 
-    # Coming and going
+    # Connecting and disconnecting
 
     def start(self) -> None:
-        """Begin to connect, for as long as it takes."""
+        """Start to connect; attempts continue until one succeeds."""
         self._stopping = False
         self._running = Deferred.fromCoroutine(self._run())
         self._running.addErrback(_ignore_cancelled)
 
     async def stop(self) -> None:
-        """Send what is still to be sent, and end the connection."""
+        """Flush what was sent, and close the connection."""
         self._stopping = True
         running, self._running = self._running, None
         if running is None:
             return
         if self.unavailable_reason is None:
-            await self._sent().addTimeout(_DRAIN_TIMEOUT, self.clock).addErrback(lambda _: None)
+            await self._flushed().addTimeout(_DRAIN_TIMEOUT, self.clock).addErrback(lambda _: None)
         self.reset("the node is stopping")
         running.cancel()
         await running
 
     def reset(self, why: str) -> None:
-        """Give the connection up, because of what has gone wrong with it."""
-        self.unavailable_reason = f"{self.program} is not connected: {why}"
-        if self._drop(why):
-            self._tell(self.loss_hooks)
+        """Close the connection because of an error; the link then reconnects.
 
-    def _tell(self, callbacks: Iterable[Callable[[], None]]) -> None:
-        """Call all of them: the link goes on, whatever happens in one."""
-        for callback in callbacks:
+        Args:
+            why: The error, for the log.
+        """
+        self.unavailable_reason = f"{self.service_name} is not connected: {why}"
+        if self._close_connection(why):
+            self._run_hooks(self.loss_hooks)
+
+    def _run_hooks(self, hooks: Iterable[Callable[[], None]]) -> None:
+        """Call all hooks; log the exceptions of each."""
+        for hook in hooks:
             try:
-                callback()
-            except Exception:  # noqa: BLE001 - it is not the link's
-                self._log.failure("telling {callback} of the link", callback=callback)
+                hook()
+            except Exception:  # noqa: BLE001 - a hook's failure must not stop the link
+                self._log.failure("a hook of the link failed: {hook}", hook=hook)
 
     async def _run(self) -> None:
         while not self._stopping:
             try:
-                why = await self._live()
+                why = await self._run_connection()
             except defer.CancelledError:
                 raise
-            except Exception as error:  # noqa: BLE001 - whatever it is, the next attempt follows
+            except Exception as error:  # noqa: BLE001 - after any error, the next attempt follows
                 why = describe_error(error)
             self.reset(why)
             self._failures += 1
             if not self._stopping:
-                self._complain(why)
-                await self._pause()
+                self._log_outage(why)
+                await self._back_off()
 
-    async def _prepare(self) -> None:
-        for prepare in self.connect_hooks:
-            await prepare()
+    async def _run_connect_hooks(self) -> None:
+        for hook in self.connect_hooks:
+            await hook()
         if self.is_open:
-            self._is_up()
+            self._mark_up()
 
-    def _is_up(self) -> None:
+    def _mark_up(self) -> None:
         self.bus_meter.reconnects += self._was_up
         self._was_up = True
         self.unavailable_reason = None
         self._failures = 0
-        self._complained = float("-inf")
+        self._outage_logged_at = float("-inf")
         self._log.info(
-            "connected to {program} at {where} as node {node}, prefix {prefix}",
-            program=self.program,
-            where=self.address,
+            "connected to {service} at {address} as node {node}, prefix {prefix}",
+            service=self.service_name,
+            address=self.address,
             node=self.node,
             prefix=self.prefix,
         )
 
-    async def _beat(self, look: "Callable[[], Deferred[None]]") -> None:
-        """Look again and again whether the connection still lives."""
+    async def _send_heartbeats(self, ping: "Callable[[], Deferred[None]]") -> None:
+        """Ping the server every few seconds; reset the link when a ping fails."""
         while True:
             try:
-                await look().addTimeout(ANSWER_TIMEOUT, self.clock)
+                await ping().addTimeout(REPLY_TIMEOUT, self.clock)
             except defer.CancelledError:
                 raise
-            except Exception as error:  # noqa: BLE001 - whatever it is, the connection is no good
+            except Exception as error:  # noqa: BLE001 - after any error the connection is unusable
                 self.reset(describe_error(error))
                 return
-            self._tell(self.heartbeat_hooks)
+            self._run_hooks(self.heartbeat_hooks)
             await self._sleep(_HEARTBEAT)
 
-    def _timed(self, answer: "Deferred[Any]", meter: LinkMeter) -> "Deferred[None]":
-        """Count how long an answer takes that is asked for now."""
-        asked = self.clock.seconds()
-        return answer.addCallback(lambda _: meter.latency.observe(self.clock.seconds() - asked))
+    def _measure_latency(self, reply: "Deferred[Any]", meter: LinkMeter) -> "Deferred[None]":
+        """Record the seconds from now until a reply arrives."""
+        start = self.clock.seconds()
+        return reply.addCallback(lambda _: meter.latency.observe(self.clock.seconds() - start))
 
-    def _complain(self, why: str) -> None:
+    def _log_outage(self, why: str) -> None:
         now = self.clock.seconds()
-        if now - self._complained >= _QUIET:
-            self._complained = now
+        if now - self._outage_logged_at >= _LOG_INTERVAL:
+            self._outage_logged_at = now
             self._log.warn(
-                "{program} at {where} cannot be used, this node goes on alone and keeps trying: "
-                "{why}",
-                program=self.program,
-                where=self.address,
+                "{service} at {address} cannot be used: {why}; "
+                "this node serves its own clients only and keeps trying to connect",
+                service=self.service_name,
+                address=self.address,
                 why=why,
             )
 
-    async def _pause(self) -> None:
-        longest = min(_FIRST_PAUSE * 2 ** min(self._failures, 10), _LONGEST_PAUSE)
-        await self._sleep(random.uniform(0.5, 1) * longest)  # noqa: S311 - only to be spread
+    async def _back_off(self) -> None:
+        delay = min(_FIRST_DELAY * 2 ** min(self._failures, 10), _MAX_DELAY)
+        await self._sleep(random.uniform(0.5, 1) * delay)  # noqa: S311 - only jitter
 
     def _sleep(self, seconds: float) -> "Deferred[None]":
         sleeping: Deferred[None] = Deferred(lambda _: call.cancel())
@@ -229,16 +236,16 @@ class Link:
         return sleeping
 
 
-def wait_for_all(answers: "Iterable[Deferred[Any]]") -> "Deferred[None]":
-    """Wait for all answers; fail with the first failure."""
-    gathered = defer.gatherResults(answers, consumeErrors=True)
+def wait_for_all(replies: "Iterable[Deferred[Any]]") -> "Deferred[None]":
+    """Fire when all replies have arrived; fail with the first failure."""
+    gathered = defer.gatherResults(replies, consumeErrors=True)
     return gathered.addCallbacks(lambda _: None, lambda failure: failure.value.subFailure)
 
 
 def describe_error(error: BaseException) -> str:
-    """Say in a few words what went wrong."""
+    """Describe an error in a few words, for the log."""
     if isinstance(error, TimeoutError | defer.TimeoutError):
-        return f"it did not answer within {ANSWER_TIMEOUT} seconds"
+        return f"it did not answer within {REPLY_TIMEOUT} seconds"
     return str(error) or type(error).__name__
 
 

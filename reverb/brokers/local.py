@@ -1,4 +1,4 @@
-"""The broker of a node that is alone."""
+"""The broker of a single node."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,7 @@ from reverb.interfaces import IBroker
 
 @implementer(IBroker)
 class LocalBroker:
-    """Delivers to this process at once, and to nobody else."""
+    """Delivers to this process only, synchronously."""
 
     connected = True
     unavailable_reason: str | None = None
@@ -20,23 +20,23 @@ class LocalBroker:
         self._deliver: Callable[[Envelope], None] | None = None
 
     def start(self, deliver: Callable[[Envelope], None]) -> "Deferred[None]":
-        """Begin to deliver; fires at once."""
+        """Start delivering; fires at once."""
         self._deliver = deliver
         return succeed(None)
 
     def stop(self) -> "Deferred[None]":
-        """End delivery; fires at once."""
+        """Stop delivering; fires at once."""
         self._deliver = None
         return succeed(None)
 
     def subscribe(self, app_id: str, channel: str) -> None:
-        """Have nothing to do: all that is published here is delivered here."""
+        """Do nothing: every publication of a single node is delivered on it anyway."""
 
     def unsubscribe(self, app_id: str, channel: str) -> None:
-        """Have nothing to do."""
+        """Do nothing, as in :meth:`subscribe`."""
 
     def publish(self, envelope: Envelope) -> bool:
-        """Deliver here; what comes before the start or after the stop has nobody to go to."""
+        """Deliver to this node; drop the envelope before the start and after the stop."""
         if self._deliver is not None:
             self._deliver(envelope)
         return True

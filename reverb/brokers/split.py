@@ -1,9 +1,11 @@
-"""The broker of nodes that have NATS for what is published, and Redis for what is kept.
+"""The broker of nodes that publish over NATS and keep their state in Redis.
 
-A member who comes or goes is announced by the very step that changes the members,
-in Redis. And who subscribes to a cache channel gets the cached event once, replayed
-or live, because both come from one Redis in one order: two programs have no order.
-So these two stay on Redis's bus, and all else goes over NATS.
+Two kinds of traffic stay on Redis's own bus; everything else goes over NATS:
+
+- Member changes: the script that changes the members in Redis also announces the change.
+- Publications to cache channels: a new subscriber gets the cached event exactly once, replayed
+  or live. That needs one order of cache and publications, which one Redis has; Redis and NATS
+  have no common order.
 """
 
 from collections.abc import Callable
@@ -19,14 +21,14 @@ from reverb.protocol.names import ChannelKind, channel_type
 
 @implementer(IBroker, ILinked)
 class SplitBroker:
-    """Gives each channel to the bus that it is to go over.
+    """Routes each channel to NATS, to Redis, or to both.
 
     Args:
         nats: Carries publications and terminations.
-        redis: Carries members, and what is published to cache channels.
+        redis: Carries member changes, and publications to cache channels.
 
     Attributes:
-        link_meter: What is counted of NATS; the store has the same of Redis.
+        link_meter: The counters of NATS; the store has the ones of Redis.
     """
 
     def __init__(self, nats: BusBroker, redis: BusBroker) -> None:
@@ -41,27 +43,27 @@ class SplitBroker:
 
     @property
     def unavailable_reason(self) -> str | None:
-        """Why some of them do not."""
+        """Why some publications do not reach the other nodes; None when all do."""
         return self._nats.unavailable_reason or self._redis.unavailable_reason
 
     def start(self, deliver: Callable[[Envelope], None]) -> "Deferred[None]":
-        """Begin to deliver, and to connect to both; fires at once."""
-        return _both(self._redis.start(deliver), self._nats.start(deliver))
+        """Start delivering, and start to connect to both; fires at once."""
+        return _when_all_fired(self._redis.start(deliver), self._nats.start(deliver))
 
     def stop(self) -> "Deferred[None]":
-        """End delivery and all connections."""
-        return _both(self._redis.stop(), self._nats.stop())
+        """Stop delivering, and close all connections; fires when they are closed."""
+        return _when_all_fired(self._redis.stop(), self._nats.stop())
 
     def subscribe(self, app_id: str, channel: str) -> "Deferred[None] | None":
-        """Want what other nodes publish to a channel, and news of its members."""
-        waiting = [bus.subscribe(app_id, channel) for bus in self._buses(channel)]
-        asked = [one for one in waiting if one is not None]
-        if len(asked) > 1:
-            return _both(*asked)
-        return asked[0] if asked else None
+        """Subscribe to the other nodes' publications to a channel, and to its member changes."""
+        results = [bus.subscribe(app_id, channel) for bus in self._buses(channel)]
+        pending = [result for result in results if result is not None]
+        if len(pending) > 1:
+            return _when_all_fired(*pending)
+        return pending[0] if pending else None
 
     def unsubscribe(self, app_id: str, channel: str) -> None:
-        """Give a channel up, unless somebody subscribes again soon."""
+        """Unsubscribe from a channel after a delay, unless the node subscribes again before."""
         for bus in self._buses(channel):
             bus.unsubscribe(app_id, channel)
 
@@ -72,11 +74,11 @@ class SplitBroker:
         return (self._nats, self._redis) if type_.kind is ChannelKind.PRESENCE else (self._nats,)
 
     def publish(self, envelope: Envelope) -> bool:
-        """Send to the other nodes when this turn of the reactor ends, and deliver here."""
+        """Deliver to this node, and send to the others when this turn of the reactor ends."""
         if isinstance(envelope, Termination) or not channel_type(envelope.channel).cached:
             return self._nats.publish(envelope)
         return self._redis.publish(envelope)
 
 
-def _both(*waiting: "Deferred[None]") -> "Deferred[None]":
+def _when_all_fired(*waiting: "Deferred[None]") -> "Deferred[None]":
     return gatherResults(waiting).addCallback(lambda _: None)

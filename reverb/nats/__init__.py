@@ -1,1 +1,1 @@
-"""How a node talks to NATS."""
+"""NATS connections, and the broker on them."""

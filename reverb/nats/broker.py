@@ -7,29 +7,33 @@ from reverb.brokers.bus import BusBroker
 from reverb.caches import cache_short_keys
 from reverb.nats.link import NatsLink
 
-_LONGEST = 1_000
-"""Bytes of a token; NATS takes some 4,000 in the whole line of a command."""
+_MAX_TOKEN_BYTES = 1_000
+"""Bytes of one token of a subject. NATS accepts some 4,000 for the whole line of a command."""
 
 
 class NatsBroker(BusBroker):
-    """Delivers to this process at once, and to the other nodes through NATS.
+    """Delivers to this process synchronously, and to the other nodes through NATS.
 
     Args:
-        link: The way to NATS; started and stopped with the broker.
+        link: The link to NATS; started and stopped with the broker.
     """
 
     def __init__(self, link: NatsLink) -> None:
-        super().__init__(link, common=b"%b.all" % link.prefix.encode())
-        self._beginning = b"%b.channel" % link.prefix.encode()
+        super().__init__(link, broadcast_topic=b"%b.all" % link.prefix.encode())
+        self._channel_prefix = b"%b.channel" % link.prefix.encode()
 
-    def _name(self, app_id: str, channel: str) -> bytes:
-        return b"%b.%b.%b" % (self._beginning, _token(app_id), _token(channel))
+    def _topic(self, app_id: str, channel: str) -> bytes:
+        return b"%b.%b.%b" % (self._channel_prefix, _token(app_id), _token(channel))
 
 
 def _make_token(name: str) -> bytes:
-    """Make one token of a subject of a name, another of each; mostly it is the name."""
+    """Map a name to one token of a subject, a different one for each name.
+
+    Most names are their own tokens. Special characters are percent-encoded, and a name whose
+    token would be too long is hashed.
+    """
     token = quote(name, safe="=@,;#").replace(".", "%2E")
-    if len(token) > _LONGEST:
+    if len(token) > _MAX_TOKEN_BYTES:
         return b"%%%b" % hashlib.sha256(name.encode()).hexdigest().encode()
     return token.encode()
 

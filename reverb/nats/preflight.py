@@ -1,4 +1,4 @@
-"""Asks NATS at the start whether it lets this server in, before the reactor runs."""
+"""Checks before the reactor runs that NATS accepts this server: the preflight check."""
 
 import socket
 import ssl
@@ -9,35 +9,35 @@ import msgspec
 from reverb.host_port import Address, format_host_port
 from reverb.nats.url import NatsUrl
 
-_ANSWER_TIMEOUT = 2.0
-"""Seconds that the start may be held up by a NATS that does not answer."""
-_PASSING = ("maximum", "authorization timeout", "stale connection")
-"""Begin errors that time may cure, in small letters."""
+_REPLY_TIMEOUT = 2.0
+"""Seconds that a NATS server that does not answer may delay the start."""
+_TEMPORARY_ERRORS = ("maximum", "authorization timeout", "stale connection")
+"""Beginnings, in lower case, of errors that may pass with time."""
 
 
 def refusal_reason(url: NatsUrl) -> str | None:
-    """Ask the servers one after the other, until one answers.
+    """Check the servers in turn, until one answers.
 
     Returns:
-        Why this server cannot work with it, as one line without the password.
-        None when it can, and when none is to be reached now: that may change
-        without anybody starting the server again.
+        Why this server cannot work with NATS, as one line without the password.
+        None when it can, and also when no server can be reached: that can be
+        repaired without a restart of this server.
     """
     for server in url.servers:
         try:
-            why = _refusal(url, server)
+            why = _server_refusal(url, server)
         except (OSError, ValueError):
-            continue  # If none answers, the link goes on trying.
+            continue  # If no server answers, the link keeps trying.
         return why and f"NATS at {format_host_port(*server)} cannot be used: {why}"
     return None
 
 
-def _refusal(url: NatsUrl, server: Address) -> str | None:
-    with socket.create_connection(server, _ANSWER_TIMEOUT) as connection:
-        # Not buffered: what follows may be encrypted.
-        with connection.makefile("rb", buffering=0) as answers:
-            wants_tls = bool(_information(answers.readline()).get("tls_required"))
-        if not wants_tls:
+def _server_refusal(url: NatsUrl, server: Address) -> str | None:
+    with socket.create_connection(server, _REPLY_TIMEOUT) as connection:
+        # Unbuffered, because TLS may begin right after this line.
+        with connection.makefile("rb", buffering=0) as stream:
+            requires_tls = bool(_parse_info(stream.readline()).get("tls_required"))
+        if not requires_tls:
             if url.tls:
                 return "it offers no TLS"
             return _log_in(connection, url)
@@ -46,29 +46,30 @@ def _refusal(url: NatsUrl, server: Address) -> str | None:
             return _log_in(encrypted, url)
 
 
-def _information(line: bytes) -> dict[str, Any]:
-    """Read what a server tells of itself; raises ValueError when it is none of NATS."""
+def _parse_info(line: bytes) -> dict[str, Any]:
+    """Parse the INFO line of a server; raises ValueError when it is not one of NATS."""
     operation, _, text = line.partition(b" ")
     if operation != b"INFO":
-        raise ValueError("no NATS server begins like this")
+        raise ValueError("the server does not speak the NATS protocol")
     return msgspec.json.decode(text, type=dict[str, Any])
 
 
 def _log_in(connection: socket.socket, url: NatsUrl) -> str | None:
-    who = {"user": url.username, "pass": url.password, "auth_token": url.token}
-    about = {"verbose": False, "pedantic": False, "lang": "python", "version": "0", "protocol": 1}
-    options = about | {name: text for name, text in who.items() if text}
+    credentials = {"user": url.username, "pass": url.password, "auth_token": url.token}
+    client = {"verbose": False, "pedantic": False, "lang": "python", "version": "0", "protocol": 1}
+    options = client | {name: text for name, text in credentials.items() if text}
     connection.sendall(b"CONNECT %b\r\nPING\r\n" % msgspec.json.encode(options))
-    with connection.makefile("rb") as answers:
-        return _answer(answers)
+    with connection.makefile("rb") as stream:
+        return _read_refusal(stream)
 
 
-def _answer(answers: BinaryIO) -> str | None:
-    for line in answers:
+def _read_refusal(stream: BinaryIO) -> str | None:
+    """Read until the server answers PING with PONG, or reports an error."""
+    for line in stream:
         operation, _, text = line.decode("utf-8", "replace").strip().partition(" ")
         if operation == "PONG":
             return None
         if operation == "-ERR":
             why = text.strip("'")
-            return None if why.lower().startswith(_PASSING) else why
+            return None if why.lower().startswith(_TEMPORARY_ERRORS) else why
     return None

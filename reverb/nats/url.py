@@ -1,7 +1,7 @@
-"""Where NATS is, and as whom to speak to it: one URL.
+"""Parses NATS URLs: the servers, the credentials and the prefix.
 
-``nats://user:password@host:4222?prefix=myapp``, ``tls://`` for TLS,
-``nats://token@host``, or with several servers of a cluster
+The forms are ``nats://user:password@host:4222?prefix=myapp``, ``tls://`` for
+TLS, ``nats://token@host``, and, for several servers of one cluster,
 ``nats://user:password@nats1:4222,nats2:4222``.
 """
 
@@ -14,9 +14,9 @@ from reverb.host_port import Address, format_host_port, parse_host_port
 
 DEFAULT_PORT = 4222
 DEFAULT_PREFIX = "reverb"
-# Not by urlsplit, which knows one host only.
-_URL = re.compile(r"(?P<scheme>[A-Za-z]+)://(?P<place>[^/?]*)(?P<path>[^?]*)\??(?P<query>.*)")
-# What NATS takes: no token of a subject is empty.
+# A pattern, because urlsplit supports one host only.
+_URL = re.compile(r"(?P<scheme>[A-Za-z]+)://(?P<netloc>[^/?]*)(?P<path>[^?]*)\??(?P<query>.*)")
+# What NATS accepts: no token of a subject may be empty.
 _PREFIX = re.compile(r"(?=.{1,100}\Z)[-0-9A-Z_a-z]+(\.[-0-9A-Z_a-z]+)*")
 
 
@@ -25,16 +25,16 @@ class NatsUrlError(ValueError):
 
 
 class NatsUrl(msgspec.Struct, frozen=True, kw_only=True):
-    """A URL, taken apart."""
+    """A parsed NATS URL."""
 
     tls: bool = False
-    """Whether a server that offers no TLS is refused."""
+    """Whether TLS is required: a server that offers none is refused."""
     servers: tuple[Address, ...]
-    """Those of one cluster; a node is connected to one of them."""
+    """The servers of one cluster; a node connects to one of them at a time."""
     username: str = ""
     password: str = ""
     token: str = ""
-    """What stands in place of a user and a password."""
+    """A token, which replaces user and password."""
     prefix: str = DEFAULT_PREFIX
     """Begins every subject."""
 
@@ -44,17 +44,17 @@ class NatsUrl(msgspec.Struct, frozen=True, kw_only=True):
         return "tls" if self.tls else "nats"
 
     @property
-    def shown(self) -> str:
-        """The URL for the log: without user, password and token."""
+    def redacted(self) -> str:
+        """The URL without user, password and token, for the log."""
         servers = ",".join(format_host_port(*server) for server in self.servers)
         return f"{self.scheme}://{servers}"
 
 
 def parse_nats_url(text: str) -> NatsUrl:
-    """Take a URL apart.
+    """Parse a NATS URL.
 
     Raises:
-        NatsUrlError: It cannot be used.
+        NatsUrlError: The URL cannot be used.
     """
     if not text.isprintable() or " " in text:
         raise NatsUrlError("a NATS URL has no spaces and no control characters")
@@ -66,22 +66,22 @@ def parse_nats_url(text: str) -> NatsUrl:
         raise NatsUrlError("a NATS URL begins with nats:// or tls://")
     if parts["path"].strip("/"):
         raise NatsUrlError("a NATS URL has no path after the host; the prefix is ?prefix=myapp")
-    who, at, hosts = parts["place"].rpartition("@")
-    username, colon, password = (unquote(word) for word in who.partition(":"))
+    credentials, at, hosts = parts["netloc"].rpartition("@")
+    username, colon, password = (unquote(part) for part in credentials.partition(":"))
     if at and not (username and password if colon else username):
         raise NatsUrlError("the NATS URL needs a user and a password, or a token, before the @")
     return NatsUrl(
         tls=scheme == "tls",
-        servers=_servers(hosts),
+        servers=_parse_servers(hosts),
         username=username if colon else "",
         password=password,
         token="" if colon else username,
-        prefix=_prefix(parts["query"]),
+        prefix=_parse_prefix(parts["query"]),
     )
 
 
-def _servers(hosts: str) -> tuple[Address, ...]:
-    servers = tuple(_address(host) for host in hosts.split(","))
+def _parse_servers(hosts: str) -> tuple[Address, ...]:
+    servers = tuple(_parse_address(host) for host in hosts.split(","))
     if not all(host for host, _ in servers):
         raise NatsUrlError("a NATS URL has one or more hosts, with a comma between two")
     if len(set(servers)) < len(servers):
@@ -89,14 +89,14 @@ def _servers(hosts: str) -> tuple[Address, ...]:
     return servers
 
 
-def _address(text: str) -> Address:
+def _parse_address(text: str) -> Address:
     try:
         return parse_host_port(text, DEFAULT_PORT)
     except ValueError:
         raise NatsUrlError("the host or the port of the NATS URL is malformed") from None
 
 
-def _prefix(query: str) -> str:
+def _parse_prefix(query: str) -> str:
     parameters = parse_qsl(query, keep_blank_values=True)
     for name, _ in parameters:
         if name != "prefix":

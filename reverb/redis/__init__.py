@@ -1,1 +1,1 @@
-"""How a node talks to Redis: connections, scripts and the bus."""
+"""Redis connections, scripts, and the broker on Redis's publish/subscribe."""

@@ -1,4 +1,4 @@
-"""The broker of nodes that share a Redis: its publish and subscribe."""
+"""The broker of nodes that share a Redis, on its publish/subscribe."""
 
 from collections.abc import Callable
 
@@ -8,22 +8,23 @@ from reverb.redis.link import RedisLink
 
 
 class RedisBroker(BusBroker):
-    """Delivers to this process at once, and to the other nodes through Redis.
+    """Delivers to this process synchronously, and to the other nodes through Redis.
 
     Args:
-        link: The way to Redis; started and stopped with the broker.
-        member_changed: Called with what the nodes' stores tell each other.
+        link: The link to Redis; started and stopped with the broker.
+        member_changed: Called with each member change that a node's store announces.
     """
 
     def __init__(self, link: RedisLink, member_changed: Callable[[MemberChange], None]) -> None:
-        super().__init__(link, common=link.prefix.encode())
-        self._take_member = member_changed
+        super().__init__(link, broadcast_topic=link.prefix.encode())
+        self._member_changed = member_changed
 
-    def _name(self, app_id: str, channel: str) -> bytes:
-        return b"%b:%b:%b" % (self._common, app_id.encode(), channel.encode())
+    def _topic(self, app_id: str, channel: str) -> bytes:
+        return b"%b:%b:%b" % (self._broadcast_topic, app_id.encode(), channel.encode())
 
-    def _pass_on(self, received: BusMessage) -> None:
+    def _dispatch(self, received: BusMessage) -> None:
         if isinstance(received.body, MemberChange):
-            self._take_member(received.body)  # Ours too: all nodes see them in one order.
+            # This node's own changes too, so that all nodes see all changes in one order.
+            self._member_changed(received.body)
         else:
-            super()._pass_on(received)
+            super()._dispatch(received)

@@ -1,7 +1,7 @@
-"""The two kinds of connection to Redis, by txredisapi.
+"""The two kinds of connection to Redis, on top of txredisapi.
 
-Importing this installs the reactor, as importing txredisapi does: only where
-Redis is configured may it be imported, and not before the reactor is chosen.
+Importing this module installs the reactor, because txredisapi does. So it may
+be imported only where Redis is configured, and only after the reactor is chosen.
 """
 
 from collections import deque
@@ -18,80 +18,80 @@ from reverb.brokers.link import LinkLostError
 from reverb.redis.resp import Argument, pack_command
 
 MAX_UNANSWERED_BYTES = 32 * 1_048_576
-"""What may wait for Redis; a Redis that lags further behind is as good as gone."""
+"""Bytes of commands that may await replies. A Redis that lags further behind counts as lost."""
 
 
 class RedisReplyError(Exception):
-    """Redis answered with an error; the text is Redis's."""
+    """Redis replied with an error; the text is Redis's."""
 
 
 class RedisConnection(txredisapi.RedisProtocol):  # type: ignore[misc]
-    """What both connections have in common: answers come in the order of the commands."""
+    """The common part of both connections: replies arrive in the order of the commands."""
 
     def __init__(self) -> None:
         super().__init__(charset=None, convertNumbers=False)
         self.lost: Deferred[Exception] = Deferred()
         """Fires with the reason when the connection has ended."""
-        self._answers: deque[Deferred[Any] | None] = deque()
+        self._replies: deque[Deferred[Any] | None] = deque()
 
     def connectionMade(self) -> None:
-        """Not log in as the base class does: the link does that."""
+        """Do nothing: the link logs in, rather than the base class."""
 
     def dataReceived(self, data: bytes, unpause: bool = False) -> None:
-        """Read answers; end the connection when they are not Redis's."""
+        """Parse replies; abort the connection on a protocol error."""
         try:
             super().dataReceived(data, unpause)
         except txredisapi.InvalidData:
-            self.give_up("what answers there does not speak Redis's protocol")
+            self.abort("the server there does not speak the Redis protocol")
 
-    def give_up(self, why: str) -> None:
-        """End the connection at once; its transport may take longer to notice."""
+    def abort(self, why: str) -> None:
+        """End the connection at once, without waiting until its transport reports the loss."""
         if self.transport is not None:
             self.transport.abortConnection()
         self.connectionLost(Failure(LinkLostError(why)))
 
     def connectionLost(self, why: Failure) -> None:
-        """Fail what has not been answered, and whatever is asked from now on."""
+        """Fail all pending replies, and all further calls."""
         if not self.lost.called:
             self.lost.callback(LinkLostError(why.getErrorMessage()))
-        answers, self._answers = self._answers, deque()
-        for answer in answers:
-            if answer is not None:
-                answer.errback(LinkLostError(why.getErrorMessage()))
+        replies, self._replies = self._replies, deque()
+        for reply in replies:
+            if reply is not None:
+                reply.errback(LinkLostError(why.getErrorMessage()))
 
     def call(self, *arguments: Argument) -> "Deferred[Any]":
         """Send a command at once.
 
         Returns:
-            Fires with the answer. Fails with LinkLostError, or with RedisReplyError when the
-            answer is an error.
+            Fires with the reply. Fails with LinkLostError, or with RedisReplyError when the
+            reply is an error.
         """
         if self.lost.called:
             return fail(LinkLostError("the connection has ended"))
-        answer: Deferred[Any] = Deferred()
-        self._answers.append(answer)
+        reply: Deferred[Any] = Deferred()
+        self._replies.append(reply)
         self.transport.write(pack_command(*arguments))
-        return answer
+        return reply
 
     def replyReceived(self, reply: Any) -> None:
-        """Give an answer to who waits for it."""
-        if not self._answers:  # Nobody has asked, so it can only be an error.
-            self.give_up(str(reply))
+        """Fire the Deferred of the oldest command with its reply."""
+        if not self._replies:  # A reply without a command can only be an error.
+            self.abort(str(reply))
             return
-        answer = self._answers.popleft()
-        if answer is None:
+        pending = self._replies.popleft()
+        if pending is None:
             return
         if isinstance(reply, Exception):
-            answer.errback(RedisReplyError(str(reply)))
+            pending.errback(RedisReplyError(str(reply)))
         else:
-            answer.callback(reply)
+            pending.callback(reply)
 
 
 class SingleConnectionFactory(Factory):
-    """Makes a connection of the protocol that is given.
+    """Builds exactly one connection, whose protocol is given.
 
     Args:
-        connection: The protocol, which has not been connected.
+        connection: The protocol, not connected yet.
     """
 
     noisy = False
@@ -100,12 +100,12 @@ class SingleConnectionFactory(Factory):
         self._connection = connection
 
     def buildProtocol(self, addr: IAddress | None) -> RedisConnection:
-        """Take the one protocol."""
+        """Return the given protocol."""
         return self._connection
 
 
 class CommandConnection(RedisConnection):
-    """Sends the commands of one turn of the reactor by one write."""
+    """Sends all commands of one turn of the reactor with one write."""
 
     def __init__(self, clock: Any) -> None:
         super().__init__()
@@ -113,25 +113,30 @@ class CommandConnection(RedisConnection):
         self._turn: list[bytes] = []
         self._unanswered = 0
 
-    def send(self, command: bytes, answer: "Deferred[Any] | None") -> None:
-        """Send a packed command when the turn ends; None if its answer does not matter."""
+    def send(self, command: bytes, reply: "Deferred[Any] | None") -> None:
+        """Send a packed command when this turn of the reactor ends.
+
+        Args:
+            command: The command, packed.
+            reply: Fires with the reply; None to ignore it.
+        """
         if self.lost.called:
             return
         if not self._turn:
             self._clock.callLater(0, self._flush)
         self._turn.append(command)
-        self._answers.append(answer)
+        self._replies.append(reply)
 
     def call(self, *arguments: Argument) -> "Deferred[Any]":
-        """Send a command when the turn ends; the Deferred is that of any connection."""
+        """Send a command when this turn of the reactor ends; returns as in the base class."""
         if self.lost.called:
             return fail(LinkLostError("the connection has ended"))
-        answer: Deferred[Any] = Deferred()
-        self.send(pack_command(*arguments), answer)
-        return answer
+        reply: Deferred[Any] = Deferred()
+        self.send(pack_command(*arguments), reply)
+        return reply
 
     def connectionLost(self, why: Failure) -> None:
-        """Fail what has not been answered, and forget what has not been sent."""
+        """Fail all pending replies, and drop the unsent commands."""
         self._turn = []
         super().connectionLost(why)
 
@@ -142,57 +147,66 @@ class CommandConnection(RedisConnection):
         data = b"".join(turn)
         self._unanswered += len(data)
         if self._unanswered > MAX_UNANSWERED_BYTES:
-            self.give_up("it does not keep up with this node")
+            self.abort("it does not keep up with this node")
             return
-        # The last answer of the turn tells that Redis has read all of it.
-        last = self._answers[-1]
+        # The reply to the turn's last command shows that Redis has read all of the turn.
+        last = self._replies[-1]
         if last is None:
-            last = self._answers[-1] = Deferred()
+            last = self._replies[-1] = Deferred()
             last.addErrback(lambda _: None)
-        last.addBoth(self._answered, len(data))
+        last.addBoth(self._turn_answered, len(data))
         self.transport.write(data)
 
-    def _answered(self, result: Any, size: int) -> Any:
+    def _turn_answered(self, result: Any, size: int) -> Any:
         self._unanswered -= size
         return result
 
 
 class SubscriberConnection(RedisConnection):
-    """Gets what is published to the channels it is subscribed to."""
+    """Receives the messages of the channels that it is subscribed to.
 
-    def __init__(self, take: Callable[[bytes, bytes], None]) -> None:
+    Args:
+        on_message: Called with the channel and the content of each message.
+    """
+
+    def __init__(self, on_message: Callable[[bytes, bytes], None]) -> None:
         super().__init__()
-        self._take = take
-        self._acknowledgements: dict[bytes, Deferred[None]] = {}
+        self._on_message = on_message
+        self._confirmations: dict[bytes, Deferred[None]] = {}
 
     def subscribe(self, channels: list[bytes]) -> "list[Deferred[None]]":
-        """Subscribe; each Deferred fires when one of them is in place."""
+        """Subscribe to channels.
+
+        Returns:
+            One Deferred for each channel. It fires when Redis has confirmed the
+            subscription, and fails with LinkLostError.
+        """
         if self.lost.called:
             return [fail(LinkLostError("the connection has ended")) for _ in channels]
         for channel in channels:
-            self._acknowledgements.setdefault(channel, Deferred())
+            self._confirmations.setdefault(channel, Deferred())
         self.transport.write(pack_command(b"SUBSCRIBE", *channels))
-        return [self._acknowledgements[channel] for channel in channels]
+        return [self._confirmations[channel] for channel in channels]
 
     def unsubscribe(self, channel: bytes) -> None:
-        """Unsubscribe; what is under way may still come."""
+        """Unsubscribe from a channel; messages in flight may still arrive."""
         self.transport.write(pack_command(b"UNSUBSCRIBE", channel))
 
     def connectionLost(self, why: Failure) -> None:
-        """Fail what has not been answered."""
+        """Fail all pending replies and confirmations."""
         super().connectionLost(why)
-        waiting, self._acknowledgements = self._acknowledgements, {}
-        for acknowledgement in waiting.values():
-            acknowledgement.errback(LinkLostError(why.getErrorMessage()))
+        confirmations, self._confirmations = self._confirmations, {}
+        for confirmation in confirmations.values():
+            confirmation.errback(LinkLostError(why.getErrorMessage()))
 
     def replyReceived(self, reply: Any) -> None:
-        """Tell what was published from what answers a command."""
+        """Dispatch messages, subscription confirmations, and replies to commands."""
         kind = reply[0] if isinstance(reply, list) and reply else None
         if kind == b"message":
-            self._take(reply[1], reply[2])
+            self._on_message(reply[1], reply[2])
         elif kind == b"subscribe":
-            acknowledgement = self._acknowledgements.pop(reply[1], None)
-            if acknowledgement is not None:
-                acknowledgement.callback(None)
+            confirmation = self._confirmations.pop(reply[1], None)
+            if confirmation is not None:
+                confirmation.callback(None)
         elif kind != b"unsubscribe":
             super().replyReceived(reply)

@@ -1,4 +1,7 @@
-"""Reads what Redis answers; what no node can have put there is passed over, and logged rarely."""
+"""Decodes Redis's replies; skips corrupt data, and logs it at a limited rate.
+
+Corrupt data is data that no node of this server can have written.
+"""
 
 from collections.abc import Iterable
 from typing import Any
@@ -7,39 +10,40 @@ import msgspec
 
 from reverb.log_throttle import LogThrottle
 
-_SHOWN = 60
-"""Characters of what cannot be read that the log shows."""
+_MAX_LOGGED_CHARACTERS = 60
+"""Characters of corrupt data that the log shows."""
 
 
 class ReplyDecoder:
-    """Makes texts and numbers of answers.
+    """Decodes replies to strings, numbers and structures.
 
-    Every method is told the key, without the deployment's prefix, for the log.
+    Every method takes the key, without the deployment's prefix, for the log.
 
     Args:
-        problems: Told what cannot be read.
+        problems: Logs corrupt data.
     """
 
     def __init__(self, problems: LogThrottle) -> None:
         self._problems = problems
 
-    def _spoilt(self, raw: object, key: str) -> None:
-        self._problems.happened(f"{key} holds {repr(raw)[:_SHOWN]}, which cannot be read")
+    def _corrupt(self, raw: object, key: str) -> None:
+        shown = repr(raw)[:_MAX_LOGGED_CHARACTERS]
+        self._problems.record(f"{key} holds corrupt data: {shown}")
 
     def text(self, raw: bytes, key: str) -> str | None:
-        """Read a text; None if it is none."""
+        """Decode a UTF-8 string; None if it is not valid."""
         try:
             return raw.decode()
         except UnicodeDecodeError:
-            self._spoilt(raw, key)
+            self._corrupt(raw, key)
             return None
 
     def texts(self, raws: Iterable[bytes], key: str) -> list[str]:
-        """Read those texts that are some."""
+        """Decode UTF-8 strings, without the ones that are not valid."""
         return [text for raw in raws if (text := self.text(raw, key)) is not None]
 
     def mapping(self, flat: list[bytes], key: str) -> dict[str, str]:
-        """Read what HGETALL returns, without the fields that cannot be read."""
+        """Decode the reply of HGETALL, without the fields that are not valid UTF-8."""
         found = {}
         for raw_name, raw_value in zip(flat[::2], flat[1::2], strict=True):
             name, value = self.text(raw_name, key), self.text(raw_value, key)
@@ -48,16 +52,16 @@ class ReplyDecoder:
         return found
 
     def number(self, raw: int | bytes, key: str) -> int:
-        """Read a number; 0 if the script found something else and answers that."""
+        """Decode a number; 0 if the script found something else, and returned that."""
         if isinstance(raw, int):
             return raw
-        self._spoilt(raw, key)
+        self._corrupt(raw, key)
         return 0
 
-    def packed(self, raw: bytes, kind: Any, key: str) -> Any:
-        """Read something in MessagePack; None if it is not of that kind."""
+    def msgpack(self, raw: bytes, kind: Any, key: str) -> Any:
+        """Decode MessagePack of one type; None if it is malformed or of another type."""
         try:
             return msgspec.msgpack.decode(raw, type=kind)
         except (msgspec.DecodeError, UnicodeDecodeError):
-            self._spoilt(raw, key)
+            self._corrupt(raw, key)
             return None

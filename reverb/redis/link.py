@@ -1,8 +1,8 @@
-"""A node's way to Redis: one connection for commands, one for subscriptions.
+"""A node's link to Redis: one connection for commands, one for subscriptions.
 
-They live and die together: whatever is wrong with either ends both, so that
-there is one question, whether Redis is there, and one way to heal, the
-preparation that follows every connect.
+Both live and end together: an error on either closes both. So there is one
+state, whether Redis is available, and one recovery, the connect hooks that run
+after every connect.
 """
 
 from collections.abc import Coroutine
@@ -11,7 +11,7 @@ from typing import Any
 from twisted.internet import defer
 from twisted.internet.defer import Deferred
 
-from reverb.brokers.link import ANSWER_TIMEOUT, Link, LinkLostError, wait_for_all
+from reverb.brokers.link import REPLY_TIMEOUT, Link, LinkLostError, wait_for_all
 from reverb.meter import LinkMeter
 from reverb.redis.connections import (
     CommandConnection,
@@ -25,19 +25,19 @@ from reverb.redis.url import RedisUrl
 
 
 class RedisLink(Link):
-    """Keeps both connections, and makes them anew when they are lost.
+    """Keeps both connections open, and reconnects when they are lost.
 
     Args:
-        url: Where Redis is.
+        url: Redis's URL.
         reactor: For connections and time.
-        node: This process's name among the nodes.
+        node: This node's name, unique in the cluster.
 
     Attributes:
-        url: Where Redis is.
-        command_meter: What is counted of the connection for commands.
+        url: Redis's URL.
+        command_meter: The counters of the connection for commands.
     """
 
-    program = "Redis"
+    service_name = "Redis"
 
     def __init__(self, url: RedisUrl, *, reactor: Any, node: str) -> None:
         super().__init__(reactor=reactor, node=node, prefix=url.prefix)
@@ -47,11 +47,11 @@ class RedisLink(Link):
         self._commands: CommandConnection | None = None
         self._subscriptions: SubscriberConnection | None = None
 
-    # Speaking to Redis
+    # Sending to Redis
 
     @property
     def address(self) -> str:
-        """Where the master is, as far as that is known."""
+        """The master's address as last found; before that, the URL without the password."""
         return self._master.address
 
     @property
@@ -60,110 +60,112 @@ class RedisLink(Link):
         return self._commands is not None
 
     def call(self, *arguments: Argument) -> "Deferred[Any]":
-        """Send a command.
+        """Send a command when this turn of the reactor ends.
 
         Returns:
-            Fires with the answer. Fails with LinkLostError, or with
-            RedisReplyError when the answer is an error.
+            Fires with the reply. Fails with LinkLostError, or with
+            RedisReplyError when the reply is an error.
         """
         if self._commands is None:
             return defer.fail(LinkLostError("Redis is not connected"))
         return self._commands.call(*arguments)
 
-    def cast(self, *arguments: Argument) -> None:
-        """Send a command whose answer does not matter; drop it when Redis is not there."""
+    def send_only(self, *arguments: Argument) -> None:
+        """Send a command and ignore its reply; drop it when Redis is not connected."""
         if self._commands is not None:
             self._commands.send(pack_command(*arguments), None)
 
     def send(self, name: bytes, message: bytes) -> bool:
-        """Publish a message when this turn of the reactor ends."""
-        self.cast(b"PUBLISH", name, message)
+        """Publish a message when this turn of the reactor ends; drop it when not connected."""
+        self.send_only(b"PUBLISH", name, message)
         return self.is_open
 
     def subscribe(self, names: list[bytes]) -> "list[Deferred[None]]":
-        """Subscribe to channels of the bus; fails with LinkLostError."""
+        """Subscribe to channels of the bus; each Deferred fails with LinkLostError."""
         if self._subscriptions is None:
             return [defer.fail(LinkLostError("Redis is not connected")) for _ in names]
         return self._subscriptions.subscribe(names)
 
     def unsubscribe(self, name: bytes) -> None:
-        """Unsubscribe from a channel of the bus."""
+        """Unsubscribe from a channel of the bus; messages in flight may still arrive."""
         if self._subscriptions is not None:
             self._subscriptions.unsubscribe(name)
 
     def catch_up(self) -> "Deferred[None]":
-        """Fire when all that the bus has carried until now has come, or the link is lost."""
+        """Fire when all messages published until now have arrived, or the link is lost."""
         if self._subscriptions is None:
             return defer.succeed(None)
         return self._subscriptions.call(b"PING").addBoth(lambda _: None)
 
-    # Coming and going
+    # Connecting and disconnecting
 
-    def _sent(self) -> "Deferred[None]":
+    def _flushed(self) -> "Deferred[None]":
         return self.call("PING")
 
-    def _drop(self, why: str) -> bool:
+    def _close_connection(self, why: str) -> bool:
         commands, subscriptions = self._commands, self._subscriptions
         self._commands = self._subscriptions = None
         for connection in (commands, subscriptions):
             if connection is not None:
-                connection.give_up(why)
+                connection.abort(why)
         return commands is not None
 
-    async def _live(self) -> str:
-        """Connect, and return why the connection ended."""
-        commands, subscriptions = CommandConnection(self.clock), SubscriberConnection(self._taken)
+    async def _run_connection(self) -> str:
+        commands = CommandConnection(self.clock)
+        subscriptions = SubscriberConnection(self._message_received)
         endpoint = await self._master.find()
         try:
             for connection in (commands, subscriptions):
                 connecting = endpoint.connect(SingleConnectionFactory(connection))
-                await connecting.addTimeout(ANSWER_TIMEOUT, self.clock)
-                await self._log_in(connection).addTimeout(ANSWER_TIMEOUT, self.clock)
-                await self._in_time(self._master.check(connection))
+                await connecting.addTimeout(REPLY_TIMEOUT, self.clock)
+                await self._log_in(connection).addTimeout(REPLY_TIMEOUT, self.clock)
+                await self._with_timeout(self._master.check(connection))
         except BaseException:
-            self._master.doubt()
+            self._master.try_next_sentinel()
             for connection in (commands, subscriptions):
-                connection.give_up("it could not be connected")
+                connection.abort("it could not be connected")
             raise
         self._commands, self._subscriptions = commands, subscriptions
         ended = defer.DeferredList(
             [commands.lost, subscriptions.lost], fireOnOneCallback=True, consumeErrors=True
         )
-        beating = Deferred.fromCoroutine(self._beat(lambda: self._look(commands, subscriptions)))
+        heartbeats = Deferred.fromCoroutine(
+            self._send_heartbeats(lambda: self._ping(commands, subscriptions))
+        )
         try:
-            await self._prepare()
+            await self._run_connect_hooks()
             reason, _ = await ended
         finally:
-            beating.addErrback(lambda _: None).cancel()
+            heartbeats.addErrback(lambda _: None).cancel()
         return str(reason)
 
-    def _is_up(self) -> None:
+    def _mark_up(self) -> None:
         self.command_meter.reconnects += self._was_up
-        super()._is_up()
+        super()._mark_up()
 
     def _log_in(self, connection: RedisConnection) -> "Deferred[None]":
-        """Say who we are; the answers come in the order of the commands."""
-        answers = []
+        """Authenticate and select the database; fires when Redis has accepted both."""
+        replies = []
         if self.url.password:
-            who = [self.url.username] if self.url.username else []
-            answers.append(connection.call("AUTH", *who, self.url.password))
+            user = [self.url.username] if self.url.username else []
+            replies.append(connection.call("AUTH", *user, self.url.password))
         if self.url.database:
-            answers.append(connection.call("SELECT", self.url.database))
-        answers.append(connection.call("PING"))
-        return wait_for_all(answers)
+            replies.append(connection.call("SELECT", self.url.database))
+        replies.append(connection.call("PING"))
+        return wait_for_all(replies)
 
-    def _look(self, commands: RedisConnection, subscriptions: RedisConnection) -> "Deferred[None]":
-        """Look whether the master still answers on both connections."""
+    def _ping(self, commands: RedisConnection, subscriptions: RedisConnection) -> "Deferred[None]":
+        """Check that both connections still answer, and that they are to the master."""
         return wait_for_all(
             [
-                self._timed(commands.call("PING"), self.command_meter),
-                self._timed(subscriptions.call("PING"), self.bus_meter),
+                self._measure_latency(commands.call("PING"), self.command_meter),
+                self._measure_latency(subscriptions.call("PING"), self.bus_meter),
                 Deferred.fromCoroutine(self._master.check(commands)),
             ]
         )
 
-    def _in_time(self, step: Coroutine[Any, Any, None]) -> "Deferred[None]":
-        return Deferred.fromCoroutine(step).addTimeout(ANSWER_TIMEOUT, self.clock)
+    def _with_timeout(self, step: Coroutine[Any, Any, None]) -> "Deferred[None]":
+        return Deferred.fromCoroutine(step).addTimeout(REPLY_TIMEOUT, self.clock)
 
-    def _taken(self, channel: bytes, message: bytes) -> None:
+    def _message_received(self, channel: bytes, message: bytes) -> None:
         self.on_message(channel, message)

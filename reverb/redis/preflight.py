@@ -1,4 +1,4 @@
-"""Asks Redis at the start whether it lets this server in, before the reactor runs."""
+"""Checks before the reactor runs that Redis accepts this server: the preflight check."""
 
 import socket
 import ssl
@@ -10,10 +10,10 @@ from reverb.host_port import Address, format_host_port
 from reverb.redis.resp import Argument, ErrorReply, pack_command, read_reply
 from reverb.redis.url import RedisUrl
 
-_ANSWER_TIMEOUT = 2.0
-"""Seconds that the start may be held up by a Redis, or a sentinel, that does not answer."""
-_OLDEST = 6
-_PASSING = (
+_REPLY_TIMEOUT = 2.0
+"""Seconds that a Redis or a sentinel that does not answer may delay the start."""
+_OLDEST_VERSION = 6
+_TEMPORARY_ERRORS = (
     "LOADING",
     "MASTERDOWN",
     "BUSY",
@@ -21,129 +21,132 @@ _PASSING = (
     "IDONTKNOW",
     "ERR max number of clients",
 )
-"""Begin errors that time may cure."""
-_WRONG_MODES = {
+"""Beginnings of errors that may pass with time."""
+_UNSUPPORTED_MODES = {
     "cluster": "it is a node of a Redis Cluster, which is not supported",
     "sentinel": "it is a sentinel; redis+sentinel://HOST/NAME names the master that it watches",
 }
 
 
-class _Conversation:
-    """Asks, and waits for the answers."""
+class _BlockingConnection:
+    """Sends commands, and blocks until the reply to each arrives."""
 
-    def __init__(self, connection: socket.socket, answers: BinaryIO) -> None:
+    def __init__(self, connection: socket.socket, stream: BinaryIO) -> None:
         self._connection = connection
-        self._answers = answers
+        self._stream = stream
 
     def call(self, *command: Argument) -> Any:
-        """Get the answer to one command; raises ErrorReply."""
+        """Return the reply to one command; raises ErrorReply."""
         self._connection.sendall(pack_command(*command))
-        return read_reply(self._answers)
+        return read_reply(self._stream)
 
     def log_in(self, user: str, password: str) -> None:
-        """Say who asks, if a password says so."""
+        """Authenticate, if there is a password."""
         if password:
-            who = (user,) if user else ()
-            self.call("AUTH", *who, password)
+            users = (user,) if user else ()
+            self.call("AUTH", *users, password)
 
 
 def refusal_reason(url: RedisUrl) -> str | None:
-    """Ask Redis, and before it the sentinels which one.
+    """Check Redis; with sentinels, ask them first for the master.
 
     Returns:
         Why the server cannot work with this Redis, as one line without the
-        password. None when it can, and when Redis is not to be reached now:
-        that may change without anybody starting the server again.
+        password. None when it can, and also when Redis is out of reach: that
+        can be repaired without a restart of this server.
     """
     try:
         if not url.sentinels:
-            why = _refusal_of_redis(url, (url.host, url.port))
-            return why and f"Redis at {url.shown} cannot be used: {why}"
+            why = _redis_refusal(url, (url.host, url.port))
+            return why and f"Redis at {url.redacted} cannot be used: {why}"
         master = _ask_sentinels(url)
         if master is None:
             return None
-        why = _refusal_of_redis(url, master)
+        why = _redis_refusal(url, master)
     except _SentinelRefusalError as refusal:
         return str(refusal)
     except (OSError, ValueError):
         return None
-    where = format_host_port(*master)
-    return why and f"Redis at {where}, the master of {url.shown}, cannot be used: {why}"
+    address = format_host_port(*master)
+    return why and f"Redis at {address}, the master of {url.redacted}, cannot be used: {why}"
 
 
 @contextmanager
-def _conversation(url: RedisUrl, address: Address) -> Iterator[_Conversation]:
+def _connect(url: RedisUrl, address: Address) -> Iterator[_BlockingConnection]:
     if url.scheme == "unix":
         connection = socket.socket(socket.AF_UNIX)
-        connection.settimeout(_ANSWER_TIMEOUT)
+        connection.settimeout(_REPLY_TIMEOUT)
     else:
-        connection = socket.create_connection(address, _ANSWER_TIMEOUT)
+        connection = socket.create_connection(address, _REPLY_TIMEOUT)
     with connection:
         if url.scheme == "unix":
             connection.connect(url.path)
         if url.tls:
             context = ssl.create_default_context()
             connection = context.wrap_socket(connection, server_hostname=address[0])
-        with connection, connection.makefile("rb") as answers:
-            yield _Conversation(connection, answers)
+        with connection, connection.makefile("rb") as stream:
+            yield _BlockingConnection(connection, stream)
 
 
-def _refusal_of_redis(url: RedisUrl, address: Address) -> str | None:
-    with _conversation(url, address) as redis:
+def _redis_refusal(url: RedisUrl, address: Address) -> str | None:
+    with _connect(url, address) as redis:
         try:
             redis.log_in(url.username, url.password)
             if url.database:
                 redis.call("SELECT", url.database)
             redis.call("PING")
         except ErrorReply as error:
-            return None if str(error).startswith(_PASSING) else str(error)
+            return None if str(error).startswith(_TEMPORARY_ERRORS) else str(error)
         try:
-            about = str(redis.call("INFO", "server"))
+            info = str(redis.call("INFO", "server"))
         except ErrorReply:
-            return None  # Not everybody may ask.
-    return _why_not(dict(line.split(":", 1) for line in about.splitlines() if ":" in line))
+            return None  # An ACL may forbid INFO.
+    return _unsupported_reason(
+        dict(line.split(":", 1) for line in info.splitlines() if ":" in line)
+    )
 
 
-def _why_not(about: dict[str, str]) -> str | None:
-    """Tell what is wrong with a server, by what it tells of itself."""
-    version = about.get("redis_version", "")
-    if version and int(version.split(".")[0]) < _OLDEST:
-        return f"it is Redis {version}, and {_OLDEST} is the oldest that will do"
-    # Valkey has a name of its own for it.
-    return _WRONG_MODES.get(about.get("redis_mode") or about.get("server_mode", ""))
+def _unsupported_reason(info: dict[str, str]) -> str | None:
+    """Return why a server is not supported, from its ``INFO``; None when it is."""
+    version = info.get("redis_version", "")
+    if version and int(version.split(".")[0]) < _OLDEST_VERSION:
+        return f"it is Redis {version}, but Redis {_OLDEST_VERSION} or newer is required"
+    # Valkey calls the field server_mode.
+    return _UNSUPPORTED_MODES.get(info.get("redis_mode") or info.get("server_mode", ""))
 
 
 class _SentinelRefusalError(Exception):
-    """Sentinels were reached, and cannot be used; the text says why."""
+    """Sentinels were reached, but cannot be used; the text says why."""
 
 
 def _ask_sentinels(url: RedisUrl) -> Address | None:
-    """Ask one after the other where the master is.
+    """Ask the sentinels in turn for the master's address.
 
     Returns:
-        What the first says that knows. None when none of them can be reached.
+        The first address that a sentinel names. None when no sentinel can be reached.
 
     Raises:
-        _SentinelRefusalError: Those that can be reached do not know, or do not tell.
+        _SentinelRefusalError: The sentinels that can be reached do not know the master, or
+            refuse the request.
     """
     refusal: _SentinelRefusalError | None = None
     for sentinel in url.sentinels:
-        where = f"the sentinel at {format_host_port(*sentinel)}"
+        subject = f"the sentinel at {format_host_port(*sentinel)}"
         try:
-            with _conversation(url, sentinel) as conversation:
-                conversation.log_in(url.sentinel_user, url.sentinel_password)
-                found = conversation.call("SENTINEL", "get-master-addr-by-name", url.master)
+            with _connect(url, sentinel) as connection:
+                connection.log_in(url.sentinel_user, url.sentinel_password)
+                found = connection.call("SENTINEL", "get-master-addr-by-name", url.master)
         except ErrorReply as error:
-            if not str(error).startswith(_PASSING):
-                refusal = _SentinelRefusalError(f"{where} cannot be used: {error}")
+            if not str(error).startswith(_TEMPORARY_ERRORS):
+                refusal = _SentinelRefusalError(f"{subject} cannot be used: {error}")
         except (OSError, ValueError):
-            continue  # The next may answer; if none does, the link goes on trying.
+            continue  # The next one may answer; if none does, the link keeps trying.
         else:
             match found:
                 case [str(host), str(port)] if port.isdecimal():
                     return host, int(port)
                 case None:
-                    refusal = _SentinelRefusalError(f"{where} knows no master named {url.master}")
+                    refusal = _SentinelRefusalError(f"{subject} knows no master named {url.master}")
     if refusal is not None:
         raise refusal
     return None

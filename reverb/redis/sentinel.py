@@ -1,4 +1,4 @@
-"""Finds the Redis to connect to: that of the URL, or the one that sentinels call the master."""
+"""Finds the Redis to connect to: the URL's own, or the one that sentinels name as the master."""
 
 from collections import deque
 from typing import Any
@@ -21,33 +21,38 @@ from reverb.redis.connections import (
 )
 from reverb.redis.url import RedisUrl
 
-_ANSWER_TIMEOUT = 2.0
-"""Seconds that each word with a sentinel may take, as there are others to ask."""
+_REPLY_TIMEOUT = 2.0
+"""Seconds that each connect to a sentinel, and each of its replies, may take. It is short because
+other sentinels can be asked."""
+
+
+class _UnknownMasterError(Exception):
+    """A sentinel does not know the master; the text continues a sentence about the sentinel."""
 
 
 class MasterFinder:
-    """Where the Redis is that takes writes.
+    """Finds the endpoint of the Redis that accepts writes.
 
     Args:
-        url: Where it is, or where the sentinels are that know.
+        url: Redis's own address, or the sentinels' addresses.
         reactor: For connections and time.
 
     Attributes:
-        address: What to call it in the log.
+        address: The address for the log; without the password.
     """
 
     def __init__(self, url: RedisUrl, reactor: Any) -> None:
-        self.address = url.shown
+        self.address = url.redacted
         self._url = url
         self._reactor = reactor
-        # The first is asked first; whoever was wrong goes to the end.
+        # The first one is asked first; a sentinel that failed moves to the end.
         self._sentinels = deque(url.sentinels)
 
     async def find(self) -> IStreamClientEndpoint:
-        """Find it, asking the sentinels one after the other.
+        """Return the master's endpoint, asking the sentinels in turn.
 
         Raises:
-            LinkLostError: No sentinel says where it is.
+            LinkLostError: No sentinel names a master; the text has the error of each.
         """
         if self._url.scheme == "unix":
             return UNIXClientEndpoint(self._reactor, self._url.path)
@@ -58,52 +63,52 @@ class MasterFinder:
             sentinel = self._sentinels[0]
             try:
                 address = await self._ask(sentinel)
-            except Exception as error:  # noqa: BLE001 - whatever it is, the next is asked
-                problems.append(f"the sentinel at {format_host_port(*sentinel)} {_told(error)}")
-                self.doubt()
+            except Exception as error:  # noqa: BLE001 - after any error, the next one is asked
+                problem = _describe_sentinel_error(error)
+                problems.append(f"the sentinel at {format_host_port(*sentinel)} {problem}")
+                self.try_next_sentinel()
             else:
-                self.address = f"{format_host_port(*address)}, the master of {self._url.shown}"
+                self.address = f"{format_host_port(*address)}, the master of {self._url.redacted}"
                 return self._endpoint(address)
-        self.address = self._url.shown
+        self.address = self._url.redacted
         raise LinkLostError("; ".join(problems))
 
-    def doubt(self) -> None:
-        """Ask another sentinel first the next time, as no master was where this one said."""
+    def try_next_sentinel(self) -> None:
+        """Ask another sentinel first the next time, because this one named no usable master."""
         self._sentinels.rotate(-1)
 
     async def check(self, connection: RedisConnection) -> None:
-        """Check that what is connected is the master, where that can change.
+        """Check that a connection is to the master; does nothing without sentinels.
 
         Raises:
-            LinkLostError: It is not.
-            RedisReplyError: It does not say what it is.
+            LinkLostError: The server is not the master.
+            RedisReplyError: The server refuses to state its role.
         """
         if self._sentinels:
             role, *_ = await connection.call("ROLE")
             if role != b"master":
-                raise LinkLostError(f"it is no master but a {role.decode('ascii', 'replace')}")
+                raise LinkLostError(f"it is not the master but a {role.decode('ascii', 'replace')}")
 
     async def _ask(self, sentinel: Address) -> Address:
         connection = RedisConnection()
         try:
             connecting = self._endpoint(sentinel).connect(SingleConnectionFactory(connection))
-            await connecting.addTimeout(_ANSWER_TIMEOUT, self._reactor)
+            await connecting.addTimeout(_REPLY_TIMEOUT, self._reactor)
             if self._url.sentinel_password:
-                user = self._url.sentinel_user
-                who = [user] if user else []
-                await self._answer(connection, "AUTH", *who, self._url.sentinel_password)
-            found = await self._answer(
+                user = [self._url.sentinel_user] if self._url.sentinel_user else []
+                await self._call(connection, "AUTH", *user, self._url.sentinel_password)
+            found = await self._call(
                 connection, "SENTINEL", "get-master-addr-by-name", self._url.master
             )
         finally:
-            connection.give_up("it has told what it knows")
+            connection.abort("the sentinel has replied")
         if not found:
-            raise RedisReplyError(f"knows no master named {self._url.master}")
+            raise _UnknownMasterError(f"knows no master named {self._url.master}")
         host, port = found
         return host.decode(), int(port)
 
-    def _answer(self, connection: RedisConnection, *command: str) -> "defer.Deferred[Any]":
-        return connection.call(*command).addTimeout(_ANSWER_TIMEOUT, self._reactor)
+    def _call(self, connection: RedisConnection, *command: str) -> "defer.Deferred[Any]":
+        return connection.call(*command).addTimeout(_REPLY_TIMEOUT, self._reactor)
 
     def _endpoint(self, address: Address) -> IStreamClientEndpoint:
         endpoint: IStreamClientEndpoint = HostnameEndpoint(self._reactor, *address)
@@ -112,9 +117,12 @@ class MasterFinder:
         return endpoint
 
 
-def _told(error: BaseException) -> str:
+def _describe_sentinel_error(error: BaseException) -> str:
+    """Describe an error as the rest of a sentence that begins with the sentinel."""
     if isinstance(error, defer.TimeoutError):
         return "did not answer"
-    if isinstance(error, RedisReplyError):
+    if isinstance(error, _UnknownMasterError):
         return str(error)
+    if isinstance(error, RedisReplyError):
+        return f"replied with an error: {error}"
     return f"cannot be reached: {error or type(error).__name__}"

@@ -1,4 +1,4 @@
-"""This node's session in Redis: the scripts that it runs there, for as long as its lease lasts."""
+"""This node's session in Redis: runs scripts under the node's name while its lease lasts."""
 
 import re
 import secrets
@@ -17,30 +17,30 @@ from reverb.redis.link import RedisLink
 from reverb.redis.resp import Argument
 from reverb.redis.scripting import Script
 
-_OF_ONE_QUESTION = ("ERR", "WRONGTYPE")
-"""Begin refusals that are due to a key or to a script; others (OOM, READONLY, NOSCRIPT, LOST and
-so on) would meet whatever is asked."""
-_OLD_FRAME = re.compile(r"^ERR Error running script .*user_script: ?\d+: -?")
-"""What Redis before 7 puts before the refusal of a command that a script gives."""
-_NEW_FRAME = re.compile(r" script: ([0-9a-f]+, )?on @user_script:\d+\.$")
+_OPERATION_ERRORS = ("ERR", "WRONGTYPE")
+"""Codes of errors that concern one key or one script. Any other code (OOM, READONLY, NOSCRIPT,
+LOST and so on) would meet every operation."""
+_OLD_ERROR_FRAME = re.compile(r"^ERR Error running script .*user_script: ?\d+: -?")
+"""What Redis before 7 puts before the error of a command in a script."""
+_NEW_ERROR_FRAME = re.compile(r" script: ([0-9a-f]+, )?on @user_script:\d+\.$")
 """What Redis since 7, and Valkey, put after it."""
-_NO_RIGHT = re.compile(r"ACL failure in script|The user executing the script")
-_SHOWN = 100
+_NO_PERMISSION = re.compile(r"ACL failure in script|The user executing the script")
+_MAX_LOGGED_CHARACTERS = 100
 """Characters of an argument that the log shows."""
 
 
 class RedisSession:
-    """Runs scripts in the name of this node, for whoever keeps something in Redis.
+    """Runs scripts in the name of this node, for every part that keeps state in Redis.
 
-    The store begins and ends it, as it holds the lease.
+    The store begins and ends the session, because it holds the lease.
 
     Args:
-        link: The way to Redis.
+        link: The link to Redis.
 
     Attributes:
-        token: Names the session to Redis; None while this node is alone.
-        problems: Logs what is wrong with what Redis holds, each problem once a minute.
-        reading: Reads answers, and passes over what is spoilt.
+        token: The fencing token of the session; None in degraded mode.
+        problems: Logs corrupt data and failed scripts, each problem at most once a minute.
+        decoder: Decodes replies, and skips corrupt data.
     """
 
     _log = Logger()
@@ -48,79 +48,86 @@ class RedisSession:
     def __init__(self, link: RedisLink) -> None:
         self._link = link
         self.token: str | None = None
-        self.problems = LogThrottle(self._tell, link.clock)
-        self.reading = ReplyDecoder(self.problems)
+        self.problems = LogThrottle(self._log_problem, link.clock)
+        self.decoder = ReplyDecoder(self.problems)
 
-    def _tell(self, problem: str, count: int) -> None:
+    def _log_problem(self, problem: str, count: int) -> None:
         self._log.warn("in Redis: {problem} ({count} times)", problem=problem, count=count)
 
     def make_token(self) -> str:
-        """Make the name of the next session."""
+        """Create the token of the next session."""
         return secrets.token_hex(8)
 
     def load(self, scripts: tuple[Script, ...]) -> None:
-        """Make scripts known to Redis; each connect has to do it again."""
+        """Load scripts into Redis; needed again after each connect."""
         for script in scripts:
-            self._link.cast("SCRIPT", "LOAD", script.text)
+            self._link.send_only("SCRIPT", "LOAD", script.text)
 
     def run(
         self, script: Script, *arguments: Argument, node: Argument = "", token: str = ""
     ) -> "Deferred[Any]":
-        """Run a script, in the name of this node unless it is about another.
+        """Run a script in the name of this node, or of another one that it concerns.
 
         Args:
-            script: What to run; it must have been loaded.
-            arguments: Its own, after those that all scripts have.
-            node: The name of the other node.
-            token: The session's, if it is not the present one.
+            script: The script; it must have been loaded.
+            arguments: Its own arguments, which follow the ones that all scripts have.
+            node: The other node's name; empty for this node.
+            token: The session token; empty for the current one.
 
         Returns:
-            Fires with the script's answer. Fails with LinkLostError, with
-            StoreRefusedError when Redis cannot answer just this, or with
+            Fires with the script's reply. Fails with LinkLostError, with
+            StoreRefusedError when Redis cannot do this one operation, or with
             RedisReplyError when it refuses the whole session.
         """
         prefix, token = self._link.url.prefix, token or self.token or ""
-        answer = self._link.call(
+        reply = self._link.call(
             "EVALSHA", script.sha, 0, prefix, node or self._link.node, token, *arguments
         )
-        return answer.addErrback(self._refused, script, (*arguments[:2], node))
+        return reply.addErrback(self._script_failed, script, (*arguments[:2], node))
 
-    def _refused(self, failure: Failure, script: Script, about: tuple[Argument, ...]) -> NoReturn:
+    def _script_failed(
+        self, failure: Failure, script: Script, details: tuple[Argument, ...]
+    ) -> NoReturn:
         failure.trap(RedisReplyError)
         why = str(failure.value)
-        plain = _OLD_FRAME.sub("", _NEW_FRAME.sub("", why))
-        code = plain.partition(" ")[0]
-        if (code.isupper() and code not in _OF_ONE_QUESTION) or _NO_RIGHT.search(plain):
-            raise RedisReplyError(plain) from None
-        step = " ".join(_shown(one) for one in (script.name, *about) if one != "")
-        problem = f"{step} failed: {why}"
-        self.problems.happened(problem)
+        error = _OLD_ERROR_FRAME.sub("", _NEW_ERROR_FRAME.sub("", why))
+        code = error.partition(" ")[0]
+        if (code.isupper() and code not in _OPERATION_ERRORS) or _NO_PERMISSION.search(error):
+            raise RedisReplyError(error) from None
+        operation = " ".join(_shorten(part) for part in (script.name, *details) if part != "")
+        problem = f"{operation} failed: {why}"
+        self.problems.record(problem)
         raise StoreRefusedError(problem) from None
 
     async def call(self, script: Script, *arguments: Argument, node: Argument = "") -> Any:
-        """Run a script, if this node is registered; if it is not any more, it registers anew.
+        """Run a script within the session.
+
+        When Redis refuses the session, the link is reset, and this node registers again.
 
         Args:
-            script: What to run; it must have been loaded.
-            arguments: Its own, after those that all scripts have.
-            node: The name of another node that it is about.
+            script: The script; it must have been loaded.
+            arguments: Its own arguments, which follow the ones that all scripts have.
+            node: The name of another node that the script concerns; empty for this node.
+
+        Returns:
+            The script's reply.
 
         Raises:
-            LinkLostError: This node has to answer alone.
-            StoreRefusedError: Redis cannot answer just this; it has been logged.
+            LinkLostError: This node is in degraded mode, or has just entered it.
+            StoreRefusedError: Redis cannot do this one operation; that has been logged.
         """
         if self.token is None:
-            raise LinkLostError("this node is alone")
+            raise LinkLostError("this node has no session in Redis")
         try:
             return await self.run(script, *arguments, node=node)
         except RedisReplyError as error:
-            # The lease has expired, or the scripts are gone, or Redis is full or has become a
-            # replica: to begin anew heals what can be healed, and says what cannot.
+            # The lease has expired, the scripts are missing, or Redis is full or has become a
+            # replica. A reconnect repairs what can be repaired, and reports the rest.
             self._link.reset(str(error))
             raise LinkLostError(str(error)) from None
 
 
-def _shown(argument: Argument) -> str:
+def _shorten(argument: Argument) -> str:
     if isinstance(argument, bytes):
         argument = argument.decode("utf-8", "replace")
-    return str(argument)[:_SHOWN]
+    return str(argument)[:_MAX_LOGGED_CHARACTERS]

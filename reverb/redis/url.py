@@ -1,8 +1,8 @@
-"""Where Redis is, and as whom to speak to it: one URL.
+"""Parses Redis URLs: the address, the credentials, the database and the prefix.
 
-``redis://user:password@host:6379/0?prefix=myapp``, ``rediss://`` for TLS,
-``unix://user:password@/run/redis.sock?db=0&prefix=myapp``, or where sentinels
-tell which Redis is the master,
+The forms are ``redis://user:password@host:6379/0?prefix=myapp``, ``rediss://``
+for TLS, ``unix://user:password@/run/redis.sock?db=0&prefix=myapp``, and, where
+sentinels name the master,
 ``redis+sentinel://user:password@sentinel1:26379,sentinel2:26379/mymaster/0``.
 """
 
@@ -17,8 +17,8 @@ from reverb.host_port import Address, format_host_port, parse_host_port
 DEFAULT_PORT = 6379
 DEFAULT_SENTINEL_PORT = 26379
 DEFAULT_PREFIX = "reverb"
-# Not by urlsplit, which knows one host only.
-_URL = re.compile(r"(?P<scheme>[A-Za-z+]+)://(?P<place>[^/?]*)(?P<path>[^?]*)\??(?P<query>.*)")
+# A pattern, because urlsplit supports one host only.
+_URL = re.compile(r"(?P<scheme>[A-Za-z+]+)://(?P<netloc>[^/?]*)(?P<path>[^?]*)\??(?P<query>.*)")
 _PREFIX = re.compile(r"[-.0-9A-Z_a-z]{1,100}")
 _MASTER = re.compile(r"[-.0-9A-Z_a-z]+")
 _DATABASE = re.compile(r"[0-9]{1,5}")
@@ -37,34 +37,34 @@ class RedisUrlError(ValueError):
 
 
 class RedisUrl(msgspec.Struct, frozen=True, kw_only=True):
-    """A URL, taken apart."""
+    """A parsed Redis URL."""
 
     scheme: str
     """``redis``, ``rediss``, ``unix``, ``redis+sentinel`` or ``rediss+sentinel``."""
     host: str = ""
     port: int = DEFAULT_PORT
     path: str = ""
-    """Of the socket, with ``unix``."""
+    """The socket's path, with ``unix``."""
     username: str = ""
     password: str = ""
     database: int = 0
     prefix: str = DEFAULT_PREFIX
     """Begins every key and every channel name in Redis."""
     sentinels: tuple[Address, ...] = ()
-    """Those that know where the master is; host and port are empty then."""
+    """The sentinels, with ``redis+sentinel``; ``host`` and ``port`` are not used then."""
     master: str = ""
-    """By which name they know it."""
+    """The name by which the sentinels know the master."""
     sentinel_user: str = ""
     sentinel_password: str = ""
 
     @property
     def tls(self) -> bool:
-        """Whether connections are encrypted, those to sentinels too."""
+        """Whether connections are encrypted; the ones to sentinels are, too."""
         return self.scheme.startswith("rediss")
 
     @property
-    def shown(self) -> str:
-        """The URL for the log: without the user and the password."""
+    def redacted(self) -> str:
+        """The URL without user and password, for the log."""
         if self.scheme == "unix":
             return f"unix://{self.path}?db={self.database}"
         if self.sentinels:
@@ -74,10 +74,10 @@ class RedisUrl(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def parse_redis_url(text: str) -> RedisUrl:
-    """Take a URL apart.
+    """Parse a Redis URL.
 
     Raises:
-        RedisUrlError: It cannot be used.
+        RedisUrlError: The URL cannot be used.
     """
     if not text.isprintable() or " " in text:
         raise RedisUrlError("a Redis URL has no spaces and no control characters")
@@ -90,45 +90,45 @@ def parse_redis_url(text: str) -> RedisUrl:
             "a Redis URL begins with redis://, rediss://, unix://, redis+sentinel:// "
             "or rediss+sentinel://"
         )
-    query = _parameters(parts["query"], _PARAMETERS[scheme])
+    query = _parse_parameters(parts["query"], _PARAMETERS[scheme])
     prefix = query.get("prefix", DEFAULT_PREFIX)
     if not _PREFIX.fullmatch(prefix):
         raise RedisUrlError(
             "the prefix of the Redis URL must be 1 to 100 letters, digits and the characters - . _"
         )
-    who, _, hosts = parts["place"].rpartition("@")
-    username, _, password = (unquote(word) for word in who.partition(":"))
+    credentials, _, hosts = parts["netloc"].rpartition("@")
+    username, _, password = (unquote(part) for part in credentials.partition(":"))
     if username and not password:
         raise RedisUrlError("the Redis URL has a user but no password")
-    place = {"unix": _unix_place, "redis": _tcp_place, "rediss": _tcp_place}
+    parsers = {"unix": _parse_unix, "redis": _parse_tcp, "rediss": _parse_tcp}
     return RedisUrl(
         scheme=scheme,
         username=username,
         password=password,
         prefix=prefix,
-        **place.get(scheme, _sentinel_place)(hosts, parts["path"], query),
+        **parsers.get(scheme, _parse_sentinels)(hosts, parts["path"], query),
     )
 
 
-def _unix_place(hosts: str, path: str, query: dict[str, str]) -> dict[str, Any]:
+def _parse_unix(hosts: str, path: str, query: dict[str, str]) -> dict[str, Any]:
     if hosts:
-        raise RedisUrlError("a unix:// URL has no host: three slashes come before the path")
+        raise RedisUrlError("a unix:// URL has no host: write three slashes before the path")
     if not path.strip("/"):
-        raise RedisUrlError("the unix:// URL has no path of a socket")
-    return {"path": unquote(path), "database": _database(query.get("db", "0"))}
+        raise RedisUrlError("the unix:// URL has no socket path")
+    return {"path": unquote(path), "database": _parse_database(query.get("db", "0"))}
 
 
-def _tcp_place(hosts: str, path: str, _query: dict[str, str]) -> dict[str, Any]:
+def _parse_tcp(hosts: str, path: str, _query: dict[str, str]) -> dict[str, Any]:
     if "," in hosts:
         raise RedisUrlError("only a redis+sentinel:// URL has several hosts")
-    host, port = _address(hosts, DEFAULT_PORT)
+    host, port = _parse_address(hosts, DEFAULT_PORT)
     if not host:
         raise RedisUrlError("the Redis URL has no host")
-    return {"host": host, "port": port, "database": _database(path.removeprefix("/") or "0")}
+    return {"host": host, "port": port, "database": _parse_database(path.removeprefix("/") or "0")}
 
 
-def _sentinel_place(hosts: str, path: str, query: dict[str, str]) -> dict[str, Any]:
-    sentinels = tuple(_address(host, DEFAULT_SENTINEL_PORT) for host in hosts.split(","))
+def _parse_sentinels(hosts: str, path: str, query: dict[str, str]) -> dict[str, Any]:
+    sentinels = tuple(_parse_address(host, DEFAULT_SENTINEL_PORT) for host in hosts.split(","))
     if not all(host for host, _ in sentinels):
         raise RedisUrlError(
             "a redis+sentinel:// URL has one or more hosts, with a comma between two"
@@ -147,20 +147,20 @@ def _sentinel_place(hosts: str, path: str, query: dict[str, str]) -> dict[str, A
     return {
         "sentinels": sentinels,
         "master": master,
-        "database": _database(database or "0"),
+        "database": _parse_database(database or "0"),
         "sentinel_user": user,
         "sentinel_password": password,
     }
 
 
-def _address(text: str, default_port: int) -> Address:
+def _parse_address(text: str, default_port: int) -> Address:
     try:
         return parse_host_port(text, default_port)
     except ValueError:
         raise RedisUrlError("the host or the port of the Redis URL is malformed") from None
 
 
-def _parameters(query: str, known: tuple[str, ...]) -> dict[str, str]:
+def _parse_parameters(query: str, known: tuple[str, ...]) -> dict[str, str]:
     parameters = parse_qsl(query, keep_blank_values=True)
     for name, _ in parameters:
         if name not in known:
@@ -173,7 +173,7 @@ def _parameters(query: str, known: tuple[str, ...]) -> dict[str, str]:
     return dict(parameters)
 
 
-def _database(text: str) -> int:
+def _parse_database(text: str) -> int:
     if not _DATABASE.fullmatch(text):
         raise RedisUrlError("the database of the Redis URL must be a number, such as /0")
     return int(text)

@@ -136,7 +136,7 @@ class Sender:
     def _drop(self, delivery: Delivery) -> None:
         count = len(delivery.event_ids)
         for _ in range(count):
-            self._dropped.happened(f"{delivery.url} of app {delivery.app_id}")
+            self._dropped.record(f"{delivery.url} of app {delivery.app_id}")
         if self._meter is not None:
             self._meter.apps[delivery.app_id].webhooks_dropped += count
         self._acknowledge(delivery.event_ids)
@@ -228,7 +228,7 @@ class Sender:
 
     def _on_done(self, delivery: Delivery) -> None:
         if delivery.state == "dead":
-            self._died.happened(f"{delivery.url} of app {delivery.app_id}")
+            self._died.record(f"{delivery.url} of app {delivery.app_id}")
             if self._meter is not None:
                 self._meter.apps[delivery.app_id].webhooks_dead += 1
         self._acknowledge(delivery.event_ids)

@@ -1,4 +1,4 @@
-"""The broker of a node that is alone, beyond the contract."""
+"""The broker of a single node, beyond the contract."""
 
 from reverb.brokers.local import LocalBroker
 from reverb.envelope import Publication
@@ -13,7 +13,7 @@ def test_it_starts_and_stops_at_once():
     assert broker.stop().called
 
 
-def test_what_comes_before_the_start_has_nobody_to_go_to():
+def test_a_publication_before_the_start_is_dropped():
     broker, delivered = LocalBroker(), []
     broker.publish(ENVELOPE)
     broker.start(delivered.append)
@@ -21,7 +21,7 @@ def test_what_comes_before_the_start_has_nobody_to_go_to():
     assert delivered == []
 
 
-def test_it_delivers_the_very_envelope():
+def test_it_delivers_the_same_object():
     broker, delivered = LocalBroker(), []
     broker.start(delivered.append)
     broker.publish(ENVELOPE)

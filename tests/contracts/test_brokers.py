@@ -1,4 +1,4 @@
-"""Every broker of the project keeps the contract."""
+"""The brokers in memory fulfill the broker contract."""
 
 from reverb.brokers.local import LocalBroker
 from reverb.testing import HeldBroker
@@ -18,8 +18,8 @@ class TestHeldBroker(BrokerContract):
     def settle(self):
         self.broker.release()
 
-    def test_this_node_is_served_before_publish_returns(self):
-        """It is there to do otherwise."""
+    def test_the_publishing_node_is_served_before_publish_returns(self):
+        """Override: this broker's purpose is to hold envelopes back."""
         self.broker.publish(FIRST)
 
         assert self.delivered == []

@@ -1,9 +1,9 @@
-"""The NATS broker, alone and beside Redis, keeps the contracts, with real servers."""
+"""The NATS broker, alone and combined with Redis, fulfills the contracts with real servers."""
 
 import pytest
 from twisted.internet import defer
 
-from nats_nodes import DividedNode, NatsNode, nats, numbers, settle  # noqa: F401 - a fixture
+from nats_nodes import NatsNode, SplitNode, nats, numbers, settle  # noqa: F401 - a fixture
 from redis_nodes import redis, until, wait  # noqa: F401 - a fixture
 from reverb.envelope import Publication
 from reverb.testing.contracts import BrokerContract, SharedBrokerContract, SharedStoreContract
@@ -22,7 +22,7 @@ class Brokers:
 
 
 class NatsBrokers(Brokers):
-    """Makes brokers of one prefix."""
+    """Creates brokers that share a prefix."""
 
     @pytest.fixture
     def deployment(self, nats):  # noqa: F811
@@ -46,8 +46,8 @@ class TestSharedNatsBroker(NatsBrokers, SharedBrokerContract):
     pass
 
 
-class DividedNodes(Brokers):
-    """Makes nodes of one deployment."""
+class SplitNodes(Brokers):
+    """Creates nodes of one deployment."""
 
     @pytest.fixture
     def deployment(self, nats, redis):  # noqa: F811
@@ -56,7 +56,7 @@ class DividedNodes(Brokers):
         self.nodes = []
 
     def make_node(self):
-        self.nodes.append(DividedNode(*self.urls))
+        self.nodes.append(SplitNode(*self.urls))
         return self.nodes[-1]
 
     def settle(self):
@@ -66,16 +66,16 @@ class DividedNodes(Brokers):
         wait(defer.gatherResults([link.catch_up() for link in links]))
 
 
-class DividedBrokers(DividedNodes):
+class SplitBrokers(SplitNodes):
     def make_broker(self):
         return self.make_node().broker
 
 
-class TestDividedBroker(DividedBrokers, BrokerContract):
+class TestSplitBroker(SplitBrokers, BrokerContract):
     pass
 
 
-class TestSharedDividedBroker(DividedBrokers, SharedBrokerContract):
+class TestSharedSplitBroker(SplitBrokers, SharedBrokerContract):
     @pytest.mark.parametrize("channel", ["cache-news", "presence-x", "presence-cache-x"])
     def test_every_kind_of_channel_crosses_nodes_once(self, channel):
         sent = [Publication("1", channel, b"%d" % n) for n in range(50)]
@@ -88,7 +88,7 @@ class TestSharedDividedBroker(DividedBrokers, SharedBrokerContract):
         assert self.at_other == sent
 
 
-class TestSharedStoreBesideNats(DividedNodes, SharedStoreContract):
+class TestSharedStoreWithNats(SplitNodes, SharedStoreContract):
     def make_store(self, clock):
         return self.make_node().start().store
 

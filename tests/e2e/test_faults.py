@@ -107,7 +107,7 @@ def test_a_half_open_line_is_found_and_nobody_waits_for_ever(start_node, connect
         assert code == 503
         assert "Redis is not connected: it did not answer within 5 seconds" in why
     for proxy in proxies:
-        proxy.mend()
+        proxy.restore()
     everybody |= {"late0", "late1", "late2"}
     for server in nodes:
         poll("healed", lambda server=server: is_ready(server) and users(server) == everybody)
@@ -222,7 +222,7 @@ def test_one_node_of_three_is_cut_off_while_users_come_and_go(start_node, connec
         known = {f"watcher{n}" for n in range(number + 1)}
         until_known(listener, known, everybody)
         listener.heard.clear()
-    proxy.cut()
+    proxy.block()
     # While the node does not know it yet, and when it does.
     here.socket.close()
     there.socket.close()
@@ -235,7 +235,7 @@ def test_one_node_of_three_is_cut_off_while_users_come_and_go(start_node, connec
     publish(lonely, "presence-room", "there only")
     publish(one, "presence-room", "here only")
     poll("missed", lambda: "watcher2" not in users(one))
-    proxy.mend()
+    proxy.restore()
     began = time.monotonic()
 
     everybody = everybody - {"here", "there"} | {"new here", "new there"}

@@ -140,15 +140,15 @@ class Trouble:
 
     async def cut_a_line(self) -> None:
         line = self.lines[self._draw()]
-        line.cut()
+        line.block()
         await asyncio.sleep(self.dice.uniform(1, 10))
-        line.mend()
+        line.restore()
 
     async def lose_a_line(self) -> None:
         line = self.lines[self._draw()]
         line.lose(*self.dice.choice([(TO_REDIS,), (TO_NODE,), (TO_REDIS, TO_NODE)]))
         await asyncio.sleep(self.dice.uniform(1, 10))
-        line.mend()
+        line.restore()
 
     async def pause_redis(self) -> None:
         await self._pause(self.redis, LEASE + self.dice.uniform(0.5, 2))

@@ -246,7 +246,7 @@ def test_a_wrong_password_ends_the_start_with_one_line(tmp_path, start_server, w
     configuration = 'authorization { user: bob, password: "right" }'
     nats = NatsServer(tmp_path, configuration=configuration)
     try:
-        options = ("--port", "0", "--broker", nats.url(who=who), *AS_APP)
+        options = ("--port", "0", "--broker", nats.url(credentials=who), *AS_APP)
         node = start_server(*options, reactor="asyncio", wait=False)
         assert node.wait() == 1
     finally:
@@ -261,7 +261,7 @@ def test_a_wrong_password_ends_the_start_with_one_line(tmp_path, start_server, w
 def test_users_and_passwords_of_nats_are_understood(tmp_path, start_server):
     nats = NatsServer(tmp_path, configuration='authorization { user: ann, password: "p@ss/1" }')
     try:
-        options = ("--port", "0", "--broker", nats.url(who="ann:p%40ss%2F1@"), *AS_APP)
+        options = ("--port", "0", "--broker", nats.url(credentials="ann:p%40ss%2F1@"), *AS_APP)
         node = start_server(*options, reactor="asyncio")
         poll("ready", lambda: is_ready(node))
         assert "p@ss" not in node.log

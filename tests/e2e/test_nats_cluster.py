@@ -80,10 +80,10 @@ def test_nodes_are_on_different_servers_and_follow_the_cluster(cluster, pair, cr
 def test_from_a_server_that_stands_still_a_node_goes_to_the_next(cluster, pair, cross):
     first, second, _ = cluster.servers
     cross()
-    connections = first.monitored("/varz")["total_connections"]
+    connections = first.monitoring_data("/varz")["total_connections"]
     first.pause()
     until_moved([pair[0]], second, 2)
     cross()
     first.resume()
     # It has not been tried once more, which would have taken as long again.
-    assert first.monitored("/varz")["total_connections"] == connections
+    assert first.monitoring_data("/varz")["total_connections"] == connections

@@ -109,7 +109,9 @@ def test_a_node_starts_without_redis_and_says_so_once(redis, start_node, connect
 def test_a_wrong_password_ends_the_start_with_one_line(tmp_path, start_server, who, error):
     redis = RedisServer(tmp_path, "--requirepass", "right")
     try:
-        node = start_server("--port", "0", "--redis", redis.url(who=who), *AS_APP, wait=False)
+        node = start_server(
+            "--port", "0", "--redis", redis.url(credentials=who), *AS_APP, wait=False
+        )
         assert node.wait() == 1
     finally:
         redis.kill()
@@ -125,7 +127,7 @@ def test_users_and_passwords_of_redis_are_understood(tmp_path, start_server):
         tmp_path, "--requirepass", "right", "--user", *["ann", "on", ">p@ss/1", "~*", "&*", "+@all"]
     )
     try:
-        urls = [redis.url(who=":right@"), redis.url(who="ann:p%40ss%2F1@")]
+        urls = [redis.url(credentials=":right@"), redis.url(credentials="ann:p%40ss%2F1@")]
         for url in urls:
             node = start_server("--port", "0", "--redis", url, *AS_APP)
             poll("ready", lambda node=node: status(node, "/ready")[0] == 200)

@@ -9,7 +9,7 @@ from e2e_server import AS_APP, poll
 from e2e_webhooks import deliveries
 
 from ports import reserve_port
-from redis_sentinel import NAME, Sentinel, Watched
+from redis_sentinel import NAME, Sentinel, SentinelDeployment
 from redis_server import RedisServer
 
 FOUND = 10
@@ -18,7 +18,7 @@ FOUND = 10
 
 @pytest.fixture
 def watched(tmp_path):
-    watched = Watched(tmp_path)
+    watched = SentinelDeployment(tmp_path)
     yield watched
     watched.kill()
 

@@ -176,7 +176,7 @@ def test_a_node_is_cut_off_while_users_come_and_go(redis, start_node, sign_in):
         sign_in(lonely, "cat")
         dan.hear("online cat")
         dan.hears_nothing()
-        proxy.mend()
+        proxy.restore()
 
         while len(ann.heard) < 2:
             ann.read()

@@ -251,7 +251,7 @@ def test_one_is_an_ordinary_node(start_server):
 def test_a_redis_that_refuses_the_password_is_told_of_in_one_line(start_server, tmp_path):
     redis = RedisServer(tmp_path, "--requirepass", "right")
     try:
-        url = redis.url(who=":wrong@")
+        url = redis.url(credentials=":wrong@")
         server = start_server("--port", "0", "--workers", "2", "--redis", url, *AS_APP, wait=False)
         assert server.wait() == 1
     finally:

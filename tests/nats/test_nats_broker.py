@@ -1,4 +1,4 @@
-"""The NATS brokers of several nodes: who gets what, once and in order, and what befalls NATS."""
+"""The NATS brokers of several nodes: delivery once and in order, outages and access control."""
 
 import asyncio
 import gc
@@ -51,7 +51,7 @@ def own_pair(own_nats):  # noqa: F811
 
 
 def writes_of(node, monkeypatch):
-    """What a node writes from now on."""
+    """Collect the writes of a node from now on."""
     writes = []
     transport = node.link._connection._transport
     write = transport.write
@@ -64,7 +64,9 @@ def test_publications_of_one_turn_are_one_write(pair, monkeypatch):
     writes = writes_of(one, monkeypatch)
     for number in range(100):
         one.publish(b"%d" % number)
-    assert one.payloads() == [b"%d" % number for number in range(100)]  # Without the round trip.
+    assert one.payloads() == [
+        b"%d" % number for number in range(100)
+    ]  # Delivered without the round trip.
     assert writes == []
     settle(one.link, other.link)
 
@@ -72,7 +74,7 @@ def test_publications_of_one_turn_are_one_write(pair, monkeypatch):
     assert other.payloads() == one.payloads()
 
 
-def test_who_wants_something_in_one_turn_waits_for_one_answer(pair, monkeypatch):
+def test_subscriptions_of_one_turn_share_one_round_trip(pair, monkeypatch):
     one, other = pair
     pings = []
     connection = other.link._connection
@@ -85,16 +87,16 @@ def test_who_wants_something_in_one_turn_waits_for_one_answer(pair, monkeypatch)
         one.publish(b"%d" % number, channel=f"channel-{number}")
     settle(one.link, other.link)
 
-    assert len(pings) <= 1 + 1 + 2  # A heartbeat may come between, and two are to settle.
+    assert len(pings) <= 1 + 1 + 2  # One, perhaps a heartbeat, and two of settle().
     assert other.payloads() == [b"%d" % number for number in range(100)]
 
 
-def test_interest_is_in_place_when_it_is_said_to_be(pair):
+def test_a_confirmed_subscription_receives_all_later_publications(pair):
     one, other = pair
     for number in range(50):
-        wanting = other.broker.subscribe("1", f"channel-{number}")
-        assert wanting is not None
-        wait(wanting)
+        pending = other.broker.subscribe("1", f"channel-{number}")
+        assert pending is not None
+        wait(pending)
         one.publish(b"%d" % number, channel=f"channel-{number}")
         assert other.broker.subscribe("1", f"channel-{number}") is None
     settle(one.link, other.link)
@@ -102,7 +104,7 @@ def test_interest_is_in_place_when_it_is_said_to_be(pair):
     assert other.payloads() == [b"%d" % number for number in range(50)]
 
 
-def test_interest_is_given_up_late_and_only_if_nobody_has_come_back(pair, monkeypatch, nats):  # noqa: F811
+def test_a_node_unsubscribes_after_a_delay_and_only_without_subscribers(pair, monkeypatch, nats):  # noqa: F811
     one, other = pair
     monkeypatch.setattr(interest, "UNSUBSCRIBE_DELAY", 0.2)
     subject = f"{one.link.prefix}.channel.1.news"
@@ -113,7 +115,7 @@ def test_interest_is_given_up_late_and_only_if_nobody_has_come_back(pair, monkey
     pause(0.4)
     assert nats.subscriptions(subject) == 2
     other.broker.unsubscribe("1", "news")
-    until("given up", lambda: nats.subscriptions(subject) == 1)
+    until("unsubscribed", lambda: nats.subscriptions(subject) == 1)
     other.subscribe("news")
     assert nats.subscriptions(subject) == 2
 
@@ -121,7 +123,7 @@ def test_interest_is_given_up_late_and_only_if_nobody_has_come_back(pair, monkey
 @pytest.mark.parametrize(
     "name", ["a.b", ".", "..", "a.", "*", ">", "a b", "x" * 5_000, "\u00e9", "a%2Eb", "#a@b,c;d=e"]
 )
-def test_any_name_is_one_token_of_its_own(pair, name):
+def test_each_name_has_its_own_token(pair, name):
     one, other = pair
     names = ["a%2Eb", "a.b", "a", "b", "%", name + "x", name]
     for channel in names:
@@ -132,7 +134,7 @@ def test_any_name_is_one_token_of_its_own(pair, name):
     assert other.delivered == [Publication(name, name, b"1")]
 
 
-def test_what_nobody_can_read_is_counted_told_once_and_dropped(pair, nats, log):  # noqa: F811
+def test_a_malformed_message_is_counted_logged_once_and_dropped(pair, nats, log):  # noqa: F811
     one, other = pair
     prefix = one.link.prefix
     newer = encode(other.name, Termination("1", "ann")).replace(b"\x93\x01", b"\x93\x02")
@@ -160,15 +162,15 @@ def test_a_delivery_that_fails_does_not_end_the_connection(pair, log):
     assert len(log.problems()) == 1
 
 
-def test_an_answer_that_comes_just_too_late_is_none(pair, log, monkeypatch):
+def test_a_reply_that_arrives_after_the_connection_has_ended_is_ignored(pair, log, monkeypatch):
     node, _ = pair
     connection = node.link._connection
     ping = connection._ping
 
     async def last_ping(transport):
         await ping(transport)
-        # Before whoever waits for this is called.
-        asyncio.get_running_loop().call_soon(connection.give_up, "the test says so")
+        # The connection ends before the callbacks of this reply run.
+        asyncio.get_running_loop().call_soon(connection.abort, "the test aborts it")
 
     monkeypatch.setattr(connection, "_ping", last_ping)
     wait(node.link.catch_up())
@@ -179,7 +181,7 @@ def test_an_answer_that_comes_just_too_late_is_none(pair, log, monkeypatch):
     assert log.problems() == []
 
 
-def test_what_is_larger_than_nats_takes_stays_on_this_node(tmp_path, log):
+def test_a_message_above_max_payload_is_delivered_on_this_node_only(tmp_path, log):
     server = NatsServer(tmp_path, configuration="max_payload: 10000")
     one, other = (NatsNode(server.url()).start() for _ in range(2))
     try:
@@ -201,18 +203,18 @@ def test_what_is_larger_than_nats_takes_stays_on_this_node(tmp_path, log):
         server.kill()
 
 
-def test_what_was_published_before_the_stop_arrives(make_node, pair):  # noqa: F811
+def test_the_last_publication_before_the_stop_arrives(make_node, pair):  # noqa: F811
     _, other = pair
-    leaving = make_node()
-    leaving.publish(b"last words")
-    leaving.stop()
+    stopping = make_node()
+    stopping.publish(b"last")
+    stopping.stop()
     settle(other.link)
 
-    assert other.payloads() == [b"last words"]
+    assert other.payloads() == [b"last"]
 
 
 class TestOutage:
-    def test_local_delivery_goes_on_and_nothing_is_kept_for_later(self, own_pair, own_nats, log):  # noqa: F811
+    def test_local_delivery_continues_and_nothing_is_queued(self, own_pair, own_nats, log):  # noqa: F811
         one, other = own_pair
         own_nats.kill()
         until("lost", lambda: not one.broker.connected and not other.broker.connected)
@@ -233,7 +235,7 @@ class TestOutage:
         assert other.payloads() == [b"after", b"new"]
         assert len(log.lines("NATS at")) == 2  # One for each node.
 
-    def test_a_nats_that_does_not_keep_up_is_let_go(self, own_pair, own_nats, monkeypatch):  # noqa: F811
+    def test_a_nats_that_does_not_keep_up_is_disconnected(self, own_pair, own_nats, monkeypatch):  # noqa: F811
         monkeypatch.setattr(nats_connection, "MAX_UNSENT_BYTES", 100_000)
         one, _ = own_pair
         own_nats.pause()
@@ -247,26 +249,26 @@ class TestOutage:
 
         assert unavailable_reason == "NATS is not connected: it does not keep up with this node"
 
-    def test_who_waits_for_interest_does_not_wait_for_ever(self, own_pair, own_nats):  # noqa: F811
+    def test_a_pending_subscription_fires_when_nats_dies(self, own_pair, own_nats):  # noqa: F811
         one, _ = own_pair
         own_nats.pause()
-        wanting = one.broker.subscribe("1", "new")
+        pending = one.broker.subscribe("1", "new")
         catching_up = one.link.catch_up()
         pause(0.1)
-        assert not wanting.called
+        assert not pending.called
         own_nats.kill()
 
-        assert wait(defer.gatherResults([wanting, catching_up])) == [None, None]
+        assert wait(defer.gatherResults([pending, catching_up])) == [None, None]
 
-    @pytest.mark.parametrize("ways", [(TO_REDIS,), (TO_NODE,), (TO_REDIS, TO_NODE)])
-    def test_a_half_open_connection_is_found(self, own_nats, ways):  # noqa: F811
+    @pytest.mark.parametrize("directions", [(TO_REDIS,), (TO_NODE,), (TO_REDIS, TO_NODE)])
+    def test_a_half_open_connection_is_detected(self, own_nats, directions):  # noqa: F811
         proxy = Proxy(own_nats.port)
         node = NatsNode(f"nats://127.0.0.1:{proxy.port}").start()
         try:
-            proxy.lose(*ways)
-            until("found", lambda: not node.broker.connected, 15)
+            proxy.lose(*directions)
+            until("detected", lambda: not node.broker.connected, 15)
             assert "did not answer within 5 seconds" in node.broker.unavailable_reason
-            proxy.mend()
+            proxy.restore()
             node.until_connected()
         finally:
             node.stop()
@@ -301,76 +303,80 @@ class TestAccess:
         yield server
         server.kill()
 
-    def test_a_refusal_is_trouble_and_shows_no_password(self, server, log):
-        node = NatsNode(server.url(who="bob:wrong-one@"))
+    def test_a_refused_login_is_logged_without_the_password(self, server, log):
+        node = NatsNode(server.url(credentials="bob:wrong-one@"))
         wait(node.broker.start(node.delivered.append))
-        until("told", lambda: log.lines("NATS at"))
+        until("logged", lambda: log.lines("NATS at"))
         node.stop()
 
-        assert log.lines("NATS at")[0].endswith("keeps trying: Authorization Violation")
+        assert (
+            log.lines("NATS at")[0]
+            .split(" cannot be used: ")[1]
+            .startswith("Authorization Violation; ")
+        )
         assert not [line for line in log.lines("") if "wrong-one" in line]
         assert log.problems() == []
 
-    def test_a_subject_that_may_not_be_used_is_trouble(self, server, log):
-        node = NatsNode(server.url(who="ann:s3cret@"))
+    def test_a_forbidden_subject_is_logged(self, server, log):
+        node = NatsNode(server.url(credentials="ann:s3cret@"))
         wait(node.broker.start(node.delivered.append))
         node.until_connected()
-        wanting = node.broker.subscribe("1", "news")
-        until("told", lambda: log.lines("NATS at"))
+        pending = node.broker.subscribe("1", "news")
+        until("logged", lambda: log.lines("NATS at"))
         node.stop()
 
         assert (
             'permissions violation for subscription to "reverb.channel.1.news"'
             in (log.lines("NATS at")[0])
         )
-        wait(defer.maybeDeferred(lambda: wanting))
+        wait(defer.maybeDeferred(lambda: pending))
 
-    def test_a_server_without_tls_gets_no_password_where_the_url_wants_tls(self, server, log):
+    def test_a_server_without_tls_gets_no_password_if_the_url_requires_tls(self, server, log):
         node = NatsNode(f"tls://bob:s3cret@127.0.0.1:{server.port}")
         wait(node.broker.start(node.delivered.append))
-        until("told", lambda: log.lines("NATS at"))
+        until("logged", lambda: log.lines("NATS at"))
         node.stop()
 
         assert "secure connection" in log.lines("NATS at")[0]
 
-    def test_a_token_in_place_of_user_and_password(self, tmp_path):
+    def test_a_token_replaces_user_and_password(self, tmp_path):
         server = NatsServer(tmp_path, configuration='authorization { token: "t0ken" }')
         try:
-            NatsNode(server.url(who="t0ken@")).start().stop()
+            NatsNode(server.url(credentials="t0ken@")).start().stop()
         finally:
             server.kill()
 
 
-def test_what_of_nats_py_is_not_public_is_as_it_was(nats):  # noqa: F811
-    """See the docstring of ``nats_connection``."""
+def test_the_private_attributes_of_nats_py_that_are_used_still_exist(nats):  # noqa: F811
+    """Check the attributes that the docstring of ``reverb.nats.connection`` names."""
 
-    async def look():
+    async def use_them():
         client = Client()
         await client.connect(nats.url())
-        taken = []
+        messages = []
 
-        async def take(*arguments):
-            taken.append(arguments)
+        async def process(*arguments):
+            messages.append(arguments)
 
-        client._process_msg = take
+        client._process_msg = process
         await client.subscribe("a", future=asyncio.get_running_loop().create_future())
         await client.publish("a", b"1")
-        for _ in range(2):  # It lets its first question overtake what is still to be sent.
+        for _ in range(2):  # The first PING may overtake commands that are not sent yet.
             await client.flush()
         transport = client._transport
         assert isinstance(transport, TcpTransport)
         assert transport._io_writer.transport.get_write_buffer_size() == 0
         assert issubclass(errors.TimeoutError, errors.Error)
         await client.close()
-        return taken
+        return messages
 
-    assert wait(defer.Deferred.fromFuture(asyncio.ensure_future(look()))) == [
+    assert wait(defer.Deferred.fromFuture(asyncio.ensure_future(use_them()))) == [
         (1, b"a", b"", b"1", None)
     ]
 
 
 class FakeServer(Protocol):
-    """Says what a NATS does, until it says what nats-py cannot read."""
+    """Speaks the NATS protocol, until the test makes it send a line that nats-py cannot parse."""
 
     def connectionMade(self):
         self.transport.write(b'INFO {"max_payload":1000}\r\n')
@@ -379,16 +385,16 @@ class FakeServer(Protocol):
         self.transport.write(b"PONG\r\n" * data.count(b"PING\r\n"))
 
 
-def test_a_nats_py_that_does_not_read_any_more_is_let_go():
+def test_a_connection_that_nats_py_has_stopped_reading_is_closed():
     servers = []
     factory = Factory()
     factory.buildProtocol = lambda address: (servers.append(FakeServer()), servers[-1])[1]
     listening = wait(TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(factory))
     node = NatsNode(f"nats://127.0.0.1:{listening.getHost().port}").start()
     servers[0].transport.write(b"-ERR \r\n")
-    until("let go", lambda: not node.broker.connected, 10)
+    until("closed", lambda: not node.broker.connected, 10)
 
-    assert "nats-py does not read any more" in node.broker.unavailable_reason
+    assert "nats-py has stopped reading" in node.broker.unavailable_reason
     node.until_connected()
     node.stop()
     wait(defer.maybeDeferred(listening.stopListening))

@@ -1,4 +1,4 @@
-"""What a NATS says to a server that starts, and what that means for the start."""
+"""The preflight check of NATS: which replies prevent the start."""
 
 import contextlib
 import socket
@@ -14,27 +14,27 @@ INFO = b'INFO {"server_id":"x","version":"2.10.0"}\r\n'
 
 
 @pytest.fixture
-def answering():
-    """Start something that says something, then answers once, and ends the connection."""
+def start_fake_nats():
+    """Start a server that sends one text, then one after each request, and disconnects."""
     threads, sockets = [], []
 
-    def start(*answers):
+    def start(*replies):
         listening = socket.create_server(("127.0.0.1", 0))
         listening.settimeout(10)
         sockets.append(listening)
-        asked = []
+        received = []
 
         def run():
             connection, _ = listening.accept()
-            # It is reset by who does not read all of what is no NATS.
+            # The check resets the connection when it stops reading from a server that is no NATS.
             with connection, contextlib.suppress(ConnectionError):
-                for answer in answers:
-                    connection.sendall(answer)
-                    asked.append(connection.recv(65_536))
+                for reply in replies:
+                    connection.sendall(reply)
+                    received.append(connection.recv(65_536))
 
         threads.append(threading.Thread(target=run))
         threads[-1].start()
-        return listening.getsockname()[1], asked
+        return listening.getsockname()[1], received
 
     yield start
     for thread in threads:
@@ -44,7 +44,7 @@ def answering():
 
 
 @pytest.mark.parametrize(
-    ("answers", "expected"),
+    ("replies", "expected"),
     [
         ([INFO, b"PONG\r\n"], None),
         ([INFO, b"+OK\r\nPONG\r\n"], None),
@@ -60,24 +60,24 @@ def answering():
         ([], None),
     ],
 )
-def test_what_it_answers_decides(answering, answers, expected):
-    port, _ = answering(*answers)
+def test_replies_decide_about_the_start(start_fake_nats, replies, expected):
+    port, _ = start_fake_nats(*replies)
     why = expected and f"NATS at 127.0.0.1:{port} cannot be used: {expected}"
 
     assert refusal_reason(parse_nats_url(f"nats://ann:secret@127.0.0.1:{port}")) == why
 
 
-def test_nothing_is_told_where_the_url_wants_tls_and_there_is_none(answering):
-    port, asked = answering(INFO)
+def test_no_credentials_are_sent_to_a_server_without_tls_if_the_url_requires_it(start_fake_nats):
+    port, received = start_fake_nats(INFO)
     refusal = refusal_reason(parse_nats_url(f"tls://ann:secret@127.0.0.1:{port}"))
 
     assert refusal == f"NATS at 127.0.0.1:{port} cannot be used: it offers no TLS"
-    assert asked in ([], [b""])
+    assert received in ([], [b""])
 
 
-def test_the_first_server_that_can_be_reached_decides(answering):
+def test_the_first_reachable_server_decides(start_fake_nats):
     closed = reserve_port()
-    port, _ = answering(INFO, b"-ERR 'Authorization Violation'\r\n")
+    port, _ = start_fake_nats(INFO, b"-ERR 'Authorization Violation'\r\n")
     url = parse_nats_url(f"nats://t@127.0.0.1:{closed},127.0.0.1:{port}")
 
     assert (

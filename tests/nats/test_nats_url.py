@@ -1,4 +1,4 @@
-"""Where NATS is, by a URL."""
+"""NATS URLs, and the one-line error for a mistake in one."""
 
 import sys
 
@@ -29,7 +29,7 @@ APP = {"REVERB_APP_ID": "1", "REVERB_APP_KEY": "k", "REVERB_APP_SECRET": "s"}
         ("nats://a,b:1,[::1]:2", {"servers": (("a", 4222), ("b", 1), ("::1", 2))}),
     ],
 )
-def test_a_url_is_taken_apart(text, expected):
+def test_a_url_is_parsed(text, expected):
     assert parse_nats_url(text) == NatsUrl(**expected)
 
 
@@ -64,7 +64,7 @@ def test_a_url_is_taken_apart(text, expected):
         ("nats://h\n", "no spaces and no control"),
     ],
 )
-def test_a_malformed_url_is_one_line_that_shows_no_password(text, problem):
+def test_the_error_for_a_malformed_url_is_one_line_without_the_password(text, problem):
     with pytest.raises(NatsUrlError, match=r"\A[^\n]*\Z") as raised:
         parse_nats_url(text)
 
@@ -72,13 +72,13 @@ def test_a_malformed_url_is_one_line_that_shows_no_password(text, problem):
     assert "pa#ss" not in str(raised.value)
 
 
-def test_a_url_is_shown_without_who_asks():
-    assert parse_nats_url("nats://ann:secret@h:1").shown == "nats://h:1"
-    assert parse_nats_url("tls://secret@a,[::1]").shown == "tls://a:4222,[::1]:4222"
+def test_a_redacted_url_has_no_credentials():
+    assert parse_nats_url("nats://ann:secret@h:1").redacted == "nats://h:1"
+    assert parse_nats_url("tls://secret@a,[::1]").redacted == "tls://a:4222,[::1]:4222"
 
 
 class TestConfiguration:
-    def test_the_place_of_a_malformed_url_is_named(self):
+    def test_the_error_names_the_source_of_a_malformed_url(self):
         with pytest.raises(ConfigurationError) as raised:
             load(options={"broker": "redis://x"}, environ=APP, config_path=None)
         assert str(raised.value) == "--broker: a NATS URL begins with nats:// or tls://"
@@ -87,7 +87,7 @@ class TestConfiguration:
             load(options={}, environ=APP | {"REVERB_BROKER": "nats://"}, config_path=None)
         assert str(raised.value).startswith("REVERB_BROKER: a NATS URL has one or more hosts")
 
-    def test_without_nats_py_it_says_what_to_install(self, monkeypatch):
+    def test_without_nats_py_the_error_names_the_package_to_install(self, monkeypatch):
         monkeypatch.setitem(sys.modules, "nats", None)
         with pytest.raises(ConfigurationError) as raised:
             load(options={"broker": "nats://h"}, environ=APP, config_path=None)

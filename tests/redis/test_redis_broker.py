@@ -1,4 +1,4 @@
-"""The Redis brokers of several nodes: who gets what, once and in order."""
+"""The Redis brokers of several nodes: each subscriber gets each message once and in order."""
 
 import pytest
 from twisted.internet import defer
@@ -22,7 +22,7 @@ def nodes(make_node):  # noqa: F811
 
 
 def settle(*nodes):
-    """Let what has been published until now arrive."""
+    """Wait until all messages published until now have arrived."""
     for node in nodes:
         wait(node.link.call("PING"))
     for node in nodes:
@@ -40,7 +40,9 @@ def test_publications_of_one_turn_are_one_write(nodes, monkeypatch):
     )
     for number in range(100):
         one.publish(b"%d" % number)
-    assert one.payloads() == [b"%d" % number for number in range(100)]  # Without the round trip.
+    assert one.payloads() == [
+        b"%d" % number for number in range(100)
+    ]  # Delivered without the round trip.
     assert writes == []
     settle(one, other)
 
@@ -48,7 +50,7 @@ def test_publications_of_one_turn_are_one_write(nodes, monkeypatch):
     assert other.payloads() == one.payloads()
 
 
-def test_hints_of_a_channel_go_where_its_subscribers_are(nodes):
+def test_invalidations_of_a_channel_go_to_the_nodes_with_subscribers(nodes):
     one, other = nodes
     one.broker.publish(CountChanged("1", "news"))
     one.broker.publish(CountChanged("1", "other"))
@@ -58,7 +60,7 @@ def test_hints_of_a_channel_go_where_its_subscribers_are(nodes):
     assert other.delivered == [CountChanged("1", "news")]
 
 
-def test_what_is_published_last_before_the_stop_arrives(nodes):
+def test_the_last_publication_before_the_stop_arrives(nodes):
     one, other = nodes
     one.publish(b"last")
     one.stop()
@@ -67,23 +69,23 @@ def test_what_is_published_last_before_the_stop_arrives(nodes):
     assert other.payloads() == [b"last"]
 
 
-def test_interest_is_in_place_when_it_is_said_to_be(nodes):
+def test_a_confirmed_subscription_receives_all_later_publications(nodes):
     one, other = nodes
     for number in range(50):
-        wanting = other.broker.subscribe("1", f"channel-{number}")
-        assert wanting is not None
-        also = other.broker.subscribe("1", f"channel-{number}")
-        assert also is not None
-        wait(also)
+        pending = other.broker.subscribe("1", f"channel-{number}")
+        assert pending is not None
+        second = other.broker.subscribe("1", f"channel-{number}")
+        assert second is not None
+        wait(second)
         one.publish(b"%d" % number, channel=f"channel-{number}")
-        wait(wanting)
+        wait(pending)
         assert other.broker.subscribe("1", f"channel-{number}") is None
     settle(one, other)
 
     assert other.payloads() == [b"%d" % number for number in range(50)]
 
 
-def test_interest_is_given_up_late_and_only_if_nobody_has_come_back(nodes, monkeypatch, redis):  # noqa: F811
+def test_a_node_unsubscribes_after_a_delay_and_only_without_subscribers(nodes, monkeypatch, redis):  # noqa: F811
     one, other = nodes
     monkeypatch.setattr(interest, "UNSUBSCRIBE_DELAY", 0.2)
     name = f"{one.link.url.prefix}:1:news"
@@ -98,12 +100,12 @@ def test_interest_is_given_up_late_and_only_if_nobody_has_come_back(nodes, monke
     pause(0.4)
     assert subscribers() == 2
     other.broker.unsubscribe("1", "news")
-    until("given up", lambda: subscribers() == 1)
+    until("unsubscribed", lambda: subscribers() == 1)
     other.subscribe("news")
     assert subscribers() == 2
 
 
-def test_what_nobody_can_read_is_counted_told_once_and_dropped(nodes, redis):  # noqa: F811
+def test_a_malformed_message_is_counted_logged_once_and_dropped(nodes, redis):  # noqa: F811
     one, other = nodes
     log = Log()
     globalLogPublisher.addObserver(log)
@@ -137,13 +139,13 @@ def test_a_delivery_that_fails_does_not_end_the_connection(make_node):  # noqa: 
     assert len(log.problems()) == 1
 
 
-def test_no_secret_and_nothing_but_the_envelope_is_on_the_bus(nodes):
+def test_the_bus_carries_only_the_envelope(nodes):
     one, _ = nodes
     sent = []
-    take = one.link.on_message
+    receive = one.link.on_message
     one.link.on_message = lambda channel, message: (
         sent.append((channel, message)),
-        take(channel, message),
+        receive(channel, message),
     )
     envelope = Publication("1", "news", b"{}", "1.1")
     one.broker.publish(envelope)
@@ -162,7 +164,7 @@ class TestOutage:
         for node in nodes:
             node.stop()
 
-    def test_local_delivery_goes_on_and_nothing_is_kept_for_later(self, pair, own_redis):  # noqa: F811
+    def test_local_delivery_continues_and_nothing_is_queued(self, pair, own_redis):  # noqa: F811
         one, other = pair
         own_redis.kill()
         until("lost", lambda: not one.broker.connected and not other.broker.connected)
@@ -181,23 +183,23 @@ class TestOutage:
         assert one.payloads()[1_000:] == [b"after", b"new"]
         assert other.payloads() == [b"after", b"new"]
 
-    def test_a_redis_that_does_not_keep_up_is_let_go(self, pair, own_redis, monkeypatch):  # noqa: F811
+    def test_a_redis_that_does_not_keep_up_is_disconnected(self, pair, own_redis, monkeypatch):  # noqa: F811
         monkeypatch.setattr(redis_connections, "MAX_UNANSWERED_BYTES", 100_000)
         one, _ = pair
         own_redis.pause()
         for _ in range(20):
             one.publish(b"x" * 10_000)
             pause(0.01)
-        until("let go", lambda: not one.broker.connected, 1)
+        until("disconnected", lambda: not one.broker.connected, 1)
 
         assert "does not keep up" in one.broker.unavailable_reason
         assert len(one.payloads()) == 20
 
-    def test_who_waits_for_interest_does_not_wait_for_ever(self, pair, own_redis):  # noqa: F811
+    def test_a_pending_subscription_fires_when_redis_dies(self, pair, own_redis):  # noqa: F811
         one, _ = pair
         own_redis.pause()
-        wanting = one.broker.subscribe("1", "new")
-        assert not wanting.called
+        pending = one.broker.subscribe("1", "new")
+        assert not pending.called
         own_redis.kill()
 
-        assert wait(defer.gatherResults([wanting])) == [None]
+        assert wait(defer.gatherResults([pending])) == [None]

@@ -1,4 +1,4 @@
-"""How the link to Redis tries again, and what the operator hears of it."""
+"""The reconnects of the link to Redis, and the log lines about an outage."""
 
 import itertools
 
@@ -13,7 +13,7 @@ from reverb.redis.url import parse_redis_url
 
 @pytest.fixture
 def link(monkeypatch):
-    """A link whose Redis nobody can reach."""
+    """A link to a Redis that cannot be reached."""
     clock = Clock()
     link = RedisLink(parse_redis_url("redis://127.0.0.1:1"), reactor=clock, node="n")
     link.attempts = []
@@ -26,23 +26,23 @@ def link(monkeypatch):
     return link
 
 
-def test_an_unreachable_redis_is_tried_for_ever_and_told_of_once_a_minute(link):
-    told = []
+def test_an_unreachable_redis_is_retried_for_ever_and_logged_once_a_minute(link):
+    logged_at = []
 
-    def hear(event):
+    def observe(event):
         if formatEvent(event).startswith("Redis at redis://127.0.0.1:1/0 cannot be used"):
-            told.append(link.clock.seconds())
+            logged_at.append(link.clock.seconds())
 
-    globalLogPublisher.addObserver(hear)
+    globalLogPublisher.addObserver(observe)
     link.start()
     link.clock.pump([0.1] * 6_000)
-    globalLogPublisher.removeObserver(hear)
+    globalLogPublisher.removeObserver(observe)
 
-    assert told[0] == 0
-    assert 9 <= len(told) <= 10  # In ten minutes.
-    assert min(b - a for a, b in itertools.pairwise(told)) >= 60
+    assert logged_at[0] == 0
+    assert 9 <= len(logged_at) <= 10  # In ten minutes.
+    assert min(b - a for a, b in itertools.pairwise(logged_at)) >= 60
     assert "Connection was refused" in link.unavailable_reason
-    pauses = [b - a for a, b in zip(link.attempts, link.attempts[1:], strict=False)]
-    assert max(pauses) <= 2.2  # Two seconds, by a clock that ticks tenths.
-    assert min(pauses[10:]) >= 0.9
-    assert len({round(pause, 1) for pause in pauses[10:]}) > 3  # Nodes do not come all at once.
+    delays = [b - a for a, b in zip(link.attempts, link.attempts[1:], strict=False)]
+    assert max(delays) <= 2.2  # Two seconds, measured by a clock that ticks tenths.
+    assert min(delays[10:]) >= 0.9
+    assert len({round(delay, 1) for delay in delays[10:]}) > 3  # Jitter spreads the nodes.

@@ -1,4 +1,4 @@
-"""What a Redis says to a server that starts, and what that means for the start."""
+"""The preflight check of Redis: which replies prevent the start."""
 
 import socket
 import threading
@@ -24,11 +24,11 @@ NO_SENTINEL = "it is a sentinel; redis+sentinel://HOST/NAME names the master tha
 
 
 @pytest.fixture
-def answering():
-    """Start something that gives an answer to each command, then ends the connection."""
+def start_fake_redis():
+    """Start a server that sends one reply for each command, then disconnects."""
     threads, sockets = [], []
 
-    def start(*answers):
+    def start(*replies):
         listening = socket.create_server(("127.0.0.1", 0))
         listening.settimeout(10)
         sockets.append(listening)
@@ -36,9 +36,9 @@ def answering():
         def run():
             connection, _ = listening.accept()
             with connection:
-                for answer in answers:
+                for reply in replies:
                     connection.recv(65_536)
-                    connection.sendall(answer)
+                    connection.sendall(reply)
 
         threads.append(threading.Thread(target=run))
         threads[-1].start()
@@ -52,10 +52,10 @@ def answering():
 
 
 @pytest.mark.parametrize(
-    ("answers", "expected"),
+    ("replies", "expected"),
     [
         ([b"+OK\r\n", b"+PONG\r\n", SIX], None),
-        ([b"+OK\r\n", b"+PONG\r\n", FIVE], "it is Redis 5.0.14, and 6 is the oldest that will do"),
+        ([b"+OK\r\n", b"+PONG\r\n", FIVE], "it is Redis 5.0.14, but Redis 6 or newer is required"),
         ([b"+OK\r\n", b"+PONG\r\n", CLUSTER], NO_CLUSTER),
         ([b"+OK\r\n", b"+PONG\r\n", VALKEY_CLUSTER], NO_CLUSTER),
         ([b"+OK\r\n", b"+PONG\r\n", SENTINEL], NO_SENTINEL),
@@ -70,8 +70,8 @@ def answering():
         ([], None),
     ],
 )
-def test_answers(answering, answers, expected):
-    port = answering(*answers)
+def test_replies_decide_about_the_start(start_fake_redis, replies, expected):
+    port = start_fake_redis(*replies)
     refusal = refusal_reason(parse_redis_url(f"redis://:secret@127.0.0.1:{port}"))
 
     start = f"Redis at redis://127.0.0.1:{port}/0 cannot be used: "
@@ -85,26 +85,30 @@ class TestSentinels:
         return refusal_reason(parse_redis_url(f"redis+sentinel://:pw@{hosts}/mymaster{more}"))
 
     @staticmethod
-    def knows(port):
+    def master_reply(port):
         return b"*2\r\n$9\r\n127.0.0.1\r\n$%d\r\n%d\r\n" % (len(str(port)), port)
 
-    def test_the_master_is_asked(self, answering):
-        master = answering(b"-WRONGPASS no\r\n")
-        sentinel = answering(self.knows(master))
+    def test_the_master_is_checked(self, start_fake_redis):
+        master = start_fake_redis(b"-WRONGPASS no\r\n")
+        sentinel = start_fake_redis(self.master_reply(master))
 
         assert self.refusal(sentinel) == (
             f"Redis at 127.0.0.1:{master}, the master of redis+sentinel://127.0.0.1:{sentinel}"
             "/mymaster/0, cannot be used: WRONGPASS no"
         )
 
-    def test_one_that_knows_is_enough(self, answering):
-        master = answering(b"+OK\r\n", b"+PONG\r\n", SIX)
-        others = [answering(answer) for answer in (b"*-1\r\n", b"-NOAUTH no\r\n", b"HTTP/1.1\r\n")]
+    def test_one_sentinel_that_knows_the_master_is_enough(self, start_fake_redis):
+        master = start_fake_redis(b"+OK\r\n", b"+PONG\r\n", SIX)
+        others = [
+            start_fake_redis(reply) for reply in (b"*-1\r\n", b"-NOAUTH no\r\n", b"HTTP/1.1\r\n")
+        ]
 
-        assert self.refusal(reserve_port(), *others, answering(self.knows(master))) is None
+        assert (
+            self.refusal(reserve_port(), *others, start_fake_redis(self.master_reply(master))) is None
+        )
 
     @pytest.mark.parametrize(
-        ("answer", "expected"),
+        ("reply", "expected"),
         [
             (b"*-1\r\n", "the sentinel at {} knows no master named mymaster"),
             (b"-NOAUTH no\r\n", "the sentinel at {} cannot be used: NOAUTH no"),
@@ -115,18 +119,18 @@ class TestSentinels:
             (b"", None),
         ],
     )
-    def test_what_none_of_them_tells(self, answering, answer, expected):
-        port = answering(answer)
+    def test_a_sentinel_that_names_no_master(self, start_fake_redis, reply, expected):
+        port = start_fake_redis(reply)
 
         assert self.refusal(port) == (expected and expected.format(f"127.0.0.1:{port}"))
 
-    def test_it_says_who_asks(self, answering):
-        port = answering(b"-WRONGPASS no\r\n")
+    def test_the_sentinel_user_logs_in(self, start_fake_redis):
+        port = start_fake_redis(b"-WRONGPASS no\r\n")
         refusal = self.refusal(port, more="?sentinel_user=sam&sentinel_password=secret")
 
         assert refusal == f"the sentinel at 127.0.0.1:{port} cannot be used: WRONGPASS no"
 
 
-def test_nobody_answers():
+def test_an_unreachable_redis_does_not_prevent_the_start():
     assert refusal_reason(parse_redis_url(f"redis://127.0.0.1:{reserve_port()}")) is None
     assert refusal_reason(parse_redis_url("unix:///nowhere/redis.sock")) is None

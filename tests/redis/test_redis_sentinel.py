@@ -1,4 +1,4 @@
-"""Which Redis a node connects to, by what sentinels say."""
+"""Which Redis a node connects to, as its sentinels name it."""
 
 import pytest
 from twisted.internet import defer, reactor
@@ -8,7 +8,7 @@ from twisted.internet.protocol import Factory, Protocol
 
 from redis_nodes import until, wait
 from reverb.brokers.link import LinkLostError
-from reverb.redis import sentinel as redis_master
+from reverb.redis import sentinel as redis_sentinel
 from reverb.redis.link import RedisLink
 from reverb.redis.sentinel import MasterFinder
 from reverb.redis.url import parse_redis_url
@@ -16,27 +16,27 @@ from reverb.redis.url import parse_redis_url
 pytestmark = pytest.mark.outside_reactor
 
 
-class Answering(Factory):
-    """Gives each answer where its word is in what it is asked."""
+class FakeServer(Factory):
+    """Sends each reply whose keyword occurs in the received data."""
 
     noisy = False
 
-    def __init__(self, answers):
-        self.answers = answers
-        self.asked = []
+    def __init__(self, replies):
+        self.replies = replies
+        self.received = []
         self.listening = wait(TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(self))
         self.port = self.listening.getHost().port
 
     def buildProtocol(self, addr):
         protocol = Protocol()
-        protocol.dataReceived = lambda data: self.answer(protocol, data)
+        protocol.dataReceived = lambda data: self.reply(protocol, data)
         return protocol
 
-    def answer(self, protocol, data):
-        self.asked.append(data)
-        for word, answer in self.answers.items():
-            if word in data:
-                protocol.transport.write(answer)
+    def reply(self, protocol, data):
+        self.received.append(data)
+        for keyword, reply in self.replies.items():
+            if keyword in data:
+                protocol.transport.write(reply)
 
     def stop(self):
         if self.listening is not None:
@@ -45,20 +45,20 @@ class Answering(Factory):
 
 
 @pytest.fixture
-def answering():
-    made = []
+def start_fake():
+    servers = []
 
-    def answering(answer=b"", **answers):
-        words = {word.encode(): text for word, text in answers.items()}
-        made.append(Answering({b"SENTINEL": answer, **words}))
-        return made[-1]
+    def start(sentinel_reply=b"", **replies):
+        more = {keyword.encode(): reply for keyword, reply in replies.items()}
+        servers.append(FakeServer({b"SENTINEL": sentinel_reply, **more}))
+        return servers[-1]
 
-    yield answering
-    for one in made:
-        one.stop()
+    yield start
+    for server in servers:
+        server.stop()
 
 
-def address(port):
+def master_reply(port):
     return b"*2\r\n$9\r\n127.0.0.1\r\n$%d\r\n%d\r\n" % (len(str(port)), port)
 
 
@@ -71,50 +71,51 @@ def find(master):
     return wait(Deferred.fromCoroutine(master.find()))
 
 
-def test_the_first_that_knows_is_believed(answering):
-    silent, ignorant, knowing = answering(), answering(b"*-1\r\n"), answering(address(1234))
+def test_the_first_sentinel_that_knows_the_master_is_used(start_fake):
+    silent, ignorant, knowing = start_fake(), start_fake(b"*-1\r\n"), start_fake(master_reply(1234))
     silent.stop()
     master = MasterFinder(url(silent, ignorant, knowing), reactor)
     find(master)
 
     assert master.address.startswith("127.0.0.1:1234, the master of redis+sentinel://127.0.0.1:")
-    assert knowing.asked == [
+    assert knowing.received == [
         b"*3\r\n$8\r\nSENTINEL\r\n$23\r\nget-master-addr-by-name\r\n$8\r\nmymaster\r\n"
     ]
     find(master)
-    assert (len(ignorant.asked), len(knowing.asked)) == (1, 2)  # Who knew is asked first.
+    assert len(ignorant.received) == 1  # The sentinel that knew the master is now asked first.
+    assert len(knowing.received) == 2
 
 
-def test_when_none_knows_it_says_what_each_has_said(answering, monkeypatch):
-    monkeypatch.setattr(redis_master, "_ANSWER_TIMEOUT", 0.2)
-    gone, ignorant, hanging = answering(), answering(b"*-1\r\n"), answering()
-    refusing = answering(b"-NOAUTH Authentication required.\r\n")
-    gone.stop()
-    master = MasterFinder(url(gone, ignorant, refusing, hanging), reactor)
+def test_without_a_master_the_error_names_the_reason_of_each_sentinel(start_fake, monkeypatch):
+    monkeypatch.setattr(redis_sentinel, "_REPLY_TIMEOUT", 0.2)
+    stopped, ignorant, hanging = start_fake(), start_fake(b"*-1\r\n"), start_fake()
+    refusing = start_fake(b"-NOAUTH no.\r\n")
+    stopped.stop()
+    master = MasterFinder(url(stopped, ignorant, refusing, hanging), reactor)
     with pytest.raises(LinkLostError) as raised:
         find(master)
 
-    sentences = str(raised.value).split("; ")
-    assert sentences[0].startswith(f"the sentinel at 127.0.0.1:{gone.port} cannot be reached: ")
-    assert sentences[1:] == [
+    reasons = str(raised.value).split("; ")
+    assert reasons[0].startswith(f"the sentinel at 127.0.0.1:{stopped.port} cannot be reached: ")
+    assert reasons[1:] == [
         f"the sentinel at 127.0.0.1:{ignorant.port} knows no master named mymaster",
-        f"the sentinel at 127.0.0.1:{refusing.port} NOAUTH Authentication required.",
+        f"the sentinel at 127.0.0.1:{refusing.port} replied with an error: NOAUTH no.",
         f"the sentinel at 127.0.0.1:{hanging.port} did not answer",
     ]
 
 
-def test_a_sentinel_that_has_missed_the_fail_over_does_not_hold_the_node_up(answering):
+def test_a_sentinel_that_missed_the_failover_does_not_block_the_node(start_fake):
     role = b"*5\r\n$5\r\nslave\r\n$1\r\nh\r\n:1\r\n$9\r\nconnected\r\n:0\r\n"
-    dead, replica = answering(), answering(PING=b"+PONG\r\n", ROLE=role)
+    dead, replica = start_fake(), start_fake(PING=b"+PONG\r\n", ROLE=role)
     dead.stop()
-    stale, staler = answering(address(replica.port)), answering(address(dead.port))
-    right = answering(b"*-1\r\n")
+    stale, staler = start_fake(master_reply(replica.port)), start_fake(master_reply(dead.port))
+    right = start_fake(b"*-1\r\n")
     link = RedisLink(url(staler, stale, right), reactor=reactor, node="n")
     link.start()
     until(
-        "a replica is found out",
-        lambda: "it is no master but a slave" in link.unavailable_reason,
+        "the replica is detected",
+        lambda: "it is not the master but a slave" in link.unavailable_reason,
         5,
     )
-    until("the next is asked", lambda: right.asked, 5)
+    until("the next is asked", lambda: right.received, 5)
     wait(Deferred.fromCoroutine(link.stop()))

@@ -1,4 +1,4 @@
-"""Where Redis is: URLs, Laravel's variables, and one line for what is wrong with either."""
+"""Redis URLs and Laravel's variables, and the one-line error for a mistake in either."""
 
 import sys
 
@@ -57,7 +57,7 @@ APP = {"REVERB_APP_ID": "1", "REVERB_APP_KEY": "k", "REVERB_APP_SECRET": "s"}
         ),
     ],
 )
-def test_a_url_is_taken_apart(text, expected):
+def test_a_url_is_parsed(text, expected):
     assert parse_redis_url(text) == RedisUrl(**expected)
 
 
@@ -102,11 +102,11 @@ def test_a_url_is_taken_apart(text, expected):
         ("redis+sentinel://a/m?db=1", "it may have prefix, sentinel_user, sentinel_password"),
         ("redis+sentinel://a/m?sentinel_user=x", "a sentinel_user but no sentinel_password"),
         ("unix://h/run/redis.sock", "has no host"),
-        ("unix://", "has no path"),
+        ("unix://", "has no socket path"),
         ("unix:///run/redis.sock?db=x", "must be a number"),
     ],
 )
-def test_a_malformed_url_is_one_line_that_shows_no_password(text, problem):
+def test_the_error_for_a_malformed_url_is_one_line_without_the_password(text, problem):
     with pytest.raises(RedisUrlError, match=r"\A[^\n]*\Z") as raised:
         parse_redis_url(text)
 
@@ -114,12 +114,12 @@ def test_a_malformed_url_is_one_line_that_shows_no_password(text, problem):
     assert "pa#ss" not in str(raised.value)
 
 
-def test_a_url_is_shown_without_who_asks():
-    assert parse_redis_url("redis://ann:secret@h:1/2").shown == "redis://h:1/2"
-    assert parse_redis_url("rediss://:secret@[::1]").shown == "rediss://[::1]:6379/0"
+def test_a_redacted_url_has_no_credentials():
+    assert parse_redis_url("redis://ann:secret@h:1/2").redacted == "redis://h:1/2"
+    assert parse_redis_url("rediss://:secret@[::1]").redacted == "rediss://[::1]:6379/0"
     sentinels = "redis+sentinel://:secret@a,[::1]:1/m?sentinel_password=hidden"
-    assert parse_redis_url(sentinels).shown == "redis+sentinel://a:26379,[::1]:1/m/0"
-    assert parse_redis_url("unix://:secret@/a?db=1").shown == "unix:///a?db=1"
+    assert parse_redis_url(sentinels).redacted == "redis+sentinel://a:26379,[::1]:1/m/0"
+    assert parse_redis_url("unix://:secret@/a?db=1").redacted == "unix:///a?db=1"
 
 
 class TestLaravel:
@@ -145,7 +145,7 @@ class TestLaravel:
             ({"REDIS_PASSWORD": "null"}, "redis://127.0.0.1:6379/0?prefix=reverb"),
         ],
     )
-    def test_its_variables_say_where_redis_is(self, variables, expected):
+    def test_its_variables_give_the_url(self, variables, expected):
         url = url_of({"REVERB_SCALING_ENABLED": "true"} | variables)
 
         assert url == expected
@@ -171,12 +171,12 @@ class TestLaravel:
             ),
         ],
     )
-    def test_mistakes_in_them_are_told_of(self, variables, expected):
+    def test_mistakes_in_its_variables_are_reported(self, variables, expected):
         with pytest.raises(ConfigurationError) as raised:
             load(options={}, environ=APP | variables, config_path=None)
         assert str(raised.value).startswith(expected)
 
-    def test_our_own_variable_beats_them(self):
+    def test_the_servers_own_variable_takes_precedence(self):
         environ = APP | {"REVERB_SCALING_ENABLED": "true", "REVERB_REDIS_URL": "redis://ours"}
 
         assert load(options={}, environ=environ, config_path=None).settings.redis == "redis://ours"
@@ -188,7 +188,7 @@ class TestConfiguration:
         path.write_text(text)
         return load(options={}, environ=APP, config_path=str(path)).settings
 
-    def test_a_table_says_it_too(self, tmp_path):
+    def test_a_table_in_the_file(self, tmp_path):
         settings = self.load_file(tmp_path, "[redis]\nurl = 'redis://h'\nlease = 5")
 
         assert (settings.redis, settings.redis_lease) == ("redis://h", 5)
@@ -207,7 +207,7 @@ class TestConfiguration:
             self.load_file(tmp_path, text)
         assert str(raised.value).startswith(f"{tmp_path}/reverb.toml: {problem}")
 
-    def test_the_place_of_a_malformed_url_is_named(self):
+    def test_the_error_names_the_source_of_a_malformed_url(self):
         with pytest.raises(ConfigurationError) as raised:
             load(options={"redis": "http://x"}, environ=APP, config_path=None)
         assert str(raised.value).startswith("--redis: a Redis URL begins with")
@@ -216,7 +216,7 @@ class TestConfiguration:
             load(options={}, environ=APP | {"REVERB_REDIS_URL": "redis://"}, config_path=None)
         assert str(raised.value) == "REVERB_REDIS_URL: the Redis URL has no host"
 
-    def test_without_txredisapi_it_says_what_to_install(self, monkeypatch):
+    def test_without_txredisapi_the_error_names_the_package_to_install(self, monkeypatch):
         monkeypatch.setitem(sys.modules, "txredisapi", None)
         with pytest.raises(ConfigurationError) as raised:
             load(options={"redis": "redis://h"}, environ=APP, config_path=None)

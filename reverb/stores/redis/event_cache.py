@@ -75,7 +75,7 @@ class RedisEventCache:
         if found is None:
             return None
         packed, ttl = found
-        cached = self._session.reading.packed(packed, tuple[str, str], ":".join(("cache", *key)))
+        cached = self._session.decoder.msgpack(packed, tuple[str, str], ":".join(("cache", *key)))
         return None if cached is None else CachedEvent(cached[0], cached[1], ttl / 1000)
 
 

@@ -86,7 +86,7 @@ class LeaseKeeper:
             return  # The next renewal tries again; meanwhile the other dead nodes are reaped.
         for failure in failures:
             why = failure.decode("utf-8", "replace")
-            self._session.problems.happened(f"node {name} cannot be reaped completely: {why}")
+            self._session.problems.record(f"node {name} cannot be reaped completely: {why}")
         if changes or not failures:
             self._announce_reaped(name, changes)
 
@@ -96,7 +96,7 @@ class LeaseKeeper:
             node=node,
             n=len(changes),
         )
-        decoder, held_key = self._session.reading, f"held:{node}"
+        decoder, held_key = self._session.decoder, f"held:{node}"
         for raw_app, raw_channel, remaining, removed in changes:
             app_id, channel = decoder.text(raw_app, held_key), decoder.text(raw_channel, held_key)
             if app_id is None or channel is None:

@@ -69,7 +69,7 @@ class RedisStore:
         self.link_meter = link.command_meter
         self.session = RedisSession(link)
         self._run, self._call = self.session.run, self.session.call
-        self._decoder = self.session.reading
+        self._decoder = self.session.decoder
         self._lease_ms = int(lease * 1000)
         self._on_change: Callable[[StoreChange], None] = lambda _change: None
         self._local_state = LocalState(self._notify, self._refetch_members)
@@ -109,7 +109,7 @@ class RedisStore:
             return
         self._link_lost()
         node = self._link.node
-        self._link.cast("DEL", f"{self._link.url.prefix}:lease:{node}")
+        self._link.send_only("DEL", f"{self._link.url.prefix}:lease:{node}")
         try:
             reaping = self._run(scripts.REAP, self.occupancy.longest, node=node)
             await reaping.addTimeout(_DRAIN_TIMEOUT, self._link.clock)

@@ -1,4 +1,4 @@
-"""What is true of every broker; subclass it to test yours."""
+"""Test suites for brokers; subclass them to test your own."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -21,21 +21,29 @@ ENVELOPES: list[Envelope] = [
     Termination("2", "x" * 200),
 ]
 
-
-STRANGE = ["a", "A", "a.b", "a,b;c.d=e@f", "#server-to-user-1", "presence-x", "x" * 200, "a_b"]
-"""Names that an encoding may confuse."""
+UNUSUAL_NAMES = [
+    "a",
+    "A",
+    "a.b",
+    "a,b;c.d=e@f",
+    "#server-to-user-1",
+    "presence-x",
+    "x" * 200,
+    "a_b",
+]
+"""Channel names that a careless encoding may map to the same topic."""
 
 
 class _Suite:
-    """What both suites need of a subclass."""
+    """The hooks of both suites, for a subclass to override."""
 
     @pytest.fixture
     def deployment(self) -> Iterator[None]:
-        """Prepare what the brokers of one test share, and clean up when they are stopped."""
+        """Set up what the brokers of one test share; clean up after they have stopped."""
         yield
 
     def make_broker(self) -> IBroker:
-        """Make a broker that has not been started; all of one test are of one deployment."""
+        """Create a broker, not started yet; all brokers of one test share a deployment."""
         raise NotImplementedError
 
     def wait(self, deferred: "Deferred[Any] | None") -> None:
@@ -46,19 +54,19 @@ class _Suite:
             assert results == [None]
 
     def settle(self) -> None:
-        """Let what was published arrive."""
+        """Wait until the publications made so far have arrived."""
 
     def start(self, broker: IBroker, delivered: list[Envelope]) -> None:
-        """Start a broker, and wait until it can be used."""
+        """Start a broker, and wait until it is ready."""
         self.wait(broker.start(delivered.append))
 
 
 class BrokerContract(_Suite):
     """A suite for any implementation of ``IBroker``, on one node.
 
-    A subclass makes the broker in :meth:`make_broker`. When its Deferreds need
-    a reactor to fire, it overrides :meth:`wait`, and :meth:`settle` when what
-    is published takes its time.
+    A subclass creates the broker in :meth:`make_broker`. If its Deferreds need
+    a reactor to fire, it overrides :meth:`wait`; if publications arrive with a
+    delay, it overrides :meth:`settle`.
     """
 
     broker: IBroker
@@ -79,7 +87,7 @@ class BrokerContract(_Suite):
         self.wait(self.broker.stop())
 
     def publish(self, *envelopes: Envelope) -> None:
-        """Publish, and let it arrive."""
+        """Publish envelopes, and wait until they have arrived."""
         for envelope in envelopes:
             self.broker.publish(envelope)
         self.settle()
@@ -87,20 +95,20 @@ class BrokerContract(_Suite):
     def test_it_provides_the_interface(self) -> None:
         assert verifyObject(IBroker, self.broker)
 
-    def test_it_says_that_it_is_connected(self) -> None:
+    def test_it_reports_that_it_is_connected(self) -> None:
         assert self.broker.connected is True
 
     @pytest.mark.parametrize("envelope", ENVELOPES)
-    def test_an_envelope_comes_as_it_was_published_and_once(self, envelope: Envelope) -> None:
+    def test_an_envelope_is_delivered_once_and_unchanged(self, envelope: Envelope) -> None:
         self.publish(envelope)
 
         assert self.delivered == [envelope]
         assert type(self.delivered[0]) is type(envelope)
 
-    def test_it_says_that_what_is_published_goes_to_all_nodes(self) -> None:
+    def test_publish_returns_true(self) -> None:
         assert [self.broker.publish(envelope) for envelope in ENVELOPES] == [True] * len(ENVELOPES)
 
-    def test_envelopes_come_in_their_order(self) -> None:
+    def test_envelopes_are_delivered_in_order(self) -> None:
         sent = [Publication("1", f"c{n % 3}", b"%d" % n) for n in range(100)]
         self.publish(*sent)
 
@@ -108,30 +116,30 @@ class BrokerContract(_Suite):
             expected = [envelope for envelope in sent if envelope.channel == channel]
             assert [e for e in self.delivered if e in expected] == expected
 
-    def test_this_node_is_served_before_publish_returns(self) -> None:
+    def test_the_publishing_node_is_served_before_publish_returns(self) -> None:
         self.broker.publish(FIRST)
 
         assert self.delivered == [FIRST]
 
-    def test_what_is_published_in_answer_to_a_delivery_comes_too(self) -> None:
-        answer = Publication("1", "news", b"answer")
+    def test_a_publication_made_during_a_delivery_is_delivered(self) -> None:
+        response = Publication("1", "news", b"response")
 
-        class Answering(list[Envelope]):
+        class Responding(list[Envelope]):
             def append(inner, envelope: Envelope) -> None:
                 super().append(envelope)
                 if envelope == FIRST:
-                    self.broker.publish(answer)
+                    self.broker.publish(response)
 
         self.wait(self.broker.stop())
         self.broker = self.make_broker()
-        self.delivered = Answering()
+        self.delivered = Responding()
         self.start(self.broker, self.delivered)
         self.publish(FIRST)
         self.settle()
 
-        assert self.delivered == [FIRST, answer]
+        assert self.delivered == [FIRST, response]
 
-    def test_nothing_comes_after_the_stop_and_nobody_is_hurt(self) -> None:
+    def test_a_publication_after_the_stop_is_dropped_without_an_error(self) -> None:
         self.wait(self.broker.stop())
         self.broker.publish(FIRST)
 
@@ -143,9 +151,9 @@ class BrokerContract(_Suite):
 
 
 class SharedBrokerContract(_Suite):
-    """A suite for brokers that connect nodes, on two of them.
+    """A suite for brokers that connect several nodes, run with two of them.
 
-    A subclass makes brokers of one deployment in :meth:`make_broker`, and
+    A subclass creates brokers of one deployment in :meth:`make_broker`, and
     overrides :meth:`wait` and :meth:`settle` as for :class:`BrokerContract`.
     """
 
@@ -162,7 +170,7 @@ class SharedBrokerContract(_Suite):
         for broker in (self.one, self.other):
             self.wait(broker.stop())
 
-    def test_what_each_publishes_comes_once_and_in_order_on_both(self) -> None:
+    def test_both_nodes_get_each_publication_once_and_in_order(self) -> None:
         ours = [Publication("1", "news", b"one %d" % n) for n in range(300)]
         theirs = [Publication("1", "news", b"other %d" % n) for n in range(300)]
         for our, their in zip(ours, theirs, strict=True):
@@ -175,11 +183,11 @@ class SharedBrokerContract(_Suite):
             assert [envelope for envelope in delivered if envelope in ours] == ours
             assert [envelope for envelope in delivered if envelope in theirs] == theirs
 
-    def test_the_publishing_node_does_not_wait_for_the_other(self) -> None:
+    def test_local_delivery_does_not_wait_for_the_other_node(self) -> None:
         self.one.publish(FIRST)
         assert self.at_one == [FIRST]
 
-    def test_an_envelope_crosses_nodes_as_it_is(self) -> None:
+    def test_an_envelope_reaches_the_other_node_unchanged(self) -> None:
         sent: list[Envelope] = [
             Publication("1", "news", b"\0\xff" * 50_000, "1.1"),
             Termination("1", "ann"),
@@ -190,19 +198,19 @@ class SharedBrokerContract(_Suite):
 
         assert self.at_other == sent
 
-    def test_a_node_gets_only_what_it_is_subscribed_to(self) -> None:
+    def test_a_node_gets_only_the_channels_that_it_is_subscribed_to(self) -> None:
         self.one.publish(Publication("1", "other", b"1"))
         self.one.publish(Publication("2", "news", b"2"))
         self.settle()
         assert self.at_other == []
 
         self.wait(self.other.subscribe("1", "other"))
-        wanted = Publication("1", "other", b"3")
-        self.one.publish(wanted)
+        expected = Publication("1", "other", b"3")
+        self.one.publish(expected)
         self.settle()
-        assert self.at_other == [wanted]
+        assert self.at_other == [expected]
 
-    def test_interest_is_in_place_when_it_is_said_to_be(self) -> None:
+    def test_a_confirmed_subscription_receives_all_later_publications(self) -> None:
         sent = [Publication("1", f"channel-{n}", b"%d" % n) for n in range(50)]
         for envelope in sent:
             self.wait(self.other.subscribe("1", envelope.channel))
@@ -212,7 +220,7 @@ class SharedBrokerContract(_Suite):
 
         assert sorted(self.at_other, key=sent.index) == sent  # type: ignore[arg-type]
 
-    def test_interest_that_is_wanted_again_is_not_given_up(self) -> None:
+    def test_a_new_subscription_cancels_a_pending_unsubscription(self) -> None:
         self.other.unsubscribe("1", "news")
         self.wait(self.other.subscribe("1", "news"))
         self.one.publish(FIRST)
@@ -220,9 +228,9 @@ class SharedBrokerContract(_Suite):
 
         assert self.at_other == [FIRST]
 
-    @pytest.mark.parametrize("channel", STRANGE)
-    def test_every_legal_name_is_a_channel_of_its_own(self, channel: str) -> None:
-        for name in STRANGE:
+    @pytest.mark.parametrize("channel", UNUSUAL_NAMES)
+    def test_each_legal_name_is_a_separate_channel(self, channel: str) -> None:
+        for name in UNUSUAL_NAMES:
             if name != channel:
                 self.wait(self.other.subscribe("1", name))
         for name in (channel, "news"):
@@ -231,7 +239,7 @@ class SharedBrokerContract(_Suite):
 
         assert self.at_other == [Publication("1", "news", b"x")]
 
-    def test_the_other_goes_on_when_one_stops(self) -> None:
+    def test_the_other_node_continues_when_one_stops(self) -> None:
         self.wait(self.one.stop())
         self.other.publish(FIRST)
         self.settle()

@@ -118,7 +118,7 @@ class EventForwarder:
         failure.trap(ClusterStoreLostError)
 
     def _drop(self, event: WebhookEvent) -> None:
-        self._dropped.happened(event.app_id)
+        self._dropped.record(event.app_id)
         if self._meter is not None:
             self._meter.apps[event.app_id].webhooks_dropped += 1
 

@@ -80,7 +80,7 @@ class RedisWebhookStore:
         if self._meter is not None:
             self._meter.webhooks_unreadable += 1
         self._problem = problem
-        self._unreadable.happened(what)
+        self._unreadable.record(what)
 
     def _tell_unreadable(self, what: str, count: int) -> None:
         self._log.error(

@@ -33,8 +33,8 @@ class TestTwoNodes:
         other.leave(bob)
         until_members(["ann"], one)
 
-        assert one.told() == ["+ann", "+bob", "-bob"]
-        assert other.told() == ["+ann", "+bob"]
+        assert one.member_changes() == ["+ann", "+bob", "-bob"]
+        assert other.member_changes() == ["+ann", "+bob"]
 
     def test_new_user_info_reaches_the_other_node_without_an_announcement(self, nodes):
         one, other = nodes
@@ -44,14 +44,14 @@ class TestTwoNodes:
         _, joined = other.join("cat")
 
         assert joined.members["ann"] == '{"v":2}'
-        assert other.told() == ["+ann", "+bob", "+cat"]
+        assert other.member_changes() == ["+ann", "+bob", "+cat"]
 
     def test_nodes_that_race_for_one_user_agree(self, nodes):
         one, other = nodes
         one.join("zoe")
         other.join("zoe")
         for node in nodes:
-            node.told()
+            node.member_changes()
         added = removed = 0
         for turn in range(50):
             joins = [n.store.join("1", "presence-x", f"{n.name}-{turn}", ANN, 0) for n in nodes]
@@ -66,7 +66,7 @@ class TestTwoNodes:
         assert added == removed >= 25
         until_members(["zoe"], one, other)
         for node in nodes:
-            changes = node.told()
+            changes = node.member_changes()
             assert changes == ["+ann", "-ann"] * added
 
     def test_concurrent_joins_produce_the_same_members(self, nodes):
@@ -83,7 +83,7 @@ class TestTwoNodes:
         assert sum(j.added for j in joined) == 60
         until_members([f"u{n}" for n in range(60)], one, other)
         for node in nodes:
-            changes = node.told()
+            changes = node.member_changes()
             assert len(changes) == len(set(changes)) == 60
 
     def test_a_node_that_stops_leaves_no_keys(self, nodes, redis):  # noqa: F811
@@ -122,7 +122,7 @@ class TestDeath:
         wait(dead.store.connect("1", "9.9", 0))
         until_members(["ann", "bob", "cat"], one, other)
         for node in (one, other):
-            node.told()
+            node.member_changes()
         dead.die()
 
         until_members(["ann", "bob"], one, other)
@@ -131,7 +131,7 @@ class TestDeath:
             lambda: sum(isinstance(c, ChannelReaped) for c in one.changes + other.changes) == 3,
         )
         pause(1)
-        changes = one.told() + other.told()
+        changes = one.member_changes() + other.member_changes()
         assert changes.count("-cat") == 2  # Once on each node.
         reaped = [change for change in changes if isinstance(change, ChannelReaped)]
         assert sorted(reaped, key=lambda change: change.channel) == [
@@ -152,7 +152,7 @@ class TestDeath:
         pause(2.5)
 
         assert one.members() == {"ann": "{}", "bob": "{}"}
-        assert one.told() + other.told() == ["+ann", "+bob", "+ann", "+bob"]
+        assert one.member_changes() + other.member_changes() == ["+ann", "+bob", "+ann", "+bob"]
 
     def test_a_node_that_lost_its_lease_registers_again(self, make_node, redis):  # noqa: F811
         one, other = make_node(lease=1), make_node(lease=1)
@@ -168,8 +168,8 @@ class TestDeath:
         until_members(["ann", "bob"], one, other)
         until("the connection is counted again", lambda: wait(one.store.connections("1")) == 1)
         reaped = ChannelReaped("1", "presence-x", ("bob",), vacated=False)
-        assert [c for c in one.told() if c != reaped] == ["+ann", "+bob", "-bob", "+bob"]
-        assert other.told() == ["+ann", "+bob", "-bob", "+bob"]
+        assert [c for c in one.member_changes() if c != reaped] == ["+ann", "+bob", "-bob", "+bob"]
+        assert other.member_changes() == ["+ann", "+bob", "-bob", "+bob"]
 
     def test_flushing_redis_removes_no_members(self, own_redis):  # noqa: F811
         one, other = (Node(own_redis.url(), lease=15).start() for _ in range(2))
@@ -186,7 +186,7 @@ class TestDeath:
             for node in (one, other):
                 until("restored again", lambda node=node: StoreRestored() in node.changes)
             assert one.members() == other.members() == dict.fromkeys(["ann", "bob", "cat"], "{}")
-            assert one.told() == other.told() == ["+cat"]
+            assert one.member_changes() == other.member_changes() == ["+cat"]
         finally:
             one.stop()
             other.stop()
@@ -212,7 +212,7 @@ class TestDeath:
         monkeypatch.setattr(one.store, "_call", call_and_reap_meanwhile)
         _, joined = one.join("ann")
         assert "ann" in joined.members
-        changes = one.told()
+        changes = one.member_changes()
         assert changes[:2] == ["+bob", "+ann"]
         assert sorted(changes[2:4]) == ["-ann", "-bob"]
         assert changes[4:] == ["+ann"]
@@ -220,7 +220,7 @@ class TestDeath:
         one.link.reset("the test says so")  # The next renewal would notice, too.
         one.until_connected()
         assert set(one.members()) == one.view() == {"ann", "bob"}
-        assert one.told() == ["+bob"]
+        assert one.member_changes() == ["+bob"]
 
     def test_nothing_is_written_without_a_lease(self, make_node, redis):  # noqa: F811
         node = make_node(lease=1)
@@ -269,7 +269,7 @@ class TestOutage:
         until_members(["ann", "bob", "eve"], one, other)
         wait(one.store.connect("1", "1.1", 0))
         for node in pair:
-            node.told()
+            node.member_changes()
         own_redis.kill()
         until_lost()
         for node in pair:
@@ -279,8 +279,8 @@ class TestOutage:
         assert joined.added
         assert set(joined.members) == {"ann", "bob", "eve", "cat"}
         assert other.leave(bob).removed == "bob"
-        assert one.told() == ["+cat"]
-        assert other.told() == ["-bob"]
+        assert one.member_changes() == ["+cat"]
+        assert other.member_changes() == ["-bob"]
         assert wait(one.store.connect("1", "1.2", 2))
         assert not wait(one.store.connect("1", "1.3", 2))
         wait(one.store.cache_event("1", "cache-x", "e", "1", 60))
@@ -289,8 +289,8 @@ class TestOutage:
         until_members(["ann", "cat", "eve"], one, other)
         for node in pair:
             node.until_connected()
-        assert one.told() == ["-bob"]
-        assert other.told() == ["+cat"]
+        assert one.member_changes() == ["-bob"]
+        assert other.member_changes() == ["+cat"]
         assert one.members() == other.members() == dict.fromkeys(["ann", "eve", "cat"], "{}")
         assert wait(other.store.connections("1")) == 2
         assert wait(other.store.get_cached_event("1", "cache-x")).data == "1"
@@ -435,7 +435,7 @@ class TestOutage:
 
         node.until_connected()
         assert node.members() == {"ann": "{}"}
-        assert node.told() == ["+ann"]
+        assert node.member_changes() == ["+ann"]
         node.stop()
 
 
@@ -467,7 +467,10 @@ def test_a_partitioned_node_runs_degraded_and_reconciles(redis, make_node):  # n
     assert wait(one.store.counts("1", "presence-x")) == ChannelCounts(4, 4)
     pause(3)
     assert wait(one.store.counts("1", "presence-x")) == ChannelCounts(4, 4)
-    assert {change for change in one.told()[-2:] if isinstance(change, str)} == {"+cat", "+eve"}
-    assert partitioned.told() == ["+ann", "+bob", "+eve", "-bob", "+cat", "+dan"]
+    assert {change for change in one.member_changes()[-2:] if isinstance(change, str)} == {
+        "+cat",
+        "+eve",
+    }
+    assert partitioned.member_changes() == ["+ann", "+bob", "+eve", "-bob", "+cat", "+dan"]
     partitioned.stop()
     proxy.stop()

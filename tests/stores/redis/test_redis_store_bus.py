@@ -35,7 +35,7 @@ def test_a_lost_message_is_repaired(make_node):  # noqa: F811
     until("all members are known", lambda: node.view() == {"ann", "bob", "cat"}, ANSWER_TIMEOUT)
     other.join("dan")
     until("all members are known", lambda: node.view() == {"ann", "bob", "cat", "dan"})
-    changes = node.told()
+    changes = node.member_changes()
     assert sorted(changes) == ["+ann", "+bob", "+cat", "+dan"]
 
 
@@ -53,7 +53,7 @@ def test_a_member_whose_departure_was_lost_is_removed(make_node):  # noqa: F811
     other.join("cat")
 
     until("bob has left", lambda: node.view() == {"ann", "cat"}, ANSWER_TIMEOUT)
-    assert node.told() == ["+ann", "+bob", "+cat", "-bob"]
+    assert node.member_changes() == ["+ann", "+bob", "+cat", "-bob"]
 
 
 def test_a_half_open_subscriber_connection_is_detected(redis):  # noqa: F811
@@ -68,7 +68,7 @@ def test_a_half_open_subscriber_connection_is_detected(redis):  # noqa: F811
     assert reactor.seconds() - began < ANSWER_TIMEOUT
     node.until_connected()
     assert set(node.members()) == {"ann", "bob"}
-    assert node.told() == ["+ann", "+bob"]
+    assert node.member_changes() == ["+ann", "+bob"]
     node.stop()
     proxy.stop()
 
@@ -123,7 +123,7 @@ def test_a_change_that_never_happened_is_refetched_once(make_node, log):  # noqa
     assert set(wait(bob, ANSWER_TIMEOUT).members) == {"ann", "bob"}
     other.join("cat")
     until("all members are known", lambda: node.view() == {"ann", "bob", "cat"}, ANSWER_TIMEOUT)
-    assert node.told() == ["+ann", "+bob", "+cat"]
+    assert node.member_changes() == ["+ann", "+bob", "+cat"]
     assert len(log.lines("missed a change")) == 1
 
 

@@ -42,7 +42,7 @@ class FlappingNode(Node):
 
     def check_announcements(self):
         """Check the announced changes: only non-members join, and only members leave."""
-        for change in self.told():
+        for change in self.member_changes():
             if isinstance(change, ChannelReaped):
                 continue
             user_id = change[1:]
