@@ -42,7 +42,7 @@ class Options(usage.Options):
             "broker",
             None,
             None,
-            "URL of a NATS that carries events between nodes; see docs/scaling.md. Default: none",
+            "URL of a NATS that carries events between nodes (docs/clustering.md). Default: none",
         ],
         [
             "workers",

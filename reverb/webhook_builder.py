@@ -170,7 +170,7 @@ class _Builder:
         )
         forwarder = EventForwarder(
             self._hub.add_listener,
-            shared=shared,
+            store=shared,
             wants=self._filter.wants_event,
             debounce=settings.debounce,
             clock=self._reactor,
@@ -178,14 +178,14 @@ class _Builder:
         )
         make_leader_term = partial(
             LeaderTerm,
-            shared=shared,
+            store=shared,
             apps=self._apps,
             make_sender=self._make_sender,
             listeners=self._listeners,
             clock=self._reactor,
         )
         return ClusterWebhooks(
-            shared=shared,
+            store=shared,
             archive=archive,
             forwarder=forwarder,
             make_leader_term=make_leader_term,

@@ -167,126 +167,146 @@ class IWebhooks(Interface):
 
 
 class QueueEntry(msgspec.Struct, frozen=True):
-    """One thing in the queue of nodes that share webhooks."""
+    """An entry of the queue that the nodes of a cluster share: an event or a new delivery."""
 
     id: str
-    """Later ones have later ids."""
+    """Later entries have later ids."""
     kind: EventName | Literal["delivery"]
     app_id: str
     channel: str
     detail: str
-    """The user id of who was added or removed; nothing for an occupied or vacated channel; the
-    JSON of another event; the id of a delivery."""
+    """The id of the user who was added or removed; empty for an occupied or vacated channel; the
+    JSON of any other event; the id of a delivery."""
 
 
 class IWebhookClusterStore(Interface):
-    """What nodes keep of webhooks together, outside of all of them.
+    """What the nodes of a cluster share about webhooks: the queue, the deliveries, the leadership.
 
-    What can be empty or not (a channel, or a user on one) is settled there: in one step with the
-    change itself, an event is put into the queue, or the place is marked to be looked at when the
-    time for a return is over. So one thing gives one event, whichever nodes have seen it.
+    The store itself creates the events about occupancy (a channel has subscribers, or a user is a
+    member of one). It adds the event to the queue in the same atomic step as the change, or, for a
+    departure, schedules a check for the end of the debounce delay. Each change therefore yields
+    exactly one event in the whole cluster, whichever nodes have seen it.
 
-    One node at a time is the leader, and sends. What only the leader may do takes its token, and
-    fails with ClusterStoreLostError when another node leads. Everything else fails with that only
-    when the store is out of reach; ``is_available`` says whether it seems to be.
+    The nodes elect one leader, which sends the webhooks of all nodes. A method that only the leader
+    may call takes the leader token, and fails with ClusterStoreLostError if another node leads.
+    Every method fails with ClusterStoreLostError if the store is unreachable; ``is_available`` says
+    whether it appears to be reachable.
     """
 
-    is_available: bool = Attribute("Whether it can be asked now.")
+    is_available: bool = Attribute("Whether the store appears to be reachable.")
 
-    def track_occupancy(wait: int, wanted: "Callable[[str], bool]") -> None:
-        """Have changes settled.
+    def track_occupancy(debounce_ms: int, wanted: "Callable[[str], bool]") -> None:
+        """Start to report changes of occupancy.
 
         Args:
-            wait: Milliseconds that leaving waits for a return.
-            wanted: Tells by the id of an app whether anything of it is to be noted.
+            debounce_ms: Milliseconds by which to delay the report of a departure.
+            wanted: Returns whether an app, by its id, has a webhook that reports occupancy.
         """
 
     def publish(event: WebhookEvent, mute_ms: int) -> "Deferred[bool]":
-        """Put an event into the queue that is none of a place.
+        """Add an event to the queue that is not about occupancy.
 
         Args:
             event: The event.
-            mute_ms: Milliseconds for which it speaks for others of its name and channel, which
-                are not put there.
+            mute_ms: Milliseconds for which the event mutes later ones of its channel, which are
+                ignored; 0 for none.
 
         Returns:
-            Fires with False when the queue is full: the event is dropped.
+            Fires with False if the queue is full, and the event is dropped; with True otherwise.
         """
 
     def acquire_leadership(leader_token: str) -> "Deferred[bool]":
-        """Become the sender, or remain it; fires with whether this node is it.
+        """Become the leader, or renew the leadership.
 
         Args:
-            office: Any name that no other node gives. It lasts some seconds after it was last
-                used, and until what is shared was out of reach.
+            leader_token: A token that no other node uses. The leadership expires some seconds after
+                the last call that was made with the token, and ends when the connection to the
+                store is lost.
+
+        Returns:
+            Fires with whether this node is the leader.
         """
 
     def release_leadership(leader_token: str) -> "Deferred[None]":
-        """Let another node send; fires when it may."""
+        """Release the leadership; fires when another node may acquire it."""
 
     def announce_stop() -> "Deferred[bool]":
-        """Say that this node stops; it does until it is there again.
+        """Record that this node is stopping; the record lasts until the node registers again.
 
         Returns:
-            Fires with whether all nodes do, and something is left to tell: then nobody will
-            unless this node becomes the sender, or the one that is it still does.
+            Fires with whether all nodes are stopping and checks or entries are left. Nobody will
+            process them unless this node becomes the leader, or the present leader does it while
+            it stops.
         """
 
-    def audit(leader_token: str, wait: int, wanted: "Callable[[str], bool]") -> "Deferred[None]":
-        """Mark whoever is not there any more, as far as endpoints know, to be looked at.
+    def audit(
+        leader_token: str, delay_ms: int, wanted: "Callable[[str], bool]"
+    ) -> "Deferred[None]":
+        """Schedule checks of the channels and users that are reported as present and are not.
 
         Args:
-            office: The sender's.
-            wait: Milliseconds until then.
-            wanted: Tells whether anything of an app is to be told; if not, it is forgotten.
+            leader_token: The leader's token.
+            delay_ms: Milliseconds after which to run the checks.
+            wanted: Returns whether an app, by its id, has a webhook that reports occupancy. What
+                was reported of any other app is forgotten.
 
         Returns:
-            Fires when all are marked.
+            Fires when all checks are scheduled.
         """
 
     def pending(leader_token: str) -> "Deferred[list[Delivery]]":
-        """Fire with all that is to be delivered and can be read, in the order of their ids."""
+        """Fire with the pending deliveries, in the order of their ids; corrupt ones are skipped."""
 
     def poll(leader_token: str, after: str, *, stopping: bool) -> "Deferred[list[QueueEntry]]":
-        """Settle what is due, and read on in the queue; what cannot be read is taken out of it.
+        """Run the checks that are due, and read the next entries of the queue.
+
+        Corrupt entries are removed from the queue.
 
         Args:
-            office: The sender's.
-            after: The id of the last entry that was read; empty to begin.
-            stopping: Whether this node stops. If all nodes do, nobody is waited for.
+            leader_token: The leader's token.
+            after: The id of the last entry that was read; empty to read from the first.
+            stopping: Whether this node is stopping. If all nodes are, every check is due at once.
 
         Returns:
-            Fires with the next entries, none when there are no more now.
+            Fires with the next entries; with none if the queue has no more at present.
         """
 
     def put(leader_token: str, delivery: Delivery, *, is_new: bool) -> "Deferred[None]":
-        """Keep a delivery as it is now; fires when it is kept.
+        """Write a new or changed delivery.
 
-        Later steps of this node come after it, also if they do not wait for that.
+        Args:
+            leader_token: The leader's token.
+            delivery: The delivery.
+            is_new: Whether the store does not have the delivery's body yet.
+
+        Returns:
+            Fires when the delivery is stored. Later calls of this node take effect after this one,
+            even if they are made before it fires.
         """
 
     def remove_entries(leader_token: str, ids: "Collection[str]") -> "Deferred[None]":
-        """Take entries out of the queue; fires when they are."""
+        """Remove entries from the queue; fires when they are removed."""
 
     def add(delivery: Delivery, max_queued: int, max_bytes: int) -> "Deferred[bool]":
-        """Keep a delivery for the sender, and tell it by an entry.
+        """Write a pending delivery, and notify the leader by an entry of the queue.
 
         Args:
-            delivery: One that is new, or is done with and made anew.
-            max_queued: How many may wait for its endpoint.
-            max_bytes: How many bytes of them.
+            delivery: A new delivery, or a delivered or dead one that was renewed for a replay.
+            max_queued: The most deliveries that may be pending for its endpoint.
+            max_bytes: The most bytes of these deliveries.
 
         Returns:
-            Fires with False when there is no room, or it is pending already.
+            Fires with False if there is no room or the delivery is pending already; with True
+            otherwise.
         """
 
-    def ids(
+    def list_ids(
         app_id: str, state: State | None, limit: int, after: str | None
     ) -> "Deferred[list[str]]":
         """Fire with the ids of deliveries, the newest first; see :meth:`IDeliveryArchive.page`."""
 
     def find(ids: "Sequence[str]") -> "Deferred[list[Delivery]]":
-        """Fire with those deliveries that are still kept and can be read."""
+        """Fire with the deliveries of these ids that exist and are not corrupt."""
 
     def queued(app_id: str, url: str) -> "Deferred[int]":
-        """Fire with how many deliveries wait for an endpoint."""
+        """Fire with the number of pending deliveries of an endpoint."""

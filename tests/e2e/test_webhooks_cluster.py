@@ -134,7 +134,7 @@ def test_a_sender_that_was_paused_does_not_send_what_another_has_sent(
         sender.process.send_signal(signal.SIGCONT)
 
     assert until_last() == [LAST]
-    poll("it has noticed", lambda: "does not send webhooks any more" in sender.log)
+    poll("it has noticed", lambda: "no longer the webhook leader" in sender.log)
 
 
 def test_the_members_of_a_killed_node_leave_once(pair, connect, receiver, until_last):

@@ -103,9 +103,8 @@ class TestSentinels:
             start_fake_redis(reply) for reply in (b"*-1\r\n", b"-NOAUTH no\r\n", b"HTTP/1.1\r\n")
         ]
 
-        assert (
-            self.refusal(reserve_port(), *others, start_fake_redis(self.master_reply(master))) is None
-        )
+        sentinel = start_fake_redis(self.master_reply(master))
+        assert self.refusal(reserve_port(), *others, sentinel) is None
 
     @pytest.mark.parametrize(
         ("reply", "expected"),

@@ -1,4 +1,4 @@
-"""Which places of this node webhooks tell of, also after Redis has forgotten everything."""
+"""Tracks this node's channels and members for webhooks, across a flush of Redis."""
 
 import secrets
 from collections import deque
@@ -16,111 +16,133 @@ from reverb.stores.channel_subscriptions import ChannelKey
 from reverb.stores.redis.local_state import LocalState
 from reverb.stores.redis.occupancy_lua import EPOCH, MARK_UNCONFIRMED
 
-_NOTHING = -1
-_UNTOLD = 10.0
-"""Seconds beyond the wait in which it has been told that somebody left, if all is well."""
+NOT_TRACKED = -1
+"""The debounce delay of a channel whose occupancy no webhook reports."""
+_REPORT_MARGIN = 10.0
+"""Seconds after the debounce delay by which a departure has been reported, unless Redis fails."""
 
 
 class Occupancy:
-    """Knows how long leaving waits for a return, and who was here when Redis was lost.
+    """Knows the debounce delay of each channel, and what to report again after a flush of Redis.
+
+    While Redis is connected, the store's scripts update the occupancy there. When the connection
+    is lost, this class takes a snapshot of the node's channels and members, with the departures
+    that may not have been reported yet. If Redis comes back empty, it marks every channel and
+    member of the snapshot that has left meanwhile, so that the leader reports the departure.
 
     Args:
-        share: What this node holds.
+        local_state: The connections and subscriptions of this node.
         session: This node's session in Redis.
-        clock: To know how long ago somebody left.
+        clock: Measures the age of departures.
 
     Attributes:
-        longest: For how many milliseconds leaving waits where webhooks tell of it; negative if
-            they never do.
+        debounce_ms: The configured debounce delay in milliseconds; ``NOT_TRACKED`` until
+            :meth:`track` is called.
     """
 
-    def __init__(self, share: LocalState, session: RedisSession, clock: IReactorTime) -> None:
-        self._share = share
+    def __init__(self, local_state: LocalState, session: RedisSession, clock: IReactorTime) -> None:
+        self._local_state = local_state
         self._session = session
         self._clock = clock
-        self.longest = _NOTHING
+        self.debounce_ms = NOT_TRACKED
         self._wanted: Callable[[str], bool] = lambda _app_id: False
         self._scripts: tuple[Script, ...] = ()
         self._epoch: bytes | None = None
-        self._is_forgotten = False
-        self._left: deque[tuple[float, ChannelKey, str | None]] = deque()
-        self._held: dict[ChannelKey, set[str]] = {}
+        self._was_flushed = False
+        self._departures: deque[tuple[float, ChannelKey, str | None]] = deque()
+        self._snapshot: dict[ChannelKey, set[str]] = {}
 
-    def track(self, wait: int, wanted: Callable[[str], bool], scripts: tuple[Script, ...]) -> None:
-        """Have comings and goings noted from now on.
+    def track(
+        self, debounce_ms: int, wanted: Callable[[str], bool], scripts: tuple[Script, ...]
+    ) -> None:
+        """Start to track occupancy.
 
         Args:
-            wait: Milliseconds that leaving waits for a return.
-            wanted: Tells whether anything of an app is to be noted.
-            scripts: What webhooks run in Redis; they are loaded after each connect.
+            debounce_ms: Milliseconds by which to delay the report of a departure.
+            wanted: Returns whether an app, by its id, has a webhook that reports occupancy.
+            scripts: The scripts that webhooks run in Redis; they are loaded after each connect.
         """
-        self.longest = wait
+        self.debounce_ms = debounce_ms
         self._wanted = wanted
         self._scripts = (MARK_UNCONFIRMED, EPOCH, *scripts)
         if self._session.token is not None:
             self._session.load(self._scripts)
 
-    def wait(self, key: ChannelKey) -> int:
-        """Tell how long leaving waits, in milliseconds; negative if nothing is to be noted."""
-        if self.longest < 0:
-            return _NOTHING
+    def debounce_ms_for(self, key: ChannelKey) -> int:
+        """Return a channel's debounce delay in milliseconds, or ``NOT_TRACKED``."""
+        if self.debounce_ms < 0:
+            return NOT_TRACKED
         app_id, channel = key
-        told = self._wanted(app_id) and not channel.startswith(INTERNAL_PREFIX)
-        return self.longest if told else _NOTHING
+        is_tracked = self._wanted(app_id) and not channel.startswith(INTERNAL_PREFIX)
+        return self.debounce_ms if is_tracked else NOT_TRACKED
 
-    def wait_for_nodes(self, key: ChannelKey) -> int:
-        """Tell how long leaving waits where other nodes may just be coming back to Redis."""
-        wait = self.wait(key)
-        return wait if wait < 0 else max(wait, int(RECONNECT_GRACE * 1000))
+    def reconnect_debounce_ms_for(self, key: ChannelKey) -> int:
+        """Return a channel's debounce delay while other nodes may still be reconnecting.
 
-    def left(self, key: ChannelKey, user_id: str | None) -> None:
-        """Keep in mind for a while that somebody has left, whatever Redis is going to answer.
+        The delay is at least ``RECONNECT_GRACE``, so that a member who is still connected to
+        another node is not reported as removed before that node has registered again.
+        """
+        debounce_ms = self.debounce_ms_for(key)
+        return debounce_ms if debounce_ms < 0 else max(debounce_ms, int(RECONNECT_GRACE * 1000))
+
+    def record_departure(self, key: ChannelKey, user_id: str | None) -> None:
+        """Remember a departure until it has been reported, even if Redis loses it.
 
         Args:
             key: The channel.
-            user_id: Who has no other subscription to it on this node.
+            user_id: The user whose last subscription on this node has ended; None if only the
+                channel itself may have become empty.
         """
-        if self.wait(key) < 0 or (user_id is None and key in self._share.channels):
+        if self.debounce_ms_for(key) < 0 or (user_id is None and key in self._local_state.channels):
             return
-        self._left.append((self._clock.seconds(), key, user_id))
-        self._forget_old()
+        self._departures.append((self._clock.seconds(), key, user_id))
+        self._drop_old_departures()
 
-    def _forget_old(self) -> None:
-        long_ago = self._clock.seconds() - self.longest / 1000 - _UNTOLD
-        while self._left and self._left[0][0] < long_ago:
-            self._left.popleft()
+    def _drop_old_departures(self) -> None:
+        oldest = self._clock.seconds() - self.debounce_ms / 1000 - _REPORT_MARGIN
+        while self._departures and self._departures[0][0] < oldest:
+            self._departures.popleft()
 
-    def remember(self) -> None:
-        """Keep in mind who is here or has just left, as Redis is lost."""
-        self._forget_old()
-        for _, key, user_id in self._left:
-            self._held.setdefault(key, set()).update({user_id} if user_id else ())
-        for key, here in self._share.channels.items() if self.longest >= 0 else ():
-            if self.wait(key) >= 0:
-                self._held.setdefault(key, set()).update(here.roster)
+    def take_snapshot(self) -> None:
+        """Add the present members and the recent departures to the snapshot, as Redis is lost."""
+        self._drop_old_departures()
+        for _, key, user_id in self._departures:
+            self._snapshot.setdefault(key, set()).update({user_id} if user_id else ())
+        for key, here in self._local_state.channels.items() if self.debounce_ms >= 0 else ():
+            if self.debounce_ms_for(key) >= 0:
+                self._snapshot.setdefault(key, set()).update(here.roster)
 
-    async def look(self) -> None:
-        """Ask whether Redis has forgotten everything; this node's session has yet to begin."""
-        if self.longest < 0:
+    async def check_epoch(self) -> None:
+        """Check whether Redis has been flushed since the last connect.
+
+        Call it after each connect, before this node's session begins.
+        """
+        if self.debounce_ms < 0:
             return
         self._session.load(self._scripts)
         before = self._epoch
         self._epoch = await self._session.run(EPOCH, secrets.token_hex(8))
         if before not in (None, self._epoch):
-            self._is_forgotten = True
+            self._was_flushed = True
 
-    def claim(self) -> "Iterable[Deferred[Any]]":
-        """Tell Redis of those who were here and are not any more, if it has forgotten them."""
-        for key, users in self._held.items() if self._is_forgotten else ():
-            here = self._share.channels.get(key)
-            gone = users if here is None else users - here.roster.keys()
-            if here is None or gone:
-                # Redis may forget it once more before it is told.
-                for user_id in (*gone, None):
-                    self.left(key, user_id)
-                yield self._session.run(MARK_UNCONFIRMED, *key, self.wait_for_nodes(key), *gone)
+    def mark_unconfirmed(self) -> "Iterable[Deferred[Any]]":
+        """Mark the departures of the snapshot in Redis, if Redis has been flushed.
 
-    def registered(self) -> None:
-        """Forget who was here: Redis knows it all again."""
-        self._is_forgotten = False
-        self._held.clear()
+        Yields:
+            One Deferred for each channel; it fires when the channel is marked.
+        """
+        for key, users in self._snapshot.items() if self._was_flushed else ():
+            here = self._local_state.channels.get(key)
+            departed = users if here is None else users - here.roster.keys()
+            if here is None or departed:
+                # Redis may be flushed once more before the departures are reported.
+                for user_id in (*departed, None):
+                    self.record_departure(key, user_id)
+                yield self._session.run(
+                    MARK_UNCONFIRMED, *key, self.reconnect_debounce_ms_for(key), *departed
+                )
+
+    def clear_snapshot(self) -> None:
+        """Drop the snapshot, as Redis has all of this node's state again."""
+        self._was_flushed = False
+        self._snapshot.clear()

@@ -1,41 +1,47 @@
-"""Functions in Lua that settle who is there, as far as webhooks tell.
+"""Lua functions that decide which occupancy events webhooks send.
 
-A *place* is what can be empty or not: a channel, or a user on one. What endpoints have been told
-of places is in a set for each app; the truth is what the store keeps. Both are compared when
-somebody comes, and some time after somebody has gone. If they differ, an event is put into the
-queue and the set changes, in the step of the comparison. So it does not matter who looks, how
-often, or what happened in between.
+The occupancy of a channel is whether it has subscribers; the occupancy of a user is whether the
+user is a member of a channel. For each app, Redis keeps the set of channels and users that the
+endpoints believe to be present (``reported``). The scripts compare this set with the store's own
+keys whenever a subscriber or a member joins, and again when the debounce delay after a departure is
+over. If they differ, the same script adds an event to the queue and updates the set. The result
+therefore depends neither on which node runs the comparison, nor on how often it runs, nor on what
+happened in between.
 
 The keys, all below ``PREFIX:webhooks``:
 
-=========================  ============================================================
-``apps``                   set of the apps of which something has been told
-``reported:APP``           set of who is there as far as endpoints know: ``CHANNEL``, or
-                           ``CHANNEL:USER``
-``unconfirmed:APP``           set of who was there before Redis forgot everything, and may
-                           have been told to be, until it is looked at
-``due``                    sorted set of ``APP:CHANNEL`` or ``APP:CHANNEL:USER``, by the
-                           time in milliseconds at which to look
-``events``                 stream: what the sender has not dealt with
-``cache_miss:APP:CHANNEL``     there while a channel's cache misses are not told; expires
-``leader``                 the office of the node that sends; expires unless it is used
-``stopping``               set of the nodes that are about to give up what they hold
-``epoch``                  differs when Redis has forgotten everything
-``delivery``, ``body``     hashes of the deliveries, by id
-``STATE``                  sorted set of the deliveries of a state as ``APP:ID``, by time
-``STATE:APP``              the same of one app, as ``ID``
-``queued``, ``bytes``      hashes: what waits for each endpoint as ``APP URL``, and its size
-=========================  ============================================================
+==========================  ============================================================
+``apps``                    set of the apps with an entry in ``reported``
+``reported:APP``            set of the channels and users that endpoints believe to be
+                            present: ``CHANNEL``, or ``CHANNEL:USER``
+``unconfirmed:APP``         set of the channels and users that were present before Redis
+                            was flushed, and may have been reported, until they are
+                            checked
+``due``                     sorted set of the pending checks, ``APP:CHANNEL`` or
+                            ``APP:CHANNEL:USER``, by the time in milliseconds at which
+                            each is due
+``events``                  stream: the entries that the leader has not processed
+``cache_miss:APP:CHANNEL``  exists while a channel's cache misses are muted; expires
+``leader``                  the token of the leader; expires unless it is renewed
+``stopping``                set of the nodes that are stopping
+``epoch``                   a random id, which is new after Redis has been flushed
+``delivery``, ``body``      hashes of the deliveries, by id
+``STATE``                   sorted set of the deliveries of a state as ``APP:ID``, by
+                            the time of creation
+``STATE:APP``               the same for one app, as ``ID``
+``queued``, ``bytes``       hashes: the number and the size of the pending deliveries
+                            of each endpoint, by ``APP URL``
+==========================  ============================================================
 """
 
 from reverb.redis.scripting import REQUIRE_LEASE, Script
 
 MAX_EVENTS = 100_000
-"""Entries in the queue; nothing is put there until the sender has taken some away."""
+"""The most entries in the queue; a full queue rejects new ones until the leader removes some."""
 
 OCCUPANCY = (
     """
--- Puts an entry into the sender's queue, unless it is full.
+-- Adds an entry to the leader's queue; returns false if the queue is full.
 local function enqueue(kind, app, channel, detail)
   local events = key('webhooks', 'events')
   if redis.call('XLEN', events) >= """
@@ -51,15 +57,18 @@ local function occupancy_key(channel, user)
   return user and channel .. ':' .. user or channel
 end
 
--- Has a place looked at later; a channel after those of its users who went with it.
-local function schedule_check(wait, app, channel, user)
+-- Schedules a check in delay_ms. The half millisecond makes a channel due after the users who
+-- left it in the same step.
+local function schedule_check(delay_ms, app, channel, user)
   local now = redis.call('TIME')
-  local at = now[1] * 1000 + math.floor(now[2] / 1000) + wait + (user and 0 or 0.5)
+  local at = now[1] * 1000 + math.floor(now[2] / 1000) + delay_ms + (user and 0 or 0.5)
   redis.call('ZADD', key('webhooks', 'due'), at, app .. ':' .. occupancy_key(channel, user))
 end
 
-local function arrived(wait, app, channel, user)
-  if wait < 0
+-- Reports a channel or user as present, unless it is reported already or not tracked (a negative
+-- debounce delay). If the queue is full, the report is tried again by a check.
+local function arrived(debounce_ms, app, channel, user)
+  if debounce_ms < 0
     or redis.call('SADD', key('webhooks', 'reported', app), occupancy_key(channel, user)) == 0 then
     return
   end
@@ -71,7 +80,8 @@ local function arrived(wait, app, channel, user)
   end
 end
 
--- Compares what has been told of a place with the truth; returns whether that could be done.
+-- Compares the reported occupancy of a channel or user with the actual one, and reports the
+-- difference; returns false if the queue is full.
 local function reconcile(app, channel, user)
   local reported = key('webhooks', 'reported', app)
   local present
@@ -95,37 +105,44 @@ local function reconcile(app, channel, user)
   return true
 end
 
-local function departed(wait, app, channel, user)
-  if wait > 0 or wait == 0 and not reconcile(app, channel, user) then
-    schedule_check(wait, app, channel, user)
+-- Schedules the check that follows a departure, or runs it at once if there is no debounce delay.
+local function departed(debounce_ms, app, channel, user)
+  if debounce_ms > 0 or debounce_ms == 0 and not reconcile(app, channel, user) then
+    schedule_check(debounce_ms, app, channel, user)
   end
 end
 """
 )
-"""For scripts that change who is there, or look at it."""
+"""Functions for scripts that change or check occupancy."""
 
 MARK_UNCONFIRMED = Script(
     REQUIRE_LEASE
     + OCCUPANCY
     + """
-local app, channel, wait = ARGV[4], ARGV[5], tonumber(ARGV[6])
+local app, channel, delay_ms = ARGV[4], ARGV[5], tonumber(ARGV[6])
 local unconfirmed = key('webhooks', 'unconfirmed', app)
 for i = 7, #ARGV do
   redis.call('SADD', unconfirmed, occupancy_key(channel, ARGV[i]))
-  schedule_check(wait, app, channel, ARGV[i])
+  schedule_check(delay_ms, app, channel, ARGV[i])
 end
 redis.call('SADD', unconfirmed, channel)
-schedule_check(wait, app, channel)
+schedule_check(delay_ms, app, channel)
 return 1
 """
 )
-"""Say that a channel and some users on it were there before Redis forgot everything."""
+"""Mark a channel, and users on it, as present before a flush of Redis, and schedule their checks.
+
+ARGV: app id, channel, delay of the checks in milliseconds, user ids.
+"""
 
 EPOCH = Script("""
 redis.call('SET', key('webhooks', 'epoch'), ARGV[4], 'NX')
 return redis.call('GET', key('webhooks', 'epoch'))
 """)
-"""Return the name of the time since which Redis has forgotten nothing; ARGV[4] if it begins now."""
+"""Return the id of the present epoch, which begins with a flush of Redis.
+
+ARGV[4] becomes the id if Redis has none, as it has just been flushed.
+"""
 
 REQUIRE_LEADER = (
     REQUIRE_LEASE
@@ -137,10 +154,14 @@ end
 redis.call('PEXPIRE', leader, ARGV[5])
 """
 )
-"""Before a script that only the sender may run; its arguments are its office and a time."""
+"""The beginning of a script that only the leader may run: it renews the leader's lease.
+
+ARGV[4] is the leader token, ARGV[5] the lease in milliseconds. The script returns nil if another
+node leads.
+"""
 
 STOPPING = """
--- Says that this node stops; returns whether all nodes do that are there.
+-- Records that this node is stopping; returns whether all nodes with a lease are stopping.
 local function all_stopping()
   local stopping = key('webhooks', 'stopping')
   redis.call('SADD', stopping, node)
@@ -152,17 +173,21 @@ local function all_stopping()
   return true
 end
 """
-"""For scripts of a node that stops; it does so until it registers again or is taken back."""
+"""A function for scripts of a stopping node.
+
+The node counts as stopping until it registers again or is reaped.
+"""
 
 DELIVERIES = """
 local states = {'pending', 'delivered', 'dead'}
 
+-- Adds to the number and the size of an endpoint's pending deliveries.
 local function count(app, url, by, size)
   add(key('webhooks', 'queued'), app .. ' ' .. url, by)
   add(key('webhooks', 'bytes'), app .. ' ' .. url, size)
 end
 
--- Makes a delivery be of a state, and of no other.
+-- Moves a delivery to a state, and updates the counters of its endpoint.
 local function set_state(app, id, url, state, created)
   local size = redis.call('HSTRLEN', key('webhooks', 'body'), id)
   local name = app .. ':' .. id
@@ -186,11 +211,11 @@ local function set_state(app, id, url, state, created)
   end
 end
 
--- Forgets the oldest deliveries of a state, so that no more are left than may be.
-local function trim(state, most, most_bytes)
+-- Deletes the oldest deliveries of a state, until the rest are within the limits.
+local function trim(state, max_count, max_bytes)
   local all, bytes = key('webhooks', state), key('webhooks', 'bytes')
-  while redis.call('ZCARD', all) > most
-    or tonumber(redis.call('HGET', bytes, state) or 0) > most_bytes do
+  while redis.call('ZCARD', all) > max_count
+    or tonumber(redis.call('HGET', bytes, state) or 0) > max_bytes do
     local oldest = redis.call('ZPOPMIN', all)[1]
     if not oldest then
       redis.call('HDEL', bytes, state)
@@ -207,4 +232,4 @@ local function trim(state, most, most_bytes)
   end
 end
 """
-"""For scripts that keep deliveries."""
+"""Functions for scripts that write deliveries."""

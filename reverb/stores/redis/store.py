@@ -80,7 +80,7 @@ class RedisStore:
             lease_ms=self._lease_ms,
             clock=link.clock,
             may_reap=lambda: self._grace_timer is None,
-            debounce_ms=lambda: self.occupancy.longest,
+            debounce_ms=lambda: self.occupancy.debounce_ms,
             on_reaped=self._notify,
         )
         self._grace_timer: IDelayedCall | None = None
@@ -111,7 +111,7 @@ class RedisStore:
         node = self._link.node
         self._link.send_only("DEL", f"{self._link.url.prefix}:lease:{node}")
         try:
-            reaping = self._run(scripts.REAP, self.occupancy.longest, node=node)
+            reaping = self._run(scripts.REAP, self.occupancy.debounce_ms, node=node)
             await reaping.addTimeout(_DRAIN_TIMEOUT, self._link.clock)
         except (*_REDIS_ERRORS, defer.TimeoutError) as error:
             self._log.warn("this node stays in Redis until it is reaped: {why}", why=str(error))
@@ -119,7 +119,7 @@ class RedisStore:
     async def _register(self) -> None:
         """Register this node with all that its local state contains; called after each connect."""
         self.session.load(scripts.ALL)
-        await self.occupancy.look()
+        await self.occupancy.check_epoch()
         token = self.session.make_token()
         held = await self._run(scripts.REGISTER, self._lease_ms, token=token)
         # No await from here to the last command: a command of a later request must reach Redis
@@ -135,10 +135,10 @@ class RedisStore:
         keys = {parse_channel_field(name) for name in names if ":" in name} | local.channels.keys()
         replies += [self._sync_channel(key, local.replicas.get(key)) for key in keys]
         replies += self._cache.write_back()
-        replies += self.occupancy.claim()
+        replies += self.occupancy.mark_unconfirmed()
         # A corrupt key has been logged and stays corrupt; the rest is registered.
         await wait_for_all(r.addErrback(lambda f: f.trap(StoreRefusedError)) for r in replies)
-        self.occupancy.registered()
+        self.occupancy.clear_snapshot()
         self._grace_timer = self._link.clock.callLater(RECONNECT_GRACE, self._end_grace)
         self._leases.start()
 
@@ -163,7 +163,7 @@ class RedisStore:
             users += [user_id, user_info, subscriptions.sockets_per_user[user_id]]
         if replica is not None:
             replica.is_fetching = True
-        count, debounce = len(subscriptions.sockets), self.occupancy.wait_for_nodes(key)
+        count, debounce = len(subscriptions.sockets), self.occupancy.reconnect_debounce_ms_for(key)
         reply = self._run(scripts.SYNC_CHANNEL, *key, count, debounce, *users)
         reply.addCallback(self._load, key, replica)
         return reply.addErrback(_detach_if_refused, replica)
@@ -171,7 +171,7 @@ class RedisStore:
     def _link_lost(self) -> None:
         """Enter degraded mode: answer from the local state."""
         self.session.token = None
-        self.occupancy.remember()
+        self.occupancy.take_snapshot()
         self._leases.stop()
         if self._grace_timer is not None:
             self._grace_timer.cancel()
@@ -267,9 +267,10 @@ class RedisStore:
         member_arguments: tuple[Argument, ...] = ("", "", "", "")
         if member is not None:
             member_arguments = ("1", int(needs_snapshot), member.user_id, member.user_info)
+        debounce_ms = self.occupancy.debounce_ms_for(key)
         try:
             total, added, version, members = await self._call(
-                scripts.JOIN, *key, *member_arguments, max_members, self.occupancy.wait(key)
+                scripts.JOIN, *key, *member_arguments, max_members, debounce_ms
             )
             if replica is not None and members is not None:
                 self._load([version, members], key, replica)
@@ -311,9 +312,9 @@ class RedisStore:
             return None
         user_id = subscriptions.sockets[socket_id]
         local_removed = self._local_state.leave(key, socket_id)
-        self.occupancy.left(key, local_removed)
+        self.occupancy.record_departure(key, local_removed)
         member_arguments = ("", "") if user_id is None else ("1", user_id)
-        debounce = self.occupancy.wait(key)
+        debounce = self.occupancy.debounce_ms_for(key)
         try:
             total, removed = await self._call(scripts.LEAVE, *key, *member_arguments, debounce)
         except LinkLostError:

@@ -1,1 +1,1 @@
-"""Webhooks of nodes that share a Redis: one node, the leader, sends them."""
+"""Webhooks of a cluster: an elected node, the leader, sends them for all nodes."""

@@ -1,4 +1,4 @@
-"""Brings what this node sees, and no other does, to the queue that nodes share."""
+"""Forwards the webhook events that only this node sees to the cluster's queue."""
 
 from collections import deque
 from collections.abc import Callable
@@ -15,24 +15,26 @@ from reverb.meter import Meter
 from reverb.webhooks.events import WebhookEvent, make_event
 from reverb.webhooks.interfaces import ClusterStoreLostError, IWebhookClusterStore
 
-MAX_KEPT = 10_000
-"""Events that wait for what is shared to come back."""
-MAX_KEPT_BYTES = 8 * 1024 * 1024
+MAX_QUEUED = 10_000
+"""The most events that wait on this node while the cluster store is unreachable."""
+MAX_QUEUED_BYTES = 8 * 1024 * 1024
 
 
 class EventForwarder:
-    """Takes client events, cache misses and counts of this process's hub.
+    """Publishes the client events, cache misses and counts of this node's hub to the cluster store.
 
-    Who comes and goes is not among them: nodes settle that together. What cannot be brought to
-    the queue waits here, in order, as far as there is room.
+    Occupancy events are not among them: the store's scripts create those. While the store is
+    unreachable, events wait here in order, up to ``MAX_QUEUED`` events and ``MAX_QUEUED_BYTES``;
+    further events are dropped.
 
     Args:
-        add_listener: Takes the callback that gets the hub's notices.
-        shared: Where the queue is.
-        wants: Tells whether an event of an app, by its name and channel, is for anybody.
-        debounce: Seconds for which a channel's cache miss speaks for those that follow.
-        clock: For the log.
-        meter: That of the node; None to measure nothing.
+        add_listener: Adds a listener to the hub's notices.
+        store: The cluster store, which has the queue.
+        wants: Returns whether an endpoint or a listener wants an event, given the app's id, the
+            event's name and the channel.
+        debounce: Seconds for which one cache miss of a channel mutes its later ones.
+        clock: Limits the rate of log lines.
+        meter: The node's meter; None to measure nothing.
     """
 
     _log = Logger()
@@ -41,79 +43,81 @@ class EventForwarder:
         self,
         add_listener: Callable[[Callable[[Notice], None]], None],
         *,
-        shared: IWebhookClusterStore,
+        store: IWebhookClusterStore,
         wants: Callable[[str, EventName, str], bool],
         debounce: int,
         clock: IReactorTime,
         meter: Meter | None,
     ) -> None:
         self._add_listener = add_listener
-        self._shared = shared
-        self._filter = wants
+        self._store = store
+        self._wants = wants
         self._debounce = debounce
         self._meter = meter
-        self._kept: deque[WebhookEvent] = deque()
+        self._queue: deque[WebhookEvent] = deque()
         self._bytes = 0
-        # How many of these, from the first, have been sent and not been answered.
-        self._sent = 0
-        self._is_watching = False
+        # The number of events, from the left of the queue, that were sent and not confirmed yet.
+        self._unconfirmed = 0
+        self._is_listening = False
         self._is_open = False
         self._has_failed = False
-        self._dropped = LogThrottle(self._tell_dropped, clock)
+        self._dropped = LogThrottle(self._log_dropped, clock)
 
     def start(self) -> None:
-        """Begin to take events."""
+        """Start to take events."""
         self._is_open = True
-        if not self._is_watching:
-            self._is_watching = True
-            self._add_listener(self._notice)
+        if not self._is_listening:
+            self._is_listening = True
+            self._add_listener(self._on_notice)
 
     def stop(self) -> int:
-        """Take no more events; tell how many are lost."""
+        """Stop taking events; return the number of events that are lost."""
         self._is_open = False
-        return len(self._kept)
+        return len(self._queue)
 
-    def _notice(self, notice: Notice) -> None:
+    def _on_notice(self, notice: Notice) -> None:
         if not self._is_open or not isinstance(notice, ClientEvent | CacheMiss | SubscriptionCount):
             return
         event = make_event("", notice)
-        if not self._filter(event.app_id, event.name, event.channel):
+        if not self._wants(event.app_id, event.name, event.channel):
             return
-        if len(self._kept) >= MAX_KEPT or self._bytes + len(event.json) > MAX_KEPT_BYTES:
+        if len(self._queue) >= MAX_QUEUED or self._bytes + len(event.json) > MAX_QUEUED_BYTES:
             self._drop(event)
             return
-        is_next = self._sent == len(self._kept)
-        self._kept.append(event)
+        is_next = self._unconfirmed == len(self._queue)
+        self._queue.append(event)
         self._bytes += len(event.json)
-        if is_next and self._shared.is_available:
-            self._send(event)
+        if is_next and self._store.is_available:
+            self._publish(event)
 
     def flush(self) -> None:
-        """Send what has not been sent, if it can be."""
+        """Publish the events that wait, as far as the store is available."""
         self._has_failed = False
-        for event in list(islice(self._kept, self._sent, None)):
-            if self._has_failed or not self._shared.is_available:
+        for event in list(islice(self._queue, self._unconfirmed, None)):
+            if self._has_failed or not self._store.is_available:
                 return
-            self._send(event)
+            self._publish(event)
 
-    def _send(self, event: WebhookEvent) -> None:
-        self._sent += 1
+    def _publish(self, event: WebhookEvent) -> None:
+        self._unconfirmed += 1
         mute_ms = self._debounce * 1000 if event.name == "cache_miss" else 0
-        publishing = self._shared.publish(event, mute_ms)
-        publishing.addCallbacks(self._published, self._failed, callbackArgs=(event,))
-        publishing.addErrback(lambda failure: self._log.failure("publishing", failure))
+        publishing = self._store.publish(event, mute_ms)
+        publishing.addCallbacks(self._on_published, self._on_failure, callbackArgs=(event,))
+        publishing.addErrback(
+            lambda failure: self._log.failure("publishing a webhook event failed", failure)
+        )
 
-    def _published(self, has_room: bool, event: WebhookEvent) -> None:
-        # Answers come in the order of the questions.
-        self._kept.popleft()
-        self._sent -= 1
+    def _on_published(self, was_queued: bool, event: WebhookEvent) -> None:
+        # Replies arrive in the order of the requests.
+        self._queue.popleft()
+        self._unconfirmed -= 1
         self._bytes -= len(event.json)
-        if not has_room:
+        if not was_queued:
             self._drop(event)
 
-    def _failed(self, failure: Failure) -> None:
-        """Send it once more later: whether it has arrived is not known."""
-        self._sent = 0
+    def _on_failure(self, failure: Failure) -> None:
+        """Have all queued events sent again, as it is unknown whether they have arrived."""
+        self._unconfirmed = 0
         self._has_failed = True
         failure.trap(ClusterStoreLostError)
 
@@ -122,10 +126,10 @@ class EventForwarder:
         if self._meter is not None:
             self._meter.apps[event.app_id].webhooks_dropped += 1
 
-    def _tell_dropped(self, app_id: str, count: int) -> None:
+    def _log_dropped(self, app_id: str, count: int) -> None:
         self._log.error(
-            "webhooks: events of app {app} dropped, as they cannot be shared with the nodes: "
-            "{count}",
+            "webhooks: dropped {count} events of app {app}: Redis is unreachable and the queue of "
+            "this node is full, or the queue in Redis is full",
             app=app_id,
             count=count,
         )

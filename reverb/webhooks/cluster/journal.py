@@ -1,4 +1,4 @@
-"""What a sender notes where nodes share webhooks: outside of all of them."""
+"""The leader's journal: it writes deliveries to the cluster store, before they are sent."""
 
 from collections.abc import Callable, Collection
 
@@ -11,99 +11,109 @@ from reverb.webhooks.delivery import Delivery
 from reverb.webhooks.events import WebhookEvent
 from reverb.webhooks.interfaces import ClusterStoreLostError, IWebhookClusterStore
 
-_FRESH = 4
-"""Seconds since its last use for which an office is sure to be there; it lasts longer."""
+_CONFIRMATION_LIFETIME = 4
+"""Seconds for which a confirmation of the leadership is trusted; the leader's lease is longer."""
 
 
 class ClusterJournal:
-    """Notes deliveries in the sender's name, in the order in which they change.
+    """Writes deliveries on behalf of the leader, in the order in which they change.
 
-    An event stays in the queue until it is in a delivery for each endpoint that wants it.
+    An event stays in the cluster's queue until it is in a delivery for each endpoint that wants it.
 
     Args:
-        shared: Where it notes them.
-        office: The sender's.
-        clock: To know how long ago the office was used.
-        lost: Called when something could not be noted: what happens from then on must not be
-            sent, as another node may send it.
+        store: The cluster store.
+        leader_token: The token with which this node acquired the leadership.
+        clock: Measures the time since the leadership was last confirmed.
+        on_lost: Called when a write fails. Nothing that happens from then on may be sent, as
+            another node may be the leader and send it.
     """
 
     def __init__(
         self,
-        shared: IWebhookClusterStore,
+        store: IWebhookClusterStore,
         leader_token: str,
         *,
         clock: IReactorTime,
-        lost: Callable[[], None],
+        on_lost: Callable[[], None],
     ) -> None:
-        self._shared = shared
+        self._store = store
         self._leader_token = leader_token
         self._clock = clock
-        self._used = float("-inf")
-        self._lost = lost
-        self._open = AckTracker(self.forget)
-        self._last: Deferred[None] = succeed(None)
-        self._known: set[str] = set()
+        self._confirmed_at = float("-inf")
+        self._on_lost = on_lost
+        self._unbatched = AckTracker(self.remove_entries)
+        self._last_write: Deferred[None] = succeed(None)
+        self._stored: set[str] = set()
 
     def put(self, delivery: Delivery) -> None:
-        """Note a delivery that is new or has changed."""
-        is_new = delivery.id not in self._known
+        """Write a new or changed delivery."""
+        is_new = delivery.id not in self._stored
         if delivery.state == "pending":
-            self._known.add(delivery.id)
+            self._stored.add(delivery.id)
         else:
-            self._known.discard(delivery.id)
-        self._note(self._shared.put(self._leader_token, delivery, is_new=is_new))
+            self._stored.discard(delivery.id)
+        self._watch(self._store.put(self._leader_token, delivery, is_new=is_new))
 
-    def know(self, delivery: Delivery) -> None:
-        """Learn that a delivery is kept already."""
-        self._known.add(delivery.id)
+    def mark_stored(self, delivery: Delivery) -> None:
+        """Record that the store already has a delivery, so that its body is not written again."""
+        self._stored.add(delivery.id)
 
     def put_unbatched(self, event: WebhookEvent, urls: Collection[str]) -> None:
-        """Note an event that endpoints will get."""
-        self._open.track(event.id, len(urls))
+        """Keep an event's entry in the queue until it is in a delivery for each of the URLs."""
+        self._unbatched.track(event.id, len(urls))
 
     def remove_unbatched(self, event_ids: Collection[str], url: str) -> None:
-        """Note that events are in a delivery, or dropped."""
-        self._open.done(event_ids)
+        """Record that events are in a delivery for an endpoint, or were dropped for it."""
+        self._unbatched.done(event_ids)
 
-    def forget(self, entry_ids: Collection[str]) -> None:
-        """Take entries that are dealt with out of the queue."""
-        self._note(self._shared.remove_entries(self._leader_token, entry_ids))
+    def remove_entries(self, entry_ids: Collection[str]) -> None:
+        """Remove processed entries from the queue."""
+        self._watch(self._store.remove_entries(self._leader_token, entry_ids))
 
-    def used(self, asked: float) -> None:
-        """Learn that the office is this node's.
+    def leadership_confirmed(self, asked_at: float) -> None:
+        """Record that the store has confirmed this node's leadership.
 
         Args:
-            asked: When that was asked, in seconds of the clock; since the answer came this process
-                may have been paused.
+            asked_at: The clock's time in seconds at which the store was asked. The time of the
+                reply does not count, as this process may have been paused before it read it.
         """
-        self._used = max(self._used, asked)
+        self._confirmed_at = max(self._confirmed_at, asked_at)
 
-    def _note(self, noting: "Deferred[None]") -> None:
-        asked = self._clock.seconds()
-        self._last = noting.addCallbacks(lambda _: self.used(asked), self._failed)
+    def _watch(self, write: "Deferred[None]") -> None:
+        asked_at = self._clock.seconds()
+        self._last_write = write.addCallbacks(
+            lambda _: self.leadership_confirmed(asked_at), self._failed
+        )
 
     def _failed(self, failure: Failure) -> "Deferred[None]":
-        self._lost()
+        self._on_lost()
         failure.trap(ClusterStoreLostError)
-        return Deferred()  # Who waits for it is given up with the office.
+        return Deferred()  # It never fires: the requests that wait for it end with the term.
 
     def written(self) -> "Deferred[None]":
-        """Fire when all that has been noted until now is kept; never, when it could not be."""
-        if self._clock.seconds() - self._used > _FRESH:  # This process may have been paused.
-            self._note(self._shared.acquire_leadership(self._leader_token).addCallback(_check))
-        if self._last.called and not self._last.paused:
+        """Wait until everything that was written so far is in the store.
+
+        If the leadership has not been confirmed for some seconds, it is confirmed first.
+
+        Returns:
+            Fires when all writes have succeeded. It never fires if one of them has failed.
+        """
+        # This process may have been paused, and another node may have become the leader.
+        if self._clock.seconds() - self._confirmed_at > _CONFIRMATION_LIFETIME:
+            acquiring = self._store.acquire_leadership(self._leader_token)
+            self._watch(acquiring.addCallback(_require_leadership))
+        if self._last_write.called and not self._last_write.paused:
             return succeed(None)
         waiting: Deferred[None] = Deferred()
-        self._last.addCallback(_tell, waiting)
+        self._last_write.addCallback(_fire, waiting)
         return waiting
 
 
-def _check(is_ours: bool) -> None:
-    if not is_ours:
-        raise ClusterStoreLostError("another node sends webhooks by now")
+def _require_leadership(is_leader: bool) -> None:
+    if not is_leader:
+        raise ClusterStoreLostError("another node is the leader")
 
 
-def _tell(result: None, waiting: "Deferred[None]") -> None:
+def _fire(result: None, waiting: "Deferred[None]") -> None:
     if not waiting.called:
         waiting.callback(result)

@@ -1,4 +1,4 @@
-"""The time in which this node sends the webhooks of all nodes."""
+"""One term of this node as the webhook leader of the cluster."""
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -21,63 +21,67 @@ from reverb.webhooks.interfaces import (
 )
 from reverb.webhooks.sender import Sender
 
-POLL = 0.25
-"""Seconds between two looks of the sender at what has happened."""
+POLL_INTERVAL = 0.25
+"""Seconds between two polls of the cluster's queue, while it is empty."""
 
 MakeSender = Callable[[IJournal, str], Sender]
-"""Makes a sender with a journal, whose deliveries come after the one with an id."""
+"""Makes a sender, given its journal and a delivery id; the ids that it makes sort after that id."""
 
 
 class LeaderTerm:
-    """Sends what all nodes have seen, until another node does.
+    """Sends the webhooks of all nodes, from the election of this node until it loses the lead.
+
+    Call :meth:`begin`, then :meth:`poll` again and again, then :meth:`finish` for an orderly
+    handover. :meth:`end` ends the term at once.
 
     Args:
-        office: The name of the office that this node has just taken.
-        shared: What nodes share.
-        apps: Whose endpoints they are.
+        leader_token: The token with which this node has acquired the leadership.
+        store: The cluster store.
+        apps: The apps, with their endpoints.
         make_sender: Makes the sender.
-        watchers: Called with every event.
-        clock: For batches.
+        listeners: Called with every event.
+        clock: Times batches and timeouts.
     """
 
     def __init__(
         self,
         leader_token: str,
         *,
-        shared: IWebhookClusterStore,
+        store: IWebhookClusterStore,
         apps: IApps,
         make_sender: MakeSender,
         listeners: Sequence[EventListener],
         clock: IReactorTime,
     ) -> None:
         self._leader_token = leader_token
-        self._shared = shared
+        self._store = store
         self._apps = apps
         self._make_sender = make_sender
         self._listeners = listeners
         self._clock = clock
-        self._journal = ClusterJournal(shared, leader_token, clock=clock, lost=self.end)
+        self._journal = ClusterJournal(store, leader_token, clock=clock, on_lost=self.end)
         self._sender: Sender | None = None
         self._dispatcher: Dispatcher | None = None
-        self._read = ""
+        self._last_entry_id = ""
         self._has_ended = False
 
     def queued(self, app_id: str) -> int:
-        """Count an app's deliveries that are not done with."""
+        """Count an app's pending deliveries."""
         return 0 if self._sender is None else self._sender.queued(app_id)
 
-    async def begin(self, wait: int, wanted: Callable[[str], bool]) -> None:
-        """Take over what was left.
+    async def begin(self, debounce_ms: int, wanted: Callable[[str], bool]) -> None:
+        """Begin the term: audit the reported occupancy, and resume the pending deliveries.
 
         Args:
-            wait: Milliseconds after which who has gone without a word is told to have left.
-            wanted: Tells whether anything of an app is to be told.
+            debounce_ms: Milliseconds after which to check a channel or user that is reported as
+                present and is not.
+            wanted: Returns whether an app, by its id, has a webhook that reports occupancy.
 
         Raises:
-            ClusterStoreLostError: Another node sends by now, or it is not known.
+            ClusterStoreLostError: Another node is the leader, or the store is unreachable.
         """
-        await self._shared.audit(self._leader_token, wait, wanted)
-        pending = await self._shared.pending(self._leader_token)
+        await self._store.audit(self._leader_token, debounce_ms, wanted)
+        pending = await self._store.pending(self._leader_token)
         latest = pending[-1].id if pending else ""
         self._sender = self._make_sender(self._journal, latest)
         self._dispatcher = Dispatcher(
@@ -93,103 +97,107 @@ class LeaderTerm:
     def _resume(self, pending: Sequence[Delivery]) -> None:
         assert self._sender is not None
         for delivery in pending:
-            self._journal.know(delivery)
+            self._journal.mark_stored(delivery)
         if not self._has_ended:
             self._sender.resume(pending)
 
     async def poll(self, *, stopping: bool = False) -> int:
-        """Take what has happened on all nodes, and see to what is due.
+        """Run the occupancy checks that are due, and process the next entries of the queue.
 
         Args:
-            stopping: Whether this node stops.
+            stopping: Whether this node is stopping.
 
         Returns:
-            How many entries the queue had.
+            The number of entries that were read; 0 when the queue has no more.
 
         Raises:
             ClusterStoreLostError: As for :meth:`begin`.
         """
         if self._has_ended:
-            raise ClusterStoreLostError("what happened could not be noted")
-        asked = self._clock.seconds()
-        entries = await self._shared.poll(self._leader_token, self._read, stopping=stopping)
-        self._journal.used(asked)
+            raise ClusterStoreLostError("the journal could not be written")
+        asked_at = self._clock.seconds()
+        entries = await self._store.poll(self._leader_token, self._last_entry_id, stopping=stopping)
+        self._journal.leadership_confirmed(asked_at)
         for entry in entries:
-            await self._take(entry)
-            self._read = entry.id
+            await self._process(entry)
+            self._last_entry_id = entry.id
         return len(entries)
 
-    async def _take(self, entry: QueueEntry) -> None:
+    async def _process(self, entry: QueueEntry) -> None:
         if self._dispatcher is None or self._has_ended:
             return
         if entry.kind != "delivery":
-            self._dispatcher.dispatch([event_of(entry, entry.kind)])
+            self._dispatcher.dispatch([make_entry_event(entry, entry.kind)])
             return
-        found = await self._shared.find([entry.detail])
+        found = await self._store.find([entry.detail])
         self._resume([delivery for delivery in found if delivery.state == "pending"])
-        self._journal.forget([entry.id])
+        self._journal.remove_entries([entry.id])
 
-    async def finish(self, end: float) -> None:
-        """Send what is left, as this node stops.
+    async def finish(self, deadline: float) -> None:
+        """Drain the queue and the deliveries, as this node is stopping, and hand over.
 
         Args:
-            end: When to leave what is not sent by then, in seconds of the clock.
+            deadline: The clock's time in seconds after which pending deliveries are left to the
+                next leader.
 
         Raises:
             ClusterStoreLostError: As for :meth:`begin`.
         """
-        # Again and again, as the other nodes may stop too meanwhile.
-        while not await self._send_all() and self._clock.seconds() < end:
+        # The other nodes may stop meanwhile, too, and add to the queue.
+        while not await self._drain() and self._clock.seconds() < deadline:
             pass
         with suppress(defer.TimeoutError):
             await self._journal.written().addTimeout(1, self._clock)
         self.end()
-        await self._shared.release_leadership(self._leader_token)
+        await self._store.release_leadership(self._leader_token)
 
-    async def _send_all(self) -> bool:
-        """Take all there is, and wait a moment for it to be sent; tell whether it is."""
+    async def _drain(self) -> bool:
+        """Process the whole queue, and return whether every delivery was done within a moment."""
         while await self.poll(stopping=True):
             pass
         assert self._dispatcher is not None
         assert self._sender is not None
         try:
-            await self._dispatcher.routed().addTimeout(POLL, self._clock)
+            await self._dispatcher.routed().addTimeout(POLL_INTERVAL, self._clock)
             self._dispatcher.flush()
-            await self._sender.idle().addTimeout(POLL, self._clock)
+            await self._sender.idle().addTimeout(POLL_INTERVAL, self._clock)
         except defer.TimeoutError:
             return False
         return True
 
     def end(self) -> None:
-        """Send nothing more; another node goes on with what is not done."""
+        """End the term at once; pending deliveries are left to the next leader."""
         self._has_ended = True
         if self._dispatcher is not None and self._sender is not None:
             self._dispatcher.stop()
             self._sender.stop()
 
 
-_CHANNELS: dict[str, Callable[..., ChannelNotice]] = {
+_CHANNEL_NOTICES: dict[str, Callable[..., ChannelNotice]] = {
     "channel_occupied": ChannelOccupied,
     "channel_vacated": ChannelVacated,
 }
-_MEMBERS: dict[str, Callable[..., ChannelNotice]] = {
+_MEMBER_NOTICES: dict[str, Callable[..., ChannelNotice]] = {
     "member_added": MemberAdded,
     "member_removed": MemberRemoved,
 }
 
 
-def event_of(entry: QueueEntry, name: EventName) -> WebhookEvent:
-    """Make the event of an entry in the queue.
+def make_entry_event(entry: QueueEntry, name: EventName) -> WebhookEvent:
+    """Make the event that an entry of the queue stands for.
 
     Args:
         entry: The entry.
-        name: Its kind, which is the name of an event.
+        name: The entry's kind, which is the name of an event.
+
+    Returns:
+        The event; its id is the entry's.
     """
     app_id, channel = entry.app_id, entry.channel
-    if name in _CHANNELS:
-        return make_event(entry.id, _CHANNELS[name](app_id=app_id, channel=channel))
-    if name in _MEMBERS:
-        notice = _MEMBERS[name](app_id=app_id, channel=channel, user_id=entry.detail)
+    if name in _CHANNEL_NOTICES:
+        return make_event(entry.id, _CHANNEL_NOTICES[name](app_id=app_id, channel=channel))
+    if name in _MEMBER_NOTICES:
+        notice = _MEMBER_NOTICES[name](app_id=app_id, channel=channel, user_id=entry.detail)
         return make_event(entry.id, notice)
     return WebhookEvent(
         app_id=app_id, id=entry.id, name=name, channel=channel, json=entry.detail.encode()

@@ -1,6 +1,7 @@
-"""How entries and deliveries of webhooks stand in Redis, and whether what is found there is one.
+"""Encodes and decodes the queue entries and deliveries of webhooks in Redis.
 
-Anybody may have written it: an older node, a newer one in a rolling upgrade, or a stranger.
+Whatever is read from Redis is validated: an older node, a newer node in a rolling upgrade, or a
+foreign program may have written it.
 """
 
 from collections.abc import Sequence
@@ -11,59 +12,65 @@ from reverb.webhooks.delivery import DECODE_ERRORS, Delivery, StoredEvent, check
 from reverb.webhooks.interfaces import QueueEntry
 
 _FIELDS = {b"k": "kind", b"a": "app_id", b"c": "channel", b"d": "detail"}
-_WITH_JSON = ("client_event", "cache_miss", "subscription_count")
+_KINDS_WITH_JSON = ("client_event", "cache_miss", "subscription_count")
 _NO_BODY = b""
 
 
-class UnreadableError(Exception):
-    """It is not of this server, or of a newer one; the text says why, in one line."""
+class CorruptRecordError(Exception):
+    """A record was not written by this server, or by a newer version; the text is one line."""
 
 
-def read_entry(entry_id: bytes, fields: Sequence[bytes]) -> QueueEntry:
-    """Read an entry of the queue.
+def decode_entry(entry_id: bytes, fields: Sequence[bytes]) -> QueueEntry:
+    """Decode and validate an entry of the queue.
 
     Args:
-        entry_id: Its id.
-        fields: Names and values by turns; names that are not known are left out.
+        entry_id: The entry's id in the stream.
+        fields: Field names and values in turn; unknown names are ignored.
+
+    Returns:
+        The entry.
 
     Raises:
-        UnreadableError: It is none.
+        CorruptRecordError: The fields are not those of an entry.
     """
-    named = zip(fields[::2], fields[1::2], strict=True)
+    pairs = zip(fields[::2], fields[1::2], strict=True)
     try:
-        content = {_FIELDS[name]: value.decode() for name, value in named if name in _FIELDS}
+        content = {_FIELDS[name]: value.decode() for name, value in pairs if name in _FIELDS}
         entry = msgspec.convert({"id": entry_id.decode(), **content}, QueueEntry)
-        if entry.kind in _WITH_JSON:
+        if entry.kind in _KINDS_WITH_JSON:
             msgspec.json.decode(entry.detail, type=StoredEvent)
     except DECODE_ERRORS as error:
-        raise UnreadableError(f"entry {entry_id!a}: {error}") from None
+        raise CorruptRecordError(f"entry {entry_id!a}: {error}") from None
     return entry
 
 
-def pack(delivery: Delivery) -> bytes:
-    """Pack all of a delivery but its body, and the events that only this process knows."""
+def encode_delivery(delivery: Delivery) -> bytes:
+    """Encode a delivery without its body, and without the event ids that only this node knows."""
     return msgspec.msgpack.encode(msgspec.structs.replace(delivery, body=_NO_BODY, event_ids=()))
 
 
-def unpack(packed: bytes, body: bytes | None) -> Delivery:
-    """Read a delivery.
+def decode_delivery(encoded: bytes, body: bytes | None) -> Delivery:
+    """Decode and validate a delivery.
 
     Args:
-        packed: All but its body.
-        body: Its body; None when Redis has none.
+        encoded: The delivery without its body.
+        body: The body; None if Redis has none.
+
+    Returns:
+        The delivery.
 
     Raises:
-        UnreadableError: It is none.
+        CorruptRecordError: The bytes are not a delivery, or the body is missing or malformed.
     """
     try:
-        delivery = msgspec.msgpack.decode(packed, type=Delivery)
+        delivery = msgspec.msgpack.decode(encoded, type=Delivery)
     except DECODE_ERRORS as error:
-        raise UnreadableError(f"a delivery: {error}") from None
+        raise CorruptRecordError(f"a delivery: {error}") from None
     if body is None:
-        raise UnreadableError(f"delivery {delivery.id[:100]}: it has no body")
+        raise CorruptRecordError(f"delivery {delivery.id[:100]}: it has no body")
     try:
         check_body(body)
     except DECODE_ERRORS as error:
-        raise UnreadableError(f"body of delivery {delivery.id[:100]}: {error}") from None
+        raise CorruptRecordError(f"body of delivery {delivery.id[:100]}: {error}") from None
     delivery.body = body
     return delivery

@@ -1,14 +1,18 @@
-"""What webhooks do in Redis, each step one script and so atomic.
+"""The Redis scripts of webhooks; each step is one script, and so is atomic.
 
-The keys are in :mod:`reverb.stores.redis.occupancy_lua`. Who comes and goes is noted by the store's
-own scripts, in the step in which it happens.
+:mod:`reverb.stores.redis.occupancy_lua` documents the keys. Joins and leaves are recorded by the
+scripts of :mod:`reverb.stores.redis.scripts`, in the same step as the change itself.
+
+The arguments of every script begin with those of :class:`reverb.redis.scripting.Script` (ARGV[1] to
+ARGV[3]); the arguments of a leader's script go on with the leader token and its lease (ARGV[4] and
+ARGV[5]).
 """
 
 from reverb.redis.scripting import REQUIRE_LEASE, Script
 from reverb.stores.redis.occupancy_lua import DELIVERIES, OCCUPANCY, REQUIRE_LEADER, STOPPING
 
-PORTION = 200
-"""Places or entries that one script deals with."""
+CHUNK_SIZE = 200
+"""The most occupancy checks, or queue entries, that one script processes."""
 
 PUBLISH = Script(
     REQUIRE_LEASE
@@ -22,7 +26,11 @@ end
 return enqueue(kind, app, channel, json) and 1 or 0
 """
 )
-"""Put an event into the queue; return whether there was room for it."""
+"""Add an event to the queue; return 0 if the queue is full, else 1.
+
+If the event is muted for a time (ARGV[8], in milliseconds; cache misses are), later events of the
+same channel within that time are ignored.
+"""
 
 ACQUIRE_LEADERSHIP = Script(
     REQUIRE_LEASE
@@ -36,44 +44,52 @@ redis.call('SET', leader, ARGV[4], 'PX', ARGV[5])
 return 1
 """
 )
+"""Acquire the leadership, or renew it; return 0 if another node leads, else 1."""
 
 RELEASE_LEADERSHIP = Script(REQUIRE_LEADER + "return redis.call('DEL', leader)")
+"""Release the leadership."""
 
 APPS = Script(REQUIRE_LEADER + "return redis.call('SMEMBERS', key('webhooks', 'apps'))")
+"""List the apps of which channels or users have been reported as present."""
 
 AUDIT = Script(
     REQUIRE_LEADER
     + OCCUPANCY
     + """
-local app, cursor, wait = ARGV[6], ARGV[7], tonumber(ARGV[8])
+local app, cursor, delay_ms = ARGV[6], ARGV[7], tonumber(ARGV[8])
 local reported = key('webhooks', 'reported', app)
-if wait < 0 then
+if delay_ms < 0 then
   redis.call('DEL', reported)
   redis.call('SREM', key('webhooks', 'apps'), app)
   return '0'
 end
 local found = redis.call('SSCAN', reported, cursor, 'COUNT', """
-    + str(PORTION)
+    + str(CHUNK_SIZE)
     + """)
-for _, place in ipairs(found[2]) do
-  local channel, user = string.match(place, '^([^:]*):(.*)$')
-  channel = channel or place
+for _, name in ipairs(found[2]) do
+  local channel, user = string.match(name, '^([^:]*):(.*)$')
+  channel = channel or name
   local present
   if user then
     present = redis.call('HEXISTS', key('members', app, channel), user)
   else
     present = redis.call('HEXISTS', key('channels', app), channel)
   end
-  if present == 0 and not redis.call('ZSCORE', key('webhooks', 'due'), app .. ':' .. place) then
-    schedule_check(wait, app, channel, user)
+  if present == 0 and not redis.call('ZSCORE', key('webhooks', 'due'), app .. ':' .. name) then
+    schedule_check(delay_ms, app, channel, user)
   end
 end
 return found[1]
 """
 )
-"""Mark who is told to be there and is not, a portion of an app's; return the next cursor."""
+"""Schedule a check for each channel and user that is reported as present and is not.
 
-STOP = Script(
+One call scans one chunk of an app's ``reported`` set; it returns the cursor of the next chunk, or 0
+at the end. If the delay of the checks (ARGV[8], in milliseconds) is negative, the whole set is
+deleted instead.
+"""
+
+ANNOUNCE_STOP = Script(
     REQUIRE_LEASE
     + STOPPING
     + """
@@ -84,7 +100,10 @@ local due, events = key('webhooks', 'due'), key('webhooks', 'events')
 return redis.call('ZCARD', due) + redis.call('XLEN', events) > 0 and 1 or 0
 """
 )
-"""Say that this node stops; return whether all nodes do, and something is left to tell."""
+"""Record that this node is stopping.
+
+Return 1 if all nodes with a lease are stopping and checks or entries are left, else 0.
+"""
 
 POLL = Script(
     REQUIRE_LEADER
@@ -93,18 +112,18 @@ POLL = Script(
     + """
 local start, stopping = ARGV[6], ARGV[7] == '1'
 local now = redis.call('TIME')
-local until_then = now[1] * 1000 + math.floor(now[2] / 1000) + 0.9
+local until_ms = now[1] * 1000 + math.floor(now[2] / 1000) + 0.9
 if stopping and all_stopping() then
-  until_then = '+inf'
+  until_ms = '+inf'
 end
 local due, malformed = key('webhooks', 'due'), 0
-for _, name in ipairs(redis.call('ZRANGEBYSCORE', due, '-inf', until_then, 'LIMIT', 0, """
-    + str(PORTION)
+for _, name in ipairs(redis.call('ZRANGEBYSCORE', due, '-inf', until_ms, 'LIMIT', 0, """
+    + str(CHUNK_SIZE)
     + """)) do
-  local app, place = string.match(name, '^([^:]*):(.*)$')
+  local app, rest = string.match(name, '^([^:]*):(.*)$')
   if app then
-    local channel, user = string.match(place, '^([^:]*):(.*)$')
-    if not reconcile(app, channel or place, user) then
+    local channel, user = string.match(rest, '^([^:]*):(.*)$')
+    if not reconcile(app, channel or rest, user) then
       break
     end
   else
@@ -113,16 +132,20 @@ for _, name in ipairs(redis.call('ZRANGEBYSCORE', due, '-inf', until_then, 'LIMI
   redis.call('ZREM', due, name)
 end
 return {redis.call('XRANGE', key('webhooks', 'events'), start, '+', 'COUNT', """
-    + str(PORTION)
+    + str(CHUNK_SIZE)
     + """), malformed}
 """
 )
-"""Look at the places that are due; return the next entries of the queue, and how many places were
-none and are forgotten."""
+"""Run the occupancy checks that are due, and read the queue.
 
-FORGET = Script(
+Return the next entries of the queue, and the number of checks whose name is malformed; these are
+removed. If all nodes are stopping, every scheduled check counts as due.
+"""
+
+REMOVE_ENTRIES = Script(
     REQUIRE_LEADER + "return redis.call('XDEL', key('webhooks', 'events'), unpack(ARGV, 6))"
 )
+"""Remove entries from the queue."""
 
 PUT = Script(
     REQUIRE_LEADER
@@ -140,18 +163,22 @@ end
 return 1
 """
 )
-"""Keep a delivery as it is now, and no more of its state than may be kept."""
+"""Write a delivery; if it is no longer pending, delete the oldest of its state beyond the limits.
+
+ARGV[6] and ARGV[7] are the limits: a number of deliveries, and bytes. ARGV[14], the body, is given
+only for a new delivery.
+"""
 
 ADD = Script(
     REQUIRE_LEASE
     + OCCUPANCY
     + DELIVERIES
     + """
-local most, most_bytes = tonumber(ARGV[4]), tonumber(ARGV[5])
+local max_count, max_bytes = tonumber(ARGV[4]), tonumber(ARGV[5])
 local app, id, url, created, body = ARGV[6], ARGV[7], ARGV[8], ARGV[9], ARGV[11]
-local waiting = tonumber(redis.call('HGET', key('webhooks', 'queued'), app .. ' ' .. url) or 0)
+local queued = tonumber(redis.call('HGET', key('webhooks', 'queued'), app .. ' ' .. url) or 0)
 local bytes = tonumber(redis.call('HGET', key('webhooks', 'bytes'), app .. ' ' .. url) or 0)
-if waiting > 0 and (waiting >= most or bytes + #body > most_bytes)
+if queued > 0 and (queued >= max_count or bytes + #body > max_bytes)
   or redis.call('ZSCORE', key('webhooks', 'pending'), app .. ':' .. id)
   or not enqueue('delivery', app, '', id) then
   return 0
@@ -162,7 +189,11 @@ set_state(app, id, url, 'pending', created)
 return 1
 """
 )
-"""Keep a delivery for the sender, and tell it; return whether there was room for it."""
+"""Write a pending delivery, and notify the leader by an entry of the queue.
+
+Return 0, and change nothing, if the queue or the endpoint is full or the delivery is pending
+already; else 1.
+"""
 
 PENDING = Script(
     REQUIRE_LEADER
@@ -170,24 +201,24 @@ PENDING = Script(
 return redis.call('ZRANGE', key('webhooks', 'pending'), ARGV[6], ARGV[7])
 """
 )
-"""List some of what is to be delivered, as ``APP:ID``."""
+"""List pending deliveries, from index ARGV[6] to ARGV[7], as ``APP:ID``."""
 
-IDS = Script("""
-local app, before, most = ARGV[4], ARGV[5], tonumber(ARGV[6])
+LIST_IDS = Script("""
+local app, before, limit = ARGV[4], ARGV[5], tonumber(ARGV[6])
 local found = {}
 for i = 7, #ARGV do
   for _, id in ipairs(redis.call('ZREVRANGEBYLEX', key('webhooks', ARGV[i], app), before, '-',
-      'LIMIT', 0, most)) do
+      'LIMIT', 0, limit)) do
     found[#found + 1] = id
   end
 end
 table.sort(found, function(one, other) return one > other end)
-for i = #found, most + 1, -1 do
+for i = #found, limit + 1, -1 do
   found[i] = nil
 end
 return found
 """)
-"""List the ids of an app's deliveries of some states, the newest first."""
+"""List the ids of an app's deliveries in the given states (ARGV[7] and later), newest first."""
 
 FIND = Script("""
 local found = {}
@@ -200,14 +231,15 @@ for i = 4, #ARGV do
 end
 return found
 """)
-"""Return deliveries and their bodies, nil for a body that is not there."""
+"""Return deliveries, each followed by its body, or by nil if the body is missing."""
 
-QUEUED = Script("""
-local waiting = redis.call('HGET', key('webhooks', 'queued'), ARGV[4] .. ' ' .. ARGV[5])
-return waiting and tonumber(waiting) or 0
+COUNT_QUEUED = Script("""
+local queued = redis.call('HGET', key('webhooks', 'queued'), ARGV[4] .. ' ' .. ARGV[5])
+return queued and tonumber(queued) or 0
 """)
+"""Return the number of pending deliveries of an endpoint."""
 
 ALL = (
-    *(PUBLISH, ACQUIRE_LEADERSHIP, RELEASE_LEADERSHIP, APPS, AUDIT, STOP, POLL, FORGET),
-    *(PUT, ADD, PENDING, IDS, FIND, QUEUED),
+    *(PUBLISH, ACQUIRE_LEADERSHIP, RELEASE_LEADERSHIP, APPS, AUDIT, ANNOUNCE_STOP, POLL),
+    *(REMOVE_ENTRIES, PUT, ADD, PENDING, LIST_IDS, FIND, COUNT_QUEUED),
 )

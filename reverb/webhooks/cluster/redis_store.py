@@ -1,6 +1,7 @@
-"""What nodes keep of webhooks together in Redis; see :mod:`reverb.stores.redis.occupancy_lua`.
+"""The cluster store of webhooks, in Redis.
 
-Events, URLs and bodies are kept there, but no secret and no header.
+Redis holds events, URLs and bodies, but no secrets and no headers.
+:mod:`reverb.stores.redis.occupancy_lua` documents the keys.
 """
 
 from collections.abc import Callable, Collection, Coroutine, Sequence
@@ -19,7 +20,12 @@ from reverb.redis.resp import Argument
 from reverb.redis.scripting import Script
 from reverb.stores.redis.store import RedisStore
 from reverb.webhooks.cluster import redis_scripts as scripts
-from reverb.webhooks.cluster.redis_codec import UnreadableError, pack, read_entry, unpack
+from reverb.webhooks.cluster.redis_codec import (
+    CorruptRecordError,
+    decode_delivery,
+    decode_entry,
+    encode_delivery,
+)
 from reverb.webhooks.delivery import MAX_DEAD, MAX_DEAD_BYTES, MAX_DELIVERED, Delivery, State
 from reverb.webhooks.events import WebhookEvent
 from reverb.webhooks.interfaces import ClusterStoreLostError, IWebhookClusterStore, QueueEntry
@@ -27,21 +33,22 @@ from reverb.webhooks.interfaces import ClusterStoreLostError, IWebhookClusterSto
 T = TypeVar("T")
 
 LEADER_LEASE_MS = 6_000
-"""Milliseconds after which a sender that is silent has lost its office."""
+"""Milliseconds for which the leadership lasts after its last renewal."""
 _STATES: tuple[State, ...] = ("pending", "delivered", "dead")
-_DELIVERIES = 50
-"""Deliveries, with their bodies, that are asked for at once."""
-_BOUNDS = {"delivered": (MAX_DELIVERED, MAX_DEAD_BYTES), "dead": (MAX_DEAD, MAX_DEAD_BYTES)}
+_CHUNK_SIZE = 50
+"""Deliveries, with their bodies, that one script call reads."""
+_RETENTION = {"delivered": (MAX_DELIVERED, MAX_DEAD_BYTES), "dead": (MAX_DEAD, MAX_DEAD_BYTES)}
+"""For each final state, how many deliveries and how many bytes are retained."""
 
 
 @implementer(IWebhookClusterStore)
 class RedisWebhookStore:
-    """Keeps webhooks in Redis, in the sessions of a store.
+    """Stores the cluster's webhooks in Redis, through the session of this node's channel store.
 
     Args:
-        store: This node's, which notes who comes and goes.
-        clock: For the log.
-        meter: That of the node; None to measure nothing.
+        store: This node's channel store, whose scripts record joins and leaves.
+        clock: Limits the rate of log lines.
+        meter: The node's meter; None to measure nothing.
     """
 
     _log = Logger()
@@ -51,101 +58,105 @@ class RedisWebhookStore:
     ) -> None:
         self._store = store
         self._session = store.session
-        self._term: str | None = None
+        # The session token in which this node acquired the leadership. It is a fencing token:
+        # the leadership does not outlive the session.
+        self._leader_session: str | None = None
         self._meter = meter
-        self._unreadable = LogThrottle(self._tell_unreadable, clock)
-        self._problem = ""
+        self._corrupt = LogThrottle(self._log_corrupt, clock)
+        self._last_problem = ""
 
     @property
     def is_available(self) -> bool:
-        """Whether Redis can be asked now."""
+        """Whether this node is registered in Redis, and Redis answers."""
         return self._store.connected
 
-    async def _ask(self, script: Script, *arguments: Argument) -> Any:
+    async def _call(self, script: Script, *arguments: Argument) -> Any:
         try:
             return await self._session.call(script, *arguments)
         except (LinkLostError, StoreRefusedError) as error:
             raise ClusterStoreLostError(str(error)) from None
 
-    async def _ask_as(self, leader_token: str, script: Script, *arguments: Argument) -> Any:
-        """Run a script that only the sender may run, in the session in which it became that."""
-        if self._session.token != self._term:
-            raise ClusterStoreLostError("Redis was lost meanwhile")
-        answer = await self._ask(script, leader_token, LEADER_LEASE_MS, *arguments)
-        if answer is None:
-            raise ClusterStoreLostError("another node sends webhooks by now")
-        return answer
+    async def _call_as_leader(self, leader_token: str, script: Script, *arguments: Argument) -> Any:
+        """Run a script that only the leader may run, if this is still the leader's session."""
+        if self._session.token != self._leader_session:
+            raise ClusterStoreLostError("the connection to Redis was lost")
+        reply = await self._call(script, leader_token, LEADER_LEASE_MS, *arguments)
+        if reply is None:
+            raise ClusterStoreLostError("another node is the leader")
+        return reply
 
-    def _cannot_read(self, what: str, problem: str) -> None:
+    def _record_corrupt(self, what: str, problem: str) -> None:
         if self._meter is not None:
             self._meter.webhooks_unreadable += 1
-        self._problem = problem
-        self._unreadable.record(what)
+        self._last_problem = problem
+        self._corrupt.record(what)
 
-    def _tell_unreadable(self, what: str, count: int) -> None:
+    def _log_corrupt(self, what: str, count: int) -> None:
         self._log.error(
-            "webhooks in Redis: left out {what} that are not of this server, or of a newer one: "
-            "{count} more; the last: {problem}",
+            "webhooks: skipped {count} corrupt {what} in Redis, which a foreign program or a newer "
+            "version of this server has written; the last: {problem}",
             what=what,
             count=count,
-            problem=self._problem[:300],
+            problem=self._last_problem[:300],
         )
 
     # Events
 
-    def track_occupancy(self, wait: int, wanted: Callable[[str], bool]) -> None:
-        """Have changes settled by the store's own scripts."""
-        self._store.occupancy.track(wait, wanted, scripts.ALL)
+    def track_occupancy(self, debounce_ms: int, wanted: Callable[[str], bool]) -> None:
+        """Have the channel store's scripts report changes of occupancy."""
+        self._store.occupancy.track(debounce_ms, wanted, scripts.ALL)
 
     def publish(self, event: WebhookEvent, mute_ms: int) -> "Deferred[bool]":
-        """Put an event into the queue that is none of a place."""
+        """Add an event to the queue that is not about occupancy."""
         return _start(
-            self._ask(
+            self._call(
                 scripts.PUBLISH, event.name, event.app_id, event.channel, event.json, mute_ms
             ),
             bool,
         )
 
-    # The sender's
+    # For the leader
 
     def acquire_leadership(self, leader_token: str) -> "Deferred[bool]":
-        """Become the sender, if there is none."""
-        self._term = self._session.token
-        return _start(self._ask(scripts.ACQUIRE_LEADERSHIP, leader_token, LEADER_LEASE_MS), bool)
+        """Become the leader if there is none, or renew the leadership."""
+        self._leader_session = self._session.token
+        return _start(self._call(scripts.ACQUIRE_LEADERSHIP, leader_token, LEADER_LEASE_MS), bool)
 
     def release_leadership(self, leader_token: str) -> "Deferred[None]":
-        """Let another node send."""
-        return _start(self._ask_as(leader_token, scripts.RELEASE_LEADERSHIP), _nothing)
+        """Release the leadership, so that another node may acquire it."""
+        return _start(self._call_as_leader(leader_token, scripts.RELEASE_LEADERSHIP), _ignore_reply)
 
     def announce_stop(self) -> "Deferred[bool]":
-        """Say that this node stops."""
-        return _start(self._ask(scripts.STOP), bool)
+        """Record that this node is stopping."""
+        return _start(self._call(scripts.ANNOUNCE_STOP), bool)
 
     def audit(
-        self, leader_token: str, wait: int, wanted: Callable[[str], bool]
+        self, leader_token: str, delay_ms: int, wanted: Callable[[str], bool]
     ) -> "Deferred[None]":
-        """Mark whoever is not there any more, as far as endpoints know."""
-        return Deferred.fromCoroutine(self._audit(leader_token, wait, wanted))
+        """Schedule checks of the channels and users that are reported as present and are not."""
+        return Deferred.fromCoroutine(self._audit(leader_token, delay_ms, wanted))
 
-    async def _audit(self, leader_token: str, wait: int, wanted: Callable[[str], bool]) -> None:
-        for app_id in await self._ask_as(leader_token, scripts.APPS):
-            cursor, ends = b"0", False
-            wait_here = wait if _is_wanted(app_id, wanted) else -1
-            while not ends:
-                cursor = await self._ask_as(leader_token, scripts.AUDIT, app_id, cursor, wait_here)
-                ends = cursor == b"0"
+    async def _audit(self, leader_token: str, delay_ms: int, wanted: Callable[[str], bool]) -> None:
+        for app_id in await self._call_as_leader(leader_token, scripts.APPS):
+            cursor, is_done = b"0", False
+            app_delay_ms = delay_ms if _is_wanted(app_id, wanted) else -1
+            while not is_done:
+                cursor = await self._call_as_leader(
+                    leader_token, scripts.AUDIT, app_id, cursor, app_delay_ms
+                )
+                is_done = cursor == b"0"
 
     def pending(self, leader_token: str) -> "Deferred[list[Delivery]]":
-        """Get all that is to be delivered."""
+        """List the pending deliveries, in the order of their ids."""
         return Deferred.fromCoroutine(self._pending(leader_token))
 
     async def _pending(self, leader_token: str) -> list[Delivery]:
         found: dict[str, Delivery] = {}
         start = 0
-        while names := await self._ask_as(
-            leader_token, scripts.PENDING, start, start + _DELIVERIES - 1
+        while names := await self._call_as_leader(
+            leader_token, scripts.PENDING, start, start + _CHUNK_SIZE - 1
         ):
-            for delivery in await self._find([_id(name) for name in names]):
+            for delivery in await self._find([_parse_delivery_id(name) for name in names]):
                 found[delivery.id] = delivery
             start += len(names)
         return [found[delivery_id] for delivery_id in sorted(found)]
@@ -153,121 +164,128 @@ class RedisWebhookStore:
     def poll(
         self, leader_token: str, after: str, *, stopping: bool
     ) -> "Deferred[list[QueueEntry]]":
-        """Settle what is due, and read on in the queue."""
-        return Deferred.fromCoroutine(self._poll(leader_token, _next(after), stopping=stopping))
+        """Run the occupancy checks that are due, and read the next entries of the queue."""
+        return Deferred.fromCoroutine(
+            self._poll(leader_token, _next_entry_id(after), stopping=stopping)
+        )
 
     async def _poll(self, leader_token: str, start: str, *, stopping: bool) -> list[QueueEntry]:
         while True:
-            found, strange = await self._ask_as(leader_token, scripts.POLL, start, int(stopping))
-            if strange:
-                self._cannot_read("places", f"{strange} of them name no app")
+            found, malformed = await self._call_as_leader(
+                leader_token, scripts.POLL, start, int(stopping)
+            )
+            if malformed:
+                self._record_corrupt("occupancy checks", f"{malformed} of them name no app")
             entries: list[QueueEntry] = []
-            unreadable: list[bytes] = []
+            corrupt: list[bytes] = []
             for entry_id, fields in found:
                 try:
-                    entries.append(read_entry(entry_id, fields))
-                except UnreadableError as error:
-                    unreadable.append(entry_id)
-                    self._cannot_read("entries of the queue", str(error))
-            if unreadable:
-                await self._ask_as(leader_token, scripts.FORGET, *unreadable)
+                    entries.append(decode_entry(entry_id, fields))
+                except CorruptRecordError as error:
+                    corrupt.append(entry_id)
+                    self._record_corrupt("queue entries", str(error))
+            if corrupt:
+                await self._call_as_leader(leader_token, scripts.REMOVE_ENTRIES, *corrupt)
             if entries or not found:
                 return entries
 
     def put(self, leader_token: str, delivery: Delivery, *, is_new: bool) -> "Deferred[None]":
-        """Keep a delivery as it is now."""
+        """Write a new or changed delivery."""
         body = (delivery.body,) if is_new else ()
         return _start(
-            self._ask_as(
+            self._call_as_leader(
                 leader_token,
                 scripts.PUT,
-                *_BOUNDS.get(delivery.state, (0, 0)),
-                *_named(delivery),
+                *_RETENTION.get(delivery.state, (0, 0)),
+                *_key_arguments(delivery),
                 delivery.state,
-                pack(delivery),
+                encode_delivery(delivery),
                 *body,
             ),
-            _nothing,
+            _ignore_reply,
         )
 
     def remove_entries(self, leader_token: str, ids: Collection[str]) -> "Deferred[None]":
-        """Take entries out of the queue."""
-        return _start(self._ask_as(leader_token, scripts.FORGET, *ids), _nothing)
+        """Remove entries from the queue."""
+        return _start(
+            self._call_as_leader(leader_token, scripts.REMOVE_ENTRIES, *ids), _ignore_reply
+        )
 
-    # Everybody's
+    # For every node
 
     def add(self, delivery: Delivery, max_queued: int, max_bytes: int) -> "Deferred[bool]":
-        """Keep a delivery for the sender, and tell it by an entry."""
+        """Write a pending delivery, and notify the leader by an entry of the queue."""
         return _start(
-            self._ask(
+            self._call(
                 scripts.ADD,
                 max_queued,
                 max_bytes,
-                *_named(delivery),
-                pack(delivery),
+                *_key_arguments(delivery),
+                encode_delivery(delivery),
                 delivery.body,
             ),
             bool,
         )
 
-    def ids(
+    def list_ids(
         self, app_id: str, state: State | None, limit: int, after: str | None
     ) -> "Deferred[list[str]]":
         """List the ids of deliveries, the newest first."""
         states = _STATES if state is None else (state,)
-        asking = self._ask(scripts.IDS, app_id, f"({after}" if after else "+", limit, *states)
-        return _start(asking, _read_ids)
+        before = f"({after}" if after else "+"
+        return _start(self._call(scripts.LIST_IDS, app_id, before, limit, *states), _decode_ids)
 
     def find(self, ids: Sequence[str]) -> "Deferred[list[Delivery]]":
-        """Get deliveries, as far as they are still kept."""
+        """Get the deliveries that still exist."""
         return Deferred.fromCoroutine(self._find(ids))
 
     async def _find(self, ids: Sequence[str]) -> list[Delivery]:
         found: list[Delivery] = []
-        for start in range(0, len(ids), _DELIVERIES):
-            flat = await self._ask(scripts.FIND, *ids[start : start + _DELIVERIES])
+        for start in range(0, len(ids), _CHUNK_SIZE):
+            flat = await self._call(scripts.FIND, *ids[start : start + _CHUNK_SIZE])
             for pair in zip(flat[::2], flat[1::2], strict=True):
                 try:
-                    found.append(unpack(*pair))
-                except UnreadableError as error:
-                    self._cannot_read("deliveries", str(error))
+                    found.append(decode_delivery(*pair))
+                except CorruptRecordError as error:
+                    self._record_corrupt("deliveries", str(error))
         return found
 
     def queued(self, app_id: str, url: str) -> "Deferred[int]":
-        """Count the deliveries that wait for an endpoint."""
-        return _start(self._ask(scripts.QUEUED, app_id, url), int)
+        """Count the pending deliveries of an endpoint."""
+        return _start(self._call(scripts.COUNT_QUEUED, app_id, url), int)
 
 
-def _start(asking: Coroutine[Any, Any, Any], read: Callable[[Any], T]) -> "Deferred[T]":
-    """Ask at once, and read the answer when it comes."""
-    return Deferred.fromCoroutine(asking).addCallback(read)
+def _start(call: Coroutine[Any, Any, Any], convert: Callable[[Any], T]) -> "Deferred[T]":
+    """Start a call at once; the Deferred fires with the converted reply."""
+    return Deferred.fromCoroutine(call).addCallback(convert)
 
 
-def _nothing(_: object) -> None:
+def _ignore_reply(_: object) -> None:
     return None
 
 
 def _is_wanted(app_id: bytes, wanted: Callable[[str], bool]) -> bool:
     try:
         return wanted(app_id.decode())
-    except UnicodeDecodeError:  # Of a stranger.
+    except UnicodeDecodeError:  # A foreign program has written it.
         return False
 
 
-def _read_ids(answer: list[bytes]) -> list[str]:
-    """Read ids of deliveries; those of strangers find nothing."""
-    return [found.decode("utf-8", "replace") for found in answer]
+def _decode_ids(reply: list[bytes]) -> list[str]:
+    """Decode ids of deliveries; an id that is not UTF-8 becomes one that does not exist."""
+    return [found.decode("utf-8", "replace") for found in reply]
 
 
-def _named(delivery: Delivery) -> tuple[Argument, ...]:
+def _key_arguments(delivery: Delivery) -> tuple[Argument, ...]:
     return (delivery.app_id, delivery.id, delivery.url, repr(delivery.created))
 
 
-def _id(name: bytes) -> str:
+def _parse_delivery_id(name: bytes) -> str:
+    """Return the id from ``APP:ID``."""
     return name.decode("utf-8", "replace").partition(":")[2]
 
 
-def _next(after: str) -> str:
-    """Find the lowest id that may follow another."""
+def _next_entry_id(after: str) -> str:
+    """Return the lowest id of a stream entry that may follow another."""
     milliseconds, _, number = after.partition("-")
     return f"{milliseconds}-{int(number) + 1}" if after else "-"

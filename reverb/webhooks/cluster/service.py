@@ -1,4 +1,7 @@
-"""The webhooks of nodes that share them: one of the nodes sends, whichever has seen what."""
+"""The webhooks of a node in a cluster: leader election, and the leader's terms.
+
+The nodes elect one leader, which sends the webhooks of all of them.
+"""
 
 import secrets
 from collections.abc import Awaitable, Callable
@@ -10,7 +13,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from reverb.webhooks.cluster.forwarder import EventForwarder
-from reverb.webhooks.cluster.leader_term import POLL, LeaderTerm
+from reverb.webhooks.cluster.leader_term import POLL_INTERVAL, LeaderTerm
 from reverb.webhooks.dispatcher import EventListener
 from reverb.webhooks.interfaces import (
     DRAIN_TIMEOUT,
@@ -21,30 +24,30 @@ from reverb.webhooks.interfaces import (
     IWebhookTransport,
 )
 
-_CONTEST = 2.0
-"""Seconds between two attempts of the other nodes to become the sender."""
-_GRACE_MS = 3_000
-"""Milliseconds in which nodes come back that were cut off together with the last sender."""
+_ELECTION_INTERVAL = 2.0
+"""Seconds between two attempts of a node to become the leader."""
+_RECONNECT_GRACE_MS = 3_000
+"""Milliseconds in which nodes reconnect that lost Redis together with the last leader."""
 
 
 @implementer(IWebhooks)
 class ClusterWebhooks:
-    """Has the events of all nodes delivered, by this node or another.
+    """Takes part in the election, and sends the webhooks of all nodes while this node leads.
 
     Args:
-        shared: What nodes share.
-        archive: For those who ask what was delivered, or want something delivered again.
-        reporter: Brings to the others what this node sees.
-        make_leader_term: Makes the term of an office that has been taken.
-        watchers: Called with every event, on the node that sends.
-        wanted: Tells whether anything of an app is to be told.
-        debounce: Seconds that leaving waits for a return.
-        transport: What senders use; it is stopped with this.
-        clock: For the times between attempts.
+        store: The cluster store.
+        archive: The archive of the cluster's deliveries.
+        forwarder: Forwards this node's events to the cluster's queue.
+        make_leader_term: Makes a term, given the token with which the leadership was acquired.
+        listeners: Called with every event, on the leader.
+        wanted: Returns whether an app, by its id, has a webhook that reports occupancy.
+        debounce: Seconds by which to delay the report of a departure.
+        transport: Carries the requests of all terms; it is stopped with this object.
+        clock: Times the election.
 
     Attributes:
-        archive: The archive.
-        term: While this node sends.
+        archive: The archive of the cluster's deliveries.
+        term: The present term; None while this node is not the leader.
     """
 
     _log = Logger()
@@ -52,7 +55,7 @@ class ClusterWebhooks:
     def __init__(
         self,
         *,
-        shared: IWebhookClusterStore,
+        store: IWebhookClusterStore,
         archive: IDeliveryArchive,
         forwarder: EventForwarder,
         make_leader_term: Callable[[str], LeaderTerm],
@@ -62,96 +65,101 @@ class ClusterWebhooks:
         transport: IWebhookTransport,
         clock: IReactorTime,
     ) -> None:
-        self._shared = shared
+        self._store = store
         self.archive = archive
         self._forwarder = forwarder
         self._make_term = make_leader_term
         self._listeners = listeners
         self._wanted = wanted
-        self._wait = debounce * 1000
+        self._debounce_ms = debounce * 1000
         self._transport = transport
         self._clock = clock
         self._leader_token = secrets.token_hex(8)
         self.term: LeaderTerm | None = None
         self._is_stopping = False
-        self._end = 0.0
+        self._stop_deadline = 0.0
         self._running: Deferred[None] | None = None
         self._sleeping: Deferred[None] | None = None
         self._timer: IDelayedCall | None = None
 
     def add_listener(self, listener: EventListener) -> None:
-        """Call back with events while this node sends."""
+        """Call a listener with each event while this node is the leader."""
         self._listeners.append(listener)
 
     def queued(self, app_id: str) -> int:
-        """Count an app's deliveries that this node has to send."""
+        """Count an app's pending deliveries, if this node is the leader; else return 0."""
         return 0 if self.term is None else self.term.queued(app_id)
 
     def start(self) -> "Deferred[None]":
-        """Begin; fires at once, as this node tries by itself to become the sender."""
+        """Start; the Deferred fires at once, while the election continues in the background."""
         self._is_stopping = False
-        self._shared.track_occupancy(self._wait, self._wanted)
+        self._store.track_occupancy(self._debounce_ms, self._wanted)
         self._forwarder.start()
         self._running = Deferred.fromCoroutine(self._run())
         return succeed(None)
 
     def stop(self) -> "Deferred[None]":
-        """Stop; if this node sends, it goes on for a few seconds, and then leaves it to another.
+        """Stop; a leader first drains its queue for up to ``DRAIN_TIMEOUT`` seconds.
 
-        When all nodes stop, one of them tells all that is left.
+        If all nodes are stopping, one of them reports the departures that are left.
         """
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
         self._is_stopping = True
-        self._end = self._clock.seconds() + DRAIN_TIMEOUT
+        self._stop_deadline = self._clock.seconds() + DRAIN_TIMEOUT
         self._wake()
         running, self._running = self._running, None
         if running is not None:
             await running
         lost = self._forwarder.stop()
         if lost:
-            self._log.warn("{count} webhooks could not be shared, and are lost", count=lost)
+            self._log.warn(
+                "webhooks: {count} events are lost, as they could not be written to Redis before "
+                "this node stopped",
+                count=lost,
+            )
         await self._transport.stop()
 
     async def _run(self) -> None:
         while not self._is_stopping:
-            await self._attempt(self._serve)
-            await self._sleep(_CONTEST)
-        await self._attempt(self._serve_at_last)
+            await self._attempt(self._lead)
+            await self._sleep(_ELECTION_INTERVAL)
+        await self._attempt(self._lead_last)
 
-    async def _attempt(self, serve: Callable[[], Awaitable[object]]) -> None:
+    async def _attempt(self, lead: Callable[[], Awaitable[object]]) -> None:
+        """Try to lead, if the store is available; log what fails."""
         try:
-            if self._shared.is_available:
+            if self._store.is_available:
                 self._forwarder.flush()
-                await serve()
+                await lead()
         except ClusterStoreLostError:
             pass
         except CancelledError:
             raise
-        except Exception:  # noqa: BLE001 - whatever it is, the next attempt may fare better
-            self._log.failure("sending webhooks")
+        except Exception:  # noqa: BLE001 - the next attempt may succeed
+            self._log.failure("webhooks: leading failed; this node tries again")
 
-    async def _serve_at_last(self) -> None:
-        """Send what no other node will, as all of them stop."""
-        while await self._shared.announce_stop() and self._clock.seconds() < self._end:
-            if not await self._serve():
-                await deferLater(self._clock, POLL)
+    async def _lead_last(self) -> None:
+        """Send what is left if all nodes are stopping, as no node will do it later."""
+        while await self._store.announce_stop() and self._clock.seconds() < self._stop_deadline:
+            if not await self._lead():
+                await deferLater(self._clock, POLL_INTERVAL)
 
-    async def _serve(self) -> bool:
-        """Send for as long as this node may, if it may; tell whether it has."""
-        if not await self._shared.acquire_leadership(self._leader_token):
+    async def _lead(self) -> bool:
+        """Run one term if this node is elected; return whether it was."""
+        if not await self._store.acquire_leadership(self._leader_token):
             return False
-        self._log.info("this node sends the webhooks of all nodes")
+        self._log.info("elected as the webhook leader: this node sends the webhooks of all nodes")
         term = self.term = self._make_term(self._leader_token)
         try:
-            await term.begin(max(self._wait, _GRACE_MS), self._wanted)
+            await term.begin(max(self._debounce_ms, _RECONNECT_GRACE_MS), self._wanted)
             while not self._is_stopping:
                 if not await term.poll():
-                    await self._sleep(POLL)
-            await term.finish(self._end)
+                    await self._sleep(POLL_INTERVAL)
+            await term.finish(self._stop_deadline)
         except ClusterStoreLostError as error:
-            self._log.info("this node does not send webhooks any more: {why}", why=str(error))
+            self._log.info("this node is no longer the webhook leader: {why}", why=str(error))
             raise
         finally:
             self.term = None

@@ -1,4 +1,4 @@
-"""Whether a sender may send what it has noted, where nodes share webhooks."""
+"""The leader's journal: when it lets the sender send, as the leadership is confirmed."""
 
 from unittest.mock import Mock
 
@@ -15,36 +15,36 @@ def clock():
 
 
 @pytest.fixture
-def shared():
+def store():
     return Mock(**{"acquire_leadership.return_value": succeed(False)})
 
 
 @pytest.fixture
-def lost():
+def on_lost():
     return Mock()
 
 
 @pytest.fixture
-def journal(clock, shared, lost):
-    return ClusterJournal(shared, "office", clock=clock, lost=lost)
+def journal(clock, store, on_lost):
+    return ClusterJournal(store, "token", clock=clock, on_lost=on_lost)
 
 
-def test_what_is_noted_while_the_office_is_fresh_may_be_sent(journal, clock, shared, lost):
-    journal.used(clock.seconds())
+def test_a_write_soon_after_a_confirmation_may_be_sent(journal, clock, store, on_lost):
+    journal.leadership_confirmed(clock.seconds())
     clock.advance(3)
 
     assert journal.written().called
-    shared.acquire_leadership.assert_not_called()
-    lost.assert_not_called()
+    store.acquire_leadership.assert_not_called()
+    on_lost.assert_not_called()
 
 
-def test_an_answer_that_waited_while_the_process_was_paused_makes_nothing_fresh(
-    journal, clock, shared, lost
+def test_a_reply_that_was_read_after_a_pause_of_the_process_does_not_confirm_the_leadership(
+    journal, clock, store, on_lost
 ):
-    asked = clock.seconds()
+    asked_at = clock.seconds()
     clock.advance(8)
-    journal.used(asked)
+    journal.leadership_confirmed(asked_at)
 
     assert not journal.written().called
-    shared.acquire_leadership.assert_called_once_with("office")
-    lost.assert_called_once_with()
+    store.acquire_leadership.assert_called_once_with("token")
+    on_lost.assert_called_once_with()

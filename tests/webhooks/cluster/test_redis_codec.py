@@ -1,9 +1,14 @@
-"""What is taken for an entry or a delivery of webhooks in Redis, and what is not."""
+"""The validation of queue entries and deliveries that are read from Redis."""
 
 import msgspec
 import pytest
 
-from reverb.webhooks.cluster.redis_codec import UnreadableError, pack, read_entry, unpack
+from reverb.webhooks.cluster.redis_codec import (
+    CorruptRecordError,
+    decode_delivery,
+    decode_entry,
+    encode_delivery,
+)
 from reverb.webhooks.delivery import Delivery
 from reverb.webhooks.interfaces import QueueEntry
 
@@ -26,36 +31,43 @@ ENTRIES = {
     "no details": (fields(k="client_event", a="1", c="x"), "required field `detail`"),
     "an unknown kind": (fields(k="weird", a="1", c="x", d=""), "Invalid enum value 'weird'"),
     "not UTF-8": (fields(k="member_added", a="1", c=b"ab\xff", d=""), "can't decode byte 0xff"),
-    "no JSON": (fields(k="client_event", a="1", c="x", d="{{{"), "JSON is malformed"),
-    "nothing": (fields(k="client_event", a="1", c="x", d=""), "Input data was truncated"),
-    "no event": (fields(k="cache_miss", a="1", c="x", d='{"a":1}'), "required field `name`"),
+    "malformed JSON": (fields(k="client_event", a="1", c="x", d="{{{"), "JSON is malformed"),
+    "empty": (fields(k="client_event", a="1", c="x", d=""), "Input data was truncated"),
+    "JSON that is not an event": (
+        fields(k="cache_miss", a="1", c="x", d='{"a":1}'),
+        "required field `name`",
+    ),
     "a number": (fields(k="subscription_count", a="1", c="x", d="5"), "Expected `object`"),
-    "deep": (fields(k="client_event", a="1", c="x", d='{"a":' + "[" * 5000), "recursion"),
+    "deeply nested": (fields(k="client_event", a="1", c="x", d='{"a":' + "[" * 5000), "recursion"),
 }
 
 
 class TestEntry:
     def test_with_a_field_of_a_newer_node(self):
-        found = read_entry(b"1-0", fields(k="member_added", new="1", a="1", c="x", d="ann"))
+        found = decode_entry(b"1-0", fields(k="member_added", new="1", a="1", c="x", d="ann"))
         assert found == QueueEntry("1-0", "member_added", "1", "x", "ann")
 
     @pytest.mark.parametrize(("found", "problem"), ENTRIES.values(), ids=ENTRIES)
-    def test_that_is_none(self, found, problem):
-        with pytest.raises(UnreadableError, match=f"^entry b'1-0': .*{problem}"):
-            read_entry(b"1-0", found)
+    def test_malformed(self, found, problem):
+        with pytest.raises(CorruptRecordError, match=f"^entry b'1-0': .*{problem}"):
+            decode_entry(b"1-0", found)
 
 
 DELIVERIES = {
     "garbage": (b"garbage", BODY, "a delivery: Expected `object`, got `int`"),
-    "nothing": (b"", BODY, "a delivery: Input data was truncated"),
+    "empty": (b"", BODY, "a delivery: Input data was truncated"),
     "not UTF-8": (packed(url=b"\xff"), BODY, "a delivery: Expected `str`, got `bytes`"),
     "an unknown state": (packed(state="lost"), BODY, "a delivery: Invalid enum value 'lost'"),
-    "an id that is none": (packed(id="g1"), BODY, "a delivery: Expected `str` matching regex"),
-    "a longer id that is none": (packed(id=f"{ID}\n"), BODY, "a delivery: Expected `str` match"),
+    "a malformed id": (packed(id="g1"), BODY, "a delivery: Expected `str` matching regex"),
+    "an id with a line break": (packed(id=f"{ID}\n"), BODY, "a delivery: Expected `str` match"),
     "a time too late": (packed(created=1e300), BODY, "a delivery: Expected `float` <"),
-    "no time": (packed(created=float("nan")), BODY, "a delivery: Expected `float` >="),
+    "a time that is not a number": (
+        packed(created=float("nan")),
+        BODY,
+        "a delivery: Expected `float` >=",
+    ),
     "no body": (packed(), None, f"delivery {ID}: it has no body"),
-    "a body that is no JSON": (packed(), b"no JSON", f"body of delivery {ID}: JSON is malformed"),
+    "a body that is not JSON": (packed(), b"no JSON", f"body of delivery {ID}: JSON is malformed"),
     "a body without events": (packed(), b"{}", f"body of delivery {ID}: Object missing required"),
     "a body not UTF-8": (packed(), BODY.replace(b"old", b"\xff"), f"body of delivery {ID}: 'utf-8"),
 }
@@ -64,13 +76,13 @@ DELIVERIES = {
 class TestDelivery:
     def test_of_this_version(self):
         delivery = Delivery(id=ID, app_id="1", url="u", body=BODY, created=1.5, error="x")
-        assert unpack(pack(delivery), BODY) == delivery
+        assert decode_delivery(encode_delivery(delivery), BODY) == delivery
 
     def test_with_a_field_of_a_newer_node(self):
-        assert unpack(packed(new=1), BODY).id == ID
+        assert decode_delivery(packed(new=1), BODY).id == ID
 
     @pytest.mark.parametrize(("found", "body", "problem"), DELIVERIES.values(), ids=DELIVERIES)
-    def test_that_is_none(self, found, body, problem):
-        with pytest.raises(UnreadableError) as caught:
-            unpack(found, body)
+    def test_malformed(self, found, body, problem):
+        with pytest.raises(CorruptRecordError) as caught:
+            decode_delivery(found, body)
         assert str(caught.value).startswith(problem)

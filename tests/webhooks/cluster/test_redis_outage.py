@@ -1,32 +1,32 @@
-"""Webhooks of nodes whose Redis goes away, and comes back with or without what it knew."""
+"""Webhooks of a cluster whose Redis fails, and comes back with its data or empty."""
 
 import pytest
 
 from redis_nodes import own_redis, pause, until  # noqa: F401 - a fixture
 from reverb.protocol.names import ONLINE_PREFIX
 from reverb.webhooks.cluster import forwarder
-from webhooks.cluster.webhook_nodes import ROOM, WebhookNode, told, until_told
+from webhooks.cluster.webhook_nodes import ROOM, WebhookNode, received, until_received
 
 pytestmark = pytest.mark.outside_reactor
 
 
 @pytest.fixture
 def nodes(own_redis, receiver, log):  # noqa: F811
-    """Two nodes, of which the first sends; who is on them has been told."""
+    """Two nodes; the first is the webhook leader."""
     nodes = [WebhookNode(own_redis.url(), receiver, lease=10).start() for _ in range(2)]
-    until("one sends", lambda: any(node.sends for node in nodes))
-    nodes.sort(key=lambda node: not node.sends)
+    until("a node is the leader", lambda: any(node.is_leader for node in nodes))
+    nodes.sort(key=lambda node: not node.is_leader)
     yield nodes
     for node in nodes:
         node.stop()
 
 
 @pytest.fixture
-def lose(nodes, own_redis):  # noqa: F811
-    """Stop Redis; the nodes notice."""
+def lose_redis(nodes, own_redis):  # noqa: F811
+    """A function that stops Redis, with or without its data, until the nodes have noticed."""
 
-    def lose_it(*, forget):
-        if forget:
+    def lose(*, flush):
+        if flush:
             own_redis.kill()
         else:
             own_redis.pause()
@@ -34,14 +34,14 @@ def lose(nodes, own_redis):  # noqa: F811
                 node.store._link.reset("the test says so")
         until("lost", lambda: not any(node.store.connected for node in nodes))
 
-    return lose_it
+    return lose
 
 
 @pytest.fixture
-def get_back(nodes, own_redis):  # noqa: F811
-    """Have Redis go on, or begin anew if it has ended."""
+def restore_redis(nodes, own_redis):  # noqa: F811
+    """A function that resumes Redis, or starts it empty if it was killed."""
 
-    def get_it_back():
+    def restore():
         if own_redis.process.poll() is None:
             own_redis.resume()
         else:
@@ -49,116 +49,130 @@ def get_back(nodes, own_redis):  # noqa: F811
         for node in nodes:
             node.until_connected()
 
-    return get_it_back
+    return restore
 
 
-@pytest.mark.parametrize("forget", [False, True])
+@pytest.mark.parametrize("flush", [False, True])
 class TestOutage:
-    def test_who_came_and_went_meanwhile_is_told(self, nodes, receiver, lose, get_back, forget):
-        one, other = nodes
-        ann, bob = one.join("ann"), other.join("bob")
+    def test_joins_and_leaves_during_the_outage_are_reported(
+        self, nodes, receiver, lose_redis, restore_redis, flush
+    ):
+        leader, other = nodes
+        ann, bob = leader.join("ann"), other.join("bob")
         news = other.join(channel="news")
-        online = one.join(channel=f"{ONLINE_PREFIX}ann")
-        until_told(receiver, 4)
-        # Otherwise it might be told again.
-        until("noted", lambda: not one.deliveries("pending"))
-        lose(forget=forget)
-        one.leave(ann)
-        one.leave(online, f"{ONLINE_PREFIX}ann")
+        online = leader.join(channel=f"{ONLINE_PREFIX}ann")
+        until_received(receiver, 4)
+        # A pending delivery might be sent again.
+        until("stored", lambda: not leader.deliveries("pending"))
+        lose_redis(flush=flush)
+        leader.leave(ann)
+        leader.leave(online, f"{ONLINE_PREFIX}ann")
         other.leave(news, "news")
-        one.join("cid")
+        leader.join("cid")
         other.leave(other.join("dan"))
-        get_back()
+        restore_redis()
 
-        if forget:  # Who is still there is told again: whether it was told, nobody knows any more.
+        if flush:  # Present members are reported again: Redis no longer knows of the first report.
             expected = {f"occupied {ROOM}", f"added {ROOM} bob", f"added {ROOM} cid"}
         else:
             expected = {f"added {ROOM} cid"}
         expected |= {f"removed {ROOM} ann", "vacated news"}
-        until("told", lambda: len(told(receiver)) >= 4 + len(expected))
+        until("reported", lambda: len(received(receiver)) >= 4 + len(expected))
         pause(1)
-        assert sorted(told(receiver)[4:]) == sorted(expected)
+        assert sorted(received(receiver)[4:]) == sorted(expected)
         other.leave(bob)
-        assert until_told(receiver, 5 + len(expected))[-1] == f"removed {ROOM} bob"
+        assert until_received(receiver, 5 + len(expected))[-1] == f"removed {ROOM} bob"
 
-    def test_who_left_is_told_also_after_a_second_outage(
-        self, nodes, receiver, lose, get_back, forget
+    def test_a_departure_is_reported_after_a_second_outage(
+        self, nodes, receiver, lose_redis, restore_redis, flush
     ):
-        one, _ = nodes
-        ann = one.join("ann")
-        until_told(receiver, 2)
-        one.leave(ann)
-        lose(forget=forget)
-        get_back()
-        lose(forget=True)
-        get_back()
+        leader, _ = nodes
+        ann = leader.join("ann")
+        until_received(receiver, 2)
+        leader.leave(ann)
+        lose_redis(flush=flush)
+        restore_redis()
+        lose_redis(flush=True)
+        restore_redis()
 
-        gone = [f"removed {ROOM} ann", f"vacated {ROOM}"]
-        until("told", lambda: set(gone) <= set(told(receiver)))
+        departures = [f"removed {ROOM} ann", f"vacated {ROOM}"]
+        until("reported", lambda: set(departures) <= set(received(receiver)))
 
-    def test_what_clients_said_meanwhile_comes_in_order(
-        self, nodes, receiver, lose, get_back, forget
+    def test_client_events_of_the_outage_are_delivered_in_order(
+        self, nodes, receiver, lose_redis, restore_redis, flush
     ):
-        lose(forget=forget)
+        lose_redis(flush=flush)
         for number in range(20):
-            nodes[1].say(f"client-{number}")
-        get_back()
-        nodes[1].say("client-20")
+            nodes[1].send_client_event(f"client-{number}")
+        restore_redis()
+        nodes[1].send_client_event("client-20")
 
-        assert until_told(receiver, 21) == [f"event private-a client-{n}" for n in range(21)]
+        assert until_received(receiver, 21) == [f"event private-a client-{n}" for n in range(21)]
 
-    def test_a_move_meanwhile_is_no_change(self, nodes, receiver, lose, get_back, forget):
-        one, other = nodes
-        ann = one.join("ann")
-        until_told(receiver, 2)
-        lose(forget=forget)
-        one.leave(ann)
+    def test_a_move_between_nodes_during_the_outage_is_not_reported(
+        self, nodes, receiver, lose_redis, restore_redis, flush
+    ):
+        leader, other = nodes
+        ann = leader.join("ann")
+        until_received(receiver, 2)
+        lose_redis(flush=flush)
+        leader.leave(ann)
         other.join("ann")
-        get_back()
+        restore_redis()
         pause(4)
 
-        assert set(told(receiver)) == {f"occupied {ROOM}", f"added {ROOM} ann"}
+        assert set(received(receiver)) == {f"occupied {ROOM}", f"added {ROOM} ann"}
 
 
 @pytest.fixture
-def three_at_most(monkeypatch):
-    monkeypatch.setattr(forwarder, "MAX_KEPT", 3)
+def max_queued_3(monkeypatch):
+    monkeypatch.setattr(forwarder, "MAX_QUEUED", 3)
 
 
-@pytest.mark.usefixtures("three_at_most")
-def test_what_is_too_much_is_dropped_and_told_of(nodes, receiver, lose, get_back, log):
-    lose(forget=False)
+@pytest.mark.usefixtures("max_queued_3")
+def test_events_beyond_the_limit_are_dropped_and_logged(
+    nodes, receiver, lose_redis, restore_redis, log
+):
+    lose_redis(flush=False)
     for number in range(5):
-        nodes[1].say(f"client-{number}")
-    assert "dropped, as they cannot be shared" in log.problems()[0][0]
-    get_back()
+        nodes[1].send_client_event(f"client-{number}")
+    assert "webhooks: dropped 1 events of app 1: Redis is unreachable" in log.problems()[0][0]
+    restore_redis()
 
-    assert until_told(receiver, 3) == [f"event private-a client-{n}" for n in range(3)]
+    assert until_received(receiver, 3) == [f"event private-a client-{n}" for n in range(3)]
 
 
-def test_a_request_that_is_under_way_when_redis_goes_is_sent_again(nodes, receiver, lose, get_back):
+def test_a_request_under_way_when_redis_fails_is_sent_again(
+    nodes, receiver, lose_redis, restore_redis
+):
     receiver.answer = None
-    nodes[1].say("client-x")
+    nodes[1].send_client_event("client-x")
     until("asked", lambda: receiver.requests)
-    lose(forget=False)
+    lose_redis(flush=False)
     receiver.answer = 200
-    get_back()
+    restore_redis()
 
-    assert until_told(receiver, 1) == ["event private-a client-x"]
+    assert until_received(receiver, 1) == ["event private-a client-x"]
     assert len({request.body for request in receiver.requests}) == 1
 
 
 @pytest.mark.parametrize("status", [200, 500])
-def test_an_answer_that_cannot_be_noted_is_none(nodes, receiver, own_redis, get_back, status):  # noqa: F811
+def test_a_response_that_cannot_be_stored_does_not_count(
+    nodes,
+    receiver,
+    own_redis,  # noqa: F811
+    restore_redis,
+    status,
+):
     receiver.answer = None
-    nodes[1].say("client-x")
+    nodes[1].send_client_event("client-x")
     until("asked", lambda: receiver.requests)
-    nodes[1].say("client-y")  # It is to wait for the others of its batch.
+    nodes[1].send_client_event("client-y")  # It waits for its batch.
     until("read", lambda: nodes[0].webhooks.term._dispatcher._timers)
     receiver.answer = 200
     own_redis.pause()
     nodes[0].store._link.reset("the test says so")
     receiver.unanswered[0].callback(status)
-    get_back()
+    restore_redis()
 
-    assert until_told(receiver, 2) == ["event private-a client-x", "event private-a client-y"]
+    assert until_received(receiver, 2) == ["event private-a client-x", "event private-a client-y"]

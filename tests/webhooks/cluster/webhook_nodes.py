@@ -1,4 +1,4 @@
-"""Whole nodes on the real reactor that share a Redis, whose webhooks go to one receiver."""
+"""Complete nodes on the real reactor that share a Redis, and one receiver of their webhooks."""
 
 import itertools
 from contextlib import contextmanager
@@ -22,7 +22,7 @@ APP = app_with(Webhook(url=URL))
 
 
 class WebhookNode:
-    """One node; it can be killed, as far as Redis and the others can see."""
+    """One node; :meth:`die` makes it look killed to Redis and to the other nodes."""
 
     def __init__(self, url, receiver, *, app=APP, apps=None, lease=1, debounce=1, **webhooks):
         self.service = ReverbService(
@@ -61,23 +61,24 @@ class WebhookNode:
         return self.webhooks.archive
 
     @property
-    def sends(self):
+    def is_leader(self):
+        """Whether the node is the leader and has begun its term."""
         return self.webhooks.term is not None and self.webhooks.term._dispatcher is not None
 
-    def until_it_sends(self):
-        until("it sends", lambda: self.sends)
+    def until_leader(self):
+        until("the node is the leader", lambda: self.is_leader)
         return self
 
     def stop(self):
         if self.is_running:
-            wait(self.begin_to_stop())
+            wait(self.start_stopping())
 
-    def begin_to_stop(self):
+    def start_stopping(self):
         self.is_running = False
         return self.service.stopService()
 
     def die(self):
-        """Vanish as a process that is killed does: nothing is given up, nothing more is sent."""
+        """Vanish like a killed process: release nothing in Redis, and send nothing more."""
         self.is_running = False
         webhooks = self.webhooks
         webhooks._is_stopping = True
@@ -88,10 +89,10 @@ class WebhookNode:
         wait(webhooks._running)
         wait(self.service.stopService())
 
-    # What clients do
+    # Actions of clients
 
     def join(self, user=None, channel=ROOM):
-        """Subscribe as the hub does; get the socket's id."""
+        """Subscribe in the order that the hub does; return the socket's id."""
         socket_id = f"{id(self)}.{next(self._sockets)}"
         member = None if user is None else Member(user, "{}")
         waiting = self.broker.subscribe("1", channel)
@@ -103,7 +104,7 @@ class WebhookNode:
     def leave(self, socket_id, channel=ROOM):
         wait(self.store.leave("1", channel, socket_id))
 
-    def say(self, event, channel="private-a", data=""):
+    def send_client_event(self, event, channel="private-a", data=""):
         self.hub._notify(
             ClientEvent(
                 app_id="1",
@@ -115,18 +116,18 @@ class WebhookNode:
             )
         )
 
-    def miss(self, channel="cache-a"):
+    def miss_cache(self, channel="cache-a"):
         self.hub._notify(CacheMiss(app_id="1", channel=channel))
 
-    # What the API answers
+    # Answers of the API
 
     def deliveries(self, state=None):
         return wait(self.archive.page("1", state, 100, None))
 
 
 @contextmanager
-def starting(url, receiver):
-    """Give what starts nodes on a Redis; they are stopped at the end."""
+def node_starter(url, receiver):
+    """Yield a function that starts nodes on a Redis; stop them at the end."""
     nodes = []
 
     def start_node(**settings):
@@ -138,18 +139,18 @@ def starting(url, receiver):
         node.stop()
 
 
-def told(receiver):
-    """What the endpoint has taken, in short: ``occupied news``, ``added presence-room ann``."""
-    return [shown(event) for event in receiver.events]
+def received(receiver):
+    """The events that the endpoint has taken: ``occupied news``, ``added presence-room ann``."""
+    return [summarize(event) for event in receiver.events]
 
 
-def shown(event):
+def summarize(event):
     words = [event["name"].rpartition("_")[2], event["channel"]]
     words += [event[name] for name in ("user_id", "event") if name in event]
     return " ".join(words)
 
 
-def until_told(receiver, count):
-    """Wait until the endpoint has taken so many events; get them all."""
-    until(f"{count} events, not {told(receiver)}", lambda: len(receiver.events) >= count)
-    return told(receiver)
+def until_received(receiver, count):
+    """Wait until the endpoint has taken at least ``count`` events; return all of them."""
+    until(f"{count} events, not {received(receiver)}", lambda: len(receiver.events) >= count)
+    return received(receiver)
