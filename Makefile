@@ -1,48 +1,48 @@
-# Everything happens in .venv, which the first command makes.
+# All targets use the virtual environment .venv, which the first one creates.
 
 PORT ?= 8080
 VENV := .venv
 BIN := $(VENV)/bin
 PACKAGING := setup.cfg setup.py pyproject.toml
 PYTHONS ?= python3.13 python3.12 python3.11 python3
-# Autobahn's test suite needs one of these.
+# The Python 2.7 interpreters to try for Autobahn's test suite.
 PYTHONS27 ?= python2.7 $(wildcard $(HOME)/.pyenv/versions/2.7.*/bin/python2.7)
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-# Clients that the end-to-end tests drive; without npm those tests skip.
+# The JavaScript clients of the end-to-end tests. Without npm these tests are skipped.
 NODE_MODULES := $(if $(shell command -v npm),tests/e2e/node_modules/.package-lock.json)
 
 .DEFAULT_GOAL := help
 .PHONY: help serve test long conformance lint types bench clean
 
-help: ## Show what can be made
+help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-serve: $(VENV)/.serve ## Run the server on port 8080; PORT=... for another
+serve: $(VENV)/.serve ## Run the server on port 8080, or on PORT=...
 	@exec $(BIN)/twistd -n --pidfile= reverb --port $(PORT)
 
-# Tests wait most of the time, for processes and leases, so three files of them run side by side.
-test: $(VENV)/.test $(NODE_MODULES) ## Run the tests side by side; with ARGS=..., pytest as you ask
+# Tests mostly wait for processes and leases, so three files run in parallel.
+test: $(VENV)/.test $(NODE_MODULES) ## Run the tests in parallel, or pytest with ARGS=...
 	$(BIN)/pytest $(or $(ARGS),-n 3)
 
-long: $(VENV)/.test ## Let hundreds of clients flap on nodes that break; LONG_SECONDS=..., LONG_SEED=...
+long: $(VENV)/.test ## Run the chaos test: many clients, failing nodes; LONG_SECONDS=..., LONG_SEED=...
 	$(BIN)/pytest -m long -s $(ARGS)
 
-conformance: $(VENV)/.serve ## Run Autobahn's test suite, where Python 2.7 is at hand; takes minutes
+conformance: $(VENV)/.serve ## Run Autobahn's test suite (minutes); needs Python 2.7
 	$(BIN)/python tests/conformance/run_suite.py --environment $(VENV)/wstest \
 	  --reports build/conformance $(PYTHONS27)
 
-lint: $(VENV)/.lint ## Check the style
+lint: $(VENV)/.lint ## Check style and formatting
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 
 types: $(VENV)/.test $(VENV)/.lint ## Check the types
 	$(BIN)/mypy
 
-bench: $(VENV)/.bench ## Measure the server, write docs/performance.md; ARGS=... (--list lists what)
+bench: $(VENV)/.bench ## Run the benchmark and write docs/performance.md; ARGS=--list shows its parts
 	@exec $(BIN)/python -m bench $(ARGS)
 bench: export BENCH_COMMAND = make bench$(if $(ARGS), ARGS="$(ARGS)")
 
-clean: ## Remove all that make has made
+clean: ## Remove everything that make has created
 	rm -rf $(VENV) tests/e2e/node_modules build dist *.egg-info
 	rm -rf .mypy_cache .ruff_cache .hypothesis twisted/plugins/dropin.cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
@@ -51,14 +51,14 @@ $(BIN)/python:
 	@for python in $(PYTHONS); do \
 	  "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
 	  "$$python" -c 'import ensurepip, venv' 2>/dev/null || { \
-	    echo "make: $$python cannot make virtual environments: on Debian and Ubuntu, install" \
+	    echo "make: $$python cannot create virtual environments: on Debian and Ubuntu, install" \
 	      "python3-venv" >&2; exit 1; }; \
 	  echo "$$python -m venv $(VENV)"; \
 	  exec "$$python" -m venv $(VENV); \
 	done; \
 	echo "make: this needs Python 3.11 or newer; tried $(PYTHONS)" >&2; exit 1
 
-# The stamps are newer than what they were installed from.
+# Each stamp file records an installation; a newer packaging file triggers a new one.
 $(VENV)/.serve: $(PACKAGING) | $(BIN)/python
 	$(PIP_INSTALL) --editable .
 	@touch $@

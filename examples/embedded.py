@@ -1,12 +1,12 @@
 """The server inside another Twisted application, which publishes and reacts without HTTP.
 
-It is a file for twistd, as a ``.tac`` is; PORT is another port than 8080::
+twistd runs it like a ``.tac`` file; the environment variable PORT replaces port 8080::
 
     twistd -ny examples/embedded.py
 
-- Everybody on the channel ``ticker`` gets a ``tick`` each second.
-- Who sends ``client-ask`` gets an ``answer`` on the same channel.
-- ``ticker`` is told how many people are in ``presence-room`` when that changes.
+- The application publishes a ``tick`` to the channel ``ticker`` each second.
+- It answers each ``client-ask`` with an ``answer`` on the same channel.
+- When the number of users in ``presence-room`` changes, it publishes ``people`` to ``ticker``.
 """
 
 import itertools
@@ -21,8 +21,8 @@ from reverb.hub.notices import ClientEvent, MemberAdded, MemberRemoved
 from reverb.service import ReverbService
 from reverb.settings import Settings
 
-# Client events on public channels too, so that a client can ask without an
-# endpoint that signs its channel.
+# Client events are allowed on public channels too, so that a client can ask without an
+# endpoint that signs its subscription.
 APP = App(id="1001", key="ticker-key", secret="ticker-secret", client_events="all")  # noqa: S106
 
 log = Logger("embedded")
@@ -37,16 +37,16 @@ def tick() -> None:
 
 
 def answer(notice: ClientEvent) -> None:
-    """Answer a client's question."""
+    """Answer a client's question on its channel."""
     if notice.event == "client-ask":
         log.info("{id} asks on {channel}", id=notice.socket_id, channel=notice.channel)
-        # The data is the text that clients get, usually JSON.
+        # The data is the text that clients receive, usually JSON.
         text = f"You asked {len(notice.data)} characters"
         server.publish(APP, [notice.channel], "answer", {"text": text})
 
 
 def count(notice: MemberAdded | MemberRemoved) -> None:
-    """Tell everybody how many people are in the room."""
+    """Publish how many users are in the room."""
     if notice.channel != "presence-room":
         return
     if isinstance(notice, MemberAdded):

@@ -1,10 +1,11 @@
-"""An application that embeds the server and follows who is where, without HTTP or a web server.
+"""An application that embeds the server and logs presence, without HTTP or a web server.
 
-It is a file for twistd, as a ``.tac`` is; PORT is another port than 8080::
+twistd runs it like a ``.tac`` file; the environment variable PORT replaces port 8080::
 
     twistd -ny examples/presence_log.py
 
-It gets what webhooks tell: who drops out for less than three seconds has never been away.
+It receives webhook events, which are debounced: a user who returns within three seconds causes
+no event.
 """
 
 import os
@@ -23,8 +24,8 @@ log = Logger("presence")
 server = ReverbService(Settings(apps=(APP,), port=int(os.environ.get("PORT", "8080"))))
 
 
-def tell(event: WebhookEvent) -> None:
-    """Log who came or went."""
+def log_presence(event: WebhookEvent) -> None:
+    """Log the user that joined or left."""
     if event.name in ("member_added", "member_removed"):
         log.info(
             "{name}: {user} on {channel}",
@@ -34,7 +35,7 @@ def tell(event: WebhookEvent) -> None:
         )
 
 
-server.on(WebhookEvent, tell)
+server.on(WebhookEvent, log_presence)
 
 application = Application("presence")
 server.setServiceParent(application)

@@ -1,4 +1,4 @@
-"""Publish one event with Pusher's own Python SDK.
+"""Publish one event with Pusher's official Python SDK.
 
 ::
 
@@ -6,9 +6,9 @@
     python examples/publish.py --app-id 1001 --app-key chat-key --app-secret chat-secret \
         news headline '{"text": "Hello"}'
 
-What is not given on the command line comes from the environment, by the names
-that Laravel uses too: REVERB_APP_ID, REVERB_APP_KEY, REVERB_APP_SECRET,
-REVERB_HOST, REVERB_PORT and REVERB_SCHEME. The SDK takes only app ids of digits.
+Options that are not given come from the environment, from the variables that
+Laravel uses too: REVERB_APP_ID, REVERB_APP_KEY, REVERB_APP_SECRET, REVERB_HOST,
+REVERB_PORT and REVERB_SCHEME. The SDK accepts only app ids of digits.
 """
 
 import argparse
@@ -22,10 +22,10 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Parse the command line.
 
     Args:
-        arguments: Its words; None for the process's own.
+        arguments: The arguments; None for those of the process.
 
     Returns:
-        The options, complete.
+        The options, with all credentials set.
     """
     environ = os.environ.get
     parser = argparse.ArgumentParser(description="Publish one event with the pusher SDK.")
@@ -56,12 +56,12 @@ def publish(options: argparse.Namespace) -> None:
         options: The parsed command line.
 
     Raises:
-        SystemExit: It was not published; the sentence says why.
+        SystemExit: The event was not published; the message says why.
     """
     try:
         from pusher import Pusher  # type: ignore[import-untyped]  # noqa: PLC0415
         from pusher.errors import PusherError  # type: ignore[import-untyped]  # noqa: PLC0415
-        from requests import RequestException  # noqa: PLC0415 - what the SDK sends with
+        from requests import RequestException  # noqa: PLC0415 - the SDK's HTTP client
     except ModuleNotFoundError as error:
         raise SystemExit(f"{error}: run 'pip install pusher'") from None
     try:
@@ -73,8 +73,8 @@ def publish(options: argparse.Namespace) -> None:
             port=options.port,
             ssl=options.scheme == "https",
         )
-        # Text goes to clients as it is, and they decode it if it is JSON. Of anything else
-        # than a string the SDK makes JSON itself.
+        # A string goes to clients unchanged, and they decode it if it is JSON. The SDK encodes
+        # any other type of value as JSON.
         client.trigger(options.channel, options.event, options.data)
     except RequestException as error:
         address = f"{options.scheme}://{options.host}:{options.port}"

@@ -1,4 +1,4 @@
-"""``python -m reverb``: the same as the command ``reverb``."""
+"""Runs the command ``reverb`` as ``python -m reverb``."""
 
 import sys
 

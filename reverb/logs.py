@@ -1,8 +1,8 @@
-"""Log observers for ``twistd --logger``: one line per event, from a chosen level on.
+"""Log observers for ``twistd --logger``: one line for each event of at least a chosen level.
 
-``twistd --nodaemon --logger reverb.logs.text`` is for reading and
-``--logger reverb.logs.json`` for programs; both write to standard output. The
-environment variable ``REVERB_LOG_LEVEL`` names the lowest level that is written.
+``twistd --nodaemon --logger reverb.logs.text`` writes text for people and
+``--logger reverb.logs.json`` JSON for programs, both to standard output. The
+environment variable ``REVERB_LOG_LEVEL`` is the lowest level that is written.
 """
 
 import math
@@ -26,17 +26,17 @@ from twisted.logger import (
 from zope.interface import implementer
 
 _LEVELS = {level.name: position for position, level in enumerate(LogLevel.iterconstants())}
-"""The levels' names, lowest first."""
+"""The rank of each level by its name, from 0 for the lowest."""
 
 
 @implementer(ILogObserver)
 class LineObserver:
-    """Writes each event of some level or above as text.
+    """Writes each event of at least a given level as text.
 
     Args:
-        stream: Where the text is written to.
-        lowest_level: Name of the lowest level to write; events without a level are written.
-        format_event: Makes an event's text, with its line end.
+        stream: The stream to write to.
+        lowest_level: Name of the lowest level to write. Events without a level count as ``info``.
+        format_event: Returns an event's text, including the line end.
     """
 
     def __init__(
@@ -47,30 +47,30 @@ class LineObserver:
         self._format = format_event
 
     def __call__(self, event: LogEvent) -> None:
-        """Write the event.
+        """Write an event if its level is high enough.
 
         Args:
             event: The event.
         """
-        if _LEVELS.get(_level(event), self._lowest) < self._lowest:
+        if _LEVELS.get(_level_name(event), self._lowest) < self._lowest:
             return
         try:
             line = self._format(event)
-        except Exception as error:  # noqa: BLE001 - an odd event must not silence the log
-            line = self._format(_substitute(event, error))
+        except Exception as error:  # noqa: BLE001 - a malformed event must not stop the log
+            line = self._format(_make_substitute(event, error))
         encoding = self._stream.encoding or "utf-8"
         self._stream.write(line.encode(encoding, "backslashreplace").decode(encoding))
         self._stream.flush()
 
 
 def text() -> LineObserver:
-    """Make an observer that writes text for people, as twistd's own log is.
+    """Make an observer that writes text for people, in the format of twistd's own log.
 
     Returns:
         The observer, which writes to standard output.
 
     Raises:
-        SystemExit: If REVERB_LOG_LEVEL names no level.
+        SystemExit: REVERB_LOG_LEVEL is not the name of a level.
     """
     return LineObserver(sys.stdout, lowest_level(os.environ), format_text)
 
@@ -82,23 +82,23 @@ def json() -> LineObserver:
         The observer, which writes to standard output.
 
     Raises:
-        SystemExit: If REVERB_LOG_LEVEL names no level.
+        SystemExit: REVERB_LOG_LEVEL is not the name of a level.
     """
     return LineObserver(sys.stdout, lowest_level(os.environ), format_json)
 
 
 def lowest_level(environ: Mapping[str, str]) -> str:
-    """Find the lowest level to write.
+    """Return the lowest level to write, from REVERB_LOG_LEVEL.
 
     Args:
-        environ: The environment, with or without REVERB_LOG_LEVEL.
+        environ: The environment.
 
     Returns:
-        A level's name; ``info`` unless another one is chosen.
+        A level's name; ``info`` when REVERB_LOG_LEVEL is unset or empty.
 
     Raises:
-        SystemExit: If there is no such level. twistd makes observers where it would show
-            the traceback of any other exception.
+        SystemExit: There is no such level. twistd would print a traceback for any other
+            exception.
     """
     given = environ.get("REVERB_LOG_LEVEL", "").strip()
     name = given.lower() or "info"
@@ -110,48 +110,48 @@ def lowest_level(environ: Mapping[str, str]) -> str:
 
 
 def format_text(event: LogEvent) -> str:
-    """Make an event's text for people.
+    """Format an event as text for people.
 
     Args:
         event: The event.
 
     Returns:
-        Time, namespace, level and message, then a failure's traceback; nothing if the
-        event says nothing.
+        Time, namespace, level and message, then a failure's traceback; empty if the event
+        has no message.
     """
     try:
-        return _format_plain(event)
+        return _format_simple(event)
     except (KeyError, AttributeError, TypeError, ValueError):
         return formatEventAsClassicLogText(event, formatTime=formatTime) or ""
 
 
-def _format_plain(event: LogEvent) -> str:
-    """Make the text of an event as we log most, in a third of the time.
+def _format_simple(event: LogEvent) -> str:
+    """Format a simple event, the most common kind, in a third of Twisted's time.
 
     Raises:
-        Exception: If the event has anything more; Twisted knows what to do with it.
+        Exception: The event is not simple, so that Twisted has to format it.
     """
     if "log_failure" in event or "log_system" in event:
         raise ValueError
-    message = _plain_message(event)
+    message = _format_simple_message(event)
     if "\n" in message:
         raise ValueError
     time_text = _time_text(int(event["log_time"]))
     return f"{time_text} [{event['log_namespace']}#{event['log_level'].name}] {message}\n"
 
 
-def _plain_message(event: LogEvent) -> str:
-    """Format a message in a tenth of the time that Twisted takes; raises where it is not plain."""
+def _format_simple_message(event: LogEvent) -> str:
+    """Format a message in a tenth of Twisted's time; raise if it is not simple."""
     template: str = event["log_format"]
     if "()" in template or "log_flattened" in event:
         raise ValueError
     return template.format_map(event)
 
 
-def _message(event: LogEvent) -> str:
+def _format_message(event: LogEvent) -> str:
     try:
-        return _plain_message(event)
-    except Exception:  # noqa: BLE001 - Twisted knows what to do with it
+        return _format_simple_message(event)
+    except Exception:  # noqa: BLE001 - Twisted formats any event
         return formatEvent(event)
 
 
@@ -161,14 +161,14 @@ def _time_text(second: int) -> str:
 
 
 def format_json(event: LogEvent) -> str:
-    """Make an event's JSON.
+    """Format an event as JSON.
 
     Args:
         event: The event.
 
     Returns:
         One line with one object: time (ISO 8601, UTC), level, namespace, message, the
-        traceback if there is a failure, and those of the event's fields that are strings,
+        traceback if the event has a failure, and all fields of the event that are strings,
         numbers or booleans.
     """
     fields = {
@@ -177,19 +177,19 @@ def format_json(event: LogEvent) -> str:
         if isinstance(name, str) and not name.startswith("log_") and _is_simple(value)
     }
     fields |= {
-        "time": _time(event),
-        "level": _level(event),
+        "time": _format_time(event),
+        "level": _level_name(event),
         "namespace": str(event.get("log_namespace", "")),
-        "message": _message(event),
+        "message": _format_message(event),
     }
     if (failure := event.get("log_failure")) is not None:
         fields["traceback"] = failure.getTraceback()
-    # Plain ASCII: what is not valid Unicode could not be written otherwise.
+    # dumps escapes all non-ASCII characters, so that text with lone surrogates can be written.
     return dumps(fields) + "\n"
 
 
-def _substitute(event: LogEvent, error: Exception) -> LogEvent:
-    """Make an event that can be formatted for one that cannot."""
+def _make_substitute(event: LogEvent, error: Exception) -> LogEvent:
+    """Return an event to log in place of one that cannot be formatted."""
     return {
         "log_format": "an event could not be formatted ({error}), its message was: {text}",
         "log_level": LogLevel.error,
@@ -200,11 +200,11 @@ def _substitute(event: LogEvent, error: Exception) -> LogEvent:
     }
 
 
-def _level(event: LogEvent) -> str:
+def _level_name(event: LogEvent) -> str:
     return str(getattr(event.get("log_level"), "name", "info"))
 
 
-def _time(event: LogEvent) -> str:
+def _format_time(event: LogEvent) -> str:
     moment = datetime.fromtimestamp(event.get("log_time", 0), UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 

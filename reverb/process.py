@@ -1,4 +1,4 @@
-"""What a server does that has a process to itself: how it starts, fails and ends."""
+"""A node that has its own process: preflight checks, startup errors, signals."""
 
 import gc
 import signal
@@ -8,9 +8,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 
-from reverb.nats import preflight as nats_check
+from reverb.nats import preflight as nats_preflight
 from reverb.nats.url import parse_nats_url
-from reverb.redis import preflight as redis_check
+from reverb.redis import preflight as redis_preflight
 from reverb.redis.url import parse_redis_url
 from reverb.service import ReverbService
 from reverb.settings import Settings
@@ -18,9 +18,9 @@ from reverb.webhooks.interfaces import JournalError
 
 
 class StartError(SystemExit, Exception):
-    """The process ends with exit code 1 and without a traceback.
+    """Ends the process with exit code 1 and without a traceback.
 
-    It is an Exception too, so that a daemon's parent process is told of it.
+    It is also an Exception, so that twistd reports it to the parent process of a daemon.
 
     Args:
         message: One line for the operator.
@@ -31,66 +31,66 @@ class StartError(SystemExit, Exception):
         self.code = 1
 
 
-def fail_start(log: Logger, why: str) -> NoReturn:
-    """End the process at its start.
+def fail_start(log: Logger, reason: str) -> NoReturn:
+    """Log why the server cannot start, and end the process.
 
     Args:
-        log: Where it is told.
-        why: One line for the operator.
+        log: The logger to log the reason with.
+        reason: One line for the operator.
 
     Raises:
         StartError: Always.
     """
-    message = f"reverb: {why}"
+    message = f"reverb: {reason}"
     log.critical("{message}", message=message)
     raise StartError(message) from None
 
 
 def run_preflight(log: Logger, settings: Settings) -> None:
-    """Ask the Redis and the NATS of the settings whether they let this server in.
+    """Check that the Redis and the NATS of the settings accept this server.
 
     Raises:
-        StartError: One of them does not.
+        StartError: One of them refuses it.
     """
-    refusal = settings.redis and redis_check.refusal_reason(parse_redis_url(settings.redis))
+    refusal = settings.redis and redis_preflight.refusal_reason(parse_redis_url(settings.redis))
     if not refusal and settings.broker:
-        refusal = nats_check.refusal_reason(parse_nats_url(settings.broker))
+        refusal = nats_preflight.refusal_reason(parse_nats_url(settings.broker))
     if refusal:
         fail_start(log, refusal)
 
 
 def ignore_further_signals(log: Logger, settings: Settings) -> None:
-    """Let signals that ask for a stop change nothing, as it is under way.
+    """Ignore SIGINT and SIGTERM while the server is already stopping.
 
-    Twisted would log a traceback for each of them.
+    Without this, Twisted would log a traceback for each signal.
     """
 
-    def stopping_already(*_: object) -> None:
-        log.info("stopping already; clients have {s} s", s=settings.shutdown_timeout)
+    def log_signal(*_: object) -> None:
+        log.info("already stopping; clients have {s} s to close", s=settings.shutdown_timeout)
 
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stopping_already)
+        signal.signal(number, log_signal)
 
 
 def tune_garbage_collector() -> None:
-    """Keep Python's garbage collector from holding up the reactor.
+    """Keep Python's garbage collector from blocking the reactor.
 
-    Connections and requests are freed when they end, without it, so all that it
-    does with the many that live is look at them again and again: 50 ms for 9,000
-    connections, whenever there are a quarter more of them.
+    Reference counting frees connections and requests when they end. The collector
+    only rescans the live ones, which blocks for 50 ms with 9,000 connections,
+    each time that their number has grown by a quarter.
     """
     gc.collect()
     gc.freeze()
-    # Young objects are looked at in portions of some 2 ms; all of them after
-    # millions of connects.
+    # Young objects are scanned in chunks of about 2 ms. A full collection only happens
+    # after millions of connects.
     gc.set_threshold(10_000, 2, 5_000)
 
 
 class NodeProcess(ReverbService):
-    """One node as a process of its own."""
+    """A node that has its own process."""
 
     def privilegedStartService(self) -> None:
-        """Bind the ports; end with one line when that fails, or Redis or NATS refuses."""
+        """Check Redis and NATS and bind the ports; exit with a one-line error if that fails."""
         run_preflight(self._log, self.settings)
         try:
             super().privilegedStartService()
@@ -98,7 +98,7 @@ class NodeProcess(ReverbService):
             fail_start(self._log, f"cannot listen: {error}")
 
     def startService(self) -> None:
-        """Begin to serve, in a process that has nothing else to do."""
+        """Start serving clients, and tune the garbage collector for that."""
         try:
             super().startService()
         except JournalError as error:
@@ -106,6 +106,6 @@ class NodeProcess(ReverbService):
         tune_garbage_collector()
 
     def stopService(self) -> "Deferred[None]":
-        """Stop; what else asks for it meanwhile changes nothing."""
+        """Stop, and ignore further signals meanwhile."""
         ignore_further_signals(self._log, self.settings)
         return super().stopService()

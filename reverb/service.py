@@ -1,6 +1,6 @@
-"""The composition root: builds one node out of its parts, starts and stops them in order.
+"""The composition root: builds one node from its parts, and starts and stops them in order.
 
-An application that embeds the server imports this::
+An application embeds the server like this::
 
     service = ReverbService(Settings(apps=(App(id="1", key="key", secret="secret"),)))
     service.setServiceParent(application)
@@ -49,36 +49,38 @@ _STARTING = "the node is starting"
 _STOPPING = "the node is stopping"
 
 STOP_STAGE_TIMEOUT = 5
-"""Seconds that a stage of the stop may take that waits for no client."""
+"""Timeout in seconds of each shutdown stage, except the one that waits for clients."""
 
 
 class ReverbService(MultiService):
     """One node.
 
-    Starting binds its ports and begins to deliver. Stopping closes the
-    listeners, then asks every client to reconnect and waits for them, then
-    stops the rest, in this order; no part can hold up the stop for ever.
+    Starting binds the ports and begins to deliver messages. Stopping closes the
+    listening ports, asks every client to reconnect and waits for the clients to
+    close, then stops the other parts in a fixed order. Every stage has a
+    timeout, so no part can block the shutdown.
 
     Args:
-        settings: What is configured.
-        reactor: The reactor, or a test's; None for Twisted's global one.
-        apps: Where apps come from; None for those of the settings.
-        broker: Carries publications; None for this process only, or for the
-            Redis or the NATS of the settings.
-        store: Keeps what is true of channels; None for this process's memory,
-            or for the Redis of the settings.
+        settings: The settings of the node.
+        reactor: The reactor, or a fake one in tests; None for Twisted's global reactor.
+        apps: The source of apps; None for the apps of the settings.
+        broker: The broker that carries publications; None for the Redis or the NATS of
+            the settings, or without these for a broker in this process.
+        store: The channel store; None for the Redis of the settings, or without it for
+            this process's memory.
         now: The wall clock, in seconds since the epoch.
-        webhook_events: Where webhooks' events come from; None for what this node notices.
-        webhook_transport: Carries the requests of webhooks; None for the network.
-        listener: What endpoints listen by, as by a reactor; None for the reactor.
+        webhook_events: The source of webhook events; None for this node's own notices.
+        webhook_transport: Sends the HTTP requests of webhooks; None for the network.
+        listening_reactor: The reactor that endpoints listen with; None for ``reactor``.
 
     Attributes:
-        settings: What is configured.
+        settings: The settings of the node.
         hub: This node's connections and channels.
-        factory: Speaks both protocols on a connection; for applications that
+        factory: The protocol factory for WebSocket and HTTP, for applications that
             listen themselves.
-        metrics: Shows metrics; None when nothing is measured.
-        webhooks: Sends webhooks; None when nobody wants any.
+        metrics: Serves the metrics; None when metrics are off.
+        webhooks: Sends webhooks; None when no app can have any and no listener has
+            been added.
     """
 
     _log = Logger()
@@ -94,15 +96,15 @@ class ReverbService(MultiService):
         now: Callable[[], float] = time.time,
         webhook_events: IWebhookEventSource | None = None,
         webhook_transport: IWebhookTransport | None = None,
-        listener: Any = None,
+        listening_reactor: Any = None,
     ) -> None:
         super().__init__()
         if reactor is None:
-            # Not before: importing it would install the default one.
+            # Import it only here: the import installs the default reactor.
             from twisted.internet import reactor  # noqa: PLC0415
         self.settings = settings
         self._clock = reactor
-        self._listening_reactor = listener if listener is not None else reactor
+        self._listening_reactor = listening_reactor if listening_reactor is not None else reactor
         self._apps = apps if apps is not None else StaticApps(settings.apps)
         self._broker, self._store = build_backends(settings, reactor, broker, store)
         self._meter = self._make_meter()
@@ -143,7 +145,7 @@ class ReverbService(MultiService):
         self.metrics = self._make_metrics()
 
     def _make_meter(self) -> Meter | None:
-        """Make what counts, with every app that is known, if anybody is to see it."""
+        """Make the meter, with the counters of every configured app, if metrics are on."""
         if not self.settings.metrics_listen:
             return None
         meter = Meter()
@@ -154,7 +156,7 @@ class ReverbService(MultiService):
     def _make_metrics(self) -> MetricsListener | None:
         if self._meter is None:
             return None
-        # They import prometheus_client, which nobody else needs.
+        # These modules import prometheus_client, which nothing else needs.
         from reverb.metrics.collector import NodeCollector, make_registry  # noqa: PLC0415
         from reverb.metrics.page import make_page  # noqa: PLC0415
 
@@ -194,7 +196,7 @@ class ReverbService(MultiService):
         )
 
     def _make_webhooks(self) -> IWebhooks:
-        # It imports treq and sqlite3, which nobody else needs.
+        # This module imports treq and sqlite3, which nothing else needs.
         from reverb.webhook_builder import build_webhooks  # noqa: PLC0415
 
         return build_webhooks(
@@ -247,17 +249,17 @@ class ReverbService(MultiService):
         """Publish an event, as ``POST /events`` does, without HTTP.
 
         Args:
-            app: The app whose clients get it.
-            channels: Names of channels; ``#server-to-user-ID`` reaches a user.
+            app: The app whose clients receive the event.
+            channels: Channel names; ``#server-to-user-ID`` reaches a user.
             event: The event's name.
-            data: A string, delivered as it is, or anything that becomes JSON.
-            socket_id: The one connection that must not get it.
+            data: A string, which is delivered unchanged, or any value that is encoded as JSON.
+            socket_id: The one connection that must not receive the event.
 
         Returns:
-            Whether it goes to all nodes; False when only clients of this one get it.
+            True if the event goes to all nodes; False if only this node's clients receive it.
 
         Raises:
-            EventError: The event breaks one of the app's limits.
+            EventError: The event exceeds one of the app's limits.
         """
         text = data if isinstance(data, str) else msgspec.json.encode(data).decode()
         names = list(dict.fromkeys(channels))
@@ -265,15 +267,16 @@ class ReverbService(MultiService):
         return self.hub.publish(app, names, event, text, socket_id, source="application")
 
     def on(self, kind: type[N], callback: Callable[[N], object]) -> None:
-        """Call back whenever something of a kind happens on this node.
+        """Call a function for each notice of a kind, or for each webhook event.
 
         Args:
-            kind: A class of :mod:`reverb.hub.notices`; ``Notice`` for all of these, at once.
-                :class:`reverb.webhooks.events.WebhookEvent` for what webhooks tell: settled,
-                so that who comes back within ``webhooks.debounce`` has never been away; where
-                nodes share a Redis, what happens on any of them, on the one that sends.
-            callback: Called in the reactor's thread, between two messages: it
-                must not block. What it raises is logged and harms nobody.
+            kind: A class of :mod:`reverb.hub.notices`; ``Notice`` for all of them. Notices
+                are of this node and come at once.
+                :class:`reverb.webhooks.events.WebhookEvent` for webhook events. These are
+                debounced: a return within ``webhooks.debounce`` emits no event. When nodes
+                share a Redis, the node that sends webhooks gets the events of all nodes.
+            callback: Called in the reactor's thread, between two messages, so it must not
+                block. An exception from it is logged and has no other effect.
         """
         if issubclass(kind, WebhookEvent):
             if self.webhooks is None:
@@ -290,7 +293,7 @@ class ReverbService(MultiService):
         self.hub.add_listener(listener)
 
     def unavailable_reason(self) -> str | None:
-        """Say why the node is not ready for new clients; None when it is."""
+        """Return why the node is not ready for new clients; None when it is ready."""
         if self._unavailable_reason is not None:
             return self._unavailable_reason
         if not self._broker.connected:
@@ -298,13 +301,13 @@ class ReverbService(MultiService):
         return None if self._store.connected else "the channel store is not connected"
 
     def addresses(self) -> "list[IAddress]":
-        """List the addresses that the node listens on."""
+        """Return the addresses that the node listens on."""
         return listening_addresses(self._ports)
 
     # Start and stop
 
     def startService(self) -> None:
-        """Begin to serve.
+        """Start serving clients.
 
         Raises:
             JournalError: The webhooks' journal in ``state_dir`` cannot be read or written.
@@ -318,18 +321,18 @@ class ReverbService(MultiService):
         started.addCallback(lambda _: self._broker.start(self.hub.deliver))
         started.addCallbacks(
             self._started,
-            lambda failure: self._log.failure("starting the store and the broker", failure),
+            lambda failure: self._log.failure("could not start the store and the broker", failure),
         )
         super().startService()
         for address in self.addresses():
             self._log.info("listening on {address}", address=format_address(address))
         for address in listening_addresses(self.metrics or ()):
-            self._log.info("metrics are on {address}", address=format_address(address))
+            self._log.info("serving metrics on {address}", address=format_address(address))
 
     def _start_webhooks(self) -> None:
         if self.webhooks is not None:
             self.webhooks.start().addErrback(
-                lambda failure: self._log.failure("starting the webhooks", failure)
+                lambda failure: self._log.failure("could not start the webhooks", failure)
             )
 
     def _started(self, _: object) -> None:
@@ -337,23 +340,22 @@ class ReverbService(MultiService):
             self._unavailable_reason = None
 
     def stopService(self) -> "Deferred[None]":
-        """Stop, in order.
+        """Stop all parts in order.
 
         Returns:
-            Fires when all is stopped: at the latest after
-            ``shutdown_timeout`` and a few seconds.
+            Fires when everything has stopped. The limit is ``shutdown_timeout`` for the
+            clients, and :data:`STOP_STAGE_TIMEOUT` for each other stage.
         """
         self._unavailable_reason = _STOPPING
         Service.stopService(self)
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
-        patience = self.settings.shutdown_timeout
-        await self._stage("listeners", self._ports.stopService)
+        await self._stage("listening ports", self._ports.stopService)
         await self._stage(
             "clients",
             lambda: self._websockets.close_all(Code.RECONNECT, "Please reconnect immediately"),
-            patience,
+            self.settings.shutdown_timeout,
         )
         await self._stage("clients that did not close", self._websockets.abort_all)
         self.factory.abort_all()
@@ -361,7 +363,7 @@ class ReverbService(MultiService):
         if self.webhooks is not None:
             await self._stage("webhooks", self.webhooks.stop)
         await self._stage("store", self._store.stop)
-        await self._stage("counts", self.hub.flush)  # By what the store has answered since.
+        await self._stage("counts", self.hub.flush)  # Counts that the store has returned since.
         await self._stage("broker", self._broker.stop)
         self.factory.site.stopFactory()
         if self.metrics is not None:
@@ -374,10 +376,10 @@ class ReverbService(MultiService):
         stop: Callable[[], "Awaitable[object] | None"],
         seconds: float = STOP_STAGE_TIMEOUT,
     ) -> None:
-        """Stop one part; log what goes wrong, and go on with the next in any case."""
+        """Stop one part. Log a failure or a timeout instead of raising it."""
         try:
             await maybeDeferred(stop).addTimeout(seconds, self._clock)
         except defer.TimeoutError:
             self._log.warn("stopping: gave up on {name} after {s} s", name=name, s=seconds)
-        except Exception:  # noqa: BLE001 - the next part has to be stopped all the same
-            self._log.failure("stopping {name}", name=name)
+        except Exception:  # noqa: BLE001 - the other parts must still be stopped
+            self._log.failure("could not stop {name}", name=name)

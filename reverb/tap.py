@@ -1,4 +1,4 @@
-"""What ``twistd reverb`` offers on the command line, and the service it runs."""
+"""The command-line options of ``twistd reverb``, and the service that it runs."""
 
 import os
 import sys
@@ -19,30 +19,38 @@ _DEFAULTS = Settings()
 
 
 class Options(usage.Options):
-    """The command line's options. They beat the environment and the configuration file."""
+    """The command line's options, which override the environment and the configuration file."""
 
     synopsis = "[options]"
     longdesc = (
-        "A realtime server that speaks the Pusher Channels protocol. Everything else that can "
-        "be configured is set in the file given to --config, or by environment variables named "
-        "REVERB_*. With no app from any of these the server makes up a development app, logs "
-        "its credentials, and listens on loopback only."
+        "A realtime server that speaks the Pusher Channels protocol. All other settings are made "
+        "in the file given to --config, or with environment variables named REVERB_*. When no app "
+        "is configured, the server creates a development app, logs its credentials and listens on "
+        "loopback only."
     )
     optParameters = [  # noqa: RUF012 - usage.Options collects it from the class
-        ["port", "p", None, f"TCP port to listen on, 0 for a free one. Default: {_DEFAULTS.port}"],
-        ["host", None, None, f"IP address to listen on. Default: {_DEFAULTS.host}"],
-        ["path", None, None, "URL path in front of every route, such as /ws. Default: none"],
+        [
+            "port",
+            "p",
+            None,
+            f"TCP port to listen on, 0 for any free port. Default: {_DEFAULTS.port}",
+        ],
+        ["host", None, None, f"IP address or host name to listen on. Default: {_DEFAULTS.host}"],
+        ["path", None, None, "URL path prefix of every route, such as /ws. Default: none"],
         [
             "redis",
             None,
             None,
-            "URL of the Redis by which several nodes act as one. Default: none",
+            "URL of the Redis through which several nodes act as one server. Default: none",
         ],
         [
             "broker",
             None,
             None,
-            "URL of a NATS that carries events between nodes (docs/clustering.md). Default: none",
+            (
+                "URL of a NATS that carries events between nodes; see docs/clustering.md. "
+                "Default: none"
+            ),
         ],
         [
             "workers",
@@ -54,16 +62,24 @@ class Options(usage.Options):
             "state-dir",
             None,
             None,
-            "Directory of what survives a restart, such as undelivered webhooks. Default: none",
+            "Directory for data that survives a restart, such as pending webhooks. Default: none",
         ],
         ["config", "c", None, "Path of the TOML configuration file. Default: no file"],
-        ["app-id", None, None, "Id of an app; needs its key and secret too. Default: none"],
+        [
+            "app-id",
+            None,
+            None,
+            "Id of an app; requires --app-key and --app-secret too. Default: none",
+        ],
         ["app-key", None, None, "Public key of that app. Default: none"],
         [
             "app-secret",
             None,
             None,
-            "Secret of that app; REVERB_APP_SECRET hides it from other users. Default: none",
+            (
+                "Secret of that app. Other users see it in the process list; REVERB_APP_SECRET "
+                "hides it. Default: none"
+            ),
         ],
     ]
 
@@ -77,36 +93,36 @@ class Options(usage.Options):
         sys.stdout.write(f"reverb {reverb.__version__}, Twisted {twisted.__version__}\n")
         raise SystemExit(0)
 
-    def opt_listen(self, endpoint: str) -> None:  # noqa: D102 - it is set below
+    def opt_listen(self, endpoint: str) -> None:  # noqa: D102 - set below
         self["listen"].append(endpoint)
 
-    # Not a docstring, as --help would show that with its line breaks and indentation.
+    # Not a docstring, because --help would print its line breaks and indentation.
     opt_listen.__doc__ = (
         "Twisted endpoint string to listen on instead of --host and --port, such as tcp:, tls:, "
         "unix:, systemd: or haproxy:. May be given more than once. Default: none"
     )
 
-    def opt_metrics_listen(self, address: str) -> None:  # noqa: D102 - it is set below
+    def opt_metrics_listen(self, address: str) -> None:  # noqa: D102 - set below
         self["metrics-listen"].append(address)
 
     opt_metrics_listen.__doc__ = (
-        "Serve metrics for Prometheus on a port of loopback, on HOST:PORT or on a Twisted "
-        "endpoint string. May be given more than once. Default: none, and nothing is measured"
+        "Serve Prometheus metrics on a loopback port, on HOST:PORT or on a Twisted endpoint "
+        "string. May be given more than once. Default: none, and nothing is measured"
     )
 
 
 def makeService(options: Options) -> IService:
-    """Make the service that twistd runs.
+    """Build the service that twistd runs.
 
     Args:
         options: The parsed command line.
 
     Returns:
-        The server, not started: one node, or the parent of several workers.
+        The server, not started: a node, or the supervisor of several workers.
 
     Raises:
-        SystemExit: If the configuration is wrong, with one line that tells why. twistd
-            shows the traceback of any other exception here, UsageError included.
+        SystemExit: The configuration is invalid; the message is one line. twistd would
+            print a traceback for any other exception, even a UsageError.
     """
     try:
         configuration = load(options=options, environ=os.environ, config_path=options["config"])

@@ -1,4 +1,4 @@
-"""The loggers write each event as one line, whatever the event, from the chosen level on."""
+"""The log observers write each event of at least the chosen level as one line."""
 
 import io
 import json
@@ -23,7 +23,7 @@ NOON = 1_767_268_800.25
 
 
 class Broken:
-    """Cannot be formatted in any way."""
+    """An object that cannot be formatted."""
 
     def __str__(self):
         raise RuntimeError("no text")
@@ -50,7 +50,7 @@ def event_of(log_format="Hello {name}", log_level=LogLevel.info, **fields):
 
 @pytest.fixture(params=["text", "json"])
 def make_observer(request, monkeypatch):
-    """Makes an observer as twistd does, and tells what it writes."""
+    """Make an observer as twistd does; return it and a function that returns its output."""
     monkeypatch.delenv("REVERB_LOG_LEVEL", raising=False)
 
     def make(level=None):
@@ -121,7 +121,7 @@ class TestBoth:
         )
 
     @pytest.mark.parametrize("event", ODD_EVENTS.values(), ids=ODD_EVENTS)
-    def test_odd_events_raise_nothing(self, make_observer, event):
+    def test_odd_events_raise_no_exception(self, make_observer, event):
         observer, written = make_observer()
 
         observer(dict(event))
@@ -129,7 +129,7 @@ class TestBoth:
 
         assert "Hello again" in written()
 
-    def test_it_writes_what_the_terminal_cannot_show(self, monkeypatch):
+    def test_characters_that_the_terminal_cannot_encode_are_escaped(self, monkeypatch):
         stream = io.TextIOWrapper(io.BytesIO(), "ascii", write_through=True)
         monkeypatch.setattr(sys, "stdout", stream)
 
@@ -178,7 +178,7 @@ class TestJson:
         kept = {"text": "é\n", "whole": 1, "real": 0.5, "truth": True}
         assert {name: event[name] for name in event.keys() & {*fields, "thing", "nan"}} == kept
 
-    def test_an_event_cannot_replace_its_own_head(self):
+    def test_an_event_cannot_replace_the_standard_fields(self):
         event = self.parsed(event_of("Hello", time=1, level="x", namespace="y", message="z"))
 
         assert event == self.parsed(event_of("Hello"))
@@ -200,7 +200,7 @@ class TestJson:
         assert (event["level"], event["message"], event["count"]) == ("error", "3 left", 3)
 
     @pytest.mark.parametrize("event", ODD_EVENTS.values(), ids=ODD_EVENTS)
-    def test_odd_events_are_one_object_too(self, monkeypatch, event):
+    def test_odd_events_are_one_object(self, monkeypatch, event):
         stream = io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True)
         monkeypatch.setattr(sys, "stdout", stream)
 
@@ -214,14 +214,14 @@ class TestJson:
 class TestTwistd:
     """Real processes."""
 
-    def wait_until_it_answers(self, port):
-        # Only then the reactor runs, and handles the signal.
+    def wait_for_response(self, port):
+        # Once the server answers, the reactor runs and handles the signal.
         with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
             client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
             client.recv(1)
 
     def output_of(self, logger, tmp_path, **variables):
-        """What a server writes from its start until it is stopped."""
+        """Return the lines that a server writes from its start to its end."""
         script = "from twisted.scripts.twistd import run; run()"
         options = ("--nodaemon", "--pidfile=", "--logger", logger, "reverb", "--port=0")
         with subprocess.Popen(
@@ -237,7 +237,7 @@ class TestTwistd:
             for line in process.stdout:
                 lines.append(line)
                 if port := re.search(r"listening on \S+:(\d+)", line):
-                    self.wait_until_it_answers(int(port[1]))
+                    self.wait_for_response(int(port[1]))
                     process.send_signal(signal.SIGINT)
             guard.cancel()
         return lines

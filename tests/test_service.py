@@ -1,4 +1,4 @@
-"""The whole node: its start, its stop in order, and what an embedding application calls."""
+"""A whole node: start, ordered shutdown, and the API for embedding applications."""
 
 import json
 
@@ -32,14 +32,14 @@ def make_server(servers):
     return make
 
 
-class Door:
+class RawConnection:
     """A raw connection to a server in memory."""
 
     def __init__(self, server):
         self.server = server
-        door = server.service.factory.buildProtocol(None)
-        self.transport = FakeTransport(door, isServer=True)
-        door.makeConnection(self.transport)
+        protocol = server.service.factory.buildProtocol(None)
+        self.transport = FakeTransport(protocol, isServer=True)
+        protocol.makeConnection(self.transport)
 
     def send(self, data):
         self.transport.protocol.dataReceived(data)
@@ -52,7 +52,7 @@ class Door:
 
 
 class SlowBroker(LocalBroker):
-    """Starts and stops when the test says so."""
+    """A broker whose start and stop the test completes."""
 
     def start(self, deliver):
         super().start(deliver)
@@ -74,7 +74,7 @@ def test_a_started_node_listens_and_is_ready(server):
     assert server.service.running
 
 
-def test_a_node_whose_broker_is_not_ready_says_so_and_serves(make_server):
+def test_a_node_serves_clients_but_is_not_ready_without_its_broker(make_server):
     broker = SlowBroker()
     server = make_server(parts={"broker": broker})
     assert "starting" in server.service.unavailable_reason()
@@ -113,19 +113,19 @@ def test_every_client_is_asked_to_reconnect(make_server):
 
 
 def test_the_parts_stop_in_order(make_server):
-    """Listeners, then clients, then the broker; readiness is gone at once."""
+    """The order is ports, clients, broker. The node is not ready from the first moment on."""
     broker = SlowBroker()
     server = make_server(parts={"broker": broker})
     broker.starting.callback(None)
     steps = []
     closing = Deferred()
-    server.service._ports.stopService = lambda: steps.append("listeners") or closing
+    server.service._ports.stopService = lambda: steps.append("ports") or closing
     client = server.client()
     client.answers_close = False
     stopped = server.service.stopService()
     assert "stopping" in server.service.unavailable_reason()
     server.settle()
-    assert steps == ["listeners"]
+    assert steps == ["ports"]
     assert client.close_code is None
     closing.callback(None)
     server.settle()
@@ -140,7 +140,7 @@ def test_the_parts_stop_in_order(make_server):
     assert server.clock.getDelayedCalls() == []
 
 
-def test_the_stop_ends_soon_when_the_clients_do(server):
+def test_the_stop_is_complete_once_all_clients_have_closed(server):
     clients = [server.client() for _ in range(3)]
     stopped = server.service.stopService()
     server.settle()
@@ -148,7 +148,7 @@ def test_the_stop_ends_soon_when_the_clients_do(server):
     assert not any(client.connected for client in clients)
 
 
-def test_a_client_that_hangs_is_cut(make_server):
+def test_a_client_that_does_not_close_is_disconnected(make_server):
     server = make_server(shutdown_timeout=1)
     hung = server.client()
     hung.answers_close = False
@@ -161,7 +161,7 @@ def test_a_client_that_hangs_is_cut(make_server):
     server.assert_empty()
 
 
-def test_a_client_that_is_being_admitted_is_asked_to_reconnect_too(make_server):
+def test_a_client_during_admission_is_asked_to_reconnect(make_server):
     class Slow:
         def by_key(self, key):
             self.asked = Deferred()
@@ -180,38 +180,38 @@ def test_a_client_that_is_being_admitted_is_asked_to_reconnect_too(make_server):
 
 
 @pytest.mark.parametrize("begun", [b"", b"GET /up HTTP/1.1\r\n\r\n", UPGRADE[:40]])
-def test_a_client_that_comes_through_an_open_connection_is_not_admitted(server, begun):
-    """A load balancer keeps connections open, on which an upgrade may come at any time."""
+def test_an_upgrade_on_an_open_connection_is_refused_during_the_stop(server, begun):
+    """A load balancer keeps connections open, and may send an upgrade on one at any time."""
     hung = server.client()
     hung.answers_close = False
-    door = Door(server)
+    connection = RawConnection(server)
     if begun:
-        door.send(begun)
+        connection.send(begun)
     stopped = server.service.stopService()
     server.settle()
-    answer = door.send(UPGRADE[40:] if begun == UPGRADE[:40] else UPGRADE)
+    answer = connection.send(UPGRADE[40:] if begun == UPGRADE[:40] else UPGRADE)
     assert b"connection_established" not in answer
-    assert b"4200" in answer or b" 503 " in answer or door.transport.disconnecting
+    assert b"4200" in answer or b" 503 " in answer or connection.transport.disconnecting
     server.advance(server.service.settings.shutdown_timeout + 1)
-    door.vanish()
-    # And it does not hold up the stop: the hung client is cut when all patience is over.
+    connection.vanish()
+    # It does not delay the stop either: the hung client is disconnected after the timeout.
     assert stopped.called
 
 
-def test_an_api_connection_is_cut_at_the_end(server):
-    door = Door(server)
-    door.send(b"GET /up HTTP/1.1\r\n\r\n")
+def test_an_api_connection_is_closed_at_the_end(server):
+    connection = RawConnection(server)
+    connection.send(b"GET /up HTTP/1.1\r\n\r\n")
     stopped = server.service.stopService()
     server.settle()
     assert stopped.called
-    assert door.transport.disconnecting
-    door.vanish()
+    assert connection.transport.disconnecting
+    connection.vanish()
 
 
-@pytest.mark.parametrize("part", ["broker", "listeners"])
-def test_a_part_that_never_stops_cannot_hang_the_stop(make_server, part):
+@pytest.mark.parametrize("part", ["broker", "ports"])
+def test_a_part_that_never_stops_does_not_block_the_stop(make_server, part):
     server = make_server(parts={"broker": SlowBroker()} if part == "broker" else None)
-    if part == "listeners":
+    if part == "ports":
         server.service._ports.stopService = Deferred
     client = server.client()
     stopped = server.service.stopService()
@@ -224,7 +224,7 @@ def test_a_part_that_never_stops_cannot_hang_the_stop(make_server, part):
 
 
 @pytest.mark.parametrize("how", ["raises", "fails"])
-def test_a_part_that_fails_to_stop_is_logged_and_the_rest_stops(make_server, log, how):
+def test_a_failure_to_stop_one_part_is_logged_and_the_others_stop(make_server, log, how):
     class Broken(LocalBroker):
         def stop(self):
             if how == "fails":
@@ -237,7 +237,7 @@ def test_a_part_that_fails_to_stop_is_logged_and_the_rest_stops(make_server, log
     assert len(log.problems()) == 1
 
 
-def test_stopping_twice_is_one_stop(server):
+def test_stopping_twice_stops_once(server):
     client = server.client()
     client.answers_close = False
     first, second = server.service.stopService(), server.service.stopService()
@@ -252,7 +252,7 @@ def test_stopping_twice_is_one_stop(server):
     assert server.clock.getDelayedCalls() == []
 
 
-def test_a_broker_that_is_ready_after_the_stop_has_begun_does_not_make_the_node_ready(make_server):
+def test_a_broker_that_starts_during_the_stop_does_not_make_the_node_ready(make_server):
     broker = SlowBroker()
     server = make_server(parts={"broker": broker})
     server.service.stopService()
@@ -267,7 +267,7 @@ def test_publishing_after_the_stop_is_harmless(server):
     server.settle()
 
 
-# Parts of others
+# Replaced parts
 
 
 def test_broker_store_and_apps_can_be_replaced(make_server):
@@ -319,7 +319,7 @@ def real_service(log):
 
 
 @pytest_twisted.ensureDeferred
-async def test_every_listener_serves_and_has_an_address(real_service, tmp_path):
+async def test_every_port_serves_clients_and_has_an_address(real_service, tmp_path):
     path = str(tmp_path / "socket")
     service = real_service("tcp:0:interface=127.0.0.1", "tcp:0:interface=127.0.0.1", f"unix:{path}")
     first, second, _ = service.addresses()
@@ -337,16 +337,16 @@ async def test_every_listener_serves_and_has_an_address(real_service, tmp_path):
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_node_may_be_a_part_of_another_application(real_service):
+async def test_an_application_can_embed_a_node(real_service):
     parent = MultiService()
     service = real_service("tcp:0:interface=127.0.0.1", parent=parent)
     assert service.running
     (address,) = service.addresses()
-    waiting = deferToThread(exchange, (address.host, address.port), UPGRADE, b"\x88")
+    call_done = deferToThread(exchange, (address.host, address.port), UPGRADE, b"\x88")
     while not service.hub.sessions:
-        await a_moment()
+        await wait_briefly()
     await parent.stopService()
-    answer = await waiting
+    answer = await call_done
     opcode, payload, _ = parse_frame(answer[answer.index(b"\x88") :])
     assert (opcode, int.from_bytes(payload[:2])) == (8, 4200)
     data = answer[answer.index(b'{"event":"pusher:error"') :].split(b"\x88")[0]
@@ -354,7 +354,7 @@ async def test_a_node_may_be_a_part_of_another_application(real_service):
     assert not service.running
 
 
-def a_moment():
+def wait_briefly():
     from twisted.internet import reactor, task  # noqa: PLC0415
 
     return task.deferLater(reactor, 0.01)

@@ -1,4 +1,4 @@
-"""``twistd reverb`` as its user meets it: options, one-line errors, the development notice."""
+"""``twistd reverb``: its options, its one-line errors and the development banner."""
 
 import os
 import re
@@ -21,7 +21,7 @@ TWISTD = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()"]
 
 
 @pytest.fixture(autouse=True)
-def _no_variables(monkeypatch):
+def _no_reverb_variables(monkeypatch):
     for variable in [name for name in os.environ if name.startswith("REVERB_")]:
         monkeypatch.delenv(variable)
 
@@ -42,14 +42,14 @@ def development_settings(**fields):
 
 
 class TestOptions:
-    def test_nothing_is_given(self):
+    def test_without_options(self):
         options = parsed()
 
         names = ("port", "host", "path", "config", "app-id", "app-key", "app-secret")
         assert [options[name] for name in names] == [None] * 7
         assert options["listen"] == options["metrics-listen"] == []
 
-    def test_everything_is_given(self):
+    def test_with_all_options(self):
         arguments = "-p 1 --host h --path /ws -c file --listen tcp:1 --listen unix:/a,b"
         arguments += " --metrics-listen 9100 --metrics-listen unix:/m"
 
@@ -60,25 +60,25 @@ class TestOptions:
         assert options["listen"] == ["tcp:1", "unix:/a,b"]
         assert options["metrics-listen"] == ["9100", "unix:/m"]
 
-    def test_two_commands_do_not_share_their_endpoints(self):
+    def test_two_parsers_do_not_share_endpoints(self):
         parsed("--listen", "tcp:1")
 
         assert parsed()["listen"] == []
 
     @pytest.mark.parametrize("argument", ["--prot=1", "extra"])
-    def test_what_is_not_an_option(self, argument):
+    def test_an_unknown_option_is_an_error(self, argument):
         with pytest.raises(usage.UsageError):
             parsed(argument)
 
     @pytest.mark.parametrize(
         "line",
         [
-            "-p, --port=TCP port to listen on, 0 for a free one. Default: 8080",
-            "--host=IP address to listen on. Default: 127.0.0.1",
+            "-p, --port=TCP port to listen on, 0 for any free port. Default: 8080",
+            "--host=IP address or host name to listen on. Default: 127.0.0.1",
             "--listen=Twisted endpoint string to listen on instead of --host and --port",
-            "--metrics-listen=Serve metrics for Prometheus on a port of loopback, on HOST:PORT",
+            "--metrics-listen=Serve Prometheus metrics on a loopback port, on HOST:PORT",
             "--workers=Processes on the same ports; several need --redis. Default: 1",
-            "--path=URL path in front of every route, such as /ws. Default: none",
+            "--path=URL path prefix of every route, such as /ws. Default: none",
             "-c, --config=Path of the TOML configuration file. Default: no file",
             "--app-id=Id of an app",
             "--app-key=Public key",
@@ -90,12 +90,12 @@ class TestOptions:
 
         assert line in words
 
-    def test_help_tells_of_the_rest(self):
+    def test_help_mentions_the_environment_variables(self):
         assert "REVERB_*" in Options().getUsage()
 
 
 class TestMakeService:
-    def test_it_runs_what_is_configured(self):
+    def test_it_makes_a_node_with_the_configured_settings(self):
         service = makeService(with_app("--port=0", "--path=ws"))
 
         assert IService.providedBy(service)
@@ -116,12 +116,12 @@ class TestMakeService:
 
         assert makeService(with_app("--config", str(path))).settings.cache_ttl == 8
 
-    def test_without_an_app_it_tells_how_to_connect(self):
+    def test_without_an_app_it_adds_the_development_banner(self):
         service = makeService(parsed())
 
         assert [child for child in service if isinstance(child, DevelopmentBanner)]
 
-    def test_several_workers_have_a_parent(self):
+    def test_several_workers_have_a_supervisor(self):
         service = makeService(with_app("--workers=2", "--redis=redis://localhost", "--port=0"))
 
         assert isinstance(service, WorkerSupervisor)
@@ -130,7 +130,7 @@ class TestMakeService:
     def test_one_worker_is_a_node(self):
         assert isinstance(makeService(with_app("--workers=1", "--port=0")), ReverbService)
 
-    def test_a_mistake_is_one_line(self):
+    def test_an_error_is_one_line(self):
         with pytest.raises(SystemExit) as caught:
             makeService(with_app("--port=x"))
 
@@ -140,9 +140,9 @@ class TestMakeService:
 
 
 class TestDevelopmentBanner:
-    def test_it_has_all_that_a_client_needs(self):
+    def test_it_shows_the_credentials_and_the_client_code(self):
         assert development_banner(development_settings()).splitlines() == [
-            "No app is configured, so this is a development app with fresh random credentials.",
+            "No app is configured, so this is a development app with new random credentials.",
             "  app id:     123456",
             "  app key:    0123456789abcdefghij",
             "  app secret: the-secret",
@@ -183,7 +183,7 @@ class TestDevelopmentBanner:
     def test_without_a_known_port(self, fields, host):
         banner = development_banner(development_settings(**fields))
 
-        assert "with wsPort set to the port that you reach it at:" in banner
+        assert "with wsPort set to the port that you connect to:" in banner
         assert f'{{wsHost: "{host}", forceTLS: false, ' in banner
 
     def test_it_is_logged_at_the_start(self):
@@ -234,7 +234,7 @@ class TestTwistd:
             "got 'loud'\n"
         )
 
-    def test_no_reactor_before_it_is_needed(self):
+    def test_importing_the_plugin_installs_no_reactor(self):
         script = (
             "import reverb.tap, reverb.logs, sys; print('twisted.internet.reactor' in sys.modules)"
         )

@@ -1,4 +1,4 @@
-"""The published fakes do what they say, for those who test their own applications."""
+"""The published fakes behave as documented, for tests of applications."""
 
 import doctest
 
@@ -49,7 +49,7 @@ def test_the_example_of_the_module():
 
 
 class TestMemoryServer:
-    def test_it_has_an_app_when_it_is_given_none(self, server):
+    def test_it_has_a_default_app(self, server):
         assert server.app is APP
         assert server.client().connected
 
@@ -81,14 +81,14 @@ class TestMemoryServer:
         assert names(client.take()) == ["e"]
         server.stop()
 
-    def test_time_passes_when_it_is_let_pass(self, server):
+    def test_advance_lets_time_pass(self, server):
         assert server.now() == NOW
         server.advance(90.5)
 
         assert server.clock.seconds() == pytest.approx(90.5)
         assert server.now() == pytest.approx(NOW + 90.5)
 
-    def test_publications_are_delivered_when_it_returns(self, server):
+    def test_publish_delivers_before_it_returns(self, server):
         one, other = server.client(), server.client()
         for client in (one, other):
             client.subscribe("news")
@@ -107,7 +107,7 @@ class TestMemoryServer:
         assert (response.status, response.json()) == (200, {})
         assert client.events[-1]["data"] == "x"
 
-    def test_requests_may_be_signed_by_another_or_not_at_all(self, server):
+    def test_requests_can_be_signed_by_another_app_or_unsigned(self, server):
         path = "/apps/app-id/channels"
 
         assert server.request("GET", path).status == 200
@@ -134,7 +134,7 @@ class TestMemoryServer:
         with pytest.raises(AssertionError, match="timers left"):
             server.stop()
 
-    def test_it_can_be_checked_that_nobody_is_left(self, server):
+    def test_assert_empty_checks_that_no_session_is_left(self, server):
         server.assert_empty()
         client = server.client()
 
@@ -152,7 +152,7 @@ class TestMemoryClient:
         assert list(server.service.hub.sessions) == [client.socket_id]
         assert (client.close_code, client.close_reason, client.pings) == (None, "", 0)
 
-    def test_a_client_that_is_turned_away(self, server):
+    def test_a_client_that_is_rejected(self, server):
         client = server.client("no-such-key")
 
         assert names(client.events) == ["error"]
@@ -170,7 +170,7 @@ class TestMemoryClient:
         assert names(client.take()) == ["pong"] * 3
 
     @pytest.mark.parametrize("channel", ["news", "private-x", "private-encrypted-x", "cache-x"])
-    def test_it_signs_where_the_channel_needs_it(self, server, channel):
+    def test_it_signs_subscriptions_that_need_it(self, server, channel):
         client = server.client()
         client.subscribe(channel)
 
@@ -195,7 +195,7 @@ class TestMemoryClient:
 
         assert names(client.take()) == ["signin_success"]
 
-    def test_taking_takes_what_has_come_since_the_last_time(self, server):
+    def test_take_returns_the_messages_since_the_last_call(self, server):
         client = server.client()
         client.subscribe("a")
         client.take()
@@ -205,7 +205,7 @@ class TestMemoryClient:
         assert client.take() == []
         assert client.socket_id
 
-    def test_it_vanishes(self, server):
+    def test_vanish_drops_the_connection(self, server):
         client = server.client()
         client.vanish()
 
@@ -220,7 +220,7 @@ class TestMemoryClient:
         assert client.pings > 1
         assert client.connected
 
-    def test_it_does_not_when_it_is_told_so(self, server):
+    def test_it_can_leave_pings_unanswered(self, server):
         client = server.client()
         client.answers_pings = False
         server.advance(200)
@@ -228,7 +228,7 @@ class TestMemoryClient:
         assert (client.pings, client.close_code) == (1, 4201)
         assert not client.connected
 
-    def test_more_headers_and_what_comes_with_the_request(self, server):
+    def test_additional_headers_and_bytes_after_the_request(self, server):
         headers = {"Sec-WebSocket-Protocol": "pusher-channels-protocol-7"}
         client = server.client(headers=headers, after=frame(b'{"event":"pusher:ping"}'))
 
@@ -240,7 +240,7 @@ class TestMemoryClient:
 
 
 class TestMemoryConnection:
-    def test_it_keeps_what_it_is_sent(self):
+    def test_it_records_the_frames_sent_to_it(self):
         connection = MemoryConnection("3.4")
         connection.send(text_frame(b"a") + text_frame(b"b"))
         connection.send(text_frame(b"c"))
@@ -253,7 +253,7 @@ class TestMemoryConnection:
 
 
 class TestHeldBroker:
-    def test_it_delivers_what_it_holds_in_order_when_it_is_told_to(self):
+    def test_release_delivers_the_held_envelopes_in_order(self):
         broker, delivered = HeldBroker(), []
         broker.start(delivered.append)
         for envelope in ENVELOPES:
@@ -265,7 +265,7 @@ class TestHeldBroker:
         broker.release()
         assert delivered == ENVELOPES
 
-    def test_what_is_published_while_it_delivers_is_held(self):
+    def test_an_envelope_published_during_a_release_is_held(self):
         broker = HeldBroker()
         broker.start(broker.publish)
         broker.publish(ENVELOPES[0])
@@ -273,7 +273,7 @@ class TestHeldBroker:
 
         assert broker.held == ENVELOPES[:1]
 
-    def test_it_claims_what_the_test_wants(self):
+    def test_connected_sets_whether_the_node_is_ready(self):
         broker = HeldBroker()
         server = MemoryServer(service=lambda s, **more: ReverbService(s, broker=broker, **more))
         assert server.request("GET", "/ready", sign=False).status == 200
@@ -282,7 +282,7 @@ class TestHeldBroker:
         assert server.request("GET", "/ready", sign=False).status == 503
         server.stop()
 
-    def test_it_has_to_be_started(self):
+    def test_release_requires_a_started_broker(self):
         broker = HeldBroker()
         broker.publish(ENVELOPES[0])
 
@@ -297,7 +297,7 @@ class TestFrames:
         st.sampled_from([0, 1, 2, 8, 9, 10]),
         st.binary(max_size=5),
     )
-    def test_an_unmasked_frame_can_be_parsed_again(self, length, opcode, rest):
+    def test_parse_frame_reverses_frame(self, length, opcode, rest):
         payload = b"x" * length
         data = frame(payload, opcode=opcode, masked=False)
 
@@ -308,7 +308,7 @@ class TestFrames:
         assert frame(b"ab", masked=False) == b"\x81\x02ab"
         assert frame(b"ab", masked=False, fin=False, opcode=2, rsv=4) == b"\x42\x02ab"
 
-    def test_a_mask_is_undone_by_itself(self):
+    def test_the_mask_can_be_undone(self):
         data = frame(b"hello world")
 
         mask, body = data[2:6], data[6:]

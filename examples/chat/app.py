@@ -1,13 +1,13 @@
 """A chat page, and the web server that signs its presence channel.
 
-It needs a running server, and pusher-js, which it serves itself::
+It needs a running realtime server, and a copy of pusher-js to serve::
 
     twistd -n reverb --app-id 1001 --app-key chat-key --app-secret chat-secret
     npm install pusher-js
     python examples/chat/app.py
 
 Messages are client events: they go from browser to browser through the realtime
-server and never reach this one, which only says who may join.
+server. This web server never sees them; it only authorizes subscriptions.
 """
 
 import argparse
@@ -29,20 +29,20 @@ from reverb.protocol.signing import channel_text, sign
 
 HERE = Path(__file__).resolve().parent
 CHANNEL = "presence-chat"
-LONGEST_NAME = 40
+MAX_NAME_LENGTH = 40
 PUSHER_JS = "node_modules/pusher-js/dist/web/pusher.min.js"
 
 
 class Authorization(Resource):
-    """``POST /pusher/auth``, which pusher-js asks before it joins the channel.
+    """``POST /pusher/auth``, which pusher-js calls before it subscribes to the channel.
 
-    There are no accounts here: everybody has the name they ask for, and every
-    connection is a person of its own. A real application would take both the
-    user's id and name from its session, never from the request.
+    This example has no accounts: users choose their names, and each connection is a
+    separate user. A real application would take the user's id and name from its session,
+    never from the request.
 
     Args:
         app_key: The app's public key.
-        app_secret: Its secret, which signs.
+        app_secret: The app's secret, which signs the subscription.
     """
 
     isLeaf = True
@@ -53,13 +53,13 @@ class Authorization(Resource):
         self._secret = app_secret
 
     def render_POST(self, request: Request) -> bytes:
-        """Sign the subscription, or refuse it with 403."""
+        """Sign the subscription, or reject it with 403."""
         socket_id, channel = _field(request, b"socket_id"), _field(request, b"channel_name")
         name = _field(request, b"name").strip()
         if not re.fullmatch(r"[0-9]+\.[0-9]+", socket_id) or channel != CHANNEL:
-            return _refuse(request, f"only connections that want to join {CHANNEL} are signed")
-        if not 0 < len(name) <= LONGEST_NAME:
-            return _refuse(request, f"a name has 1 to {LONGEST_NAME} characters")
+            return _refuse(request, f"only subscriptions to {CHANNEL} are signed")
+        if not 0 < len(name) <= MAX_NAME_LENGTH:
+            return _refuse(request, f"a name must have 1 to {MAX_NAME_LENGTH} characters")
         member = json.dumps({"user_id": socket_id, "user_info": {"name": name}})
         signature = sign(self._secret, channel_text(socket_id, channel, member))
         request.setHeader("Content-Type", "application/json")
@@ -67,28 +67,28 @@ class Authorization(Resource):
 
 
 def _field(request: Request, name: bytes) -> str:
-    """Get a field of the form that pusher-js posts."""
+    """Return a field of the form that pusher-js posts; empty if it is missing."""
     values: list[bytes] = (request.args or {}).get(name, [])
     return values[-1].decode("utf-8", "replace") if values else ""
 
 
-def _refuse(request: Request, sentence: str) -> bytes:
+def _refuse(request: Request, message: str) -> bytes:
     request.setResponseCode(403)
     request.setHeader("Content-Type", "text/plain; charset=utf-8")
-    return sentence.encode()
+    return message.encode()
 
 
 def find_pusher_js(given: Path | None) -> Path:
     """Find pusher-js's build for browsers.
 
     Args:
-        given: The path that the command line names, if any.
+        given: The path from the command line, if any.
 
     Returns:
-        A path of a file that exists.
+        The path of an existing file.
 
     Raises:
-        SystemExit: There is none; the sentence says what to do.
+        SystemExit: No file was found; the message says what to do.
     """
     project = HERE.parent.parent
     folders = (Path.cwd(), HERE, project, project / "tests/e2e")
@@ -114,7 +114,7 @@ def make_site(options: argparse.Namespace) -> Site:
         "port": options.reverb_port,
         "channel": CHANNEL,
     }
-    # A script and not a JSON file: the page has it before anybody can click.
+    # A script instead of a JSON file, so that the page has it before the user can click.
     script = f"const config = {json.dumps(config)};\n".encode()
     signing = Resource()
     signing.putChild(b"auth", Authorization(options.app_key, options.app_secret))
@@ -126,14 +126,14 @@ def make_site(options: argparse.Namespace) -> Site:
 
 
 async def serve(reactor: Any, options: argparse.Namespace) -> None:
-    """Serve the page until the process is told to stop.
+    """Serve the page until the process stops.
 
     Args:
         reactor: The reactor.
         options: The parsed command line.
 
     Raises:
-        SystemExit: Nothing can listen on the port.
+        SystemExit: The server cannot listen on the port.
     """
     site = make_site(options)
     try:
@@ -149,19 +149,21 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Parse the command line.
 
     Args:
-        arguments: Its words; None for the process's own.
+        arguments: The arguments; None for those of the process.
     """
     parser = argparse.ArgumentParser(description="A chat page on a Pusher protocol server.")
     parser.add_argument("--app-key", default="chat-key", help="default: %(default)s")
     parser.add_argument("--app-secret", default="chat-secret", help="default: %(default)s")
     parser.add_argument(
-        "--reverb-host", help="where browsers reach the realtime server; default: the page's host"
+        "--reverb-host", help="the realtime server's host, for browsers; default: the page's host"
     )
     parser.add_argument("--reverb-port", type=int, default=8080, help="default: %(default)s")
     parser.add_argument("--host", default="127.0.0.1", help="to listen on; default: %(default)s")
     parser.add_argument("--port", type=int, default=8000, help="to listen on; default: %(default)s")
     parser.add_argument(
-        "--pusher-js", type=Path, help="pusher.min.js; default: where npm puts it, if it is near"
+        "--pusher-js",
+        type=Path,
+        help="path of pusher.min.js; default: the one that npm installed nearby",
     )
     return parser.parse_args(arguments)
 

@@ -1,1 +1,1 @@
-"""The configuration: where settings come from, and how they are checked."""
+"""Loads and checks the configuration."""

@@ -1,4 +1,4 @@
-"""The development app: what a server has that was started without any app."""
+"""The development app, which a server gets when no app is configured."""
 
 import json
 import secrets
@@ -12,30 +12,30 @@ from reverb.settings import Settings
 
 _KEY_BYTES = 10
 _SECRET_BYTES = 16
-_LOWEST_ID = 100_000
+_MIN_ID = 100_000
 
 
 def make_credentials() -> dict[str, str]:
-    """Make up an app.
+    """Generate random credentials for an app.
 
     Returns:
-        An id of 6 digits, a key of 20 and a secret of 32 lower-case hexadecimal digits.
+        The id (6 digits), key (20 lower-case hexadecimal digits) and secret (32 of them).
     """
     return {
-        "id": str(_LOWEST_ID + secrets.randbelow(9 * _LOWEST_ID)),
+        "id": str(_MIN_ID + secrets.randbelow(9 * _MIN_ID)),
         "key": secrets.token_hex(_KEY_BYTES),
         "secret": secrets.token_hex(_SECRET_BYTES),
     }
 
 
 def require_loopback(settings: Settings) -> None:
-    """Refuse to serve a development app to other machines.
+    """Refuse to serve the development app to other machines.
 
     Args:
         settings: The settings with the development app.
 
     Raises:
-        ConfigurationError: If an address is not this machine's loopback.
+        ConfigurationError: An address to listen on is not a loopback address.
     """
     if settings.listen:
         exposed = [text for text in settings.listen if not endpoint_strings.is_local(text)]
@@ -44,20 +44,20 @@ def require_loopback(settings: Settings) -> None:
     if exposed:
         raise ConfigurationError(
             f"no app is configured, and the development app listens on loopback only, not on "
-            f"{exposed[0]!r}: configure an app by --app-id, --app-key and --app-secret, by "
-            "REVERB_APP_ID, REVERB_APP_KEY and REVERB_APP_SECRET, or by [[apps]] in the file "
+            f"{exposed[0]!r}: configure an app with --app-id, --app-key and --app-secret, with "
+            "REVERB_APP_ID, REVERB_APP_KEY and REVERB_APP_SECRET, or with [[apps]] in the file "
             "given to --config"
         )
 
 
 def development_banner(settings: Settings) -> str:
-    """Tell a developer how to connect.
+    """Return the text that shows a developer how to connect.
 
     Args:
         settings: The settings with the development app.
 
     Returns:
-        Several lines: the app's credentials, and JavaScript that connects to it.
+        Several lines: the app's credentials, and JavaScript that connects to the app.
     """
     app = settings.apps[0]
     connection = {
@@ -67,13 +67,13 @@ def development_banner(settings: Settings) -> str:
         "cluster": "",
     }
     if "wsPort" not in connection and "wssPort" not in connection:
-        hint = "Connect to it from JavaScript, with wsPort set to the port that you reach it at:"
+        hint = "Connect to it from JavaScript, with wsPort set to the port that you connect to:"
     else:
         hint = "Connect to it from JavaScript:"
     arguments = ", ".join(f"{name}: {json.dumps(value)}" for name, value in connection.items())
     return "\n".join(
         [
-            "No app is configured, so this is a development app with fresh random credentials.",
+            "No app is configured, so this is a development app with new random credentials.",
             f"  app id:     {app.id}",
             f"  app key:    {app.key}",
             f"  app secret: {app.secret}",
@@ -85,7 +85,7 @@ def development_banner(settings: Settings) -> str:
 
 
 class DevelopmentBanner(Service):
-    """Logs how to connect to the development app when the server starts.
+    """Logs how to connect to the development app, when the server starts.
 
     Args:
         settings: The settings with the development app.
@@ -103,18 +103,18 @@ class DevelopmentBanner(Service):
 
 
 def _address(settings: Settings) -> dict[str, object]:
-    """Give pusher-js its options for the first address that has a port."""
+    """Return the pusher-js options for the first endpoint that has a TCP port."""
     endpoints = [endpoint_strings.parse(text) for text in settings.endpoints]
     endpoint = next((endpoint for endpoint in endpoints if endpoint.port), None)
     if endpoint is None:
-        # Only UNIX sockets: the address is that of the proxy in front of them.
+        # There are only UNIX sockets. Clients connect to the proxy in front of them.
         return {"wsHost": "127.0.0.1", "forceTLS": False}
     host = endpoint.named["interface"]
     secure = endpoint.kind in ("ssl", "tls")
     port = int(endpoint.port)
     return {
         "wsHost": f"[{host}]" if ":" in host else host,
-        # A free port is not known yet.
+        # With port 0, the system chooses the port later.
         **({"wssPort" if secure else "wsPort": port} if port else {}),
         "forceTLS": secure,
     }

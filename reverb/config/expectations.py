@@ -1,46 +1,46 @@
-"""What a setting may be, in the words of an error message."""
+"""Describes, for error messages, the values that a setting accepts."""
 
 from typing import Any
 
 from msgspec import inspect
 
 
-def expectation(kind: Any) -> str:
-    """Say what values a field takes, after "expected".
+def describe_expected(kind: Any) -> str:
+    """Return the phrase that follows "expected" in an error message.
 
     Args:
         kind: The field's type.
     """
     match inspect.type_info(kind):
         case inspect.IntType(ge=low, le=high):
-            words = f"a whole number from {low} to {high}"
+            expected = f"a whole number from {low} to {high}"
         case inspect.BoolType():
-            words = "true or false"
+            expected = "true or false"
         case inspect.LiteralType(values=values):
-            words = f"one of {', '.join(map(repr, values))}"
+            expected = f"one of {', '.join(map(repr, values))}"
         case inspect.VarTupleType(item_type=item):
-            words = f"a list of {_expected_items(item)}"
+            expected = f"a list of {_describe_items(item)}"
         case inspect.DictType():
-            words = (
-                "a table of HTTP headers, of printable ASCII and without those that every webhook "
-                "has, such as Content-Type and X-Pusher-Key"
+            expected = (
+                "a table of HTTP headers in printable ASCII, without the headers that every "
+                "webhook request has, such as Content-Type and X-Pusher-Key"
             )
         case inspect.StrType(pattern=str(pattern)):
-            words = _expected_text(pattern)
+            expected = _describe_string(pattern)
         case inspect.StrType(min_length=1):
-            words = "a string that is not empty"
+            expected = "a string that is not empty"
         case _:
-            words = "a string"
-    return words
+            expected = "a string"
+    return expected
 
 
-def _expected_text(pattern: str) -> str:
+def _describe_string(pattern: str) -> str:
     if pattern.startswith("^https?:"):
         return "an http:// or https:// URL of ASCII characters, without user, password and fragment"
     return "a string of letters, digits and - . _ ~"
 
 
-def _expected_items(kind: inspect.Type) -> str:
+def _describe_items(kind: inspect.Type) -> str:
     match kind:
         case inspect.StrType(pattern=str()):
             return "hosts, such as 'example.com' or '*.example.com', without scheme or port"

@@ -1,4 +1,4 @@
-"""Laravel Reverb's way to say where Redis is, so that its .env works here too."""
+"""Reads Laravel Reverb's Redis variables, so that its .env file works here unchanged."""
 
 from collections.abc import Mapping
 from urllib.parse import quote
@@ -9,17 +9,17 @@ _UNSET = ("", "null", "(null)")
 _SCHEMES = {"tcp": "redis", "tls": "rediss"}
 
 
-def url_of(environ: Mapping[str, str]) -> str | None:
-    """Make a Redis URL of Laravel's variables.
+def redis_url_from_environment(environ: Mapping[str, str]) -> str | None:
+    """Build a Redis URL from Laravel's environment variables.
 
     Args:
-        environ: The environment. ``REVERB_SCALING_ENABLED`` says whether
-            ``REDIS_URL``, or else ``REDIS_HOST``, ``REDIS_PORT``,
-            ``REDIS_USERNAME``, ``REDIS_PASSWORD`` and ``REDIS_DB``, are used;
+        environ: The environment. ``REVERB_SCALING_ENABLED`` turns Redis on.
+            The address is ``REDIS_URL``, or else ``REDIS_HOST``, ``REDIS_PORT``,
+            ``REDIS_USERNAME``, ``REDIS_PASSWORD`` and ``REDIS_DB``.
             ``REVERB_SCALING_CHANNEL`` becomes the prefix.
 
     Returns:
-        The URL, not checked; None without scaling.
+        The URL, which is not validated; None when scaling is off.
 
     Raises:
         ValueError: ``REVERB_SCALING_ENABLED`` is neither true nor false.
@@ -30,20 +30,20 @@ def url_of(environ: Mapping[str, str]) -> str | None:
             raise ValueError(f"expected true or false, got {enabled[:60]!r}")
         return None
 
-    def given(name: str, default: str = "") -> str:
+    def read(name: str, default: str = "") -> str:
         text = environ.get(name, "").strip()
         return default if text.lower() in _UNSET else text
 
-    prefix = quote(given("REVERB_SCALING_CHANNEL", "reverb"), safe="")
-    if url := given("REDIS_URL"):
+    prefix = quote(read("REVERB_SCALING_CHANNEL", "reverb"), safe="")
+    if url := read("REDIS_URL"):
         scheme, mark, rest = url.partition("://")
-        more = "&" if "?" in rest else "?"
-        return f"{_SCHEMES.get(scheme, scheme)}{mark}{rest}{more}prefix={prefix}"
-    # Laravel takes a host with tls:// in front.
-    scheme, _, host = given("REDIS_HOST", "127.0.0.1").rpartition("://")
-    user, password = (quote(given(f"REDIS_{name}"), safe="") for name in ("USERNAME", "PASSWORD"))
-    who = f"{user}:{password}@" if password else ""
+        separator = "&" if "?" in rest else "?"
+        return f"{_SCHEMES.get(scheme, scheme)}{mark}{rest}{separator}prefix={prefix}"
+    # Laravel accepts a host with a scheme, such as tls://, in front.
+    scheme, _, host = read("REDIS_HOST", "127.0.0.1").rpartition("://")
+    user, password = (quote(read(f"REDIS_{name}"), safe="") for name in ("USERNAME", "PASSWORD"))
+    credentials = f"{user}:{password}@" if password else ""
     host = f"[{host}]" if ":" in host else host
-    port, database = given("REDIS_PORT", "6379"), given("REDIS_DB", "0")
+    port, database = read("REDIS_PORT", "6379"), read("REDIS_DB", "0")
     scheme = _SCHEMES.get(scheme, scheme or "redis")
-    return f"{scheme}://{who}{host}:{port}/{database}?prefix={prefix}"
+    return f"{scheme}://{credentials}{host}:{port}/{database}?prefix={prefix}"

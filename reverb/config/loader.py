@@ -1,7 +1,7 @@
-"""Builds the settings: defaults, then the file, the environment and the command line.
+"""Builds the settings from defaults, the file, the environment and the command line.
 
-A later source beats an earlier one. :mod:`reverb.config.sources` reads each of them; here they
-are put together, and what is impossible only in combination is refused.
+A later source overrides an earlier one. :mod:`reverb.config.sources` reads each source. This
+module merges them and rejects values that contradict each other.
 """
 
 import re
@@ -36,12 +36,12 @@ _PATH = re.compile(r"(/(?!\.{1,2}(/|\Z))[A-Za-z0-9._~-]+)*")
 
 
 class _Library(NamedTuple):
-    """A library that only some settings need."""
+    """An optional library that only some settings need."""
 
     module: str
     package: str
     extra: str
-    """What of this project installs it."""
+    """The extra of this package that installs the library."""
 
 
 _TXREDISAPI = _Library("txredisapi", "txredisapi", "redis")
@@ -49,12 +49,12 @@ _NATS_PY = _Library("nats", "nats-py", "nats")
 
 
 class Configuration(msgspec.Struct, frozen=True, kw_only=True):
-    """The settings, and what is to be known about where they come from."""
+    """The settings, and whether they contain the development app."""
 
     settings: Settings
     """All settings of this node."""
     is_development: bool
-    """Whether its only app was made up, because none was configured."""
+    """Whether the only app is the development app, because no app was configured."""
 
 
 def load(
@@ -66,13 +66,13 @@ def load(
         options: The command line's options by name, such as ``app-id``; see
             :func:`reverb.config.sources.read_options`.
         environ: The environment.
-        config_path: Path of the TOML file, None to use no file.
+        config_path: Path of the TOML file; None for no file.
 
     Returns:
-        The configuration, which has at least one app.
+        The configuration, with at least one app.
 
     Raises:
-        ConfigurationError: If any source is wrong, or they do not fit together.
+        ConfigurationError: A source is invalid, or values contradict each other.
     """
     file = read_file(config_path) if config_path is not None else FileValues({}, {}, [])
     environment = read_environment(environ)
@@ -83,12 +83,12 @@ def load(
     _check_url(values, "redis", parse_redis_url, _TXREDISAPI)
     _check_url(values, "broker", parse_nats_url, _NATS_PY)
     _check_workers(values)
-    _normalise_path(values)
+    _normalize_path(values)
     apps = _merge_apps(file, environment, command_line)
     _check_complete(apps[: len(file.apps)], f"{config_path}: ")
     is_development = not apps
     if is_development:
-        apps = [file.app_defaults | environment.app | _made_up_credentials()]
+        apps = [file.app_defaults | environment.app | _development_credentials()]
     _check_distinct(apps)
     _check_webhooks(apps)
     settings = _make_settings(apps, values)
@@ -98,7 +98,7 @@ def load(
 
 
 def _merge_apps(file: FileValues, environment: Overrides, command_line: Overrides) -> list[Values]:
-    """Give the file's apps their defaults and overrides, then add an app from outside."""
+    """Merge the file's apps with the defaults, the overrides and the app given outside the file."""
     apps = [file.app_defaults | app | environment.app for app in file.apps]
     credentials = command_line.credentials or environment.credentials
     if not credentials:
@@ -130,23 +130,23 @@ def _check_distinct(apps: list[Values]) -> None:
 
 
 def _check_webhooks(apps: list[Values]) -> None:
-    """Refuse two webhooks of an app for the same URL, which names the endpoint."""
+    """Reject two webhooks of an app with the same URL, because the URL identifies the endpoint."""
     for app in apps:
         value = app.get("webhooks", Value((), ""))
         first_uses: dict[str, str] = {}
         for index, webhook in enumerate(value.value):
-            here = f"{value.origin}[{index}].url"
+            origin = f"{value.origin}[{index}].url"
             if webhook.url in first_uses:
                 raise ConfigurationError(
-                    f"{here}: {webhook.url!r} is already at {first_uses[webhook.url]}; another "
-                    "query, such as ?2, makes it another endpoint"
+                    f"{origin}: {webhook.url!r} is already used at {first_uses[webhook.url]}; add "
+                    "a query, such as ?2, to make it a different endpoint"
                 )
-            first_uses[webhook.url] = here
+            first_uses[webhook.url] = origin
 
 
 def _make_settings(apps: list[Values], values: Values) -> Settings:
     plain, webhooks = {}, {}
-    for name, value in _plain(values).items():
+    for name, value in _unwrap(values).items():
         table, dot, key = name.partition(".")
         if dot:
             assert table == "webhooks"
@@ -154,17 +154,17 @@ def _make_settings(apps: list[Values], values: Values) -> Settings:
         else:
             plain[name] = value
     return Settings(
-        apps=tuple(App(**_plain(app)) for app in apps),
+        apps=tuple(App(**_unwrap(app)) for app in apps),
         webhooks=WebhookSettings(**webhooks),
         **plain,
     )
 
 
 def _check_addresses(values: Values, command_line: Overrides) -> None:
-    """Refuse endpoint strings that cannot work, and options that would have no effect."""
+    """Reject invalid hosts and endpoint strings, and options that would have no effect."""
     if "host" in values and not endpoint_strings.is_host(values["host"].value):
         host, origin = values["host"]
-        raise ConfigurationError(f"{origin}: expected an IP address or a host's name, got {host!r}")
+        raise ConfigurationError(f"{origin}: expected an IP address or a host name, got {host!r}")
     listen = values.get("listen")
     if listen is None or not listen.value:
         return
@@ -176,48 +176,48 @@ def _check_addresses(values: Values, command_line: Overrides) -> None:
 
 
 def _check_metrics_addresses(values: Values) -> None:
-    """Make endpoint strings of the addresses for metrics; each must be another one."""
+    """Convert the metrics addresses to endpoint strings, and reject conflicting ones."""
     if "metrics_listen" not in values:
         return
     given, origin = values["metrics_listen"]
-    plain = _plain({name: values[name] for name in ("host", "port", "listen") if name in values})
-    taken = [(endpoint, "the server listens on") for endpoint in Settings(**plain).endpoints]
+    plain = _unwrap({name: values[name] for name in ("host", "port", "listen") if name in values})
+    used = [(endpoint, "the server listens on") for endpoint in Settings(**plain).endpoints]
     endpoints = []
     for address in given:
         endpoint = endpoint_strings.from_address(address)
         _check_endpoint(endpoint, origin)
-        for one in _of_workers(endpoint, values, f"{origin}: {address!r}"):
-            for other, whose in taken:
-                if endpoint_strings.clash(one, other):
-                    by = address if one == endpoint else one
+        for candidate in _expand_for_workers(endpoint, values, f"{origin}: {address!r}"):
+            for other, use in used:
+                if endpoint_strings.conflict(candidate, other):
+                    shown = address if candidate == endpoint else candidate
                     raise ConfigurationError(
-                        f"{origin}: {by!r} is an address that {whose} already, by {other!r}"
+                        f"{origin}: {shown!r} is already in use: {use} {other!r}"
                     )
-            taken.append((one, "metrics are on"))
+            used.append((candidate, "metrics are served on"))
         endpoints.append(endpoint)
     values["metrics_listen"] = Value(tuple(endpoints), origin)
 
 
-def _of_workers(endpoint: str, values: Values, place: str) -> list[str]:
-    """List what an endpoint for metrics becomes, as each worker has one of its own."""
+def _expand_for_workers(endpoint: str, values: Values, prefix: str) -> list[str]:
+    """Return each worker's own endpoint for one metrics endpoint."""
     workers = values.get("workers", Value(1, "")).value
     if workers == 1:
         return [endpoint]
     try:
         return [endpoint_strings.for_worker(endpoint, n) for n in range(1, workers + 1)]
     except ValueError as error:
-        raise ConfigurationError(f"{place} cannot serve {workers} workers: {error}") from None
+        raise ConfigurationError(f"{prefix} cannot serve {workers} workers: {error}") from None
 
 
 def _check_endpoint(endpoint: str, origin: str) -> None:
-    if problem := endpoint_strings.problem_of(endpoint):
+    if problem := endpoint_strings.find_problem(endpoint):
         raise ConfigurationError(f"{origin}: cannot listen on endpoint {endpoint!r}: {problem}")
 
 
 def _check_url(
     values: Values, name: str, parse: Callable[[str], object], library: _Library
 ) -> None:
-    """Refuse a URL that cannot be used, before anything is started by it."""
+    """Reject a malformed URL, or one whose library is not installed, before the server starts."""
     if name not in values or not values[name].value:
         return
     url, origin = values[name]
@@ -225,26 +225,26 @@ def _check_url(
         parse(url)
     except ValueError as error:
         raise ConfigurationError(f"{origin}: {error}") from None
-    # Not by importing it: txredisapi would install the reactor.
+    # Do not import the library: txredisapi would install the reactor.
     if find_spec(library.module) is None:
         raise ConfigurationError(
-            f"{origin}: needs {library.package}, of this server's extra [{library.extra}]: "
+            f"{origin}: needs the package {library.package} (extra [{library.extra}]): "
             f"pip install {library.package}"
         )
 
 
 def _check_workers(values: Values) -> None:
-    """Refuse several workers that would not know of each other's clients."""
+    """Reject several workers without a Redis, which they need to share channels and members."""
     workers = values.get("workers", Value(1, ""))
     if workers.value > 1 and not values.get("redis", Value("", "")).value:
         raise ConfigurationError(
-            f"{workers.origin}: {workers.value} workers need a Redis, by which they are one server "
-            f"to clients: give {SETTINGS_OPTIONS['redis']} too"
+            f"{workers.origin}: {workers.value} workers need a Redis to act as one server: "
+            f"set {SETTINGS_OPTIONS['redis']} too"
         )
 
 
-def _normalise_path(values: Values) -> None:
-    """Make the path empty, or start with a slash and not end with one."""
+def _normalize_path(values: Values) -> None:
+    """Normalize the path: empty, or with a leading and without a trailing slash."""
     if "path" not in values:
         return
     given, origin = values["path"]
@@ -257,12 +257,12 @@ def _normalise_path(values: Values) -> None:
     values["path"] = Value(path, origin)
 
 
-def _made_up_credentials() -> Values:
+def _development_credentials() -> Values:
     return {
         name: Value(text, "the development app")
         for name, text in development.make_credentials().items()
     }
 
 
-def _plain(values: Values) -> dict[str, Any]:
+def _unwrap(values: Values) -> dict[str, Any]:
     return {name: value for name, (value, _) in values.items()}

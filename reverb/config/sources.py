@@ -1,7 +1,7 @@
 """Reads the sources of the configuration: a TOML file, the environment, the command line.
 
-Every value gets its field's type here and keeps the place it came from, so that a
-later error can still name it. :mod:`reverb.config.loader` decides which value wins.
+Each value is converted to its field's type and keeps its origin, so that a later error can
+name it. :mod:`reverb.config.loader` merges the sources.
 """
 
 import difflib
@@ -15,28 +15,28 @@ import msgspec
 from msgspec import inspect
 
 from reverb.apps import App
-from reverb.config import laravel as laravel_redis
-from reverb.config.expectations import expectation
+from reverb.config import laravel
+from reverb.config.expectations import describe_expected
 from reverb.settings import Settings
 
 
 class ConfigurationError(Exception):
-    """The configuration cannot be used; the text is one line for the operator."""
+    """The configuration is invalid. The message is one line for the operator."""
 
 
 class Value(NamedTuple):
-    """A value of its field's type, and the place it came from."""
+    """A value of its field's type, and where it came from."""
 
     value: Any
     origin: str
-    """Such as ``reverb.toml: apps[1].ping_interval``, ``REVERB_LISTEN`` or ``--port``."""
+    """Origin, such as ``reverb.toml: apps[1].ping_interval``, ``REVERB_LISTEN`` or ``--port``."""
 
 
 Values = dict[str, Value]
 
 
 class FileValues(NamedTuple):
-    """What a configuration file says."""
+    """The values of a configuration file."""
 
     settings: Values
     app_defaults: Values
@@ -44,22 +44,22 @@ class FileValues(NamedTuple):
 
 
 class Overrides(NamedTuple):
-    """What the environment or the command line says."""
+    """The values of the environment or the command line."""
 
     settings: Values
     credentials: Values
-    """The id, key and secret of one app, or nothing."""
+    """The id, key and secret of one app, or empty."""
     app: Values
     """Fields that apply to every app."""
 
 
 def _field_types(struct: type[msgspec.Struct]) -> dict[str, Any]:
-    """Find a struct's fields; those of a struct in it get names such as ``webhooks.debounce``."""
+    """Return a struct's field types; nested fields have names such as ``webhooks.debounce``."""
     fields: dict[str, Any] = {}
     for field in msgspec.structs.fields(struct):
         if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):
-            below = _field_types(field.type)
-            fields |= {f"{field.name}.{name}": kind for name, kind in below.items()}
+            nested = _field_types(field.type)
+            fields |= {f"{field.name}.{name}": kind for name, kind in nested.items()}
         else:
             fields[field.name] = field.type
     return fields
@@ -67,12 +67,12 @@ def _field_types(struct: type[msgspec.Struct]) -> dict[str, Any]:
 
 CREDENTIALS = ("id", "key", "secret")
 _SECRET = ("secret", "headers")
-"""Keys whose values are not shown in errors."""
+"""Keys whose values error messages must not show."""
 SETTINGS_FIELDS = {name: kind for name, kind in _field_types(Settings).items() if name != "apps"}
-"""The fields by their names, with those of tables as ``table.name``."""
+"""The type of each field by its name; fields of a table are named ``table.name``."""
 APP_FIELDS = _field_types(App)
 
-# Where Laravel Reverb has the same setting, its .env must work here unchanged.
+# The settings that Laravel Reverb has too, so that its .env file works here unchanged.
 _LARAVEL_VARIABLES = {
     "host": "REVERB_SERVER_HOST",
     "port": "REVERB_SERVER_PORT",
@@ -95,8 +95,8 @@ SETTINGS_OPTIONS = {
 }
 APP_OPTIONS = {name: f"--app-{name}" for name in CREDENTIALS}
 
-# HOST, PORT and SCHEME are where Laravel's clients connect, not where a server listens.
-# The last line is what Kubernetes puts into every pod beside a Service named reverb.
+# HOST, PORT and SCHEME are the address for Laravel's clients, not the one to listen on.
+# The last line is what Kubernetes adds to each pod when a Service is named reverb.
 _IGNORED_VARIABLES = re.compile(
     r"REVERB_(HOST|PORT|SCHEME|SERVER|LOG_LEVEL|(SCALING|PULSE|TELESCOPE)_\w+"
     r"|APP_RATE_LIMITING_ENABLED|APP_RATE_LIMIT_\w+"
@@ -106,7 +106,7 @@ _UNSET = ("", "null", "(null)")
 _BOOLEANS = dict.fromkeys(("true", "1", "yes", "on"), True) | dict.fromkeys(
     ("false", "0", "no", "off"), False
 )
-_SHOWN_CHARACTERS = 60
+_MAX_SHOWN_CHARACTERS = 60
 
 
 def read_file(path: str) -> FileValues:
@@ -116,16 +116,16 @@ def read_file(path: str) -> FileValues:
         path: Path of the file.
 
     Returns:
-        The file's values; apps need not be complete yet.
+        The file's values. Apps may still lack required fields.
 
     Raises:
-        ConfigurationError: If the file cannot be read or says something impossible.
+        ConfigurationError: The file cannot be read, or a key or value in it is invalid.
     """
     document = _parse_file(path)
     defaults = document.pop("app_defaults", {})
     apps = document.pop("apps", [])
     if not isinstance(apps, list):
-        raise ConfigurationError(f"{path}: apps: expected [[apps]] tables, got {_shown(apps)}")
+        raise ConfigurationError(f"{path}: apps: expected [[apps]] tables, got {_display(apps)}")
     redis = document.pop("redis") if isinstance(document.get("redis"), dict) else {}
     settings = _read_table(document, SETTINGS_FIELDS, f"{path}: ")
     return FileValues(
@@ -139,14 +139,14 @@ def read_environment(environ: Mapping[str, str]) -> Overrides:
     """Read the ``REVERB_*`` environment variables.
 
     Args:
-        environ: The environment; of other variables only those for Redis are
-            read, where ``REVERB_SCALING_ENABLED`` says so.
+        environ: The environment. When ``REVERB_SCALING_ENABLED`` is true, Laravel's
+            ``REDIS_*`` variables are read as well.
 
     Returns:
-        The values of the variables that are set to something.
+        The values of all variables that are set and not empty.
 
     Raises:
-        ConfigurationError: If a variable is unknown or its value is impossible.
+        ConfigurationError: A variable is unknown, or its value is invalid.
     """
     settings_names = {variable: name for name, variable in SETTINGS_VARIABLES.items()}
     app_names = {variable: name for name, variable in APP_VARIABLES.items()}
@@ -162,20 +162,20 @@ def read_environment(environ: Mapping[str, str]) -> Overrides:
         if text.strip().lower() in _UNSET:
             continue
         if name := settings_names.get(variable):
-            settings[name] = _from_text(text, SETTINGS_FIELDS[name], variable)
+            settings[name] = _convert_text(text, SETTINGS_FIELDS[name], variable)
         else:
             name = app_names[variable]
-            app[name] = _from_text(text, APP_FIELDS[name], variable, secret=name == "secret")
+            app[name] = _convert_text(text, APP_FIELDS[name], variable, secret=name == "secret")
     if "redis" not in settings:
-        settings |= _laravel_redis(environ)
-    credentials = _take_credentials(app, APP_VARIABLES)
+        settings |= _read_laravel_redis(environ)
+    credentials = _pop_credentials(app, APP_VARIABLES)
     return Overrides(settings=settings, credentials=credentials, app=app)
 
 
-def _laravel_redis(environ: Mapping[str, str]) -> Values:
-    """Read Laravel's variables of Redis."""
+def _read_laravel_redis(environ: Mapping[str, str]) -> Values:
+    """Read Laravel's Redis variables."""
     try:
-        url = laravel_redis.url_of(environ)
+        url = laravel.redis_url_from_environment(environ)
     except ValueError as error:
         raise ConfigurationError(f"REVERB_SCALING_ENABLED: {error}") from None
     return {"redis": Value(url, "REVERB_SCALING_ENABLED with REDIS_*")} if url else {}
@@ -185,19 +185,19 @@ def read_options(options: Mapping[str, object]) -> Overrides:
     """Read the command line's options.
 
     Args:
-        options: Option names without dashes in front, such as ``app-id``, and what was
-            given: text, or a list of texts for those that may be repeated. None or an empty
-            list means that the option was not given; other names are ignored.
+        options: The options by name without leading dashes, such as ``app-id``. A value
+            is a string, or a list of strings for an option that may be repeated. None or an
+            empty list means that the option was not given. Unknown names are ignored.
 
     Returns:
         The values of the options that were given.
 
     Raises:
-        ConfigurationError: If an option's value is impossible.
+        ConfigurationError: An option's value is invalid.
     """
-    settings = _read_given(options, SETTINGS_OPTIONS, SETTINGS_FIELDS)
-    app = _read_given(options, APP_OPTIONS, APP_FIELDS)
-    return Overrides(settings=settings, credentials=_take_credentials(app, APP_OPTIONS), app={})
+    settings = _read_known_options(options, SETTINGS_OPTIONS, SETTINGS_FIELDS)
+    app = _read_known_options(options, APP_OPTIONS, APP_FIELDS)
+    return Overrides(settings=settings, credentials=_pop_credentials(app, APP_OPTIONS), app={})
 
 
 def _parse_file(path: str) -> dict[str, Any]:
@@ -217,27 +217,27 @@ def _read_table(table: Mapping[str, Any], fields: Mapping[str, Any], prefix: str
     values: Values = {}
     for key, raw in table.items():
         origin = prefix + (key if re.fullmatch(r"[\w-]+", key, re.ASCII) else repr(key))
-        below = {
+        nested = {
             name.removeprefix(f"{key}."): name for name in fields if name.startswith(f"{key}.")
         }
-        if below and isinstance(raw, list) and key in APP_FIELDS:
+        if nested and isinstance(raw, list) and key in APP_FIELDS:
             raise ConfigurationError(
-                f"{origin}: expected a table, got {_shown(raw)}; those of an app are "
-                f"[[apps.{key}]] tables"
+                f"{origin}: expected a table, got {_display(raw)}; the {key} of an app "
+                f"belong in [[apps.{key}]] tables"
             )
-        if below:
-            kinds = {short: fields[name] for short, name in below.items()}
-            inner = _read_table(_checked_table(raw, origin), kinds, f"{origin}.")
-            values |= {below[short]: value for short, value in inner.items()}
+        if nested:
+            kinds = {short: fields[name] for short, name in nested.items()}
+            inner = _read_table(_require_table(raw, origin), kinds, f"{origin}.")
+            values |= {nested[short]: value for short, value in inner.items()}
             continue
         if key not in fields:
-            raise ConfigurationError(f"{origin}: unknown key{_place_or_suggestion(key, fields)}")
+            raise ConfigurationError(f"{origin}: unknown key{_unknown_key_hint(key, fields)}")
         values[key] = _convert(raw, fields[key], origin, secret=key in _SECRET)
     return values
 
 
 def _read_redis(table: Mapping[str, Any], others: Values, prefix: str) -> Values:
-    """Read the table ``[redis]``, another way to write ``redis`` and ``redis_lease``."""
+    """Read the table ``[redis]``, an alternative to the keys ``redis`` and ``redis_lease``."""
     names = {"url": "redis", "lease": "redis_lease"}
     kinds = {short: SETTINGS_FIELDS[name] for short, name in names.items()}
     found = _read_table(table, kinds, prefix)
@@ -247,39 +247,39 @@ def _read_redis(table: Mapping[str, Any], others: Values, prefix: str) -> Values
     return {names[short]: value for short, value in found.items()}
 
 
-def _checked_table(raw: object, origin: str) -> Mapping[str, Any]:
+def _require_table(raw: object, origin: str) -> Mapping[str, Any]:
     if not isinstance(raw, dict):
-        raise ConfigurationError(f"{origin}: expected a table, got {_shown(raw)}")
+        raise ConfigurationError(f"{origin}: expected a table, got {_display(raw)}")
     return raw
 
 
 def _read_app(table: object, origin: str) -> Values:
-    return _read_table(_checked_table(table, origin), APP_FIELDS, f"{origin}.")
+    return _read_table(_require_table(table, origin), APP_FIELDS, f"{origin}.")
 
 
 def _read_defaults(table: object, origin: str) -> Values:
     values = _read_app(table, origin)
     for name in CREDENTIALS:
         if name in values:
-            raise ConfigurationError(f"{origin}.{name}: belongs in each of the [[apps]] tables")
+            raise ConfigurationError(f"{origin}.{name}: set it in each [[apps]] table instead")
     return values
 
 
-def _read_given(
+def _read_known_options(
     options: Mapping[str, object], labels: Mapping[str, str], fields: Mapping[str, Any]
 ) -> Values:
     values: Values = {}
     for name, label in labels.items():
         given = options.get(label.removeprefix("--"))
         if isinstance(given, str):
-            values[name] = _from_text(given, fields[name], label, secret=name == "secret")
+            values[name] = _convert_text(given, fields[name], label, secret=name == "secret")
         elif given:
             values[name] = _convert(given, fields[name], label)
     return values
 
 
-def _take_credentials(app: Values, labels: Mapping[str, str]) -> Values:
-    """Move an app's id, key and secret out of ``app``: all three or none."""
+def _pop_credentials(app: Values, labels: Mapping[str, str]) -> Values:
+    """Move an app's id, key and secret out of ``app``; require all three or none."""
     credentials = {name: app.pop(name) for name in CREDENTIALS if name in app}
     missing = [labels[name] for name in CREDENTIALS if name not in credentials]
     if credentials and missing:
@@ -289,8 +289,8 @@ def _take_credentials(app: Values, labels: Mapping[str, str]) -> Values:
     return credentials
 
 
-def _from_text(text: str, kind: Any, origin: str, *, secret: bool = False) -> Value:
-    """Convert text of the environment or command line to a field's type."""
+def _convert_text(text: str, kind: Any, origin: str, *, secret: bool = False) -> Value:
+    """Convert a string from the environment or the command line to a field's type."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -299,8 +299,8 @@ def _from_text(text: str, kind: Any, origin: str, *, secret: bool = False) -> Va
     match inspect.type_info(kind):
         case inspect.VarTupleType():
             raw = [part.strip() for part in text.split(",") if part.strip()]
-            if _struct_in(kind) is not None:
-                raw = _from_json(text, origin)
+            if _item_struct(kind) is not None:
+                raw = _decode_json(text, origin)
         case inspect.BoolType():
             raw = _BOOLEANS.get(text.strip().lower(), text)
         case inspect.IntType():
@@ -308,15 +308,15 @@ def _from_text(text: str, kind: Any, origin: str, *, secret: bool = False) -> Va
     return _convert(raw, kind, origin, secret=secret)
 
 
-def _from_json(text: str, origin: str) -> object:
+def _decode_json(text: str, origin: str) -> object:
     try:
         return msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError) as error:
         raise ConfigurationError(f"{origin}: is not JSON: {error}") from None
 
 
-def _struct_in(kind: Any) -> type[msgspec.Struct] | None:
-    """Find the struct that a list is of; None when it is no list, or of something else."""
+def _item_struct(kind: Any) -> type[msgspec.Struct] | None:
+    """Return the struct type of a list's items, or None for any other type."""
     match inspect.type_info(kind):
         case inspect.VarTupleType(item_type=inspect.StructType(cls=struct)):
             return struct
@@ -326,57 +326,59 @@ def _struct_in(kind: Any) -> type[msgspec.Struct] | None:
 def _read_list(raw: object, struct: type[msgspec.Struct], origin: str) -> Value:
     """Read a list of tables, such as ``[[apps.webhooks]]``."""
     if not isinstance(raw, list):
-        raise ConfigurationError(f"{origin}: expected a list of tables, got {_shown(raw)}")
+        raise ConfigurationError(f"{origin}: expected a list of tables, got {_display(raw)}")
     fields, items = _field_types(struct), []
     for index, table in enumerate(raw):
-        here = f"{origin}[{index}]"
-        values = _read_table(_checked_table(table, here), fields, f"{here}.")
+        item_origin = f"{origin}[{index}]"
+        values = _read_table(_require_table(table, item_origin), fields, f"{item_origin}.")
         for field in msgspec.structs.fields(struct):
             if field.required and field.name not in values:
-                raise ConfigurationError(f"{here}.{field.name}: missing")
+                raise ConfigurationError(f"{item_origin}.{field.name}: missing")
         items.append(struct(**{name: value for name, (value, _) in values.items()}))
     return Value(tuple(items), origin)
 
 
 def _convert(raw: object, kind: Any, origin: str, *, secret: bool = False) -> Value:
-    struct = _struct_in(kind)
+    struct = _item_struct(kind)
     if struct is not None:
         return _read_list(raw, struct, origin)
     try:
         return Value(msgspec.convert(raw, kind), origin)
     except msgspec.ValidationError:
-        got = "something else (not shown)" if secret and raw else _shown(raw)
-        raise ConfigurationError(f"{origin}: expected {expectation(kind)}, got {got}") from None
+        got = "something else (not shown)" if secret and raw else _display(raw)
+        raise ConfigurationError(
+            f"{origin}: expected {describe_expected(kind)}, got {got}"
+        ) from None
 
 
-def _shown(raw: object) -> str:
-    """Write what was given, without what may be secret in it."""
+def _display(raw: object) -> str:
+    """Format a given value for an error message, without anything that may be secret."""
     match raw:
         case bool():
             shown = str(raw).lower()
         case dict():
             shown = "a table"
         case list():
-            shown = f"[{', '.join(map(_shown, raw))}]"
+            shown = f"[{', '.join(map(_display, raw))}]"
         case str() if "://" in raw and "@" in raw:
             shown = "a URL (not shown)"
         case _:
             shown = repr(raw)
-    return shown if len(shown) <= _SHOWN_CHARACTERS else shown[:_SHOWN_CHARACTERS] + "..."
+    return shown if len(shown) <= _MAX_SHOWN_CHARACTERS else shown[:_MAX_SHOWN_CHARACTERS] + "..."
 
 
-def _place_or_suggestion(key: str, fields: Mapping[str, Any]) -> str:
-    # In TOML everything after a table's head is in that table, which is easily overlooked.
+def _unknown_key_hint(key: str, fields: Mapping[str, Any]) -> str:
+    # In TOML every key after a table header belongs to that table, which is easily overlooked.
     if fields is APP_FIELDS and key in SETTINGS_FIELDS:
-        return " of an app, it belongs before the first table"
+        return " of an app, server settings belong before the first table"
     if fields is SETTINGS_FIELDS and key in APP_FIELDS:
         return ", it belongs in [[apps]] or [app_defaults]"
     tables = ["apps", "app_defaults"] if fields is SETTINGS_FIELDS else []
-    return _suggestion(key, [*fields, *tables])
+    return _did_you_mean(key, [*fields, *tables])
 
 
 def _suggest_variable(variable: str) -> str:
-    """Suggest by this project's names too where the variable has Laravel's name."""
+    """Suggest a known variable, also when the unknown one resembles a setting's own name."""
     variables = {name.upper(): variable for name, variable in SETTINGS_VARIABLES.items()}
     variables |= {f"APP_{name.upper()}": variable for name, variable in APP_VARIABLES.items()}
     variables |= {known.removeprefix("REVERB_"): known for known in variables.values()}
@@ -384,6 +386,6 @@ def _suggest_variable(variable: str) -> str:
     return f", did you mean {variables[close[0]]}?" if close else ""
 
 
-def _suggestion(name: str, known: Iterable[str]) -> str:
+def _did_you_mean(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, list(known), n=1)
     return f", did you mean {close[0]}?" if close else ""

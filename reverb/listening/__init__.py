@@ -1,1 +1,1 @@
-"""Where a node listens: endpoint strings, addresses and TLS certificates."""
+"""Listening sockets: endpoint strings, addresses and TLS certificates."""

@@ -1,4 +1,4 @@
-"""Where a node listens, and how that is written for people."""
+"""Lists the addresses that a node listens on, and formats them for the log."""
 
 import os
 from collections.abc import Iterable
@@ -12,15 +12,19 @@ from reverb.host_port import format_host_port
 
 
 def listening_addresses(listeners: Iterable[IService]) -> "list[IAddress]":
-    """List the addresses of those services that listen already."""
+    """Return the addresses of the services that are already listening.
+
+    Args:
+        listeners: Services; only a ``StreamServerEndpointService`` can have an address.
+    """
     services = [s for s in listeners if isinstance(s, StreamServerEndpointService)]
-    waiting = [service._waitingForPort for service in services]  # noqa: SLF001 - there is no public way
-    ports = [getattr(port, "result", None) for port in waiting if port is not None]
+    deferreds = [service._waitingForPort for service in services]  # noqa: SLF001 - there is no public API
+    ports = [getattr(port, "result", None) for port in deferreds if port is not None]
     return [port.getHost() for port in ports if IListeningPort.providedBy(port)]
 
 
 def format_address(address: IAddress) -> str:
-    """Write an address the way people do."""
+    """Format an address as ``host:port`` or ``unix:path``."""
     if isinstance(address, IPv4Address | IPv6Address):
         return format_host_port(address.host, address.port)
     if isinstance(address, UNIXAddress) and address.name is not None:

@@ -1,4 +1,4 @@
-"""TLS with the certificates that are in the files now, not those of the start."""
+"""TLS endpoints that reload their certificates when the files change."""
 
 import time
 from collections.abc import Callable
@@ -14,38 +14,39 @@ from zope.interface import implementer
 
 from reverb.listening import endpoint_strings
 
-_PAUSE = 2
-"""Seconds between two looks at the files."""
+_CHECK_INTERVAL = 2
+"""Seconds between two checks of the files for changes."""
 
 
 def listen_service(
     text: str, factory: IProtocolFactory, reactor: Any
 ) -> StreamServerEndpointService:
-    """Make the service that listens on an endpoint, and takes up renewed certificates.
+    """Make a service that listens on an endpoint and reloads renewed certificates.
 
     Args:
-        text: The endpoint string, of ``tls:``, ``ssl:`` or what needs no certificate.
-        factory: Makes the protocols.
-        reactor: What the endpoint listens by.
+        text: The endpoint string. Only ``tls:`` and ``ssl:`` have certificates to reload.
+        factory: The protocol factory.
+        reactor: The reactor that the endpoint listens with.
     """
     service = strports.service(text, factory, reactor)
     kind = endpoint_strings.parse(text).kind
     if kind == "tls":
         service.endpoint.connectionCreator = ReloadingCertificates(text)
     elif kind == "ssl":
-        service.endpoint._sslContextFactory = ReloadingCertificates(text)  # noqa: SLF001 - there is no public way
+        service.endpoint._sslContextFactory = ReloadingCertificates(text)  # noqa: SLF001 - there is no public API
     return service
 
 
 @implementer(IOpenSSLServerConnectionCreator)
 class ReloadingCertificates:
-    """Begins TLS with new clients; when the files have changed, by what is in them now.
+    """Starts TLS with new clients, with the certificates that are in the files now.
 
-    What cannot be used is logged, once for each change, and changes nothing.
+    When changed files cannot be used, the error is logged once for each change and the previous
+    certificates stay in use.
 
     Args:
-        text: The endpoint string, of ``tls:`` or ``ssl:``.
-        now: A clock that only goes forward, in seconds.
+        text: The endpoint string, ``tls:`` or ``ssl:``.
+        now: A monotonic clock, in seconds.
     """
 
     _log = Logger()
@@ -53,56 +54,56 @@ class ReloadingCertificates:
     def __init__(self, text: str, now: Callable[[], float] = time.monotonic) -> None:
         self._text = text
         self._now = now
-        self._looked = now()
-        self._files = _files(text)
-        self._begin = _read(text)
+        self._checked_at = now()
+        self._fingerprint = _read_fingerprint(text)
+        self._start_tls = _load(text)
 
     def serverConnectionForTLS(self, protocol: Any) -> Connection:
-        """Begin TLS with a client that has just connected."""
+        """Start TLS with a client that has just connected."""
         now = self._now()
-        if now - self._looked >= _PAUSE:
-            self._looked = now
-            self._look()
-        return self._begin(protocol)
+        if now - self._checked_at >= _CHECK_INTERVAL:
+            self._checked_at = now
+            self._reload_if_changed()
+        return self._start_tls(protocol)
 
-    def _look(self) -> None:
-        files = _files(self._text)
-        if files == self._files:
+    def _reload_if_changed(self) -> None:
+        fingerprint = _read_fingerprint(self._text)
+        if fingerprint == self._fingerprint:
             return
-        self._files = files
-        problem = endpoint_strings.problem_of(self._text)
+        self._fingerprint = fingerprint
+        problem = endpoint_strings.find_problem(self._text)
         if not problem:
             try:
-                self._begin = _read(self._text)
-            except Exception as error:  # noqa: BLE001 - parsers raise whatever is in the files
+                self._start_tls = _load(self._text)
+            except Exception as error:  # noqa: BLE001 - malformed files cause exceptions of any type
                 problem = " ".join(str(error).split()) or type(error).__name__
         if problem:
             self._log.error(
-                "changed certificates of {endpoint} cannot be used, those from before stay: "
+                "cannot use the changed certificates of {endpoint}, keeping the previous ones: "
                 "{problem}",
                 endpoint=self._text,
                 problem=problem,
             )
         else:
-            self._log.info("changed certificates of {endpoint} are used", endpoint=self._text)
+            self._log.info("now using the changed certificates of {endpoint}", endpoint=self._text)
 
 
-def _files(text: str) -> object:
-    """Get what changes with the files, their rights included."""
+def _read_fingerprint(text: str) -> object:
+    """Return a value that changes whenever the files or their permissions change."""
     try:
-        found = [(path, path.stat()) for path in endpoint_strings.certificate_files(text)]
+        statuses = [(path, path.stat()) for path in endpoint_strings.certificate_files(text)]
     except OSError as error:
         return str(error)
-    return [(path, status.st_ino, status.st_ctime_ns) for path, status in found]
+    return [(path, status.st_ino, status.st_ctime_ns) for path, status in statuses]
 
 
-def _read(text: str) -> Callable[[Any], Connection]:
-    """Read the files; get what begins TLS by them."""
+def _load(text: str) -> Callable[[Any], Connection]:
+    """Read the files and return the function that starts TLS with them."""
     endpoint: Any = serverFromString(None, text)
-    # A context is made at once: what OpenSSL refuses is to be found before those from before go.
+    # Build a TLS context now, so that files that OpenSSL rejects never replace the previous ones.
     if endpoint_strings.parse(text).kind == "tls":
-        begin: Callable[[Any], Connection] = endpoint.connectionCreator.serverConnectionForTLS
-        begin(None)
-        return begin
-    context = endpoint._sslContextFactory.getContext()  # noqa: SLF001 - there is no public way
+        start_tls: Callable[[Any], Connection] = endpoint.connectionCreator.serverConnectionForTLS
+        start_tls(None)
+        return start_tls
+    context = endpoint._sslContextFactory.getContext()  # noqa: SLF001 - there is no public API
     return lambda _: Connection(context)

@@ -1,4 +1,4 @@
-"""What can be known of a Twisted endpoint string before the reactor listens on it."""
+"""Parses and checks Twisted endpoint strings before the reactor listens on them."""
 
 import ipaddress
 import re
@@ -22,17 +22,17 @@ from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IStreamServerEndpointStringParser
 from twisted.plugin import getPlugins
 
-# Twisted's own kinds only keep the reactor for later, so they can be parsed without one.
-_KINDS_OF_TWISTED = ("tcp", "tcp6", "ssl", "tls", "unix", "systemd", "haproxy")
+# Twisted's own endpoint types only store the reactor, so they can be parsed without one.
+_TWISTED_KINDS = ("tcp", "tcp6", "ssl", "tls", "unix", "systemd", "haproxy")
 _KINDS_WITH_INTERFACE = ("tcp", "tcp6", "ssl", "tls")
-_HIGHEST_PORT = 65_535
+_MAX_PORT = 65_535
 _PRIVATE_KEY = re.compile(
     rb"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL
 )
 
 
 class EndpointString(NamedTuple):
-    """An endpoint string's parts, without their escapes."""
+    """The parts of an endpoint string, unescaped."""
 
     kind: str
     positional: list[str]
@@ -40,7 +40,7 @@ class EndpointString(NamedTuple):
 
     @property
     def port(self) -> str:
-        """The TCP port as it is written, or nothing if the kind has none."""
+        """The TCP port as written; empty if this type of endpoint has none."""
         if self.kind not in _KINDS_WITH_INTERFACE:
             return ""
         default = "443" if self.kind == "tls" else ""
@@ -49,16 +49,16 @@ class EndpointString(NamedTuple):
 
     @property
     def port_position(self) -> int:
-        """Where the port stands among the positional parts, if it stands there."""
-        # In tls: the certificates' directory comes first.
+        """The index of the port among the positional arguments, if it is one of them."""
+        # The first argument of tls: is the directory of the certificates.
         return 1 if self.kind == "tls" else 0
 
 
 def parse(text: str) -> EndpointString:
-    r"""Split an endpoint string at its colons.
+    r"""Parse an endpoint string.
 
     Args:
-        text: Such as ``tcp6:8080:interface=\:\:1``.
+        text: The endpoint string, such as ``tcp6:8080:interface=\:\:1``.
 
     Returns:
         The parts of the string.
@@ -81,14 +81,14 @@ def parse(text: str) -> EndpointString:
 
 
 def from_address(text: str) -> str:
-    """Write a short address as an endpoint string.
+    """Convert a short address to an endpoint string.
 
     Args:
-        text: A port of loopback, ``HOST:PORT`` with an IPv6 address in square
+        text: A port on loopback, ``HOST:PORT`` with an IPv6 address in square
             brackets, or an endpoint string.
 
     Returns:
-        The endpoint string; what is neither short nor one is returned as it is.
+        The endpoint string. Any other text is returned unchanged.
     """
     if re.fullmatch(r"[0-9]+", text):
         return f"tcp:{text}:interface=127.0.0.1"
@@ -97,69 +97,70 @@ def from_address(text: str) -> str:
         host = short[1].replace(":", "\\:")
         return f"tcp6:{short[2]}:interface={host}" if _is_address(short[1]) else text
     short = re.fullmatch(r"([A-Za-z0-9._-]+):([0-9]+)", text)
-    if short is None or short[1] in _KINDS_OF_TWISTED:
+    if short is None or short[1] in _TWISTED_KINDS:
         return text
     return f"tcp:{short[2]}:interface={short[1]}"
 
 
 def for_worker(text: str, number: int) -> str:
-    """Give a worker an endpoint of its own: the TCP port that many further on.
+    """Return a worker's own endpoint: each worker gets the next TCP port.
 
     Args:
-        text: An endpoint string in which nothing is wrong.
-        number: The worker's, from 1; the first has the endpoint as it is.
+        text: A valid endpoint string.
+        number: The worker's number, from 1. Worker 1 gets the endpoint unchanged.
 
     Returns:
-        An endpoint string. Port 0, a free one, stays as it is.
+        An endpoint string. Port 0 (any free port) stays 0.
 
     Raises:
-        ValueError: The endpoint has no TCP port, or there is none so far on.
+        ValueError: The endpoint has no TCP port, or the worker's port would exceed 65535.
     """
     endpoint = parse(text)
     if not endpoint.port:
         raise ValueError("each worker needs a TCP port of its own")
     port = int(endpoint.port) + number - 1 if int(endpoint.port) else 0
-    if port > _HIGHEST_PORT:
+    if port > _MAX_PORT:
         raise ValueError(f"worker {number} would need port {port}")
     if number == 1:
         return text
-    words, named = list(endpoint.positional), dict(endpoint.named)
-    if len(words) > endpoint.port_position:
-        words[endpoint.port_position] = str(port)
+    positional, named = list(endpoint.positional), dict(endpoint.named)
+    if len(positional) > endpoint.port_position:
+        positional[endpoint.port_position] = str(port)
     else:
         named["port"] = str(port)
-    options = [f"{name}={_escaped(value)}" for name, value in named.items()]
-    return ":".join([endpoint.kind, *map(_escaped, words), *options])
+    options = [f"{name}={_escape(value)}" for name, value in named.items()]
+    return ":".join([endpoint.kind, *map(_escape, positional), *options])
 
 
-def _escaped(text: str) -> str:
+def _escape(text: str) -> str:
     return re.sub(r"([\\:=])", r"\\\1", text)
 
 
-def clash(one: str, other: str) -> bool:
-    """Tell whether two endpoints cannot both be listened on.
+def conflict(one: str, other: str) -> bool:
+    """Return whether two endpoints conflict, so that a node cannot listen on both.
 
     Args:
-        one: An endpoint string in which nothing is wrong.
-        other: Another one.
+        one: A valid endpoint string.
+        other: Another valid endpoint string.
 
     Returns:
-        True for one TCP port on the same interface or on all of them, and for one UNIX socket.
+        True if both use one UNIX socket, or one TCP port on the same interface or on all
+        interfaces.
     """
     first, second = parse(one), parse(other)
     if first.kind == second.kind == "unix":
-        return Path(_first(first)) == Path(_first(second))
+        return Path(_first_argument(first)) == Path(_first_argument(second))
     port = int(first.port or 0)
     if not port or port != int(second.port or 0):
         return False
-    here, there = _interface(first), _interface(second)
-    return here.version == there.version and (
-        here == there or here.is_unspecified or there.is_unspecified
+    one_host, other_host = _interface(first), _interface(second)
+    return one_host.version == other_host.version and (
+        one_host == other_host or one_host.is_unspecified or other_host.is_unspecified
     )
 
 
 def _interface(endpoint: EndpointString) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    """Get the address of the interface, as far as it is known without asking a name server."""
+    """Return the interface's address; a name that would need DNS counts as all interfaces."""
     host = endpoint.named.get("interface", "")
     if _is_address(host):
         return ipaddress.ip_address(host)
@@ -168,66 +169,66 @@ def _interface(endpoint: EndpointString) -> ipaddress.IPv4Address | ipaddress.IP
     return ipaddress.ip_address("::" if endpoint.kind == "tcp6" else "0.0.0.0")  # noqa: S104 - compared only
 
 
-def problem_of(text: str) -> str:
-    """Tell why nothing can listen on an endpoint string.
+def find_problem(text: str) -> str:
+    """Return why a server cannot listen on an endpoint string.
 
-    Endpoints of other packages' plugins are not built, as that may need the reactor.
+    Endpoints of third-party plugins are not built, because that may need the reactor.
 
     Args:
         text: The endpoint string.
 
     Returns:
-        The reason in a few words, or nothing when the string is good.
+        The reason in a few words; empty when no problem was found.
     """
     endpoint = parse(text)
-    if endpoint.kind not in _KINDS_OF_TWISTED:
+    if endpoint.kind not in _TWISTED_KINDS:
         plugins = getPlugins(IStreamServerEndpointStringParser)
         known = any(plugin.prefix.lower() == endpoint.kind.lower() for plugin in plugins)
-        return "" if known else f"unknown kind of endpoint {endpoint.kind!r}"
+        return "" if known else f"unknown endpoint type {endpoint.kind!r}"
     if problem := _file_problem(endpoint) or _port_problem(endpoint):
         return problem
     try:
         serverFromString(None, text)
     except LookupError:
         return "systemd passed no such socket"
-    except Exception as error:  # noqa: BLE001 - parsers raise whatever their arguments cause
+    except Exception as error:  # noqa: BLE001 - malformed arguments cause exceptions of any type
         return " ".join(str(error).split()) or type(error).__name__
     return ""
 
 
 def _port_problem(endpoint: EndpointString) -> str:
     port = endpoint.port
-    if not port or (re.fullmatch(r"[0-9]{1,5}", port) and int(port) <= _HIGHEST_PORT):
+    if not port or (re.fullmatch(r"[0-9]{1,5}", port) and int(port) <= _MAX_PORT):
         return ""
-    return f"a port is from 0 to {_HIGHEST_PORT}, not {port!r}"
+    return f"the port must be from 0 to {_MAX_PORT}, not {port!r}"
 
 
 def _file_problem(endpoint: EndpointString) -> str:
-    """Tell what is wrong with the files that an endpoint is about."""
-    path = Path(_first(endpoint))
+    """Return what is wrong with the files that an endpoint names."""
+    path = Path(_first_argument(endpoint))
     if endpoint.kind == "tls":
         if not path.is_dir():
-            return f"there is no directory of certificates {str(path)!r}"
+            return f"no such certificate directory: {str(path)!r}"
         return _certificate_problem(endpoint, f"{str(path)!r}, in files that end in .pem")
     if endpoint.kind == "ssl":
         names = " and ".join(repr(str(path)) for path in _certificate_files(endpoint))
         return _certificate_problem(endpoint, names)
     if endpoint.kind == "unix":
         if not path.parent.is_dir():
-            return f"there is no directory {str(path.parent)!r}"
+            return f"no such directory: {str(path.parent)!r}"
         if path.is_dir():
             return f"{str(path)!r} is a directory"
     return ""
 
 
 def certificate_files(text: str) -> list[Path]:
-    """List the files of an endpoint's certificates and their keys, which may not be there.
+    """List the files of an endpoint's certificates and keys; some may not exist.
 
     Args:
         text: The endpoint string.
 
     Returns:
-        The paths, none where the endpoint has no certificate.
+        The paths; empty when the endpoint has no certificate.
 
     Raises:
         OSError: A directory cannot be read.
@@ -237,7 +238,8 @@ def certificate_files(text: str) -> list[Path]:
 
 def _certificate_files(endpoint: EndpointString) -> list[Path]:
     if endpoint.kind == "tls":
-        return sorted(path for path in Path(_first(endpoint)).rglob("*.pem") if path.is_file())
+        files = Path(_first_argument(endpoint)).rglob("*.pem")
+        return sorted(path for path in files if path.is_file())
     if endpoint.kind == "ssl":
         named, (key, certificate) = endpoint.named, [*endpoint.positional[1:3], "", ""][:2]
         key = named.get("privateKey", key or "server.pem")
@@ -247,36 +249,40 @@ def _certificate_files(endpoint: EndpointString) -> list[Path]:
 
 
 def _certificate_problem(endpoint: EndpointString, where: str) -> str:
-    """Tell why Twisted would find no certificate; it would not say so, or not in which file."""
-    hosts_of: dict[bytes, list[str]] = {}
+    """Return why Twisted would find no usable certificate.
+
+    Twisted itself would not report it, or would not name the file.
+    """
+    names_by_key: dict[bytes, list[str]] = {}
     keys: set[bytes] = set()
     try:
         for path in _certificate_files(endpoint):
             pem = path.read_bytes()
-            what = "private key"
+            item = "private key"
             try:
                 for key in _PRIVATE_KEY.findall(pem):
-                    keys.add(_written(load_pem_private_key(key, None).public_key()))
-                what = "certificate"
+                    keys.add(_encode_public_key(load_pem_private_key(key, None).public_key()))
+                item = "certificate"
                 if b"-----BEGIN CERTIFICATE-----" in pem:
-                    for one in load_pem_x509_certificates(pem):
-                        hosts_of.setdefault(_written(one.public_key()), []).extend(_hosts(one))
+                    for certificate in load_pem_x509_certificates(pem):
+                        public_key = _encode_public_key(certificate.public_key())
+                        names_by_key.setdefault(public_key, []).extend(_dns_names(certificate))
             except TypeError:
-                return f"a {what} in {str(path)!r} has a password"
+                return f"a {item} in {str(path)!r} is encrypted with a password"
             except (ValueError, UnsupportedAlgorithm):
-                return f"a {what} in {str(path)!r} is malformed"
+                return f"a {item} in {str(path)!r} is malformed"
     except OSError as error:
         return f"{error.filename!r} cannot be read: {error.strerror}"
-    usable = hosts_of.keys() & keys
+    usable = names_by_key.keys() & keys
     if not usable:
-        return f"there is no certificate with its private key in {where}"
-    if endpoint.kind == "tls" and not any(hosts_of[key] for key in usable):
-        return f"there is no certificate of a host's name in {where}; for an IP address use ssl:"
+        return f"found no certificate with its private key in {where}"
+    if endpoint.kind == "tls" and not any(names_by_key[key] for key in usable):
+        return f"found no certificate for a host name in {where}; for an IP address use ssl:"
     return ""
 
 
-def _hosts(certificate: Certificate) -> list[str]:
-    """List the names by which a tls: endpoint chooses a certificate."""
+def _dns_names(certificate: Certificate) -> list[str]:
+    """List the DNS names by which a tls: endpoint selects a certificate."""
     try:
         names = certificate.extensions.get_extension_for_class(SubjectAlternativeName).value
     except ExtensionNotFound:
@@ -284,23 +290,23 @@ def _hosts(certificate: Certificate) -> list[str]:
     return names.get_values_for_type(DNSName)
 
 
-def _written(key: Any) -> bytes:
-    written: bytes = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return written
+def _encode_public_key(key: Any) -> bytes:
+    encoded: bytes = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return encoded
 
 
-def _first(endpoint: EndpointString) -> str:
+def _first_argument(endpoint: EndpointString) -> str:
     return endpoint.positional[0] if endpoint.positional else ""
 
 
 def is_local(text: str) -> bool:
-    """Tell whether an endpoint is reachable from this machine only.
+    """Return whether an endpoint can be reached from this machine only.
 
     Args:
         text: The endpoint string.
 
     Returns:
-        True for a UNIX socket, or TCP with an ``interface=`` that is a loopback address.
+        True for a UNIX socket, and for TCP with a loopback address as ``interface=``.
     """
     endpoint = parse(text)
     if endpoint.kind == "unix":
@@ -311,22 +317,22 @@ def is_local(text: str) -> bool:
 
 
 def is_host(host: str) -> bool:
-    """Tell whether text can name a network interface.
+    """Return whether text can name a network interface.
 
     Args:
         host: The text.
 
     Returns:
-        True for an IP address and for anything that could be a host's name.
+        True for an IP address and for anything that could be a host name.
     """
     return _is_address(host) or re.fullmatch(r"[A-Za-z0-9._-]+", host) is not None
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a host is this machine's loopback.
+    """Return whether a host is this machine's loopback.
 
     Args:
-        host: An IP address or a name.
+        host: An IP address or a host name.
 
     Returns:
         True for 127.0.0.0/8, ``::1`` and ``localhost``.

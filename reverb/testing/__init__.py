@@ -1,9 +1,10 @@
-"""Fakes for tests of applications and of parts that somebody replaces.
+"""Fakes for testing applications, and for testing replacements of the server's parts.
 
-:class:`MemoryServer` is the whole server in memory: the real front door,
-Autobahn, session, hub and API, on a clock that the test advances. Clients are
-:class:`MemoryClient`, which speak WebSocket frames, and API requests are made
-with :meth:`MemoryServer.request`. Webhooks go to a :class:`WebhookReceiver`.
+:class:`MemoryServer` is the whole server in memory: the real HTTP and WebSocket
+protocols, session, hub and API, on a clock that the test advances. Its clients
+are :class:`MemoryClient` objects, which exchange WebSocket frames with it.
+:meth:`MemoryServer.request` makes API requests. A :class:`WebhookReceiver`
+receives webhooks.
 
 >>> server = MemoryServer()
 >>> client = server.client()

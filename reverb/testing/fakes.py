@@ -1,4 +1,4 @@
-"""Fakes of the hub's neighbours, for tests of the hub alone."""
+"""Fakes of a connection and a broker, for unit tests of the hub."""
 
 from zope.interface import implementer
 
@@ -10,11 +10,11 @@ from reverb.testing.wire import parse_frame
 
 @implementer(IConnection)
 class MemoryConnection:
-    """A connection that keeps what it is sent; for tests of the hub alone.
+    """A connection that records the frames sent to it, for unit tests of the hub.
 
     Attributes:
-        frames: The frames, as they were sent.
-        closed: The code and reason it was closed with.
+        frames: The arguments of :meth:`send`, each one or more frames.
+        closed: The code and reason of :meth:`close`; None while open.
     """
 
     def __init__(self, socket_id: str = "1.1") -> None:
@@ -23,15 +23,15 @@ class MemoryConnection:
         self.closed: tuple[int, str] | None = None
 
     def send(self, frame: bytes) -> None:
-        """Keep a frame."""
+        """Record the bytes of one or more frames."""
         self.frames.append(frame)
 
     def close(self, code: int, reason: str) -> None:
-        """Keep why."""
+        """Record the code and the reason."""
         self.closed = (code, reason)
 
     def payloads(self) -> list[bytes]:
-        """Take the frames apart."""
+        """Return the payload of each recorded frame."""
         data, payloads = b"".join(self.frames), []
         while (parsed := parse_frame(data)) is not None:
             _, payload, data = parsed
@@ -40,11 +40,11 @@ class MemoryConnection:
 
 
 class HeldBroker(LocalBroker):
-    """A broker that delivers when the test says so.
+    """A broker that holds envelopes back until the test releases them.
 
     Attributes:
-        held: What has been published and not delivered.
-        connected: Whether it claims to be connected, and to reach other nodes.
+        held: The envelopes that were published and are not delivered yet.
+        connected: Whether the broker reports that it is connected and reaches other nodes.
     """
 
     def __init__(self) -> None:
@@ -53,12 +53,12 @@ class HeldBroker(LocalBroker):
         self.held: list[Envelope] = []
 
     def publish(self, envelope: Envelope) -> bool:
-        """Hold an envelope back."""
+        """Hold an envelope back; return whether it would reach other nodes."""
         self.held.append(envelope)
         return self.connected
 
     def release(self) -> None:
-        """Deliver what is held, in order."""
+        """Deliver the held envelopes in order."""
         held, self.held = self.held, []
         for envelope in held:
             assert self._deliver is not None, "the broker has not been started"

@@ -1,4 +1,4 @@
-"""The whole server in memory, and clients that speak to it."""
+"""A complete server in memory, and its clients."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -18,14 +18,14 @@ from reverb.testing.webhooks import WebhookReceiver
 from reverb.testing.wire import Response, frame, parse_frame, parse_response, upgrade_request
 
 APP = App(id="app-id", key="app-key", secret="app-secret")
-"""The app of a :class:`MemoryServer` that is given none."""
+"""The default app of a :class:`MemoryServer`."""
 
 NOW = 1_700_000_000.0
-"""The wall clock of a :class:`MemoryServer` at its start."""
+"""The wall-clock time at which a :class:`MemoryServer` starts, in seconds since the epoch."""
 
 
 class _Transport(FakeTransport):
-    """A transport that stops reading when it is told to."""
+    """A fake transport that supports pausing and resuming reads."""
 
     _paused = False
     _unread = b""
@@ -40,7 +40,7 @@ class _Transport(FakeTransport):
             self.received(unread)
 
     def received(self, data: bytes) -> None:
-        """Give the protocol bytes, now or when it reads again."""
+        """Pass bytes to the protocol, now or when reading resumes."""
         if self._paused:
             self._unread += data
         else:
@@ -48,31 +48,31 @@ class _Transport(FakeTransport):
 
 
 class _Wire:
-    """A client's end of a connection in memory."""
+    """The client's end of an in-memory connection."""
 
     def __init__(self, server: "MemoryServer") -> None:
         self._server = server
-        door = server.service.factory.buildProtocol(None)
-        assert isinstance(door, Protocol)
-        self.transport = _Transport(door, isServer=True)
+        protocol = server.service.factory.buildProtocol(None)
+        assert isinstance(protocol, Protocol)
+        self.transport = _Transport(protocol, isServer=True)
         self.lost = False
-        door.makeConnection(self.transport)
+        protocol.makeConnection(self.transport)
 
     def write(self, data: bytes) -> None:
-        """Give the server bytes, as one segment."""
+        """Send bytes to the server, as one segment."""
         if not self.lost:
             self.transport.received(data)
         self._server.settle()
 
     def read(self) -> bytes:
-        """Take what the server has written."""
+        """Return and remove the bytes that the server has written."""
         data = self.transport.getOutBuffer() or b""
         if self.transport.disconnecting and not self.lost:
             self.close()
         return data
 
     def close(self) -> None:
-        """End the connection, as a client that vanishes does."""
+        """Drop the connection without a closing handshake."""
         self.lost = True
         self.transport.reportDisconnect()
 
@@ -81,12 +81,13 @@ class MemoryClient:
     """A WebSocket client in memory.
 
     Attributes:
-        events: The messages that the server has sent, decoded.
-        close_code: Of the server's close frame, when one has come.
-        close_reason: Its reason.
-        handshake: The server's answer to the upgrade request.
-        pings: How many ping frames have come.
-        answers_pings: Whether they are answered.
+        events: The messages received from the server, decoded.
+        close_code: The code of the server's close frame; None before one has arrived.
+        close_reason: The reason of the server's close frame.
+        handshake: The server's response to the upgrade request.
+        pings: The number of ping frames received.
+        answers_pings: Whether the client answers pings.
+        answers_close: Whether the client answers the server's close frame.
     """
 
     def __init__(self, server: "MemoryServer", request: bytes, after: bytes = b"") -> None:
@@ -105,18 +106,18 @@ class MemoryClient:
 
     @property
     def socket_id(self) -> str:
-        """The id that the server has given this connection."""
+        """The socket id that the server has assigned to this connection."""
         established = self.events[0]
         assert established["event"] == "pusher:connection_established"
         return str(msgspec.json.decode(established["data"])["socket_id"])
 
     @property
     def connected(self) -> bool:
-        """Whether the server has not ended the connection."""
+        """Whether the connection is still open."""
         return not self._wire.lost
 
     def send(self, message: Any) -> None:
-        """Send one message, as JSON unless it is bytes or a string."""
+        """Send one message: bytes or a string unchanged, any other value as JSON."""
         if isinstance(message, str):
             message = message.encode()
         elif not isinstance(message, bytes):
@@ -124,13 +125,13 @@ class MemoryClient:
         self.send_raw(frame(message))
 
     def send_raw(self, data: bytes) -> None:
-        """Send bytes as they are, in one segment."""
+        """Send raw bytes in one segment."""
         self._wire.write(data)
 
     def subscribe(
         self, channel: str, *, channel_data: str | None = None, app: App | None = None
     ) -> None:
-        """Subscribe, signed by the app where the channel needs it."""
+        """Subscribe to a channel, with the app's signature if the channel needs one."""
         data = {"channel": channel, "auth": ""}
         if channel.startswith(("private-", "presence-")):
             text = signing.channel_text(self.socket_id, channel, channel_data)
@@ -141,25 +142,28 @@ class MemoryClient:
         self.send({"event": "pusher:subscribe", "data": data})
 
     def sign_in(self, user_data: str) -> None:
-        """Sign in, signed by the app."""
+        """Sign in a user, with the app's signature."""
         app = self._server.app
         signature = signing.sign(app.secret, signing.user_text(self.socket_id, user_data))
         data = {"auth": f"{app.key}:{signature}", "user_data": user_data}
         self.send({"event": "pusher:signin", "data": data})
 
     def take(self) -> list[dict[str, Any]]:
-        """Take the messages that have come since the last time."""
+        """Return the messages received since the last call.
+
+        The first message, ``pusher:connection_established``, stays in ``events``.
+        """
         events, self.events[1:] = self.events[1:], []
         return events
 
     def vanish(self) -> None:
-        """End the connection without a word."""
+        """Drop the connection without a closing handshake."""
         if not self._wire.lost:
             self._wire.close()
         self._server.settle()
 
     def pump(self) -> bool:
-        """Read what the server has sent; tell whether there was anything."""
+        """Process the bytes that the server has sent; return whether there were any."""
         data = self._wire.read()
         if not data:
             return False
@@ -192,17 +196,19 @@ class MemoryClient:
 
 
 class MemoryServer:
-    """The whole server in memory.
+    """A complete server in memory.
 
     Args:
         apps: The apps; :data:`APP` if none is given.
-        service: Makes the service; for other stores, brokers or apps.
-        receiver: Gets webhooks; None to post them for real, which fails on this clock.
-        settings: Further settings.
+        service: Makes the service, to replace the store, the broker or the apps.
+        receiver: Receives webhooks. With None the server would post them over the network,
+            which cannot work on this clock.
+        settings: Further settings, as keyword arguments of :class:`reverb.settings.Settings`.
 
     Attributes:
         app: The first app.
         clock: A ``MemoryReactorClock``; use :meth:`advance` to let time pass.
+        clients: All clients that were connected.
         service: The real service.
     """
 
@@ -239,11 +245,11 @@ class MemoryServer:
         """Connect a client.
 
         Args:
-            key: The app's key; the first app's if None.
-            query: Of the connection URL.
-            path: Before the key.
-            headers: More headers.
-            after: Bytes that come in the same segment as the upgrade request.
+            key: The app's key; None for the key of the first app.
+            query: The query string of the connection URL.
+            path: The path before the key.
+            headers: Additional request headers.
+            after: Bytes to send in the same segment as the upgrade request.
         """
         key = self.app.key if key is None else key
         request = upgrade_request(f"{path}{key}?{query}", headers)
@@ -259,15 +265,15 @@ class MemoryServer:
         app: App | None = None,
         sign: bool = True,
     ) -> Response:
-        """Make one API request, on a connection of its own.
+        """Make one API request on a new connection.
 
         Args:
             method: The HTTP method.
-            path: Without the query.
-            body: JSON unless it is bytes.
-            query: More query parameters, not escaped.
-            app: Whose secret signs; the first app's if None.
-            sign: Whether to sign at all.
+            path: The path without the query.
+            body: The body: bytes unchanged, any other value as JSON.
+            query: Additional query parameters, which are not escaped.
+            app: The app whose secret signs the request; None for the first app.
+            sign: Whether to sign the request.
         """
         data = body if isinstance(body, bytes) else msgspec.json.encode(body)
         app = app or self.app
@@ -279,7 +285,7 @@ class MemoryServer:
         return parse_response(self.exchange(head.encode() + data))
 
     def exchange(self, *segments: bytes) -> bytes:
-        """Send bytes on a new connection; get all that comes back."""
+        """Send segments on a new connection; return all bytes that the server sends back."""
         wire = _Wire(self)
         answer = b""
         for segment in segments:
@@ -291,32 +297,32 @@ class MemoryServer:
         return answer
 
     def publish(self, channel: str, event: str, data: Any, **more: Any) -> None:
-        """Publish in-process, and let it be delivered."""
+        """Publish an event in process, and deliver it."""
         self.service.publish(self.app, [channel], event, data, **more)
         self.settle()
 
     def now(self) -> float:
-        """The wall clock, in seconds since the epoch."""
+        """Return the wall-clock time, in seconds since the epoch."""
         return NOW + self.clock.seconds()
 
     def advance(self, seconds: float) -> None:
-        """Let time pass, a second at a time, with clients reading all the while."""
+        """Advance the clock second by second; clients read after each step."""
         whole = int(seconds)
         for step in [1.0] * whole + [seconds - whole]:
             self.clock.advance(step)
             self.settle()
 
     def settle(self) -> None:
-        """Let everything that is under way arrive."""
+        """Exchange bytes between the server and its clients until none are in flight."""
         for _ in range(1000):
             self.clock.advance(0)
             moved = [client.pump() for client in self.clients]
             if not any(moved):
                 return
-        raise AssertionError("the server and its clients do not come to rest")
+        raise AssertionError("the server and its clients keep exchanging bytes")
 
     def stop(self) -> None:
-        """Stop the server, and check that nothing of it is left."""
+        """Stop the server; check that no session, channel or timer is left."""
         stopped: Deferred[None] = self.service.stopService()
         self.settle()
         self.advance(self.service.settings.shutdown_timeout + 20)
@@ -326,7 +332,7 @@ class MemoryServer:
         assert not timers, f"timers left: {timers}"
 
     def assert_empty(self) -> None:
-        """Check that no connection and no channel is left in the hub."""
+        """Check that no session and no channel is left in the hub."""
         hub = self.service.hub
         assert not hub.sessions, f"sessions left: {hub.sessions}"
         assert not hub.channels, f"channels left: {hub.channels}"

@@ -1,4 +1,4 @@
-"""A client's side of RFC 6455 and of HTTP, as far as tests need them."""
+"""The client side of RFC 6455 and HTTP, as far as tests need it."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -41,7 +41,14 @@ def frame(
 
 
 def parse_frame(data: bytes) -> tuple[int, bytes, bytes] | None:
-    """Split a server's first frame off: its opcode, its payload, and what follows."""
+    """Parse a server's first frame.
+
+    Args:
+        data: Bytes that start with an unmasked frame.
+
+    Returns:
+        The opcode, the payload and the bytes after the frame; None if the frame is incomplete.
+    """
     if len(data) < 2:
         return None
     start, length = 2, data[1] & 0x7F
@@ -58,16 +65,16 @@ class Response(msgspec.Struct):
 
     status: int
     headers: dict[str, str]
-    """By lower-case name."""
+    """The headers by their lower-case names."""
     body: bytes
 
     def json(self) -> Any:
-        """Decode the body."""
+        """Decode the body as JSON."""
         return msgspec.json.decode(self.body)
 
 
 def parse_response(data: bytes) -> Response:
-    """Take one HTTP response with a Content-Length apart."""
+    """Parse one HTTP response, whose body ends after Content-Length bytes or with the data."""
     head, _, body = data.partition(b"\r\n\r\n")
     first, *lines = head.decode("latin-1").split("\r\n")
     headers = {}

@@ -1,1 +1,1 @@
-"""More than one core: a parent process that keeps several nodes alive on the same addresses."""
+"""Uses several cores: a supervisor process runs several nodes on the same addresses."""

@@ -1,35 +1,35 @@
-"""How long to wait before a worker that has ended is started again."""
+"""Exponential backoff with jitter between restarts of a worker."""
 
 from collections.abc import Callable
 
-_FIRST = 0.5
-_LONGEST = 15.0
-_STEADY = 60.0
-"""Seconds after which a worker's end is not taken for the next of a series."""
+_INITIAL_DELAY = 0.5
+_MAX_DELAY = 15.0
+_STABLE_AFTER = 60.0
+"""Seconds of uptime after which the next exit starts a new series of delays."""
 
 
 class Backoff:
-    """The pauses of one worker: twice as long each time, until it stays up.
+    """The restart delays of one worker: they double until the worker stays up.
 
     Args:
-        random: Gives numbers from 0 to 1, so that workers that end together
-            are not started together.
+        random: Returns numbers from 0 to 1 for the jitter, so that workers that exit together
+            do not restart together.
     """
 
     def __init__(self, random: Callable[[], float]) -> None:
         self._random = random
-        self._next = _FIRST
+        self._next = _INITIAL_DELAY
 
-    def pause(self, lived: float) -> float:
-        """Say how long to wait now.
+    def next_delay(self, uptime: float) -> float:
+        """Return the delay before the next restart, and double the one after it.
 
         Args:
-            lived: Seconds that the worker has lived.
+            uptime: Seconds that the worker was up.
 
         Returns:
-            Seconds: from half of the longest of this turn up to all of it.
+            Seconds, from 50 % to 100 % of the current delay: 0.5 s at first, at most 15 s.
         """
-        if lived >= _STEADY:
-            self._next = _FIRST
-        longest, self._next = self._next, min(2 * self._next, _LONGEST)
-        return longest * (0.5 + 0.5 * self._random())
+        if uptime >= _STABLE_AFTER:
+            self._next = _INITIAL_DELAY
+        delay, self._next = self._next, min(2 * self._next, _MAX_DELAY)
+        return delay * (0.5 + 0.5 * self._random())

@@ -1,8 +1,9 @@
-"""A worker: one node, in a process that the parent has started.
+"""The entry point of a worker: one node, in a process that the supervisor has started.
 
-It finds its orders on standard input, logs to standard output, gives signs of life at the next
-descriptor, and finds the sockets to listen on at those that follow. When standard input ends, the
-parent is gone, and so goes the worker.
+The worker reads its configuration from standard input and logs to standard output. It writes
+heartbeats to ``HEARTBEAT_DESCRIPTOR``; its listening sockets are the descriptors from
+``FIRST_SOCKET_DESCRIPTOR`` on. When standard input closes, the supervisor has died, and the
+worker stops too.
 """
 
 import os
@@ -19,37 +20,36 @@ from twisted.python.reflect import namedModule
 
 from reverb.logs import LineObserver, format_json
 from reverb.process import NodeProcess
-from reverb.workers.heartbeat import start_beating
+from reverb.workers.heartbeat import start_heartbeat
 from reverb.workers.sockets import InheritedSockets
-from reverb.workers.worker_config import FIRST_SOCKET, HEARTBEAT, read
+from reverb.workers.worker_config import FIRST_SOCKET_DESCRIPTOR, HEARTBEAT_DESCRIPTOR, read_config
 
 _INPUT, _OUTPUT, _ERRORS = 0, 1, 2
 
 
 def main() -> None:
-    """Serve until the parent says stop, or is gone."""
-    # What Control-C sends to the parent's group is the parent's to pass on.
+    """Serve clients until the supervisor sends SIGTERM or dies."""
+    # Control-C signals the supervisor's whole process group; the supervisor stops its workers.
     os.setpgrp()
-    orders = read(_INPUT)
-    namedModule(orders.reactor).install()
-    from twisted.internet import reactor  # noqa: PLC0415 - it is installed just now
+    config = read_config(_INPUT)
+    namedModule(config.reactor).install()
+    from twisted.internet import reactor  # noqa: PLC0415 - it was installed just now
 
-    # The parent decides which events are written.
+    # Log everything: the supervisor filters by level.
     observer = LineObserver(sys.stdout, "debug", format_json)
     globalLogBeginner.beginLoggingTo([observer])
-    service = NodeProcess(
-        orders.settings, reactor=reactor, listener=InheritedSockets(reactor, FIRST_SOCKET)
-    )
+    sockets = InheritedSockets(reactor, FIRST_SOCKET_DESCRIPTOR)
+    service = NodeProcess(config.settings, reactor=reactor, listening_reactor=sockets)
     service.privilegedStartService()
     service.startService()
-    _Lifeline(reactor).startReading()
-    start_beating(reactor, HEARTBEAT)
+    _SupervisorWatch(reactor).startReading()
+    start_heartbeat(reactor, HEARTBEAT_DESCRIPTOR)
     reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
     reactor.run()
 
 
-class _Lifeline(FileDescriptor):
-    """Standard input, which the parent keeps open and writes no more to."""
+class _SupervisorWatch(FileDescriptor):
+    """Watches standard input, which the supervisor keeps open, and stops the reactor at its end."""
 
     def __init__(self, reactor: Any) -> None:
         super().__init__(reactor)
@@ -63,10 +63,10 @@ class _Lifeline(FileDescriptor):
 
     def connectionLost(self, reason: Failure) -> None:
         super().connectionLost(reason)
-        # Nobody reads what we log from now on, and to write it would be an error.
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, _OUTPUT)
-        os.dup2(nowhere, _ERRORS)
+        # The supervisor no longer reads the log, so writing to the pipe would fail.
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, _OUTPUT)
+        os.dup2(null, _ERRORS)
         with suppress(ReactorNotRunning):
             self._stop()
 

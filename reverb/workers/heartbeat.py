@@ -1,4 +1,4 @@
-"""Signs of life: a worker gives one each second, and its parent counts the seconds without."""
+"""Heartbeats: a worker sends one each second, and the supervisor counts the missed ones."""
 
 import os
 from contextlib import suppress
@@ -6,60 +6,61 @@ from typing import Any
 
 from twisted.internet.task import LoopingCall
 
-INTERVAL = 1.0
-"""Seconds from one sign to the next, and from one look at whether there was one to the next."""
-PATIENCE = 30
-"""Looks without a sign after which a worker hangs."""
+HEARTBEAT_INTERVAL = 1.0
+"""Seconds between two heartbeats, and between two checks by the supervisor."""
+MAX_MISSED_HEARTBEATS = 30
+"""Consecutive checks without a heartbeat after which a worker counts as hung."""
 
 
-def start_beating(reactor: Any, descriptor: int) -> None:
-    """Give a sign of life each second for as long as the reactor turns.
+def start_heartbeat(reactor: Any, descriptor: int) -> None:
+    """Send a heartbeat each second for as long as the reactor runs.
 
     Args:
-        reactor: The worker's.
-        descriptor: A pipe to the parent, for nothing else.
+        reactor: The worker's reactor.
+        descriptor: The write end of a pipe to the supervisor that carries only heartbeats.
     """
     os.set_blocking(descriptor, False)
 
     def beat() -> None:
-        # The parent does not read now, and counts nothing either; or it is gone, which is
-        # noticed elsewhere.
+        # Either the supervisor is stopped and counts nothing, or it has died, which the watch
+        # on standard input detects.
         with suppress(BlockingIOError, BrokenPipeError):
             os.write(descriptor, b".")
 
-    beating = LoopingCall(beat)
-    beating.clock = reactor
-    # Not now: it is the reactor that the sign is of.
-    reactor.callLater(0, beating.start, INTERVAL)
+    heartbeat = LoopingCall(beat)
+    heartbeat.clock = reactor
+    # Send the first one from the reactor, as heartbeats show that the reactor runs.
+    reactor.callLater(0, heartbeat.start, HEARTBEAT_INTERVAL)
 
 
 class Watchdog:
-    """Tells when one process has given no sign of life for too long.
+    """Detects when one process has missed too many heartbeats.
 
-    What counts are looks of the parent, not the time between them: when the parent has been
-    stopped or the machine has slept, its workers have too.
+    It counts the supervisor's checks and not the time between them: while the supervisor is
+    stopped or the machine sleeps, no heartbeat counts as missed.
 
-    A process that has not given its first sign is starting, which takes as long as it takes.
+    A process that has not sent its first heartbeat is still starting. Starting has no time limit.
 
     Args:
-        patience: Looks without a sign after which it hangs.
+        max_missed_heartbeats: Consecutive checks without a heartbeat after which the process
+            counts as hung.
     """
 
     def __init__(self, max_missed_heartbeats: int) -> None:
-        self._patience = max_missed_heartbeats
-        self._silent: int | None = None
+        self._max_missed = max_missed_heartbeats
+        self._missed: int | None = None
 
-    def alive(self) -> None:
-        """Take a sign of life."""
-        self._silent = 0
+    def record_heartbeat(self) -> None:
+        """Record a heartbeat."""
+        self._missed = 0
 
-    def look(self) -> bool:
-        """Look once more.
+    def check_heartbeat(self) -> bool:
+        """Count one check. A heartbeat resets the count.
 
         Returns:
-            Whether the process hangs; that is told once.
+            Whether this check finds that the process hangs. Later checks return False.
         """
-        if self._silent is None:
+        if self._missed is None:
             return False
-        self._silent += 1
-        return self._silent == self._patience
+        self._missed += 1
+        return self._missed == self._max_missed

@@ -1,8 +1,8 @@
-"""A worker's log, which the parent writes as its own.
+"""Relays a worker's log into the supervisor's log.
 
-A worker writes each event as a line of JSON to its standard output. The parent makes an event of
-it again, so that it is in the parent's log, whatever form that has, whole and with the worker's
-number.
+A worker writes each log event as a line of JSON to its standard output. The supervisor turns the
+line back into an event, so that its own log, in any format, has the complete event and the number
+of the worker.
 """
 
 from collections.abc import Callable
@@ -17,76 +17,76 @@ _LEVELS = {level.name: level for level in LogLevel.iterconstants()}
 
 
 class _Traceback:
-    """A failure of another process, of which there is but the text."""
+    """A failure in another process, of which only the traceback's text is known."""
 
     def __init__(self, text: str) -> None:
         self._text = text
 
     def getTraceback(self, *_: object, **__: object) -> str:
-        """Get the text, as observers ask a failure for it."""
+        """Return the text; log observers call this method of a failure."""
         return self._text
 
 
 class LogRelay:
-    """Takes what one worker writes, and logs its lines.
+    """Parses one output stream of a worker and logs its lines.
 
     Args:
-        number: The worker's.
-        observer: Gets the events.
-        now: The wall clock, in seconds since the epoch, for what has no time.
+        number: The worker's number.
+        observer: Receives the events.
+        now: The wall clock, in seconds since the epoch, for lines without a time.
     """
 
     def __init__(self, number: int, observer: ILogObserver, now: Callable[[], float]) -> None:
         self._number = number
         self._observer = observer
         self._now = now
-        self._rest = b""
+        self._incomplete_line = b""
 
     def received(self, data: bytes) -> None:
-        """Take some bytes; whole lines are logged."""
-        *lines, self._rest = (self._rest + data).split(b"\n")
+        """Buffer some bytes, and log each complete line."""
+        *lines, self._incomplete_line = (self._incomplete_line + data).split(b"\n")
         for line in lines:
             self._log(line)
 
-    def ended(self) -> None:
-        """Log what stands there without an end of line."""
-        if self._rest:
-            self._log(self._rest)
-        self._rest = b""
+    def finish(self) -> None:
+        """Log the last line if it has no line end."""
+        if self._incomplete_line:
+            self._log(self._incomplete_line)
+        self._incomplete_line = b""
 
     def _log(self, line: bytes) -> None:
         text = line.decode("utf-8", "backslashreplace")
         try:
-            event = _event(msgspec.json.decode(line, type=dict[str, Any]))
+            event = _parse_event(msgspec.json.decode(line, type=dict[str, Any]))
         except (msgspec.MsgspecError, LookupError, TypeError, ValueError):
-            # Not of the log: what Python itself writes when it cannot start, or dies.
-            event = _plain(text, self._now())
+            # Python itself wrote this line, for example when it could not start or crashed.
+            event = _make_text_event(text, self._now())
         event["worker"] = self._number
         event["log_format"] = f"[worker {self._number}] {event['log_format']}"
         self._observer(event)
 
 
-def _event(fields: dict[str, Any]) -> LogEvent:
+def _parse_event(fields: dict[str, Any]) -> LogEvent:
     event: LogEvent = {
         "log_time": datetime.fromisoformat(fields.pop("time")).timestamp(),
         "log_level": _LEVELS[fields.pop("level")],
         "log_namespace": fields.pop("namespace"),
-        # It is the text already, and no format.
-        "log_format": _literal(str(fields.pop("message"))),
+        # The message is already formatted, so it must not be formatted again.
+        "log_format": _escape_format(str(fields.pop("message"))),
     }
     if "traceback" in fields:
         event["log_failure"] = _Traceback(fields.pop("traceback"))
     return fields | event
 
 
-def _plain(text: str, now: float) -> LogEvent:
+def _make_text_event(text: str, now: float) -> LogEvent:
     return {
         "log_time": now,
         "log_level": LogLevel.warn,
         "log_namespace": _NAMESPACE,
-        "log_format": _literal(text),
+        "log_format": _escape_format(text),
     }
 
 
-def _literal(text: str) -> str:
+def _escape_format(text: str) -> str:
     return text.replace("{", "{{").replace("}", "}}")

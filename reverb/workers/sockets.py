@@ -1,11 +1,12 @@
-"""The listening sockets: the parent binds them, and each worker listens on those it inherits.
+"""The listening sockets: the supervisor binds them, and the workers inherit them.
 
-Both sides do so in a reactor's place, behind Twisted's endpoints: whatever an endpoint adds to a
-socket, such as TLS or the PROXY protocol, is then done by the endpoint itself.
+On both sides an object stands in for the reactor that Twisted's endpoints call. So the endpoint
+itself still adds its own layers, such as TLS or the PROXY protocol.
 
-TCP sockets are bound once for each worker (``SO_REUSEPORT``), and the kernel spreads connections
-evenly over them. On a shared socket whichever worker wakes first takes the connection, which on an
-idle machine is the same one most of the time. Other sockets, UNIX's and systemd's, are shared.
+The supervisor binds TCP sockets once for each worker (``SO_REUSEPORT``), and the kernel spreads
+connections evenly over them. On a shared socket the worker that wakes first takes the connection,
+which on an idle machine is the same worker most of the time. UNIX sockets and systemd's sockets
+are shared.
 """
 
 import re
@@ -22,15 +23,15 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 
 
 class SocketsError(Exception):
-    """Workers cannot share an endpoint; the text says why."""
+    """Workers cannot share an endpoint. The message says which one."""
 
 
 class BoundEndpoint:
-    """One endpoint, bound for several workers.
+    """One endpoint, bound for all workers.
 
     Args:
-        port: Twisted's Port, which accepts nothing here.
-        siblings: More sockets of the same address.
+        port: Twisted's Port, which accepts no connections in the supervisor.
+        siblings: Further sockets on the same address, for the workers from number 2 on.
     """
 
     def __init__(self, port: Any, siblings: Sequence[socket.socket] = ()) -> None:
@@ -38,24 +39,26 @@ class BoundEndpoint:
         self._siblings = siblings
 
     def descriptor(self, number: int) -> int:
-        """Get the socket of a worker, which are counted from 1."""
+        """Return the file descriptor of a worker's socket. Workers are numbered from 1."""
         if number > 1 and self._siblings:
             return self._siblings[number - 2].fileno()
         return int(self.port.fileno())
 
     def close(self) -> Any:
-        """Refuse what comes from now on; a Deferred, if it takes a while."""
+        """Close the sockets in the supervisor; return a Deferred if that takes a while."""
         for sibling in self._siblings:
             sibling.close()
         return self.port.stopListening()
 
 
 class Binder:
-    """Binds in the parent's reactor, without listening.
+    """Binds sockets for the workers, without accepting connections.
+
+    Twisted's endpoints use it in place of a reactor.
 
     Args:
-        reactor: The reactor.
-        count: How many workers there are.
+        reactor: The supervisor's reactor.
+        count: The number of workers.
     """
 
     def __init__(self, reactor: Any, count: int) -> None:
@@ -64,11 +67,11 @@ class Binder:
         self._bound: list[BoundEndpoint] = []
 
     def bind(self, endpoint: str) -> BoundEndpoint:
-        """Bind what an endpoint string tells of.
+        """Bind the sockets of an endpoint string.
 
         Raises:
-            CannotListenError: As it is told by Twisted.
-            SocketsError: It is no socket, or several.
+            CannotListenError: Twisted cannot bind the address.
+            SocketsError: The endpoint has no socket, or more than one.
         """
         self._bound = []
         factory = Factory()
@@ -82,7 +85,7 @@ class Binder:
             raise SocketsError(f"several workers cannot share endpoint {endpoint!r}")
         return self._bound[0]
 
-    # What endpoints call
+    # Called by endpoints
 
     def listenTCP(
         self, port: int, factory: Any, backlog: int = 50, interface: str = ""
@@ -90,10 +93,11 @@ class Binder:
         """Bind a TCP socket for each worker."""
         first = self._reactor.listenTCP(port, factory, backlog, interface)
         if self._count > 1:
-            # Not before: somebody else's socket with the same option would not be noticed.
+            # Set the option only after binding. Before it, binding would also succeed beside a
+            # foreign socket that has the option too.
             first.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        siblings = [_sibling(first.socket, backlog) for _ in range(self._count - 1)]
-        return self._keep(first, siblings)
+        siblings = [_bind_sibling(first.socket, backlog) for _ in range(self._count - 1)]
+        return self._record(first, siblings)
 
     def listenSSL(
         self,
@@ -103,26 +107,26 @@ class Binder:
         backlog: int = 50,
         interface: str = "",
     ) -> IListeningPort:
-        """Bind like any TCP socket: TLS is the workers' affair."""
+        """Bind a TCP socket for each worker; the workers add TLS."""
         return self.listenTCP(port, factory, backlog, interface)
 
     def listenUNIX(self, *arguments: Any, **more: Any) -> IListeningPort:
         """Bind a UNIX socket for all workers."""
-        return self._keep(self._reactor.listenUNIX(*arguments, **more))
+        return self._record(self._reactor.listenUNIX(*arguments, **more))
 
     def adoptStreamPort(self, *arguments: Any) -> IListeningPort:
-        """Take a socket of systemd for all workers."""
-        return self._keep(self._reactor.adoptStreamPort(*arguments))
+        """Adopt a socket from systemd for all workers."""
+        return self._record(self._reactor.adoptStreamPort(*arguments))
 
-    def _keep(self, port: Any, siblings: Sequence[socket.socket] = ()) -> IListeningPort:
+    def _record(self, port: Any, siblings: Sequence[socket.socket] = ()) -> IListeningPort:
         port.stopReading()
-        # To shut it down would shut down the workers' too.
-        port._shouldShutdown = False  # noqa: SLF001 - there is no public way
+        # Shutting the socket down would also shut down the workers' copies.
+        port._shouldShutdown = False  # noqa: SLF001 - there is no public API
         self._bound.append(BoundEndpoint(port, siblings))
         return port  # type: ignore[no-any-return]
 
 
-def _sibling(first: socket.socket, backlog: int) -> socket.socket:
+def _bind_sibling(first: socket.socket, backlog: int) -> socket.socket:
     sibling = socket.socket(first.family)
     sibling.setblocking(False)
     sibling.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -133,20 +137,22 @@ def _sibling(first: socket.socket, backlog: int) -> socket.socket:
 
 
 def inheritable(endpoint: str) -> str:
-    """Write an endpoint for a worker.
+    """Return the endpoint string that a worker uses for an endpoint of the server.
 
-    systemd passes its sockets to the parent alone, so that in a worker any other endpoint of
-    sockets has to take its place. Which one does not matter: it gets the socket that is there.
+    systemd passes its sockets only to the supervisor, so a worker needs another type of endpoint.
+    Any type of socket will do, because the worker listens on the inherited socket anyway.
     """
     return re.sub(r"(^|:)systemd:.*", r"\1tcp:0", endpoint)
 
 
 class InheritedSockets:
-    """Listens on inherited sockets, one after the other, whatever the address.
+    """Listens on inherited sockets in their order, and ignores the address.
+
+    Twisted's endpoints use it in place of a reactor.
 
     Args:
-        reactor: The worker's.
-        first: The descriptor of the first of them; those that follow have the next numbers.
+        reactor: The worker's reactor.
+        first: The file descriptor of the first socket; the others have the next numbers.
     """
 
     def __init__(self, reactor: Any, first: int) -> None:
@@ -166,7 +172,7 @@ class InheritedSockets:
                 inherited.fileno(), inherited.family, factory
             )
 
-    # What endpoints call
+    # Called by endpoints
 
     def listenTCP(self, port: int, factory: Any, *address: Any, **more: Any) -> IListeningPort:
         """Listen on the next socket."""
@@ -184,12 +190,12 @@ class InheritedSockets:
         *address: Any,
         **more: Any,
     ) -> IListeningPort:
-        """Listen on the next socket, and speak TLS there."""
+        """Listen on the next socket, with TLS."""
         return self._listen(TLSMemoryBIOFactory(contextFactory, False, factory))
 
 
 class _InheritedUnixPort(unix.Port):
-    """A UNIX socket whose file is the parent's to make, to give rights to, and to remove."""
+    """A UNIX socket whose file the supervisor creates, sets the permissions of, and removes."""
 
     def startListening(self) -> None:
         assert self.factory is not None

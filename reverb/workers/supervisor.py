@@ -1,6 +1,7 @@
-"""The parent: binds the addresses once, and keeps the workers alive that listen on them."""
+"""The supervisor: binds the addresses, and keeps the workers running that listen on them."""
 
 import time
+from itertools import chain
 from random import SystemRandom
 from typing import Any
 
@@ -16,59 +17,66 @@ from reverb.process import fail_start, ignore_further_signals, run_preflight
 from reverb.service import STOP_STAGE_TIMEOUT
 from reverb.settings import Settings
 from reverb.workers.backoff import Backoff
-from reverb.workers.heartbeat import INTERVAL, PATIENCE
+from reverb.workers.heartbeat import HEARTBEAT_INTERVAL, MAX_MISSED_HEARTBEATS
 from reverb.workers.log_relay import LogRelay
 from reverb.workers.sockets import Binder, BoundEndpoint, SocketsError
 from reverb.workers.worker import Worker
-from reverb.workers.worker_config import WorkerConfig, settings_of, write
+from reverb.workers.worker_config import WorkerConfig, encode_config, worker_settings
 
-_STAGES = 6 * STOP_STAGE_TIMEOUT
-"""Seconds that a node may need for its stop, without those for its clients."""
+_STOP_TIMEOUT = 6 * STOP_STAGE_TIMEOUT
+"""Seconds that a node may take to stop, in addition to ``shutdown_timeout`` for its clients."""
 
 
 class WorkerSupervisor(MultiService):
-    """Several nodes that serve the same addresses, each in a process of its own.
+    """Runs several nodes on the same addresses, each in its own process.
 
-    What would end a single node at its start is found out here, before any worker is started. A
-    worker that ends later is started again, and so is one that hangs.
+    Errors that would prevent a single node from starting are found here, before any worker
+    starts. A worker that later exits or hangs is restarted.
 
     Args:
-        settings: What is configured.
-        reactor: The reactor, or a test's; None for Twisted's global one.
-        patience: Seconds without a sign of life after which a worker hangs.
+        settings: The settings of the server.
+        reactor: The reactor, or a fake one in tests; None for Twisted's global reactor.
+        max_missed_heartbeats: Consecutive checks, one a second, without a heartbeat after which a
+            worker counts as hung.
 
     Raises:
         WrongReactorError: The workers' broker needs another reactor.
 
     Attributes:
-        settings: What is configured.
+        settings: The settings of the server.
     """
 
     _log = Logger()
 
     def __init__(
-        self, settings: Settings, *, reactor: Any = None, max_missed_heartbeats: int = PATIENCE
+        self,
+        settings: Settings,
+        *,
+        reactor: Any = None,
+        max_missed_heartbeats: int = MAX_MISSED_HEARTBEATS,
     ) -> None:
         super().__init__()
         if reactor is None:
-            # Not before: importing it would install the default one.
+            # Import it only here: the import installs the default reactor.
             from twisted.internet import reactor  # noqa: PLC0415
         check_reactor(settings, reactor)
         self.settings = settings
         self._reactor = reactor
-        self._settings_of = {n: settings_of(settings, n) for n in range(1, settings.workers + 1)}
-        self._shared: list[BoundEndpoint] = []
-        self._metrics: dict[int, list[BoundEndpoint]] = {}
+        self._worker_settings = {
+            number: worker_settings(settings, number) for number in range(1, settings.workers + 1)
+        }
+        self._shared_sockets: list[BoundEndpoint] = []
+        self._metrics_sockets: dict[int, list[BoundEndpoint]] = {}
         self._workers: list[Worker] = []
-        self._patience = max_missed_heartbeats
-        looking = TimerService(INTERVAL, self._look)
-        looking.clock = reactor
-        looking.setServiceParent(self)
+        self._max_missed_heartbeats = max_missed_heartbeats
+        checks = TimerService(HEARTBEAT_INTERVAL, self._check_workers)
+        checks.clock = reactor
+        checks.setServiceParent(self)
 
     # Start
 
     def privilegedStartService(self) -> None:
-        """Bind all addresses; end with one line when that fails, or Redis or NATS refuses."""
+        """Check Redis and NATS and bind all addresses; exit with a one-line error if that fails."""
         run_preflight(self._log, self.settings)
         try:
             self._bind()
@@ -77,38 +85,40 @@ class WorkerSupervisor(MultiService):
         super().privilegedStartService()
 
     def _bind(self) -> None:
-        for_all = Binder(self._reactor, self.settings.workers)
-        self._shared = [for_all.bind(endpoint) for endpoint in self.settings.endpoints]
-        for_one = Binder(self._reactor, 1)
-        for number, settings in self._settings_of.items():
-            self._metrics[number] = [for_one.bind(text) for text in settings.metrics_listen]
+        shared = Binder(self._reactor, self.settings.workers)
+        self._shared_sockets = [shared.bind(endpoint) for endpoint in self.settings.endpoints]
+        single = Binder(self._reactor, 1)
+        for number, settings in self._worker_settings.items():
+            self._metrics_sockets[number] = [single.bind(text) for text in settings.metrics_listen]
 
     def startService(self) -> None:
         """Start the workers."""
         super().startService()
-        for bound in self._shared:
+        for bound in self._shared_sockets:
             self._log.info("listening on {address}", address=format_address(bound.port.getHost()))
-        self._workers = [self._make_worker(number) for number in self._settings_of]
+        self._workers = [self._make_worker(number) for number in self._worker_settings]
         for worker in self._workers:
             worker.start()
 
     def _make_worker(self, number: int) -> Worker:
         reactor = type(self._reactor).__module__
-        sockets = [bound.descriptor(number) for bound in self._shared]
-        sockets += [bound.descriptor(1) for bound in self._metrics[number]]
+        sockets = [bound.descriptor(number) for bound in self._shared_sockets]
+        sockets += [bound.descriptor(1) for bound in self._metrics_sockets[number]]
         return Worker(
             number=number,
-            orders=write(WorkerConfig(reactor=reactor, settings=self._settings_of[number])),
+            config=encode_config(
+                WorkerConfig(reactor=reactor, settings=self._worker_settings[number])
+            ),
             sockets=sockets,
             reactor=self._reactor,
             backoff=Backoff(SystemRandom().random),
             make_log_relay=lambda: LogRelay(number, globalLogPublisher, time.time),
-            max_missed_heartbeats=self._patience,
+            max_missed_heartbeats=self._max_missed_heartbeats,
         )
 
-    def _look(self) -> None:
+    def _check_workers(self) -> None:
         for worker in self._workers:
-            worker.look()
+            worker.check()
 
     # Stop
 
@@ -116,8 +126,8 @@ class WorkerSupervisor(MultiService):
         """Stop all workers.
 
         Returns:
-            Fires when all have ended: as soon as their clients have closed. Those that need longer
-            than a node may are killed.
+            Fires when all workers have exited, as soon as their clients have closed. A worker that
+            takes longer than ``shutdown_timeout`` and 30 seconds is killed.
         """
         ignore_further_signals(self._log, self.settings)
         stopped = super().stopService()
@@ -125,16 +135,16 @@ class WorkerSupervisor(MultiService):
 
     async def _stop(self, children: "Deferred[Any]") -> None:
         await children
-        every = [*self._shared, *(bound for some in self._metrics.values() for bound in some)]
-        # Workers still hold the sockets, and close them first of all.
-        closed = gatherResults([maybeDeferred(bound.close) for bound in every])
-        limit = self.settings.shutdown_timeout + _STAGES
-        killing = self._reactor.callLater(limit, self._kill)
+        sockets = [*self._shared_sockets, *chain.from_iterable(self._metrics_sockets.values())]
+        # The workers have the sockets too, and close their own first when they stop.
+        closed = gatherResults([maybeDeferred(bound.close) for bound in sockets])
+        timeout = self.settings.shutdown_timeout + _STOP_TIMEOUT
+        kill_call = self._reactor.callLater(timeout, self._kill_workers)
         await gatherResults([worker.stop() for worker in self._workers])
-        if killing.active():
-            killing.cancel()
+        if kill_call.active():
+            kill_call.cancel()
         await closed
 
-    def _kill(self) -> None:
+    def _kill_workers(self) -> None:
         for worker in self._workers:
             worker.kill()

@@ -1,4 +1,4 @@
-"""One worker as its parent sees it: a process that is started, watched, and started again."""
+"""One worker, as the supervisor manages it: a process to start, monitor and restart."""
 
 import os
 import signal
@@ -15,22 +15,23 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from reverb.workers.backoff import Backoff
-from reverb.workers.heartbeat import PATIENCE, Watchdog
+from reverb.workers.heartbeat import MAX_MISSED_HEARTBEATS, Watchdog
 from reverb.workers.log_relay import LogRelay
-from reverb.workers.worker_config import FIRST_SOCKET, HEARTBEAT
+from reverb.workers.worker_config import FIRST_SOCKET_DESCRIPTOR, HEARTBEAT_DESCRIPTOR
 
 
 class Worker:
-    """Keeps one process alive, until it is told to stop.
+    """Keeps one worker process running, until :meth:`stop`.
 
     Args:
-        number: From 1.
-        orders: What the process is told.
-        sockets: The descriptors that it listens on, in their order.
-        reactor: The reactor, or a test's.
-        backoff: How long to wait before it is started again.
-        make_log_relay: Makes what logs a stream of its output.
-        patience: Looks without a sign of life after which a process hangs.
+        number: The worker's number, from 1.
+        config: The encoded :class:`~reverb.workers.worker_config.WorkerConfig`.
+        sockets: The file descriptors that the process listens on, in the order of its endpoints.
+        reactor: The reactor, or a fake one in tests.
+        backoff: Returns the delay before each restart.
+        make_log_relay: Makes a log relay for one output stream of the process.
+        max_missed_heartbeats: Consecutive checks without a heartbeat after which the process
+            counts as hung.
     """
 
     _log = Logger()
@@ -39,67 +40,75 @@ class Worker:
         self,
         *,
         number: int,
-        orders: bytes,
+        config: bytes,
         sockets: list[int],
         reactor: Any,
         backoff: Backoff,
         make_log_relay: Callable[[], LogRelay],
-        max_missed_heartbeats: int = PATIENCE,
+        max_missed_heartbeats: int = MAX_MISSED_HEARTBEATS,
     ) -> None:
         self.number = number
-        self._orders = orders
+        self._config = config
         self._sockets = sockets
         self._reactor = reactor
         self._backoff = backoff
         self._make_relay = make_log_relay
-        self._patience = max_missed_heartbeats
+        self._max_missed_heartbeats = max_missed_heartbeats
         self._watchdog = Watchdog(max_missed_heartbeats)
         self._process: Any = None
         self._pid = 0
         self._started_at = 0.0
-        self._again: IDelayedCall | None = None
+        self._restart_call: IDelayedCall | None = None
         self._stopped: Deferred[None] | None = None
 
     def start(self) -> None:
-        """Start the process."""
-        self._again = None
+        """Start the process, and restart it whenever it exits."""
+        self._restart_call = None
         self._started_at = self._reactor.seconds()
-        self._watchdog = Watchdog(self._patience)
-        descriptors: dict[int, Any] = {0: "w", 1: "r", 2: "r", HEARTBEAT: "r"}
-        descriptors |= {FIRST_SOCKET + i: fd for i, fd in enumerate(self._sockets)}
+        self._watchdog = Watchdog(self._max_missed_heartbeats)
+        descriptors: dict[int, Any] = {0: "w", 1: "r", 2: "r", HEARTBEAT_DESCRIPTOR: "r"}
+        descriptors |= {FIRST_SOCKET_DESCRIPTOR + i: fd for i, fd in enumerate(self._sockets)}
         try:
             self._process = self._reactor.spawnProcess(
-                _Watch(self._make_relay(), self._make_relay(), self._watchdog, self._ended),
+                _WorkerProtocol(
+                    self._make_relay(), self._make_relay(), self._watchdog, self._on_exit
+                ),
                 sys.executable,
-                # The number is for those who look at the list of processes.
+                # The number only identifies the worker in the process list.
                 [sys.executable, "-P", "-m", "reverb.workers.child", str(self.number)],
                 env=_environment(os.environ),
                 childFDs=descriptors,
             )
         except OSError as error:
-            # The machine has no room for it now.
-            self._start_later(f" cannot be started: {error}")
+            # The system is short of memory or processes.
+            self._schedule_restart(f"worker {self.number} cannot be started: {error}")
             return
         self._pid = self._process.pid
-        # Its end stays open: that it closes tells the worker that its parent is gone.
-        self._process.write(self._orders)
+        # The pipe stays open: the worker stops when it closes, as the supervisor has died then.
+        self._process.write(self._config)
 
-    def look(self) -> None:
-        """Look whether the process lives, as is to be done each second; end one that hangs."""
-        if self._process is not None and self._stopped is None and self._watchdog.look():
+    def check(self) -> None:
+        """Check the process for heartbeats and kill it if it hangs; to be called each second."""
+        if self._process is None or self._stopped is not None:
+            return
+        if self._watchdog.check_heartbeat():
             self._log.error(
-                "worker {number}, process {pid}, has given no sign of life for {s} s and is killed",
+                "worker {number}, process {pid}, has sent no heartbeat for {s} s; killing it",
                 number=self.number,
                 pid=self._pid,
-                s=self._patience,
+                s=self._max_missed_heartbeats,
             )
             self._signal("KILL")
 
     def stop(self) -> "Deferred[None]":
-        """Ask the process to stop, and do not start it again; fires when it has ended."""
-        if self._again is not None:
-            self._again.cancel()
-            self._again = None
+        """Stop the process with SIGTERM, and do not restart it.
+
+        Returns:
+            Fires when the process has exited.
+        """
+        if self._restart_call is not None:
+            self._restart_call.cancel()
+            self._restart_call = None
         if self._process is None:
             return succeed(None)
         if self._stopped is None:
@@ -108,65 +117,67 @@ class Worker:
         return self._stopped
 
     def kill(self) -> None:
-        """End the process, if it has not ended."""
+        """Kill the process if it is still running."""
         if self._process is not None:
             self._log.warn(
-                "worker {number}, process {pid}, does not stop and is killed",
+                "worker {number}, process {pid}, does not stop; killing it",
                 number=self.number,
                 pid=self._pid,
             )
             self._signal("KILL")
 
     def _signal(self, name: str) -> None:
-        # One that has ended already has last words that are still to come.
+        # The process may have exited already, while its last output is still unread.
         with suppress(ProcessExitedAlready):
             self._process.signalProcess(name)
 
-    def _ended(self, how: Any) -> None:
+    def _on_exit(self, status: Any) -> None:
         self._process = None
         if self._stopped is not None:
             self._stopped.callback(None)
             return
-        self._start_later(f", process {self._pid}, {_told(how)}")
-
-    def _start_later(self, why: str) -> None:
-        pause = self._backoff.pause(self._reactor.seconds() - self._started_at)
-        self._log.error(
-            "worker {number}{why}; it is started again in {pause:.1f} s",
-            number=self.number,
-            why=why,
-            pause=pause,
+        self._schedule_restart(
+            f"worker {self.number}, process {self._pid}, {_describe_exit(status)}"
         )
-        self._again = self._reactor.callLater(pause, self.start)
+
+    def _schedule_restart(self, reason: str) -> None:
+        delay = self._backoff.next_delay(self._reactor.seconds() - self._started_at)
+        self._log.error(
+            "{reason}; restarting it in {delay:.1f} s",
+            number=self.number,
+            reason=reason,
+            delay=delay,
+        )
+        self._restart_call = self._reactor.callLater(delay, self.start)
 
 
-def _told(how: Any) -> str:
-    """Tell how a process has ended, by Twisted's ProcessDone or ProcessTerminated."""
-    if how.signal is None:
-        return f"ended with exit code {how.exitCode}"
+def _describe_exit(status: Any) -> str:
+    """Describe how a process ended, from Twisted's ProcessDone or ProcessTerminated."""
+    if status.signal is None:
+        return f"exited with code {status.exitCode}"
     names = {number.value: number.name for number in signal.Signals}
-    return f"was ended by {names.get(how.signal, f'signal {how.signal}')}"
+    return f"was killed by {names.get(status.signal, f'signal {status.signal}')}"
 
 
-def _environment(ours: Mapping[str, str]) -> dict[str, str]:
-    """Have the worker find the modules where we do."""
-    return {**ours, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+def _environment(own: Mapping[str, str]) -> dict[str, str]:
+    """Return the worker's environment, in which Python finds modules in our import path."""
+    return {**own, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
 
 
-class _Watch(ProcessProtocol):
-    """Hands on what a process writes, that it lives, and that it has ended."""
+class _WorkerProtocol(ProcessProtocol):
+    """Passes on a process's output, heartbeats and exit."""
 
     def __init__(
-        self, output: LogRelay, errors: LogRelay, watchdog: Watchdog, ended: Callable[[Any], None]
+        self, output: LogRelay, errors: LogRelay, watchdog: Watchdog, on_exit: Callable[[Any], None]
     ) -> None:
         self._output = output
         self._errors = errors
         self._watchdog = watchdog
-        self._ended = ended
+        self._on_exit = on_exit
 
     def childDataReceived(self, childFD: int, data: bytes) -> None:
-        if childFD == HEARTBEAT:
-            self._watchdog.alive()
+        if childFD == HEARTBEAT_DESCRIPTOR:
+            self._watchdog.record_heartbeat()
         else:
             super().childDataReceived(childFD, data)
 
@@ -177,6 +188,6 @@ class _Watch(ProcessProtocol):
         self._errors.received(data)
 
     def processEnded(self, reason: Failure) -> None:
-        self._output.ended()
-        self._errors.ended()
-        self._ended(reason.value)
+        self._output.finish()
+        self._errors.finish()
+        self._on_exit(reason.value)

@@ -1,4 +1,4 @@
-"""What the parent tells a worker: all that is to be known, and nothing to look up again."""
+"""The configuration that the supervisor sends to a worker."""
 
 import os
 
@@ -8,31 +8,31 @@ from reverb.listening import endpoint_strings
 from reverb.settings import Settings
 from reverb.workers.sockets import inheritable
 
-HEARTBEAT = 3
-"""The descriptor at which a worker gives its signs of life."""
-FIRST_SOCKET = 4
-"""The descriptor at which a worker finds the first of its listening sockets."""
+HEARTBEAT_DESCRIPTOR = 3
+"""The file descriptor that a worker writes its heartbeats to."""
+FIRST_SOCKET_DESCRIPTOR = 4
+"""The file descriptor of a worker's first listening socket; the others follow."""
 _READ_SIZE = 65_536
 
 
 class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """One line that a worker reads from its standard input, before anything else."""
+    """A worker's configuration: one line of JSON that it reads first from standard input."""
 
     reactor: str
     """The module of the reactor to install."""
     settings: Settings
-    """Those of this worker."""
+    """The settings of this worker."""
 
 
-def settings_of(settings: Settings, number: int) -> Settings:
-    """Make the settings of one worker out of those of all.
+def worker_settings(settings: Settings, number: int) -> Settings:
+    """Return the settings of one worker.
 
     Args:
-        settings: What is configured.
-        number: The worker's, from 1.
+        settings: The settings of the whole server.
+        number: The worker's number, from 1.
 
     Returns:
-        Settings of one node, with its own addresses of metrics.
+        The settings of one node, with its own metrics addresses.
     """
     return msgspec.structs.replace(
         settings,
@@ -44,16 +44,16 @@ def settings_of(settings: Settings, number: int) -> Settings:
     )
 
 
-def write(orders: WorkerConfig) -> bytes:
-    """Write orders as a line."""
-    return msgspec.json.encode(orders) + b"\n"
+def encode_config(config: WorkerConfig) -> bytes:
+    """Encode a configuration as one line of JSON."""
+    return msgspec.json.encode(config) + b"\n"
 
 
-def read(descriptor: int) -> WorkerConfig:
-    """Wait for a line of orders.
+def read_config(descriptor: int) -> WorkerConfig:
+    """Read a configuration from a pipe. Block until the line is complete.
 
     Raises:
-        EOFError: The parent is gone.
+        EOFError: The supervisor closed the pipe or died before the line was complete.
     """
     line = b""
     while not line.endswith(b"\n"):

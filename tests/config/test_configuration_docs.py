@@ -1,4 +1,4 @@
-"""docs/configuration.md tells all that can be configured, and tells it right."""
+"""docs/configuration.md documents every setting, with its type, default and names."""
 
 import json
 import re
@@ -26,7 +26,7 @@ EXAMPLE = re.search(r"```toml\n(.*?)```", DOCUMENT, re.DOTALL)[1]
 
 
 def rows_of(heading):
-    """The rows of the first table after a heading, by the key in their first cell."""
+    """Return the rows of the first table after a heading, by the key in their first cell."""
     section = DOCUMENT.split(f"\n## {heading}\n")[1]
     table = re.search(r"(?:^\|.*\n)+", section, re.MULTILINE)[0]
     rows = [[cell.strip() for cell in line.strip("|\n").split("|")] for line in table.splitlines()]
@@ -39,7 +39,7 @@ WEBHOOKS = rows_of("Webhooks")
 
 
 class Field(NamedTuple):
-    """A field by the name that it has in the file."""
+    """A field, with its name in the file."""
 
     name: str
     type: object
@@ -47,7 +47,7 @@ class Field(NamedTuple):
 
 
 def fields_of(struct, prefix=""):
-    """The fields of a struct, with those of the structs in it."""
+    """Return the fields of a struct, including the fields of nested structs."""
     for field in msgspec.structs.fields(struct):
         if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):
             yield from fields_of(field.type, f"{field.name}.")
@@ -78,7 +78,7 @@ def shown_default(default):
     return f"`{json.dumps(default)}`"
 
 
-def type_of(kind):  # noqa: PLR0911 - one for each type
+def type_of(kind):  # noqa: PLR0911 - one return for each type
     match msgspec.inspect.type_info(kind):
         case msgspec.inspect.IntType(ge=low, le=2_147_483_647):
             return f"integer, {low} or more"
@@ -114,7 +114,7 @@ class TestTables:
                 assert unit == expected
 
     @pytest.mark.parametrize(("rows", "field", "variables", "options"), FIELDS)
-    def test_zero_is_told_of_where_it_is_no_limit(self, rows, field, variables, options):
+    def test_a_limit_documents_that_zero_is_no_limit(self, rows, field, variables, options):
         row = rows[field.name]
 
         is_limit = row[1] == "integer, 0 or more"
@@ -129,11 +129,11 @@ class TestTables:
         assert default == ("all" if field.name == "events" else shown_default(field.default))
         assert sentence.endswith(".")
 
-    def test_every_event_is_told_of(self):
+    def test_every_event_is_documented(self):
         for name in EVENT_NAMES:
             assert f"`{name}`" in WEBHOOKS["events"][-1]
 
-    def test_nothing_else_has_a_row(self):
+    def test_there_are_no_other_rows(self):
         assert list(WEBHOOKS) == [field.name for field in fields_of(Webhook)]
         assert list(SERVER) == list(SETTINGS_FIELDS)
         assert list(APPS) == list(APP_FIELDS)

@@ -16,7 +16,7 @@ def measured(start_server):
 
 
 def get(measured, method="GET", path="/metrics"):
-    port = int(re.search(r"metrics are on 127\.0\.0\.1:(\d+)\n", measured.log)[1])
+    port = int(re.search(r"serving metrics on 127\.0\.0\.1:(\d+)\n", measured.log)[1])
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=BOUND)
     try:
         connection.request(method, path)
@@ -66,7 +66,7 @@ def test_what_is_not_there(measured):
 
 
 def test_it_stops_while_somebody_is_connected_to_the_metrics(measured):
-    port = int(re.search(r"metrics are on 127\.0\.0\.1:(\d+)\n", measured.log)[1])
+    port = int(re.search(r"serving metrics on 127\.0\.0\.1:(\d+)\n", measured.log)[1])
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=BOUND)
     connection.request("GET", "/metrics")
     connection.getresponse().read()

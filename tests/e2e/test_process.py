@@ -90,7 +90,7 @@ def test_a_second_signal_while_stopping_is_no_trouble(impatient):
         server.terminate()
         server.process.send_signal(signal.SIGINT)
         assert server.wait() in (0, -signal.SIGTERM)
-    assert "stopping already" in server.log
+    assert "already stopping" in server.log
     server.check_log()
 
 

@@ -85,10 +85,10 @@ def test_a_renewed_certificate_is_used_without_a_restart(start_server, tmp_path,
         after = served(server)
 
         renew(path, good[:-100])
-        poll("told of", lambda: served(server) == after and "cannot be used" in server.log)
-        assert f"before stay: a certificate in '{path}' is malformed\n" in server.log
+        poll("told of", lambda: served(server) == after and "cannot use" in server.log)
+        assert f"previous ones: a certificate in '{path}' is malformed\n" in server.log
         renew(path, good)
-        poll("mended", lambda: served(server) and server.log.count("are used") == 2)
+        poll("mended", lambda: served(server) and server.log.count("now using") == 2)
 
         client.socket.sendall(frame(b'{"event":"pusher:ping","data":{}}'))
         client.expect("pusher:pong")

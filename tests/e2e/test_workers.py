@@ -26,7 +26,7 @@ LONG = 60
 IMPATIENT = """
 import functools, runpy, sys
 from reverb import tap
-tap.Workers = functools.partial(tap.Workers, patience=10)
+tap.WorkerSupervisor = functools.partial(tap.WorkerSupervisor, max_missed_heartbeats=10)
 del sys.argv[0]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
@@ -87,7 +87,7 @@ def until_ready(server: Server, number: int = 2) -> None:
 
 def connections_of(server: Server, number: int) -> int:
     """Ask one worker's metrics how many clients it has."""
-    found = re.findall(rf"\[worker {number}\] metrics are on 127\.0\.0\.1:(\d+)\n", server.log)
+    found = re.findall(rf"\[worker {number}\] serving metrics on 127\.0\.0\.1:(\d+)\n", server.log)
     connection = http.client.HTTPConnection("127.0.0.1", int(found[-1]), timeout=BOUND)
     try:
         connection.request("GET", "/metrics")
@@ -126,9 +126,9 @@ def test_a_worker_that_is_killed_is_started_again_and_the_others_go_on(workers, 
     before = children(workers.process.pid)
     survivors = connections_of(workers, 1)
     os.kill(before[2], signal.SIGKILL)
-    poll("told of", lambda: "was ended by SIGKILL" in workers.log, LONG)
+    poll("told of", lambda: "was killed by SIGKILL" in workers.log, LONG)
     assert re.search(
-        rf"worker 2, process {before[2]}, was ended by SIGKILL; it is started again in 0\.\d s\n",
+        rf"worker 2, process {before[2]}, was killed by SIGKILL; restarting it in 0\.\d s\n",
         workers.log,
     )
     lost = [client for client in crowd if client.has_been_sent_anything()]
@@ -153,12 +153,12 @@ def test_a_worker_that_hangs_is_killed_and_started_again(start_workers, connect)
     before = children(server.process.pid)
     os.kill(before[2], signal.SIGSTOP)
     try:
-        poll("killed", lambda: "was ended by SIGKILL" in server.log, LONG)
+        poll("killed", lambda: "was killed by SIGKILL" in server.log, LONG)
     finally:
         with suppress(ProcessLookupError):
             os.kill(before[2], signal.SIGCONT)
-    told = f"worker 2, process {before[2]}, has given no sign of life for 10 s and is killed\n"
-    assert server.log.count("no sign of life") == server.log.count(told) == 1
+    told = f"worker 2, process {before[2]}, has sent no heartbeat for 10 s; killing it\n"
+    assert server.log.count("no heartbeat") == server.log.count(told) == 1
     until_ready(server, 3)
     after = children(server.process.pid)
     assert after.keys() == before.keys()
@@ -185,7 +185,7 @@ def test_a_signal_to_the_parent_stops_all_as_it_does_a_node(workers, stop):
     assert gone(processes)
     with pytest.raises(ConnectionRefusedError):
         workers.connect()
-    assert "ended" not in workers.log
+    assert "restarting it" not in workers.log
     workers.check_log()
 
 
@@ -205,7 +205,7 @@ def test_the_parent_waits_for_its_workers_whatever_else_is_signalled(workers):
         poll("killed", lambda: gone([processes[2]]), LONG)
         poll("told of", lambda: "Received SIGTERM" in workers.log)
         workers.terminate()
-        poll("a second signal is told of", lambda: "stopping already" in workers.log)
+        poll("a second signal is told of", lambda: "already stopping" in workers.log)
         assert is_running(processes[1])
     finally:
         os.kill(processes[1], signal.SIGCONT)
@@ -237,8 +237,7 @@ def test_several_need_a_redis(start_server):
     server = start_server("--port", "0", "--workers", "2", *AS_APP, wait=False)
     assert server.wait() == 1
     assert server.log == (
-        "reverb: --workers: 2 workers need a Redis, by which they are one server to clients: "
-        "give --redis too\n"
+        "reverb: --workers: 2 workers need a Redis to act as one server: set --redis too\n"
     )
 
 
@@ -363,7 +362,7 @@ def test_they_share_a_unix_socket(start_workers, tmp_path):
     server = start_workers("--listen", f"unix:{path}:mode=600", *AS_APP, unix=str(path))
     until_ready(server)
     os.kill(children(server.process.pid)[1], signal.SIGTERM)
-    poll("told of", lambda: "ended with exit code 0; it is started again" in server.log, LONG)
+    poll("told of", lambda: "exited with code 0; restarting it" in server.log, LONG)
     until_ready(server, 3)
     # A worker that comes and goes leaves the file as it is.
     assert path.stat().st_mode & 0o777 == 0o600

@@ -1,4 +1,4 @@
-"""Fixtures that start programs, and end those that they started."""
+"""Fixtures that start programs, and stop them after the test."""
 
 import itertools
 import os
@@ -14,7 +14,7 @@ Start = Callable[..., Program]
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Start programs: ``start(*words, **environment)``; their directory is ``tmp_path``."""
+    """Return ``start(*words, **environment)``, which runs a program in ``tmp_path``."""
     programs: list[Program] = []
     numbers = itertools.count()
 
@@ -31,19 +31,19 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 @pytest.fixture
 def reverb(start: Start) -> Program:
-    """A server on a free port, with the app that the examples' documentation has."""
+    """A server on a free port, with the app of the examples' README."""
     return start(TWISTD, "--nodaemon", "--pidfile=", "reverb", *CREDENTIALS, "--port", "0")
 
 
 @pytest.fixture
 def need() -> Callable[[str], str]:
-    """Get a program's path, or skip for want of it; CI must have all of them."""
+    """Return a function that finds a program, or skips the test; in CI it fails instead."""
 
     def need(name: str) -> str:
-        # Debian has servers where the PATH of users does not look.
+        # Debian installs servers in directories outside a user's PATH.
         found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin:/lib/systemd")
         if found is None and os.environ.get("CI") == "true":
-            pytest.fail(f"{name} is not installed, and in CI it has to be")
+            pytest.fail(f"{name} is not installed, but CI requires it")
         if found is None:
             pytest.skip(f"{name} is not installed")
         return found

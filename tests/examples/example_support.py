@@ -1,6 +1,6 @@
-"""What the tests of the examples share: programs that run, and a tiny WebSocket client.
+"""Shared by the tests of the examples: running programs, and a small WebSocket client.
 
-The client is written on a bare socket, so that what it sees is what was sent.
+The client uses a plain socket, so that it sees exactly what was sent.
 """
 
 import base64
@@ -28,27 +28,27 @@ CREDENTIALS = (
     *("--app-key", "chat-key"),
     *("--app-secret", "chat-secret"),
 )
-"""Of the app in the examples' documentation."""
+"""The credentials of the app in the examples' README."""
 ANSWER_TIMEOUT = 20
-"""Seconds that anything may take."""
+"""Timeout in seconds of each operation."""
 
-_SETTINGS_OF_THE_MACHINE = re.compile(r"REVERB_.*|PORT|.*_proxy|LISTEN_.*", re.IGNORECASE)
+_INHERITED_SETTINGS = re.compile(r"REVERB_.*|PORT|.*_proxy|LISTEN_.*", re.IGNORECASE)
 
 
 class Program:
     """A running program, whose output goes to a file.
 
     Args:
-        words: Its command line.
-        output: The file.
-        cwd: Its working directory.
-        env: Environment variables that it gets besides the machine's.
+        words: The command line.
+        output: The file for its output.
+        cwd: The working directory.
+        env: Environment variables to add to the inherited ones.
     """
 
     def __init__(
         self, words: Sequence[str | Path], output: Path, cwd: Path, env: dict[str, str]
     ) -> None:
-        machine = {k: v for k, v in os.environ.items() if not _SETTINGS_OF_THE_MACHINE.fullmatch(k)}
+        inherited = {k: v for k, v in os.environ.items() if not _INHERITED_SETTINGS.fullmatch(k)}
         self._output = output
         with output.open("wb") as file:
             self._process = subprocess.Popen(
@@ -57,7 +57,7 @@ class Program:
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 cwd=cwd,
-                env=machine | {"PYTHONUNBUFFERED": "1"} | env,
+                env=inherited | {"PYTHONUNBUFFERED": "1"} | env,
                 start_new_session=True,
             )
 
@@ -68,74 +68,74 @@ class Program:
 
     @property
     def output(self) -> str:
-        """What it has written."""
+        """The program's output so far."""
         return self._output.read_text(errors="replace")
 
     def wait_for(self, pattern: str) -> re.Match[str]:
-        """Wait until the output has something."""
+        """Wait until the output matches a pattern."""
 
-        def look() -> re.Match[str] | None:
+        def find() -> re.Match[str] | None:
             found = re.search(pattern, self.output)
             if found is None and self._process.poll() is not None:
-                # What it wrote last may have come after the look.
+                # The last output may have arrived after the first search.
                 found = re.search(pattern, self.output)
-                assert found, f"ended with {self._process.returncode}:\n{self.output}"
+                assert found, f"exited with {self._process.returncode}:\n{self.output}"
             return found
 
-        return wait_until(look, lambda: f"no {pattern!r} in:\n{self.output}")
+        return wait_until(find, lambda: f"no {pattern!r} in:\n{self.output}")
 
     def wait_for_port(self, port: int) -> None:
         """Wait until something accepts connections on a port of 127.0.0.1."""
 
-        def look() -> bool | None:
-            assert self._process.poll() is None, f"ended:\n{self.output}"
+        def connects() -> bool | None:
+            assert self._process.poll() is None, f"exited:\n{self.output}"
             with socket.socket() as probe:
                 probe.settimeout(ANSWER_TIMEOUT)
                 return probe.connect_ex(("127.0.0.1", port)) == 0 or None
 
-        wait_until(look, lambda: f"nothing listens on {port}:\n{self.output}")
+        wait_until(connects, lambda: f"nothing listens on {port}:\n{self.output}")
 
     def port(self) -> int:
-        """Wait until a server listens, and tell on which port."""
+        """Wait until the server listens, and return its port."""
         return int(self.wait_for(r"listening on \S+:(\d+)")[1])
 
     def end(self) -> int:
-        """Wait until it ends by itself; returns its exit status."""
+        """Wait until the program exits; return its exit status."""
         return self._process.wait(ANSWER_TIMEOUT)
 
     def stop(self) -> int:
-        """Ask it to end, and insist if it does not; returns its exit status."""
+        """Terminate the program, and kill it after the timeout; return its exit status."""
         if self._process.poll() is None:
             self._process.terminate()
             try:
                 self._process.wait(ANSWER_TIMEOUT)
             except subprocess.TimeoutExpired:
-                # Its own process group: nothing else is in it but its children.
+                # The program has its own process group, with only its children in it.
                 os.killpg(self._process.pid, signal.SIGKILL)
         return self._process.wait(ANSWER_TIMEOUT)
 
 
-def wait_until(look: Callable[[], T | None], complaint: Callable[[], str]) -> T:
-    """Look again and again until there is something, but not for ever."""
+def wait_until(check: Callable[[], T | None], failure: Callable[[], str]) -> T:
+    """Poll until the check returns a value; fail after the timeout."""
     end = time.monotonic() + ANSWER_TIMEOUT
     while time.monotonic() < end:
-        found = look()
+        found = check()
         if found is not None:
             return found
         time.sleep(0.02)
-    raise AssertionError(complaint())
+    raise AssertionError(failure())
 
 
 class Client:
-    """A Pusher client on a bare socket, connected and greeted.
+    """A Pusher client on a plain socket, connected to an app.
 
     Args:
-        port: Of the server or a proxy, on 127.0.0.1.
-        key: The app's.
-        context: For TLS.
+        port: The port of the server or a proxy on 127.0.0.1.
+        key: The app's key.
+        context: The TLS context; None for no TLS.
 
     Attributes:
-        socket_id: As the server greeted it.
+        socket_id: The socket id that the server assigned.
     """
 
     def __init__(self, port: int, key: str, context: ssl.SSLContext | None = None) -> None:
@@ -144,12 +144,12 @@ class Client:
             self._socket = context.wrap_socket(self._socket, server_hostname="localhost")
         self._reader = self._socket.makefile("rb")
         try:
-            self._greet(key)
+            self._connect(key)
         except BaseException:
             self.__exit__()
             raise
 
-    def _greet(self, key: str) -> None:
+    def _connect(self, key: str) -> None:
         nonce = base64.b64encode(os.urandom(16)).decode()
         self._socket.sendall(
             f"GET /app/{key}?protocol=7&client=test&version=1.0 HTTP/1.1\r\n"
@@ -178,15 +178,15 @@ class Client:
             head = struct.pack("!BB", 0x81, 0x80 | len(payload))
         else:
             head = struct.pack("!BBH", 0x81, 0xFE, len(payload))
-        # A mask of zeros leaves the payload as it is.
+        # A mask of zeros leaves the payload unchanged.
         head += bytes(4)
         self._socket.sendall(head + payload)
 
     def receive(self) -> dict[str, Any]:
-        """Get the next message, and fail when there is none in time."""
+        """Return the next message; fail after the timeout."""
         while True:
             head = self._reader.read(2)
-            assert len(head) == 2, "cut without a close frame"
+            assert len(head) == 2, "disconnected without a close frame"
             first, second = head
             size = second & 0x7F
             if size == 126:
@@ -200,7 +200,7 @@ class Client:
                 return message
 
     def expect(self, event: str, channel: str | None = None) -> Any:
-        """Get the data of the next such message, and let others pass; errors are none of them."""
+        """Return the data of the next such message; ignore others, but fail on an error."""
         end = time.monotonic() + ANSWER_TIMEOUT
         while time.monotonic() < end:
             message = self.receive()
@@ -210,6 +210,6 @@ class Client:
         raise AssertionError(f"no {event}")
 
     def subscribe(self, channel: str, **signed: str) -> Any:
-        """Subscribe to a channel; returns what the server says of it."""
+        """Subscribe to a channel; return the data of the server's confirmation."""
         self.send("pusher:subscribe", {"channel": channel, **signed})
         return self.expect("pusher_internal:subscription_succeeded", channel)

@@ -1,4 +1,4 @@
-"""The chat: its page, and that the channel it signs can be joined."""
+"""The chat: its page, and the subscriptions that it signs."""
 
 import json
 import re
@@ -25,7 +25,7 @@ def get(url, form=None):
 
 @pytest.fixture
 def chat(start, reverb, tmp_path: Path) -> str:
-    """The chat's URL. Its pusher-js is a stub: no browser runs here."""
+    """The chat's URL. Its pusher-js is a stub, because no browser runs here."""
     stub = tmp_path / "pusher.min.js"
     stub.write_text("// pusher-js")
     program = start(
@@ -36,7 +36,7 @@ def chat(start, reverb, tmp_path: Path) -> str:
 
 
 def sign(chat: str, socket_id: str, **form: str) -> dict[str, str]:
-    """Ask as pusher-js does."""
+    """Request a signature as pusher-js does."""
     fields = {"socket_id": socket_id, "channel_name": "presence-chat", "name": "Ada"} | form
     text, headers = get(chat + "pusher/auth", fields)
     assert headers["Content-Type"] == "application/json"
@@ -50,15 +50,15 @@ def test_the_page_has_the_elements_that_browser_tests_use(chat):
         assert f'id="{name}"' in page
 
 
-def test_everything_the_page_loads_is_served_and_comes_from_nowhere_else(chat, reverb):
+def test_the_page_loads_only_files_that_the_chat_serves(chat, reverb):
     page, _ = get(chat)
     files = re.findall(r'(?:src|href)="([^"]+)"', page)
     assert {"pusher.min.js", "config.js", "chat.js", "chat.css"} <= set(files)
     for file in files:
         assert file.startswith("data:") or get(chat + file)[0]
     config, _ = get(chat + "config.js")
-    told = json.loads(config.removeprefix("const config = ").rstrip(";\n"))
-    assert told == {
+    decoded = json.loads(config.removeprefix("const config = ").rstrip(";\n"))
+    assert decoded == {
         "key": "chat-key",
         "host": None,
         "port": reverb.port(),
@@ -66,15 +66,15 @@ def test_everything_the_page_loads_is_served_and_comes_from_nowhere_else(chat, r
     }
 
 
-def test_the_scripts_make_no_markup_of_text():
+def test_the_script_never_turns_text_into_markup():
     script = (EXAMPLES / "chat/static/chat.js").read_text()
     assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", script)
 
 
-def test_two_people_join_and_talk(chat, reverb):
+def test_two_users_join_and_chat(chat, reverb):
     with Client(reverb.port(), "chat-key") as ada, Client(reverb.port(), "chat-key") as bob:
-        told = ada.subscribe("presence-chat", **sign(chat, ada.socket_id))
-        assert told["presence"]["hash"] == {ada.socket_id: {"name": "Ada"}}
+        confirmation = ada.subscribe("presence-chat", **sign(chat, ada.socket_id))
+        assert confirmation["presence"]["hash"] == {ada.socket_id: {"name": "Ada"}}
         bob.subscribe("presence-chat", **sign(chat, bob.socket_id, name="Bøb <b>"))
         added = ada.expect("pusher_internal:member_added", "presence-chat")
         assert added == {"user_id": bob.socket_id, "user_info": {"name": "Bøb <b>"}}
@@ -117,18 +117,18 @@ def test_the_wrong_secret_cannot_join(start, reverb, tmp_path):
         client.subscribe("presence-chat", **sign(chat, client.socket_id))
 
 
-def says(program: Program, sentence: str) -> None:
-    """Check that a program gave up with one sentence and no traceback."""
+def check_failure(program: Program, message: str) -> None:
+    """Check that a program fails with a message and without a traceback."""
     assert program.end() == 1
-    assert sentence in program.output
+    assert message in program.output
     assert "Traceback" not in program.output
 
 
 def test_without_pusher_js_it_says_how_to_get_it(start, tmp_path):
-    # A copy, since the project itself may have it in node_modules.
+    # Run a copy, because the project itself may have pusher-js in node_modules.
     shutil.copytree(EXAMPLES / "chat", tmp_path / "examples/chat")
     program = start(sys.executable, tmp_path / "examples/chat/app.py", "--port", "0")
-    says(program, "run 'npm install pusher-js'")
+    check_failure(program, "run 'npm install pusher-js'")
     assert len(program.output.strip().splitlines()[-1:]) == 1
 
 
@@ -142,10 +142,10 @@ def test_it_finds_pusher_js_where_npm_puts_it(start, tmp_path):
     assert get(url + "pusher.min.js")[0] == "// found"
 
 
-def test_a_port_in_use_is_one_sentence(start, reverb, tmp_path):
+def test_a_port_in_use_is_an_error(start, reverb, tmp_path):
     (tmp_path / "pusher.min.js").touch()
     arguments = ["--port", str(reverb.port()), "--pusher-js", "pusher.min.js"]
-    says(start(sys.executable, APP, *arguments), "Address already in use")
+    check_failure(start(sys.executable, APP, *arguments), "Address already in use")
 
 
 def test_its_defaults_are_those_of_the_documented_server():

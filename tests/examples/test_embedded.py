@@ -28,17 +28,17 @@ def test_it_answers_a_client_event(embedded):
         assert client.expect("answer", "questions") == {"text": "You asked 4 characters"}
 
 
-def test_it_counts_the_people_in_a_room(embedded):
-    with Client(embedded.port(), "ticker-key") as listener:
-        listener.subscribe("ticker")
+def test_it_counts_the_users_in_a_room(embedded):
+    with Client(embedded.port(), "ticker-key") as watcher:
+        watcher.subscribe("ticker")
         with Client(embedded.port(), "ticker-key") as guest:
             data = json.dumps({"user_id": "7"})
             for channel in ("presence-other", "presence-room"):
                 text = channel_text(guest.socket_id, channel, data)
                 auth = f"ticker-key:{sign('ticker-secret', text)}"
                 guest.subscribe(channel, auth=auth, channel_data=data)
-            assert listener.expect("people", "ticker") == {"count": 1}
-        assert listener.expect("people", "ticker") == {"count": 0}
+            assert watcher.expect("people", "ticker") == {"count": 1}
+        assert watcher.expect("people", "ticker") == {"count": 0}
 
 
 def test_it_stops_cleanly_with_a_client(embedded):

@@ -1,4 +1,4 @@
-"""The examples that are files to copy: units, configurations, environments, and the README."""
+"""The example files to copy: systemd units, configurations, environments, and the README."""
 
 import re
 import shlex
@@ -48,8 +48,8 @@ def test_the_command_line_of_a_unit_is_accepted(name):
     assert options["nodaemon"]
     assert not options["pidfile"]
     for endpoint in options.subOptions["listen"]:
-        # The endpoint's form is right; there is no socket to pass here.
-        assert endpoint_strings.problem_of(endpoint) == "systemd passed no such socket"
+        # The endpoint is well-formed, but systemd passes no socket here.
+        assert endpoint_strings.find_problem(endpoint) == "systemd passed no such socket"
 
 
 def test_the_units_agree_with_each_other_and_with_the_server():
@@ -58,14 +58,14 @@ def test_the_units_agree_with_each_other_and_with_the_server():
     assert f"name={socket['FileDescriptorName']}" in activated["ExecStart"]
     for name in SERVICES:
         unit = dict(lines(UNITS / name))
-        # The clients' stage, and six others.
+        # The stage for clients, and six others.
         assert int(unit["TimeoutStopSec"]) > Settings().shutdown_timeout + 6 * STOP_STAGE_TIMEOUT
         assert int(unit["LimitNOFILE"]) > 100_000
         assert Path(unit["EnvironmentFile"]).name == "reverb.env"
 
 
 @pytest.mark.parametrize("name", ["reverb.service", "reverb-socket-activated.service"])
-def test_a_unit_may_write_where_the_documentation_keeps_webhooks(name):
+def test_a_unit_may_write_to_the_documented_state_directory(name):
     directory = "/var/lib/" + dict(lines(UNITS / name))["StateDirectory"]
 
     documents = [EXAMPLES / "../docs/webhooks.md", EXAMPLES / "../README.md"]
@@ -83,9 +83,9 @@ def test_systemd_accepts_the_units(need, tmp_path):
         timeout=60,
         check=False,
     )
-    complaints = done.stderr.decode()
-    assert done.returncode == 0, complaints
-    assert str(tmp_path) not in complaints
+    messages = done.stderr.decode()
+    assert done.returncode == 0, messages
+    assert str(tmp_path) not in messages
 
 
 def test_the_service_runs_and_stops_as_its_unit_says(start, tmp_path):
@@ -96,13 +96,13 @@ def test_the_service_runs_and_stops_as_its_unit_says(start, tmp_path):
     server = start(TWISTD, *words, **environment(UNITS / "reverb.env"))
     with Client(server.port(), "my-app-key") as client:
         client.subscribe("news")
-        # By the signal, after all was stopped; systemd calls it a clean exit.
+        # The server exits by the signal after a clean stop; systemd counts it as a clean exit.
         assert server.stop() == -15
     assert "Server Shut Down" in server.output
     assert not (tmp_path / "twistd.pid").exists()
 
 
-def test_an_instance_is_a_node_on_the_port_that_it_is_named_by(start, tmp_path):
+def test_the_name_of_an_instance_is_its_port(start, tmp_path):
     port = reserve_port()
     _, *words = shlex.split(dict(lines(UNITS / "reverb@.service"))["ExecStart"])
     config = tmp_path / "reverb.toml"
@@ -116,11 +116,11 @@ def test_an_instance_is_a_node_on_the_port_that_it_is_named_by(start, tmp_path):
     assert server.stop() == -15
 
 
-def test_a_socket_of_systemd_is_taken(start, need):
+def test_the_server_uses_a_socket_from_systemd(start, need):
     _, *words = shlex.split(dict(lines(UNITS / "reverb-socket-activated.service"))["ExecStart"])
     name = dict(lines(UNITS / "reverb-socket-activated.socket"))["FileDescriptorName"]
     port = reserve_port()
-    # An IPv6 socket as the unit has it, but for this machine alone.
+    # An IPv6 socket like the unit's, but on loopback only.
     activator = start(
         need("systemd-socket-activate"),
         f"--listen=[::ffff:127.0.0.1]:{port}",
@@ -145,7 +145,7 @@ def test_the_configuration_loads():
     assert settings.apps[0].max_presence_members == 100
 
 
-def test_what_the_configuration_shows_as_defaults_is_the_default(tmp_path):
+def test_the_commented_values_in_the_configuration_are_the_defaults(tmp_path):
     text = (EXAMPLES / "reverb.toml").read_text()
     shown = re.sub(r"^# (\w+ = )", r"\1", text, flags=re.MULTILINE)
     assert shown.count("\n# ") < text.count("\n# ")
@@ -169,34 +169,34 @@ def test_what_the_configuration_shows_as_defaults_is_the_default(tmp_path):
     )
 
 
-def test_the_endpoints_that_the_configuration_shows_exist():
+def test_the_endpoints_in_the_comments_are_valid():
     shown = re.findall(
         r"^#     listen = (.*)$", (EXAMPLES / "reverb.toml").read_text(), re.MULTILINE
     )
     for endpoint in [part for line in shown for part in tomllib.loads(f"l={line}")["l"]]:
-        problem = endpoint_strings.problem_of(endpoint)
-        # The certificates and the socket's directory are not here.
-        assert problem == "" or problem.startswith("there is no directory"), problem
+        problem = endpoint_strings.find_problem(endpoint)
+        # The certificates and the socket's directory do not exist here.
+        assert problem == "" or problem.startswith("no such "), problem
 
 
-def test_the_credentials_of_systemd_are_those_of_the_configurations_app():
+def test_the_credentials_of_systemd_replace_those_of_the_configured_app():
     variables = environment(UNITS / "reverb.env") | {"REVERB_APP_SECRET": "another"}
     path = str(EXAMPLES / "reverb.toml")
     apps = load(options={}, environ=variables, config_path=path).settings.apps
     assert [(app.id, app.secret) for app in apps] == [("1001", "another")]
 
 
-def test_laravels_environment_is_understood_by_the_server():
+def test_the_server_reads_laravels_environment():
     variables = environment(EXAMPLES / "laravel.env")
     read = read_environment(variables)
     credentials = {name: value for name, (value, _) in read.credentials.items()}
     assert credentials == {"id": "1001", "key": "my-app-key", "secret": "change-me"}
-    # REVERB_HOST and REVERB_PORT are where clients connect: the server listens elsewhere.
+    # REVERB_HOST and REVERB_PORT are the address for clients, not the one to listen on.
     assert not read.settings
     assert variables["BROADCAST_CONNECTION"] == "reverb"
 
 
-def test_the_server_of_laravels_environment_starts(start):
+def test_the_server_starts_with_laravels_environment(start):
     variables = environment(EXAMPLES / "laravel.env")
     server = start(TWISTD, "-n", "--pidfile=", "reverb", "--port", "0", **variables)
     with Client(server.port(), variables["REVERB_APP_KEY"]) as client:

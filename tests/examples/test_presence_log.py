@@ -1,4 +1,4 @@
-"""presence_log.py: the events of webhooks inside of another application."""
+"""presence_log.py: webhook events inside another application."""
 
 import json
 
@@ -7,7 +7,7 @@ from example_support import EXAMPLES, TWISTD, Client
 from reverb.protocol.signing import channel_text, sign
 
 
-def test_it_tells_who_comes(start):
+def test_it_logs_joins_and_leaves(start):
     running = start(TWISTD, "--pidfile=", "-ny", EXAMPLES / "presence_log.py", PORT="0")
     with Client(running.port(), "presence-key") as guest:
         data = json.dumps({"user_id": "7"})

@@ -1,6 +1,6 @@
 """nginx.conf and Caddyfile: real proxies in front of a real server.
 
-Only addresses, ports and certificates are changed, to those that a test can have.
+Tests only replace the addresses, ports and certificates.
 """
 
 import os
@@ -23,7 +23,7 @@ from ports import reserve_port
 
 
 def make_certificate(folder: Path) -> ssl.SSLContext:
-    """Write a certificate for localhost, and make a context that trusts no other."""
+    """Write a certificate for localhost; return a context that trusts only this one."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     now = datetime.now(UTC)
@@ -50,7 +50,7 @@ def make_certificate(folder: Path) -> ssl.SSLContext:
 
 
 def change(text: str, *changes: tuple[str, str]) -> str:
-    """Replace what a test cannot have, and fail if it is not there."""
+    """Replace parts of a text; fail if one is missing."""
     for old, new in changes:
         assert old in text
         text = text.replace(old, new)
@@ -58,7 +58,7 @@ def change(text: str, *changes: tuple[str, str]) -> str:
 
 
 def uncomment(text: str, first: str, last: str) -> str:
-    """Take the comment signs away from the lines from one to another."""
+    """Uncomment the lines from ``first`` to ``last``."""
     start = text.index(first)
     end = text.index(last, start) + len(last)
     block = re.sub(r"^(\s*)# ?", r"\1", text[start:end], flags=re.MULTILINE)
@@ -70,15 +70,15 @@ class Nginx:
 
     Args:
         start: Starts programs.
-        nginx: The program.
-        folder: Where its files go.
-        text: The example, with its addresses changed but for ports.
+        nginx: The path of nginx.
+        folder: The folder for its files.
+        text: The example, with the server's address replaced.
     """
 
     def __init__(self, start, nginx: str, folder: Path, text: str) -> None:
         self.context = make_certificate(folder)
         self.plain, self.secure = reserve_port(), reserve_port()
-        # On 127.0.0.1 alone.
+        # Listen on 127.0.0.1 only.
         text = re.sub(r" +listen \[::\].*\n", "", text)
         (folder / "reverb.conf").write_text(
             change(
@@ -88,7 +88,7 @@ class Nginx:
                 ("/etc/ssl/reverb.example.com", str(folder)),
             )
         )
-        # Its workers could not read pytest's folder as another user.
+        # Workers with another user could not read pytest's folder.
         user = "user root;" if os.geteuid() == 0 else ""
         temporary = "".join(
             f"{kind}_temp_path {folder}/{kind};"
@@ -100,13 +100,13 @@ class Nginx:
             f"http {{ access_log off; {temporary} include {folder}/reverb.conf; }}"
         )
         words = [nginx, "-p", str(folder), "-e", "stderr", "-c", str(folder / "nginx.conf")]
-        tried = subprocess.run([*words, "-t"], capture_output=True, timeout=20, check=False)
-        assert tried.returncode == 0, tried.stderr.decode()
-        assert b"[warn]" not in tried.stderr, tried.stderr.decode()
+        tested = subprocess.run([*words, "-t"], capture_output=True, timeout=20, check=False)
+        assert tested.returncode == 0, tested.stderr.decode()
+        assert b"[warn]" not in tested.stderr, tested.stderr.decode()
         start(*words).wait_for_port(self.secure)
 
     def get(self, path: str) -> tuple[int, str]:
-        """Get a path over TLS; returns the status and the body."""
+        """Request a path over TLS; return the status and the body."""
         return get(f"https://localhost:{self.secure}{path}", self.context)
 
 
@@ -121,7 +121,7 @@ def get(url: str, context: ssl.SSLContext | None = None) -> tuple[int, str]:
 
 
 def check_websockets(port: int, context: ssl.SSLContext | None) -> None:
-    """Check that two clients reach each other through a proxy."""
+    """Check that two clients can use the server through a proxy."""
     with Client(port, "chat-key", context) as one, Client(port, "chat-key", context) as other:
         one.send("pusher:ping", {})
         assert one.receive()["event"] == "pusher:pong"
@@ -142,7 +142,7 @@ def test_nginx_passes_websockets_over_tls(nginx):
 
 def test_nginx_passes_the_http_api(nginx):
     assert nginx.get("/up") == (200, '{"health":"OK"}')
-    assert nginx.get("/apps/1001/channels")[0] == 401  # Not signed: our answer, not nginx's.
+    assert nginx.get("/apps/1001/channels")[0] == 401  # Unsigned: the server answered, not nginx.
 
 
 def test_nginx_sends_plain_http_to_https(nginx):
@@ -158,7 +158,7 @@ def test_nginx_sends_plain_http_to_https(nginx):
         assert response.headers["Location"] == "https://127.0.0.1/up?a=b"
 
 
-def test_nginx_keeps_the_api_from_outside_when_it_is_told_to(start, need, reverb, tmp_path):
+def test_nginx_can_limit_the_api_to_internal_networks(start, need, reverb, tmp_path):
     text = (EXAMPLES / "nginx.conf").read_text()
     text = change(text, ("127.0.0.1:8080", f"127.0.0.1:{reverb.port()}"))
     text = uncomment(text, "# location ~", "# }")
@@ -169,17 +169,17 @@ def test_nginx_keeps_the_api_from_outside_when_it_is_told_to(start, need, reverb
     check_websockets(nginx.secure, nginx.context)
 
 
-def test_the_proxies_wait_longer_than_the_server_pings():
+def test_the_timeouts_of_nginx_exceed_the_ping_interval():
     text = (EXAMPLES / "nginx.conf").read_text()
     waits = [int(seconds) for seconds in re.findall(r"proxy_(?:read|send)_timeout (\d+)s", text)]
     assert len(waits) == 2
-    # App's ping_interval and pong_timeout.
+    # The defaults of ping_interval and pong_timeout.
     assert min(waits) > 60 + 30
 
 
 @pytest.fixture
 def caddy(start, need, reverb: Program, tmp_path: Path):
-    """Start Caddy with a Caddyfile, changed to listen without TLS; returns its port."""
+    """Return a function that starts Caddy with a Caddyfile, without TLS, and returns its port."""
     program = need("caddy")
     port = reserve_port()
     home = {"XDG_DATA_HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)}
@@ -219,7 +219,7 @@ def test_caddy_passes_websockets_and_the_http_api(caddy):
     assert get(f"http://127.0.0.1:{port}/apps/1001/channels")[0] == 401
 
 
-def test_caddy_keeps_the_api_from_outside_when_it_is_told_to(caddy):
+def test_caddy_can_limit_the_api_to_internal_networks(caddy):
     text = (EXAMPLES / "Caddyfile").read_text()
     port = caddy(uncomment(text, "# @outside", "# respond @outside 403"))
     assert get(f"http://127.0.0.1:{port}/apps/1001/channels")[0] == 403

@@ -54,7 +54,7 @@ def test_an_unreachable_server_is_named(publish):
     assert f"no server could be reached at http://127.0.0.1:{port}" in output
 
 
-def test_the_servers_refusal_is_told(publish, reverb):
+def test_a_refusal_by_the_server_is_reported(publish, reverb):
     arguments = [*CREDENTIALS, "--app-secret", "wrong", "--port", str(reverb.port())]
     status, output = publish(*arguments, "news", "headline", "1")
     assert status == 1
@@ -67,14 +67,14 @@ def test_the_servers_refusal_is_told(publish, reverb):
     [["no spaces here", "headline", "1"], ["--app-id", "not-digits", "news", "headline", "1"]],
     ids=str,
 )
-def test_what_the_sdk_refuses_is_told(publish, arguments):
+def test_a_refusal_by_the_sdk_is_reported(publish, arguments):
     status, output = publish(*CREDENTIALS, *arguments)
     assert status == 1
     assert "the event cannot be sent: " in output
 
 
 def test_without_the_sdk_it_says_how_to_get_it(publish, tmp_path):
-    # An import of None fails as one of a missing module does.
+    # Importing a module that is None fails like importing a missing module.
     (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['pusher'] = None\n")
     status, output = publish(*CREDENTIALS, "news", "headline", "1", PYTHONPATH=str(tmp_path))
     assert status == 1

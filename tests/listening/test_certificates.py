@@ -1,4 +1,4 @@
-"""Certificates are those of the files, as they are renewed; tests/e2e has real clients."""
+"""TLS endpoints reload renewed certificates. tests/e2e has real clients."""
 
 import shutil
 import ssl
@@ -29,7 +29,7 @@ def with_password(pem):
 
 
 class Site:
-    """A directory with the file of an endpoint, and what serves it."""
+    """An endpoint with its certificate file, and the server side of TLS."""
 
     def __init__(self, kind, directory):
         directory.mkdir()
@@ -42,7 +42,7 @@ class Site:
         self.certificates = ReloadingCertificates(self.endpoint, lambda: self.time)
 
     def served(self, after=2.0):
-        """Get the certificate that a client gets who connects then."""
+        """Return the certificate that a client receives, ``after`` seconds later."""
         self.time += after
         connection = self.certificates.serverConnectionForTLS(None)
         return certificate_of(
@@ -63,10 +63,10 @@ def test_a_renewed_certificate_is_used(site, log):
         assert site.served() == certificate_of(renewed)
         assert site.served() == certificate_of(renewed)
 
-    assert log.lines("changed") == [f"changed certificates of {site.endpoint} are used"] * 2
+    assert log.lines("now") == [f"now using the changed certificates of {site.endpoint}"] * 2
 
 
-def test_files_are_looked_at_now_and_then(site):
+def test_files_are_checked_every_two_seconds(site):
     renewed = make_certificate()
     site.path.write_bytes(renewed)
 
@@ -75,35 +75,35 @@ def test_files_are_looked_at_now_and_then(site):
 
 
 @pytest.mark.parametrize(
-    ("spoil", "problem"),
+    ("corrupt", "problem"),
     [
         (lambda pem: pem[:-200], "a certificate in '{path}' is malformed"),
         (lambda pem: pem[:150] + pem[pem.index(BEGINNING) :], "a private key in '{path}' is malf"),
         (lambda pem: pem[:150], "a private key in '{path}' is malformed"),
-        (with_password, "a private key in '{path}' has a password"),
-        (lambda _: b"", "there is no certificate with its private key in '"),
+        (with_password, "a private key in '{path}' is encrypted with a password"),
+        (lambda _: b"", "found no certificate with its private key in '"),
         (
             lambda pem: make_certificate()[: pem.index(BEGINNING)] + pem[pem.index(BEGINNING) :],
-            "there is no certificate with its private key in '",
+            "found no certificate with its private key in '",
         ),
     ],
 )
-def test_what_cannot_be_used_changes_nothing_and_is_told_of_once(site, log, spoil, problem):
+def test_files_that_cannot_be_used_change_nothing_and_are_logged_once(site, log, corrupt, problem):
     renewed = make_certificate()
-    site.path.write_bytes(spoil(renewed))
+    site.path.write_bytes(corrupt(renewed))
 
     for _ in range(3):
         assert site.served() == certificate_of(site.pem)
     ((text, _),) = log.problems()
     assert text.startswith(
-        f"changed certificates of {site.endpoint} cannot be used, those from before stay: "
+        f"cannot use the changed certificates of {site.endpoint}, keeping the previous ones: "
         + problem.format(path=site.path)
     )
     site.path.write_bytes(renewed)
     assert site.served() == certificate_of(renewed)
 
 
-def test_files_that_are_gone_change_nothing(site, log):
+def test_deleted_files_change_nothing(site, log):
     shutil.rmtree(site.path.parent)
 
     for _ in range(3):
@@ -112,7 +112,7 @@ def test_files_that_are_gone_change_nothing(site, log):
     assert str(site.path.parent) in text
 
 
-def test_a_key_of_another_certificate_changes_nothing(tmp_path, log):
+def test_a_key_that_does_not_match_changes_nothing(tmp_path, log):
     site = Site("ssl", tmp_path / "certificates")
     certificate = tmp_path / "certificate.pem"
     certificate.write_bytes(site.pem[site.pem.index(BEGINNING) :])

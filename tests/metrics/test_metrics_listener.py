@@ -88,9 +88,9 @@ def real_service(log):
 async def test_every_endpoint_serves_until_the_stop(real_service, tmp_path, log):
     path = str(tmp_path / "metrics.sock")
     service = real_service(metrics_listen=("tcp:0:interface=127.0.0.1", f"unix:{path}"))
-    tcp, unix = log.lines("metrics are on ")
+    tcp, unix = log.lines("serving metrics on ")
     address = "127.0.0.1", int(tcp.rpartition(":")[2])
-    assert unix == f"metrics are on unix:{path}"
+    assert unix == f"serving metrics on unix:{path}"
     assert len(service.addresses()) == 1
     for where in (address, path):
         answer = await deferToThread(exchange, where, REQUEST, b"python_gc_collections_total")

@@ -93,5 +93,5 @@ class TestConfiguration:
             load(options={"broker": "nats://h"}, environ=APP, config_path=None)
 
         assert str(raised.value) == (
-            "--broker: needs nats-py, of this server's extra [nats]: pip install nats-py"
+            "--broker: needs the package nats-py (extra [nats]): pip install nats-py"
         )

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from reverb.config.laravel import url_of
+from reverb.config.laravel import redis_url_from_environment
 from reverb.config.loader import ConfigurationError, load
 from reverb.redis.url import RedisUrl, RedisUrlError, parse_redis_url
 
@@ -146,7 +146,7 @@ class TestLaravel:
         ],
     )
     def test_its_variables_give_the_url(self, variables, expected):
-        url = url_of({"REVERB_SCALING_ENABLED": "true"} | variables)
+        url = redis_url_from_environment({"REVERB_SCALING_ENABLED": "true"} | variables)
 
         assert url == expected
         assert parse_redis_url(url)
@@ -222,5 +222,5 @@ class TestConfiguration:
             load(options={"redis": "redis://h"}, environ=APP, config_path=None)
 
         assert str(raised.value) == (
-            "--redis: needs txredisapi, of this server's extra [redis]: pip install txredisapi"
+            "--redis: needs the package txredisapi (extra [redis]): pip install txredisapi"
         )

@@ -12,7 +12,7 @@ from redis_nodes import redis  # noqa: F401 - a fixture
 from reverb.apps import App, Webhook
 from reverb.service import ReverbService
 from reverb.settings import Settings
-from webhooks.cluster.webhook_nodes import WebhookNode, told, until_told
+from webhooks.cluster.webhook_nodes import WebhookNode, received, until_received
 from webhooks.conftest import URL
 from webhooks.single.test_event_source import Source, occupied
 
@@ -59,7 +59,7 @@ def test_events_wait_for_the_look_up_of_their_app(server, receiver):
     server.client().subscribe("news")
     advance(server)
 
-    assert told(receiver) == ["occupied news"]
+    assert received(receiver) == ["occupied news"]
 
 
 def test_departures_at_the_stop_are_reported(server, receiver):
@@ -71,7 +71,7 @@ def test_departures_at_the_stop_are_reported(server, receiver):
     advance(server)
 
     assert stopped.called
-    assert told(receiver)[2:] == ["vacated news", "vacated sports"]
+    assert received(receiver)[2:] == ["vacated news", "vacated sports"]
 
 
 def test_the_stop_does_not_wait_forever(server, receiver, apps):
@@ -104,8 +104,8 @@ def test_departures_are_reported_when_all_nodes_stop(redis, receiver, apps, log)
     apps.clock = reactor
     node = WebhookNode(redis.url("slow-apps"), receiver, apps=apps).start().until_it_sends()
     news = node.join(channel="news")
-    until_told(receiver, 1)
+    until_received(receiver, 1)
     node.leave(news, "news")
     node.stop()
 
-    assert told(receiver) == ["occupied news", "vacated news"]
+    assert received(receiver) == ["occupied news", "vacated news"]

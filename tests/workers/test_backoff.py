@@ -1,26 +1,26 @@
-"""Pauses grow, are spread, and begin anew once a worker has stayed up."""
+"""Restart delays double, have jitter, and are reset once a worker has stayed up."""
 
 import pytest
 
 from reverb.workers.backoff import Backoff
 
 
-def test_pauses_double_up_to_a_limit():
+def test_delays_double_up_to_a_limit():
     backoff = Backoff(lambda: 1.0)
 
-    assert [backoff.pause(0) for _ in range(8)] == [0.5, 1, 2, 4, 8, 15, 15, 15]
+    assert [backoff.next_delay(0) for _ in range(8)] == [0.5, 1, 2, 4, 8, 15, 15, 15]
 
 
-@pytest.mark.parametrize(("random", "pauses"), [(0.0, [0.25, 0.5]), (0.5, [0.375, 0.75])])
-def test_they_are_spread_over_the_second_half(random, pauses):
+@pytest.mark.parametrize(("random", "delays"), [(0.0, [0.25, 0.5]), (0.5, [0.375, 0.75])])
+def test_jitter_shortens_a_delay_by_up_to_half(random, delays):
     backoff = Backoff(lambda: random)
 
-    assert [backoff.pause(0) for _ in range(2)] == pauses
+    assert [backoff.next_delay(0) for _ in range(2)] == delays
 
 
-def test_a_worker_that_has_stayed_up_begins_anew():
+def test_a_worker_that_stayed_up_resets_the_delay():
     backoff = Backoff(lambda: 1.0)
     for _ in range(5):
-        backoff.pause(59)
+        backoff.next_delay(59)
 
-    assert [backoff.pause(60), backoff.pause(0)] == [0.5, 1]
+    assert [backoff.next_delay(60), backoff.next_delay(0)] == [0.5, 1]

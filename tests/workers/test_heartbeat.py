@@ -1,4 +1,4 @@
-"""Signs of life: given by a reactor that turns, and missed by who looks for them."""
+"""Heartbeats: a running reactor sends them, and the watchdog counts the missed ones."""
 
 import fcntl
 import os
@@ -6,7 +6,7 @@ import os
 import pytest
 from twisted.internet.task import Clock
 
-from reverb.workers.heartbeat import Watchdog, start_beating
+from reverb.workers.heartbeat import Watchdog, start_heartbeat
 
 
 @pytest.fixture
@@ -18,9 +18,9 @@ def pipe():
         os.close(end)
 
 
-def test_a_sign_is_given_each_second_and_none_before_the_reactor_turns(pipe):
+def test_a_heartbeat_is_sent_each_second_once_the_reactor_runs(pipe):
     clock = Clock()
-    start_beating(clock, pipe[1])
+    start_heartbeat(clock, pipe[1])
     with pytest.raises(BlockingIOError):
         os.read(pipe[0], 100)
 
@@ -29,9 +29,9 @@ def test_a_sign_is_given_each_second_and_none_before_the_reactor_turns(pipe):
     assert os.read(pipe[0], 100) == b"..."
 
 
-def test_a_parent_that_does_not_read_is_not_waited_for(pipe):
+def test_a_supervisor_that_does_not_read_does_not_block_the_worker(pipe):
     clock = Clock()
-    start_beating(clock, pipe[1])
+    start_heartbeat(clock, pipe[1])
     size = fcntl.fcntl(pipe[1], fcntl.F_GETPIPE_SZ)
     assert os.write(pipe[1], b" " * size) == size
 
@@ -42,10 +42,10 @@ def test_a_parent_that_does_not_read_is_not_waited_for(pipe):
     assert os.read(pipe[0], size) == b"."
 
 
-def test_a_parent_that_is_gone_harms_nobody(pipe):
+def test_a_dead_supervisor_causes_no_error(pipe):
     clock = Clock()
-    start_beating(clock, pipe[1])
-    os.dup2(pipe[1], pipe[0])  # Closes the end that is read from.
+    start_heartbeat(clock, pipe[1])
+    os.dup2(pipe[1], pipe[0])  # Close the read end.
 
     clock.advance(1)
 
@@ -53,19 +53,19 @@ def test_a_parent_that_is_gone_harms_nobody(pipe):
 
 
 class TestWatchdog:
-    def test_a_process_hangs_when_there_was_no_sign_for_so_many_looks(self):
+    def test_a_process_hangs_after_the_maximum_of_missed_heartbeats(self):
         watchdog = Watchdog(3)
-        watchdog.alive()
+        watchdog.record_heartbeat()
 
-        assert [watchdog.look() for _ in range(4)] == [False, False, True, False]
+        assert [watchdog.check_heartbeat() for _ in range(4)] == [False, False, True, False]
 
-    def test_each_sign_begins_anew(self):
+    def test_each_heartbeat_resets_the_count(self):
         watchdog = Watchdog(3)
         for _ in range(5):
-            watchdog.alive()
-            assert not any(watchdog.look() for _ in range(2))
+            watchdog.record_heartbeat()
+            assert not any(watchdog.check_heartbeat() for _ in range(2))
 
-    def test_one_that_is_starting_takes_as_long_as_it_takes(self):
+    def test_a_starting_process_never_counts_as_hung(self):
         watchdog = Watchdog(3)
 
-        assert not any(watchdog.look() for _ in range(100))
+        assert not any(watchdog.check_heartbeat() for _ in range(100))

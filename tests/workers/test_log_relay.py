@@ -1,4 +1,4 @@
-"""What a worker logs comes out of the parent's log as it was, with the worker's number."""
+"""The supervisor's log has a worker's events unchanged, with the number of the worker."""
 
 import io
 import json
@@ -15,7 +15,7 @@ LINE = (
 
 
 class Relayed:
-    """A relay for worker 2, and the events that it logs."""
+    """A log relay for worker 2, and the events that it logs."""
 
     def __init__(self):
         self.events = []
@@ -32,7 +32,7 @@ def events_of(*parts):
     return relayed.events
 
 
-def test_an_event_is_what_it_was():
+def test_an_event_keeps_its_fields():
     (event,) = events_of(LINE)
 
     assert formatEvent(event) == "[worker 2] listening on {address} %s"
@@ -42,20 +42,20 @@ def test_an_event_is_what_it_was():
     assert (event["worker"], event["port"]) == (2, 8080)
 
 
-def test_lines_are_whole_however_they_come():
+def test_a_line_is_logged_once_it_is_complete():
     relayed = Relayed()
     for byte in LINE + LINE[:-1]:
         relayed.relay.received(bytes([byte]))
     assert len(relayed.events) == 1
 
-    relayed.relay.ended()
+    relayed.relay.finish()
 
     assert len(relayed.events) == 2
-    relayed.relay.ended()
+    relayed.relay.finish()
     assert len(relayed.events) == 2
 
 
-def test_what_is_not_of_the_log_is_a_warning():
+def test_a_line_that_is_no_log_event_is_a_warning():
     lines = [b"Traceback {x}", b"\xff", b"7", b"[]", b"{}", b'{"time": 1}', b""]
     events = events_of(b"\n".join(lines) + b"\n")
 
@@ -72,8 +72,8 @@ def test_what_is_not_of_the_log_is_a_warning():
     assert {event["log_time"] for event in events} == {7.0}
 
 
-def through(format_event):
-    """A failure that a worker logs, as the parent writes it."""
+def relay_failure(format_event):
+    """Return a failure that a worker logged, as the supervisor writes it."""
     relayed, sent = Relayed(), io.StringIO()
     log = Logger("reverb.hub", observer=LineObserver(sent, "debug", format_json))
     try:
@@ -88,7 +88,7 @@ def through(format_event):
 
 
 def test_a_failure_is_written_as_text_with_its_traceback():
-    text = through(format_text)
+    text = relay_failure(format_text)
 
     first, *rest = text.splitlines()
     assert first.endswith("[reverb.hub#critical] [worker 2] while this")
@@ -97,7 +97,7 @@ def test_a_failure_is_written_as_text_with_its_traceback():
 
 
 def test_a_failure_is_written_as_json_with_its_traceback():
-    event = json.loads(through(format_json))
+    event = json.loads(relay_failure(format_json))
 
     assert event["message"] == "[worker 2] while this"
     assert (event["level"], event["namespace"]) == ("critical", "reverb.hub")

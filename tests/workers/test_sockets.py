@@ -1,4 +1,4 @@
-"""Addresses are bound once, in the parent, and listened on by each worker."""
+"""The supervisor binds each address, and the workers listen on inherited sockets."""
 
 import os
 import socket
@@ -52,7 +52,7 @@ class TestBinder:
         assert {address_of(fd) for fd in descriptors} == {(address.host, address.port)}
         assert not reactor.reading
 
-    def test_a_socket_for_one_worker_is_nobody_elses(self, bind):
+    def test_the_socket_of_a_single_worker_is_exclusive(self, bind):
         port = bind(LOOPBACK, 1).port.getHost().port
 
         with socket.socket() as other:
@@ -69,19 +69,19 @@ class TestBinder:
         assert not reactor.reading
 
     @pytest.mark.parametrize("endpoint", [f"haproxy:{LOOPBACK}", "tcp6:0:interface=\\:\\:1"])
-    def test_what_is_around_a_socket_makes_no_difference(self, bind, endpoint):
+    def test_endpoints_that_wrap_tcp_have_a_socket_for_each_worker(self, bind, endpoint):
         bound = bind(endpoint)
 
         assert len({bound.descriptor(number) for number in (1, 2, 3)}) == 3
 
-    def test_an_address_that_other_workers_have_is_in_use(self, bind):
+    def test_an_address_that_is_already_bound_is_refused(self, bind):
         port = bind(LOOPBACK).port.getHost().port
 
         with pytest.raises(CannotListenError):
             bind(f"tcp:{port}:interface=127.0.0.1")
 
     @pytest.mark.parametrize("outcome", [succeed("no socket"), fail(ValueError("odd"))])
-    def test_what_is_no_socket_cannot_be_shared(self, bind, monkeypatch, outcome):
+    def test_an_endpoint_without_a_socket_is_refused(self, bind, monkeypatch, outcome):
         endpoint = SimpleNamespace(listen=lambda _: outcome)
         monkeypatch.setattr(sockets, "serverFromString", lambda _, __: endpoint)
 
@@ -89,8 +89,8 @@ class TestBinder:
             bind("odd:")
 
 
-class TestInheritance:
-    def test_a_worker_listens_on_what_it_inherits(self, bind, reactor):
+class TestInheritedSockets:
+    def test_a_worker_listens_on_the_inherited_socket(self, bind, reactor):
         bound = bind(LOOPBACK)
         inherited = os.dup(bound.descriptor(2))
 
@@ -100,19 +100,19 @@ class TestInheritance:
 
         assert port.getHost() == bound.port.getHost()
         assert reactor.reading == {port}
-        # The reactor has a copy.
+        # The reactor duplicated the descriptor and closed this one.
         with pytest.raises(OSError, match="Bad file descriptor"):
             os.close(inherited)
         port.stopListening()
         reactor.advance(0)
         assert address_of(bound.descriptor(2))
 
-    def test_a_unix_sockets_file_stays_as_it_is(self, bind, reactor, tmp_path):
+    def test_the_file_of_a_unix_socket_stays_unchanged(self, bind, reactor, tmp_path):
         path = tmp_path / "socket"
         bound = bind(f"unix:{path}:mode=600")
-        inheritance = InheritedSockets(reactor, os.dup(bound.descriptor(1)))
+        inherited = InheritedSockets(reactor, os.dup(bound.descriptor(1)))
 
-        port = inheritance.listenUNIX("elsewhere", Factory(), mode=0o666)
+        port = inherited.listenUNIX("elsewhere", Factory(), mode=0o666)
 
         assert port.getHost() == bound.port.getHost()
         assert reactor.reading == {port}

@@ -1,4 +1,4 @@
-"""The parent: what it starts, and how it stops; real processes are in tests/e2e."""
+"""The supervisor starts, checks and stops workers. tests/e2e has real processes."""
 
 import signal
 
@@ -10,7 +10,7 @@ from reverb.apps import App
 from reverb.process import StartError
 from reverb.settings import Settings
 from reverb.workers.supervisor import WorkerSupervisor
-from reverb.workers.worker_config import FIRST_SOCKET, WorkerConfig
+from reverb.workers.worker_config import FIRST_SOCKET_DESCRIPTOR, WorkerConfig
 
 SETTINGS = Settings(
     apps=(App(id="1", key="key", secret="secret"),),
@@ -27,7 +27,7 @@ def reactor():
 
 
 @pytest.fixture(autouse=True)
-def _same_signals():
+def _restore_signals():
     numbers = (signal.SIGINT, signal.SIGTERM)
     before = [signal.getsignal(number) for number in numbers]
     yield
@@ -36,13 +36,13 @@ def _same_signals():
 
 
 @pytest.fixture
-def parent(reactor, log):
-    parent = WorkerSupervisor(SETTINGS, reactor=reactor)
-    parent.privilegedStartService()
-    parent.startService()
-    yield parent
-    if parent.running:
-        parent.stopService()
+def supervisor(reactor, log):
+    supervisor = WorkerSupervisor(SETTINGS, reactor=reactor)
+    supervisor.privilegedStartService()
+    supervisor.startService()
+    yield supervisor
+    if supervisor.running:
+        supervisor.stopService()
         end(reactor)
     reactor.advance(0)
 
@@ -52,26 +52,29 @@ def end(reactor):
         process.end(0)
 
 
-def test_every_worker_has_settings_and_sockets_of_its_own(parent, reactor):
-    orders = [msgspec.json.decode(p.written, type=WorkerConfig) for p in reactor.processes]
+def test_every_worker_has_its_own_settings_and_sockets(supervisor, reactor):
+    configs = [msgspec.json.decode(p.written, type=WorkerConfig) for p in reactor.processes]
 
     assert [process.arguments[-1] for process in reactor.processes] == ["1", "2"]
-    assert [one.settings.workers for one in orders] == [1, 1]
-    assert {one.reactor for one in orders} == {"workers_support"}
+    assert [config.settings.workers for config in configs] == [1, 1]
+    assert {config.reactor for config in configs} == {"workers_support"}
     sockets = [
-        fd for p in reactor.processes for to, fd in p.more["childFDs"].items() if to >= FIRST_SOCKET
+        fd
+        for process in reactor.processes
+        for target, fd in process.more["childFDs"].items()
+        if target >= FIRST_SOCKET_DESCRIPTOR
     ]
     assert len(set(sockets)) == len(sockets) == 4
 
 
-def test_it_tells_where_they_listen(parent, log):
-    port = parent._shared[0].port.getHost().port
+def test_it_logs_the_address(supervisor, log):
+    port = supervisor._shared_sockets[0].port.getHost().port
 
     assert log.lines("listening on") == [f"listening on 127.0.0.1:{port}"]
 
 
-def test_a_stop_is_done_when_all_have_ended(parent, reactor):
-    stopped = parent.stopService()
+def test_the_stop_is_complete_when_all_workers_have_exited(supervisor, reactor):
+    stopped = supervisor.stopService()
 
     one, other = reactor.processes
     assert one.signals == other.signals == ["TERM"]
@@ -84,8 +87,8 @@ def test_a_stop_is_done_when_all_have_ended(parent, reactor):
     assert not reactor.getDelayedCalls()
 
 
-def test_who_needs_longer_than_a_node_may_is_killed(parent, reactor, log):
-    stopped = parent.stopService()
+def test_a_worker_that_takes_too_long_to_stop_is_killed(supervisor, reactor, log):
+    stopped = supervisor.stopService()
     one, other = reactor.processes
     one.end(0)
 
@@ -94,13 +97,13 @@ def test_who_needs_longer_than_a_node_may_is_killed(parent, reactor, log):
     reactor.advance(0.2)
 
     assert other.signals == ["TERM", "KILL"]
-    assert log.lines("worker 2") == ["worker 2, process 101, does not stop and is killed"]
+    assert log.lines("worker 2") == ["worker 2, process 101, does not stop; killing it"]
     other.end(None, 9)
     reactor.advance(0)
     assert stopped.called
 
 
-def test_who_gives_no_sign_of_life_for_30_seconds_is_killed(parent, reactor, log):
+def test_a_worker_without_a_heartbeat_for_30_seconds_is_killed(supervisor, reactor, log):
     one, other = reactor.processes
     for second in range(100):
         one.protocol.childDataReceived(3, b".")
@@ -111,10 +114,10 @@ def test_who_gives_no_sign_of_life_for_30_seconds_is_killed(parent, reactor, log
 
     assert one.signals == []
     ((text, _),) = log.problems()
-    assert text == "worker 2, process 101, has given no sign of life for 30 s and is killed"
+    assert text == "worker 2, process 101, has sent no heartbeat for 30 s; killing it"
 
 
-def test_while_the_parent_is_stopped_nobody_is_missed(parent, reactor):
+def test_no_heartbeat_counts_as_missed_while_the_supervisor_is_stopped(supervisor, reactor):
     for process in reactor.processes:
         process.protocol.childDataReceived(3, b".")
     for _ in range(20):
@@ -123,8 +126,8 @@ def test_while_the_parent_is_stopped_nobody_is_missed(parent, reactor):
     assert [process.signals for process in reactor.processes] == [[], []]
 
 
-def test_an_address_in_use_ends_the_process_with_one_line(parent, reactor, log):
-    port = parent._shared[0].port.getHost().port
+def test_an_address_in_use_ends_the_process_with_a_one_line_error(supervisor, reactor, log):
+    port = supervisor._shared_sockets[0].port.getHost().port
     settings = msgspec.structs.replace(SETTINGS, listen=(f"tcp:{port}:interface=127.0.0.1",))
 
     with pytest.raises(StartError) as raised:

@@ -1,4 +1,4 @@
-"""What a worker is told: the parent's settings, and what is its own."""
+"""A worker gets the server's settings, adjusted for one node."""
 
 import os
 
@@ -6,7 +6,7 @@ import pytest
 
 from reverb.apps import App, Webhook
 from reverb.settings import Settings, WebhookSettings
-from reverb.workers.worker_config import WorkerConfig, read, settings_of, write
+from reverb.workers.worker_config import WorkerConfig, encode_config, read_config, worker_settings
 
 HOOK = Webhook(url="http://example.com/", headers={"X-A": "b"})
 SETTINGS = Settings(
@@ -26,23 +26,23 @@ def pipe():
         os.close(end)
 
 
-def test_they_are_read_as_they_were_written(pipe):
-    orders = WorkerConfig(reactor="twisted.internet.epollreactor", settings=SETTINGS)
-    os.write(pipe[1], write(orders))
+def test_a_configuration_survives_the_pipe(pipe):
+    config = WorkerConfig(reactor="twisted.internet.epollreactor", settings=SETTINGS)
+    os.write(pipe[1], encode_config(config))
 
-    assert read(pipe[0]) == orders
+    assert read_config(pipe[0]) == config
 
 
-def test_a_parent_that_is_gone_tells_nothing(pipe):
+def test_a_dead_supervisor_ends_the_reading(pipe):
     os.write(pipe[1], b'{"half":')
-    os.dup2(pipe[0], pipe[1])  # Closes the end that is written to.
+    os.dup2(pipe[0], pipe[1])  # Close the write end.
 
     with pytest.raises(EOFError):
-        read(pipe[0])
+        read_config(pipe[0])
 
 
-def test_a_worker_is_one_node_with_metrics_of_its_own():
-    settings = settings_of(SETTINGS, 3)
+def test_a_worker_is_one_node_with_its_own_metrics_address():
+    settings = worker_settings(SETTINGS, 3)
 
     assert settings.workers == 1
     assert settings.listen == SETTINGS.endpoints
@@ -51,7 +51,7 @@ def test_a_worker_is_one_node_with_metrics_of_its_own():
 
 
 @pytest.mark.parametrize("prefix", ["", "haproxy:"])
-def test_a_socket_of_systemd_is_passed_like_any_other(prefix):
+def test_a_socket_from_systemd_becomes_a_tcp_endpoint(prefix):
     settings = Settings(listen=(f"{prefix}systemd:domain=INET:name=ws", "tcp:80"))
 
-    assert settings_of(settings, 1).listen == (f"{prefix}tcp:0", "tcp:80")
+    assert worker_settings(settings, 1).listen == (f"{prefix}tcp:0", "tcp:80")

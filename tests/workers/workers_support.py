@@ -1,4 +1,4 @@
-"""A reactor and its processes, under a test's control."""
+"""A fake reactor and its processes, which tests control."""
 
 import sys
 
@@ -9,19 +9,19 @@ from twisted.python.failure import Failure
 
 
 class Process:
-    """A process as the parent sees it."""
+    """A fake process, from the supervisor's side."""
 
     def __init__(self, pid, protocol, arguments, more):
         self.pid, self.protocol, self.arguments, self.more = pid, protocol, arguments, more
         self.written = b""
         self.signals = []
-        self.has_ended = False
+        self.has_exited = False
 
     def write(self, data):
         self.written += data
 
     def signalProcess(self, name):
-        if self.has_ended:
+        if self.has_exited:
             raise ProcessExitedAlready
         self.signals.append(name)
 
@@ -31,7 +31,7 @@ class Process:
 
 
 class Reactor(Clock):
-    """A clock that starts processes, and has real ports that nothing ever comes from."""
+    """A clock with fake processes and with real ports that never accept a connection."""
 
     def __init__(self):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Names the plugin, so that ``twistd reverb`` finds it."""
+"""Registers the plugin ``twistd reverb``."""
 
 from twisted.application.service import ServiceMaker
 

@@ -13,18 +13,18 @@ function join(name) {
     wssPort: config.port,
     forceTLS: secure,
     enabledTransports: [secure ? "wss" : "ws"],
-    cluster: "", // Required by pusher-js, and unused with a wsHost.
+    cluster: "", // pusher-js requires it, but does not use it with wsHost.
     channelAuthorization: { endpoint: "pusher/auth", params: { name } },
   });
   pusher.connection.bind("state_change", ({ current }) => {
-    // Only leave() disconnects.
+    // The state "disconnected" only follows leave().
     if (!["connected", "disconnected"].includes(current)) say(`${current}…`);
   });
-  // What the server refuses, such as too many messages in a second.
+  // Errors from the server, such as too many messages in a second.
   pusher.connection.bind("error", (error) => say(error.data?.message ?? "connection failed"));
 
   channel = pusher.subscribe(config.channel);
-  // Also after each reconnect.
+  // Fires after each reconnect too.
   channel.bind("pusher:subscription_succeeded", () => {
     say(`You are ${channel.members.me.info.name}`);
     showMembers();
@@ -42,7 +42,7 @@ function join(name) {
     say(`${member.info.name} left`);
     showMembers();
   });
-  // The server adds the sender's user_id: nobody can speak in another's name.
+  // The server adds the sender's user_id, so that nobody can impersonate another user.
   channel.bind("client-message", (data, { user_id }) => {
     const member = channel.members.get(user_id);
     if (member && typeof data?.text === "string") showMessage(member.info.name, data.text);
@@ -50,9 +50,9 @@ function join(name) {
 }
 
 function send(text) {
-  // False while there is no connection: the text then stays in its field.
+  // trigger() returns false without a connection; the text then stays in its field.
   if (!channel.trigger("client-message", { text })) return;
-  // Client events do not come back to their sender.
+  // The server does not send a client event back to its sender.
   showMessage(channel.members.me.info.name, text, "mine");
   element("composer").reset();
 }
@@ -96,11 +96,11 @@ function showMessage(author, text, kind = "theirs") {
   item.scrollIntoView({ block: "nearest" });
 }
 
-// All that comes from people goes through textContent, which makes no markup of it.
+// Text from users only goes through textContent, which never creates markup.
 function part(tag, text) {
-  const made = document.createElement(tag);
-  made.textContent = text;
-  return made;
+  const created = document.createElement(tag);
+  created.textContent = text;
+  return created;
 }
 
 element("entrance").addEventListener("submit", (event) => {
