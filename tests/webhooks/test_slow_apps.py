@@ -102,7 +102,7 @@ def test_a_stop_during_the_start(apps, log):
 @pytest.mark.outside_reactor
 def test_departures_are_reported_when_all_nodes_stop(redis, receiver, apps, log):  # noqa: F811
     apps.clock = reactor
-    node = WebhookNode(redis.url("slow-apps"), receiver, apps=apps).start().until_it_sends()
+    node = WebhookNode(redis.url("slow-apps"), receiver, apps=apps).start().until_leader()
     news = node.join(channel="news")
     until_received(receiver, 1)
     node.leave(news, "news")

@@ -448,7 +448,7 @@ def test_a_partitioned_node_runs_degraded_and_reconciles(redis, make_node):  # n
     bob, _ = partitioned.join("bob")
     partitioned.join("eve")
     until_members(["ann", "bob", "eve"], one, partitioned)
-    proxy.cut()
+    proxy.block()
     # Commands under way when the connection is interrupted arrive when it is restored.
     leaving = partitioned.store.leave("1", "presence-x", bob)
     joining = partitioned.store.join("1", "presence-x", "late", Member("cat", "{}"), 0)
@@ -460,7 +460,7 @@ def test_a_partitioned_node_runs_degraded_and_reconciles(redis, make_node):  # n
     assert wait(joining).added
     assert wait(leaving).removed == "bob"
     assert set(wait(partitioned.store.members("1", "presence-x"))) == {"ann", "cat", "eve"}
-    proxy.mend()
+    proxy.restore()
 
     until_members(["ann", "cat", "dan", "eve"], one, partitioned)
     partitioned.until_connected()

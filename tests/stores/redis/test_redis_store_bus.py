@@ -76,7 +76,7 @@ def test_a_half_open_subscriber_connection_is_detected(redis):  # noqa: F811
 def test_without_permission_to_subscribe_the_node_runs_degraded(own_redis):  # noqa: F811
     rights = ("on", ">pass", "~*", "&*", "+@all", "-subscribe")
     own_redis.ask("ACL", "SETUSER", "ann", *rights)
-    node = Node(own_redis.url(who="ann:pass@")).start(connected=False)
+    node = Node(own_redis.url(credentials="ann:pass@")).start(connected=False)
     until(
         "the reason is reported", lambda: "NOPERM" in node.broker.unavailable_reason, ANSWER_TIMEOUT
     )
