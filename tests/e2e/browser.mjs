@@ -1,8 +1,8 @@
-// Chromium, for the end-to-end tests; obeys commands as driver.mjs does.
+// Chromium for the end-to-end tests. Executes commands in the same way as driver.mjs.
 import { createInterface } from "node:readline";
 import { chromium } from "playwright-core";
 
-const [executablePath, bound] = process.argv.slice(2);
+const [executablePath, timeout] = process.argv.slice(2);
 const browser = await chromium.launch({
   executablePath,
   args: [
@@ -23,11 +23,11 @@ function report(queue, item) {
 }
 
 const commands = {
-  // Each page has a profile of its own, as if it were another person's browser.
+  // Each page has its own profile, like a separate user's browser.
   async open({ page, url }) {
     const context = await browser.newContext({ ignoreHTTPSErrors: true });
     const opened = await context.newPage();
-    opened.setDefaultTimeout(Number(bound));
+    opened.setDefaultTimeout(Number(timeout));
     opened.on("pageerror", (error) => errors.push(String(error)));
     opened.on("console", (message) => {
       if (message.type() === "error") errors.push(message.text());
@@ -39,7 +39,7 @@ const commands = {
   click: ({ page, selector }) => pages.get(page).click(selector),
   script: ({ page, path }) => pages.get(page).addScriptTag({ path }).then(() => null),
   evaluate: ({ page, expression }) => pages.get(page).evaluate(expression),
-  // Waits until the elements have these texts, in this order.
+  // Waits until the matching elements have exactly these texts, in this order.
   async texts({ page, selector, texts }) {
     const same = ([where, wanted]) => {
       const found = [...document.querySelectorAll(where)].map((element) => element.innerText.trim());

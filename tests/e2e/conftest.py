@@ -1,4 +1,4 @@
-"""Real servers, and real clients that others wrote."""
+"""Fixtures: real servers, and third-party clients."""
 
 import os
 import socket
@@ -9,9 +9,9 @@ import pusher
 import pytest
 from e2e_auth import AuthServer
 from e2e_node import Clients, Driver
-from e2e_programs import HERE, node
+from e2e_programs import HERE, find_node
 from e2e_scaling import connect, nats, nodes, redis, start_node  # noqa: F401 - fixtures
-from e2e_server import AS_APP, Server
+from e2e_server import APP_OPTIONS, Server
 from e2e_webhooks import node_sdk, receiver  # noqa: F401 - fixtures
 
 from bench.certificate import make_certificate
@@ -21,8 +21,8 @@ StartServer = Callable[..., Server]
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The server that a module's tests share."""
-    running = Server(tmp_path_factory.mktemp("server"), "--port", "0", *AS_APP)
+    """A server that the tests of a module share."""
+    running = Server(tmp_path_factory.mktemp("server"), "--port", "0", *APP_OPTIONS)
     try:
         yield running
         running.stop()
@@ -32,13 +32,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture
 def start_server(tmp_path: Path) -> Iterator[StartServer]:
-    """Start servers of a test's own; they are stopped and checked after it."""
+    """Start servers for one test; after it they are checked and stopped."""
     servers: list[Server] = []
 
     def start(*arguments: str, **options: object) -> Server:
         directory = tmp_path / f"server-{len(servers)}"
         directory.mkdir()
-        servers.append(Server(directory, *(arguments or ("--port", "0", *AS_APP)), **options))
+        servers.append(Server(directory, *(arguments or ("--port", "0", *APP_OPTIONS)), **options))
         return servers[-1]
 
     try:
@@ -53,8 +53,8 @@ def start_server(tmp_path: Path) -> Iterator[StartServer]:
 
 
 @pytest.fixture(autouse=True)
-def nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Check after each test that the shared server has forgotten its clients."""
+def check_no_clients_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Check after each test that the shared server holds no state of its clients."""
     shared = request.getfixturevalue("server") if "server" in request.fixturenames else None
     yield
     if shared is not None:
@@ -64,21 +64,21 @@ def nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture
 def sdk(server: Server) -> Iterator[pusher.Pusher]:
-    """Pusher's Python SDK, as the application's server uses it."""
+    """Pusher's Python SDK, as an application uses it on its server."""
     with server.sdk_session() as client:
         yield client
 
 
 @pytest.fixture
-def listening() -> Iterator[socket.socket]:
-    """A listening socket to start servers with, one after the other."""
+def listening_socket() -> Iterator[socket.socket]:
+    """A listening socket that servers inherit, one after the other."""
     with socket.create_server(("127.0.0.1", 0)) as sock:
         yield sock
 
 
 @pytest.fixture(scope="session")
 def auth() -> Iterator[str]:
-    """The URL of the application that signs."""
+    """The URL of the application's authorization endpoints."""
     running = AuthServer()
     yield running.url
     running.close()
@@ -86,7 +86,7 @@ def auth() -> Iterator[str]:
 
 @pytest.fixture
 def node_environment() -> dict[str, str]:
-    """The environment of the JavaScript clients; tests may add to it before they use them."""
+    """The environment of the JavaScript clients; a test may override this fixture."""
     return dict(os.environ)
 
 
@@ -94,8 +94,8 @@ def node_environment() -> dict[str, str]:
 def clients(
     start_server: StartServer, tmp_path: Path, auth: str, node_environment: dict[str, str]
 ) -> Iterator[Clients]:
-    """JavaScript clients. They are gone before the test's servers are stopped."""
-    program = node("pusher-js", "laravel-echo", "tweetnacl", "ws")
+    """JavaScript clients, which are closed before the test's servers are stopped."""
+    program = find_node("pusher-js", "laravel-echo", "tweetnacl", "ws")
     driver = Driver([program, str(HERE / "driver.mjs")], tmp_path, node_environment)
     try:
         yield Clients(driver, auth)
@@ -105,7 +105,7 @@ def clients(
 
 @pytest.fixture(scope="session")
 def pem(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file with the key and the certificate of 127.0.0.1, alone in its directory."""
+    """The only file of a directory, with the key and the certificate of 127.0.0.1."""
     path = tmp_path_factory.mktemp("tls") / "server.pem"
     path.write_bytes(make_certificate())
     return path
@@ -113,9 +113,9 @@ def pem(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(params=["ssl", "tls"])
 def tls_server(request: pytest.FixtureRequest, start_server: StartServer, pem: Path) -> Server:
-    """A server that speaks TLS, by each of Twisted's endpoints for it."""
+    """A TLS server on each of Twisted's two kinds of TLS endpoint."""
     endpoints = {
         "ssl": f"ssl:0:interface=127.0.0.1:privateKey={pem}:certKey={pem}",
         "tls": f"tls:{pem.parent}:port=0:interface=127.0.0.1",
     }
-    return start_server("--listen", endpoints[request.param], *AS_APP, certificate=pem)
+    return start_server("--listen", endpoints[request.param], *APP_OPTIONS, certificate=pem)

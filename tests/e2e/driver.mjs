@@ -1,7 +1,7 @@
 // Clients of the end-to-end tests: pusher-js and Laravel Echo.
 //
-// Commands come as JSON lines on standard input, {number, client, do, ...}.
-// What happens goes to standard output as JSON lines, {queue, item}.
+// Reads commands from standard input, as JSON lines {number, client, do, ...}.
+// Writes reports to standard output, as JSON lines {queue, item}.
 import { createHmac } from "node:crypto";
 import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
@@ -27,31 +27,31 @@ function watch(client, pusher) {
   });
 }
 
-// Signs in the client, as no real application does: its secret would be public.
-function handler(secret, key) {
+// Signs subscriptions in the client. A real application must not do so: its secret would be public.
+function signingHandler(secret, key) {
   return ({ socketId, channelName }, callback) => {
     const signature = createHmac("sha256", secret).update(`${socketId}:${channelName}`).digest("hex");
     callback(null, { auth: `${key}:${signature}` });
   };
 }
 
-// Compresses every message that it sends, if the server agrees.
-class Compressing extends WebSocket {
+// Compresses every message that it sends, if the server accepts permessage-deflate.
+class CompressingWebSocket extends WebSocket {
   constructor(url) {
     super(url, { perMessageDeflate: { threshold: 0 } });
   }
 }
 
 const commands = {
-  // From now on pusher-js connects by ws: its own client for Node.js never compresses.
+  // Makes pusher-js connect with ws from now on: its own client for Node.js never compresses.
   compress() {
-    Pusher.Runtime.getWebSocketAPI = () => Compressing;
+    Pusher.Runtime.getWebSocketAPI = () => CompressingWebSocket;
   },
   extensions({ client }) {
     return pushers.get(client).connection.connection.transport.socket.extensions;
   },
   pusher({ client, key, options, secret }) {
-    if (secret) options.channelAuthorization = { customHandler: handler(secret, key) };
+    if (secret) options.channelAuthorization = { customHandler: signingHandler(secret, key) };
     watch(client, new Pusher(key, { ...options, nacl }));
   },
   echo({ client, options }) {
@@ -79,7 +79,7 @@ const commands = {
   trigger({ client, channel, event, data }) {
     return pushers.get(client).channel(channel).trigger(event, data);
   },
-  // Past pusher-js's own checks, with which it keeps mistakes from the server.
+  // Bypasses the checks with which pusher-js keeps invalid messages from the server.
   send({ client, event, data, channel }) {
     return pushers.get(client).connection.send_event(event, data, channel);
   },
@@ -90,9 +90,9 @@ const commands = {
   },
   watch({ client }) {
     const { watchlist } = pushers.get(client).user;
-    const tell = ({ name, user_ids }) => report(`${client}/watchlist`, [name, user_ids]);
-    watchlist.bind("online", tell);
-    watchlist.bind("offline", tell);
+    const listener = ({ name, user_ids }) => report(`${client}/watchlist`, [name, user_ids]);
+    watchlist.bind("online", listener);
+    watchlist.bind("offline", listener);
   },
   user_bind({ client, event }) {
     pushers.get(client).user.bind(event, (data) => report(`${client}/user/${event}`, data));
@@ -109,7 +109,7 @@ const commands = {
   subscription_count({ client, channel }) {
     return pushers.get(client).channel(channel).subscriptionCount;
   },
-  // Whether it has given up: neither connected nor about to try again.
+  // Returns whether the client gave up: it is not connected, and no reconnect is scheduled.
   idle({ client }) {
     const { connection } = pushers.get(client);
     return !connection.connection && !connection.runner && !connection.retryTimer?.isRunning();
@@ -148,7 +148,8 @@ input.on("line", (line) => {
 });
 input.on("close", () => {
   for (const pusher of pushers.values()) pusher.disconnect();
-  // What is left to do is done when the closing handshakes are; timers may hold on longer.
+  // The process ends by itself after the closing handshakes. Other timers could keep it running,
+  // so that it exits after 100 ms at the latest.
   setTimeout(() => process.exit(0), 100).unref();
   setImmediate(() => process.exitCode ??= 0);
 });

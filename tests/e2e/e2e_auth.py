@@ -1,4 +1,4 @@
-"""The application's part: it signs, with Pusher's own Python SDK, what its users may do."""
+"""An application's authorization endpoints, which sign with Pusher's own Python SDK."""
 
 import json
 import threading
@@ -11,10 +11,11 @@ from e2e_server import APP, MASTER_KEY
 
 SDK = pusher.Pusher(*APP, encryption_master_key_base64=MASTER_KEY)
 FORBIDDEN = "private-forbidden"
+"""The channel for which the application refuses authorization."""
 
 
 def sign(path: str, form: dict[str, str]) -> Any:
-    """Sign what a client asks for; None to refuse."""
+    """Return the signed answer to a client's request, or None to refuse it."""
     user_id = form["user_id"]
     info = {"name": user_id.title()}
     if path == "/pusher/user-auth":
@@ -42,11 +43,11 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(json.dumps(signed, default=bytes.decode).encode())
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 class AuthServer:
-    """Answers ``/pusher/auth``, ``/pusher/user-auth`` and ``/broadcasting/auth``."""
+    """Serves ``/pusher/auth``, ``/pusher/user-auth`` and ``/broadcasting/auth``."""
 
     def __init__(self) -> None:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

@@ -1,21 +1,25 @@
-"""An endpoint for webhooks that knows who is there, by what it was told last."""
+"""A webhook endpoint that tracks occupancy from the events that it receives."""
 
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 OccupancyKey = tuple[str, str | None]
-"""A channel, or a user on one."""
+"""A channel and a user id, or a channel and None for the channel itself."""
 
-_COMING = ("channel_occupied", "member_added")
-_GOING = ("channel_vacated", "member_removed")
+_JOIN_EVENTS = ("channel_occupied", "member_added")
+_LEAVE_EVENTS = ("channel_vacated", "member_removed")
 
 
-class Endpoint:
-    """Takes every request; what is told twice changes nothing."""
+class OccupancyEndpoint:
+    """Accepts every request; a repeated event changes nothing.
+
+    Attributes:
+        occupied: The channels and members that are present according to the last events.
+    """
 
     def __init__(self) -> None:
-        self.there: set[OccupancyKey] = set()
+        self.occupied: set[OccupancyKey] = set()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_port}/"
@@ -31,22 +35,22 @@ class Endpoint:
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 for event in json.loads(body)["events"]:
-                    endpoint.take(event)
+                    endpoint.record(event)
                 self.send_response(200)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
 
             def log_message(self, *_: object) -> None:
-                """Say nothing."""
+                """Log nothing."""
 
         return Handler
 
-    def take(self, event: dict[str, str]) -> None:
-        place = (event["channel"], event.get("user_id"))
-        if event["name"] in _COMING:
-            self.there.add(place)
-        elif event["name"] in _GOING:
-            self.there.discard(place)
+    def record(self, event: dict[str, str]) -> None:
+        key = (event["channel"], event.get("user_id"))
+        if event["name"] in _JOIN_EVENTS:
+            self.occupied.add(key)
+        elif event["name"] in _LEAVE_EVENTS:
+            self.occupied.discard(key)
 
     def close(self) -> None:
         self._server.shutdown()

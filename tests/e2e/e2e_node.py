@@ -1,4 +1,4 @@
-"""Clients written in JavaScript, in a Node.js process that obeys commands."""
+"""JavaScript clients in a Node.js process that the tests control."""
 
 import itertools
 import json
@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from e2e_programs import HERE
-from e2e_server import APP, BOUND, Server
+from e2e_server import APP, TIMEOUT, Server
 
 
 class Driver:
-    """A script that obeys commands and reports what happens, both as JSON lines.
+    """A script that executes commands and reports events, both as JSON lines.
 
-    Every report is an item of a named queue. What a test does not take from
-    its queue nobody looks at; what it takes, it takes in order.
+    Every report is an item of a named queue. A test takes the items of a queue
+    in order, and ignores a queue from which it takes nothing.
 
     Args:
-        command: The words that start it.
-        directory: Where its error output goes.
+        command: The command line of the script.
+        directory: The directory for the script's error output.
         environment: The environment; None for this process's own.
     """
 
@@ -53,7 +53,7 @@ class Driver:
             self._queues[report["queue"]].put(report["item"])
 
     def call(self, do: str, **arguments: Any) -> Any:
-        """Have a command carried out, and return its result."""
+        """Execute a command in the script, and return its result."""
         number = next(self._numbers)
         self._process.stdin.write(json.dumps({"number": number, "do": do, **arguments}) + "\n")
         self._process.stdin.flush()
@@ -62,47 +62,47 @@ class Driver:
         return reply.get("result")
 
     def next(self, name: str) -> Any:
-        """Take the next item of a queue, when there is one."""
+        """Wait for the next item of a queue, and return it."""
         try:
-            return self._queues[name].get(timeout=BOUND)
+            return self._queues[name].get(timeout=TIMEOUT)
         except queue.Empty:
-            raise AssertionError(f"nothing came to {name!r} {self._story()}") from None
+            raise AssertionError(f"no item in queue {name!r} {self._describe_history()}") from None
 
-    def _story(self) -> str:
+    def _describe_history(self) -> str:
         return "after:\n" + "".join(self._history[-30:]) + self._errors.read_text("utf-8")
 
     def close(self) -> None:
-        """Disconnect all clients, and end the process."""
+        """Disconnect all clients and end the process."""
         try:
             self._process.stdin.close()
-            self._process.wait(BOUND)
+            self._process.wait(TIMEOUT)
         except (BrokenPipeError, subprocess.TimeoutExpired):
             self._process.kill()
-            self._process.wait(BOUND)
-        self._reader.join(BOUND)
+            self._process.wait(TIMEOUT)
+        self._reader.join(TIMEOUT)
         self._process.stdout.close()
 
 
 class PusherJs:
     """A pusher-js client in a driver.
 
-    Its queues are ``connection`` (its states and errors), ``global``, ``user``,
-    ``message`` (without a channel), and one per channel, of all its events.
+    Its queues are ``connection`` (states and errors), ``global``, ``user``, ``message``
+    (messages without a channel), and one for each channel with all its events.
     """
 
     def __init__(self, driver: Driver, name: str) -> None:
         self.driver = driver
         self.name = name
 
-    def do(self, what: str, **arguments: Any) -> Any:
-        return self.driver.call(what, client=self.name, **arguments)
+    def do(self, command: str, **arguments: Any) -> Any:
+        return self.driver.call(command, client=self.name, **arguments)
 
     def next(self, name: str) -> Any:
-        """Take the next ``[event, data]`` of a channel, or of another queue."""
+        """Wait for the next item of a channel, ``[event, data]``, or of another queue."""
         return self.driver.next(f"{self.name}/{name}")
 
     def subscribe(self, channel: str) -> Any:
-        """Subscribe, and return what came with the confirmation."""
+        """Subscribe, and return the data of the confirmation."""
         self.do("subscribe", channel=channel)
         event, data = self.next(channel)
         assert event == "pusher:subscription_succeeded", (event, data)
@@ -114,7 +114,7 @@ class PusherJs:
 
 
 class Echo(PusherJs):
-    """A Laravel Echo in a driver; its queues are named after channel and listener."""
+    """A Laravel Echo client in a driver; its queues are named after channel and listener."""
 
     def open(self, kind: str, channel: str) -> None:
         """Call ``echo.KIND(channel)``, and wait until it is subscribed."""
@@ -126,8 +126,8 @@ class Echo(PusherJs):
         return self.do("listen", kind=kind, channel=channel, how=how, arguments=arguments)
 
 
-def address(server: Server) -> dict[str, Any]:
-    """Tell pusher-js where a server is."""
+def connection_options(server: Server) -> dict[str, Any]:
+    """Return the options with which pusher-js connects to a server."""
     port = {"wsPort": server.port, "wssPort": server.port}
     path = {"wsPath": server.prefix} if server.prefix else {}
     return {
@@ -141,20 +141,20 @@ def address(server: Server) -> dict[str, Any]:
 
 
 def auth_options(name: str, auth: str) -> dict[str, Any]:
-    """Have pusher-js ask an endpoint to sign for a user."""
-    asking = {"transport": "ajax", "params": {"user_id": name}}
+    """Return the options with which pusher-js gets a user's signatures from an endpoint."""
+    request = {"transport": "ajax", "params": {"user_id": name}}
     return {
-        "channelAuthorization": {"endpoint": f"{auth}/pusher/auth", **asking},
-        "userAuthentication": {"endpoint": f"{auth}/pusher/user-auth", **asking},
+        "channelAuthorization": {"endpoint": f"{auth}/pusher/auth", **request},
+        "userAuthentication": {"endpoint": f"{auth}/pusher/user-auth", **request},
     }
 
 
 class Clients:
-    """Makes the clients of one test, all in one Node.js process.
+    """Creates the clients of one test, all in one Node.js process.
 
     Args:
-        driver: The process.
-        auth: The URL of the application that signs.
+        driver: The driver of the process.
+        auth: The URL of the application's authorization endpoints.
     """
 
     def __init__(self, driver: Driver, auth: str) -> None:
@@ -171,8 +171,8 @@ class Clients:
         wait: bool = True,
         **options: Any,
     ) -> PusherJs:
-        """Connect a pusher-js, and wait until it is; with a secret it signs for itself."""
-        settings = {**address(server), **auth_options(name, self.auth), **options}
+        """Connect a pusher-js client; with a secret it signs its own subscriptions."""
+        settings = {**connection_options(server), **auth_options(name, self.auth), **options}
         client = PusherJs(self.driver, name)
         client.do("pusher", key=key, secret=secret, options=settings)
         if wait:
@@ -180,9 +180,9 @@ class Clients:
         return client
 
     def echo(self, name: str, server: Server, broadcaster: str) -> Echo:
-        """Connect a Laravel Echo, and wait until it is."""
+        """Connect a Laravel Echo client, and wait until it is connected."""
         settings = {
-            **address(server),
+            **connection_options(server),
             "key": APP.key,
             "broadcaster": broadcaster,
             "authEndpoint": f"{self.auth}/broadcasting/auth",

@@ -1,4 +1,4 @@
-"""The programs that some tests need; a test whose program is missing skips, but never in CI."""
+"""Programs that some tests need. Without its program a test skips; in CI it fails."""
 
 import os
 import shutil
@@ -11,27 +11,27 @@ HERE = Path(__file__).parent
 NODE_MODULES = HERE / "node_modules"
 
 
-def missing(what: str) -> NoReturn:
+def skip_missing(reason: str) -> NoReturn:
     """Skip the test, or fail it where CI=true promises that nothing is missing."""
     if os.environ.get("CI") == "true":
-        pytest.fail(f"CI=true, but {what}", pytrace=False)
-    pytest.skip(what)
+        pytest.fail(f"CI=true, but {reason}", pytrace=False)
+    pytest.skip(reason)
 
 
-def node(*modules: str) -> str:
-    """Find Node.js, and check that npm has installed some modules."""
+def find_node(*modules: str) -> str:
+    """Return the path of Node.js, after a check that npm has installed some modules."""
     program = shutil.which("node")
     if program is None:
-        missing("node is not installed")
+        skip_missing("node is not installed")
     for module in modules:
         if not (NODE_MODULES / module / "package.json").is_file():
-            missing(f"{module} is not installed: run npm ci in tests/e2e")
+            skip_missing(f"{module} is not installed: run npm ci in tests/e2e")
     return program
 
 
-def chromium() -> str:
-    """Find Chromium."""
+def find_chromium() -> str:
+    """Return the path of Chromium."""
     for name in ("chromium", "chromium-browser", "google-chrome"):
         if program := shutil.which(name):
             return program
-    missing("chromium is not installed")
+    skip_missing("chromium is not installed")

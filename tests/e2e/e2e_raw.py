@@ -1,4 +1,4 @@
-"""A WebSocket client that does what it is told and nothing by itself, on a plain socket."""
+"""A WebSocket client on a plain socket, which sends nothing by itself."""
 
 import base64
 import hashlib
@@ -23,7 +23,7 @@ class Frame(NamedTuple):
 
     @property
     def message(self) -> dict[str, Any]:
-        """The message, its data decoded where it is a JSON string."""
+        """The message; if its data is a JSON string, the data is decoded."""
         message = json.loads(self.payload)
         if isinstance(message.get("data"), str):
             message["data"] = json.loads(message["data"])
@@ -31,7 +31,7 @@ class Frame(NamedTuple):
 
 
 def frame(payload: bytes, opcode: int = TEXT) -> bytes:
-    """Make a masked frame, as clients must."""
+    """Return a masked frame, as clients must send (RFC 6455, section 5.3)."""
     mask = os.urandom(4)
     assert len(payload) < 65_536
     size = len(payload)
@@ -41,19 +41,22 @@ def frame(payload: bytes, opcode: int = TEXT) -> bytes:
 
 
 def message(event: str, **rest: Any) -> bytes:
-    """Make the frame of a message."""
+    """Return the frame of a message in the Pusher protocol."""
     return frame(json.dumps({"event": event, **rest}).encode())
 
 
 class RawWebSocket:
-    """One connection, upgraded.
+    """One upgraded connection.
 
     Args:
-        sock: The connection; it is closed with this.
-        key: The app's.
-        prefix: What the server was told as ``--path``.
+        sock: The connection; leaving the context closes it.
+        key: The key of the app.
+        prefix: The value of the server's ``--path``.
         early: Frames to send in the same segment as the upgrade request.
-        headers: More lines of the request, each with its end.
+        headers: Additional header lines of the request, each with its line end.
+
+    Attributes:
+        head: The status line and the headers of the response.
     """
 
     def __init__(
@@ -97,29 +100,29 @@ class RawWebSocket:
         head, _, self._buffer = self._buffer.partition(b"\r\n\r\n")
         return head.decode()
 
-    def _take(self, count: int) -> bytes:
+    def _read_exactly(self, count: int) -> bytes:
         while len(self._buffer) < count:
             self._receive()
-        taken, self._buffer = self._buffer[:count], self._buffer[count:]
-        return taken
+        data, self._buffer = self._buffer[:count], self._buffer[count:]
+        return data
 
     def next(self) -> Frame:
-        """Read the next frame; EOFError when the server has closed the connection."""
-        first, length = self._take(2)
+        """Read the next frame; raise EOFError if the server has closed the connection."""
+        first, length = self._read_exactly(2)
         assert first & 0x80, "the server sent a fragment"
         assert not length & 0x80, "the server masked a frame"
         if length == 126:
-            length = int.from_bytes(self._take(2), "big")
-        return Frame(first & 0x0F, self._take(length))
+            length = int.from_bytes(self._read_exactly(2), "big")
+        return Frame(first & 0x0F, self._read_exactly(length))
 
     def expect(self, event: str) -> Any:
-        """Read the next frame, which is a message of this event; return its data."""
-        got = self.next()
-        assert (got.opcode, got.message["event"]) == (TEXT, event), got
-        return got.message["data"]
+        """Read the next frame, check that it is a message of this event, and return its data."""
+        received = self.next()
+        assert (received.opcode, received.message["event"]) == (TEXT, event), received
+        return received.message["data"]
 
-    def at_end(self) -> bool:
-        """Tell whether the server has closed the connection, without sending anything more."""
+    def is_closed(self) -> bool:
+        """Return whether the server closes the connection without sending anything more."""
         try:
             return self.socket.recv(1) == b""
         except ConnectionResetError:

@@ -1,4 +1,4 @@
-"""Nodes that share a Redis, and clients that keep what they hear."""
+"""Nodes that share a Redis, and clients that record the messages they receive."""
 
 import http.client
 import json
@@ -9,35 +9,38 @@ from pathlib import Path
 import pytest
 from e2e_auth import SDK
 from e2e_raw import TEXT, RawWebSocket, message
-from e2e_server import APP, AS_APP, Server, poll
+from e2e_server import APP, APP_OPTIONS, Server, poll
 
 from nats_server import NatsServer
 from redis_server import RedisServer
 
 LEASE = 2
-"""Seconds; nodes of the tests are missed sooner than those of users."""
+"""Seconds; shorter than the default, so that tests notice a dead node sooner."""
 
 
 class Client(RawWebSocket):
-    """A client that keeps what it gets.
+    """A client that records the messages it receives.
 
-    Data, ``member_added`` as ``+ann``, counts as ``#3``, of watched users ``online ann``.
+    Attributes:
+        received: The data of events; members that join or leave as ``+ann`` or ``-ann``;
+            subscription counts as ``#3``; watchlist events as ``online ann`` or ``offline ann``.
     """
 
     def __init__(self, server: Server) -> None:
         super().__init__(server.connect())
         self.socket_id = self.expect("pusher:connection_established")["socket_id"]
-        self.heard: list[object] = []
+        self.received: list[object] = []
 
-    def begin_subscribing(self, channel: str, user_id: str | None = None) -> None:
+    def send_subscribe(self, channel: str, user_id: str | None = None) -> None:
+        """Send a subscription, and return without waiting for its confirmation."""
         data = {"channel": channel}
         if user_id is not None:
             data |= SDK.authenticate(channel, self.socket_id, {"user_id": user_id})
         self.socket.sendall(message("pusher:subscribe", data=data))
 
     def subscribe(self, channel: str, user_id: str | None = None) -> set[str]:
-        """Subscribe; return the members."""
-        self.begin_subscribing(channel, user_id)
+        """Subscribe, and return the members of a presence channel."""
+        self.send_subscribe(channel, user_id)
         succeeded = self.read_until("pusher_internal:subscription_succeeded")
         return set(succeeded["presence"]["ids"]) if succeeded else set()
 
@@ -61,37 +64,37 @@ class Client(RawWebSocket):
         assert frame.opcode == TEXT, frame
         name, data = frame.message["event"], frame.message.get("data")
         if name == "pusher_internal:member_added":
-            self.heard.append("+" + data["user_id"])
+            self.received.append("+" + data["user_id"])
         elif name == "pusher_internal:member_removed":
-            self.heard.append("-" + data["user_id"])
+            self.received.append("-" + data["user_id"])
         elif name == "pusher_internal:subscription_count":
-            self.heard.append(f"#{data['subscription_count']}")
+            self.received.append(f"#{data['subscription_count']}")
         elif name == "pusher_internal:watchlist_events":
             for group in data["events"]:
-                self.heard += [f"{group['name']} {user_id}" for user_id in group["user_ids"]]
+                self.received += [f"{group['name']} {user_id}" for user_id in group["user_ids"]]
         elif not name.startswith("pusher"):
-            self.heard.append(data)
+            self.received.append(data)
         return name, data
 
-    def hear(self, *expected: object) -> None:
-        """Read until as much has been heard as is expected, and nothing else has."""
-        while len(self.heard) < len(expected):
+    def assert_received(self, *expected: object) -> None:
+        """Read as many messages as are expected, and check that they are these, in order."""
+        while len(self.received) < len(expected):
             self.read()
-        heard, self.heard = self.heard, []
-        assert heard == list(expected)
+        received, self.received = self.received, []
+        assert received == list(expected)
 
     def catch_up(self) -> None:
-        """Read all that the server has sent until now."""
+        """Read all messages that the server has sent so far."""
         self.socket.sendall(message("pusher:ping", data={}))
         self.read_until("pusher:pong")
 
-    def has_been_sent_anything(self) -> bool:
-        """Tell whether something waits to be read now."""
+    def has_unread_data(self) -> bool:
+        """Return whether there is data to read now."""
         return bool(self._buffer) or bool(select.select([self.socket], [], [], 0)[0])
 
-    def hears_nothing(self) -> None:
+    def assert_nothing_received(self) -> None:
         self.catch_up()
-        self.hear()
+        self.assert_received()
 
 
 StartNode = Callable[..., Server]
@@ -125,23 +128,27 @@ def start_node(
 
     def start(
         *,
-        url: str = "",
+        redis_url: str = "",
         broker: str = "",
-        ready: bool = True,
-        more: str = "",
+        wait: bool = True,
+        extra_config: str = "",
         webhook: str = "",
     ) -> Server:
-        url = url or request.getfixturevalue("redis").url("shop")
-        app: tuple[str, ...] = AS_APP
-        if webhook:  # An app with webhooks is in the file.
+        redis_url = redis_url or request.getfixturevalue("redis").url("shop")
+        app: tuple[str, ...] = APP_OPTIONS
+        if webhook:  # Only the file can configure an app with webhooks.
             app = ()
-            more += f"[[apps]]\nid = '{APP.id}'\nkey = '{APP.key}'\nsecret = '{APP.secret}'\n"
-            more += f"[[apps.webhooks]]\nurl = '{webhook}'\n"
-        config.write_text(f'redis = "{url}"\nbroker = "{broker}"\nredis_lease = {LEASE}\n{more}')
+            extra_config += (
+                f"[[apps]]\nid = '{APP.id}'\nkey = '{APP.key}'\nsecret = '{APP.secret}'\n"
+            )
+            extra_config += f"[[apps.webhooks]]\nurl = '{webhook}'\n"
+        config.write_text(
+            f'redis = "{redis_url}"\nbroker = "{broker}"\nredis_lease = {LEASE}\n{extra_config}'
+        )
         reactor = "asyncio" if broker else ""
         server = start_server("--port", "0", "--config", str(config), *app, reactor=reactor)
-        if ready:
-            poll("ready", lambda: status(server, "/ready")[0] == 200)
+        if wait:
+            poll("the node is ready", lambda: is_ready(server))
         return server
 
     return start
@@ -166,6 +173,7 @@ def connect() -> Iterator[Callable[[Server], Client]]:
 
 
 def status(server: Server, path: str) -> tuple[int, str]:
+    """Return the HTTP status and the body at a path."""
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
     try:
         connection.request("GET", path)
@@ -175,10 +183,14 @@ def status(server: Server, path: str) -> tuple[int, str]:
         connection.close()
 
 
+def is_ready(server: Server) -> bool:
+    return status(server, "/ready")[0] == 200
+
+
 def users(server: Server, channel: str = "presence-room") -> set[str]:
-    return {user["id"] for user in server.ask(f"/channels/{channel}/users")["users"]}
+    return {user["id"] for user in server.api_get(f"/channels/{channel}/users")["users"]}
 
 
-def publish(server: Server, channel: str, data: object, **more: object) -> None:
+def publish(server: Server, channel: str, data: object, **options: object) -> None:
     with server.sdk_session() as sdk:
-        sdk.trigger(channel, "event", json.dumps(data), **more)
+        sdk.trigger(channel, "event", json.dumps(data), **options)

@@ -1,4 +1,4 @@
-"""A real server: a twistd process, its log, and its HTTP API."""
+"""A real server: a twistd process, its log and its HTTP API."""
 
 import http.client
 import json
@@ -19,13 +19,14 @@ import pusher
 from pusher.http import GET, Request
 from pusher.pusher_client import PusherClient
 
-BOUND = 20
-"""Seconds that anything may take before its test fails."""
+TIMEOUT = 20
+"""Seconds after which a single step of a test fails."""
 MASTER_KEY = "OHRXNUZRTG5pUTFzQlF3d3J3N3Q2aHBVdEdHWmpaMjY="
 TWISTD = str(Path(sys.executable).with_name("twistd"))
 
-# Passes a socket on the way systemd does: as descriptor 3, to this very process.
-_ACTIVATE = """
+# Passes a socket as systemd does: as descriptor 3, and with LISTEN_PID set to the process that
+# becomes the server (sd_listen_fds(3)).
+_ACTIVATION_SCRIPT = """
 import os, sys
 os.dup2(int(sys.argv[1]), 3)
 os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1", LISTEN_FDNAMES="ws")
@@ -40,45 +41,54 @@ class Credentials(NamedTuple):
 
 
 APP = Credentials("1001", "e2e-key", "e2e-secret")
-AS_APP = ("--app-id", APP.id, "--app-key", APP.key, "--app-secret", APP.secret)
-BY_SYSTEMD = ("--listen", "systemd:domain=INET:name=ws", *AS_APP)
+APP_OPTIONS = ("--app-id", APP.id, "--app-key", APP.key, "--app-secret", APP.secret)
+SYSTEMD_OPTIONS = ("--listen", "systemd:domain=INET:name=ws", *APP_OPTIONS)
 
 
-def poll(what: str, ask: Callable[[], Any], seconds: float = BOUND) -> Any:
-    """Ask until the answer is true, and return it; fail when it never is."""
-    end = time.monotonic() + seconds
-    while not (answer := ask()):
-        assert time.monotonic() < end, f"{what}: not within {seconds} s"
+def poll(description: str, condition: Callable[[], Any], timeout: float = TIMEOUT) -> Any:
+    """Call a condition until its result is true.
+
+    Args:
+        description: The condition in words, for the failure message.
+        condition: Returns a true value once the condition holds.
+        timeout: Seconds after which the test fails.
+
+    Returns:
+        The true value.
+    """
+    end = time.monotonic() + timeout
+    while not (value := condition()):
+        assert time.monotonic() < end, f"timeout after {timeout} s; expected: {description}"
         time.sleep(0.01)
-    return answer
+    return value
 
 
 def clean_environment() -> dict[str, str]:
-    """Copy the environment without what would configure the server."""
-    ours = ("REVERB_", "LISTEN_")
-    return {name: text for name, text in os.environ.items() if not name.startswith(ours)}
+    """Return a copy of the environment without variables that configure the server."""
+    prefixes = ("REVERB_", "LISTEN_")
+    return {name: text for name, text in os.environ.items() if not name.startswith(prefixes)}
 
 
-def activation(listening: socket.socket) -> dict[str, Any]:
-    """Tell Server to start twistd with a socket, as systemd does."""
-    fd = listening.fileno()
-    return {"command": (sys.executable, "-c", _ACTIVATE, str(fd)), "fds": (fd,)}
+def socket_activation(listening_socket: socket.socket) -> dict[str, Any]:
+    """Return options of Server that start twistd by socket activation, as systemd does."""
+    fd = listening_socket.fileno()
+    return {"wrapper": (sys.executable, "-c", _ACTIVATION_SCRIPT, str(fd)), "fds": (fd,)}
 
 
 class Server:
-    """One ``twistd -n reverb`` process, listening.
+    """One ``twistd -n reverb`` process.
 
     Args:
-        directory: Where the process runs; its log is there too.
-        arguments: Those of ``twistd reverb``.
-        apps: The apps to check for leftovers at the end.
-        prefix: What ``--path`` was told.
-        unix: The socket file that it listens on, instead of TCP.
-        certificate: Its certificate, if it speaks TLS.
-        reactor: The one that twistd is to use; its own choice if none is named.
-        command: What to run in place of twistd, which it is to run in turn.
-        fds: Descriptors to pass on.
-        wait: Whether to wait until it listens.
+        directory: The working directory of the process; the log file is there too.
+        arguments: Arguments of ``twistd reverb``.
+        apps: The apps that ``check_empty`` checks for leftover state.
+        prefix: The value of ``--path``.
+        unix: The Unix socket that the server listens on, instead of TCP.
+        certificate: The server's certificate, if it speaks TLS.
+        reactor: The value of twistd's ``--reactor``; empty for twistd's default.
+        wrapper: A command that runs twistd; the twistd command line is appended to it.
+        fds: File descriptors that the process inherits.
+        wait: Whether to wait until the server listens.
     """
 
     def __init__(
@@ -90,7 +100,7 @@ class Server:
         unix: str = "",
         certificate: Path | None = None,
         reactor: str = "",
-        command: tuple[str, ...] = (),
+        wrapper: tuple[str, ...] = (),
         fds: tuple[int, ...] = (),
         wait: bool = True,
     ) -> None:
@@ -98,10 +108,10 @@ class Server:
         self.port = 0
         self._log = directory / "server.log"
         options = ("-n", "--pidfile=", *(("--reactor", reactor) if reactor else ()))
-        words = [*command, TWISTD, *options, "reverb", *arguments]
+        command = [*wrapper, TWISTD, *options, "reverb", *arguments]
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
-                words,
+                command,
                 cwd=directory,
                 env=clean_environment(),
                 stdin=subprocess.DEVNULL,
@@ -110,41 +120,43 @@ class Server:
                 pass_fds=fds,
             )
         if wait:
-            self._wait_until_up()
+            self.wait_until_up()
 
     @property
     def log(self) -> str:
         return self._log.read_text("utf-8")
 
-    def _wait_until_up(self) -> None:
-        def listens() -> re.Match[str] | None:
+    def wait_until_up(self) -> None:
+        """Wait until the log names the port, and check that ``/up`` answers."""
+
+        def find_port() -> re.Match[str] | None:
             assert self.process.poll() is None, self.log
             return re.search(r"listening on \S+?(?::(\d+))?\n", self.log)
 
         try:
-            self.port = int(poll("listening", listens)[1] or 0)
+            self.port = int(poll("the server listens", find_port)[1] or 0)
             assert self.get("/up") == {"health": "OK"}
         except BaseException:
             self.kill()
             raise
 
-    # Talking to it
+    # Requests
 
     def connect(self) -> socket.socket:
-        """Open a connection; the caller closes it."""
+        """Open a connection, which the caller must close."""
         if self.unix:
             raw = socket.socket(socket.AF_UNIX)
-            raw.settimeout(BOUND)
+            raw.settimeout(TIMEOUT)
             raw.connect(self.unix)
             return raw
-        plain = socket.create_connection(("127.0.0.1", self.port), timeout=BOUND)
+        plain = socket.create_connection(("127.0.0.1", self.port), timeout=TIMEOUT)
         if self.certificate is None:
             return plain
         context = ssl.create_default_context(cafile=self.certificate)
         return context.wrap_socket(plain, server_hostname="127.0.0.1")
 
     def get(self, path: str) -> Any:
-        """Get JSON from a path below the prefix."""
+        """Return the JSON at a path below the prefix."""
         connection = http.client.HTTPConnection("127.0.0.1")
         connection.sock = self.connect()
         try:
@@ -158,13 +170,13 @@ class Server:
 
     @contextmanager
     def sdk_session(self, app: Credentials = APP) -> Iterator[pusher.Pusher]:
-        """Make Pusher's own Python SDK talk to this server."""
+        """Return Pusher's own Python SDK, configured for this server."""
         sdk = pusher.Pusher(
             *app,
             host="127.0.0.1",
             port=self.port,
             ssl=self.certificate is not None,
-            timeout=BOUND,
+            timeout=TIMEOUT,
             encryption_master_key_base64=MASTER_KEY,
         )
         sdk._pusher_client.http.options["verify"] = str(self.certificate)
@@ -173,32 +185,33 @@ class Server:
         finally:
             sdk._pusher_client.http.session.close()
 
-    def ask(self, path: str, app: Credentials = APP, **parameters: str) -> Any:
-        """Get JSON from a path of an app, signed by the SDK."""
+    def api_get(self, path: str, app: Credentials = APP, **parameters: str) -> Any:
+        """Return the JSON of an HTTP API path of an app; the SDK signs the request."""
         path = f"{self.prefix}/apps/{app.id}{path}"
         request = Request(PusherClient(*app), GET, path, parameters)
         return self.get(request.signed_path.removeprefix(self.prefix))
 
     def check_empty(self) -> None:
-        """Check that nothing is left of the clients that are gone."""
+        """Check that no connection and no channel is left after all clients have closed."""
         for app in self.apps:
             poll(
-                "no connections", lambda app=app: self.ask("/connections", app)["connections"] == 0
+                "no connections",
+                lambda app=app: self.api_get("/connections", app)["connections"] == 0,
             )
-            assert self.ask("/channels", app) == {"channels": {}}
+            assert self.api_get("/channels", app) == {"channels": {}}
 
-    # Ending it
+    # Shutdown
 
     def terminate(self) -> None:
-        """Ask it to stop; go on at once."""
+        """Send SIGTERM, and return at once."""
         self.process.terminate()
 
     def wait(self) -> int:
-        """Wait for the end of the process, and return its exit code."""
-        return self.process.wait(BOUND)
+        """Wait until the process ends, and return its exit code."""
+        return self.process.wait(TIMEOUT)
 
     def stop(self) -> None:
-        """Stop it as an operator does, and check that all went well."""
+        """Stop the server as an operator does, and check its exit code and its log."""
         self.terminate()
         assert self.wait() in (0, 143, -signal.SIGTERM), self.log
         self.check_log()
@@ -208,7 +221,7 @@ class Server:
             assert word not in self.log, self.log
 
     def kill(self) -> None:
-        """End the process, if it has not ended."""
+        """Kill the process if it still runs."""
         if self.process.poll() is None:
             self.process.kill()
-        self.process.wait(BOUND)
+        self.process.wait(TIMEOUT)

@@ -1,4 +1,4 @@
-"""The application's endpoint for webhooks: it checks each request with Pusher's own SDKs."""
+"""An application's webhook endpoint, which checks each request with Pusher's own SDKs."""
 
 import json
 import queue
@@ -11,14 +11,14 @@ from typing import Any, NamedTuple
 
 import pusher
 import pytest
-from e2e_programs import HERE, node
-from e2e_server import APP, BOUND, TWISTD, Server, clean_environment
+from e2e_programs import HERE, find_node
+from e2e_server import APP, TIMEOUT, TWISTD, Server, clean_environment
 
 REVERB = Path(TWISTD).with_name("reverb")
 
 
 class Request(NamedTuple):
-    """A request, and what the SDKs say of it."""
+    """A webhook request, with the events that the SDKs found in it."""
 
     path: str
     headers: dict[str, str]
@@ -28,11 +28,11 @@ class Request(NamedTuple):
 
 
 class NodeSdk:
-    """Pusher's SDK for Node, in a process of its own."""
+    """Pusher's SDK for Node.js, in a process of its own."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
-            [node("pusher"), str(HERE / "webhooks.mjs"), *APP],
+            [find_node("pusher"), str(HERE / "webhooks.mjs"), *APP],
             cwd=HERE,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -51,19 +51,25 @@ class NodeSdk:
 
     def close(self) -> None:
         self._process.stdin.close()
-        self._process.wait(BOUND)
+        self._process.wait(TIMEOUT)
         self._process.stdout.close()
 
 
 class Receiver:
-    """Takes webhooks at any path, and answers as the path's cues say.
+    """Receives webhooks at any path, and answers with the path's next planned response.
 
-    A cue is a status, ``hang`` or ``close``; without one the answer is 200.
+    A planned response is a status, ``hang`` or ``close``. A path without one answers 200.
+
+    Attributes:
+        responses: The planned responses of each path.
+        requests: The requests received, in order.
+        problems: Requests that an SDK rejected, or on which the SDKs disagree.
+        released: Set to end all responses that hang.
     """
 
     def __init__(self, sdk: NodeSdk, port: int = 0) -> None:
         self.sdk = sdk
-        self.cues: dict[str, list[Any]] = {}
+        self.responses: dict[str, list[Any]] = {}
         self.requests: queue.Queue[Request] = queue.Queue()
         self.problems: list[str] = []
         self.released = threading.Event()
@@ -80,44 +86,44 @@ class Receiver:
             protocol_version = "HTTP/1.1"
 
             def do_POST(self) -> None:
-                receiver.take(self)
+                receiver.handle(self)
 
             def log_message(self, *_: object) -> None:
-                """Say nothing."""
+                """Log nothing."""
 
         return Handler
 
-    def take(self, handler: BaseHTTPRequestHandler) -> None:
+    def handle(self, handler: BaseHTTPRequestHandler) -> None:
         body = handler.rfile.read(int(handler.headers["Content-Length"]))
         headers = dict(handler.headers.items())
-        cues = self.cues.get(handler.path, [])
-        cue = cues.pop(0) if cues else 200
+        responses = self.responses.get(handler.path, [])
+        response = responses.pop(0) if responses else 200
         self.requests.put(
             Request(
                 handler.path, headers, body, handler.client_address[1], self._check(headers, body)
             )
         )
-        if cue == "hang":
-            self.released.wait(BOUND)
-            cue = "close"
-        if cue == "close":
+        if response == "hang":
+            self.released.wait(TIMEOUT)
+            response = "close"
+        if response == "close":
             handler.close_connection = True
             return
-        handler.send_response(cue)
-        if 300 <= cue < 400:
+        handler.send_response(response)
+        if 300 <= response < 400:
             handler.send_header("Location", f"http://127.0.0.1:{self.port}/elsewhere")
         handler.send_header("Content-Length", "2")
         handler.end_headers()
         handler.wfile.write(b"ok")
 
     def _check(self, headers: dict[str, str], body: bytes) -> list[dict[str, Any]]:
-        """Have both SDKs check a request; they must agree on what is in it."""
+        """Check a request with both SDKs, which must find the same events in it."""
         python = pusher.Pusher(*APP).validate_webhook(
             headers["X-Pusher-Key"], headers["X-Pusher-Signature"], body.decode()
         )
-        other = self.sdk.validate(headers, body)
-        if not python or not other["valid"] or python["events"] != other["events"]:
-            self.problems.append(f"{headers} {body!r}: Python says {python}, Node {other}")
+        node = self.sdk.validate(headers, body)
+        if not python or not node["valid"] or python["events"] != node["events"]:
+            self.problems.append(f"{headers} {body!r}: Python returns {python}, Node {node}")
             return []
         return python["events"]
 
@@ -125,18 +131,18 @@ class Receiver:
         return f"http://127.0.0.1:{self.port}{path}"
 
     def next(self) -> Request:
-        """Take the next request, when there is one."""
+        """Wait for the next request, and return it."""
         try:
-            return self.requests.get(timeout=BOUND)
+            return self.requests.get(timeout=TIMEOUT)
         except queue.Empty:
-            raise AssertionError(f"no webhook has come; {self.problems}") from None
+            raise AssertionError(f"no webhook arrived; {self.problems}") from None
 
-    def until(self, is_last: Callable[[dict[str, Any]], bool]) -> list[Request]:
-        """Take requests until an event has come."""
-        taken = [self.next()]
-        while not any(is_last(event) for event in taken[-1].events):
-            taken.append(self.next())
-        return taken
+    def receive_until(self, is_last: Callable[[dict[str, Any]], bool]) -> list[Request]:
+        """Return all requests up to the one that contains the last event."""
+        requests = [self.next()]
+        while not any(is_last(event) for event in requests[-1].events):
+            requests.append(self.next())
+        return requests
 
     def close(self) -> None:
         self.released.set()
@@ -160,19 +166,19 @@ def receiver(node_sdk: NodeSdk) -> Iterator[Receiver]:
     assert running.problems == []
 
 
-def endpoint(url: str, **more: object) -> str:
-    """Write an endpoint as it stands in a configuration."""
-    lines = [f"{name} = {json.dumps(value)}" for name, value in {"url": url, **more}.items()]
+def endpoint_toml(url: str, **settings: object) -> str:
+    """Return the lines that configure an endpoint."""
+    lines = [f"{name} = {json.dumps(value)}" for name, value in {"url": url, **settings}.items()]
     return "\n".join(lines)
 
 
 def deliveries(server: Server) -> list[dict[str, Any]]:
-    """List what was delivered and what was not, as the API does."""
-    return server.ask("/webhooks/deliveries")["deliveries"]
+    """Return the deliveries that the HTTP API lists."""
+    return server.api_get("/webhooks/deliveries")["deliveries"]
 
 
-def reverb(*arguments: str, config: str, check: bool = True) -> tuple[int, str, str]:
-    """Run the command ``reverb``; get its exit code, output and errors."""
+def webhooks_command(*arguments: str, config: str, check: bool = True) -> tuple[int, str, str]:
+    """Run ``reverb webhooks``; return its exit code, standard output and standard error."""
     done = subprocess.run(
         [REVERB, "webhooks", *arguments, "--config", config],
         capture_output=True,

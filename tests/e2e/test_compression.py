@@ -1,4 +1,4 @@
-"""Real clients that compress: pusher-js on Node's ws, and Autobahn's own client."""
+"""Real clients that compress: pusher-js with the ws package, and Autobahn's own client."""
 
 import json
 import subprocess
@@ -6,9 +6,9 @@ import sys
 
 import pytest
 from e2e_node import Clients
-from e2e_server import APP, AS_APP, BOUND, Server
+from e2e_server import APP, APP_OPTIONS, TIMEOUT, Server
 
-LONG = {"text": "The same over and over. " * 300}
+LONG_DATA = {"text": "The same over and over. " * 300}
 AUTOBAHN_CLIENT = """
 import json, sys
 from autobahn.twisted.websocket import WebSocketClientFactory, WebSocketClientProtocol, connectWS
@@ -18,13 +18,13 @@ from twisted.internet import reactor
 class Client(WebSocketClientProtocol):
     def onOpen(self):
         print(self._perMessageCompress.EXTENSION_NAME)
-        self.say("pusher:subscribe", {"channel": "room"})
+        self.send("pusher:subscribe", {"channel": "room"})
         for number in range(3):
-            self.say("client-echo", json.loads(sys.argv[2]), channel="room")
-        self.say("pusher:ping", {})
+            self.send("client-echo", json.loads(sys.argv[2]), channel="room")
+        self.send("pusher:ping", {})
 
-    def say(self, event, data, **more):
-        self.sendMessage(json.dumps({"event": event, "data": data, **more}).encode())
+    def send(self, event, data, **fields):
+        self.sendMessage(json.dumps({"event": event, "data": data, **fields}).encode())
 
     def onMessage(self, payload, isBinary):
         print(json.loads(payload)["event"])
@@ -48,46 +48,48 @@ reactor.run()
 
 
 @pytest.fixture
-def compressing(start_server, tmp_path) -> Server:
+def compressing_server(start_server, tmp_path) -> Server:
     config = tmp_path / "reverb.toml"
     config.write_text('compression = true\n[app_defaults]\nclient_events = "all"\n')
-    return start_server("--port", "0", "--config", str(config), *AS_APP)
+    return start_server("--port", "0", "--config", str(config), *APP_OPTIONS)
 
 
-def test_pusher_js_says_and_hears_what_is_compressed(compressing: Server, clients: Clients):
+def test_pusher_js_sends_and_receives_compressed_messages(
+    compressing_server: Server, clients: Clients
+):
     clients.driver.call("compress")
-    alice, bob = (clients.pusher(name, compressing) for name in ("alice", "bob"))
+    alice, bob = (clients.pusher(name, compressing_server) for name in ("alice", "bob"))
     for client in (alice, bob):
         assert "permessage-deflate" in client.do("extensions")
         client.subscribe("private-room")
     for _ in range(3):
-        alice.do("trigger", channel="private-room", event="client-says", data=LONG)
-        assert bob.next("private-room") == ["client-says", LONG]
-    with compressing.sdk_session() as sdk:
-        sdk.trigger("private-room", "headline", LONG)
+        alice.do("trigger", channel="private-room", event="client-says", data=LONG_DATA)
+        assert bob.next("private-room") == ["client-says", LONG_DATA]
+    with compressing_server.sdk_session() as sdk:
+        sdk.trigger("private-room", "headline", LONG_DATA)
         sdk.trigger("private-room", "headline", {})
     for client in (alice, bob):
-        assert client.next("private-room") == ["headline", LONG]
+        assert client.next("private-room") == ["headline", LONG_DATA]
         assert client.next("private-room") == ["headline", {}]
 
 
-def test_pusher_js_connects_uncompressed_where_compression_is_off(server: Server, clients: Clients):
+def test_pusher_js_connects_uncompressed_if_compression_is_off(server: Server, clients: Clients):
     clients.driver.call("compress")
     alice = clients.pusher("alice", server)
     assert "permessage-deflate" not in alice.do("extensions")
     assert alice.subscribe("news") == {}
 
 
-def test_autobahns_own_client_is_understood(compressing: Server):
-    url = f"ws://127.0.0.1:{compressing.port}/app/{APP.key}?protocol=7"
-    said = subprocess.run(
-        [sys.executable, "-c", AUTOBAHN_CLIENT, url, json.dumps(LONG)],
+def test_messages_of_autobahns_client_are_decompressed(compressing_server: Server):
+    url = f"ws://127.0.0.1:{compressing_server.port}/app/{APP.key}?protocol=7"
+    completed = subprocess.run(
+        [sys.executable, "-c", AUTOBAHN_CLIENT, url, json.dumps(LONG_DATA)],
         capture_output=True,
         text=True,
-        timeout=BOUND,
+        timeout=TIMEOUT,
         check=True,
     )
-    assert said.stdout.split() == [
+    assert completed.stdout.split() == [
         "permessage-deflate",
         "pusher:connection_established",
         "pusher_internal:subscription_succeeded",

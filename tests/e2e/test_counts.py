@@ -1,37 +1,37 @@
-"""Subscribers are told how many they are, by one node and by several: pusher-js, real Redis."""
+"""Subscription counts, of one node and of several: pusher-js and a real Redis."""
 
 import pytest
 from e2e_node import Clients
 from e2e_scaling import publish, status
-from e2e_server import APP, AS_APP, poll
+from e2e_server import APP, APP_OPTIONS, poll
 from e2e_webhooks import NodeSdk, Receiver
 
-WANTED = "[app_defaults]\nsubscription_counts = true\n"
+COUNTS_ENABLED = "[app_defaults]\nsubscription_counts = true\n"
 
 
 @pytest.fixture
-def counting(start_node):
-    """Two nodes that count."""
-    return [start_node(more=WANTED) for _ in range(2)]
+def counting_nodes(start_node):
+    """Two nodes that send subscription counts."""
+    return [start_node(extra_config=COUNTS_ENABLED) for _ in range(2)]
 
 
 def last_count(client):
-    """Read all there is; get the count that came last."""
+    """Read all messages, and return the last count or data."""
     client.catch_up()
-    return client.heard[-1] if client.heard else None
+    return client.received[-1] if client.received else None
 
 
-def test_pusher_js_is_told(start_server, clients: Clients, tmp_path):
+def test_pusher_js_receives_counts(start_server, clients: Clients, tmp_path):
     config = tmp_path / "reverb.toml"
-    config.write_text(WANTED)
-    server = start_server("--port", "0", "--config", str(config), *AS_APP)
+    config.write_text(COUNTS_ENABLED)
+    server = start_server("--port", "0", "--config", str(config), *APP_OPTIONS)
     alice, bob = (clients.pusher(name, server) for name in ("alice", "bob"))
     alice.subscribe("private-room")
     assert alice.next("private-room") == ["pusher:subscription_count", {"subscription_count": 1}]
     bob.subscribe("private-room")
     for client in (alice, bob):
-        told = client.next("private-room")
-        assert told == ["pusher:subscription_count", {"subscription_count": 2}]
+        received = client.next("private-room")
+        assert received == ["pusher:subscription_count", {"subscription_count": 2}]
         assert client.do("subscription_count", channel="private-room") == 2
     bob.do("unsubscribe", channel="private-room")
 
@@ -43,73 +43,77 @@ def test_pusher_js_is_told(start_server, clients: Clients, tmp_path):
     assert alice.next("presence-room") == ["after", "it"]
 
 
-def test_counts_are_those_of_all_nodes(counting, connect):
-    here, there = (connect(server) for server in counting)
+def test_counts_include_all_nodes(counting_nodes, connect):
+    here, there = (connect(server) for server in counting_nodes)
     here.subscribe("news")
-    here.hear("#1")
+    here.assert_received("#1")
     there.subscribe("news")
     for client in (here, there):
-        client.hear("#2")
-    another = connect(counting[1])
+        client.assert_received("#2")
+    another = connect(counting_nodes[1])
     another.subscribe("news")
     for client in (here, there, another):
-        client.hear("#3")
+        client.assert_received("#3")
     another.socket.close()
     there.unsubscribe("news")
-    poll("told", lambda: last_count(here) == "#1")
+    poll("the count is 1", lambda: last_count(here) == "#1")
     there.catch_up()
-    assert "#1" not in there.heard
+    assert "#1" not in there.received
 
 
 def test_the_count_after_a_node_is_killed(start_node, connect):
-    survivor, other, doomed = (start_node(more=WANTED) for _ in range(3))
+    survivor, other, victim = (start_node(extra_config=COUNTS_ENABLED) for _ in range(3))
     here, there = connect(survivor), connect(other)
     for client in (here, there):
         client.subscribe("news")
     for _ in range(3):
-        connect(doomed).subscribe("news")
+        connect(victim).subscribe("news")
     for client in (here, there):
-        poll("told", lambda client=client: last_count(client) == "#5")
-        client.heard.clear()
-    doomed.kill()
+        poll("the count is 5", lambda client=client: last_count(client) == "#5")
+        client.received.clear()
+    victim.kill()
 
     for client in (here, there):
-        client.hear("#2")
-        client.hears_nothing()
+        client.assert_received("#2")
+        client.assert_nothing_received()
 
 
-def test_the_count_after_a_node_is_stopped(counting, connect):
-    stays = connect(counting[0])
-    stays.subscribe("news")
+def test_the_count_after_a_node_is_stopped(counting_nodes, connect):
+    remaining = connect(counting_nodes[0])
+    remaining.subscribe("news")
     for _ in range(20):
-        connect(counting[1]).subscribe("news")
-    poll("told", lambda: last_count(stays) == "#21")
-    counting[1].terminate()
-    assert counting[1].wait() is not None
+        connect(counting_nodes[1]).subscribe("news")
+    poll("the count is 21", lambda: last_count(remaining) == "#21")
+    counting_nodes[1].terminate()
+    assert counting_nodes[1].wait() is not None
 
-    poll("told", lambda: last_count(stays) == "#1")
+    poll("the count is 1", lambda: last_count(remaining) == "#1")
 
 
-def test_the_count_after_redis_was_away(redis, counting, connect):
-    here, there, gone = connect(counting[0]), connect(counting[1]), connect(counting[1])
-    for client in (here, there, gone):
+def test_the_count_after_an_outage_of_redis(redis, counting_nodes, connect):
+    here, there, leaving = (
+        connect(counting_nodes[0]),
+        connect(counting_nodes[1]),
+        connect(counting_nodes[1]),
+    )
+    for client in (here, there, leaving):
         client.subscribe("news")
     for client in (here, there):
-        poll("told", lambda client=client: last_count(client) == "#3")
+        poll("the count is 3", lambda client=client: last_count(client) == "#3")
     redis.kill()
-    for server in counting:
-        poll("not ready", lambda server=server: status(server, "/ready")[0] == 503)
-    gone.socket.close()
-    newcomers = [connect(counting[0]) for _ in range(3)]
-    for client in newcomers:
+    for server in counting_nodes:
+        poll("the node is not ready", lambda server=server: status(server, "/ready")[0] == 503)
+    leaving.socket.close()
+    new_clients = [connect(counting_nodes[0]) for _ in range(3)]
+    for client in new_clients:
         client.subscribe("news")
-    poll("told of this node", lambda: last_count(here) == "#4")
+    poll("the count of this node is 4", lambda: last_count(here) == "#4")
     redis.start()
 
-    for client in (here, there, *newcomers):
-        poll("told", lambda client=client: last_count(client) == "#5")
-    publish(counting[0], "news", "still")
-    poll("delivered", lambda: last_count(there) == "still")
+    for client in (here, there, *new_clients):
+        poll("the count is 5", lambda client=client: last_count(client) == "#5")
+    publish(counting_nodes[0], "news", "still")
+    poll("the event is delivered", lambda: last_count(there) == "still")
 
 
 @pytest.fixture
@@ -123,35 +127,35 @@ def receiver():
 
 
 @pytest.fixture
-def hooked(redis, start_node, receiver):  # Redis is there until the nodes have stopped.
-    """Two nodes that count, for an endpoint too."""
+def nodes_with_webhook(redis, start_node, receiver):  # Redis must outlive the nodes.
+    """Two nodes that send subscription counts to clients and to an endpoint."""
     app = f'[[apps]]\nid = "{APP.id}"\nkey = "{APP.key}"\nsecret = "{APP.secret}"\n'
-    hook = f'[[apps.webhooks]]\nurl = "{receiver.url("/")}"\nevents = ["subscription_count"]\n'
-    return [start_node(more=WANTED + app + hook) for _ in range(2)]
+    webhook = f'[[apps.webhooks]]\nurl = "{receiver.url("/")}"\nevents = ["subscription_count"]\n'
+    return [start_node(extra_config=COUNTS_ENABLED + app + webhook) for _ in range(2)]
 
 
 def numbers_until(receiver, number):
-    """Take what the endpoint is told of the channel, up to a number."""
-    taken = receiver.until(lambda event: event["subscription_count"] == number)
-    return [event["subscription_count"] for request in taken for event in request.events]
+    """Return the counts that the endpoint receives, up to a number."""
+    requests = receiver.receive_until(lambda event: event["subscription_count"] == number)
+    return [event["subscription_count"] for request in requests for event in request.events]
 
 
-def test_the_webhook_is_told_once(hooked, receiver, connect):
-    for number, server in enumerate(hooked * 2, 1):
+def test_the_webhook_reports_each_count_once(nodes_with_webhook, receiver, connect):
+    for number, server in enumerate(nodes_with_webhook * 2, 1):
         connect(server).subscribe("news")
         assert numbers_until(receiver, number) == [number]
 
 
-def test_the_webhook_after_redis_was_away(redis, hooked, receiver, connect):
-    for number, server in enumerate(hooked, 1):
+def test_the_webhook_after_an_outage_of_redis(redis, nodes_with_webhook, receiver, connect):
+    for number, server in enumerate(nodes_with_webhook, 1):
         connect(server).subscribe("news")
         numbers_until(receiver, number)
     redis.kill()
-    for server in hooked:
-        poll("not ready", lambda server=server: status(server, "/ready")[0] == 503)
-    newcomer = connect(hooked[1])
-    newcomer.subscribe("news")
-    poll("told of this node", lambda: last_count(newcomer) == "#2")
+    for server in nodes_with_webhook:
+        poll("the node is not ready", lambda server=server: status(server, "/ready")[0] == 503)
+    new_client = connect(nodes_with_webhook[1])
+    new_client.subscribe("news")
+    poll("the count of this node is 2", lambda: last_count(new_client) == "#2")
     redis.start()
 
     assert numbers_until(receiver, 3)[-1] == 3

@@ -1,19 +1,19 @@
-"""What users notice when the way to Redis is slow, dead or cut, or Redis is not what it was."""
+"""Effects on users of slow, dead or blocked connections to Redis, and of outages of Redis."""
 
 import time
 
 import pytest
-from e2e_ledger import Subscription
-from e2e_scaling import LEASE, publish, status, users
-from e2e_server import Server, poll
+from e2e_ledger import SubscriptionLedger
+from e2e_scaling import LEASE, is_ready, publish, status, users
+from e2e_server import poll
 
 from redis_proxy import TO_NODE, TO_REDIS, Proxy
 from redis_server import RedisServer
 
-FOUND = 10
-"""Seconds within which a node must notice, and whoever asks must be answered."""
-HEALED = 5
-"""Seconds within which all is exact again."""
+DETECTION_TIMEOUT = 10
+"""Seconds within which a node must detect a fault, and every request must be answered."""
+RECOVERY_TIMEOUT = 5
+"""Seconds after a fault within which all state must be exact again."""
 
 
 @pytest.fixture
@@ -29,229 +29,234 @@ def make_proxy(redis):
         proxy.stop()
 
 
-def is_ready(server: Server) -> bool:
-    return status(server, "/ready")[0] == 200
-
-
 def members(client, known: set[str]) -> set[str]:
-    """What a client was told of the members since it knew some; each change must make sense."""
+    """Apply the changes that a client received to its known members; each must be consistent."""
     client.catch_up()
-    subscription = Subscription(set(known))
-    for told in client.heard:
-        if isinstance(told, str) and told[0] in "+-":
-            assert subscription.change(told[0], told[1:]) is None
-    return subscription.members
+    ledger = SubscriptionLedger(set(known))
+    for data in client.received:
+        if isinstance(data, str) and data[0] in "+-":
+            assert ledger.record_member(data[0], data[1:]) is None
+    return ledger.members
 
 
-def until_known(client, known: set[str], expected: set[str]) -> None:
-    poll(f"{expected} known", lambda: members(client, known) == expected, HEALED + LEASE)
+def wait_for_members(client, known: set[str], expected: set[str]) -> None:
+    poll(
+        f"the client knows {expected}",
+        lambda: members(client, known) == expected,
+        RECOVERY_TIMEOUT + LEASE,
+    )
 
 
-def took(began: float) -> float:
+def elapsed(began: float) -> float:
     return time.monotonic() - began
 
 
-def test_a_slow_redis_makes_slow_and_nothing_else(start_node, connect, make_proxy):
+def test_a_slow_redis_delays_only_what_needs_redis(start_node, connect, make_proxy):
     proxy = make_proxy()
-    slow, fast = start_node(url=proxy.url("shop")), start_node()
+    slow, fast = start_node(redis_url=proxy.url("shop")), start_node()
     local, ann = connect(slow), connect(slow)
     local.subscribe("news")
     proxy.delay = 1.0
 
-    # Who has to ask Redis waits for it; nobody else does.
+    # A request that needs Redis waits for it; other requests do not wait.
     began = time.monotonic()
-    ann.begin_subscribing("presence-room", "ann")
+    ann.send_subscribe("presence-room", "ann")
     for number in range(5):
-        local.hears_nothing()
+        local.assert_nothing_received()
         publish(slow, "news", number)
-        local.hear(number)
-    assert not ann.has_been_sent_anything()
+        local.assert_received(number)
+    assert not ann.has_unread_data()
     ann.read_until("pusher_internal:subscription_succeeded")
-    assert took(began) < FOUND
+    assert elapsed(began) < DETECTION_TIMEOUT
 
     bob = connect(fast)
     assert bob.subscribe("presence-room", "bob") == {"ann", "bob"}
-    ann.hear("+bob")
+    ann.assert_received("+bob")
     publish(slow, "presence-room", "from afar")
     for client in (ann, bob):
-        client.hear("from afar")
+        client.assert_received("from afar")
     assert users(slow) == users(fast) == {"ann", "bob"}
-    # It is slow, but there.
+    # A slow Redis counts as connected.
     time.sleep(3)
     assert is_ready(slow)
     assert slow.log.count("connected to Redis") == 1
     proxy.delay = 0.0
 
 
-def test_a_half_open_line_is_found_and_nobody_waits_for_ever(start_node, connect, make_proxy):
-    ways = [(TO_REDIS,), (TO_NODE,), (TO_REDIS, TO_NODE)]
-    proxies = [make_proxy() for _ in ways]
-    nodes = [start_node(url=proxy.url("shop")) for proxy in proxies]
+def test_a_half_open_connection_is_detected_and_no_client_waits_forever(
+    start_node, connect, make_proxy
+):
+    directions = [(TO_REDIS,), (TO_NODE,), (TO_REDIS, TO_NODE)]
+    proxies = [make_proxy() for _ in directions]
+    nodes = [start_node(redis_url=proxy.url("shop")) for proxy in proxies]
     clients = [connect(server) for server in nodes]
     for number, client in enumerate(clients):
         client.subscribe("presence-room", f"user{number}")
-    everybody = {"user0", "user1", "user2"}
+    expected = {"user0", "user1", "user2"}
     for client in clients[:2]:
-        poll("known", lambda client=client: client.catch_up() or "+user2" in client.heard)
-        client.heard.clear()
-    late = [connect(server) for server in nodes]
+        poll("user2 joined", lambda client=client: client.catch_up() or "+user2" in client.received)
+        client.received.clear()
+    late_clients = [connect(server) for server in nodes]
     began = time.monotonic()
-    for proxy, lost in zip(proxies, ways, strict=True):
+    for proxy, lost in zip(proxies, directions, strict=True):
         proxy.lose(*lost)
-    for number, client in enumerate(late):
-        client.begin_subscribing("presence-room", f"late{number}")
-    for server, client in zip(nodes, late, strict=True):
+    for number, client in enumerate(late_clients):
+        client.send_subscribe("presence-room", f"late{number}")
+    for server, client in zip(nodes, late_clients, strict=True):
         client.read_until("pusher_internal:subscription_succeeded")
-        assert took(began) < FOUND
-        code, why = status(server, "/ready")
+        assert elapsed(began) < DETECTION_TIMEOUT
+        code, reason = status(server, "/ready")
         assert code == 503
-        assert "Redis is not connected: it did not answer within 5 seconds" in why
+        assert "Redis is not connected: it did not answer within 5 seconds" in reason
     for proxy in proxies:
         proxy.restore()
-    everybody |= {"late0", "late1", "late2"}
+    expected |= {"late0", "late1", "late2"}
     for server in nodes:
-        poll("healed", lambda server=server: is_ready(server) and users(server) == everybody)
-        assert server.ask("/connections") == {"connections": 6}
+        poll("members exact", lambda server=server: is_ready(server) and users(server) == expected)
+        assert server.api_get("/connections") == {"connections": 6}
     for client in clients:
-        until_known(client, {"user0", "user1", "user2"}, everybody)
-        client.heard.clear()
+        wait_for_members(client, {"user0", "user1", "user2"}, expected)
+        client.received.clear()
     publish(nodes[0], "presence-room", "once")
     for client in clients:
-        client.hear("once")
-        client.hears_nothing()
+        client.assert_received("once")
+        client.assert_nothing_received()
 
 
-def test_redis_is_killed_and_comes_back_with_what_it_knew(tmp_path, start_node, connect):
+def test_redis_is_killed_and_restarts_with_its_data(tmp_path, start_node, connect):
     directory = tmp_path / "persistent"
     directory.mkdir()
     redis = RedisServer(directory, "--appendonly", "yes", "--appendfsync", "always")
     try:
-        one, other = (start_node(url=redis.url("shop")) for _ in range(2))
+        one, other = (start_node(redis_url=redis.url("shop")) for _ in range(2))
         ann, bob, cat = connect(one), connect(other), connect(other)
         ann.subscribe("presence-room", "ann")
         bob.subscribe("presence-room", "bob")
         cat.subscribe("presence-room", "cat")
-        ann.hear("+bob", "+cat")
-        bob.hear("+cat")
-        doomed = start_node(url=redis.url("shop"))
-        connect(doomed).subscribe("presence-room", "zoe")
+        ann.assert_received("+bob", "+cat")
+        bob.assert_received("+cat")
+        victim = start_node(redis_url=redis.url("shop"))
+        connect(victim).subscribe("presence-room", "zoe")
         for client in (ann, bob):
-            client.hear("+zoe")
+            client.assert_received("+zoe")
         redis.kill()
-        doomed.kill()
-        poll("not ready", lambda: not is_ready(one) and not is_ready(other))
+        victim.kill()
+        poll("no node is ready", lambda: not is_ready(one) and not is_ready(other))
         cat.socket.close()
-        bob.hear("-cat")
+        bob.assert_received("-cat")
         dan = connect(one)
         dan.subscribe("presence-room", "dan")
-        ann.hear("+dan")
+        ann.assert_received("+dan")
         publish(one, "presence-room", "here only")
-        ann.hear("here only")
+        ann.assert_received("here only")
         redis.start()
         began = time.monotonic()
 
-        poll("ready", lambda: is_ready(one) and is_ready(other))
-        # The node that died meanwhile is missed when its lease has expired.
-        for client, heard in ((ann, {"-cat", "-zoe"}), (bob, {"+dan", "-zoe"})):
-            while len(client.heard) < 2:
+        poll("all nodes are ready", lambda: is_ready(one) and is_ready(other))
+        # The dead node is detected when its lease expires.
+        for client, changes in ((ann, {"-cat", "-zoe"}), (bob, {"+dan", "-zoe"})):
+            while len(client.received) < 2:
                 client.read()
-            assert set(client.heard) == heard
-            client.heard.clear()
-        assert took(began) < HEALED + 2 * LEASE
+            assert set(client.received) == changes
+            client.received.clear()
+        assert elapsed(began) < RECOVERY_TIMEOUT + 2 * LEASE
         for server in (one, other):
             assert users(server) == {"ann", "bob", "dan"}
-            assert server.ask("/connections") == {"connections": 3}
+            assert server.api_get("/connections") == {"connections": 3}
         publish(other, "presence-room", "for all")
         for client in (ann, bob):
-            client.hear("for all")
-            client.hears_nothing()
+            client.assert_received("for all")
+            client.assert_nothing_received()
     finally:
         redis.kill()
 
 
-def test_redis_stands_still_beyond_the_lease(redis, nodes, connect):
+def test_redis_pauses_for_longer_than_the_lease(redis, nodes, connect):
     one, other = nodes
     ann, bob, cat = connect(one), connect(other), connect(other)
     for client, name in ((ann, "ann"), (bob, "bob"), (cat, "cat")):
         client.subscribe("presence-room", name)
-    ann.hear("+bob", "+cat")
-    bob.hear("+cat")
+    ann.assert_received("+bob", "+cat")
+    bob.assert_received("+cat")
     late = connect(one)
     redis.pause()
     cat.socket.close()
-    late.begin_subscribing("presence-room", "dan")
+    late.send_subscribe("presence-room", "dan")
     publish(one, "presence-room", "under way")
     time.sleep(2 * LEASE)
     redis.resume()
     began = time.monotonic()
 
     late.read_until("pusher_internal:subscription_succeeded")
-    everybody = {"ann", "bob", "dan"}
+    expected = {"ann", "bob", "dan"}
     for server in nodes:
-        poll("healed", lambda server=server: is_ready(server) and users(server) == everybody)
-        poll("counted", lambda server=server: server.ask("/connections") == {"connections": 3})
+        poll("members exact", lambda server=server: is_ready(server) and users(server) == expected)
+        poll(
+            "3 connections",
+            lambda server=server: server.api_get("/connections") == {"connections": 3},
+        )
     for client, known in ((ann, {"ann", "bob", "cat"}), (bob, {"ann", "bob", "cat"})):
-        until_known(client, known, everybody)
-    assert took(began) < HEALED + LEASE
-    assert "under way" in ann.heard
+        wait_for_members(client, known, expected)
+    assert elapsed(began) < RECOVERY_TIMEOUT + LEASE
+    assert "under way" in ann.received
     time.sleep(LEASE + 1)
     for client in (ann, bob, late):
         client.catch_up()
-        assert client.heard.count("under way") <= 1
-        client.heard.clear()
+        assert client.received.count("under way") <= 1
+        client.received.clear()
     publish(other, "presence-room", "once")
     for client in (ann, bob, late):
-        client.hear("once")
-        client.hears_nothing()
+        client.assert_received("once")
+        client.assert_nothing_received()
 
 
-def test_one_node_of_three_is_cut_off_while_users_come_and_go(start_node, connect, make_proxy):
+def test_users_join_and_leave_while_one_node_of_three_is_isolated(start_node, connect, make_proxy):
     proxy = make_proxy()
-    one, other, lonely = start_node(), start_node(), start_node(url=proxy.url("shop"))
-    listeners = [connect(server) for server in (one, other, lonely)]
+    one, other, isolated = start_node(), start_node(), start_node(redis_url=proxy.url("shop"))
+    listeners = [connect(server) for server in (one, other, isolated)]
     for number, listener in enumerate(listeners):
         listener.subscribe("presence-room", f"watcher{number}")
-    here, there = connect(one), connect(lonely)
+    here, there = connect(one), connect(isolated)
     here.subscribe("presence-room", "here")
     there.subscribe("presence-room", "there")
-    twice = [connect(other), connect(lonely)]
+    twice = [connect(other), connect(isolated)]
     for client in twice:
         client.subscribe("presence-room", "twice")
-    everybody = {"watcher0", "watcher1", "watcher2", "here", "there", "twice"}
+    expected = {"watcher0", "watcher1", "watcher2", "here", "there", "twice"}
     for number, listener in enumerate(listeners):
         known = {f"watcher{n}" for n in range(number + 1)}
-        until_known(listener, known, everybody)
-        listener.heard.clear()
+        wait_for_members(listener, known, expected)
+        listener.received.clear()
     proxy.block()
-    # While the node does not know it yet, and when it does.
+    # Users join and leave before the node detects the fault, and again after that.
     here.socket.close()
     there.socket.close()
-    for server, name in ((one, "new here"), (lonely, "new there")):
+    for server, name in ((one, "new here"), (isolated, "new there")):
         connect(server).subscribe("presence-room", name)
-    poll("found", lambda: not is_ready(lonely), FOUND)
+    poll("the node is not ready", lambda: not is_ready(isolated), DETECTION_TIMEOUT)
     twice[0].socket.close()
-    for server, name in ((other, "newer here"), (lonely, "newer there")):
+    for server, name in ((other, "newer here"), (isolated, "newer there")):
         connect(server).subscribe("presence-room", name)
-    publish(lonely, "presence-room", "there only")
+    publish(isolated, "presence-room", "there only")
     publish(one, "presence-room", "here only")
-    poll("missed", lambda: "watcher2" not in users(one))
+    poll("watcher2 left", lambda: "watcher2" not in users(one))
     proxy.restore()
     began = time.monotonic()
 
-    everybody = everybody - {"here", "there"} | {"new here", "new there"}
-    everybody |= {"newer here", "newer there"}
-    for server in (one, other, lonely):
-        poll("healed", lambda server=server: is_ready(server) and users(server) == everybody)
-        assert server.ask("/connections") == {"connections": 8}
+    expected = expected - {"here", "there"} | {"new here", "new there"}
+    expected |= {"newer here", "newer there"}
+    for server in (one, other, isolated):
+        poll("members exact", lambda server=server: is_ready(server) and users(server) == expected)
+        assert server.api_get("/connections") == {"connections": 8}
     known = {"watcher0", "watcher1", "watcher2", "here", "there", "twice"}
     for listener in listeners:
-        until_known(listener, known, everybody)
-    assert took(began) < HEALED + LEASE
-    assert [listener.heard.count("here only") for listener in listeners] == [1, 1, 0]
-    assert listeners[2].heard.count("there only") == 1
+        wait_for_members(listener, known, expected)
+    assert elapsed(began) < RECOVERY_TIMEOUT + LEASE
+    assert [listener.received.count("here only") for listener in listeners] == [1, 1, 0]
+    assert listeners[2].received.count("there only") == 1
     for listener in listeners:
-        listener.heard.clear()
-    publish(lonely, "presence-room", "once")
+        listener.received.clear()
+    publish(isolated, "presence-room", "once")
     for listener in listeners:
-        listener.hear("once")
-        listener.hears_nothing()
+        listener.assert_received("once")
+        listener.assert_nothing_received()

@@ -1,4 +1,4 @@
-"""Laravel Echo, with both of its broadcasters that speak the Pusher protocol."""
+"""Laravel Echo, with its two broadcasters that speak the Pusher protocol."""
 
 import pytest
 from e2e_node import Clients
@@ -21,7 +21,7 @@ def test_namespaced_events_arrive(server: Server, clients: Clients, sdk, broadca
     assert echo.next(full) == {"id": 2}
 
 
-def test_private_channels_and_notifications_work(
+def test_private_events_and_notifications_arrive(
     server: Server, clients: Clients, sdk, broadcaster
 ):
     echo = clients.echo("alice", server, broadcaster)
@@ -41,7 +41,9 @@ def test_a_refused_private_channel_calls_error(server: Server, clients: Clients,
     assert (error["type"], error["status"]) == ("AuthError", 403)
 
 
-def test_members_are_here_joining_and_leaving(server: Server, clients: Clients, broadcaster):
+def test_here_joining_and_leaving_receive_the_members(
+    server: Server, clients: Clients, broadcaster
+):
     alice, bob = (clients.echo(name, server, broadcaster) for name in ("alice", "bob"))
     here, joining, leaving = (
         alice.listen("join", "room", how) for how in ("here", "joining", "leaving")
@@ -54,15 +56,17 @@ def test_members_are_here_joining_and_leaving(server: Server, clients: Clients, 
 
 
 @pytest.mark.parametrize("kind", ["private", "join"])
-def test_whispers_reach_the_others_only(server: Server, clients: Clients, sdk, broadcaster, kind):
+def test_whispers_reach_only_the_other_subscribers(
+    server: Server, clients: Clients, sdk, broadcaster, kind
+):
     alice, bob = (clients.echo(name, server, broadcaster) for name in ("alice", "bob"))
     for echo in (alice, bob):
         echo.open(kind, "room")
-        heard = echo.listen(kind, "room", "listenForWhisper", "typing")
+        queue = echo.listen(kind, "room", "listenForWhisper", "typing")
     alice.do("whisper", kind=kind, channel="room", event="typing", data={"name": "Alice"})
-    assert bob.next(heard) == {"name": "Alice"}
+    assert bob.next(queue) == {"name": "Alice"}
     bob.do("whisper", kind=kind, channel="room", event="typing", data={"name": "Bob"})
-    assert alice.next(heard) == {"name": "Bob"}
+    assert alice.next(queue) == {"name": "Bob"}
 
 
 def test_encrypted_private_channels_are_decrypted(
@@ -75,9 +79,7 @@ def test_encrypted_private_channels_are_decrypted(
     assert echo.next(queue) == {"by": "Alice"}
 
 
-def test_to_others_leaves_out_the_socket_of_the_sender(
-    server: Server, clients: Clients, sdk, broadcaster
-):
+def test_to_others_excludes_the_sender(server: Server, clients: Clients, sdk, broadcaster):
     alice, bob = (clients.echo(name, server, broadcaster) for name in ("alice", "bob"))
     for echo in (alice, bob):
         echo.open("channel", "orders")
@@ -93,7 +95,7 @@ def test_leaving_ends_every_variant_of_the_channel(server: Server, clients: Clie
     for kind in ("channel", "private", "join", "encryptedPrivate"):
         echo.open(kind, "room")
     names = {"room", "private-room", "presence-room", "private-encrypted-room"}
-    assert set(server.ask("/channels")["channels"]) == names
+    assert set(server.api_get("/channels")["channels"]) == names
     echo.do("leave", channel="room")
-    poll("leaving", lambda: server.ask("/channels") == {"channels": {}})
-    assert server.ask("/connections") == {"connections": 1}
+    poll("no channels are left", lambda: server.api_get("/channels") == {"channels": {}})
+    assert server.api_get("/connections") == {"connections": 1}

@@ -1,4 +1,4 @@
-"""Metrics of a real process, read over HTTP."""
+"""The metrics of a real process, read over HTTP."""
 
 import http.client
 import re
@@ -6,18 +6,18 @@ import subprocess
 
 import pytest
 from e2e_raw import RawWebSocket, message
-from e2e_server import AS_APP, BOUND, TWISTD, clean_environment, poll
+from e2e_server import APP_OPTIONS, TIMEOUT, TWISTD, clean_environment, poll
 from prometheus_client.parser import text_string_to_metric_families
 
 
 @pytest.fixture
-def measured(start_server):
-    return start_server("--port", "0", "--metrics-listen", "0", *AS_APP)
+def metrics_server(start_server):
+    return start_server("--port", "0", "--metrics-listen", "0", *APP_OPTIONS)
 
 
-def get(measured, method="GET", path="/metrics"):
-    port = int(re.search(r"serving metrics on 127\.0\.0\.1:(\d+)\n", measured.log)[1])
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=BOUND)
+def get(metrics_server, method="GET", path="/metrics"):
+    port = int(re.search(r"serving metrics on 127\.0\.0\.1:(\d+)\n", metrics_server.log)[1])
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT)
     try:
         connection.request(method, path)
         response = connection.getresponse()
@@ -26,8 +26,8 @@ def get(measured, method="GET", path="/metrics"):
         connection.close()
 
 
-def read(measured):
-    status, text = get(measured)
+def read(metrics_server):
+    status, text = get(metrics_server)
     assert status == 200
     return {
         (sample.name, sample.labels.get("source") or sample.labels.get("kind")): sample.value
@@ -37,54 +37,54 @@ def read(measured):
     }
 
 
-def test_a_client_and_a_publication(measured):
-    with RawWebSocket(measured.connect()) as client:
+def test_metrics_count_a_client_and_a_publication(metrics_server):
+    with RawWebSocket(metrics_server.connect()) as client:
         client.expect("pusher:connection_established")
         client.socket.sendall(message("pusher:subscribe", data={"channel": "news"}))
         client.expect("pusher_internal:subscription_succeeded")
-        with measured.sdk_session() as sdk:
+        with metrics_server.sdk_session() as sdk:
             sdk.trigger("news", "headline", {"a": 1})
         client.expect("headline")
-        seen = read(measured)
-        assert seen["reverb_connections", None] == 1
-        assert seen["reverb_subscriptions", "public"] == 1
-        assert seen["reverb_publications_total", "api"] == 1
-        assert seen["reverb_publish_latency_seconds_count", None] == 1
-        assert seen["reverb_messages_sent_total", None] == 3
-    poll("the connection is gone", lambda: read(measured)["reverb_connections", None] == 0)
+        samples = read(metrics_server)
+        assert samples["reverb_connections", None] == 1
+        assert samples["reverb_subscriptions", "public"] == 1
+        assert samples["reverb_publications_total", "api"] == 1
+        assert samples["reverb_publish_latency_seconds_count", None] == 1
+        assert samples["reverb_messages_sent_total", None] == 3
+    poll("no connections", lambda: read(metrics_server)["reverb_connections", None] == 0)
 
 
-def test_the_process_is_told_of(measured):
-    text = get(measured)[1]
+def test_metrics_describe_the_process(metrics_server):
+    text = get(metrics_server)[1]
     assert "process_resident_memory_bytes " in text
     assert 'reverb_build_info{version="' in text
 
 
-def test_what_is_not_there(measured):
-    assert get(measured, path="/")[0] == 404
-    assert get(measured, method="POST")[0] == 405
+def test_other_paths_and_methods_are_refused(metrics_server):
+    assert get(metrics_server, path="/")[0] == 404
+    assert get(metrics_server, method="POST")[0] == 405
 
 
-def test_it_stops_while_somebody_is_connected_to_the_metrics(measured):
-    port = int(re.search(r"serving metrics on 127\.0\.0\.1:(\d+)\n", measured.log)[1])
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=BOUND)
+def test_the_server_stops_with_an_open_connection_to_the_metrics(metrics_server):
+    port = int(re.search(r"serving metrics on 127\.0\.0\.1:(\d+)\n", metrics_server.log)[1])
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT)
     connection.request("GET", "/metrics")
     connection.getresponse().read()
-    measured.stop()
+    metrics_server.stop()
     connection.close()
 
 
-def test_a_port_that_is_taken_is_one_line(listening, tmp_path):
-    port = listening.getsockname()[1]
-    done = subprocess.run(
+def test_a_metrics_port_in_use_ends_the_start_with_one_line(listening_socket, tmp_path):
+    port = listening_socket.getsockname()[1]
+    completed = subprocess.run(
         [TWISTD, "-n", "--pidfile=", "reverb", "--port", "0", "--metrics-listen", str(port)],
         cwd=tmp_path,
         env=clean_environment(),
         capture_output=True,
-        timeout=BOUND,
+        timeout=TIMEOUT,
         check=False,
     )
-    assert done.returncode == 1
-    output = (done.stdout + done.stderr).decode()
+    assert completed.returncode == 1
+    output = (completed.stdout + completed.stderr).decode()
     assert f"reverb: cannot listen: Couldn't listen on 127.0.0.1:{port}" in output
     assert "Traceback" not in output

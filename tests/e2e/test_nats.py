@@ -1,4 +1,4 @@
-"""Nodes that have NATS carry events, and Redis keep the rest: real processes, real servers."""
+"""Nodes with NATS as their broker and Redis as their store: real processes, real servers."""
 
 import http.client
 import json
@@ -7,34 +7,30 @@ import time
 from functools import partial
 
 import pytest
-from e2e_scaling import publish, status
-from e2e_server import APP, AS_APP, poll
+from e2e_scaling import is_ready, publish, status
+from e2e_server import APP, APP_OPTIONS, poll
 from pusher.http import POST, Request
 from pusher.pusher_client import PusherClient
 
 from nats_server import NatsServer
 
-FOUND = 10
-"""Seconds within which a node must notice that NATS does not answer."""
+DETECTION_TIMEOUT = 10
+"""Seconds within which a node must detect that NATS does not answer."""
 
 
 @pytest.fixture
-def start_beside(start_node, nats):
-    """Start nodes with the NATS and the Redis."""
+def start_nats_node(start_node, nats):
+    """Start nodes that use both NATS and Redis."""
     return partial(start_node, broker=nats.url("shop"))
 
 
 @pytest.fixture
-def pair(start_beside):
-    return start_beside(), start_beside()
+def pair(start_nats_node):
+    return start_nats_node(), start_nats_node()
 
 
-def is_ready(server):
-    return status(server, "/ready")[0] == 200
-
-
-def wait_for_version(server, channel, data="1"):
-    """Publish; tell what the answer says of who was reached."""
+def publish_and_get_reach(server, channel, data="1"):
+    """Publish over the HTTP API; return the ``Reverb-Reached`` header of the response."""
     body = json.dumps({"name": "event", "channel": channel, "data": data})
     request = Request(PusherClient(*APP), POST, f"/apps/{APP.id}/events", json.loads(body))
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
@@ -49,7 +45,7 @@ def wait_for_version(server, channel, data="1"):
         connection.close()
 
 
-def test_nodes_are_subscribed_to_what_their_clients_are(pair, connect, nats):
+def test_nodes_subscribe_to_the_channels_of_their_clients(pair, connect, nats):
     one, other = pair
     for client in (connect(one), connect(other)):
         client.subscribe("news")
@@ -59,144 +55,144 @@ def test_nodes_are_subscribed_to_what_their_clients_are(pair, connect, nats):
     assert [nats.subscriptions(subject) for subject in subjects] == [2, 1]
 
 
-def test_nats_is_killed_and_comes_back(nats, pair, connect):
+def test_nats_is_killed_and_restarts(nats, pair, connect):
     one, other = pair
     ann, bob = connect(one), connect(other)
     for client, name in ((ann, "ann"), (bob, "bob")):
         client.subscribe("presence-room", name)
         client.subscribe("news")
-    ann.hear("+bob")
-    assert wait_for_version(one, "news") is None
+    ann.assert_received("+bob")
+    assert publish_and_get_reach(one, "news") is None
     for client in (ann, bob):
-        client.hear(1)
+        client.assert_received(1)
     nats.kill()
     for server in pair:
-        poll("not ready", lambda server=server: not is_ready(server))
+        poll("the node is not ready", lambda server=server: not is_ready(server))
         assert "NATS is not connected: " in status(server, "/ready")[1]
         assert status(server, "/up")[0] == 200
-    # Clients stay; each node serves its own, and presence is still that of all nodes.
-    assert wait_for_version(one, "news") == "this-node"
-    ann.hear(1)
-    bob.hears_nothing()
+    # Clients stay connected. Events reach only the same node; presence still includes all nodes.
+    assert publish_and_get_reach(one, "news") == "this-node"
+    ann.assert_received(1)
+    bob.assert_nothing_received()
     cat = connect(other)
     assert cat.subscribe("presence-room", "cat") == {"ann", "bob", "cat"}
     cat.subscribe("late")
     for client in (ann, bob):
-        client.hear("+cat")
+        client.assert_received("+cat")
     time.sleep(1)
     nats.start()
 
     for server in pair:
-        poll("ready", lambda server=server: is_ready(server))
+        poll("the node is ready", lambda server=server: is_ready(server))
         assert server.log.count("cannot be used") == 1
-    assert wait_for_version(one, "news") is None
+    assert publish_and_get_reach(one, "news") is None
     publish(one, "late", "late")
     for client in (ann, bob):
-        client.hear(1)
-        client.hears_nothing()
-    cat.hear("late")
-    cat.hears_nothing()
+        client.assert_received(1)
+        client.assert_nothing_received()
+    cat.assert_received("late")
+    cat.assert_nothing_received()
 
 
-def test_counts_are_those_of_all_nodes_again_when_nats_is_back(nats, start_beside, connect):
-    more = "[app_defaults]\nsubscription_counts = true"
-    one, other = (start_beside(more=more) for _ in range(2))
+def test_counts_include_all_nodes_again_after_nats_restarts(nats, start_nats_node, connect):
+    extra_config = "[app_defaults]\nsubscription_counts = true"
+    one, other = (start_nats_node(extra_config=extra_config) for _ in range(2))
     here, there, late = connect(one), connect(other), connect(other)
     here.subscribe("news")
-    here.hear("#1")
+    here.assert_received("#1")
     there.subscribe("news")
     for client in (here, there):
-        client.hear("#2")
+        client.assert_received("#2")
     nats.kill()
     for server in (one, other):
-        poll("not ready", lambda server=server: not is_ready(server))
+        poll("the node is not ready", lambda server=server: not is_ready(server))
     late.subscribe("news")
     for client in (there, late):
-        client.hear("#3")
-    here.hears_nothing()
+        client.assert_received("#3")
+    here.assert_nothing_received()
     nats.start()
 
-    here.hear("#3")
+    here.assert_received("#3")
     for client in (here, there, late):
-        client.hears_nothing()
+        client.assert_nothing_received()
 
 
-def test_watchers_know_who_is_online_again_when_nats_is_back(nats, start_beside, connect):
-    more = "[app_defaults]\nwatchlists = true"
-    one, other = (start_beside(more=more) for _ in range(2))
+def test_watchlists_are_corrected_after_nats_restarts(nats, start_nats_node, connect):
+    extra_config = "[app_defaults]\nwatchlists = true"
+    one, other = (start_nats_node(extra_config=extra_config) for _ in range(2))
     ann, bob, cat = connect(one), connect(other), connect(other)
     ann.sign_in("ann", ["bob", "cat"])
-    ann.hear("offline bob", "offline cat")
+    ann.assert_received("offline bob", "offline cat")
     bob.sign_in("bob")
-    ann.hear("online bob")
+    ann.assert_received("online bob")
     nats.kill()
     for server in (one, other):
-        poll("not ready", lambda server=server: not is_ready(server))
+        poll("the node is not ready", lambda server=server: not is_ready(server))
     bob.socket.close()
     cat.sign_in("cat")
     nats.start()
 
-    while len(ann.heard) < 2:
+    while len(ann.received) < 2:
         ann.read()
-    assert sorted(ann.heard) == ["offline bob", "online cat"]
+    assert sorted(ann.received) == ["offline bob", "online cat"]
 
 
-def test_a_nats_that_stands_still_is_found(nats, pair, connect):
+def test_a_paused_nats_is_detected(nats, pair, connect):
     one, other = pair
     ann, late = connect(one), connect(one)
     ann.subscribe("news")
     nats.pause()
     began = time.monotonic()
-    # Who waits for its interest is answered when the node goes on alone.
+    # A subscription that waits for NATS is confirmed when the node enters degraded mode.
     late.subscribe("new")
-    assert time.monotonic() - began < FOUND
-    poll("found", lambda: not is_ready(one) and not is_ready(other), FOUND)
+    assert time.monotonic() - began < DETECTION_TIMEOUT
+    poll("no node is ready", lambda: not is_ready(one) and not is_ready(other), DETECTION_TIMEOUT)
     publish(one, "news", "here")
-    ann.hear("here")
+    ann.assert_received("here")
     nats.resume()
     for server in pair:
-        poll("ready", lambda server=server: is_ready(server))
+        poll("the node is ready", lambda server=server: is_ready(server))
     for channel, client in (("news", ann), ("new", late)):
         publish(other, channel, "again")
-        client.hear("again")
-        client.hears_nothing()
+        client.assert_received("again")
+        client.assert_nothing_received()
 
 
-def test_redis_is_killed_and_nats_is_not(redis, pair, connect):
+def test_redis_is_killed_but_nats_is_not(redis, pair, connect):
     one, other = pair
     ann, bob = connect(one), connect(other)
     for client in (ann, bob):
         client.subscribe("news")
     redis.kill()
     for server in pair:
-        poll("not ready", lambda server=server: not is_ready(server))
+        poll("the node is not ready", lambda server=server: not is_ready(server))
         assert "Redis is not connected" in status(server, "/ready")[1]
     publish(one, "news", "by NATS")
     for client in (ann, bob):
-        client.hear("by NATS")
-    assert wait_for_version(one, "news") is None
-    assert wait_for_version(one, "cache-news") == "this-node"
+        client.assert_received("by NATS")
+    assert publish_and_get_reach(one, "news") is None
+    assert publish_and_get_reach(one, "cache-news") == "this-node"
     redis.start()
     for server in pair:
-        poll("ready", lambda server=server: is_ready(server))
+        poll("the node is ready", lambda server=server: is_ready(server))
 
 
-def test_who_publishes_what_is_larger_than_nats_takes_is_told(tmp_path, start_server, connect):
+def test_the_response_reports_an_event_too_large_for_nats(tmp_path, start_server, connect):
     nats = NatsServer(tmp_path, configuration="max_payload: 5000")
     try:
-        options = ("--port", "0", "--broker", nats.url("shop"), *AS_APP)
+        options = ("--port", "0", "--broker", nats.url("shop"), *APP_OPTIONS)
         one, other = (start_server(*options, reactor="asyncio") for _ in range(2))
         for server in (one, other):
-            poll("ready", lambda server=server: is_ready(server))
+            poll("the node is ready", lambda server=server: is_ready(server))
         ann, bob = connect(one), connect(other)
         for client in (ann, bob):
             client.subscribe("news")
         large = "x" * 6_000
 
-        assert wait_for_version(one, "news", json.dumps(large)) == "this-node"
-        assert wait_for_version(one, "news") is None
-        ann.hear(large, 1)
-        bob.hear(1)
+        assert publish_and_get_reach(one, "news", json.dumps(large)) == "this-node"
+        assert publish_and_get_reach(one, "news") is None
+        ann.assert_received(large, 1)
+        bob.assert_received(1)
         for client in (ann, bob):
             client.socket.close()
         one.check_empty()
@@ -207,46 +203,46 @@ def test_who_publishes_what_is_larger_than_nats_takes_is_told(tmp_path, start_se
         nats.kill()
 
 
-def test_without_redis_events_cross_nodes_and_members_do_not(nats, start_server, connect):
-    options = ("--port", "0", "--broker", nats.url("shop"), *AS_APP)
+def test_without_redis_nodes_share_events_but_not_members(nats, start_server, connect):
+    options = ("--port", "0", "--broker", nats.url("shop"), *APP_OPTIONS)
     one, other = (start_server(*options, reactor="asyncio") for _ in range(2))
     for server in (one, other):
-        poll("ready", lambda server=server: is_ready(server))
+        poll("the node is ready", lambda server=server: is_ready(server))
         assert "presence, counts, limits and cached events are per node" in server.log
     ann, bob, cat = connect(one), connect(other), connect(one)
     assert ann.subscribe("presence-room", "ann") == {"ann"}
     assert bob.subscribe("presence-room", "bob") == {"bob"}
     assert cat.subscribe("presence-room", "cat") == {"ann", "cat"}
-    ann.hear("+cat")
+    ann.assert_received("+cat")
     publish(one, "presence-room", "for all")
     for client in (ann, bob, cat):
-        client.hear("for all")
+        client.assert_received("for all")
     cat.socket.close()
-    ann.hear("-cat")
-    bob.hears_nothing()
+    ann.assert_received("-cat")
+    bob.assert_nothing_received()
 
 
-def test_a_node_starts_without_nats_and_says_so_once(nats, start_beside, connect):
+def test_a_node_starts_without_nats_and_logs_it_once(nats, start_nats_node, connect):
     nats.kill()
-    node = start_beside(ready=False)
+    node = start_nats_node(wait=False)
     assert not is_ready(node)
     client = connect(node)
     client.subscribe("news")
     publish(node, "news", "local")
-    client.hear("local")
+    client.assert_received("local")
     time.sleep(3)
     assert node.log.count("cannot be used") == 1
     nats.start()
 
-    poll("ready", lambda: is_ready(node))
+    poll("the node is ready", lambda: is_ready(node))
 
 
-@pytest.mark.parametrize("who", ["bob:wrong@", "nobody:wrong@", "wrong@", ""])
-def test_a_wrong_password_ends_the_start_with_one_line(tmp_path, start_server, who):
+@pytest.mark.parametrize("credentials", ["bob:wrong@", "nobody:wrong@", "wrong@", ""])
+def test_a_wrong_password_ends_the_start_with_one_line(tmp_path, start_server, credentials):
     configuration = 'authorization { user: bob, password: "right" }'
     nats = NatsServer(tmp_path, configuration=configuration)
     try:
-        options = ("--port", "0", "--broker", nats.url(credentials=who), *AS_APP)
+        options = ("--port", "0", "--broker", nats.url(credentials=credentials), *APP_OPTIONS)
         node = start_server(*options, reactor="asyncio", wait=False)
         assert node.wait() == 1
     finally:
@@ -258,12 +254,12 @@ def test_a_wrong_password_ends_the_start_with_one_line(tmp_path, start_server, w
     assert "wrong" not in node.log
 
 
-def test_users_and_passwords_of_nats_are_understood(tmp_path, start_server):
+def test_a_node_authenticates_to_nats(tmp_path, start_server):
     nats = NatsServer(tmp_path, configuration='authorization { user: ann, password: "p@ss/1" }')
     try:
-        options = ("--port", "0", "--broker", nats.url(credentials="ann:p%40ss%2F1@"), *AS_APP)
+        options = ("--port", "0", "--broker", nats.url(credentials="ann:p%40ss%2F1@"), *APP_OPTIONS)
         node = start_server(*options, reactor="asyncio")
-        poll("ready", lambda: is_ready(node))
+        poll("the node is ready", lambda: is_ready(node))
         assert "p@ss" not in node.log
         node.check_empty()
         node.stop()
@@ -271,38 +267,38 @@ def test_users_and_passwords_of_nats_are_understood(tmp_path, start_server):
         nats.kill()
 
 
-def test_nats_by_tls(tmp_path, pem, start_server, monkeypatch):
+def test_nats_over_tls(tmp_path, pem, start_server, monkeypatch):
     monkeypatch.setenv("SSL_CERT_FILE", str(pem))
     nats = NatsServer(tmp_path, "--tls", "--tlscert", str(pem), "--tlskey", str(pem))
     try:
         for scheme in ("tls", "nats"):
             url = f"{scheme}://127.0.0.1:{nats.port}"
-            node = start_server("--port", "0", "--broker", url, *AS_APP, reactor="asyncio")
-            poll("ready", lambda node=node: is_ready(node))
+            node = start_server("--port", "0", "--broker", url, *APP_OPTIONS, reactor="asyncio")
+            poll("the node is ready", lambda node=node: is_ready(node))
             node.check_empty()
             node.stop()
     finally:
         nats.kill()
 
 
-def test_what_is_no_nats_is_told_of(start_server):
+def test_a_server_that_is_not_nats_is_logged(start_server):
     with socket.create_server(("127.0.0.1", 0)) as web:
         web.settimeout(20)
         url = f"nats://127.0.0.1:{web.getsockname()[1]}"
-        options = ("--port", "0", "--broker", url, *AS_APP)
+        options = ("--port", "0", "--broker", url, *APP_OPTIONS)
         node = start_server(*options, reactor="asyncio", wait=False)
-        for _ in range(2):  # The check at the start, and the first connect.
+        for _ in range(2):  # The preflight check, and the first connection.
             accepted, _ = web.accept()
             accepted.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
             accepted.close()
-        node._wait_until_up()
-        poll("told", lambda: "cannot be used" in node.log)
+        node.wait_until_up()
+        poll("the error is logged", lambda: "cannot be used" in node.log)
         assert status(node, "/ready")[0] == 503
 
 
 @pytest.mark.parametrize("reactor", ["", "epoll", "poll"])
 def test_another_reactor_ends_the_start_with_one_line(start_server, reactor):
-    options = ("--port", "0", "--broker", "nats://127.0.0.1:1", *AS_APP)
+    options = ("--port", "0", "--broker", "nats://127.0.0.1:1", *APP_OPTIONS)
     node = start_server(*options, reactor=reactor, wait=False)
 
     assert node.wait() == 1

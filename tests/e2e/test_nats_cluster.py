@@ -1,10 +1,10 @@
-"""Nodes on different servers of a real NATS cluster, which lose them one after the other."""
+"""Nodes on different servers of a real NATS cluster, whose servers fail one after the other."""
 
 import signal
 import time
 
 import pytest
-from e2e_scaling import publish, status
+from e2e_scaling import is_ready, publish
 from e2e_server import poll
 
 from nats_cluster import NatsCluster
@@ -19,13 +19,13 @@ def cluster(tmp_path):
 
 @pytest.fixture
 def pair(cluster, start_node):
-    """A node on the first server, and one on the second."""
+    """A node connected to the first server, and one to the second."""
     return [start_node(broker=cluster.url(first, "shop")) for first in range(2)]
 
 
 @pytest.fixture
-def cross(pair, connect):
-    """Check that what is published on either node comes to both nodes' clients, once."""
+def check_delivery(pair, connect):
+    """Check that an event published on either node reaches the clients of both nodes once."""
     clients = [connect(node) for node in pair]
     for client in clients:
         client.subscribe("news")
@@ -34,56 +34,56 @@ def cross(pair, connect):
         for number, node in enumerate(pair):
             publish(node, "news", number)
         for client in clients:
-            while len(client.heard) < len(pair):
+            while len(client.received) < len(pair):
                 client.read()
             client.catch_up()
-            assert sorted(client.heard) == [0, 1]
-            client.heard.clear()
+            assert sorted(client.received) == [0, 1]
+            client.received.clear()
 
     return check
 
 
-def are_on(server, count):
-    """Tell whether a server has the interest of so many nodes."""
+def has_nodes(server, count):
+    """Return whether this number of nodes has subscribed at a server."""
     return server.subscriptions("shop.channel.1001.news") == count
 
 
-def until_moved(nodes, server, count):
-    poll("moved", lambda: are_on(server, count))
+def wait_until_moved(nodes, server, count):
+    poll(f"{count} nodes use the server", lambda: has_nodes(server, count))
     for node in nodes:
-        poll("ready", lambda node=node: status(node, "/ready")[0] == 200)
-    time.sleep(0.5)  # Interest takes a moment to the other servers.
+        poll("the node is ready", lambda node=node: is_ready(node))
+    time.sleep(0.5)  # Interest takes a moment to reach the other servers.
 
 
-def test_nodes_are_on_different_servers_and_follow_the_cluster(cluster, pair, cross):
+def test_nodes_on_different_servers_follow_the_cluster(cluster, pair, check_delivery):
     first, second, third = cluster.servers
     one, other = pair
-    assert are_on(first, 1)
-    assert are_on(second, 1)
-    cross()
+    assert has_nodes(first, 1)
+    assert has_nodes(second, 1)
+    check_delivery()
 
-    # Its server dies: it goes to the next, and nobody else notices.
+    # A server dies: its node connects to the next server; the other node is not affected.
     first.kill()
-    until_moved([one], second, 2)
-    cross()
+    wait_until_moved([one], second, 2)
+    check_delivery()
     assert one.log.count("connected to NATS") == 2
     assert other.log.count("connected to NATS") == 1
 
-    # Both are asked to go, as before an upgrade.
+    # A server in lame duck mode, as before an upgrade, asks both nodes to disconnect.
     second.process.send_signal(signal.SIGUSR2)
-    until_moved(pair, third, 2)
-    cross()
+    wait_until_moved(pair, third, 2)
+    check_delivery()
     for node in pair:
-        assert status(node, "/ready")[0] == 200
+        assert is_ready(node)
 
 
-def test_from_a_server_that_stands_still_a_node_goes_to_the_next(cluster, pair, cross):
+def test_a_node_moves_from_a_paused_server_to_the_next(cluster, pair, check_delivery):
     first, second, _ = cluster.servers
-    cross()
+    check_delivery()
     connections = first.monitoring_data("/varz")["total_connections"]
     first.pause()
-    until_moved([pair[0]], second, 2)
-    cross()
+    wait_until_moved([pair[0]], second, 2)
+    check_delivery()
     first.resume()
-    # It has not been tried once more, which would have taken as long again.
+    # The node did not try the paused server again, which would have doubled the delay.
     assert first.monitoring_data("/varz")["total_connections"] == connections

@@ -1,7 +1,7 @@
 """pusher-js: every kind of channel.
 
-All that reaches a client on a channel is taken in order, so that an event too
-many shows: the event published last is the next one.
+A test takes the events of a channel in order. It publishes a last event as a fence: if that event
+is the next one, no unexpected event was delivered before it.
 """
 
 from e2e_auth import FORBIDDEN
@@ -9,7 +9,7 @@ from e2e_node import Clients
 from e2e_server import APP, Server, poll
 
 
-def test_events_arrive_in_order_and_as_they_were_published(server: Server, clients: Clients, sdk):
+def test_events_arrive_unchanged_and_in_order(server: Server, clients: Clients, sdk):
     alice = clients.pusher("alice", server)
     assert alice.subscribe("news") == {}
     payloads = [{"text": "Größe 📏 \u2028"}, [1, 2.5, None], "plain text", {}]
@@ -19,7 +19,7 @@ def test_events_arrive_in_order_and_as_they_were_published(server: Server, clien
         assert alice.next("news") == [f"event {number}: any\\name.", payload]
 
 
-def test_bind_global_hears_every_channel(server: Server, clients: Clients, sdk):
+def test_bind_global_receives_the_events_of_every_channel(server: Server, clients: Clients, sdk):
     alice = clients.pusher("alice", server)
     alice.do("bind_global")
     for channel in ("news", "sport"):
@@ -28,21 +28,21 @@ def test_bind_global_hears_every_channel(server: Server, clients: Clients, sdk):
     assert [alice.next("global") for _ in range(2)] == [["headline", "x"]] * 2
 
 
-def test_nothing_comes_after_unsubscribing(server: Server, clients: Clients, sdk):
+def test_no_events_arrive_after_unsubscribing(server: Server, clients: Clients, sdk):
     alice = clients.pusher("alice", server)
     for channel in ("news", "sport"):
         alice.subscribe(channel)
     alice.do("bind_global")
     alice.do("unsubscribe", channel="news")
-    # The answer to this shows that the server has read what came before it.
+    # The server handles messages in order: after this answer it has handled the unsubscribe.
     alice.subscribe("fence")
-    assert set(server.ask("/channels")["channels"]) == {"sport", "fence"}
+    assert set(server.api_get("/channels")["channels"]) == {"sport", "fence"}
     sdk.trigger(["news", "sport"], "headline", "x")
     sdk.trigger("fence", "end", "x")
     assert [alice.next("global")[0] for _ in range(2)] == ["headline", "end"]
 
 
-def test_the_excluded_socket_gets_nothing(server: Server, clients: Clients, sdk):
+def test_the_excluded_socket_receives_no_event(server: Server, clients: Clients, sdk):
     alice, bob = (clients.pusher(name, server) for name in ("alice", "bob"))
     for client in (alice, bob):
         client.subscribe("news")
@@ -52,7 +52,7 @@ def test_the_excluded_socket_gets_nothing(server: Server, clients: Clients, sdk)
     assert alice.next("news") == bob.next("news") == ["for all", {}]
 
 
-def test_a_private_channel_needs_the_endpoints_signature(server: Server, clients: Clients, sdk):
+def test_a_private_channel_with_a_signature_of_the_endpoint(server: Server, clients: Clients, sdk):
     alice = clients.pusher("alice", server)
     assert alice.subscribe("private-room") == {}
     sdk.trigger("private-room", "secret", {"a": 1})
@@ -68,7 +68,7 @@ def test_a_private_channel_with_a_signature_made_in_javascript(
     assert alice.next("private-room") == ["secret", 1]
 
 
-def test_an_endpoint_that_refuses_is_seen_as_a_subscription_error(server: Server, clients: Clients):
+def test_a_refusal_by_the_endpoint_is_a_subscription_error(server: Server, clients: Clients):
     alice = clients.pusher("alice", server)
     alice.do("subscribe", channel=FORBIDDEN)
     event, error = alice.next(FORBIDDEN)
@@ -76,7 +76,7 @@ def test_an_endpoint_that_refuses_is_seen_as_a_subscription_error(server: Server
     assert (error["type"], error["status"]) == ("AuthError", 403)
 
 
-def test_client_events_reach_the_others_only(server: Server, clients: Clients, sdk):
+def test_client_events_reach_only_the_other_subscribers(server: Server, clients: Clients, sdk):
     alice, bob, carol = (clients.pusher(name, server) for name in ("alice", "bob", "carol"))
     for client in (alice, bob, carol):
         client.subscribe("private-room")
@@ -112,9 +112,7 @@ def test_client_events_of_a_non_subscriber_are_refused(server: Server, clients: 
     assert alice.next("private-room") == ["fence", {}]
 
 
-def test_too_many_client_events_are_refused_and_the_rest_delivered(
-    server: Server, clients: Clients, sdk
-):
+def test_client_events_above_the_rate_limit_are_refused(server: Server, clients: Clients, sdk):
     alice, bob = (clients.pusher(name, server) for name in ("alice", "bob"))
     for client in (alice, bob):
         client.subscribe("private-room")
@@ -135,7 +133,9 @@ def test_the_sdks_encrypted_event_is_decrypted_by_the_client(server: Server, cli
     assert alice.next(channel) == ["secret", {"text": "Größe 📏"}]
 
 
-def test_a_cache_channel_misses_then_replays_the_last_event(server: Server, clients: Clients, sdk):
+def test_a_cache_channel_reports_a_miss_then_replays_the_last_event(
+    server: Server, clients: Clients, sdk
+):
     alice, bob = (clients.pusher(name, server) for name in ("alice", "bob"))
     alice.subscribe("cache-scores")
     assert alice.next("cache-scores") == ["pusher:cache_miss", {}]
@@ -148,14 +148,16 @@ def test_a_cache_channel_misses_then_replays_the_last_event(server: Server, clie
     assert alice.next("cache-scores") == bob.next("cache-scores") == ["end", {}]
 
 
-def test_a_cache_channel_remembers_what_nobody_heard(server: Server, clients: Clients, sdk):
+def test_a_cache_channel_replays_an_event_published_without_subscribers(
+    server: Server, clients: Clients, sdk
+):
     sdk.trigger("private-cache-unheard", "last", [1])
     alice = clients.pusher("alice", server)
     alice.subscribe("private-cache-unheard")
     assert alice.next("private-cache-unheard") == ["last", [1]]
 
 
-def test_an_encrypted_cache_channel_replays_what_the_client_decrypts(
+def test_an_encrypted_cache_channel_replays_an_event_that_the_client_decrypts(
     server: Server, clients: Clients, sdk
 ):
     channel = "private-encrypted-cache-room"
@@ -165,7 +167,7 @@ def test_an_encrypted_cache_channel_replays_what_the_client_decrypts(
     assert alice.next(channel) == ["secret", {"a": 1}]
 
 
-def test_client_events_are_not_remembered(server: Server, clients: Clients):
+def test_client_events_are_not_cached(server: Server, clients: Clients):
     channel = "private-cache-whispers"
     alice, bob, carol = (clients.pusher(name, server) for name in ("alice", "bob", "carol"))
     for client in (alice, bob):
@@ -177,11 +179,14 @@ def test_client_events_are_not_remembered(server: Server, clients: Clients):
     assert carol.next(channel)[0] == "pusher:cache_miss"
 
 
-def test_a_client_may_unsubscribe_while_its_subscription_is_under_way(
+def test_a_client_may_unsubscribe_before_its_subscription_is_confirmed(
     server: Server, clients: Clients
 ):
     alice = clients.pusher("alice", server)
     alice.do("subscribe", channel="news")
     alice.do("unsubscribe", channel="news")
     alice.subscribe("fence")
-    poll("only the fence", lambda: set(server.ask("/channels")["channels"]) == {"fence"})
+    poll(
+        "only the fence is occupied",
+        lambda: set(server.api_get("/channels")["channels"]) == {"fence"},
+    )

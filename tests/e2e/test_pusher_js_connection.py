@@ -1,9 +1,9 @@
-"""pusher-js: connecting, staying, and coming back."""
+"""pusher-js: connecting, staying connected and reconnecting."""
 
 import time
 
 from e2e_node import Clients
-from e2e_server import APP, AS_APP, BY_SYSTEMD, Server, activation, poll
+from e2e_server import APP, APP_OPTIONS, SYSTEMD_OPTIONS, Server, poll, socket_activation
 
 MALFORMED = "Auth value for subscription to private-a is invalid"
 
@@ -13,19 +13,19 @@ def test_it_connects_and_has_a_socket_id(server: Server, clients: Clients):
     assert alice.next("connection") == ["state", "connected"]
     left, dot, right = alice.socket_id.partition(".")
     assert (left.isdigit(), dot, right.isdigit()) == (True, ".", True)
-    assert server.ask("/connections") == {"connections": 1}
+    assert server.api_get("/connections") == {"connections": 1}
 
 
-def test_disconnecting_is_seen_by_both_sides(server: Server, clients: Clients):
+def test_both_sides_notice_a_disconnect(server: Server, clients: Clients):
     alice = clients.pusher("alice", server)
     socket_id = alice.socket_id
     alice.do("disconnect")
     assert alice.next("connection") == ["state", "disconnected"]
-    poll("a line in the log", lambda: f"disconnected {socket_id}" in server.log)
+    poll("the disconnect is logged", lambda: f"disconnected {socket_id}" in server.log)
     server.check_empty()
 
 
-def test_a_wrong_key_is_told_and_not_tried_again(server: Server, clients: Clients):
+def test_a_wrong_key_is_reported_and_the_client_gives_up(server: Server, clients: Clients):
     mallory = clients.pusher("mallory", server, key="no-such-key", wait=False)
     event, error = mallory.next("connection")
     assert event == "error"
@@ -35,7 +35,7 @@ def test_a_wrong_key_is_told_and_not_tried_again(server: Server, clients: Client
     assert mallory.do("idle")
 
 
-def test_a_wrong_path_is_told_and_not_tried_again(server: Server, clients: Clients):
+def test_a_wrong_path_is_reported_and_the_client_gives_up(server: Server, clients: Clients):
     lost = clients.pusher("lost", server, wsPath="/elsewhere", wait=False)
     event, error = lost.next("connection")
     assert (event, error["error"]["data"]["code"]) == ("error", 4005)
@@ -43,17 +43,17 @@ def test_a_wrong_path_is_told_and_not_tried_again(server: Server, clients: Clien
     assert lost.do("idle")
 
 
-def test_it_connects_below_a_path(start_server, clients: Clients):
-    server = start_server("--port", "0", "--path", "/realtime", *AS_APP, prefix="/realtime")
+def test_it_connects_below_a_prefix(start_server, clients: Clients):
+    server = start_server("--port", "0", "--path", "/realtime", *APP_OPTIONS, prefix="/realtime")
     alice = clients.pusher("alice", server)
     alice.subscribe("private-room")
-    assert server.ask("/channels") == {"channels": {"private-room": {}}}
+    assert server.api_get("/channels") == {"channels": {"private-room": {}}}
 
 
-def test_who_is_not_authorized_in_time_is_closed(start_server, clients: Clients, tmp_path):
+def test_a_client_not_authorized_in_time_is_disconnected(start_server, clients: Clients, tmp_path):
     config = tmp_path / "reverb.toml"
     config.write_text("[app_defaults]\nauthorization_timeout = 6\n")
-    server = start_server("--port", "0", "--config", str(config), *AS_APP)
+    server = start_server("--port", "0", "--config", str(config), *APP_OPTIONS)
     alice, bob, mallory = (clients.pusher(name, server) for name in ("alice", "bob", "mallory"))
     alice.subscribe("private-encrypted-room")
     bob.do("signin")
@@ -66,8 +66,8 @@ def test_who_is_not_authorized_in_time_is_closed(start_server, clients: Clients,
     items = iter(lambda: mallory.next("connection"), ["state", "disconnected"])
     assert all(item[0] == "error" for item in items)
     assert mallory.do("idle")
-    time.sleep(2)  # By now the others' time has passed too.
-    assert server.ask("/connections") == {"connections": 2}
+    time.sleep(2)  # By now the timeout of the other clients has passed, too.
+    assert server.api_get("/connections") == {"connections": 2}
     assert not alice.do("idle")
     assert not bob.do("idle")
 
@@ -92,9 +92,7 @@ def test_errors_reach_the_connection_and_leave_it_open(server: Server, clients: 
     assert alice.next("room") == ["still", "here"]
 
 
-def test_a_wrong_signature_is_told_with_what_should_have_been_signed(
-    server: Server, clients: Clients
-):
+def test_the_error_for_a_wrong_signature_names_the_text_to_sign(server: Server, clients: Clients):
     mallory = clients.pusher("mallory", server)
     auth = f"{APP.key}:{'0' * 64}"
     mallory.do("send", event="pusher:subscribe", data={"channel": "private-a", "auth": auth})
@@ -103,18 +101,20 @@ def test_a_wrong_signature_is_told_with_what_should_have_been_signed(
         f"Invalid signature: Expected HMAC SHA256 hex digest of {mallory.socket_id}:private-a"
         in (error["data"]["message"])
     )
-    assert server.ask("/channels") == {"channels": {}}
+    assert server.api_get("/channels") == {"channels": {}}
 
 
-def test_it_comes_back_with_its_channels_after_a_restart(start_server, clients: Clients, listening):
-    # The socket stays open meanwhile: pusher-js waits 15 s after a refused connection.
-    first = start_server(*BY_SYSTEMD, **activation(listening))
+def test_it_reconnects_and_resubscribes_after_a_restart(
+    start_server, clients: Clients, listening_socket
+):
+    # The socket stays open during the restart: pusher-js waits 15 s after a refused connection.
+    first = start_server(*SYSTEMD_OPTIONS, **socket_activation(listening_socket))
     alice = clients.pusher("alice", first)
     old_id = alice.socket_id
     for channel in ("room", "private-room"):
         alice.subscribe(channel)
     first.stop()
-    second = start_server(*BY_SYSTEMD, **activation(listening))
+    second = start_server(*SYSTEMD_OPTIONS, **socket_activation(listening_socket))
     event, error = alice.next("connection")
     assert (event, error["data"]["code"]) == ("error", 4200)
     items = list(iter(lambda: alice.next("connection"), ["state", "connected"]))

@@ -9,7 +9,7 @@ ALICE = {"id": "alice", "info": {"name": "Alice"}}
 BOB = {"id": "bob", "info": {"name": "Bob"}}
 
 
-def test_members_see_each_other_come_and_go(server: Server, clients: Clients, sdk):
+def test_members_see_each_other_join_and_leave(server: Server, clients: Clients, sdk):
     alice = clients.pusher("alice", server)
     members = alice.subscribe(CHANNEL)
     assert members["members"] == {"alice": {"name": "Alice"}}
@@ -25,7 +25,7 @@ def test_members_see_each_other_come_and_go(server: Server, clients: Clients, sd
     assert alice.do("members", channel=CHANNEL)["count"] == 1
 
 
-def test_a_member_that_only_closes_its_socket_is_removed(server: Server, clients: Clients):
+def test_a_member_that_disconnects_is_removed(server: Server, clients: Clients):
     alice, bob = (clients.pusher(name, server) for name in ("alice", "bob"))
     for client in (alice, bob):
         client.subscribe(CHANNEL)
@@ -34,7 +34,7 @@ def test_a_member_that_only_closes_its_socket_is_removed(server: Server, clients
     assert alice.next(CHANNEL) == ["pusher:member_removed", BOB]
 
 
-def test_a_users_second_connection_is_no_new_member(server: Server, clients: Clients, sdk):
+def test_a_users_second_connection_adds_no_member(server: Server, clients: Clients, sdk):
     alice, bob, again = (clients.pusher(name, server) for name in ("alice", "bob", "bob#2"))
     for client in (alice, bob):
         client.subscribe(CHANNEL)
@@ -48,7 +48,7 @@ def test_a_users_second_connection_is_no_new_member(server: Server, clients: Cli
     assert alice.next(CHANNEL)[0] == "pusher:member_removed"
 
 
-def test_client_events_say_which_member_sent_them(server: Server, clients: Clients):
+def test_client_events_name_the_member_that_sent_them(server: Server, clients: Clients):
     alice, bob = (clients.pusher(name, server) for name in ("alice", "bob"))
     for client in (alice, bob):
         client.subscribe(CHANNEL)
@@ -57,7 +57,7 @@ def test_client_events_say_which_member_sent_them(server: Server, clients: Clien
     assert bob.next(f"{CHANNEL}/client-typing") == [{"a": 1}, {"user_id": "alice"}]
 
 
-def test_server_events_are_no_members(server: Server, clients: Clients, sdk):
+def test_server_events_name_no_member(server: Server, clients: Clients, sdk):
     alice = clients.pusher("alice", server)
     alice.subscribe(CHANNEL)
     alice.do("bind", channel=CHANNEL, event="news")
@@ -65,7 +65,7 @@ def test_server_events_are_no_members(server: Server, clients: Clients, sdk):
     assert alice.next(f"{CHANNEL}/news") == [{}, {}]
 
 
-def test_a_presence_cache_channel_gives_members_then_the_last_event(
+def test_a_presence_cache_channel_sends_the_members_then_the_last_event(
     server: Server, clients: Clients, sdk
 ):
     sdk.trigger("presence-cache-room", "topic", "tea")
@@ -81,6 +81,6 @@ def test_a_signed_in_user_joins_as_that_user(server: Server, clients: Clients):
     signed = SDK.authenticate(CHANNEL, alice.socket_id)
     assert "channel_data" not in signed
     alice.do("send", event="pusher:subscribe", data={"channel": CHANNEL, **signed})
-    poll("joining", lambda: CHANNEL in server.ask("/channels")["channels"])
+    poll("the channel is occupied", lambda: CHANNEL in server.api_get("/channels")["channels"])
     members = clients.pusher("bob", server).subscribe(CHANNEL)["members"]
     assert members == {"alice": {"name": "Alice"}, "bob": {"name": "Bob"}}

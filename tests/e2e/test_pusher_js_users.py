@@ -1,22 +1,22 @@
-"""pusher-js: signing in, events to a user, and the end of a user's connections."""
+"""pusher-js: sign-in, events to a user, and termination of a user's connections."""
 
 from e2e_node import Clients, PusherJs
-from e2e_server import BY_SYSTEMD, Server, activation, poll
+from e2e_server import SYSTEMD_OPTIONS, Server, poll, socket_activation
 
 
 def sign_in(client: PusherJs, server: Server) -> None:
     client.do("signin")
     assert client.next("message")["event"] == "pusher:signin_success"
-    wait_for_the_channel(server, client.name)
+    wait_for_user_channel(server, client.name)
 
 
-def wait_for_the_channel(server: Server, user_id: str) -> None:
-    """Wait until events to a user reach a client; pusher-js subscribes by itself."""
+def wait_for_user_channel(server: Server, user_id: str) -> None:
+    """Wait until pusher-js has subscribed to the user's channel, which it does by itself."""
     path = f"/channels/%23server-to-user-{user_id}"
-    poll("the user's channel", lambda: server.ask(path)["occupied"])
+    poll("the user's channel is occupied", lambda: server.api_get(path)["occupied"])
 
 
-def test_signing_in_says_who_one_is(server: Server, clients: Clients):
+def test_signing_in_sets_the_user_id(server: Server, clients: Clients):
     alice = clients.pusher("alice", server)
     assert alice.do("user_id") is None
     sign_in(alice, server)
@@ -35,14 +35,14 @@ def test_events_to_a_user_reach_only_that_user(server: Server, clients: Clients,
     assert bob.next("user") == ["other", [2]]
 
 
-def test_nobody_may_listen_to_another_user(server: Server, clients: Clients, sdk):
+def test_a_user_may_not_subscribe_to_another_users_channel(server: Server, clients: Clients, sdk):
     mallory = clients.pusher("mallory", server)
     sign_in(mallory, server)
     mallory.do("send", event="pusher:subscribe", data={"channel": "#server-to-user-alice"})
     event, error = mallory.next("connection")
     assert event == "error"
     assert "not signed in as this user" in error["data"]["message"]
-    assert server.ask("/channels/%23server-to-user-alice") == {"occupied": False}
+    assert server.api_get("/channels/%23server-to-user-alice") == {"occupied": False}
 
 
 def test_a_forged_sign_in_is_refused(server: Server, clients: Clients):
@@ -69,15 +69,17 @@ def test_a_users_connections_can_be_terminated(server: Server, clients: Clients,
     assert bob.next("user") == ["still", "here"]
 
 
-def test_a_user_is_signed_in_again_after_a_reconnect(start_server, clients: Clients, listening):
-    first = start_server(*BY_SYSTEMD, **activation(listening))
+def test_a_user_is_signed_in_again_after_a_reconnect(
+    start_server, clients: Clients, listening_socket
+):
+    first = start_server(*SYSTEMD_OPTIONS, **socket_activation(listening_socket))
     alice = clients.pusher("alice", first)
     sign_in(alice, first)
     first.stop()
-    second = start_server(*BY_SYSTEMD, **activation(listening))
+    second = start_server(*SYSTEMD_OPTIONS, **socket_activation(listening_socket))
     assert alice.next("message")["event"] == "pusher:error"
     assert alice.next("message")["event"] == "pusher:signin_success"
-    wait_for_the_channel(second, "alice")
+    wait_for_user_channel(second, "alice")
     with second.sdk_session() as sdk:
         sdk.send_to_user("alice", "welcome", "back")
     assert alice.next("user") == ["welcome", "back"]

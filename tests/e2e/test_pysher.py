@@ -1,4 +1,4 @@
-"""Pysher, a WebSocket client in Python that others wrote."""
+"""Pysher, a third-party WebSocket client in Python."""
 
 import json
 import queue
@@ -7,7 +7,7 @@ from typing import Any
 
 import pysher
 import pytest
-from e2e_server import APP, BOUND, Server
+from e2e_server import APP, TIMEOUT, Server
 
 Connect = Callable[..., "Client"]
 
@@ -24,31 +24,31 @@ class Client(pysher.Pusher):
             secure=False,
             **options,
         )
-        self.heard: dict[str, queue.Queue[Any]] = {}
-        self.hear(self.connection, "pusher:connection_established")
+        self.received: dict[str, queue.Queue[Any]] = {}
+        self.listen(self.connection, "pusher:connection_established")
         self.connect()
         self.next("pusher:connection_established")
 
-    def leave(self) -> None:
-        """Close and wait; Pysher's disconnect() may leave its thread waiting for 100 s."""
+    def close(self) -> None:
+        """Close the connection and wait; Pysher's disconnect() may block its thread for 100 s."""
         self.connection.disconnect_called = True
         websocket = self.connection.socket.sock
-        with websocket.sock:  # Its thread leaves it open.
+        with websocket.sock:  # Pysher's thread does not close it.
             websocket.send_close()
-            self.connection.join(BOUND)
+            self.connection.join(TIMEOUT)
         assert not self.connection.is_alive()
 
-    def hear(self, where: Any, event: str) -> None:
-        heard = self.heard[event] = queue.Queue()
-        where.bind(event, heard.put)
+    def listen(self, source: Any, event: str) -> None:
+        events = self.received[event] = queue.Queue()
+        source.bind(event, events.put)
 
     def next(self, event: str) -> Any:
-        return json.loads(self.heard[event].get(timeout=BOUND))
+        return json.loads(self.received[event].get(timeout=TIMEOUT))
 
     def join(self, channel: str, *events: str) -> Any:
-        """Subscribe and return what came with the confirmation, then hear events."""
-        # It may be quicker than anything that is bound after subscribing.
-        confirmed = self.heard["succeeded"] = queue.Queue()
+        """Subscribe, listen to events, and return the data of the confirmation."""
+        # The confirmation may arrive before a callback can be bound to the channel.
+        confirmed = self.received["succeeded"] = queue.Queue()
         handle = self._connection_handler
 
         def handler(event: str, data: str, name: str) -> None:
@@ -59,7 +59,7 @@ class Client(pysher.Pusher):
         self.connection.event_handler = handler
         subscribed = self.subscribe(channel)
         for event in events:
-            self.hear(subscribed, event)
+            self.listen(subscribed, event)
         return self.next("succeeded")
 
 
@@ -67,16 +67,16 @@ class Client(pysher.Pusher):
 def connect(server: Server) -> Iterator[Connect]:
     clients: list[Client] = []
 
-    def start(**options: Any) -> Client:
+    def connect_client(**options: Any) -> Client:
         clients.append(Client(server, **options))
         return clients[-1]
 
-    yield start
+    yield connect_client
     for client in clients:
-        client.leave()
+        client.close()
 
 
-def test_it_hears_a_public_channel(connect: Connect, sdk):
+def test_it_receives_events_of_a_public_channel(connect: Connect, sdk):
     client = connect()
     assert client.join("news", "headline") == {}
     sdk.trigger("news", "headline", {"text": "hello"})
@@ -90,7 +90,7 @@ def test_it_signs_for_a_private_channel(connect: Connect, sdk):
     assert client.next("secret") == [1]
 
 
-def test_it_is_a_member_and_sees_others_come_and_go(connect: Connect):
+def test_it_is_a_member_and_sees_others_join_and_leave(connect: Connect):
     alice = connect(user_data={"user_id": "alice", "user_info": {"name": "Alice"}})
     events = ("pusher_internal:member_added", "pusher_internal:member_removed")
     assert alice.join("presence-room", *events)["presence"]["ids"] == ["alice"]
@@ -113,7 +113,7 @@ def test_it_sends_client_events(connect: Connect):
 
 def test_its_pings_are_answered(connect: Connect):
     client = connect()
-    # It sends one when it connects, with an empty string for data.
-    client.hear(client.connection, "pusher:pong")
+    # Pysher sends a ping when it connects, with an empty string as its data.
+    client.listen(client.connection, "pusher:pong")
     client.connection.send_ping()
     assert client.next("pusher:pong") == {}

@@ -1,4 +1,4 @@
-"""Pusher's Python SDK: every call that it has."""
+"""Pusher's Python SDK: all of its calls."""
 
 import json
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from pusher.errors import PusherBadAuth, PusherBadRequest, PusherBadStatus
 
 
 class Subscriber(RawWebSocket):
-    """A connection that the SDK signs for."""
+    """A client whose subscriptions and sign-ins the SDK signs."""
 
     def __init__(self, server: Server, sdk: pusher.Pusher) -> None:
         super().__init__(server.connect())
@@ -33,9 +33,9 @@ class Subscriber(RawWebSocket):
         self.subscribe(f"#server-to-user-{user_id}")
 
     def event(self) -> tuple[str, str, object]:
-        """Take the next event: its channel, its name, its data."""
-        got = self.next().message
-        return got["channel"], got["event"], got["data"]
+        """Wait for the next event; return its channel, its name and its data."""
+        received = self.next().message
+        return received["channel"], received["event"], received["data"]
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_trigger_excludes_a_socket(sdk, alice: Subscriber, bob: Subscriber):
     assert [bob.event()[1], bob.event()[1]] == ["first", "second"]
 
 
-def test_trigger_encrypts_what_the_server_cannot_read(sdk, alice: Subscriber):
+def test_trigger_encrypts_events_of_encrypted_channels(sdk, alice: Subscriber):
     alice.subscribe("private-encrypted-safe")
     sdk.trigger("private-encrypted-safe", "secret", {"text": "hello"})
     channel, event, data = alice.event()
@@ -92,8 +92,8 @@ def test_trigger_batch(sdk, alice: Subscriber, bob: Subscriber):
     ]
     assert sdk.trigger_batch(batch) == {}
     assert alice.event() == ("news", "c", [3])
-    heard = [("news", "a", {"x": 1}), ("sport", "b", 2), ("news", "c", [3])]
-    assert sorted((bob.event() for _ in heard), key=str) == sorted(heard, key=str)
+    expected = [("news", "a", {"x": 1}), ("sport", "b", 2), ("news", "c", [3])]
+    assert sorted((bob.event() for _ in expected), key=str) == sorted(expected, key=str)
 
 
 def test_trigger_batch_of_encoded_data(sdk, alice: Subscriber):
@@ -176,7 +176,7 @@ def test_users_info(sdk, alice: Subscriber, bob: Subscriber):
 def test_authenticate_signs_what_the_server_accepts(sdk, alice: Subscriber):
     assert alice.subscribe("private-room") == {}
     assert alice.subscribe("private-encrypted-room") == {}
-    # The SDK writes JSON its own way: the signature covers that very text.
+    # The signature covers the exact JSON text, which the SDK formats in its own way.
     member = {"user_id": "ä/1", "user_info": {"name": "Ö / \\ 📏"}}
     assert alice.subscribe("presence-room", member) == {
         "presence": {"count": 1, "ids": ["ä/1"], "hash": {"ä/1": {"name": "Ö / \\ 📏"}}}

@@ -1,4 +1,4 @@
-"""Nodes that share a Redis behave as one: real processes, a real Redis, and what befalls them."""
+"""Nodes that share a Redis, and faults of both: real processes and a real Redis."""
 
 import json
 import signal
@@ -6,111 +6,111 @@ import socket
 import time
 
 import pytest
-from e2e_scaling import publish, status, users
-from e2e_server import AS_APP, poll
+from e2e_scaling import is_ready, publish, status, users
+from e2e_server import APP_OPTIONS, poll
 
 from ports import reserve_port
 from redis_server import RedisServer
 
 
-def test_a_node_that_was_paused_past_its_lease_comes_back(nodes, connect):
+def test_a_node_paused_for_longer_than_its_lease_rejoins(nodes, connect):
     one, other = nodes
     ann, bob = connect(one), connect(other)
     ann.subscribe("presence-room", "ann")
     bob.subscribe("presence-room", "bob")
-    ann.hear("+bob")
+    ann.assert_received("+bob")
     other.process.send_signal(signal.SIGSTOP)
     try:
-        ann.hear("-bob")
-        assert one.ask("/connections") == {"connections": 1}
+        ann.assert_received("-bob")
+        assert one.api_get("/connections") == {"connections": 1}
     finally:
         other.process.send_signal(signal.SIGCONT)
 
-    ann.hear("+bob")
-    poll("counted", lambda: one.ask("/connections") == {"connections": 2})
+    ann.assert_received("+bob")
+    poll("2 connections", lambda: one.api_get("/connections") == {"connections": 2})
     assert [users(server) for server in nodes] == [{"ann", "bob"}] * 2
     late = connect(other)
     assert late.subscribe("presence-room", "cat") == {"ann", "bob", "cat"}
-    ann.hear("+cat")
-    poll("told", lambda: bob.catch_up() or bob.heard[-1:] == ["+cat"])
+    ann.assert_received("+cat")
+    poll("cat joined", lambda: bob.catch_up() or bob.received[-1:] == ["+cat"])
     members = {"ann", "bob"}
-    for heard in bob.heard:
-        (members.add if heard[0] == "+" else members.remove)(heard[1:])
+    for change in bob.received:
+        (members.add if change[0] == "+" else members.remove)(change[1:])
     assert members == {"ann", "bob", "cat"}
 
 
-def test_redis_is_killed_and_comes_back_empty(redis, nodes, connect):
+def test_redis_is_killed_and_restarts_empty(redis, nodes, connect):
     one, other = nodes
     ann, bob, cat = connect(one), connect(other), connect(other)
     ann.subscribe("presence-room", "ann")
     bob.subscribe("presence-room", "bob")
     cat.subscribe("presence-room", "cat")
-    ann.hear("+bob", "+cat")
-    bob.hear("+cat")
+    ann.assert_received("+bob", "+cat")
+    bob.assert_received("+cat")
     redis.kill()
     for server in nodes:
-        poll("not ready", lambda server=server: status(server, "/ready")[0] == 503)
+        poll("the node is not ready", lambda server=server: status(server, "/ready")[0] == 503)
         assert "Redis is not connected" in status(server, "/ready")[1]
         assert status(server, "/up")[0] == 200
-    # Clients stay, and what a node can do alone goes on.
+    # Clients stay connected, and each node keeps serving its own clients in degraded mode.
     publish(one, "presence-room", "local")
-    ann.hear("local")
-    bob.hears_nothing()
+    ann.assert_received("local")
+    bob.assert_nothing_received()
     dan = connect(one)
     assert dan.subscribe("presence-room", "dan") == {"ann", "bob", "cat", "dan"}
-    ann.hear("+dan")
+    ann.assert_received("+dan")
     cat.socket.close()
-    bob.hear("-cat")
-    assert one.ask("/channels") == {"channels": {"presence-room": {}}}
+    bob.assert_received("-cat")
+    assert one.api_get("/channels") == {"channels": {"presence-room": {}}}
     time.sleep(1)
     redis.start()
-    back = time.monotonic()
+    restarted = time.monotonic()
 
-    ann.hear("-cat")
-    bob.hear("+dan")
-    assert time.monotonic() - back < 5
+    ann.assert_received("-cat")
+    bob.assert_received("+dan")
+    assert time.monotonic() - restarted < 5
     for server in nodes:
-        poll("ready", lambda server=server: status(server, "/ready")[0] == 200)
+        poll("the node is ready", lambda server=server: is_ready(server))
         assert users(server) == {"ann", "bob", "dan"}
-        assert server.ask("/connections") == {"connections": 3}
+        assert server.api_get("/connections") == {"connections": 3}
     publish(one, "presence-room", "for all")
     for client in (ann, bob):
-        client.hear("for all")
-    dan.hear("-cat", "for all")
+        client.assert_received("for all")
+    dan.assert_received("-cat", "for all")
     for client in (ann, bob, dan):
-        client.hears_nothing()
+        client.assert_nothing_received()
 
 
-def test_a_node_starts_without_redis_and_says_so_once(redis, start_node, connect):
+def test_a_node_starts_without_redis_and_logs_it_once(redis, start_node, connect):
     redis.kill()
-    node = start_node(ready=False)
+    node = start_node(wait=False)
     assert status(node, "/ready")[0] == 503
     client = connect(node)
     assert client.subscribe("presence-room", "ann") == {"ann"}
     publish(node, "presence-room", "local")
-    client.hear("local")
+    client.assert_received("local")
     time.sleep(3)
     assert node.log.count("cannot be used") == 1
     redis.start()
 
-    poll("ready", lambda: status(node, "/ready")[0] == 200)
+    poll("the node is ready", lambda: is_ready(node))
     assert users(node) == {"ann"}
-    client.hears_nothing()
+    client.assert_nothing_received()
 
 
 @pytest.mark.parametrize(
-    ("who", "error"),
+    ("credentials", "error"),
     [
         (":wrong@", "WRONGPASS"),
         ("nobody:wrong@", "WRONGPASS"),
         ("", "NOAUTH"),
     ],
 )
-def test_a_wrong_password_ends_the_start_with_one_line(tmp_path, start_server, who, error):
+def test_a_wrong_password_ends_the_start_with_one_line(tmp_path, start_server, credentials, error):
     redis = RedisServer(tmp_path, "--requirepass", "right")
     try:
         node = start_server(
-            "--port", "0", "--redis", redis.url(credentials=who), *AS_APP, wait=False
+            "--port", "0", "--redis", redis.url(credentials=credentials), *APP_OPTIONS, wait=False
         )
         assert node.wait() == 1
     finally:
@@ -122,15 +122,15 @@ def test_a_wrong_password_ends_the_start_with_one_line(tmp_path, start_server, w
     assert "wrong" not in node.log
 
 
-def test_users_and_passwords_of_redis_are_understood(tmp_path, start_server):
+def test_a_node_authenticates_to_redis(tmp_path, start_server):
     redis = RedisServer(
         tmp_path, "--requirepass", "right", "--user", *["ann", "on", ">p@ss/1", "~*", "&*", "+@all"]
     )
     try:
         urls = [redis.url(credentials=":right@"), redis.url(credentials="ann:p%40ss%2F1@")]
         for url in urls:
-            node = start_server("--port", "0", "--redis", url, *AS_APP)
-            poll("ready", lambda node=node: status(node, "/ready")[0] == 200)
+            node = start_server("--port", "0", "--redis", url, *APP_OPTIONS)
+            poll("the node is ready", lambda node=node: is_ready(node))
             assert "p@ss" not in node.log
             node.check_empty()
             node.stop()
@@ -138,16 +138,16 @@ def test_users_and_passwords_of_redis_are_understood(tmp_path, start_server):
         redis.kill()
 
 
-def test_a_database_that_redis_does_not_have_ends_the_start(redis, start_server):
+def test_an_unknown_redis_database_ends_the_start(redis, start_server):
     url = f"redis://127.0.0.1:{redis.port}/99"
-    node = start_server("--port", "0", "--redis", url, *AS_APP, wait=False)
+    node = start_server("--port", "0", "--redis", url, *APP_OPTIONS, wait=False)
 
     assert node.wait() == 1
     assert "cannot be used: ERR DB index is out of range" in node.log
 
 
 @pytest.mark.parametrize("scheme", ["rediss", "unix"])
-def test_redis_by_tls_and_by_a_unix_socket(scheme, tmp_path, pem, start_server, monkeypatch):
+def test_redis_over_tls_and_over_a_unix_socket(scheme, tmp_path, pem, start_server, monkeypatch):
     monkeypatch.setenv("SSL_CERT_FILE", str(pem))
     port = reserve_port()
     arguments = {
@@ -158,24 +158,24 @@ def test_redis_by_tls_and_by_a_unix_socket(scheme, tmp_path, pem, start_server, 
     urls = {"rediss": f"rediss://127.0.0.1:{port}/1", "unix": f"unix://{tmp_path}/redis.sock?db=1"}
     redis = RedisServer(tmp_path, *arguments[scheme].split())
     try:
-        node = start_server("--port", "0", "--redis", urls[scheme], *AS_APP)
-        poll("ready", lambda: status(node, "/ready")[0] == 200)
+        node = start_server("--port", "0", "--redis", urls[scheme], *APP_OPTIONS)
+        poll("the node is ready", lambda: is_ready(node))
         node.check_empty()
         node.stop()
     finally:
         redis.kill()
 
 
-def test_what_is_no_redis_is_told_of(start_server):
+def test_a_server_that_is_not_redis_is_logged(start_server):
     with socket.create_server(("127.0.0.1", 0)) as web:
         web.settimeout(20)
         url = f"redis://127.0.0.1:{web.getsockname()[1]}"
-        node = start_server("--port", "0", "--redis", url, *AS_APP, wait=False)
-        for _ in range(2):  # The check at the start, and the first connect.
+        node = start_server("--port", "0", "--redis", url, *APP_OPTIONS, wait=False)
+        for _ in range(2):  # The preflight check, and the first connection.
             accepted, _ = web.accept()
             accepted.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
             accepted.close()
-        node._wait_until_up()
-        poll("told", lambda: "cannot be used" in node.log)
+        node.wait_until_up()
+        poll("the error is logged", lambda: "cannot be used" in node.log)
         assert status(node, "/ready")[0] == 503
         assert json.loads(status(node, "/up")[1]) == {"health": "OK"}

@@ -1,4 +1,4 @@
-"""TLS, by both of Twisted's endpoints."""
+"""TLS, on both of Twisted's TLS endpoints."""
 
 import socket
 import ssl
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from e2e_node import Clients
 from e2e_raw import RawWebSocket, frame
-from e2e_server import AS_APP, BOUND, Server, poll
+from e2e_server import APP_OPTIONS, TIMEOUT, Server, poll
 
 from bench.certificate import make_certificate
 
@@ -20,15 +20,15 @@ def node_environment(node_environment: dict[str, str], pem: Path) -> dict[str, s
 def test_websocket_and_http_api_work_over_tls(tls_server: Server):
     with RawWebSocket(tls_server.connect()) as client:
         client.expect("pusher:connection_established")
-        assert tls_server.ask("/connections") == {"connections": 1}
+        assert tls_server.api_get("/connections") == {"connections": 1}
 
 
 @pytest.mark.parametrize("offered", [["http/1.1"], ["h2", "http/1.1"]])
-def test_http_1_1_is_agreed_on_with_clients_that_offer_protocols(tls_server: Server, offered):
-    # All browsers and most HTTP clients do (ALPN, RFC 7301).
+def test_http_1_1_is_negotiated_with_clients_that_use_alpn(tls_server: Server, offered):
+    # All browsers and most HTTP clients use ALPN (RFC 7301).
     context = ssl.create_default_context(cafile=tls_server.certificate)
     context.set_alpn_protocols(offered)
-    plain = socket.create_connection(("127.0.0.1", tls_server.port), BOUND)
+    plain = socket.create_connection(("127.0.0.1", tls_server.port), TIMEOUT)
     with context.wrap_socket(plain, server_hostname="127.0.0.1") as sock:
         assert sock.selected_alpn_protocol() == "http/1.1"
         with RawWebSocket(sock) as client:
@@ -43,7 +43,7 @@ def test_pusher_js_and_the_python_sdk_work_over_tls(tls_server: Server, clients:
     assert alice.next("private-room") == ["secret", {"a": 1}]
 
 
-def test_a_client_that_does_not_trust_the_certificate_gets_nothing(tls_server: Server):
+def test_a_client_that_does_not_trust_the_certificate_cannot_connect(tls_server: Server):
     trusted, tls_server.certificate = tls_server.certificate, None
     with tls_server.connect() as plain, pytest.raises(ssl.SSLCertVerificationError):
         ssl.create_default_context().wrap_socket(plain, server_hostname="127.0.0.1")
@@ -51,15 +51,15 @@ def test_a_client_that_does_not_trust_the_certificate_gets_nothing(tls_server: S
 
 
 def renew(path: Path, pem: bytes) -> None:
-    """Put other contents in a file's place, as those do who renew certificates."""
+    """Replace a file atomically, as programs that renew certificates do."""
     new = path.with_suffix(".new")
     new.write_bytes(pem)
     new.replace(path)
 
 
-def served(server: Server) -> str:
-    """Get the certificate, as PEM, that a client gets who connects now."""
-    return ssl.get_server_certificate(("127.0.0.1", server.port), timeout=BOUND)
+def presented_certificate(server: Server) -> str:
+    """Return the certificate, as PEM, that the server presents to a new connection."""
+    return ssl.get_server_certificate(("127.0.0.1", server.port), timeout=TIMEOUT)
 
 
 @pytest.mark.parametrize("kind", ["ssl", "tls"])
@@ -72,23 +72,29 @@ def test_a_renewed_certificate_is_used_without_a_restart(start_server, tmp_path,
         "ssl": f"ssl:0:interface=127.0.0.1:privateKey={path}:certKey={path}",
         "tls": f"tls:{directory}:port=0:interface=127.0.0.1",
     }
-    server = start_server("--listen", endpoints[kind], *AS_APP, certificate=path)
-    before = served(server)
+    server = start_server("--listen", endpoints[kind], *APP_OPTIONS, certificate=path)
+    before = presented_certificate(server)
     with RawWebSocket(server.connect()) as client:
         client.expect("pusher:connection_established")
         renew(path, make_certificate())
-        poll("renewed", lambda: served(server) != before)
-        # Its own key and its own name, too.
-        with RawWebSocket(server.connect()) as newcomer:
-            newcomer.expect("pusher:connection_established")
+        poll("the new certificate is used", lambda: presented_certificate(server) != before)
+        # The key and the name are the new ones, too: this client verifies them.
+        with RawWebSocket(server.connect()) as new_client:
+            new_client.expect("pusher:connection_established")
         good = path.read_bytes()
-        after = served(server)
+        after = presented_certificate(server)
 
         renew(path, good[:-100])
-        poll("told of", lambda: served(server) == after and "cannot use" in server.log)
+        poll(
+            "the error is logged",
+            lambda: presented_certificate(server) == after and "cannot use" in server.log,
+        )
         assert f"previous ones: a certificate in '{path}' is malformed\n" in server.log
         renew(path, good)
-        poll("mended", lambda: served(server) and server.log.count("now using") == 2)
+        poll(
+            "the certificate is used again",
+            lambda: presented_certificate(server) and server.log.count("now using") == 2,
+        )
 
         client.socket.sendall(frame(b'{"event":"pusher:ping","data":{}}'))
         client.expect("pusher:pong")

@@ -1,189 +1,185 @@
-"""Watchlists over several nodes: real processes, a real Redis, and what befalls them."""
+"""Watchlists on several nodes, and faults: real processes and a real Redis."""
 
 import signal
 import time
 from functools import partial
 
 import pytest
-from e2e_scaling import LEASE, Client, status
+from e2e_scaling import LEASE, Client, is_ready
 from e2e_server import Server, poll
 
 from redis_proxy import TO_NODE, TO_REDIS, Proxy
 
-WATCHING = "[app_defaults]\nwatchlists = true\n"
+WATCHLISTS_ENABLED = "[app_defaults]\nwatchlists = true\n"
 
 
 @pytest.fixture
 def start_node(start_node):
-    """Start nodes with watchlists; ``nodes`` does so by this too."""
-    return partial(start_node, more=WATCHING)
-
-
-def is_ready(server: Server) -> bool:
-    return status(server, "/ready")[0] == 200
+    """Start nodes with watchlists; the fixture ``nodes`` uses this one, too."""
+    return partial(start_node, extra_config=WATCHLISTS_ENABLED)
 
 
 @pytest.fixture
 def sign_in(connect):
     def sign_in(server: Server, user_id: str, *watchlist: str) -> Client:
-        """Sign a client in, and wait until it has been told of all whom it watches."""
+        """Sign a client in, and wait until it has received the state of all users it watches."""
         client = connect(server)
         client.sign_in(user_id, list(watchlist))
-        while len(client.heard) < len(watchlist):
+        while len(client.received) < len(watchlist):
             client.read()
         return client
 
     return sign_in
 
 
-def test_a_user_is_online_who_has_a_connection_anywhere(nodes, sign_in):
+def test_a_user_is_online_with_a_connection_on_any_node(nodes, sign_in):
     one, other = nodes
     listeners = [sign_in(server, "ann", "bob", "cat") for server in nodes]
     for listener in listeners:
-        listener.hear("offline bob", "offline cat")
+        listener.assert_received("offline bob", "offline cat")
     bobs = [sign_in(server, "bob") for server in nodes]
     for listener in listeners:
-        listener.hear("online bob")
+        listener.assert_received("online bob")
     bobs[1].socket.close()
     sign_in(one, "cat")
     for listener in listeners:
-        listener.hear("online cat")
+        listener.assert_received("online cat")
     late = sign_in(other, "dan", "bob", "ann", "zoe")
-    late.hear("online bob", "online ann", "offline zoe")
+    late.assert_received("online bob", "online ann", "offline zoe")
     bobs[0].socket.close()
     for listener in (*listeners, late):
-        listener.hear("offline bob")
-        listener.hears_nothing()
+        listener.assert_received("offline bob")
+        listener.assert_nothing_received()
     for server in nodes:
-        assert server.ask("/channels") == {"channels": {}}
+        assert server.api_get("/channels") == {"channels": {}}
 
 
 def test_users_of_a_node_that_is_killed_go_offline_once(start_node, sign_in):
-    survivors, doomed = [start_node(), start_node()], start_node()
+    survivors, victim = [start_node(), start_node()], start_node()
     listeners = [sign_in(server, "watcher", "ann", "bob", "cat") for server in survivors]
     for listener in listeners:
-        listener.hear("offline ann", "offline bob", "offline cat")
+        listener.assert_received("offline ann", "offline bob", "offline cat")
     for user_id in ("ann", "ann", "bob", "cat"):
-        sign_in(doomed, user_id, "watcher").hear("online watcher")
+        sign_in(victim, user_id, "watcher").assert_received("online watcher")
     for listener in listeners:
-        while len(listener.heard) < 3:
+        while len(listener.received) < 3:
             listener.read()
-        listener.hear("online ann", "online bob", "online cat")
-    stays = sign_in(survivors[0], "bob")
-    stays.catch_up()
-    doomed.kill()
+        listener.assert_received("online ann", "online bob", "online cat")
+    remaining = sign_in(survivors[0], "bob")
+    remaining.catch_up()
+    victim.kill()
 
     for listener in listeners:
-        while len(listener.heard) < 2:
+        while len(listener.received) < 2:
             listener.read()
-        assert sorted(listener.heard) == ["offline ann", "offline cat"]
-        listener.heard.clear()
+        assert sorted(listener.received) == ["offline ann", "offline cat"]
+        listener.received.clear()
     time.sleep(LEASE)
     for listener in listeners:
-        listener.hears_nothing()
+        listener.assert_nothing_received()
 
 
-def test_a_node_that_stops_takes_its_users_with_it(start_node, sign_in):
+def test_users_of_a_stopped_node_go_offline(start_node, sign_in):
     one, other = start_node(), start_node()
     ann = sign_in(one, "ann", "bob")
     bob = sign_in(other, "bob")
-    ann.hear("offline bob", "online bob")
+    ann.assert_received("offline bob", "online bob")
     other.terminate()
     bob.read_until("pusher:error")
     bob.socket.close()
 
-    ann.hear("offline bob")
+    ann.assert_received("offline bob")
 
 
-def test_a_node_that_was_paused_past_its_lease_comes_back(nodes, sign_in):
+def test_a_node_paused_for_longer_than_its_lease_rejoins(nodes, sign_in):
     one, other = nodes
     ann, cat = sign_in(one, "ann", "bob"), sign_in(one, "cat")
     bob = sign_in(other, "bob", "ann", "cat", "dan")
-    ann.hear("offline bob", "online bob")
-    bob.hear("online ann", "online cat", "offline dan")
+    ann.assert_received("offline bob", "online bob")
+    bob.assert_received("online ann", "online cat", "offline dan")
     other.process.send_signal(signal.SIGSTOP)
     try:
-        ann.hear("offline bob")
+        ann.assert_received("offline bob")
         cat.socket.close()
         sign_in(one, "dan")
     finally:
         other.process.send_signal(signal.SIGCONT)
 
-    ann.hear("online bob")
-    while len(bob.heard) < 2:
+    ann.assert_received("online bob")
+    while len(bob.received) < 2:
         bob.read()
-    assert sorted(bob.heard) == ["offline cat", "online dan"]
-    ann.hears_nothing()
+    assert sorted(bob.received) == ["offline cat", "online dan"]
+    ann.assert_nothing_received()
 
 
-def test_redis_is_killed_and_comes_back_empty(redis, nodes, sign_in):
+def test_redis_is_killed_and_restarts_empty(redis, nodes, sign_in):
     one, other = nodes
     ann = sign_in(one, "ann", "bob", "cat", "dan", "eve")
-    ann.hear("offline bob", "offline cat", "offline dan", "offline eve")
+    ann.assert_received("offline bob", "offline cat", "offline dan", "offline eve")
     sign_in(other, "bob")
     cat = sign_in(other, "cat")
     eve = sign_in(one, "eve")
-    while len(ann.heard) < 3:
+    while len(ann.received) < 3:
         ann.read()
-    ann.heard.clear()
+    ann.received.clear()
     redis.kill()
     for server in nodes:
-        poll("not ready", lambda server=server: not is_ready(server))
-    # Users of the same node come and go; the others stay what they were.
+        poll("the node is not ready", lambda server=server: not is_ready(server))
+    # Changes of users on the same node are reported; users on other nodes keep their last state.
     eve.socket.close()
-    ann.hear("offline eve")
+    ann.assert_received("offline eve")
     late = sign_in(one, "fay", "bob", "cat", "eve")
-    late.hear("online bob", "online cat", "offline eve")
+    late.assert_received("online bob", "online cat", "offline eve")
     cat.socket.close()
     sign_in(other, "dan")
-    ann.hears_nothing()
+    ann.assert_nothing_received()
     redis.start()
 
     for server in nodes:
-        poll("ready", lambda server=server: is_ready(server))
-    while len(ann.heard) < 2:
+        poll("the node is ready", lambda server=server: is_ready(server))
+    while len(ann.received) < 2:
         ann.read()
-    assert sorted(ann.heard) == ["offline cat", "online dan"]
-    ann.heard.clear()
-    late.hear("offline cat")
+    assert sorted(ann.received) == ["offline cat", "online dan"]
+    ann.received.clear()
+    late.assert_received("offline cat")
     sign_in(other, "eve")
-    ann.hear("online eve")
-    late.hear("online eve")
+    ann.assert_received("online eve")
+    late.assert_received("online eve")
     for listener in (ann, late):
-        listener.hears_nothing()
+        listener.assert_nothing_received()
 
 
-def test_a_node_is_cut_off_while_users_come_and_go(redis, start_node, sign_in):
+def test_users_come_online_and_go_offline_while_a_node_is_isolated(redis, start_node, sign_in):
     proxy = Proxy(redis.port)
     try:
-        one, lonely = start_node(), start_node(url=proxy.url("shop"))
+        one, isolated = start_node(), start_node(redis_url=proxy.url("shop"))
         ann, eve = sign_in(one, "ann", "bob", "cat", "dan"), sign_in(one, "eve")
-        bob = sign_in(lonely, "bob")
-        dan = sign_in(lonely, "dan", "ann", "eve", "cat")
-        while len(ann.heard) < 5:
+        bob = sign_in(isolated, "bob")
+        dan = sign_in(isolated, "dan", "ann", "eve", "cat")
+        while len(ann.received) < 5:
             ann.read()
-        ann.hear("offline bob", "offline cat", "offline dan", "online bob", "online dan")
-        dan.hear("online ann", "online eve", "offline cat")
+        ann.assert_received("offline bob", "offline cat", "offline dan", "online bob", "online dan")
+        dan.assert_received("online ann", "online eve", "offline cat")
         proxy.lose(TO_REDIS, TO_NODE)
-        # The other nodes take those who are on it for gone, and it does not know yet.
-        while len(ann.heard) < 2:
+        # The other nodes report its users as offline before it detects the fault itself.
+        while len(ann.received) < 2:
             ann.read()
-        assert sorted(ann.heard) == ["offline bob", "offline dan"]
-        ann.heard.clear()
+        assert sorted(ann.received) == ["offline bob", "offline dan"]
+        ann.received.clear()
         bob.socket.close()
-        poll("found", lambda: not is_ready(lonely))
+        poll("the node is not ready", lambda: not is_ready(isolated))
         eve.socket.close()
-        sign_in(lonely, "cat")
-        dan.hear("online cat")
-        dan.hears_nothing()
+        sign_in(isolated, "cat")
+        dan.assert_received("online cat")
+        dan.assert_nothing_received()
         proxy.restore()
 
-        while len(ann.heard) < 2:
+        while len(ann.received) < 2:
             ann.read()
-        assert sorted(ann.heard) == ["online cat", "online dan"]
-        ann.heard.clear()
-        dan.hear("offline eve")
+        assert sorted(ann.received) == ["online cat", "online dan"]
+        ann.received.clear()
+        dan.assert_received("offline eve")
         for client in (ann, dan):
-            client.hears_nothing()
+            client.assert_nothing_received()
     finally:
         proxy.stop()

@@ -1,25 +1,26 @@
-"""Webhooks of a real process, judged by Pusher's own SDKs for Python and Node."""
+"""Webhooks of a real process, validated by Pusher's own SDKs for Python and Node.js."""
 
 import json
 
 import pytest
 from e2e_raw import RawWebSocket, message
 from e2e_server import APP, poll
-from e2e_webhooks import Receiver, deliveries, endpoint, reverb
+from e2e_webhooks import Receiver, deliveries, endpoint_toml, webhooks_command
 
 from reverb.protocol.signing import channel_text, sign
 
 
 @pytest.fixture
 def config(tmp_path):
-    """Write a configuration of one app with some endpoints; get its path."""
+    """Write a configuration of one app with some endpoints; return its path."""
 
-    def write(*webhooks, more=""):
+    def write(*webhooks, extra_config=""):
         path = tmp_path / "reverb.toml"
-        hooks = "".join(f"[[apps.webhooks]]\n{webhook}\n" for webhook in webhooks)
+        tables = "".join(f"[[apps.webhooks]]\n{webhook}\n" for webhook in webhooks)
         path.write_text(
-            f"{more}\n[[apps]]\nid = '{APP.id}'\nkey = '{APP.key}'\nsecret = '{APP.secret}'\n"
-            f"client_events_per_second = 0\n{hooks}"
+            f"{extra_config}\n[[apps]]\nid = '{APP.id}'\n"
+            f"key = '{APP.key}'\nsecret = '{APP.secret}'\n"
+            f"client_events_per_second = 0\n{tables}"
         )
         return str(path)
 
@@ -38,7 +39,7 @@ def start(start_server, tmp_path):
 
 @pytest.fixture
 def join(start_server):
-    """Connect a client and subscribe it; get the client and its socket id."""
+    """Connect a client and subscribe it; return the client and its socket id."""
     clients = []
 
     def join_channel(server, channel, user_id=None):
@@ -61,17 +62,17 @@ def join(start_server):
         client.socket.close()
 
 
-def say(client, channel, event, data=""):
+def send(client, channel, event, data=""):
     client.socket.sendall(message(event, channel=channel, data=data))
 
 
 class TestOfficialSdks:
     def test_they_accept_every_kind_of_event(self, start, config, receiver, join):
-        server = start(config(endpoint(receiver.url("/hook"))))
+        server = start(config(endpoint_toml(receiver.url("/hook"))))
         client, socket_id = join(server, "presence-cache-room", "7")
-        say(client, "presence-cache-room", "client-hello", "Grüße \u2028 \U0001f600")
+        send(client, "presence-cache-room", "client-hello", "Grüße \u2028 \U0001f600")
         client.socket.close()
-        requests = receiver.until(lambda event: event["name"] == "channel_vacated")
+        requests = receiver.receive_until(lambda event: event["name"] == "channel_vacated")
 
         channel = {"channel": "presence-cache-room"}
         assert [event for request in requests for event in request.events] == [
@@ -90,13 +91,13 @@ class TestOfficialSdks:
             {"name": "channel_vacated"} | channel,
         ]
         assert {request.headers["Content-Type"] for request in requests} == {"application/json"}
-        assert len({request.peer for request in requests}) == 1, "the connection is kept"
+        assert len({request.peer for request in requests}) == 1, "all requests use one connection"
 
 
 class TestFailures:
-    def test_it_is_tried_again_with_the_same_bytes(self, start, config, receiver, join):
-        server = start(config(endpoint(receiver.url("/hook"))))
-        receiver.cues["/hook"] = [500, 307, "close"]
+    def test_a_failed_request_is_retried_with_the_same_bytes(self, start, config, receiver, join):
+        server = start(config(endpoint_toml(receiver.url("/hook"))))
+        receiver.responses["/hook"] = [500, 307, "close"]
         client, _ = join(server, "news")
         requests = [receiver.next() for _ in range(4)]
         client.socket.close()
@@ -104,129 +105,140 @@ class TestFailures:
         assert [request.path for request in requests] == ["/hook"] * 4
         assert len({request.body for request in requests}) == 1
         assert len({request.headers["X-Pusher-Signature"] for request in requests}) == 1
-        poll("taken", lambda: deliveries(server)[-1]["state"] == "delivered")
+        poll("the webhook is delivered", lambda: deliveries(server)[-1]["state"] == "delivered")
 
-    def test_an_endpoint_that_hangs_holds_up_nobody(self, start, config, receiver, join):
+    def test_an_endpoint_that_hangs_delays_no_other_endpoint(self, start, config, receiver, join):
         server = start(
             config(
-                endpoint(receiver.url("/slow"), batch=False),
-                endpoint(receiver.url("/quick"), batch=False),
+                endpoint_toml(receiver.url("/slow"), batch=False),
+                endpoint_toml(receiver.url("/quick"), batch=False),
             )
         )
-        receiver.cues["/slow"] = ["hang"] * 100
+        receiver.responses["/slow"] = ["hang"] * 100
         client, _ = join(server, "news")
-        seen = [receiver.next() for _ in range(2)]
-        assert {request.path for request in seen} == {"/slow", "/quick"}
+        requests = [receiver.next() for _ in range(2)]
+        assert {request.path for request in requests} == {"/slow", "/quick"}
         other, _ = join(server, "private-b")
-        say(other, "private-b", "client-x")
-        quick = receiver.until(lambda event: event["name"] == "client_event")
+        send(other, "private-b", "client-x")
+        quick = receiver.receive_until(lambda event: event["name"] == "client_event")
         assert "/quick" in {request.path for request in quick}
         with server.sdk_session() as sdk:
             sdk.trigger("news", "headline", {"a": 1})
         client.expect("headline")
         client.socket.close()
         other.socket.close()
-        receiver.cues.clear()
+        receiver.responses.clear()
         receiver.released.set()
 
-    def test_order_is_kept_whatever_fails(self, start, config, receiver, join):
-        server = start(config(endpoint(receiver.url("/hook"), events=["client_event"])))
-        receiver.cues["/hook"] = [200, 500, 200, "close", 200, 500]
+    def test_failures_do_not_change_the_order(self, start, config, receiver, join):
+        server = start(config(endpoint_toml(receiver.url("/hook"), events=["client_event"])))
+        receiver.responses["/hook"] = [200, 500, 200, "close", 200, 500]
         clients = {name: join(server, name)[0] for name in ("private-a", "private-b")}
         for number in range(200):
             for name, client in clients.items():
-                say(client, name, f"client-{number}")
-        seen = {name: [] for name in clients}
-        while not all(199 in numbers for numbers in seen.values()):
+                send(client, name, f"client-{number}")
+        received = {name: [] for name in clients}
+        while not all(199 in numbers for numbers in received.values()):
             for event in receiver.next().events:
                 number = int(event["event"].removeprefix("client-"))
-                if number not in seen[event["channel"]]:  # What was refused comes again.
-                    seen[event["channel"]].append(number)
-        assert list(seen.values()) == [list(range(200))] * 2
+                if number not in received[event["channel"]]:  # Events of refused requests repeat.
+                    received[event["channel"]].append(number)
+        assert list(received.values()) == [list(range(200))] * 2
 
 
 class TestKill:
-    def test_what_was_not_delivered_survives(self, start, config, receiver, join):
-        path = config(endpoint(receiver.url("/hook")))
-        receiver.cues["/hook"] = [500] * 100
+    def test_undelivered_webhooks_survive(self, start, config, receiver, join):
+        path = config(endpoint_toml(receiver.url("/hook")))
+        receiver.responses["/hook"] = [500] * 100
         first = start(path)
         client, _ = join(first, "private-a")
-        say(client, "private-a", "client-x")
-        failed = receiver.until(lambda event: event["name"] == "client_event")
+        send(client, "private-a", "client-x")
+        failed = receiver.receive_until(lambda event: event["name"] == "client_event")
         first.kill()
         client.socket.close()
         while not receiver.requests.empty():
             receiver.requests.get()
-        receiver.cues.clear()
+        receiver.responses.clear()
 
         start(path)
-        requests = receiver.until(lambda event: event["name"] == "channel_vacated")
+        requests = receiver.receive_until(lambda event: event["name"] == "channel_vacated")
         names = [event["name"] for request in requests for event in request.events]
         assert names == ["channel_occupied", "client_event", "channel_vacated"]
         assert failed[0].body in {request.body for request in requests}
 
-    def test_an_endpoint_that_was_away_meanwhile(self, start, config, node_sdk, join):
-        away = Receiver(node_sdk)
-        path = config(endpoint(away.url("/hook")))
-        away.close()
+    def test_an_endpoint_receives_webhooks_from_before_the_kill_after_its_outage(
+        self, start, config, node_sdk, join
+    ):
+        unavailable = Receiver(node_sdk)
+        path = config(endpoint_toml(unavailable.url("/hook")))
+        unavailable.close()
         first = start(path)
         client, _ = join(first, "news")
-        poll("tried", lambda: [d for d in deliveries(first) if d["attempts"]])
+        poll("a delivery was attempted", lambda: [d for d in deliveries(first) if d["attempts"]])
         assert "Connection was refused" in deliveries(first)[0]["error"]
         first.kill()
         client.socket.close()
 
-        back = Receiver(node_sdk, away.port)
+        restarted = Receiver(node_sdk, unavailable.port)
         start(path)
-        requests = back.until(lambda event: event["name"] == "channel_vacated")
+        requests = restarted.receive_until(lambda event: event["name"] == "channel_vacated")
         assert requests[0].events[0] == {"name": "channel_occupied", "channel": "news"}
-        back.close()
-        assert back.problems == []
+        restarted.close()
+        assert restarted.problems == []
 
 
 class TestCommand:
     def test_a_dead_letter_is_listed_and_replayed(self, start, config, receiver, join):
-        path = config(endpoint(receiver.url("/hook")), more="[webhooks]\nretry_for = 1")
-        receiver.cues["/hook"] = [500] * 100
+        path = config(
+            endpoint_toml(receiver.url("/hook")), extra_config="[webhooks]\nretry_for = 1"
+        )
+        receiver.responses["/hook"] = [500] * 100
         server = start(path)
         url = f"http://127.0.0.1:{server.port}"
         client, _ = join(server, "news")
-        poll("dead", lambda: [d for d in deliveries(server) if d["state"] == "dead"])
-        _, listed, _ = reverb("list", "--state", "dead", "--url", url, config=path)
-        assert "dead" in listed
-        assert "HTTP status 500" in listed
-        assert "1 channel_occupied" in listed
+        poll(
+            "the delivery is dead", lambda: [d for d in deliveries(server) if d["state"] == "dead"]
+        )
+        _, output, _ = webhooks_command("list", "--state", "dead", "--url", url, config=path)
+        assert "dead" in output
+        assert "HTTP status 500" in output
+        assert "1 channel_occupied" in output
 
-        receiver.cues.clear()
-        _, told, _ = reverb("replay", "--all", "--url", url, config=path)
-        assert told == "1 replayed, 0 skipped\n"
-        poll("taken", lambda: [d for d in deliveries(server) if d["state"] == "delivered"])
+        receiver.responses.clear()
+        _, output, _ = webhooks_command("replay", "--all", "--url", url, config=path)
+        assert output == "1 replayed, 0 skipped\n"
+        poll(
+            "the webhook is delivered",
+            lambda: [d for d in deliveries(server) if d["state"] == "delivered"],
+        )
         (delivery,) = deliveries(server)
-        _, listed, _ = reverb("list", "--json", "--url", url, config=path)
-        assert json.loads(listed) == {"deliveries": [delivery]}
-        reverb("replay", delivery["id"], "--url", url, config=path)
+        _, output, _ = webhooks_command("list", "--json", "--url", url, config=path)
+        assert json.loads(output) == {"deliveries": [delivery]}
+        webhooks_command("replay", delivery["id"], "--url", url, config=path)
         client.socket.close()
 
-    def test_a_test_event(self, start, config, receiver, join):
-        path = config(endpoint(receiver.url("/hook")))
+    def test_the_test_command_sends_a_test_event(self, start, config, receiver, join):
+        path = config(endpoint_toml(receiver.url("/hook")))
         server = start(path)
         url = f"http://127.0.0.1:{server.port}"
-        _, told, _ = reverb("test", "--event", "member_added", "--url", url, config=path)
+        _, output, _ = webhooks_command(
+            "test", "--event", "member_added", "--url", url, config=path
+        )
 
-        assert "delivered" in told
+        assert "delivered" in output
         assert receiver.next().events == [
             {"name": "member_added", "channel": "webhook-test", "user_id": "test"}
         ]
-        receiver.cues["/hook"] = [500]
-        code, told, _ = reverb("test", "--url", url, config=path, check=False)
+        receiver.responses["/hook"] = [500]
+        code, output, _ = webhooks_command("test", "--url", url, config=path, check=False)
         assert code == 1
-        assert "HTTP status 500" in told
+        assert "HTTP status 500" in output
 
-    def test_mistakes_are_one_line(self, start, config, receiver, join):
-        path = config(endpoint(receiver.url("/hook")))
+    def test_an_error_is_reported_in_one_line(self, start, config, receiver, join):
+        path = config(endpoint_toml(receiver.url("/hook")))
         server = start(path)
         url = f"http://127.0.0.1:{server.port}"
-        code, _, error = reverb("replay", "123", "--url", url, config=path, check=False)
+        code, _, error = webhooks_command("replay", "123", "--url", url, config=path, check=False)
         assert (code, error) == (1, f"reverb: {url}: No delivery has the id '123' (HTTP 404)\n")
 
 
@@ -235,28 +247,26 @@ class TestJournal:
         ("content", "problem"),
         [
             (
-                b"not a database, but long enough to be looked at" * 100,
+                b"not a database, but long enough to be checked for one" * 100,
                 "is corrupt, or not a journal",
             ),
             (None, "cannot be written"),
         ],
     )
-    def test_one_that_cannot_be_used_ends_the_start(
-        self, start, config, tmp_path, content, problem
-    ):
+    def test_an_unusable_journal_ends_the_start(self, start, config, tmp_path, content, problem):
         state = tmp_path / "state"
         if content is None:
             state.touch()
         else:
             state.mkdir()
             (state / "webhooks.sqlite3").write_bytes(content)
-        server = start(config(endpoint("http://127.0.0.1:1/")), wait=False)
+        server = start(config(endpoint_toml("http://127.0.0.1:1/")), wait=False)
         assert server.wait() == 1
         server.check_log()
         assert f"reverb: webhooks: the journal {state}/webhooks.sqlite3 {problem}" in server.log
 
-    def test_two_servers_do_not_share_one(self, start, config, receiver, join):
-        path = config(endpoint(receiver.url("/hook")))
+    def test_two_servers_cannot_share_a_journal(self, start, config, receiver, join):
+        path = config(endpoint_toml(receiver.url("/hook")))
         start(path)
         second = start(path, wait=False)
         assert second.wait() == 1

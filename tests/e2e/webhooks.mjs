@@ -1,4 +1,5 @@
-// Judges webhooks by Pusher's own SDK for Node: a JSON line in, a JSON line out.
+// Validates webhooks with Pusher's own SDK for Node.js. Reads one JSON line for each webhook, and
+// writes one JSON line with the result.
 import { createInterface } from "node:readline";
 import Pusher from "pusher";
 
@@ -9,6 +10,6 @@ for await (const line of createInterface({ input: process.stdin })) {
   const { headers, rawBody } = JSON.parse(line);
   const webhook = pusher.webhook({ headers, rawBody });
   const valid = webhook.isValid();
-  const verdict = valid ? { valid, events: webhook.getEvents(), time: webhook.getTime() } : { valid };
-  console.log(JSON.stringify(verdict));
+  const result = valid ? { valid, events: webhook.getEvents(), time: webhook.getTime() } : { valid };
+  console.log(JSON.stringify(result));
 }
