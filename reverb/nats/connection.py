@@ -241,12 +241,14 @@ class NatsConnection:
             return
         turn, self._turn = self._turn, []
         callers, self._waiting_callers = self._waiting_callers, []
+        # Before the write: abort() fails the callers of this turn too.
+        self._unanswered_callers += callers
         if turn:
             self._transport.write(b"".join(turn))
             if self._transport.unsent_bytes() > MAX_UNSENT_BYTES:
                 self.abort("it does not keep up with this node")
+                return
         if callers:
-            self._unanswered_callers += callers
             ping = self._start_task(self._ping(self._transport))
             ping.addCallbacks(self._answered, self._not_answered, callbackArgs=(callers,))
 

@@ -83,7 +83,8 @@ def _make_response(key: bytes, agreement: Agreement | None) -> bytes:
     extensions = (
         b"Sec-WebSocket-Extensions: %b\r\n" % agreement.header.encode() if agreement else b""
     )
+    # The headers are in Autobahn's order, so that both ways answer byte for byte alike.
     return (
         b"HTTP/1.1 101 Switching Protocols\r\nServer: reverb\r\nUpgrade: websocket\r\n"
-        b"Connection: Upgrade\r\nSec-WebSocket-Accept: %b\r\n%b\r\n" % (accept, extensions)
+        b"Connection: Upgrade\r\n%bSec-WebSocket-Accept: %b\r\n\r\n" % (extensions, accept)
     )

@@ -240,14 +240,18 @@ class TestOutage:
         one, _ = own_pair
         own_nats.pause()
         unavailable_reason = None
+        catching_up = []
         for _ in range(2_000):
             one.publish(b"x" * 10_000)
+            catching_up.append(one.link.catch_up())
             pause(0.001)
             unavailable_reason = one.broker.unavailable_reason
             if unavailable_reason is not None:
                 break
 
         assert unavailable_reason == "NATS is not connected: it does not keep up with this node"
+        # Also the last one, of the turn in which the limit was exceeded.
+        assert all(deferred.called for deferred in catching_up)
 
     def test_a_pending_subscription_fires_when_nats_dies(self, own_pair, own_nats):  # noqa: F811
         one, _ = own_pair
