@@ -66,7 +66,7 @@ class Webhook(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 LARGEST = 2**31 - 1
 """The largest value of a setting: clocks, Redis and sockets accept no larger numbers."""
 Count = Annotated[int, msgspec.Meta(ge=0, le=LARGEST)]
-"""A limit; 0 means no limit."""
+"""A limit or a time limit; 0 means none."""
 Seconds = Annotated[int, msgspec.Meta(ge=1, le=LARGEST)]
 Name = Annotated[str, msgspec.Meta(min_length=1, pattern=r"^[-.0-9A-Z_a-z~]*$")]
 """An app's id or key: part of URLs; the key also precedes the colon of signatures."""

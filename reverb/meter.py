@@ -1,4 +1,4 @@
-"""Counters of one node: plain integers, incremented once for each event.
+"""Counters and histograms of one node: plain numbers, updated once for each event.
 
 The parts of the server increment them, and :mod:`reverb.metrics` reads them at
 each scrape. Counting is on the hot path and must cost almost nothing: it takes
@@ -18,6 +18,15 @@ Source = Literal["api", "client", "application", "presence"]
 embeds the server, or the server itself when a member joins or leaves a presence channel."""
 
 SOURCES: tuple[Source, ...] = get_args(Source)
+
+LIMITS = (
+    "api_requests_per_second",
+    "client_events_per_second",
+    "max_channels_per_connection",
+    "max_connections",
+    "max_presence_members",
+)
+"""The settings of an app whose limit hits are counted and exported."""
 
 _FANOUT_SIZES = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000)
 _LATENCY_BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)

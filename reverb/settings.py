@@ -1,7 +1,13 @@
 """The settings of a node, as one frozen object.
 
-Only the composition root (:mod:`reverb.service`) reads it, and passes each part the
-values that the part needs. :mod:`reverb.config.loader` builds it.
+:mod:`reverb.config.loader` builds it. The modules that build a node read it
+(:mod:`reverb.service`, :mod:`reverb.backends`, :mod:`reverb.webhook_builder`), and so
+do those around a node (process, workers, tap, commands). The parts of a node get the
+values that they need.
+
+The name of a field is its key in the TOML file, and in upper case its environment
+variable. A new field needs a docstring, a row in docs/configuration.md, and, for a
+command-line option, an entry in :mod:`reverb.config.sources` and :mod:`reverb.tap`.
 """
 
 from typing import Annotated

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 
 # From the bottom to the top. A part imports only parts of the floors below its own.
 FLOORS = (
-    ("caches", "envelope", "host_port", "log_throttle", "logs", "meter"),
+    ("memoize", "envelope", "host_port", "log_throttle", "logs", "meter"),
     ("apps",),
     ("protocol",),
     ("interfaces", "settings"),

@@ -12,7 +12,7 @@ from reverb.api.resources import ApiContext, JsonResource, NotFound
 from reverb.api.responses import ApiError, Request
 from reverb.api.users import UsersRoute
 from reverb.api.webhooks import ListWebhooks
-from reverb.caches import cache_short_keys
+from reverb.memoize import memoize_short_keys
 
 
 def make_root(context: ApiContext, unavailable_reason: Callable[[], str | None]) -> Resource:
@@ -42,7 +42,7 @@ class AppsRoute(NotFound):
         super().__init__()
         self._context = context
         # Routes keep no state of a request, so each app's routes can be shared.
-        self._routes = cache_short_keys(self._make_routes, max_entries=1024, max_length=200)
+        self._routes = memoize_short_keys(self._make_routes, max_entries=1024, max_length=200)
 
     def getChild(self, path: bytes, request: Request) -> Resource:
         """Return the routes of an app id. Each route checks later whether the app exists."""

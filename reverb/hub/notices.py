@@ -1,4 +1,4 @@
-"""The notices that the hub sends to its listeners: embedding applications, webhooks, metrics.
+"""The notices that the hub sends to its listeners: embedding applications and webhooks.
 
 A notice has the name of Pusher's webhook event where one exists.
 """

@@ -20,19 +20,12 @@ from prometheus_client.registry import Collector, CollectorRegistry
 import reverb
 from reverb.hub.hub import Hub
 from reverb.interfaces import IBroker, IChannelStore, ILinked
-from reverb.meter import SOURCES, AppMeter, Histogram, LinkMeter, Meter
+from reverb.meter import LIMITS, SOURCES, AppMeter, Histogram, LinkMeter, Meter
 from reverb.metrics.snapshot import HubSnapshot, take_snapshot
 from reverb.protocol.names import ChannelKind
 from reverb.transport.close_reason import REASONS
 
 _AUTH_FAILURE_KINDS = ("api", "subscription", "signin")
-_LIMITS = (
-    "api_requests_per_second",
-    "client_events_per_second",
-    "max_channels_per_connection",
-    "max_connections",
-    "max_presence_members",
-)
 _WEBHOOK_RESULTS = ("delivered", "refused", "failed")
 AppMeters = Mapping[str, AppMeter]
 
@@ -308,7 +301,7 @@ def _refusal_metrics(apps: AppMeters) -> Iterator[Metric]:
         "reverb_limit_hits",
         "Refusals because a limit of the app was reached, by name of the limit.",
         ("app", "limit"),
-        (((app, s), meter.limit_hits[s]) for app, meter in apps.items() for s in _LIMITS),
+        (((app, s), meter.limit_hits[s]) for app, meter in apps.items() for s in LIMITS),
     )
 
 

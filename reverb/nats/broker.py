@@ -4,7 +4,7 @@ import hashlib
 from urllib.parse import quote
 
 from reverb.brokers.bus import BusBroker
-from reverb.caches import cache_short_keys
+from reverb.memoize import memoize_short_keys
 from reverb.nats.link import NatsLink
 
 _MAX_TOKEN_BYTES = 1_000
@@ -38,4 +38,4 @@ def _make_token(name: str) -> bytes:
     return token.encode()
 
 
-_token = cache_short_keys(_make_token, max_entries=4096, max_length=200)
+_token = memoize_short_keys(_make_token, max_entries=4096, max_length=200)

@@ -53,15 +53,17 @@ class ClientError(Exception):
     """A client's message violates the protocol.
 
     The session sends it to the client as a ``pusher:error`` event. The
-    connection stays open, and its state does not change.
+    connection stays open, and its state does not change. The texts stand where
+    the error is raised: in ``session``, ``messages`` and ``names`` of this
+    package, and in :mod:`reverb.hub`.
 
     Args:
         message: A sentence that says what was expected.
         code: The protocol's code for the error; None if it has none.
         auth_failure: The operation whose signature was missing or wrong,
             ``"subscription"`` or ``"signin"``; empty for any other error.
-        limit: The name of the app's setting whose limit was reached; empty
-            for any other error.
+        limit: The limit that was reached, one of :data:`reverb.meter.LIMITS`;
+            empty for an error that is not counted as a limit hit.
     """
 
     def __init__(

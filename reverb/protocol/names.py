@@ -7,7 +7,7 @@ import re
 from enum import StrEnum
 from typing import NamedTuple
 
-from reverb.caches import cache_short_keys
+from reverb.memoize import memoize_short_keys
 
 SERVER_TO_USER_PREFIX = "#server-to-user-"
 """The prefix of the channel through which the app's server sends events to one signed-in user."""
@@ -81,7 +81,7 @@ def _find_type(name: str) -> ChannelType:
     return _PUBLIC
 
 
-_type_of = cache_short_keys(_find_type, max_entries=4096, max_length=200)
+_type_of = memoize_short_keys(_find_type, max_entries=4096, max_length=200)
 
 
 def channel_name_problem(name: str, max_length: int) -> str | None:

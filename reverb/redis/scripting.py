@@ -79,8 +79,9 @@ local function remove_member(app, channel, user, sockets)
   return false
 end
 
--- Adds to the node's subscriptions to a channel; returns the number that all nodes have.
-local function subscribe(app, channel, amount)
+-- Adds to the node's subscriptions to a channel, or subtracts from them; returns the number that
+-- all nodes have.
+local function add_subscriptions(app, channel, amount)
   add(key('held', node), app .. ':' .. channel, amount)
   local total = add(key('channels', app), channel, amount)
   if total == 0 then
@@ -93,7 +94,7 @@ end
 
 # A node has a new session after each connect. So a command of an earlier connection that Redis
 # runs late cannot change what the node has registered since.
-REQUIRE_LEASE = """
+REQUIRE_SESSION = """
 if redis.call('GET', key('lease', node)) ~= session then
   return redis.error_reply('LOST the lease of this node has expired')
 end

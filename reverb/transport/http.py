@@ -14,7 +14,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 
-from reverb.caches import cache_short_keys
+from reverb.memoize import memoize_short_keys
 from reverb.meter import Meter
 from reverb.transport.fast_request import FastRequestHead, parse_fast_request
 from reverb.transport.outbox import is_plain_tcp, send_now
@@ -344,7 +344,7 @@ class ApiSite(Site):
         meter: Meter | None = None,
     ) -> None:
         super().__init__(resource, timeout=timeout, reactor=reactor, parsePOSTFormSubmission=False)
-        self.find = cache_short_keys(self._find, max_entries=1024, max_length=200)
+        self.find = memoize_short_keys(self._find, max_entries=1024, max_length=200)
         self._timeout = timeout
         self._max_request_bytes = max_request_bytes
         self._max_request_head_bytes = max_request_head_bytes

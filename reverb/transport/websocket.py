@@ -18,10 +18,10 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from reverb.apps import App
-from reverb.caches import cache_short_keys
 from reverb.hub.eager import run_eagerly
 from reverb.hub.hub import Hub
 from reverb.interfaces import IApps, IConnection
+from reverb.memoize import memoize_short_keys
 from reverb.meter import Meter
 from reverb.protocol import messages
 from reverb.protocol.codes import ClientError, Code
@@ -41,7 +41,7 @@ from reverb.transport.rfc6455 import TextServerProtocol
 from reverb.transport.timing_wheel import TimingWheel
 
 # Clients that use the same library and version send the same query.
-_parse_query: Callable[[str], dict[str, list[str]]] = cache_short_keys(
+_parse_query: Callable[[str], dict[str, list[str]]] = memoize_short_keys(
     parse_qs, max_entries=256, max_length=200
 )
 

@@ -64,7 +64,8 @@ class EndpointQueue:
 
     Ordering: a delivery is sent only when all earlier deliveries that share a channel with it are
     finished. Unrelated deliveries may overtake it, so a request that the endpoint never accepts
-    blocks no other channel.
+    blocks no other channel. Only when :data:`MAX_IN_FLIGHT` deliveries wait for a retry do the
+    others wait too.
 
     Args:
         send: Makes one attempt; the awaitable returns the outcome, and never fails.

@@ -1,4 +1,8 @@
-"""Renews this node's lease in Redis, and reaps nodes whose lease has expired."""
+"""Renews this node's lease in Redis, and reaps nodes whose lease has expired.
+
+:mod:`reverb.stores.redis.store` begins and ends the lease. Its length is the setting
+``redis_lease``.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -53,7 +57,7 @@ class LeaseKeeper:
         self._renewal_loop.clock = clock
 
     def start(self) -> None:
-        """Renew the lease now and then periodically."""
+        """Renew the lease at once, and then periodically."""
         self._renewal_loop.start(self._lease_ms / 1000 / _RENEWALS_PER_LEASE)
 
     def stop(self) -> None:

@@ -28,7 +28,7 @@ In the scripts, ``debounce`` is the delay of the webhooks ``channel_vacated`` an
 """
 
 from reverb.protocol.names import INTERNAL_PREFIX
-from reverb.redis.scripting import REQUIRE_LEASE, Script
+from reverb.redis.scripting import REQUIRE_SESSION, Script
 from reverb.stores.channel_subscriptions import ChannelKey
 from reverb.stores.redis.occupancy_lua import OCCUPANCY
 
@@ -47,7 +47,7 @@ return redis.call('HKEYS', key('held', node))
 """Start a session with a lease of ARGV[4] milliseconds; return the field names of ``held``."""
 
 RENEW = Script(
-    REQUIRE_LEASE
+    REQUIRE_SESSION
     + """
 redis.call('PEXPIRE', key('lease', node), ARGV[4])
 local dead = {}
@@ -99,7 +99,7 @@ local function reap(name, count)
       departed(debounce_of(app, channel), app, channel, users[i])
     end
   end
-  local remaining = subscribe(app, channel, -count)
+  local remaining = add_subscriptions(app, channel, -count)
   if remaining == 0 then
     departed(debounce_of(app, channel), app, channel)
   end
@@ -131,7 +131,7 @@ first gets the changes. After a failure the node stays registered, for another a
 """
 
 CONNECT = Script(
-    REQUIRE_LEASE
+    REQUIRE_SESSION
     + """
 local app, limit = ARGV[4], tonumber(ARGV[5])
 if limit > 0 and tonumber(redis.call('HGET', key('connections'), app) or 0) >= limit then
@@ -149,7 +149,7 @@ ARGV[5] is 0 for no limit.
 """
 
 DISCONNECT = Script(
-    REQUIRE_LEASE
+    REQUIRE_SESSION
     + """
 add(key('connections'), ARGV[4], -1)
 add(key('held', node), ARGV[4], -1)
@@ -163,7 +163,7 @@ CONNECTIONS = Script("return number_of(key('connections'), ARGV[4])", name="conn
 """Return the number of connections of app ARGV[4]."""
 
 JOIN = Script(
-    REQUIRE_LEASE
+    REQUIRE_SESSION
     + OCCUPANCY
     + """
 local app, channel, is_member, wants_members = ARGV[4], ARGV[5], ARGV[6] == '1', ARGV[7] == '1'
@@ -175,7 +175,7 @@ local total, added = """
 local full = is_member and limit > 0 and redis.call('HEXISTS', members, user) == 0
   and redis.call('HLEN', members) >= limit
 if not full then
-  total = subscribe(app, channel, 1)
+  total = add_subscriptions(app, channel, 1)
   arrived(debounce, app, channel)
   if is_member then
     added = add_member(app, channel, user, info, 1)
@@ -194,7 +194,7 @@ the version of the members, and the members if they are wanted.
 """
 
 LEAVE = Script(
-    REQUIRE_LEASE
+    REQUIRE_SESSION
     + OCCUPANCY
     + """
 local app, channel, is_member, user = ARGV[4], ARGV[5], ARGV[6] == '1', ARGV[7]
@@ -203,7 +203,7 @@ local removed = is_member and remove_member(app, channel, user, 1)
 if removed then
   departed(debounce, app, channel, user)
 end
-local remaining = subscribe(app, channel, -1)
+local remaining = add_subscriptions(app, channel, -1)
 if remaining == 0 then
   departed(debounce, app, channel)
 end
@@ -214,7 +214,7 @@ return {remaining, removed and 1 or 0}
 """Remove a subscription; return how many are left, and whether its user is no longer a member."""
 
 SYNC_CONNECTIONS = Script(
-    REQUIRE_LEASE
+    REQUIRE_SESSION
     + """
 local app, count = ARGV[4], tonumber(ARGV[5])
 local difference = count - tonumber(redis.call('HGET', key('held', node), app) or 0)
@@ -227,7 +227,7 @@ return 1
 """Set the number of this node's connections of app ARGV[4] to ARGV[5]."""
 
 SYNC_CHANNEL = Script(
-    REQUIRE_LEASE
+    REQUIRE_SESSION
     + OCCUPANCY
     + """
 local app, channel, count, debounce = ARGV[4], ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7])
@@ -255,7 +255,7 @@ end
 -- The subscription count is synchronized even if the member keys are corrupt.
 local done, why = pcall(sync_members)
 local old_count = tonumber(redis.call('HGET', key('held', node), app .. ':' .. channel) or 0)
-if subscribe(app, channel, count - old_count) == 0 then
+if add_subscriptions(app, channel, count - old_count) == 0 then
   departed(debounce, app, channel)
 end
 if not done then
@@ -279,7 +279,7 @@ return {version_of(app, channel), redis.call('HGETALL', key('members', app, chan
 MEMBERS = Script(_MEMBERS, name="members")
 """Return the version and the members of a channel."""
 
-MEMBERS_IF_REGISTERED = Script(REQUIRE_LEASE + _MEMBERS, name="members_if_registered")
+MEMBERS_IF_REGISTERED = Script(REQUIRE_SESSION + _MEMBERS, name="members_if_registered")
 """The same as :data:`MEMBERS`, but refused if this node has no lease.
 
 Without a lease the node's own members may have been reaped, and would be missing.

@@ -8,14 +8,15 @@ ARGV[3]); the arguments of a leader's script go on with the leader token and its
 ARGV[5]).
 """
 
-from reverb.redis.scripting import REQUIRE_LEASE, Script
-from reverb.stores.redis.occupancy_lua import DELIVERIES, OCCUPANCY, REQUIRE_LEADER, STOPPING
+from reverb.redis.scripting import REQUIRE_SESSION, Script
+from reverb.stores.redis.occupancy_lua import OCCUPANCY
+from reverb.webhooks.cluster.redis_lua import DELIVERIES, REQUIRE_LEADER, STOPPING
 
 CHUNK_SIZE = 200
 """The most occupancy checks, or queue entries, that one script processes."""
 
 PUBLISH = Script(
-    REQUIRE_LEASE
+    REQUIRE_SESSION
     + OCCUPANCY
     + """
 local kind, app, channel, json, mute_ms = ARGV[4], ARGV[5], ARGV[6], ARGV[7], tonumber(ARGV[8])
@@ -33,7 +34,7 @@ same channel within that time are ignored.
 """
 
 ACQUIRE_LEADERSHIP = Script(
-    REQUIRE_LEASE
+    REQUIRE_SESSION
     + """
 local leader = key('webhooks', 'leader')
 local holder = redis.call('GET', leader)
@@ -90,7 +91,7 @@ deleted instead.
 """
 
 ANNOUNCE_STOP = Script(
-    REQUIRE_LEASE
+    REQUIRE_SESSION
     + STOPPING
     + """
 if not all_stopping() then
@@ -170,7 +171,7 @@ only for a new delivery.
 """
 
 ADD = Script(
-    REQUIRE_LEASE
+    REQUIRE_SESSION
     + OCCUPANCY
     + DELIVERIES
     + """

@@ -1,11 +1,11 @@
 """A cache that clients cannot fill with large entries."""
 
-from reverb.caches import cache_short_keys
+from reverb.memoize import memoize_short_keys
 
 
 def test_results_for_short_arguments_are_cached_and_for_long_ones_computed_each_time():
     calls = []
-    length = cache_short_keys(
+    length = memoize_short_keys(
         lambda text: calls.append(text) or len(text), max_entries=10, max_length=3
     )
 
@@ -15,7 +15,7 @@ def test_results_for_short_arguments_are_cached_and_for_long_ones_computed_each_
 
 def test_the_most_recently_used_results_are_kept():
     calls = []
-    upper = cache_short_keys(
+    upper = memoize_short_keys(
         lambda text: calls.append(text) or text.upper(), max_entries=2, max_length=3
     )
 

@@ -8,7 +8,7 @@ T = TypeVar("T", str, bytes)
 R = TypeVar("R")
 
 
-def cache_short_keys(
+def memoize_short_keys(
     function: Callable[[T], R], *, max_entries: int, max_length: int
 ) -> Callable[[T], R]:
     """Wrap a function with an LRU cache for short arguments.
