@@ -171,7 +171,10 @@ class Clients:
         wait: bool = True,
         **options: Any,
     ) -> PusherJs:
-        """Connect a pusher-js client; with a secret it signs its own subscriptions."""
+        """Connect a pusher-js client, and wait until it is connected unless ``wait`` is false.
+
+        With a secret the client signs its own subscriptions.
+        """
         settings = {**connection_options(server), **auth_options(name, self.auth), **options}
         client = PusherJs(self.driver, name)
         client.do("pusher", key=key, secret=secret, options=settings)

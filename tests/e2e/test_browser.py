@@ -92,7 +92,7 @@ def test_two_people_chat(server: Server, browser: Driver, chat: str):
     bob.do("click", selector="#leave")
     alice.wait_for_texts("#status", "Bob left")
     alice.wait_for_texts("#members li", "Alice")
-    # A closed page leaves the chat, too.
+    # A closed page leaves the chat: a fixture checks that the server holds no state of it.
     for user in (alice, bob):
         user.do("close")
     assert browser.call("errors") == []

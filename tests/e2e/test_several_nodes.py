@@ -161,4 +161,4 @@ def test_users_of_a_node_that_is_killed_leave_once(start_node, connect):
         assert users(server) == {"watcher0", "watcher1"}
         assert server.api_get("/connections") == {"connections": 2}
         assert server.api_get("/channels") == {"channels": {"presence-room": {}}}
-    assert sum("it leaves" in server.log for server in survivors) == 1
+    assert sum("reaped dead node" in server.log for server in survivors) == 1

@@ -29,7 +29,7 @@ from nats_server import NatsServer
 from redis_server import RedisServer
 
 CONNECTIONS = 40
-"""A number with which one of two workers accepts none only once in 2 ** 39 runs."""
+"""Enough connections that each of two workers accepts some, except once in 2 ** 39 runs."""
 START_TIMEOUT = 60
 """Seconds for several starts of a process on a busy machine."""
 SHORT_HEARTBEAT_TWISTD = """
@@ -414,7 +414,7 @@ def test_the_webhook_test_command_finds_its_delivery_on_any_worker(start_workers
     wait_until_ready(server)
     arguments = ("webhooks", "test", "--url", f"http://127.0.0.1:{server.port}", *APP_OPTIONS)
     for number in range(5):
-        # An undelivered event delays only events of its own channel, so each test uses another.
+        # An undelivered event delays only events of its own channel, so each run uses another.
         completed = subprocess.run(
             [sys.executable, "-m", "reverb", *arguments, "--channel", f"channel-{number}"],
             capture_output=True,
