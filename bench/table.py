@@ -161,6 +161,6 @@ def _remarks(outcome: Outcome, side: str) -> Iterator[str]:
     busiest = max((case.generator or 0 for case in cases), default=0)
     if busiest > BUSY:
         yield (
-            f"the generator used {percent(busiest)} of its core, so it may limit rates and "
+            f"the generator used {percent(busiest)} of its core, so it may distort rates and "
             "latencies; the server's CPU time is still right."
         )

@@ -78,7 +78,7 @@ def decode(message: bytes) -> BusMessage:
     """Decode a message from another node.
 
     Raises:
-        ValueError: The message comes from a foreign writer, is corrupt, or has
+        ValueError: The message comes from another program, is corrupt, or has
             a newer format.
     """
     try:

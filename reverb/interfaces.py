@@ -189,7 +189,7 @@ class ChannelReaped(msgspec.Struct, frozen=True):
     """The subscriptions of a dead node to a channel were removed; sent to one surviving node.
 
     It serves for notices and for subscription counts. Subscribers are notified
-    of members by :class:`MemberLeft`.
+    of removed members by :class:`MemberLeft`.
     """
 
     app_id: str

@@ -150,7 +150,7 @@ class Meter:
 
     Attributes:
         apps: The counters of each app, by its id.
-        rejected: Connections rejected because no app was found, by the protocol's code.
+        rejected: Connections rejected because no app was found, counted for each protocol code.
         responses: Responses of the HTTP API, by status.
         lags: Delays of the latest ticks of the one-second timer, in seconds.
         journal_errors: Failed writes to the webhook journal on disk.

@@ -273,8 +273,9 @@ class ReverbService(MultiService):
             kind: A class of :mod:`reverb.hub.notices`; ``Notice`` for all of them. Notices
                 are of this node and come at once.
                 :class:`reverb.webhooks.events.WebhookEvent` for webhook events. These are
-                debounced: a return within ``webhooks.debounce`` emits no event. When nodes
-                share a Redis, the node that sends webhooks gets the events of all nodes.
+                debounced: a channel or member that returns within ``webhooks.debounce``
+                causes no event. When nodes share a Redis, the node that sends webhooks gets
+                the events of all nodes.
             callback: Called in the reactor's thread, between two messages, so it must not
                 block. An exception from it is logged and has no other effect.
         """

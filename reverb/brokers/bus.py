@@ -86,7 +86,10 @@ class BusBroker:
         return self._interest.subscribe(self._topic(app_id, channel))
 
     def unsubscribe(self, app_id: str, channel: str) -> None:
-        """Unsubscribe from a channel after a delay, unless the node subscribes again before."""
+        """Unsubscribe from a channel after a delay.
+
+        Does nothing if the node subscribes again before then.
+        """
         if self._deliver is not None:
             self._interest.unsubscribe_later(self._topic(app_id, channel))
 

@@ -59,7 +59,7 @@ class Interest:
         self._awaiting_confirmation.pop(name, None)
 
     def unsubscribe_later(self, name: bytes) -> None:
-        """Unsubscribe from a name after a delay, unless the node subscribes again before."""
+        """Unsubscribe from a name after a delay, unless the node subscribes again before then."""
         if name in self._subscribed and name not in self._unsubscribe_calls:
             self._schedule_unsubscribe(name)
 

@@ -38,12 +38,12 @@ class Link:
     Args:
         reactor: For connections and time.
         node: This node's name, unique in the cluster.
-        prefix: Begins every name on the bus.
+        prefix: The prefix of every name on the bus.
 
     Attributes:
-        service_name: The name of the server software, for people.
+        service_name: The name of the server software, for logs and error messages.
         node: This node's name, unique in the cluster.
-        prefix: Begins every name on the bus.
+        prefix: The prefix of every name on the bus.
         clock: The reactor, for time.
         unavailable_reason: Why the link cannot be used; None when it can, which is
             once all connect hooks have run.
@@ -133,7 +133,7 @@ class Link:
         self._running.addErrback(_ignore_cancelled)
 
     async def stop(self) -> None:
-        """Flush what was sent, and close the connection."""
+        """Wait until the server has read everything sent to it, then close the connection."""
         self._stopping = True
         running, self._running = self._running, None
         if running is None:
@@ -155,7 +155,7 @@ class Link:
             self._run_hooks(self.loss_hooks)
 
     def _run_hooks(self, hooks: Iterable[Callable[[], None]]) -> None:
-        """Call all hooks; log the exceptions of each."""
+        """Call all hooks; log any exception that one raises."""
         for hook in hooks:
             try:
                 hook()

@@ -4,8 +4,8 @@ Two kinds of traffic stay on Redis's own bus; everything else goes over NATS:
 
 - Member changes: the script that changes the members in Redis also announces the change.
 - Publications to cache channels: a new subscriber gets the cached event exactly once, replayed
-  or live. That needs one order of cache and publications, which one Redis has; Redis and NATS
-  have no common order.
+  or live. This requires a common order of cache writes and publications. A single Redis provides
+  one; Redis and NATS together do not.
 """
 
 from collections.abc import Callable
@@ -63,7 +63,10 @@ class SplitBroker:
         return pending[0] if pending else None
 
     def unsubscribe(self, app_id: str, channel: str) -> None:
-        """Unsubscribe from a channel after a delay, unless the node subscribes again before."""
+        """Unsubscribe from a channel after a delay.
+
+        Does nothing if the node subscribes again before then.
+        """
         for bus in self._buses(channel):
             bus.unsubscribe(app_id, channel)
 

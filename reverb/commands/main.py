@@ -34,8 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: The arguments after the program's name; None for those of this process.
 
     Returns:
-        The exit code: 0 for success, 1 for a failure. An error is one line on
-        standard error.
+        The exit code: 0 for success, 1 for a failure. An error is reported as
+        one line on standard error.
 
     Raises:
         SystemExit: With 2 if the arguments are invalid, or with 0 after ``--help``

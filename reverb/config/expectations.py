@@ -36,7 +36,7 @@ def describe_expected(kind: Any) -> str:
 
 def _describe_string(pattern: str) -> str:
     if pattern.startswith("^https?:"):
-        return "an http:// or https:// URL of ASCII characters, without user, password and fragment"
+        return "an http:// or https:// URL of ASCII characters, without user, password or fragment"
     return "a string of letters, digits and - . _ ~"
 
 

@@ -170,7 +170,7 @@ class Channel:
         self.pending_since = 0.0
         self._target = make_fanout_target(self.subscribers)
         self._pending_subscribers: dict[str, _PendingSubscriber] = {}
-        # The index of the first pending frame for each subscriber that must not be sent all.
+        # For each subscriber that must not receive all pending frames: the index of its first one.
         self._first_frames: dict[str, int] = {}
 
     def __len__(self) -> int:
@@ -251,7 +251,7 @@ class Channel:
             self._send(frames[first_frames.get(socket_id, 0) :], socket_id, subscribers[socket_id])
 
     def _count(self, meter: AppMeter, frames: list[Frame], sent: int, individual: int) -> None:
-        """Count one batch; ``individual`` subscribers are counted where they are sent theirs."""
+        """Count one batch, without the ``individual`` subscribers, which :meth:`_send` counts."""
         total = len(self.subscribers)
         meter.messages_sent += len(frames) * (total - individual)
         meter.bytes_sent += sent

@@ -162,8 +162,8 @@ class CountManager:
     def store_restored(self) -> None:
         """Refresh all counts on all nodes, after the store was out of reach.
 
-        A notice may have counted only a part of the nodes meanwhile. The node
-        that sent it sends the corrected count.
+        A notice sent during the outage may have counted only some of the nodes.
+        The node that sent it sends the corrected count.
         """
         self._was_degraded = False
         for key, count in list(self._counts.items()):
@@ -254,4 +254,4 @@ class CountManager:
     def _log_failure(self, failure: Failure) -> None:
         if failure.check(StoreRefusedError):  # The store has logged it.
             return
-        self._log.failure("Failed to count subscriptions", failure)
+        self._log.failure("failed to count subscriptions", failure)

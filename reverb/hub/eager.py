@@ -17,8 +17,8 @@ _log = Logger()
 def run_eagerly(step: Coroutine[Any, Any, None]) -> "Deferred[None] | None":
     """Run a coroutine, synchronously if it never suspends.
 
-    ``Deferred.fromCoroutine`` costs as much as many of the steps themselves, and
-    only a step that waits for a shared store needs it.
+    For many steps, ``Deferred.fromCoroutine`` would double the cost, and only a
+    step that waits for a shared store needs it.
 
     Returns:
         None when the step is done. Otherwise a Deferred that fires when the
@@ -72,6 +72,6 @@ def _report(failure: Failure, session: Session) -> None:
         return
     if not failure.check(StoreRefusedError):  # The store has logged it.
         _log.failure(
-            "Failed to handle a message of {socket_id}", failure, socket_id=session.socket_id
+            "failed to handle a message of {socket_id}", failure, socket_id=session.socket_id
         )
     session.send_error(ClientError("The server could not do this now; try again"))

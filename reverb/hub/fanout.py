@@ -66,7 +66,7 @@ class Fanout:
             try:
                 channel.flush()
             except Exception:  # noqa: BLE001 - a failure of one channel must not affect the others
-                self._log.failure("Failed to send to a channel's subscribers")
+                self._log.failure("failed to send to a channel's subscribers")
             if channel.meter is not None:
                 # The latency of the oldest frame is recorded for all: an upper bound for the rest.
                 latency = self._clock.seconds() - channel.pending_since

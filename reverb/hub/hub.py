@@ -162,7 +162,7 @@ class Hub:
             run_step(session, leaving)
         self._client_event_rates.pop(session.socket_id, None)
         self._store.disconnect(app_id, session.socket_id).addErrback(
-            lambda failure: self._log.failure("Failed to stop counting a connection", failure)
+            lambda failure: self._log.failure("failed to stop counting a connection", failure)
         )
         self._notify(Disconnected(app_id=app_id, socket_id=session.socket_id))
 
@@ -282,7 +282,7 @@ class Hub:
             if channel_type(name).cached:
                 caching = self._store.cache_event(app.id, name, event, data, self._cache_ttl)
                 caching.addErrback(
-                    lambda failure: self._log.failure("Failed to cache an event", failure)
+                    lambda failure: self._log.failure("failed to cache an event", failure)
                 )
         return everywhere
 
@@ -295,7 +295,7 @@ class Hub:
         """Close every connection, on every node, that is signed in as the user.
 
         Returns:
-            Whether the order was sent to all nodes.
+            Whether the termination was sent to all nodes.
         """
         return self._broker.publish(Termination(app.id, user_id))
 
@@ -338,9 +338,9 @@ class Hub:
         for listener in self._listeners:
             try:
                 listener(notice)
-            except Exception:  # noqa: BLE001 - a listener is foreign code
+            except Exception:  # noqa: BLE001 - a listener is the application's code
                 self._log.failure(
-                    "The listener {listener} failed to handle {notice}",
+                    "the listener {listener} failed to handle {notice}",
                     listener=listener,
                     notice=notice,
                 )

@@ -37,14 +37,14 @@ class ChannelVacated(Notice, frozen=True):
 
 
 class MemberAdded(Notice, frozen=True):
-    """A user got the first subscription to a presence channel."""
+    """A user's first subscription to a presence channel began."""
 
     channel: str
     user_id: str
 
 
 class MemberRemoved(Notice, frozen=True):
-    """A user lost the last subscription to a presence channel."""
+    """A user's last subscription to a presence channel ended."""
 
     channel: str
     user_id: str

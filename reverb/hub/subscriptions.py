@@ -223,7 +223,7 @@ class SubscriptionManager:
         self._counts.channel_reaped(change)
 
     def deliver_member_change(self, change: MemberJoined | MemberLeft) -> None:
-        """Send a member change that the store has reported to this node's subscribers."""
+        """Send this node's subscribers a member change that the store has reported."""
         name = change.channel
         if isinstance(change, MemberJoined):
             payload = messages.member_added(name, change.member)

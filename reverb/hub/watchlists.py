@@ -192,11 +192,14 @@ class WatchlistManager:
         # The store has logged its refusal. The periodic check will repeat the query.
         checking.addErrback(lambda failure: failure.trap(StoreRefusedError))
         checking.addErrback(
-            lambda failure: self._log.failure("Failed to check which users are online", failure)
+            lambda failure: self._log.failure("failed to check which users are online", failure)
         )
 
     async def _check_chunk(self, app_id: str) -> None:
-        """Check one chunk of the stale users; schedule the next chunk for a turn of its own."""
+        """Check one chunk of the stale users.
+
+        The next chunk is scheduled for a later turn of the reactor.
+        """
         stale = self._stale[app_id]
         chunk = list(islice(stale, _CHUNK_SIZE))
         for watched in chunk:

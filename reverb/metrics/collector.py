@@ -1,8 +1,8 @@
 """The names, help texts and current values of all metrics.
 
 Labels are app ids and small closed sets, never channels or users. The values of
-a closed set are listed here, so that each series exists, as 0, before its first
-event.
+a closed set are listed here, or where they are defined, so that each series
+exists, as 0, before its first event.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping

@@ -20,8 +20,8 @@ def refusal_reason(url: NatsUrl) -> str | None:
 
     Returns:
         Why this server cannot work with NATS, as one line without the password.
-        None when it can, and also when no server can be reached: that can be
-        repaired without a restart of this server.
+        None if it can work with it, or if it is out of reach: that may be
+        repaired while this server runs.
     """
     for server in url.servers:
         try:

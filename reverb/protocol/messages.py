@@ -286,14 +286,20 @@ def presence_succeeded(channel: str, members: Mapping[str, str]) -> bytes:
 
 
 def member_added(channel: str, member: Member) -> bytes:
-    """Encode ``member_added``, sent after a user's first subscription to a presence channel."""
+    """Encode ``member_added``.
+
+    It is sent when a user's first subscription to a presence channel begins.
+    """
     user_id = _encode(member.user_id).decode()
     data = f'{{"user_id":{user_id},"user_info":{member.user_info}}}'
     return _encode({"event": "pusher_internal:member_added", "data": data, "channel": channel})
 
 
 def member_removed(channel: str, user_id: str) -> bytes:
-    """Encode ``member_removed``, sent after a user's last subscription to a presence channel."""
+    """Encode ``member_removed``.
+
+    It is sent when a user's last subscription to a presence channel ends.
+    """
     data = _encode({"user_id": user_id}).decode()
     return _encode({"event": "pusher_internal:member_removed", "data": data, "channel": channel})
 
@@ -322,7 +328,7 @@ def signin_success(user_data: str) -> bytes:
 
 
 def watchlist_events(online: Sequence[str], offline: Sequence[str]) -> bytes:
-    """Encode ``watchlist_events``: the watched users that are online and that are offline.
+    """Encode ``watchlist_events``: the watched users who are online, and those who are offline.
 
     The message has no channel: the .NET SDK requires that. An empty list is
     omitted from the message.

@@ -52,8 +52,8 @@ def refusal_reason(url: RedisUrl) -> str | None:
 
     Returns:
         Why the server cannot work with this Redis, as one line without the
-        password. None when it can, and also when Redis is out of reach: that
-        can be repaired without a restart of this server.
+        password. None if it can work with it, or if it is out of reach: that
+        may be repaired while this server runs.
     """
     try:
         if not url.sentinels:

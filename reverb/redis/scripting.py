@@ -6,7 +6,7 @@ from reverb.envelope import FORMAT
 
 _COMMON = (
     """
-local prefix, node, session = ARGV[1], ARGV[2], ARGV[3]
+local prefix, node, token = ARGV[1], ARGV[2], ARGV[3]
 
 local function key(...)
   return table.concat({prefix, ...}, ':')
@@ -95,7 +95,7 @@ end
 # A node has a new session after each connect. So a command of an earlier connection that Redis
 # runs late cannot change what the node has registered since.
 REQUIRE_SESSION = """
-if redis.call('GET', key('lease', node)) ~= session then
+if redis.call('GET', key('lease', node)) ~= token then
   return redis.error_reply('LOST the lease of this node has expired')
 end
 """

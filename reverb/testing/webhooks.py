@@ -62,8 +62,8 @@ class WebhookReceiver:
     >>> receiver.events
     [{'name': 'channel_occupied', 'channel': 'news'}]
 
-    An answer is a status, a text, or None. A text is the error of a request that fails without a
-    response. None leaves the request without an answer.
+    An answer is a status (int), an error (str) with which the request fails without a response, or
+    None, which leaves the request unanswered.
 
     Args:
         answer: The default answer.
@@ -99,7 +99,7 @@ class WebhookReceiver:
 
         Returns:
             Fires with the status of the answer. Fails with WebhookTransportError if the answer is
-            a text. Does not fire if it is None.
+            an error. Does not fire if it is None.
         """
         request = WebhookRequest(url, headers, body)
         self.requests.append(request)

@@ -17,8 +17,9 @@ _NOT_GROUPED = -1
 class BroadcastFanout:
     """A :class:`reverb.hub.channel.FanoutTarget` that writes to sockets directly.
 
-    It groups the subscribers by whether they accept compressed frames, and by whether they have a
-    plain socket. The groups are kept until the subscribers change or a socket of the node closes.
+    It groups the subscribers by whether they accept compressed frames, and by whether their socket
+    is unencrypted TCP, which can be written to directly. The groups are kept until the subscribers
+    change or a socket of the node closes.
 
     Args:
         subscribers: The channel's subscribers by socket id. The mapping is read again after each

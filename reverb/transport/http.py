@@ -51,7 +51,10 @@ def encode_response(
 
 @lru_cache(maxsize=1)
 def _common_headers(second: int) -> tuple[str, str]:
-    """Make the headers of every response, cached for one second of Unix time."""
+    """Return the headers common to all responses.
+
+    ``Date`` changes once a second, so the result is cached for that second.
+    """
     return "Server: reverb", f"Date: {http.datetimeToString(second).decode()}"
 
 

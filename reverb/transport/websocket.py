@@ -355,7 +355,7 @@ class PusherConnection(TextServerProtocol):
     def _check_authorization(self) -> None:
         """Close a client that the app's server has not authorized in time.
 
-        Pusher's documentation, "Authorized connections".
+        Source: Pusher's documentation, "Authorized connections".
         """
         if self._session is None or self._session.authorized:
             return

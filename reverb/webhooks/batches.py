@@ -1,4 +1,6 @@
-"""Groups the events of one endpoint into request bodies. Pure: time is an argument.
+"""Groups the events of one endpoint into request bodies.
+
+It reads no clock: the time is an argument.
 
 Source: Pusher's documentation, "Webhooks: Batch webhooks" and "Webhook format".
 """
@@ -13,7 +15,8 @@ BATCH_DELAY = 0.25
 """Seconds that the first event of a batch waits for others."""
 _BODY_END = b"]}"
 _EMPTY_BODY_BYTES = len(b'{"time_ms":1700000000000,"events":[') + len(_BODY_END) - 1
-"""Size of a body without events, minus 1: sizes count a comma per event; the last has none."""
+"""Size of a body without events, minus 1, because each event is counted with a comma and the last
+one has none."""
 
 
 class EventBatch:

@@ -13,12 +13,12 @@ _YEAR_10000 = 253_402_300_800
 State = Literal["pending", "delivered", "dead"]
 
 MAX_DELIVERED = 1_000
-"""Delivered deliveries that are kept."""
+"""The most delivered requests that are kept."""
 MAX_DEAD = 10_000
 MAX_DEAD_BYTES = 64 * 1024 * 1024
 
 DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""Exceptions that decoding a stored value raises when it is corrupt or foreign."""
+"""Exceptions that decoding a stored value raises if it is corrupt, or another program wrote it."""
 
 
 class StoredEvent(msgspec.Struct):

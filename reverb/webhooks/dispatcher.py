@@ -74,7 +74,7 @@ class Dispatcher:
             )
 
     async def _route_all(self) -> None:
-        """Route one event after the other; each waits for the look-up of the previous app."""
+        """Route the events one by one; each waits for the app look-up of the one before."""
         try:
             while self._incoming:
                 event = self._incoming.popleft()

@@ -13,7 +13,8 @@ from twisted.python.failure import Failure
 from reverb.webhooks.delivery import Delivery
 
 MAX_IN_FLIGHT = 8
-"""Deliveries of one endpoint that are being sent or wait for their next attempt."""
+"""The most deliveries of one endpoint that are being sent or waiting for a retry at the same
+time."""
 MAX_QUEUED_BYTES = 32 * 1024 * 1024
 FIRST_DELAY = 1.0
 MAX_DELAY = 60.0

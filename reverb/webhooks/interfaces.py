@@ -46,7 +46,7 @@ class IWebhookEventSource(Interface):
 
 
 class UnbatchedEvent(msgspec.Struct, frozen=True):
-    """An event for an endpoint that is not part of a delivery yet."""
+    """An event that is not yet part of a delivery to an endpoint."""
 
     event: WebhookEvent
     url: str
@@ -69,7 +69,10 @@ class IJournal(Protocol):
         """Record that events for an endpoint are part of a delivery now, or were dropped."""
 
     def written(self) -> "Deferred[None]":
-        """Fire when everything recorded so far survives the process, as far as is known."""
+        """Fire when everything recorded so far would survive a crash of this process.
+
+        This holds as far as is known.
+        """
 
 
 class WebhookTransportError(Exception):
@@ -204,12 +207,12 @@ class IWebhookClusterStore(Interface):
         """
 
     def publish(event: WebhookEvent, mute_ms: int) -> "Deferred[bool]":
-        """Add an event to the queue that is not about occupancy.
+        """Add to the queue an event that is not about occupancy.
 
         Args:
             event: The event.
-            mute_ms: Milliseconds for which the event mutes later ones of its channel, which are
-                ignored; 0 for none.
+            mute_ms: Milliseconds for which later cache misses of the channel are ignored; 0 for an
+                event that is not a cache miss.
 
         Returns:
             Fires with False if the queue is full, and the event is dropped; with True otherwise.
@@ -231,18 +234,20 @@ class IWebhookClusterStore(Interface):
         """Release the leadership; fires when another node may acquire it."""
 
     def announce_stop() -> "Deferred[bool]":
-        """Record that this node is stopping; the record lasts until the node registers again.
+        """Record that this node is stopping.
+
+        The record lasts until the node registers again or is reaped.
 
         Returns:
-            Fires with whether all nodes are stopping and checks or entries are left. Nobody will
-            process them unless this node becomes the leader, or the present leader does it while
+            Fires with True if all nodes are stopping and checks or entries are left. Nobody will
+            process them unless this node becomes the leader, or the current leader does so before
             it stops.
         """
 
     def audit(
         leader_token: str, delay_ms: int, wanted: "Callable[[str], bool]"
     ) -> "Deferred[None]":
-        """Schedule checks of the channels and users that are reported as present and are not.
+        """Schedule checks of the channels and users that are reported as present but no longer are.
 
         Args:
             leader_token: The leader's token.
@@ -288,7 +293,7 @@ class IWebhookClusterStore(Interface):
         """Remove entries from the queue; fires when they are removed."""
 
     def add(delivery: Delivery, max_queued: int, max_bytes: int) -> "Deferred[bool]":
-        """Write a pending delivery, and notify the leader by an entry of the queue.
+        """Write a pending delivery, and notify the leader through a queue entry.
 
         Args:
             delivery: A new delivery, or a delivered or dead one that was renewed for a replay.

@@ -112,7 +112,7 @@ class PublicEndpoint:
         public = [address for address in found if is_public(address.host)]
         if not public:
             raise PrivateAddressError(
-                f"{self._host} is {found[0].host}, which is not public, and "
+                f"{self._host} resolves to {found[0].host}, which is not public, and "
                 "webhooks.allow_private is false"
             )
         for address in public[:-1]:

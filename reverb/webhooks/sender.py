@@ -30,7 +30,7 @@ class Sender:
     """Delivers events to all endpoints of all apps.
 
     Args:
-        apps: Provides secrets and endpoints; it is asked for each attempt.
+        apps: Provides secrets and endpoints; it is queried for every attempt.
         journal: Records every delivery before it is sent.
         transport: Sends the requests.
         acknowledge: Called with the ids of a delivery's events when the delivery is finished.
@@ -119,7 +119,7 @@ class Sender:
     def replay(self, delivery: Delivery) -> None:
         """Queue a finished delivery again, as if it had just been created.
 
-        It gets a new ``time_ms``: official SDKs refuse bodies that are older than five minutes.
+        It gets a new ``time_ms``: Pusher's Python SDK refuses bodies older than five minutes.
 
         Raises:
             QueueFullError: The endpoint's queue is full; nothing has changed.

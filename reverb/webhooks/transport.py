@@ -31,7 +31,8 @@ TIMEOUT = 10.0
 _IDLE_TIMEOUT = 60
 """Seconds for which an idle connection is kept for the next request."""
 _MAX_BODY = 64 * 1024
-"""Bytes of a response that are read, and ignored, so that its connection can be reused."""
+"""The most bytes of a response body that are read and discarded, so that the connection can be
+reused."""
 
 
 class _Url(EncodedURL):
@@ -95,7 +96,8 @@ class HttpTransport:
         self._pool = HTTPConnectionPool(reactor)
         self._pool.maxPersistentPerHost = MAX_IN_FLIGHT
         self._pool.cachedConnectionTimeout = _IDLE_TIMEOUT
-        # The endpoint may have accepted a request whose connection broke: the sender decides.
+        # The endpoint may have accepted a request whose connection broke, so only the sender
+        # retries.
         self._pool.retryAutomatically = False
         endpoints = _EndpointFactory(
             reactor, policy or BrowserLikePolicyForHTTPS(), allow_private=allow_private

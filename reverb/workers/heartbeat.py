@@ -9,7 +9,7 @@ from twisted.internet.task import LoopingCall
 HEARTBEAT_INTERVAL = 1.0
 """Seconds between two heartbeats, and between two checks by the supervisor."""
 MAX_MISSED_HEARTBEATS = 30
-"""Consecutive checks without a heartbeat after which a worker counts as hung."""
+"""A worker counts as hung after this many consecutive checks (one a second) without a heartbeat."""
 
 
 def start_heartbeat(reactor: Any, descriptor: int) -> None:
@@ -42,8 +42,8 @@ class Watchdog:
     A process that has not sent its first heartbeat is still starting. Starting has no time limit.
 
     Args:
-        max_missed_heartbeats: Consecutive checks without a heartbeat after which the process
-            counts as hung.
+        max_missed_heartbeats: A worker counts as hung after this many consecutive checks (one a
+            second) without a heartbeat.
     """
 
     def __init__(self, max_missed_heartbeats: int) -> None:

@@ -93,8 +93,8 @@ class Binder:
         """Bind a TCP socket for each worker."""
         first = self._reactor.listenTCP(port, factory, backlog, interface)
         if self._count > 1:
-            # Set the option only after binding. Before it, binding would also succeed beside a
-            # foreign socket that has the option too.
+            # Set the option only after binding. Set earlier, it would let the bind succeed although
+            # another program listens on the address with the same option.
             first.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         siblings = [_bind_sibling(first.socket, backlog) for _ in range(self._count - 1)]
         return self._record(first, siblings)

@@ -1,4 +1,4 @@
-"""The supervisor: binds the addresses, and keeps the workers running that listen on them."""
+"""The supervisor: binds the addresses, and keeps running the workers that listen on them."""
 
 import time
 from itertools import chain
@@ -36,8 +36,8 @@ class WorkerSupervisor(MultiService):
     Args:
         settings: The settings of the server.
         reactor: The reactor, or a fake one in tests; None for Twisted's global reactor.
-        max_missed_heartbeats: Consecutive checks, one a second, without a heartbeat after which a
-            worker counts as hung.
+        max_missed_heartbeats: A worker counts as hung after this many consecutive checks (one a
+            second) without a heartbeat.
 
     Raises:
         WrongReactorError: The workers' broker needs another reactor.
@@ -126,8 +126,8 @@ class WorkerSupervisor(MultiService):
         """Stop all workers.
 
         Returns:
-            Fires when all workers have exited, as soon as their clients have closed. A worker that
-            takes longer than ``shutdown_timeout`` and 30 seconds is killed.
+            Fires when all workers have exited. Each exits once its clients have closed; one that
+            takes longer than ``shutdown_timeout`` plus 30 seconds is killed.
         """
         ignore_further_signals(self._log, self.settings)
         stopped = super().stopService()
@@ -136,7 +136,7 @@ class WorkerSupervisor(MultiService):
     async def _stop(self, children: "Deferred[Any]") -> None:
         await children
         sockets = [*self._shared_sockets, *chain.from_iterable(self._metrics_sockets.values())]
-        # The workers have the sockets too, and close their own first when they stop.
+        # The workers hold copies of the sockets, and close those first when they stop.
         closed = gatherResults([maybeDeferred(bound.close) for bound in sockets])
         timeout = self.settings.shutdown_timeout + _STOP_TIMEOUT
         kill_call = self._reactor.callLater(timeout, self._kill_workers)

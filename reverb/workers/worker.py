@@ -30,8 +30,8 @@ class Worker:
         reactor: The reactor, or a fake one in tests.
         backoff: Returns the delay before each restart.
         make_log_relay: Makes a log relay for one output stream of the process.
-        max_missed_heartbeats: Consecutive checks without a heartbeat after which the process
-            counts as hung.
+        max_missed_heartbeats: A worker counts as hung after this many consecutive checks (one a
+            second) without a heartbeat.
     """
 
     _log = Logger()
@@ -84,7 +84,7 @@ class Worker:
             self._schedule_restart(f"worker {self.number} cannot be started: {error}")
             return
         self._pid = self._process.pid
-        # The pipe stays open: the worker stops when it closes, as the supervisor has died then.
+        # Keep the pipe open: when it closes, the supervisor has died, and the worker stops.
         self._process.write(self._config)
 
     def check(self) -> None:

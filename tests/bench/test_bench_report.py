@@ -87,7 +87,7 @@ def test_remarks(run):
     note, late, busy, skipped = remarks(run)
     assert note == "first: Mind this."
     assert late.startswith("first: up to 30 % of the publishes were sent late")
-    assert busy.startswith("first: the generator used 97 % of its core, so it may limit rates")
+    assert busy.startswith("first: the generator used 97 % of its core, so it may distort rates")
     assert skipped == "later: Not yet."
 
 

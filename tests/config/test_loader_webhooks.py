@@ -126,7 +126,7 @@ class TestWebhooks:
             from_file(f'{HOOK}url = "{url}"')
         assert str(caught.value).startswith(
             "reverb.toml: apps[0].webhooks[0].url: expected an http:// or https:// URL of ASCII "
-            "characters, without user, password and fragment, got "
+            "characters, without user, password or fragment, got "
         )
 
     @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ class TestWebhooks:
         with pytest.raises(ConfigurationError) as caught:
             from_file(f'{HOOK}url = "http://user:secret@x"')
         assert str(caught.value).endswith(
-            "without user, password and fragment, got a URL (not shown)"
+            "without user, password or fragment, got a URL (not shown)"
         )
 
     @pytest.mark.parametrize("value", ["a\\nb", " a", "ä", "a\\u0000"])

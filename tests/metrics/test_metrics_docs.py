@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from metrics_support import Scrape
 
-from reverb.meter import SOURCES, AppMeter
+from reverb.meter import LIMITS, SOURCES, AppMeter
 from reverb.metrics import collector
 from reverb.protocol.names import ChannelKind
 from reverb.transport.close_reason import REASONS
@@ -57,7 +57,7 @@ def test_the_labels_are_documented(seen):
         ("reverb_channels", [kind.value for kind in ChannelKind]),
         ("reverb_publications_total", SOURCES),
         ("reverb_auth_failures_total", collector._AUTH_FAILURE_KINDS),
-        ("reverb_limit_hits_total", collector._LIMITS),
+        ("reverb_limit_hits_total", LIMITS),
         ("reverb_webhook_attempts_total", collector._WEBHOOK_RESULTS),
     ],
 )

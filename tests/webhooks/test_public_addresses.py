@@ -104,7 +104,7 @@ class TestPublicEndpoint:
 
         assert reactor.tcpClients == []
         assert failures[0].check(PrivateAddressError)
-        assert "example.com is 10.0.0.1, which is not public" in str(failures[0].value)
+        assert "example.com resolves to 10.0.0.1, which is not public" in str(failures[0].value)
 
     def test_it_fails_if_the_name_does_not_resolve(self, connect):
         failures = []

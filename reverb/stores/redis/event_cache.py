@@ -33,8 +33,9 @@ class RedisEventCache:
 
         Yields:
             One Deferred for each event, which fires when Redis has stored it. It fails with
-            LinkLostError, StoreRefusedError or RedisReplyError; unless Redis refused just this
-            event (StoreRefusedError), the event is back in memory then.
+            StoreRefusedError if Redis refused only this event, which is then dropped; or with
+            LinkLostError or RedisReplyError, and then the event is back in memory, unless memory
+            has a newer one.
         """
         for key, cached in self._fallback.pop_all().items():
             ttl = _milliseconds(cached.ttl)
@@ -61,7 +62,8 @@ class RedisEventCache:
     async def get(self, key: ChannelKey) -> CachedEvent | None:
         """Return a channel's last event, or None.
 
-        If the broker delivers the event to this node, it has done so before this returns.
+        If this node receives the publication of that event, it has been delivered before this
+        returns.
         """
         try:
             found = await self._session.call(GET_CACHED_EVENT, *key)

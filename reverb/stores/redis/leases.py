@@ -18,7 +18,7 @@ from reverb.redis.session import RedisSession
 from reverb.stores.redis import scripts
 
 _RENEWALS_PER_LEASE = 3
-"""How often the lease is renewed in the time that it lasts."""
+"""The number of renewals within the duration of one lease."""
 
 
 class LeaseKeeper:
@@ -30,7 +30,7 @@ class LeaseKeeper:
             that long counts as dead.
         clock: Times the renewals.
         may_reap: Returns whether a node without a lease counts as dead. Just after an outage of
-            Redis it does not: the node may only reconnect a moment later than this one.
+            Redis it does not: such a node may simply be slower to reconnect than this one.
         debounce_ms: Returns the delay of ``channel_vacated`` and ``member_removed`` webhooks in
             milliseconds; negative if there are no webhooks.
         on_reaped: Called with each channel that a dead node was subscribed to.

@@ -90,8 +90,8 @@ class LocalState:
         """Remove a subscription.
 
         Returns:
-            The user id that has no other subscription to the channel on this node; None if the
-            user has one, or the subscriber was not a member.
+            The user's id if this was the user's last subscription to the channel on this node;
+            otherwise None, also if the subscriber was not a member.
         """
         subscriptions = self.channels[key]
         removed_user_id = subscriptions.leave(socket_id)

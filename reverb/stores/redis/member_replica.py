@@ -1,9 +1,9 @@
-"""One node's copy of a presence channel's members, as its subscribers have been informed of them.
+"""One node's copy of a presence channel's members: those that its subscribers know of.
 
 The copy starts from one snapshot, which the shared store returns with its version. From then on
 the bus delivers every change, each with the next version. If a change is missed, the replica
-requests another snapshot, and reports the differences as members who joined or left. So the
-members that the subscribers have seen converge with the store, whichever change was lost.
+requests another snapshot, and reports the differences as members who joined or left. The
+subscribers' view therefore converges to the store's, whichever change was lost.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,7 +14,7 @@ from reverb.protocol.messages import Member
 from reverb.protocol.roster import Roster
 
 _ANY_VERSION = float("-inf")
-"""The version of a waiter that the next snapshot satisfies, whatever version that has."""
+"""Marks a waiter that the next snapshot satisfies, whatever the snapshot's version."""
 
 
 class MemberReplica:
@@ -64,8 +64,8 @@ class MemberReplica:
         self._buffered: dict[int, tuple[str, str | None]] = {}
         self._waiters: list[tuple[float, Deferred[None]]] = []
         self._oldest_waiter: Deferred[None] | None = None
-        # For so many more heartbeats, the bus may still deliver changes that the snapshot already
-        # contains.
+        # The number of further heartbeats for which the bus may still deliver changes that the
+        # snapshot already contains.
         self._stale_heartbeats = 0
 
     def apply(self, version: int, user_id: str, user_info: str | None) -> None:
@@ -99,9 +99,9 @@ class MemberReplica:
     def on_heartbeat(self) -> None:
         """Request a snapshot if a waiter has been waiting since the previous heartbeat.
 
-        To be called every few seconds, each time that the bus has proved to work. The change that
-        a waiter waits for was published before it began to wait. If the waiter is still there one
-        heartbeat later, the change has been lost.
+        Called every few seconds, whenever a heartbeat has shown that the bus works. A waiter waits
+        only for a change that has already been published; if it still waits one heartbeat later,
+        that change has been lost.
         """
         self._stale_heartbeats = max(0, self._stale_heartbeats - 1)
         oldest = self._waiters[0][1] if self._waiters else None
@@ -112,8 +112,8 @@ class MemberReplica:
     def _request_snapshot(self) -> None:
         """Request a snapshot, which will satisfy all waiters.
 
-        It contains every change received until now, unless a change never happened: the version
-        may be corrupt.
+        The snapshot includes every change that they wait for. It also releases a waiter whose
+        version does not exist, because the version in Redis was corrupt.
         """
         self.version = None
         self.is_fetching = True
@@ -172,8 +172,9 @@ class MemberReplica:
         """Wait until the replica has reached a version.
 
         Returns:
-            None if it has. Otherwise a Deferred that fires when it has, when the next snapshot
-            is loaded after a missed change, or when :meth:`detach` is called; it never fails.
+            None if the replica has already reached it. Otherwise a Deferred that fires when the
+            replica reaches it, when the next snapshot after a missed change is loaded, or when
+            :meth:`detach` is called; it never fails.
         """
         if self.version is not None and self.version >= version:
             return None

@@ -19,7 +19,8 @@ from reverb.stores.redis.occupancy_lua import EPOCH, MARK_UNCONFIRMED
 NOT_TRACKED = -1
 """The debounce delay of a channel whose occupancy no webhook reports."""
 _REPORT_MARGIN = 10.0
-"""Seconds after the debounce delay by which a departure has been reported, unless Redis fails."""
+"""A departure has been reported at most this many seconds after its debounce delay, unless Redis
+fails."""
 
 
 class Occupancy:
@@ -27,8 +28,9 @@ class Occupancy:
 
     While Redis is connected, the store's scripts update the occupancy there. When the connection
     is lost, this class takes a snapshot of the node's channels and members, with the departures
-    that may not have been reported yet. If Redis comes back empty, it marks every channel and
-    member of the snapshot that has left meanwhile, so that the leader reports the departure.
+    that may not have been reported yet. If Redis comes back empty, this class marks there
+    every channel and member of the snapshot that has left in the meantime, so that the leader
+    reports the departure.
 
     Args:
         local_state: The connections and subscriptions of this node.
@@ -104,7 +106,10 @@ class Occupancy:
             self._departures.popleft()
 
     def take_snapshot(self) -> None:
-        """Add the present members and the recent departures to the snapshot, as Redis is lost."""
+        """Add the present members and the recent departures to the snapshot.
+
+        Called when Redis is lost.
+        """
         self._drop_old_departures()
         for _, key, user_id in self._departures:
             self._snapshot.setdefault(key, set()).update({user_id} if user_id else ())
@@ -126,7 +131,9 @@ class Occupancy:
             self._was_flushed = True
 
     def mark_unconfirmed(self) -> "Iterable[Deferred[Any]]":
-        """Mark the departures of the snapshot in Redis, if Redis has been flushed.
+        """Mark departures in Redis, if it has been flushed.
+
+        These are the channels and members of the snapshot that this node no longer has.
 
         Yields:
             One Deferred for each channel; it fires when the channel is marked.

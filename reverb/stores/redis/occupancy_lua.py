@@ -14,8 +14,9 @@ The keys, all below ``PREFIX:webhooks``; :mod:`reverb.webhooks.cluster.redis_lua
 ``apps``              set of the apps with an entry in ``reported``
 ``reported:APP``      set of the channels and users that endpoints believe to be
                       present: ``CHANNEL``, or ``CHANNEL:USER``
-``unconfirmed:APP``   set of the channels and users that were present before Redis was
-                      flushed, and may have been reported, until they are checked
+``unconfirmed:APP``   set of the channels and users that were present, and perhaps
+                      reported, before Redis was flushed; each stays until it is
+                      checked
 ``due``               sorted set of the pending checks, ``APP:CHANNEL`` or
                       ``APP:CHANNEL:USER``, by the time in milliseconds at which each is
                       due
@@ -56,7 +57,7 @@ local function schedule_check(delay_ms, app, channel, user)
 end
 
 -- Reports a channel or user as present, unless it is reported already or not tracked (a negative
--- debounce delay). If the queue is full, the report is tried again by a check.
+-- debounce delay). If the queue is full, a scheduled check tries the report again.
 local function arrived(debounce_ms, app, channel, user)
   if debounce_ms < 0
     or redis.call('SADD', key('webhooks', 'reported', app), occupancy_key(channel, user)) == 0 then
@@ -129,7 +130,7 @@ EPOCH = Script("""
 redis.call('SET', key('webhooks', 'epoch'), ARGV[4], 'NX')
 return redis.call('GET', key('webhooks', 'epoch'))
 """)
-"""Return the id of the present epoch, which begins with a flush of Redis.
+"""Return the id of the current epoch, which begins when Redis is flushed.
 
-ARGV[4] becomes the id if Redis has none, as it has just been flushed.
+ARGV[4] becomes the id if Redis has none.
 """

@@ -37,7 +37,7 @@ FULL = -1
 
 REGISTER = Script(
     """
-redis.call('SET', key('lease', node), session, 'PX', ARGV[4])
+redis.call('SET', key('lease', node), token, 'PX', ARGV[4])
 redis.call('SADD', key('nodes'), node)
 redis.call('SREM', key('webhooks', 'stopping'), node)
 return redis.call('HKEYS', key('held', node))
@@ -66,7 +66,7 @@ REAP = Script(
     OCCUPANCY
     + """
 local changes, debounces = {}, {}
--- Where webhooks have reported nothing of an app, they need not report that anything left.
+-- If webhooks have reported nothing about an app, no departure needs a report.
 local function debounce_of(app, channel)
   if string.sub(channel, 1, 1) == '"""
     + INTERNAL_PREFIX
@@ -143,9 +143,9 @@ return 1
 """,
     name="connect",
 )
-"""Count a connection of app ARGV[4] and return 1; return 0 if it has ARGV[5] connections already.
+"""Count a connection of app ARGV[4] and return 1.
 
-ARGV[5] is 0 for no limit.
+Return 0 if the app already has ARGV[5] connections. ARGV[5] is 0 for no limit.
 """
 
 DISCONNECT = Script(
@@ -187,7 +187,11 @@ return {total, added and 1 or 0, version_of(app, channel), snapshot}
 """,
     name="join",
 )
-"""Add a subscription.
+"""Add a subscription; also run for the sign-ins of apps with watchlists.
+
+ARGV[4] to ARGV[11] are the app's id, the channel, 1 if the subscriber is a member, 1 if the members
+are wanted, the user id, the ``user_info``, the maximal number of members (0 for no limit), and the
+debounce delay. The third to sixth are empty if the subscriber is not a member.
 
 Returns the total number of subscriptions (or :data:`FULL`), whether the user is a new member,
 the version of the members, and the members if they are wanted.
@@ -267,8 +271,8 @@ return {version_of(app, channel), redis.call('HGETALL', key('members', app, chan
 )
 """Replace this node's subscriptions to a channel; return the version and all nodes' members.
 
-ARGV[6] is their number. From ARGV[8] on follow the user id, the ``user_info`` and the number of
-subscriptions of each user.
+ARGV[6] is the number of subscriptions, ARGV[7] the debounce delay. From ARGV[8] on follow the user
+id, the ``user_info`` and the number of subscriptions of each user.
 """
 
 _MEMBERS = """

@@ -44,7 +44,7 @@ from reverb.stores.redis.occupancy import Occupancy
 from reverb.stores.redis.scripts import parse_channel_field
 
 _DRAIN_TIMEOUT = 3
-"""Seconds that removing this node from Redis may take when it stops."""
+"""Seconds that a stopping node may take to remove itself from Redis."""
 _REDIS_ERRORS = (LinkLostError, RedisReplyError, StoreRefusedError)
 
 
@@ -114,7 +114,11 @@ class RedisStore:
             reaping = self._run(scripts.REAP, self.occupancy.debounce_ms, node=node)
             await reaping.addTimeout(_DRAIN_TIMEOUT, self._link.clock)
         except (*_REDIS_ERRORS, defer.TimeoutError) as error:
-            self._log.warn("this node stays in Redis until it is reaped: {why}", why=str(error))
+            self._log.warn(
+                "this node could not remove itself from Redis, where it stays until another node "
+                "reaps it: {why}",
+                why=str(error),
+            )
 
     async def _register(self) -> None:
         """Register this node with all that its local state contains; called after each connect."""
@@ -149,7 +153,10 @@ class RedisStore:
         self._notify(StoreRestored())
 
     async def announce_restored(self) -> None:
-        """Announce that a bus is back which may have lost invalidations: counts are read again."""
+        """Announce that a bus that may have lost invalidations has reconnected.
+
+        The counts are then read again.
+        """
         self._notify(StoreRestored())
 
     def _sync_channel(self, key: ChannelKey, replica: MemberReplica | None) -> "Deferred[Any]":
@@ -189,7 +196,7 @@ class RedisStore:
 
     def _refetch_members(self, key: ChannelKey) -> None:
         """Fetch a snapshot of a channel's members, as the replica has missed a change."""
-        self._log.warn("missed a change of the members of {channel}; reloading", channel=key[1])
+        self._log.warn("missed a change to the members of {channel}; reloading", channel=key[1])
         replica = self._local_state.replicas[key]
         fetching = Deferred.fromCoroutine(self._call(scripts.MEMBERS_IF_REGISTERED, *key))
         fetching.addCallback(self._load_refetched, key, replica)
@@ -291,7 +298,8 @@ class RedisStore:
         subscriptions = local.channels.get(key)
         is_subscribed = subscriptions is not None and socket_id in subscriptions.sockets
         if is_subscribed and member.user_id not in replica.roster:
-            replica.add(member)  # Another node has reaped this one meanwhile; it registers again.
+            # Another node has reaped this node in the meantime; this node will register again.
+            replica.add(member)
         return JoinResult(total == 1, bool(added), total, replica.roster, announced=True)
 
     def _resync(self, key: ChannelKey, *, needs_snapshot: bool) -> None:
@@ -349,7 +357,10 @@ class RedisStore:
         return ChannelCounts(self._decoder.number(total, f"channels:{key[0]}"), users)
 
     def occupied(self, app_id: str, channels: Sequence[str]) -> "Deferred[Mapping[str, bool]]":
-        """Return for each channel whether it is occupied; in degraded mode, only this node's."""
+        """Return for each channel whether it is occupied.
+
+        In degraded mode, only channels occupied on this node appear.
+        """
         return Deferred.fromCoroutine(self._occupied(app_id, channels))
 
     async def _occupied(self, app_id: str, channels: Sequence[str]) -> Mapping[str, bool]:

@@ -12,7 +12,7 @@ from reverb.webhooks.events import WebhookEvent
 from reverb.webhooks.interfaces import ClusterStoreLostError, IWebhookClusterStore
 
 _CONFIRMATION_LIFETIME = 4
-"""Seconds for which a confirmation of the leadership is trusted; the leader's lease is longer."""
+"""Seconds for which a confirmation of the leadership is trusted; ``LEADER_LEASE_MS`` is longer."""
 
 
 class ClusterJournal:
@@ -59,7 +59,7 @@ class ClusterJournal:
         self._stored.add(delivery.id)
 
     def put_unbatched(self, event: WebhookEvent, urls: Collection[str]) -> None:
-        """Keep an event's entry in the queue until it is in a delivery for each of the URLs."""
+        """Keep an event's queue entry until the event is in a delivery to each of the URLs."""
         self._unbatched.track(event.id, len(urls))
 
     def remove_unbatched(self, event_ids: Collection[str], url: str) -> None:
@@ -75,7 +75,7 @@ class ClusterJournal:
 
         Args:
             asked_at: The clock's time in seconds at which the store was asked. The time of the
-                reply does not count, as this process may have been paused before it read it.
+                reply does not count, as this process may have been paused before reading it.
         """
         self._confirmed_at = max(self._confirmed_at, asked_at)
 

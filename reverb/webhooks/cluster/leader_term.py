@@ -25,11 +25,11 @@ POLL_INTERVAL = 0.25
 """Seconds between two polls of the cluster's queue, while it is empty."""
 
 MakeSender = Callable[[IJournal, str], Sender]
-"""Makes a sender, given its journal and a delivery id; the ids that it makes sort after that id."""
+"""Makes a sender, given its journal and a delivery id; the sender's new ids sort after that id."""
 
 
 class LeaderTerm:
-    """Sends the webhooks of all nodes, from the election of this node until it loses the lead.
+    """Sends the webhooks of all nodes, from this node's election until it loses the leadership.
 
     Call :meth:`begin`, then :meth:`poll` again and again, then :meth:`finish` for an orderly
     handover. :meth:`end` ends the term at once.
@@ -74,7 +74,7 @@ class LeaderTerm:
 
         Args:
             debounce_ms: Milliseconds after which to check a channel or user that is reported as
-                present and is not.
+                present but no longer is.
             wanted: Returns whether an app, by its id, has a webhook that reports occupancy.
 
         Raises:
@@ -152,7 +152,11 @@ class LeaderTerm:
         await self._store.release_leadership(self._leader_token)
 
     async def _drain(self) -> bool:
-        """Process the whole queue, and return whether every delivery was done within a moment."""
+        """Process the whole queue.
+
+        Returns:
+            Whether routing and sending then each finished within ``POLL_INTERVAL``.
+        """
         while await self.poll(stopping=True):
             pass
         assert self._dispatcher is not None

@@ -1,7 +1,7 @@
 """Encodes and decodes the queue entries and deliveries of webhooks in Redis.
 
-Whatever is read from Redis is validated: an older node, a newer node in a rolling upgrade, or a
-foreign program may have written it.
+Whatever is read from Redis is validated: an older node, a newer node in a rolling upgrade, or
+another program may have written it.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,10 @@ _NO_BODY = b""
 
 
 class CorruptRecordError(Exception):
-    """A record was not written by this server, or by a newer version; the text is one line."""
+    """A record was written by another program or by a newer version of this server.
+
+    The text is one line.
+    """
 
 
 def decode_entry(entry_id: bytes, fields: Sequence[bytes]) -> QueueEntry:

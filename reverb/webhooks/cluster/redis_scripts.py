@@ -4,8 +4,7 @@
 scripts of :mod:`reverb.stores.redis.scripts`, in the same step as the change itself.
 
 The arguments of every script begin with those of :class:`reverb.redis.scripting.Script` (ARGV[1] to
-ARGV[3]); the arguments of a leader's script go on with the leader token and its lease (ARGV[4] and
-ARGV[5]).
+ARGV[3]); a leader's script then takes the leader token and its lease (ARGV[4] and ARGV[5]).
 """
 
 from reverb.redis.scripting import REQUIRE_SESSION, Script
@@ -29,8 +28,8 @@ return enqueue(kind, app, channel, json) and 1 or 0
 )
 """Add an event to the queue; return 0 if the queue is full, else 1.
 
-If the event is muted for a time (ARGV[8], in milliseconds; cache misses are), later events of the
-same channel within that time are ignored.
+If ARGV[8] is positive, the event is a cache miss: later cache misses of the channel are ignored for
+that many milliseconds.
 """
 
 ACQUIRE_LEADERSHIP = Script(
@@ -51,7 +50,7 @@ RELEASE_LEADERSHIP = Script(REQUIRE_LEADER + "return redis.call('DEL', leader)")
 """Release the leadership."""
 
 APPS = Script(REQUIRE_LEADER + "return redis.call('SMEMBERS', key('webhooks', 'apps'))")
-"""List the apps of which channels or users have been reported as present."""
+"""List the apps that have channels or users reported as present."""
 
 AUDIT = Script(
     REQUIRE_LEADER
@@ -83,7 +82,7 @@ end
 return found[1]
 """
 )
-"""Schedule a check for each channel and user that is reported as present and is not.
+"""Schedule a check for each channel and user that is reported as present but no longer is.
 
 One call scans one chunk of an app's ``reported`` set; it returns the cursor of the next chunk, or 0
 at the end. If the delay of the checks (ARGV[8], in milliseconds) is negative, the whole set is
@@ -164,10 +163,11 @@ end
 return 1
 """
 )
-"""Write a delivery; if it is no longer pending, delete the oldest of its state beyond the limits.
+"""Write a delivery.
 
-ARGV[6] and ARGV[7] are the limits: a number of deliveries, and bytes. ARGV[14], the body, is given
-only for a new delivery.
+If it is no longer pending, delete the oldest deliveries in its state beyond the limits. ARGV[6] and
+ARGV[7] are the limits: a number of deliveries, and bytes. ARGV[14], the body, is given only for a
+new delivery.
 """
 
 ADD = Script(
@@ -190,7 +190,7 @@ set_state(app, id, url, 'pending', created)
 return 1
 """
 )
-"""Write a pending delivery, and notify the leader by an entry of the queue.
+"""Write a pending delivery, and notify the leader through a queue entry.
 
 Return 0, and change nothing, if the queue or the endpoint is full or the delivery is pending
 already; else 1.

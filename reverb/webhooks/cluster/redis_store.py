@@ -38,7 +38,10 @@ _STATES: tuple[State, ...] = ("pending", "delivered", "dead")
 _CHUNK_SIZE = 50
 """Deliveries, with their bodies, that one script call reads."""
 _RETENTION = {"delivered": (MAX_DELIVERED, MAX_DEAD_BYTES), "dead": (MAX_DEAD, MAX_DEAD_BYTES)}
-"""For each final state, how many deliveries and how many bytes are retained."""
+"""For each final state, how many deliveries and how many bytes are retained.
+
+The byte limit applies only to dead letters: the bytes of delivered ones are not counted.
+"""
 
 
 @implementer(IWebhookClusterStore)
@@ -58,7 +61,7 @@ class RedisWebhookStore:
     ) -> None:
         self._store = store
         self._session = store.session
-        # The session token in which this node acquired the leadership. It is a fencing token:
+        # The token of the session in which this node acquired the leadership: a fencing token, as
         # the leadership does not outlive the session.
         self._leader_session: str | None = None
         self._meter = meter
@@ -93,8 +96,8 @@ class RedisWebhookStore:
 
     def _log_corrupt(self, what: str, count: int) -> None:
         self._log.error(
-            "webhooks: skipped {count} corrupt {what} in Redis, which a foreign program or a newer "
-            "version of this server has written; the last: {problem}",
+            "webhooks: skipped {count} corrupt {what} in Redis, which another program or a newer "
+            "version of this server has written; most recently: {problem}",
             what=what,
             count=count,
             problem=self._last_problem[:300],
@@ -107,7 +110,7 @@ class RedisWebhookStore:
         self._store.occupancy.track(debounce_ms, wanted, scripts.ALL)
 
     def publish(self, event: WebhookEvent, mute_ms: int) -> "Deferred[bool]":
-        """Add an event to the queue that is not about occupancy."""
+        """Add to the queue an event that is not about occupancy."""
         return _start(
             self._call(
                 scripts.PUBLISH, event.name, event.app_id, event.channel, event.json, mute_ms
@@ -133,7 +136,7 @@ class RedisWebhookStore:
     def audit(
         self, leader_token: str, delay_ms: int, wanted: Callable[[str], bool]
     ) -> "Deferred[None]":
-        """Schedule checks of the channels and users that are reported as present and are not."""
+        """Schedule checks of channels and users that are reported as present but no longer are."""
         return Deferred.fromCoroutine(self._audit(leader_token, delay_ms, wanted))
 
     async def _audit(self, leader_token: str, delay_ms: int, wanted: Callable[[str], bool]) -> None:
@@ -175,7 +178,9 @@ class RedisWebhookStore:
                 leader_token, scripts.POLL, start, int(stopping)
             )
             if malformed:
-                self._record_corrupt("occupancy checks", f"{malformed} of them name no app")
+                self._record_corrupt(
+                    "occupancy checks", f"{malformed} checks in one poll name no app"
+                )
             entries: list[QueueEntry] = []
             corrupt: list[bytes] = []
             for entry_id, fields in found:
@@ -214,7 +219,7 @@ class RedisWebhookStore:
     # For every node
 
     def add(self, delivery: Delivery, max_queued: int, max_bytes: int) -> "Deferred[bool]":
-        """Write a pending delivery, and notify the leader by an entry of the queue."""
+        """Write a pending delivery, and notify the leader through a queue entry."""
         return _start(
             self._call(
                 scripts.ADD,
@@ -267,7 +272,7 @@ def _ignore_reply(_: object) -> None:
 def _is_wanted(app_id: bytes, wanted: Callable[[str], bool]) -> bool:
     try:
         return wanted(app_id.decode())
-    except UnicodeDecodeError:  # A foreign program has written it.
+    except UnicodeDecodeError:  # Another program has written it.
         return False
 
 

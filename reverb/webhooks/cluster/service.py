@@ -27,7 +27,7 @@ from reverb.webhooks.interfaces import (
 _ELECTION_INTERVAL = 2.0
 """Seconds between two attempts of a node to become the leader."""
 _RECONNECT_GRACE_MS = 3_000
-"""Milliseconds in which nodes reconnect that lost Redis together with the last leader."""
+"""Milliseconds within which the nodes that lost Redis together with the last leader reconnect."""
 
 
 @implementer(IWebhooks)
@@ -138,7 +138,7 @@ class ClusterWebhooks:
         except CancelledError:
             raise
         except Exception:  # noqa: BLE001 - the next attempt may succeed
-            self._log.failure("webhooks: leading failed; this node tries again")
+            self._log.failure("webhooks: the leader failed with an error; this node tries again")
 
     async def _lead_last(self) -> None:
         """Send what is left if all nodes are stopping, as no node will do it later."""

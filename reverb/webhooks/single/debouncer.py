@@ -2,7 +2,7 @@
 
 Source: Pusher's documentation, "Webhooks: Delayed events": ``channel_vacated`` and
 ``member_removed`` are delayed, and a return within the delay sends nothing at all.
-Pure: time is an argument.
+It reads no clock: the time is an argument.
 """
 
 from collections import OrderedDict

@@ -31,7 +31,8 @@ class JournalContents(msgspec.Struct):
     unbatched: dict[tuple[str, str], UnbatchedEvent] = {}
     """Events that are not part of a delivery yet, by event id and URL, the oldest first."""
     reported: dict[OccupancyKey, None] = {}
-    """The occupied channels and present members that endpoints know of, in reported order."""
+    """The occupied channels and present members that endpoints know of, in the order in which they
+    were reported."""
 
 
 class IJournalStorage(Protocol):
@@ -107,7 +108,7 @@ class Journal:
 
     @property
     def is_persistent(self) -> bool:
-        """Whether the contents survive the process."""
+        """Whether the contents survive a restart."""
         return self._storage is not None
 
     def close(self) -> "Deferred[None]":
@@ -115,7 +116,10 @@ class Journal:
         return succeed(None) if self._storage is None else self._storage.close()
 
     def written(self) -> "Deferred[None]":
-        """Fire when everything recorded so far survives the process, if the storage works."""
+        """Fire when everything recorded so far would survive a crash of this process.
+
+        This holds if the storage works.
+        """
         return succeed(None) if self._storage is None else self._storage.written()
 
     # Deliveries
@@ -221,5 +225,8 @@ class Journal:
                 storage.remove_reported(key)
 
     def reported(self) -> list[OccupancyKey]:
-        """Return the channels and members last reported as present, in reported order."""
+        """Return the channels and members last reported as present.
+
+        They are in the order in which they were reported.
+        """
         return list(self._contents.reported)

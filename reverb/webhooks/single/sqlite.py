@@ -191,8 +191,8 @@ class SqliteJournalStorage:
         if self._timer is not None:
             self._timer.cancel()
             self._flush()
-        # The thread runs its jobs in order: after this one, the last changes are queued already,
-        # ahead of the close.
+        # The thread runs its jobs in order. When this empty one is done, the callback of the
+        # running write has queued the last changes, ahead of the close.
         await deferToThreadPool(self._reactor, self._pool, lambda: None)
         connection, self._connection = self._connection, None
         await deferToThreadPool(self._reactor, self._pool, connection.close)
@@ -212,7 +212,7 @@ def _load(connection: sqlite3.Connection, contents: JournalContents) -> JournalC
         raise JournalError(
             f"was written by another version of this program (schema version {version})"
         )
-    # A write, so that a file that is not writable fails now.
+    # Write now, so that a read-only file fails at the start.
     connection.execute("BEGIN IMMEDIATE")
     if version == 0:
         for statement in _SCHEMA.split(";"):

@@ -1,4 +1,4 @@
-"""A node whose Redis contains corrupt data, as written by a foreign program."""
+"""A node whose Redis contains corrupt data, as written by another program."""
 
 import pytest
 
