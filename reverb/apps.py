@@ -1,4 +1,9 @@
-"""The data types of an app and its webhooks: credentials, limits and permissions."""
+"""The data types of an app and its webhooks: credentials, limits and permissions.
+
+The name of a field is its key in the TOML file; ``REVERB_APP_`` and the name in upper case is its
+environment variable. A new field needs a docstring and a row in docs/configuration.md; a new limit
+also needs an entry in :data:`reverb.meter.LIMITS`.
+"""
 
 from typing import Annotated, Literal, get_args
 

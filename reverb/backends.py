@@ -104,7 +104,7 @@ def build_webhook_cluster_store(
     Args:
         settings: The node's settings.
         store: The node's channel store.
-        clock: The clock that throttles the store's log lines.
+        clock: The clock by which the rate of the store's log lines is limited.
         meter: The node's meter; None to count nothing.
 
     Returns:

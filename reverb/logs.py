@@ -1,7 +1,7 @@
 """Log observers for ``twistd --logger``: one line for each event of at least a chosen level.
 
-``twistd --nodaemon --logger reverb.logs.text`` writes text for people and
-``--logger reverb.logs.json`` JSON for programs, both to standard output. The
+``twistd --nodaemon --logger reverb.logs.text`` writes plain text and
+``--logger reverb.logs.json`` JSON, both to standard output. The
 environment variable ``REVERB_LOG_LEVEL`` is the lowest level that is written.
 """
 
@@ -64,7 +64,7 @@ class LineObserver:
 
 
 def text() -> LineObserver:
-    """Make an observer that writes text for people, in the format of twistd's own log.
+    """Make an observer that writes plain text, in the format of twistd's own log.
 
     Returns:
         The observer, which writes to standard output.
@@ -110,7 +110,7 @@ def lowest_level(environ: Mapping[str, str]) -> str:
 
 
 def format_text(event: LogEvent) -> str:
-    """Format an event as text for people.
+    """Format an event as plain text.
 
     Args:
         event: The event.

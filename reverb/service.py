@@ -2,7 +2,8 @@
 
 An application embeds the server like this::
 
-    service = ReverbService(Settings(apps=(App(id="1", key="key", secret="secret"),)))
+    app = App(id="1", key="key", secret="secret")
+    service = ReverbService(Settings(apps=(app,)))
     service.setServiceParent(application)
     service.publish(app, ["news"], "headline", {"text": "Hello"})
 """
@@ -34,7 +35,7 @@ from reverb.protocol.codes import Code
 from reverb.protocol.events import check_event
 from reverb.settings import Settings
 from reverb.static_apps import StaticApps
-from reverb.transport.broadcast import BroadcastFanout
+from reverb.transport.broadcast import BroadcastTarget
 from reverb.transport.factory import PusherFactory
 from reverb.transport.http import ApiSite
 from reverb.transport.multiplexer import MultiplexingFactory
@@ -118,7 +119,7 @@ class ReverbService(MultiService):
             clock=reactor,
             cache_ttl=settings.cache_ttl,
             make_fanout_target=partial(
-                BroadcastFanout,
+                BroadcastTarget,
                 sockets=self._sockets,
                 compression_min_bytes=settings.compression_min_bytes,
             ),

@@ -1,4 +1,7 @@
-"""JSON responses of the HTTP API, and the error that becomes one."""
+"""JSON responses of the HTTP API, and the error that becomes one.
+
+:func:`reverb.transport.http.encode_response` adds the headers that all responses have.
+"""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol

@@ -1,4 +1,4 @@
-"""The channels for which a node wants the bus's messages: those that have local subscribers."""
+"""A node's subscriptions on the bus: the topics of its channels, and of its watched users."""
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall

@@ -49,7 +49,7 @@ class Link:
             once all connect hooks have run.
         on_message: Called with the name and the content of each message from the bus.
         connect_hooks: Called in order after each connect, before the link counts
-            as up. An exception of a hook ends the connection.
+            as up. If a hook raises, the connection is closed.
         loss_hooks: Called when an open connection is lost; exceptions are logged.
         heartbeat_hooks: Called after each successful heartbeat, every few seconds;
             exceptions are logged.

@@ -90,7 +90,7 @@ The target keeps the mapping, which always contains the current subscribers.
 """
 
 
-class SequentialFanout:
+class SequentialTarget:
     """A fanout target that sends to one subscriber after the other, of any type."""
 
     __slots__ = ("_subscribers",)
@@ -116,7 +116,8 @@ class _PendingSubscriber:
         confirmed: Whether the confirmation, with the members, has been sent to it.
         first_frame: The index of its first frame among the channel's pending
             frames. Older pending frames are not for it, or are held already.
-        held_frames: Its frames that precede ``first_frame``, in order.
+        held_frames: The frames held for it that the channel has already flushed to the
+            other subscribers, oldest first.
     """
 
     __slots__ = ("confirmed", "first_frame", "held_frames")
@@ -159,7 +160,7 @@ class Channel:
 
     def __init__(
         self,
-        make_fanout_target: FanoutTargetFactory = SequentialFanout,
+        make_fanout_target: FanoutTargetFactory = SequentialTarget,
         kind: ChannelKind = ChannelKind.PUBLIC,
         meter: AppMeter | None = None,
     ) -> None:

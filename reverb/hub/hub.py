@@ -14,7 +14,7 @@ from twisted.logger import Logger
 
 from reverb.apps import App
 from reverb.envelope import CountChanged, Envelope, Publication, Termination
-from reverb.hub.channel import Channel, FanoutTargetFactory, SequentialFanout
+from reverb.hub.channel import Channel, FanoutTargetFactory, SequentialTarget
 from reverb.hub.counts import CountManager
 from reverb.hub.eager import run_step
 from reverb.hub.fanout import Fanout
@@ -64,7 +64,7 @@ class Hub:
         apps: IApps,
         clock: IReactorTime,
         cache_ttl: int,
-        make_fanout_target: FanoutTargetFactory = SequentialFanout,
+        make_fanout_target: FanoutTargetFactory = SequentialTarget,
         meter: Meter | None = None,
     ) -> None:
         self._broker = broker
@@ -145,7 +145,7 @@ class Hub:
             if socket_id not in self._sessions and socket_id not in self._reserved:
                 return socket_id
 
-    def leave(self, session: Session) -> None:
+    def end_session(self, session: Session) -> None:
         """End a session: remove its subscriptions and its sign-in, and stop counting it.
 
         Does nothing when the session has ended already.

@@ -147,7 +147,7 @@ class SubscriptionManager:
         if member is None:
             session.send(messages.subscription_succeeded(name))
         else:
-            session.send(messages.presence_succeeded(name, joined.members))
+            session.send(messages.presence_subscription_succeeded(name, joined.members))
 
     def _notify_joined(
         self, app_id: str, name: str, member: Member | None, joined: JoinResult

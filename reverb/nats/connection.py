@@ -217,8 +217,8 @@ class NatsConnection:
         """Send a PING when this turn of the reactor ends.
 
         Returns:
-            Fires with the PONG: NATS has read all commands sent before, and all messages that it
-            sent before have arrived. Fails with LinkLostError.
+            Fires when the PONG arrives. NATS has then read every command sent before the PING, and
+            every message that it sent before the PONG has arrived. Fails with LinkLostError.
         """
         if self.lost.called:
             return fail(LinkLostError("the connection has ended"))

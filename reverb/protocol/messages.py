@@ -216,7 +216,7 @@ def _decode_data(decoder: msgspec.json.Decoder[S], data: msgspec.Raw, subject: s
 
 
 def _user_id_text(user_id: str | float | None) -> str:
-    """Convert a user's id to a string: old PHP servers sign numbers, and 10.0 is the user 10."""
+    """Convert a user's id to a string. Some PHP backends send numbers; 10.0 is the user 10."""
     if isinstance(user_id, float) and user_id.is_integer():
         user_id = int(user_id)
     return "" if user_id is None else str(user_id)
@@ -272,7 +272,7 @@ def subscription_succeeded(channel: str) -> bytes:
     )
 
 
-def presence_succeeded(channel: str, members: Mapping[str, str]) -> bytes:
+def presence_subscription_succeeded(channel: str, members: Mapping[str, str]) -> bytes:
     """Encode the confirmation of a subscription to a presence channel, with its members.
 
     Args:

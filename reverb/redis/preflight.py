@@ -123,7 +123,8 @@ def _ask_sentinels(url: RedisUrl) -> Address | None:
     """Ask the sentinels in turn for the master's address.
 
     Returns:
-        The first address that a sentinel names. None when no sentinel can be reached.
+        The first address that a sentinel names. None if no sentinel names one, and none
+        refuses: each is unreachable, or fails in a way that may be repaired.
 
     Raises:
         _SentinelRefusalError: The sentinels that can be reached do not know the master, or

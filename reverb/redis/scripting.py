@@ -1,11 +1,12 @@
-"""The base of all Lua scripts that nodes run in Redis: their arguments and common functions."""
+"""The base of all Lua scripts that nodes run in Redis: their arguments and common functions.
+
+The scripts are in :mod:`reverb.stores.redis.scripts` and
+:mod:`reverb.webhooks.cluster.redis_scripts`.
+"""
 
 from hashlib import sha1
 
-from reverb.envelope import FORMAT
-
-_COMMON = (
-    """
+_COMMON = """
 local prefix, node, token = ARGV[1], ARGV[2], ARGV[3]
 
 local function key(...)
@@ -32,65 +33,7 @@ local function number_of(hash, field)
   local value = redis.call('HGET', hash, field) or 0
   return tonumber(value) or value
 end
-
--- Publishes a member change with the next version of the channel's members.
--- Versions start from the time in microseconds. So a channel that was vacated and is used
--- again does not reuse a version that a node has seen before.
-local function announce(app, channel, user, info)
-  local versions = key('versions', app)
-  if not tonumber(redis.call('HGET', versions, channel)) then
-    local now = redis.call('TIME')
-    redis.call('HSET', versions, channel, now[1] .. string.format('%06d', now[2]))
-  end
-  local version = redis.call('HINCRBY', versions, channel, 1)
-  local body = {'member', app, channel, version, user, info}
-  redis.call('PUBLISH', key(app, channel), cmsgpack.pack({"""
-    + str(FORMAT)
-    + """, node, body}))
-end
-
-local function version_of(app, channel)
-  return number_of(key('versions', app), channel)
-end
-
--- Adds subscriptions of a user; returns whether the user is a new member.
-local function add_member(app, channel, user, info, sockets)
-  add(key('sockets', app, channel), user, sockets)
-  add(key('users', node, app, channel), user, sockets)
-  local members = key('members', app, channel)
-  local old_info = redis.call('HGET', members, user)
-  if old_info ~= info then
-    redis.call('HSET', members, user, info)
-    announce(app, channel, user, info)
-  end
-  return not old_info
-end
-
--- Removes subscriptions of a user; returns whether the user is no longer a member.
-local function remove_member(app, channel, user, sockets)
-  add(key('users', node, app, channel), user, -sockets)
-  if add(key('sockets', app, channel), user, -sockets) > 0 then
-    return false
-  end
-  if redis.call('HDEL', key('members', app, channel), user) == 1 then
-    announce(app, channel, user)
-    return true
-  end
-  return false
-end
-
--- Adds to the node's subscriptions to a channel, or subtracts from them; returns the number that
--- all nodes have.
-local function add_subscriptions(app, channel, amount)
-  add(key('held', node), app .. ':' .. channel, amount)
-  local total = add(key('channels', app), channel, amount)
-  if total == 0 then
-    redis.call('HDEL', key('versions', app), channel)
-  end
-  return total
-end
 """
-)
 
 # A node has a new session after each connect. So a command of an earlier connection that Redis
 # runs late cannot change what the node has registered since.

@@ -13,7 +13,7 @@ class MemoryConnection:
     """A connection that records the frames sent to it, for unit tests of the hub.
 
     Attributes:
-        frames: The arguments of :meth:`send`, each one or more frames.
+        frames: The byte strings passed to :meth:`send`; each contains one or more frames.
         closed: The code and reason of :meth:`close`; None while open.
     """
 

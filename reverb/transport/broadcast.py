@@ -14,7 +14,7 @@ _NOT_GROUPED = -1
 """Differs from every :attr:`SocketTable.closed_count`."""
 
 
-class BroadcastFanout:
+class BroadcastTarget:
     """A :class:`reverb.hub.channel.FanoutTarget` that writes to sockets directly.
 
     It groups the subscribers by whether they accept compressed frames, and by whether their socket

@@ -1,4 +1,4 @@
-"""The fast path for nearly every upgrade to WebSocket: well-formed, with nothing to negotiate.
+"""The fast path for the upgrades to WebSocket that nearly all clients send.
 
 Autobahn's handshake reports each kind of error separately, and costs four times as much. This
 parser accepts an upgrade that is valid (RFC 6455, 4.2.1), has no subprotocol, and offers

@@ -109,7 +109,8 @@ def make_outbox(
         transport: A transport without a producer, to which no other code writes.
         sockets: The sockets of the node.
         max_buffered_bytes: Bytes that may be queued for the client; 0 for no limit.
-        on_overflow: Called once, when more bytes are queued. It is expected to end the connection.
+        on_overflow: Called once, when more bytes are queued. It is expected to end the connection,
+            as :class:`reverb.transport.websocket.PusherConnection` does.
 
     Returns:
         A :class:`DirectOutbox` for a plain TCP connection, else a :class:`BufferedOutbox`.

@@ -167,7 +167,7 @@ class PusherConnection(TextServerProtocol):
         self._cancel_deadlines()
         session, self._session = self._session, None
         if session is not None:
-            self.factory.hub.leave(session)
+            self.factory.hub.end_session(session)
         # After hub.leave: once the last connection is removed, the node continues to stop.
         self.factory.remove(self)
         if session is None:
@@ -295,7 +295,7 @@ class PusherConnection(TextServerProtocol):
 
     def _start_session(self, session: Session) -> None:
         if self.state != self.STATE_OPEN:  # The connection closed during the call to the store.
-            self.factory.hub.leave(session)
+            self.factory.hub.end_session(session)
             return
         self._session = session
         if session.meter is not None:

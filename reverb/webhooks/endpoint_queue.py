@@ -64,9 +64,10 @@ class EndpointQueue:
     Any of the callables may call :meth:`stop`; the deliveries then stay as they are.
 
     Ordering: a delivery is sent only when all earlier deliveries that share a channel with it are
-    finished. Unrelated deliveries may overtake it, so a request that the endpoint never accepts
-    blocks no other channel. Only when :data:`MAX_IN_FLIGHT` deliveries wait for a retry do the
-    others wait too.
+    finished. Other deliveries may overtake it. A delivery that the endpoint does not accept
+    therefore blocks only those that share a channel with it, directly or through a delivery that
+    waits between them. Only when :data:`MAX_IN_FLIGHT` deliveries wait for a retry do all others
+    wait too.
 
     Args:
         send: Makes one attempt; the awaitable returns the outcome, and never fails.

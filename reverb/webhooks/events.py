@@ -1,5 +1,8 @@
 """Webhook events: the hub's notices under Pusher's names, encoded as JSON once.
 
+A new type of event also needs its name in :data:`reverb.apps.EventName`, and, for nodes that share
+a Redis, a place in :mod:`reverb.webhooks.cluster.forwarder`, ``redis_codec`` and ``leader_term``.
+
 Source: Pusher's documentation, "Webhooks: Webhook format".
 """
 

@@ -38,7 +38,7 @@ class EventFilter:
         return any(not _OCCUPANCY_EVENTS.isdisjoint(webhook.events) for webhook in webhooks)
 
     def wants_event(self, app_id: str, name: EventName, channel: str) -> bool:
-        """Return whether an event of a channel is wanted."""
+        """Return whether a webhook or a listener wants a channel's events of this name."""
         if self._webhooks is None or self._listeners:
             return True
         return any(webhook.wants(name, channel) for webhook in self._webhooks.get(app_id, ()))

@@ -38,7 +38,7 @@ class IWebhookEventSource(Interface):
         """Emit the remaining events and stop; fires when no more events will be emitted."""
 
     def acknowledge(ids: "Collection[str]") -> None:
-        """Handle the acknowledgment of events that are finished.
+        """Acknowledge events that are finished: the source need not emit them again.
 
         An event is finished when no endpoint wants it, or when each of its deliveries is
         delivered, dead, or dropped because the queue was full.
@@ -187,8 +187,9 @@ class IWebhookClusterStore(Interface):
 
     The store itself creates the events about occupancy (a channel has subscribers, or a user is a
     member of one). It adds the event to the queue in the same atomic step as the change, or, for a
-    departure, schedules a check for the end of the debounce delay. Each change therefore yields
-    exactly one event in the whole cluster, whichever nodes have seen it.
+    departure, schedules a check for the end of the debounce delay. No change is therefore reported
+    twice, whichever nodes have seen it, and a departure that is reversed within the delay is not
+    reported.
 
     The nodes elect one leader, which sends the webhooks of all nodes. A method that only the leader
     may call takes the leader token, and fails with ClusterStoreLostError if another node leads.

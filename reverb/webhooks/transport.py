@@ -44,7 +44,10 @@ class _Url(EncodedURL):
 
 @implementer(IAgentEndpointFactory)
 class _EndpointFactory:
-    """Makes the agent's client endpoints, with TLS and the check for public addresses."""
+    """Makes the agent's client endpoints: with TLS for https URLs.
+
+    It refuses addresses that are not public, unless private ones are allowed.
+    """
 
     def __init__(self, reactor: Any, policy: IPolicyForHTTPS, *, allow_private: bool) -> None:
         self._reactor = reactor

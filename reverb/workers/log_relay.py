@@ -49,7 +49,7 @@ class LogRelay:
             self._log(line)
 
     def finish(self) -> None:
-        """Log the last line if it has no line end."""
+        """Log the last line if it does not end with a newline."""
         if self._incomplete_line:
             self._log(self._incomplete_line)
         self._incomplete_line = b""

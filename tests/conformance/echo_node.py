@@ -67,7 +67,7 @@ class EchoHub:
     def mute(self, session):
         """Do nothing: nothing is published."""
 
-    def leave(self, session):
+    def end_session(self, session):
         """Do nothing: the sessions are not kept."""
 
 

@@ -11,7 +11,7 @@ from twisted.logger import LogLevel, globalLogPublisher
 
 from reverb.apps import App
 from reverb.brokers.local import LocalBroker
-from reverb.hub.channel import SequentialFanout
+from reverb.hub.channel import SequentialTarget
 from reverb.hub.hub import Hub
 from reverb.protocol import signing
 from reverb.static_apps import StaticApps
@@ -78,7 +78,7 @@ class Client:
         return self.send("pusher:signin", {"auth": auth, "user_data": user_data})
 
     def leave(self):
-        self.node.hub.leave(self.session)
+        self.node.hub.end_session(self.session)
 
     def sends(self):
         """Return the number of writes since the last call of :meth:`take`."""
@@ -112,7 +112,7 @@ class Node:
 
     make_connection = MemoryConnection
 
-    def __init__(self, make_store=None, broker=None, make_fanout_target=SequentialFanout):
+    def __init__(self, make_store=None, broker=None, make_fanout_target=SequentialTarget):
         self.clock = Clock()
         self.store = (make_store or MemoryStore)(self.clock.seconds)
         self.broker = LocalBroker() if broker is None else broker

@@ -12,7 +12,7 @@ from twisted.internet.protocol import Protocol
 from twisted.internet.testing import MemoryReactorClock
 
 from reverb.testing import parse_frame
-from reverb.transport.broadcast import BroadcastFanout
+from reverb.transport.broadcast import BroadcastTarget
 from reverb.transport.deflate import inflate
 from reverb.transport.outbox import DirectOutbox, SocketTable
 
@@ -81,7 +81,7 @@ class SocketNode(Node):
         self.sockets = SocketTable()
         self.connections = []
         make_fanout_target = partial(
-            BroadcastFanout, sockets=self.sockets, compression_min_bytes=60
+            BroadcastTarget, sockets=self.sockets, compression_min_bytes=60
         )
         super().__init__(make_fanout_target=make_fanout_target)
 

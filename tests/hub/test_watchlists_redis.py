@@ -69,7 +69,7 @@ class FlappingNode(Node):
         if self.listeners and self.rng.random() < 0.45:
             listener = self.listeners.pop(self.rng.randrange(len(self.listeners)))
             listener.receive()
-            self.hub.leave(listener.session)
+            self.hub.end_session(listener.session)
             return
         watchlist = tuple(self.rng.sample(USERS, self.rng.randint(0, 4)))
         user = User(self.rng.choice(USERS), "{}", watchlist)
@@ -99,7 +99,7 @@ class FlappingNode(Node):
 
     def end(self):
         for listener in self.listeners:
-            self.hub.leave(listener.session)
+            self.hub.end_session(listener.session)
         self.stop()
 
 

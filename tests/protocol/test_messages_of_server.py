@@ -101,7 +101,7 @@ class TestExactBytes:
 
 class TestPresenceSucceeded:
     def test_one_member(self):
-        payload = messages.presence_succeeded("presence-x", {"462127": '{"name":"A"}'})
+        payload = messages.presence_subscription_succeeded("presence-x", {"462127": '{"name":"A"}'})
 
         message = json.loads(payload)
         assert list(message) == ["event", "data", "channel"]
@@ -115,7 +115,7 @@ class TestPresenceSucceeded:
     def test_ids_hash_and_count_agree_for_any_ids(self, members):
         texts = {user_id: json.dumps(info) for user_id, info in members.items()}
 
-        message = json.loads(messages.presence_succeeded("presence-x", texts))
+        message = json.loads(messages.presence_subscription_succeeded("presence-x", texts))
 
         presence = json.loads(message["data"])["presence"]
         assert presence["ids"] == list(members)
@@ -123,7 +123,9 @@ class TestPresenceSucceeded:
         assert presence["count"] == len(members)
 
     def test_user_info_is_sent_as_it_was_written(self):
-        payload = messages.presence_succeeded("presence-x", {"1": '{ "b":1.0, "a":"\\/" }'})
+        payload = messages.presence_subscription_succeeded(
+            "presence-x", {"1": '{ "b":1.0, "a":"\\/" }'}
+        )
 
         assert '"hash":{"1":{ "b":1.0, "a":"\\/" }}' in json.loads(payload)["data"]
 

@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from reverb.hub.channel import Frame, FrameBatch
 from reverb.protocol.frames import compressed_text_frame, text_frame
 from reverb.testing import MemoryConnection, parse_frame
-from reverb.transport.broadcast import BroadcastFanout
+from reverb.transport.broadcast import BroadcastTarget
 from reverb.transport.deflate import inflate
 from reverb.transport.outbox import DirectOutbox, SocketTable
 
@@ -82,7 +82,7 @@ class Room:
         self.sockets = SocketTable()
         self.clients = [Client(self.sockets, compresses=n % 2 == 1) for n in range(count)]
         self.subscribers = {str(number): client for number, client in enumerate(self.clients)}
-        self.broadcast = BroadcastFanout(self.subscribers, self.sockets, MIN_BYTES)
+        self.broadcast = BroadcastTarget(self.subscribers, self.sockets, MIN_BYTES)
 
     def end(self):
         for client in self.clients:

@@ -157,7 +157,7 @@ class LocalState:
         return JoinResult(count == 1, is_new, count, replica.roster, announced=True)
 
     def local_leave_result(self, key: ChannelKey, removed_user_id: str | None) -> LeaveResult:
-        """Return what the end of a subscription changed, as far as this node knows.
+        """Remove the member from the replica, and return what this node knows of the change.
 
         Args:
             key: The channel.

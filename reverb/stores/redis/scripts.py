@@ -30,6 +30,7 @@ In the scripts, ``debounce`` is the delay of the webhooks ``channel_vacated`` an
 from reverb.protocol.names import INTERNAL_PREFIX
 from reverb.redis.scripting import REQUIRE_SESSION, Script
 from reverb.stores.channel_subscriptions import ChannelKey
+from reverb.stores.redis.membership_lua import MEMBERSHIP
 from reverb.stores.redis.occupancy_lua import OCCUPANCY
 
 FULL = -1
@@ -63,7 +64,8 @@ return dead
 """Renew the lease for ARGV[4] milliseconds; return the names of registered nodes without one."""
 
 REAP = Script(
-    OCCUPANCY
+    MEMBERSHIP
+    + OCCUPANCY
     + """
 local changes, debounces = {}, {}
 -- If webhooks have reported nothing about an app, no departure needs a report.
@@ -164,6 +166,7 @@ CONNECTIONS = Script("return number_of(key('connections'), ARGV[4])", name="conn
 
 JOIN = Script(
     REQUIRE_SESSION
+    + MEMBERSHIP
     + OCCUPANCY
     + """
 local app, channel, is_member, wants_members = ARGV[4], ARGV[5], ARGV[6] == '1', ARGV[7] == '1'
@@ -199,6 +202,7 @@ the version of the members, and the members if they are wanted.
 
 LEAVE = Script(
     REQUIRE_SESSION
+    + MEMBERSHIP
     + OCCUPANCY
     + """
 local app, channel, is_member, user = ARGV[4], ARGV[5], ARGV[6] == '1', ARGV[7]
@@ -232,6 +236,7 @@ return 1
 
 SYNC_CHANNEL = Script(
     REQUIRE_SESSION
+    + MEMBERSHIP
     + OCCUPANCY
     + """
 local app, channel, count, debounce = ARGV[4], ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7])
@@ -275,10 +280,13 @@ ARGV[6] is the number of subscriptions, ARGV[7] the debounce delay. From ARGV[8]
 id, the ``user_info`` and the number of subscriptions of each user.
 """
 
-_MEMBERS = """
+_MEMBERS = (
+    MEMBERSHIP
+    + """
 local app, channel = ARGV[4], ARGV[5]
 return {version_of(app, channel), redis.call('HGETALL', key('members', app, channel))}
 """
+)
 
 MEMBERS = Script(_MEMBERS, name="members")
 """Return the version and the members of a channel."""

@@ -1,7 +1,7 @@
 """Lua functions that the webhook scripts share.
 
-The keys, all below ``PREFIX:webhooks``. Those of the occupancy and of the queue are in
-:mod:`reverb.stores.redis.occupancy_lua`.
+All keys of webhooks begin with ``PREFIX:webhooks``. :mod:`reverb.stores.redis.occupancy_lua`
+documents those of occupancy and of the queue. The others are:
 
 ==========================  ============================================================
 ``leader``                  the token of the leader; expires unless it is renewed
@@ -28,10 +28,10 @@ end
 redis.call('PEXPIRE', leader, ARGV[5])
 """
 )
-"""The beginning of a script that only the leader may run: it renews the leader's lease.
+"""The beginning of a script that only the leader may run: it extends the leadership.
 
-ARGV[4] is the leader token, ARGV[5] the lease in milliseconds. The script returns nil if another
-node leads.
+ARGV[4] is the leader token, ARGV[5] the lifetime of the leader lock in
+milliseconds. The script returns nil if another node leads.
 """
 
 STOPPING = """

@@ -4,7 +4,8 @@
 scripts of :mod:`reverb.stores.redis.scripts`, in the same step as the change itself.
 
 The arguments of every script begin with those of :class:`reverb.redis.scripting.Script` (ARGV[1] to
-ARGV[3]); a leader's script then takes the leader token and its lease (ARGV[4] and ARGV[5]).
+ARGV[3]); a leader's script then takes the leader token and the lifetime of the leader lock in
+milliseconds (ARGV[4] and ARGV[5]).
 """
 
 from reverb.redis.scripting import REQUIRE_SESSION, Script

@@ -50,7 +50,7 @@ class RedisWebhookStore:
 
     Args:
         store: This node's channel store, whose scripts record joins and leaves.
-        clock: Limits the rate of log lines.
+        clock: The clock by which the rate of log lines is limited.
         meter: The node's meter; None to measure nothing.
     """
 

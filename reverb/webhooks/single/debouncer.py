@@ -25,8 +25,9 @@ _OccupancyKey = tuple[str, str, str | None]
 class Debouncer:
     """Delays departures and drops flaps from a stream of notices.
 
-    Ordering: the notices of a channel are released in the order in which they happened. So a
-    channel is occupied before it has members, and its members leave before it is vacated.
+    Ordering: the departures of a channel are released in the order in which they happened, so its
+    members leave before it is vacated. All other notices are released at once, and may overtake
+    the departures that are delayed.
 
     Args:
         delay: Seconds for which a departure is delayed, and for which a channel's cache miss

@@ -43,7 +43,8 @@ class IJournalStorage(Protocol):
 
         Args:
             contents: The journal's empty contents, to be filled. The journal updates the same
-                object before each write, so that the storage can write all of it again.
+                object before each write, so after a failed write the storage can write the
+                complete contents.
 
         Returns:
             The contents.
