@@ -301,7 +301,7 @@ class IChannelStore(Interface):
         """Fire with the channel's counts, which are zero when it has no subscription."""
 
     def occupied(app_id: str, channels: Sequence[str]) -> "Deferred[Mapping[str, bool]]":
-        """Return for each of some channels whether it has a subscription.
+        """Return whether each of the given channels has a subscription.
 
         Returns:
             Fires with the answer for each channel. While the other nodes are

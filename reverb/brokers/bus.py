@@ -48,7 +48,7 @@ class BusBroker:
         self._broadcast_topic = broadcast_topic
         self._interest = Interest(link, broadcast_topic)
         self.link_meter = link.bus_meter
-        self._warned_of_foreign_messages = False
+        self._warned_of_unreadable_messages = False
         link.on_message = self._message_received
 
     def _topic(self, app_id: str, channel: str) -> bytes:
@@ -113,19 +113,19 @@ class BusBroker:
             received = decode(message)
         except ValueError as error:
             self.link_meter.dropped += 1
-            if not self._warned_of_foreign_messages:
-                self._warned_of_foreign_messages = True
+            if not self._warned_of_unreadable_messages:
+                self._warned_of_unreadable_messages = True
                 self._log.warn(
-                    "dropped a message on {channel}, sent by another program or a newer version of "
+                    "dropped a message on {topic}, sent by another program or a newer version of "
                     "this server: {error}; further ones are only counted",
-                    channel=ascii(topic),
+                    topic=ascii(topic),
                     error=error,
                 )
             return
         try:
             self._dispatch(received)
         except Exception:  # noqa: BLE001 - one message's failure must not end the connection
-            self._log.failure("failed to deliver a message on {channel}", channel=ascii(topic))
+            self._log.failure("failed to deliver a message on {topic}", topic=ascii(topic))
 
     def _dispatch(self, received: BusMessage) -> None:
         body = received.body

@@ -220,7 +220,7 @@ class Link:
             self._outage_logged_at = now
             self._log.warn(
                 "{service} at {address} cannot be used: {why}; "
-                "this node serves its own clients only and keeps trying to connect",
+                "this node may not reach the other nodes; it keeps trying to connect",
                 service=self.service_name,
                 address=self.address,
                 why=why,

@@ -123,7 +123,7 @@ class CountManager:
     # Changes of a count
 
     def subscription_changed(self, app: App, name: str, *, joined: bool = False) -> None:
-        """Handle a subscription that was added or removed on this node, and notify all nodes.
+        """Refresh a channel's count on all nodes, after a change that this node must announce.
 
         Args:
             app: The app.

@@ -71,7 +71,5 @@ def _report(failure: Failure, session: Session) -> None:
         session.send_error(cast(ClientError, failure.value))
         return
     if not failure.check(StoreRefusedError):  # The store has logged it.
-        _log.failure(
-            "failed to handle a message of {socket_id}", failure, socket_id=session.socket_id
-        )
+        _log.failure("failed to serve {socket_id}", failure, socket_id=session.socket_id)
     session.send_error(ClientError("The server could not do this now; try again"))

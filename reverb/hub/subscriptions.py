@@ -183,7 +183,7 @@ class SubscriptionManager:
         """
         self._remove_locally(session, name)
         if (session.socket_id, name) in self.joining:
-            # The calls of the store must not overlap, so join() removes the subscription.
+            # Calls to the store must not overlap, so join() removes the subscription.
             return None
         return self._leave(session.app, name, session.socket_id)
 

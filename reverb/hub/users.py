@@ -78,7 +78,7 @@ class UserManager:
         if not sessions:
             self.sessions.pop((app_id, user.id), None)
         if socket_id not in self._online or socket_id in self._joining:
-            # The calls of the store must not overlap, so sign_in() removes the connection.
+            # Calls to the store must not overlap, so sign_in() removes the connection.
             return None
         return self._leave(app_id, user.id, socket_id)
 

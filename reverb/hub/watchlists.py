@@ -146,7 +146,7 @@ class WatchlistManager:
     async def _wait_for_checks(self, app_id: str, users: list[_WatchedUser]) -> None:
         """Wait until no check of the users is due, so that their state is current.
 
-        A check may be due for the session's own user, who has just signed in.
+        One may be due if the session's user, who has just signed in, is also watched.
         """
         while any(watched in self._stale.get(app_id, ()) for watched in users):
             checked: Deferred[None] = Deferred()

@@ -64,7 +64,7 @@ def _log_in(connection: socket.socket, url: NatsUrl) -> str | None:
 
 
 def _read_refusal(stream: BinaryIO) -> str | None:
-    """Read until the server answers PING with PONG, or reports an error."""
+    """Return the lasting error that the server reports before its PONG; None if there is none."""
     for line in stream:
         operation, _, text = line.decode("utf-8", "replace").strip().partition(" ")
         if operation == "PONG":

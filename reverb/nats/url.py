@@ -57,15 +57,15 @@ def parse_nats_url(text: str) -> NatsUrl:
         NatsUrlError: The URL cannot be used.
     """
     if not text.isprintable() or " " in text:
-        raise NatsUrlError("a NATS URL has no spaces and no control characters")
+        raise NatsUrlError("the NATS URL contains a space or a control character")
     if "#" in text:
-        raise NatsUrlError("a NATS URL has no #; write it as %23 in a password")
+        raise NatsUrlError("the NATS URL contains a #; in a password, write it as %23")
     parts = _URL.fullmatch(text)
     scheme = parts["scheme"].lower() if parts else ""
     if parts is None or scheme not in ("nats", "tls"):
-        raise NatsUrlError("a NATS URL begins with nats:// or tls://")
+        raise NatsUrlError("a NATS URL must begin with nats:// or tls://")
     if parts["path"].strip("/"):
-        raise NatsUrlError("a NATS URL has no path after the host; the prefix is ?prefix=myapp")
+        raise NatsUrlError("the NATS URL has a path after the host; the prefix is ?prefix=myapp")
     credentials, at, hosts = parts["netloc"].rpartition("@")
     username, colon, password = (unquote(part) for part in credentials.partition(":"))
     if at and not (username and password if colon else username):
@@ -83,7 +83,7 @@ def parse_nats_url(text: str) -> NatsUrl:
 def _parse_servers(hosts: str) -> tuple[Address, ...]:
     servers = tuple(_parse_address(host) for host in hosts.split(","))
     if not all(host for host, _ in servers):
-        raise NatsUrlError("a NATS URL has one or more hosts, with a comma between two")
+        raise NatsUrlError("a NATS URL needs one or more hosts, separated by commas")
     if len(set(servers)) < len(servers):
         raise NatsUrlError("the NATS URL names a server twice")
     return servers

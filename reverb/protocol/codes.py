@@ -50,10 +50,10 @@ class Code(IntEnum):
 
 
 class ClientError(Exception):
-    """A client's message violates the protocol.
+    """An error that is reported to the client, usually because its message breaks a rule.
 
     The session sends it to the client as a ``pusher:error`` event. The
-    connection stays open, and its state does not change. The texts stand where
+    connection stays open, and its state does not change. The texts are where
     the error is raised: in ``session``, ``messages`` and ``names`` of this
     package, and in :mod:`reverb.hub`.
 

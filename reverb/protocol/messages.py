@@ -135,7 +135,7 @@ def decode_member(channel_data: str, max_bytes: int) -> Member:
     data = _decode(_channel_data_decoder, channel_data.encode(), "channel_data")
     user_id = _user_id_text(data.user_id)
     if not user_id:
-        raise ClientError("Invalid channel_data: user_id is required, a non-empty string")
+        raise ClientError("Invalid channel_data: user_id must be a non-empty string")
     if len(user_id) > MAX_USER_ID:
         raise ClientError(f"Invalid channel_data: user_id is longer than {MAX_USER_ID} characters")
     return Member(user_id, _user_info(data.user_info, "presence subscription", max_bytes))

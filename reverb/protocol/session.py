@@ -5,8 +5,8 @@ open, it decodes each message, checks it against its state (signed in,
 subscribed), and either answers at once or passes the operation to the hub. A
 message that breaks a rule is answered with ``pusher:error`` and changes nothing.
 
-Source: Pusher's documentation, "WebSocket protocol". An error that
-Pusher's live service has too has the same text here.
+Source: Pusher's documentation, "WebSocket protocol". Errors that
+Pusher's live service also sends have the same text here.
 """
 
 from collections.abc import Awaitable, Callable

@@ -127,8 +127,8 @@ def _ask_sentinels(url: RedisUrl) -> Address | None:
         refuses: each is unreachable, or fails in a way that may be repaired.
 
     Raises:
-        _SentinelRefusalError: The sentinels that can be reached do not know the master, or
-            refuse the request.
+        _SentinelRefusalError: No sentinel names a master, and at least one does not know it or
+            refuses the request.
     """
     refusal: _SentinelRefusalError | None = None
     for sentinel in url.sentinels:

@@ -80,14 +80,14 @@ def parse_redis_url(text: str) -> RedisUrl:
         RedisUrlError: The URL cannot be used.
     """
     if not text.isprintable() or " " in text:
-        raise RedisUrlError("a Redis URL has no spaces and no control characters")
+        raise RedisUrlError("the Redis URL contains a space or a control character")
     if "#" in text:
-        raise RedisUrlError("a Redis URL has no #; write it as %23 in a password")
+        raise RedisUrlError("the Redis URL contains a #; in a password, write it as %23")
     parts = _URL.fullmatch(text)
     scheme = parts["scheme"].lower() if parts else ""
     if parts is None or scheme not in _PARAMETERS:
         raise RedisUrlError(
-            "a Redis URL begins with redis://, rediss://, unix://, redis+sentinel:// "
+            "a Redis URL must begin with redis://, rediss://, unix://, redis+sentinel:// "
             "or rediss+sentinel://"
         )
     query = _parse_parameters(parts["query"], _PARAMETERS[scheme])
@@ -112,7 +112,7 @@ def parse_redis_url(text: str) -> RedisUrl:
 
 def _parse_unix(hosts: str, path: str, query: dict[str, str]) -> dict[str, Any]:
     if hosts:
-        raise RedisUrlError("a unix:// URL has no host: write three slashes before the path")
+        raise RedisUrlError("the unix:// URL names a host; write three slashes before the path")
     if not path.strip("/"):
         raise RedisUrlError("the unix:// URL has no socket path")
     return {"path": unquote(path), "database": _parse_database(query.get("db", "0"))}
@@ -120,7 +120,7 @@ def _parse_unix(hosts: str, path: str, query: dict[str, str]) -> dict[str, Any]:
 
 def _parse_tcp(hosts: str, path: str, _query: dict[str, str]) -> dict[str, Any]:
     if "," in hosts:
-        raise RedisUrlError("only a redis+sentinel:// URL has several hosts")
+        raise RedisUrlError("only a redis+sentinel:// URL may have several hosts")
     host, port = _parse_address(hosts, DEFAULT_PORT)
     if not host:
         raise RedisUrlError("the Redis URL has no host")
@@ -130,15 +130,13 @@ def _parse_tcp(hosts: str, path: str, _query: dict[str, str]) -> dict[str, Any]:
 def _parse_sentinels(hosts: str, path: str, query: dict[str, str]) -> dict[str, Any]:
     sentinels = tuple(_parse_address(host, DEFAULT_SENTINEL_PORT) for host in hosts.split(","))
     if not all(host for host, _ in sentinels):
-        raise RedisUrlError(
-            "a redis+sentinel:// URL has one or more hosts, with a comma between two"
-        )
+        raise RedisUrlError("a redis+sentinel:// URL needs one or more hosts, separated by commas")
     if len(set(sentinels)) < len(sentinels):
         raise RedisUrlError("the redis+sentinel:// URL names a sentinel twice")
     master, _, database = path.removeprefix("/").partition("/")
     if not _MASTER.fullmatch(master):
         raise RedisUrlError(
-            "a redis+sentinel:// URL has the name of the master after the hosts, such as "
+            "a redis+sentinel:// URL needs the name of the master after the hosts, such as "
             "/mymaster: letters, digits and the characters - . _"
         )
     user, password = query.get("sentinel_user", ""), query.get("sentinel_password", "")

@@ -36,7 +36,7 @@ class WebhookRequest(msgspec.Struct, frozen=True):
     def is_signed_by(self, app: App) -> bool:
         """Return whether key, signature and content type are those of an app's request.
 
-        Pusher's server SDKs make the same checks.
+        Each check is made by at least one of Pusher's server SDKs.
 
         Args:
             app: The app that must have signed the request.

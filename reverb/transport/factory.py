@@ -78,7 +78,7 @@ class PusherFactory(WebSocketServerFactory):  # type: ignore[misc] # Autobahn is
         """Check that clients are admitted.
 
         Raises:
-            Rejection: :meth:`close_all` has been called. Carries its code and reason.
+            Rejection: After :meth:`close_all`, with the code and the reason given to it.
         """
         if self._closing is not None:
             raise Rejection(*self._closing)

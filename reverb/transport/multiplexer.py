@@ -25,8 +25,8 @@ from reverb.transport.websocket import ORIGIN_HEADER, PusherConnection
 _END = b"\r\n\r\n"
 _UPGRADE = re.compile(rb"\r\nupgrade[ \t]*:[^\r\n]*websocket", re.IGNORECASE)
 _ORIGIN = re.compile(rb"\r\norigin[ \t]*:", re.IGNORECASE)
-# Autobahn splits a head with str.splitlines, which also splits at these bytes, so one header
-# could be read as two (header smuggling).
+# Autobahn splits a head with str.splitlines, which also splits at some of these bytes, so one
+# header could be read as two (header smuggling).
 _SMUGGLING = re.compile(rb"[\x00-\x08\x0b-\x0c\x0e-\x1f\x7f]|\r(?!\n)|(?<!\r)\n|\r\n[ \t]")
 _NEXT_LINE = b"\x85"
 

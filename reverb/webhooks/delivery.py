@@ -92,7 +92,7 @@ def make_ids(now: Callable[[], float], after: str = "") -> Callable[[], str]:
     Returns:
         A function that returns the next id.
     """
-    # Microseconds, and at least 1 more than the last id, so no id repeats after a restart.
+    # Microseconds, so no id repeats after a restart; at least 1 more than the last id.
     latest = int(after[:_ID_DIGITS] or "0", 16)
 
     def next_id() -> str:

@@ -77,7 +77,7 @@ class EndpointQueue:
         now: The wall clock, in seconds since 1970.
         random: Returns random numbers from 0 to 1.
         retry_for: Seconds after its creation for which a delivery is retried.
-        max_queued: The maximal number of deliveries in the queue.
+        max_queued: The maximum number of deliveries in the queue.
     """
 
     _log = Logger()

@@ -18,7 +18,7 @@ DRAIN_TIMEOUT = 3
 class IWebhookEventSource(Interface):
     """A source of webhook events for a single node: debounced, and in order.
 
-    The nodes of a cluster use :class:`IWebhookClusterStore` instead.
+    Nodes that share a Redis use :class:`IWebhookClusterStore` by default.
 
     Delivery: at least once; events that are not acknowledged may be emitted again after a restart.
     Ordering: per app and channel.
@@ -122,7 +122,7 @@ class IDeliveryArchive(Interface):
         Args:
             app_id: The app's id.
             state: Only deliveries in this state; None for any state.
-            limit: The maximal number of deliveries.
+            limit: The maximum number of deliveries.
             after: The id of the last delivery of the previous page, so that older deliveries
                 follow; None for the first page.
         """
@@ -248,7 +248,7 @@ class IWebhookClusterStore(Interface):
     def audit(
         leader_token: str, delay_ms: int, wanted: "Callable[[str], bool]"
     ) -> "Deferred[None]":
-        """Schedule checks of the channels and users that are reported as present but no longer are.
+        """Schedule checks of the channels and users last reported as present but now absent.
 
         Args:
             leader_token: The leader's token.

@@ -39,7 +39,7 @@ class Sender:
         next_id: Generates the ids of deliveries.
         random: Returns random numbers from 0 to 1.
         retry_for: Seconds after its creation for which a delivery is retried.
-        max_queued: The maximal number of deliveries in the queue of one endpoint.
+        max_queued: The maximum number of deliveries in the queue of one endpoint.
         meter: The node's meter; None to measure nothing.
     """
 

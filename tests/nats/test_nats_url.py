@@ -36,17 +36,17 @@ def test_a_url_is_parsed(text, expected):
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("redis://h", "begins with nats:// or tls://"),
-        ("localhost:4222", "begins with nats:// or tls://"),
-        ("h", "begins with nats:// or tls://"),
-        ("nats://", "has one or more hosts"),
-        ("nats://a,", "has one or more hosts, with a comma between two"),
+        ("redis://h", "must begin with nats:// or tls://"),
+        ("localhost:4222", "must begin with nats:// or tls://"),
+        ("h", "must begin with nats:// or tls://"),
+        ("nats://", "needs one or more hosts"),
+        ("nats://a,", "needs one or more hosts, separated by commas"),
         ("nats://a,A", "names a server twice"),
         ("nats://h:port", "malformed"),
         ("nats://h:99999", "malformed"),
         ("nats://h:0", "malformed"),
         ("nats://[::1", "malformed"),
-        ("nats://h/0", "no path after the host; the prefix is ?prefix=myapp"),
+        ("nats://h/0", "a path after the host; the prefix is ?prefix=myapp"),
         ("nats://h?db=1", "unknown parameter 'db'; it may have prefix"),
         ("nats://h?prefix=a&prefix=b", "twice"),
         ("nats://h?prefix=", "prefix of the NATS URL must be"),
@@ -60,8 +60,8 @@ def test_a_url_is_parsed(text, expected):
         ("nats://:pass@h", "a user and a password, or a token"),
         ("nats://@h", "a user and a password, or a token"),
         ("nats://ann:pa#ss@h", "write it as %23"),
-        ("nats://h ", "no spaces"),
-        ("nats://h\n", "no spaces and no control"),
+        ("nats://h ", "a space or"),
+        ("nats://h\n", "a space or a control character"),
     ],
 )
 def test_the_error_for_a_malformed_url_is_one_line_without_the_password(text, problem):
@@ -81,11 +81,11 @@ class TestConfiguration:
     def test_the_error_names_the_source_of_a_malformed_url(self):
         with pytest.raises(ConfigurationError) as raised:
             load(options={"broker": "redis://x"}, environ=APP, config_path=None)
-        assert str(raised.value) == "--broker: a NATS URL begins with nats:// or tls://"
+        assert str(raised.value) == "--broker: a NATS URL must begin with nats:// or tls://"
 
         with pytest.raises(ConfigurationError) as raised:
             load(options={}, environ=APP | {"REVERB_BROKER": "nats://"}, config_path=None)
-        assert str(raised.value).startswith("REVERB_BROKER: a NATS URL has one or more hosts")
+        assert str(raised.value).startswith("REVERB_BROKER: a NATS URL needs one or more hosts")
 
     def test_without_nats_py_the_error_names_the_package_to_install(self, monkeypatch):
         monkeypatch.setitem(sys.modules, "nats", None)

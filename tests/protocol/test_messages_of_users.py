@@ -51,7 +51,7 @@ class TestDecodeMember:
 
     @pytest.mark.parametrize("data", ["{}", '{"user_id":null}', '{"user_id":""}', '{"id":"1"}'])
     def test_an_id_is_required(self, data):
-        assert "user_id is required" in refusal(messages.decode_member, data, 0)
+        assert "user_id must be a non-empty string" in refusal(messages.decode_member, data, 0)
 
     @pytest.mark.parametrize("number", ["1e400", "-1e400", "9" * 5000, "1" + "0" * 5000 + ".0"])
     def test_a_huge_number(self, number):

@@ -64,11 +64,11 @@ def test_a_url_is_parsed(text, expected):
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("http://h", "begins with redis://, rediss://, unix://, redis+sentinel://"),
-        ("localhost:6379", "begins with redis://"),
-        ("h", "begins with redis://"),
-        ("redis://", "has no host"),
-        ("redis:///0", "has no host"),
+        ("http://h", "must begin with redis://, rediss://, unix://, redis+sentinel://"),
+        ("localhost:6379", "must begin with redis://"),
+        ("h", "must begin with redis://"),
+        ("redis://", "the Redis URL has no host"),
+        ("redis:///0", "the Redis URL has no host"),
         ("redis://h:port", "malformed"),
         ("redis://h:99999", "malformed"),
         ("redis://h:0", "malformed"),
@@ -83,12 +83,12 @@ def test_a_url_is_parsed(text, expected):
         ("redis://h?prefix=" + "a" * 101, "prefix of the Redis URL must be"),
         ("redis://ann@h", "a user but no password"),
         ("redis://:pa#ss@h", "write it as %23"),
-        ("redis://h/0 ", "no spaces"),
-        ("redis://h/\n", "no spaces and no control"),
-        ("redis://a:1,b:2/0", "only a redis+sentinel:// URL has several hosts"),
-        ("redis+sentinel:///m", "has one or more hosts"),
-        ("redis+sentinel://a,/m", "has one or more hosts, with a comma between two"),
-        ("redis+sentinel://a,,b/m", "has one or more hosts"),
+        ("redis://h/0 ", "a space or"),
+        ("redis://h/\n", "a space or a control character"),
+        ("redis://a:1,b:2/0", "only a redis+sentinel:// URL may have several hosts"),
+        ("redis+sentinel:///m", "needs one or more hosts"),
+        ("redis+sentinel://a,/m", "needs one or more hosts, separated by commas"),
+        ("redis+sentinel://a,,b/m", "needs one or more hosts"),
         ("redis+sentinel://a,b:x/m", "malformed"),
         ("redis+sentinel://a,b:99999/m", "malformed"),
         ("redis+sentinel://a,[::1/m", "malformed"),
@@ -101,7 +101,7 @@ def test_a_url_is_parsed(text, expected):
         ("redis+sentinel://a/m/0/1", "must be a number"),
         ("redis+sentinel://a/m?db=1", "it may have prefix, sentinel_user, sentinel_password"),
         ("redis+sentinel://a/m?sentinel_user=x", "a sentinel_user but no sentinel_password"),
-        ("unix://h/run/redis.sock", "has no host"),
+        ("unix://h/run/redis.sock", "names a host"),
         ("unix://", "has no socket path"),
         ("unix:///run/redis.sock?db=x", "must be a number"),
     ],
@@ -196,7 +196,7 @@ class TestConfiguration:
     @pytest.mark.parametrize(
         ("text", "problem"),
         [
-            ("[redis]\nurl = 'http://h'", "redis.url: a Redis URL begins with"),
+            ("[redis]\nurl = 'http://h'", "redis.url: a Redis URL must begin with"),
             ("[redis]\nhost = 'h'", "redis.host: unknown key"),
             ("[redis]\nlease = 0", "redis.lease: expected a whole number from 1 to 2147483647"),
             ("redis_lease = 1\n[redis]\nlease = 2", "redis.lease: is already given as redis_lease"),
@@ -210,7 +210,7 @@ class TestConfiguration:
     def test_the_error_names_the_source_of_a_malformed_url(self):
         with pytest.raises(ConfigurationError) as raised:
             load(options={"redis": "http://x"}, environ=APP, config_path=None)
-        assert str(raised.value).startswith("--redis: a Redis URL begins with")
+        assert str(raised.value).startswith("--redis: a Redis URL must begin with")
 
         with pytest.raises(ConfigurationError) as raised:
             load(options={}, environ=APP | {"REVERB_REDIS_URL": "redis://"}, config_path=None)

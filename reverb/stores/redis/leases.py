@@ -69,7 +69,9 @@ class LeaseKeeper:
         """Start one renewal; the loop does not wait for Redis to reply."""
         renewing = Deferred.fromCoroutine(self._renew_and_reap())
         renewing.addErrback(
-            lambda failure: self._log.failure("cannot renew this node's lease in Redis", failure)
+            lambda failure: self._log.failure(
+                "failed to renew the lease of this node, or to reap another", failure
+            )
         )
 
     async def _renew_and_reap(self) -> None:

@@ -193,7 +193,7 @@ return {total, added and 1 or 0, version_of(app, channel), snapshot}
 """Add a subscription; also run for the sign-ins of apps with watchlists.
 
 ARGV[4] to ARGV[11] are the app's id, the channel, 1 if the subscriber is a member, 1 if the members
-are wanted, the user id, the ``user_info``, the maximal number of members (0 for no limit), and the
+are wanted, the user id, the ``user_info``, the maximum number of members (0 for no limit), and the
 debounce delay. The third to sixth are empty if the subscriber is not a member.
 
 Returns the total number of subscriptions (or :data:`FULL`), whether the user is a new member,

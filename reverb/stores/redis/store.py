@@ -153,10 +153,7 @@ class RedisStore:
         self._notify(StoreRestored())
 
     async def announce_restored(self) -> None:
-        """Announce that a bus that may have lost invalidations has reconnected.
-
-        The counts are then read again.
-        """
+        """Send StoreRestored, as the bus has reconnected and may have lost invalidations."""
         self._notify(StoreRestored())
 
     def _sync_channel(self, key: ChannelKey, replica: MemberReplica | None) -> "Deferred[Any]":

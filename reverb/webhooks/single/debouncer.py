@@ -1,4 +1,4 @@
-"""Debounces leaving: a return within the delay cancels the departure and the return.
+"""Debounces departures: if a return follows within the delay, neither is reported.
 
 Source: Pusher's documentation, "Webhooks: Delayed events": ``channel_vacated`` and
 ``member_removed`` are delayed, and a return within the delay sends nothing at all.

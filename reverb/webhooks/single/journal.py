@@ -174,7 +174,7 @@ class Journal:
         Args:
             app_id: The app's id.
             state: Only deliveries in this state; None for any state.
-            limit: The maximal number of deliveries.
+            limit: The maximum number of deliveries.
             after: The id of the last delivery of the previous page, so that older deliveries
                 follow; None for the first page.
         """

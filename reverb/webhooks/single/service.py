@@ -108,12 +108,12 @@ class SingleNodeWebhooks:
         unfinished = self.sender.stop()
         if unfinished and self.journal.is_persistent:
             self._log.info(
-                "{count} webhooks were not delivered; the next start resumes them",
+                "{count} webhook deliveries are unfinished; the next start resumes them",
                 count=unfinished,
             )
         elif unfinished:
             self._log.warn(
-                "{count} webhooks were not delivered and are lost; set state_dir to keep them "
+                "{count} webhook deliveries are unfinished and lost; set state_dir to keep them "
                 "across restarts",
                 count=unfinished,
             )
