@@ -115,8 +115,7 @@ class RedisStore:
             await reaping.addTimeout(_DRAIN_TIMEOUT, self._link.clock)
         except (*_REDIS_ERRORS, defer.TimeoutError) as error:
             self._log.warn(
-                "this node could not remove itself from Redis, where it stays until another node "
-                "reaps it: {why}",
+                "could not remove this node from Redis; another node will reap it: {why}",
                 why=str(error),
             )
 
@@ -303,9 +302,8 @@ class RedisStore:
         """Synchronize this node's subscriptions to a channel, after a script failed half-way."""
         if self.session.token is not None:
             replica = self._local_state.replicas.get(key) if needs_snapshot else None
-            self._sync_channel(key, replica).addErrback(
-                lambda failure: failure.trap(*_REDIS_ERRORS)
-            )
+            syncing = self._sync_channel(key, replica)
+            syncing.addErrback(lambda failure: failure.trap(*_REDIS_ERRORS))
 
     def leave(self, app_id: str, channel: str, socket_id: str) -> "Deferred[LeaveResult | None]":
         """Remove a subscription, and return what that changed across all nodes."""
@@ -354,10 +352,7 @@ class RedisStore:
         return ChannelCounts(self._decoder.number(total, f"channels:{key[0]}"), users)
 
     def occupied(self, app_id: str, channels: Sequence[str]) -> "Deferred[Mapping[str, bool]]":
-        """Return for each channel whether it is occupied.
-
-        In degraded mode, only channels occupied on this node appear.
-        """
+        """Return whether each channel is occupied; in degraded mode, by this node's subscribers."""
         return Deferred.fromCoroutine(self._occupied(app_id, channels))
 
     async def _occupied(self, app_id: str, channels: Sequence[str]) -> Mapping[str, bool]:
