@@ -60,7 +60,13 @@ class SentinelDeployment:
         return f"redis+sentinel://{sentinels}/{NAME}/0?prefix={prefix}"
 
     def until_promoted(self) -> None:
-        _until("promoted", lambda: "role:master" in self.replica.ask("INFO", "replication"))
+        _until("promoted", self._is_promoted)
+
+    def _is_promoted(self) -> bool:
+        try:
+            return "role:master" in self.replica.ask("INFO", "replication")
+        except ConnectionResetError:  # The sentinels close all clients of a server they promote.
+            return False
 
     def all_name_the_replica(self) -> bool:
         replies = [s.ask("SENTINEL", "get-master-addr-by-name", NAME) for s in self.sentinels]
