@@ -28,7 +28,7 @@ FLOORS = (
     ("tap", "__main__"),
 )
 FLOOR_OF = {part: number for number, floor in enumerate(FLOORS) for part in floor}
-# Folders in which one folder more says what the code is for.
+# Folders whose subfolders are parts of their own.
 DIVIDED = ("stores", "testing", "webhooks")
 
 

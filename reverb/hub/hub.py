@@ -2,7 +2,7 @@
 
 :mod:`reverb.hub.subscriptions` adds and removes subscriptions,
 :mod:`reverb.hub.users` tracks signed-in users, and :mod:`reverb.hub.watchlists`
-reports their presence. Every publication, whatever its source, goes to the
+reports their presence. Every publication, from any source, goes to the
 broker first, which passes it to :meth:`Hub.deliver` for this node's subscribers.
 """
 

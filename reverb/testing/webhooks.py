@@ -69,7 +69,7 @@ class WebhookReceiver:
         answer: The default answer.
 
     Attributes:
-        requests: All requests, in order, whatever their answer.
+        requests: All requests, in order, also those that fail.
         taken: The requests that were accepted: their answer was a status from 200 to 299.
         answers: The answers to the next requests, in order; each is used once.
         answer: The default answer, for requests when ``answers`` is empty.

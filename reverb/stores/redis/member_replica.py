@@ -14,7 +14,7 @@ from reverb.protocol.messages import Member
 from reverb.protocol.roster import Roster
 
 _ANY_VERSION = float("-inf")
-"""Marks a waiter that the next snapshot satisfies, whatever the snapshot's version."""
+"""Marks a waiter that the next snapshot satisfies; its version does not matter."""
 
 
 class MemberReplica:

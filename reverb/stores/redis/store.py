@@ -1,8 +1,8 @@
 """The channel store of nodes that share a Redis.
 
 The node also keeps its own connections and subscriptions in memory (the local state). It answers
-from them while Redis is out of reach, and registers them again when Redis is back, whatever Redis
-still contains. :mod:`reverb.stores.redis.scripts` documents the keys in Redis.
+from them while Redis is out of reach. When Redis is back, it registers them again, even if Redis
+has lost its data. :mod:`reverb.stores.redis.scripts` documents the keys in Redis.
 """
 
 from collections.abc import Callable, Mapping, Sequence

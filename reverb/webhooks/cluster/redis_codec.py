@@ -1,6 +1,6 @@
 """Encodes and decodes the queue entries and deliveries of webhooks in Redis.
 
-Whatever is read from Redis is validated: an older node, a newer node in a rolling upgrade, or
+All data from Redis is validated: an older node, a newer node in a rolling upgrade, or
 another program may have written it.
 """
 

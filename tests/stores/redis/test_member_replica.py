@@ -1,4 +1,4 @@
-"""The member replica reports each change once, in whatever order snapshot and changes arrive."""
+"""The member replica reports each change once, if snapshot and changes arrive in any order."""
 
 import pytest
 from hypothesis import given
