@@ -1,4 +1,4 @@
-"""Verification of the signature of API requests.
+"""Verification of the signatures of API requests.
 
 Source: Pusher's documentation, "HTTP API: Authentication".
 """
@@ -39,12 +39,12 @@ def check_signature(
         prefix: The prefix of this node's routes. SDKs differ in whether they sign it.
         query: The query of the request.
         body: The body as received.
-        now: Seconds since the epoch.
+        now: The current time, in seconds since 1970.
         tolerance: Seconds by which the request's timestamp may differ from ``now``.
 
     Raises:
-        ApiError: With 401, or with 400 if the key is not the app's. The message
-            says what was expected, but never contains the secret.
+        ApiError: With 400 if ``auth_key`` is not the app's key, and with 401 for any other
+            problem. The message says what was expected, but does not contain the secret.
     """
     pairs = query.pairs
     parameters = {name.lower(): value for name, value in pairs}
@@ -52,7 +52,7 @@ def check_signature(
         if not parameters.get(name):
             raise ApiError(401, f"Missing {name}: every request must be signed")
     if not constant_time_equal(app.key, parameters["auth_key"]):
-        raise ApiError(400, f"Unknown auth_key: it is not a key of app {app.id}")
+        raise ApiError(400, f"Unknown auth_key: it is not the key of app {app.id}")
     if parameters["auth_version"] != _VERSION:
         raise ApiError(401, f"Unsupported auth_version: expected {_VERSION}")
     _check_timestamp(parameters["auth_timestamp"], now, tolerance)
@@ -92,7 +92,7 @@ def _format_time(seconds: float) -> str:
 
 
 def _check_body(body_md5: str | None, body: bytes) -> None:
-    # Ignore body_md5 if there is no body: the Python SDK sends it all the same.
+    # Ignore body_md5 if there is no body: the Python SDK sends it even then.
     if not body:
         return
     if not body_md5:
@@ -111,9 +111,8 @@ def _signed_text_variants(
 ) -> Iterator[str]:
     """Yield the texts that an SDK may have signed for this request.
 
-    SDKs differ in three details only: whether the signed path includes the
-    prefix of a proxy or server, whether it is percent-encoded, and whether the
-    signed query values are percent-encoded.
+    SDKs differ in whether the signed path includes the prefix, whether the path and the query are
+    percent-encoded, and whether ``+`` in the query means a space.
     """
     without_prefix = path.removeprefix(prefix)
     paths = (without_prefix, path, unquote(without_prefix), unquote(path))
@@ -124,7 +123,7 @@ def _signed_text_variants(
 
 
 def _join_arrays(pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Join the elements of each array with commas, as the PHP SDK signs them."""
+    """Join the elements of each array, such as ``info[0]``, with commas, as the PHP SDK does."""
     if "[" not in "".join([name for name, _ in pairs]):
         return pairs
     values: dict[str, list[str]] = {}

@@ -1,4 +1,4 @@
-"""The ``info`` attributes of channels that a request may ask for.
+"""The attributes of channels that a request may ask for in its ``info`` parameter.
 
 Source: Pusher's documentation, "HTTP API: Querying application state".
 """
@@ -38,13 +38,13 @@ def parse_info(info: str | None, known: tuple[str, ...]) -> frozenset[str]:
 def make_channel_info(
     channel: str, attributes: frozenset[str], counts: ChannelCounts
 ) -> dict[str, Any]:
-    """Return the requested counts of a channel.
+    """Return the requested counts of a channel, by attribute.
 
-    ``user_count`` is left out unless the channel is a presence channel.
+    Only a presence channel has a ``user_count``.
 
     Args:
         channel: The channel's name.
-        attributes: The names of the requested attributes.
+        attributes: The names of the requested attributes. Those that are not counts are ignored.
         counts: The channel's counts.
     """
     info: dict[str, Any] = {}

@@ -23,12 +23,17 @@ class ListChannels(SignedResource):
     methods = ("GET", "HEAD")
 
     def getChild(self, path: bytes, request: Request) -> Resource:
-        """Return the route of a channel name."""
+        """Return the route of one channel, by its name."""
         assert self.app_id is not None
         return ShowChannel(self.context, self.app_id, path.decode("utf-8", "replace"))
 
     async def handle_signed(self, request: SignedRequest) -> Any:
-        """List the occupied channels."""
+        """List the occupied channels whose names start with ``filter_by_prefix``, if it is given.
+
+        Raises:
+            ApiError: With 400 if ``info`` is invalid, or requests the number of users but the
+                prefix does not restrict the list to presence channels.
+        """
         prefix = request.query.get("filter_by_prefix") or ""
         attributes = parse_info(request.query.get("info"), ("user_count",))
         if attributes and not prefix.startswith(_PRESENCE_PREFIX):
@@ -51,7 +56,7 @@ class ChannelResource(SignedResource):
     """A read-only route of one channel.
 
     Args:
-        context: What the resources need.
+        context: The services and settings that the resources share.
         app_id: The app's id.
         name: The channel's name, not validated yet.
     """
@@ -73,7 +78,10 @@ class ShowChannel(ChannelResource):
         self.putChild(b"stats", ShowChannelStats(context, app_id, name))
 
     async def handle_signed(self, request: SignedRequest) -> Any:
-        """Return the channel's state. A channel without subscribers is not an error."""
+        """Return whether the channel is occupied, and the attributes that ``info`` requests.
+
+        A channel without subscribers is not an error.
+        """
         _check_name(request.app, self.name)
         attributes = parse_info(
             request.query.get("info"), ("user_count", "subscription_count", "cache")
@@ -98,7 +106,7 @@ class ListChannelUsers(ChannelResource):
     """``GET /apps/{id}/channels/{name}/users``."""
 
     async def handle_signed(self, request: SignedRequest) -> Any:
-        """List a presence channel's users."""
+        """List the ids of a presence channel's users."""
         _check_name(request.app, self.name)
         if channel_type(self.name).kind is not ChannelKind.PRESENCE:
             raise ApiError(400, "Users can only be retrieved for presence channels")
@@ -110,7 +118,10 @@ class ShowChannelStats(ChannelResource):
     """``GET /apps/{id}/channels/{name}/stats``, which Pusher has deprecated."""
 
     async def handle_signed(self, request: SignedRequest) -> Any:
-        """Return the channel's number of subscriptions and, on a presence channel, of users."""
+        """Return whether the channel is occupied, and its numbers of subscriptions and users.
+
+        Only a presence channel has a number of users.
+        """
         _check_name(request.app, self.name)
         counts = await self.context.store.counts(request.app.id, self.name)
         stats = {
@@ -126,7 +137,7 @@ class CountConnections(SignedResource):
     methods = ("GET", "HEAD")
 
     async def handle_signed(self, request: SignedRequest) -> Any:
-        """Count the app's connections, including those without a subscription."""
+        """Count the app's connections on all nodes, including those without a subscription."""
         return {"connections": await self.context.store.connections(request.app.id)}
 
 

@@ -1,4 +1,4 @@
-"""Publishing: ``POST /events`` and ``/batch_events``.
+"""Publishing: ``POST /events``, ``/batch_events`` and ``/channels/{name}/events``.
 
 Source: Pusher's documentation, "HTTP API: Publishing events".
 """
@@ -35,14 +35,15 @@ class _Batch(msgspec.Struct):
 
 
 class CheckedEvent:
-    """A valid event of a request.
+    """An event of a request, checked against the protocol and the app's limits.
 
     Args:
         app: The app whose limits apply.
         event: The event as decoded from the request.
 
     Raises:
-        ApiError: With 400 or 413; the message names the invalid field.
+        ApiError: The event is not valid: with 413 if it is too large, otherwise with 400. The
+            message names the invalid field.
     """
 
     def __init__(self, app: App, event: _Event) -> None:
@@ -63,13 +64,13 @@ class CheckedEvent:
             raise ApiError(413 if error.too_large else 400, error.message) from None
 
     def publish(self, context: ApiContext, app: App) -> bool:
-        """Publish the event, and return whether it is sent to all nodes."""
+        """Publish the event, and return whether it was sent to all nodes."""
         return context.hub.publish(app, self.channels, self.name, self.data, self.socket_id)
 
     async def channel_info(self, context: ApiContext, app: App) -> dict[str, dict[str, Any]]:
-        """Return the requested info of each channel.
+        """Return the requested attributes of each of the event's channels, by channel name.
 
-        The store is asked for the counts of all channels at once.
+        It asks the store for the counts of all channels concurrently.
         """
         requests = [context.store.counts(app.id, channel) for channel in self.channels]
         all_counts = await gatherResults(requests, consumeErrors=True)
@@ -83,7 +84,7 @@ def _get_channels(event: _Event) -> list[str]:
     """Return the event's channels without duplicates.
 
     Raises:
-        ApiError: With 400 unless the event has either ``channel`` or ``channels``.
+        ApiError: With 400 if the event has both ``channel`` and ``channels``, or neither.
     """
     if event.channel is not None and event.channels is not None:
         raise ApiError(400, "channel, channels: give one of them, not both")
@@ -96,7 +97,7 @@ def _get_channels(event: _Event) -> list[str]:
 
 def _get_data(event: _Event) -> str:
     if not event.data or bytes(event.data) == b"null":
-        raise ApiError(400, "data: required, a string (any other JSON value is serialized)")
+        raise ApiError(400, "data: required, a string (a JSON value other than null is serialized)")
     try:
         return data_text(event.data)
     except ClientError as error:
@@ -107,7 +108,7 @@ class PublishEvent(PublishingResource):
     """``POST /apps/{id}/events``."""
 
     def handle_signed(self, request: SignedRequest) -> Any:
-        """Publish one event to one or more channels."""
+        """Publish one event to one or more channels, and return the requested attributes."""
         body = request.body
         decoded = _decode(_event_decoder, body) if body else _event_from_query(request.query)
         event = CheckedEvent(request.app, decoded)
@@ -127,7 +128,7 @@ class PublishBatch(PublishingResource):
     """``POST /apps/{id}/batch_events``."""
 
     def handle_signed(self, request: SignedRequest) -> Any:
-        """Publish a batch of events. If one event is invalid, publish none."""
+        """Publish a batch of events, each to one channel. If one event is invalid, publish none."""
         app = request.app
         batch = _decode(_batch_decoder, request.body).batch
         limit = app.max_batch_events
@@ -151,7 +152,10 @@ class PublishBatch(PublishingResource):
     async def _add_info(
         self, app: App, events: list[CheckedEvent], all_nodes: bool
     ) -> PublishResult:
-        """Return info in the order of the events, empty for an event that requested none."""
+        """Return the requested attributes of each event's channel, in the order of the events.
+
+        They are empty for an event that requests none.
+        """
         requests: list[Deferred[Any]] = [
             ensureDeferred(event.channel_info(self.context, app))
             if event.info_attributes
@@ -194,7 +198,11 @@ _batch_decoder = msgspec.json.Decoder(_Batch)
 
 
 def _decode(decoder: msgspec.json.Decoder[S], body: bytes) -> S:
-    """Decode a JSON body. The Content-Type is ignored."""
+    """Decode a JSON body, whatever its Content-Type.
+
+    Raises:
+        ApiError: With 400 if the body is not JSON, or a field is missing or has a wrong type.
+    """
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:
@@ -204,7 +212,11 @@ def _decode(decoder: msgspec.json.Decoder[S], body: bytes) -> S:
 
 
 def _event_from_query(query: Query) -> _Event:
-    """Read an event from the query, which may contain it instead of the body."""
+    """Read the event of a request without a body from the request's query.
+
+    Raises:
+        ApiError: With 400 if the query has no event name.
+    """
     name, data = query.get("name"), query.get("data")
     if name is None:
         raise ApiError(400, "Empty body: send the event as a JSON object")

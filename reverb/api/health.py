@@ -1,4 +1,4 @@
-"""Health checks for load balancers and supervisors: ``GET /up`` and ``GET /ready``."""
+"""Health checks for load balancers and process managers: ``GET /up`` and ``GET /ready``."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +8,7 @@ from reverb.api.responses import ApiError, Request
 
 
 class Up(JsonResource):
-    """``GET /up``: the process is running. Laravel Reverb sends the same response."""
+    """``GET /up``: whether the process is running. Laravel Reverb sends the same response."""
 
     methods = ("GET", "HEAD")
 
@@ -18,7 +18,7 @@ class Up(JsonResource):
 
 
 class Ready(JsonResource):
-    """``GET /ready``: the node accepts new clients.
+    """``GET /ready``: whether the node should receive new clients.
 
     Args:
         unavailable_reason: Returns why the node is not ready, or None when it is.

@@ -4,7 +4,7 @@ from urllib.parse import unquote
 
 
 class Query:
-    """The names and values of a query string, in order.
+    """The parameters of a query string, in order. A ``+`` is not decoded to a space.
 
     Args:
         text: The query string as received, still percent-encoded.
@@ -22,10 +22,10 @@ class Query:
             self.pairs = [(unquote(name), unquote(value)) for name, value in self.raw]
 
     def get(self, name: str) -> str | None:
-        """Return the last value of a name, or None if the query does not contain it."""
+        """Return the last value of a parameter, or None if the query does not contain it."""
         return next((value for n, value in reversed(self.pairs) if n == name), None)
 
     def get_array(self, name: str) -> list[str]:
-        """Return all values of an array: ``name[]=a&name[]=b`` or ``name[0]=a``."""
+        """Return all values of an array, sent as ``name[]=a&name[]=b`` or as ``name[0]=a``."""
         start = name + "["
         return [value for n, value in self.pairs if n.startswith(start)]

@@ -32,9 +32,9 @@ class ApiContext:
         store: Knows the channels and connections of all nodes.
         apps: Finds apps by id and by key.
         clock: A monotonic clock, for rate limits.
-        now: The wall clock, in seconds since the epoch, for timestamps.
-        path: The prefix of every route: empty, or like ``/realtime``.
-        tolerance: Seconds by which a request's timestamp may differ from ``now``.
+        now: Returns the wall clock's time in seconds since 1970, for timestamps.
+        path: The prefix of every route: empty, or a path such as ``/realtime``.
+        tolerance: Seconds by which a request's timestamp may differ from ``now()``.
         meter: The node's meter, or None if metrics are disabled.
         webhooks: The node's webhooks, or None if no app has any.
     """
@@ -67,7 +67,7 @@ class ApiContext:
         """Count a request against the app's rate limit.
 
         Raises:
-            ApiError: With 429 when the app exceeds the limit.
+            ApiError: With 429 if the request exceeds the limit.
         """
         if not app.api_requests_per_second:
             return
@@ -85,7 +85,7 @@ class ApiContext:
         """Check that a request is signed with the app's secret, and count a failure.
 
         Raises:
-            ApiError: The signature is missing, wrong or too old.
+            ApiError: With 400 or 401; see :func:`reverb.api.authentication.check_signature`.
         """
         try:
             check_signature(
@@ -105,7 +105,7 @@ class ApiContext:
 
 
 class JsonResource(Resource):
-    """A route that responds with JSON, also to errors, unknown routes and wrong methods.
+    """A route that responds with JSON, also to errors, unknown paths and wrong methods.
 
     Attributes:
         methods: The HTTP methods that the route supports. If it is empty, every method
@@ -117,13 +117,13 @@ class JsonResource(Resource):
     methods: ClassVar[tuple[str, ...]] = ()
 
     def getChild(self, path: bytes, request: Request) -> Resource:
-        """Return a resource that responds with 404 to unknown routes."""
+        """Return a resource that responds with 404, as the path is unknown."""
         return NotFound()
 
     def render(self, request: Request) -> int:
-        """Handle a request and send one response, at once or when a Deferred fires.
+        """Handle a request and send one response, at once or when :meth:`handle`'s Deferred fires.
 
-        An unexpected failure becomes a response with status 500.
+        An unexpected failure is logged, and becomes a response with status 500.
         """
         method = request.method.decode("latin-1")
         try:
@@ -149,8 +149,8 @@ class JsonResource(Resource):
         """Handle a request.
 
         Returns:
-            The content of the response, which :meth:`send` takes, or a Deferred that
-            fires with it.
+            The content of the response, to be passed to :meth:`send`, or a Deferred that fires
+            with the content.
 
         Raises:
             ApiError: The request is refused.
@@ -166,7 +166,7 @@ class JsonResource(Resource):
     def _send_when_fired(self, request: Request, result: "Deferred[Any]") -> None:
         if not result.called:
             finished: Deferred[Any] = request.notifyFinish()
-            # Both callbacks below check for themselves whether the client is still connected.
+            # Ignore the failure: the callbacks below check whether the client is still connected.
             finished.addErrback(lambda _: None)
         result.addCallback(lambda content: self._send_late(request, content))
         result.addErrback(self._send_failure, request)
@@ -177,7 +177,7 @@ class JsonResource(Resource):
             self.send(request, content)
 
     def send(self, request: Request, content: Any) -> None:
-        """Send the content that :meth:`handle` has returned."""
+        """Send a response with the content that :meth:`handle` returned."""
         send_json(request, 200, content)
 
     def _send_failure(self, failure: Failure, request: Request) -> None:
@@ -197,7 +197,7 @@ class JsonResource(Resource):
 
 
 class NotFound(JsonResource):
-    """A route that does not exist."""
+    """A path that is not a route itself, but may be the parent of routes."""
 
     def handle(self, request: Request) -> Any:
         """Refuse the request with 404."""
@@ -209,9 +209,8 @@ class SignedResource(JsonResource):
     """A route that requires a signature with the app's secret.
 
     Args:
-        context: What the resources need.
-        app_id: The id of the app in the route, or None where ``auth_key``
-            identifies the app.
+        context: The services and settings that the resources share.
+        app_id: The app's id from the path, or None where ``auth_key`` identifies the app.
     """
 
     def __init__(self, context: ApiContext, app_id: str | None) -> None:
@@ -220,7 +219,7 @@ class SignedResource(JsonResource):
         self.app_id = app_id
 
     def handle(self, request: Request) -> Any:
-        """Find the app, check the signature, then handle the signed request."""
+        """Find the app, check the signature and the rate limit, then handle the signed request."""
         query = Query(request.uri.decode("latin-1").partition("?")[2])
         found = self._find_app(query)
         if found.called and isinstance(found.result, App):
@@ -251,10 +250,10 @@ class SignedResource(JsonResource):
         return ensureDeferred(result) if isinstance(result, CoroutineType) else result
 
     def handle_signed(self, request: "SignedRequest") -> Any:
-        """Handle a request whose signature is valid.
+        """Handle a request whose signature is valid, from an app that is enabled.
 
         Returns:
-            The content of the response, or a coroutine that returns it.
+            The content of the response, or a coroutine that returns the content.
 
         Raises:
             ApiError: The request is refused.
@@ -263,12 +262,15 @@ class SignedResource(JsonResource):
 
 
 class PublishingResource(SignedResource):
-    """A route that reaches clients on every node. It returns a :class:`PublishResult`."""
+    """A route that reaches clients on all nodes.
+
+    Its :meth:`handle_signed` returns a :class:`PublishResult`, or a coroutine that returns one.
+    """
 
     methods = ("POST",)
 
     def send(self, request: Request, content: "PublishResult") -> None:
-        """Send the response, with a header if only this node's clients are reached."""
+        """Send the response, with a header if only this node's clients were reached."""
         send_json(request, 200, content.body, () if content.all_nodes else _THIS_NODE_ONLY)
 
 
@@ -276,13 +278,13 @@ class PublishResult(NamedTuple):
     """The outcome of a request that publishes."""
 
     all_nodes: bool
-    """Whether everything is sent to all nodes."""
+    """Whether everything that the request publishes was sent to all nodes."""
     body: Any
-    """The content of the response, encoded as JSON."""
+    """The content of the response, which is then encoded as JSON."""
 
 
 class SignedRequest(NamedTuple):
-    """A request whose signature is valid."""
+    """A request whose signature is valid, with the app that signed it."""
 
     app: App
     query: Query

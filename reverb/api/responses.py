@@ -1,4 +1,4 @@
-"""JSON responses of the HTTP API, and the error that becomes one.
+"""JSON responses of the HTTP API, and the exception that is sent as one.
 
 :func:`reverb.transport.http.encode_response` adds the headers that all responses have.
 """
@@ -13,7 +13,7 @@ Headers = Iterable[tuple[str, str]]
 
 
 class ApiError(Exception):
-    """The server refuses a request, or fails to handle it.
+    """The server refuses a request or fails to handle it. The client receives the error as JSON.
 
     Args:
         status: The HTTP status of the response.
@@ -40,17 +40,24 @@ class Request(Protocol):
     """None when the client has disconnected."""
 
     def respond(self, status: int, headers: Headers, body: bytes = b"") -> None:
-        """Send the whole response and finish the request."""
+        """Send the complete response and finish the request."""
 
     def notifyFinish(self) -> "Deferred[None]":
-        """Return a Deferred that fires when the response is sent.
+        """Return a Deferred that fires when the response has been sent.
 
-        It fails when the client disconnects first.
+        It fails if the client disconnects before.
         """
 
 
 def send_json(request: Request, status: int, content: Any, headers: Headers = ()) -> None:
-    """Send a JSON response and finish the request."""
+    """Send a JSON response and finish the request.
+
+    Args:
+        request: The request.
+        status: The HTTP status.
+        content: A value that msgspec can encode as JSON.
+        headers: Headers in addition to Content-Type and Content-Length.
+    """
     body = msgspec.json.encode(content)
     length = ("Content-Length", str(len(body)))
     request.respond(status, [("Content-Type", "application/json"), length, *headers], body)

@@ -16,10 +16,12 @@ from reverb.memoize import memoize_short_keys
 
 
 def make_root(context: ApiContext, unavailable_reason: Callable[[], str | None]) -> Resource:
-    """Build the tree of routes.
+    """Build the tree of routes, and return its root.
+
+    The path prefix of every route is ``context.path``.
 
     Args:
-        context: What the resources need. Its ``path`` is the prefix of every route.
+        context: The services and settings that the resources share.
         unavailable_reason: Returns why the node is not ready, or None when it is.
     """
     root = prefix = NotFound()
@@ -41,11 +43,11 @@ class AppsRoute(NotFound):
     def __init__(self, context: ApiContext) -> None:
         super().__init__()
         self._context = context
-        # Routes keep no state of a request, so each app's routes can be shared.
+        # Routes keep no state of a request, so an app's requests can share the app's routes.
         self._routes = memoize_short_keys(self._make_routes, max_entries=1024, max_length=200)
 
     def getChild(self, path: bytes, request: Request) -> Resource:
-        """Return the routes of an app id. Each route checks later whether the app exists."""
+        """Return the parent of an app's routes. Each route checks later whether the app exists."""
         return self._routes(path)
 
     def _make_routes(self, path: bytes) -> Resource:

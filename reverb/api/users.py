@@ -20,10 +20,10 @@ from reverb.protocol.names import user_id_problem
 
 
 class UsersRoute(JsonResource):
-    """``/users``, below an app's route or, as the Python SDK requests it, at the root.
+    """``/apps/{id}/users``, or ``/users``, which the Python SDK requests.
 
     Args:
-        context: What the resources need.
+        context: The services and settings that the resources share.
         app_id: The app's id, or None where ``auth_key`` identifies the app.
     """
 
@@ -33,7 +33,7 @@ class UsersRoute(JsonResource):
         self._app_id = app_id
 
     def getChild(self, path: bytes, request: Request) -> Resource:
-        """Return the routes of a user id."""
+        """Return the parent of one user's routes, by the user's id."""
         user = NotFound()
         terminate = TerminateConnections(
             self._context, self._app_id, path.decode("utf-8", "replace")
@@ -54,7 +54,7 @@ class TerminateConnections(PublishingResource):
         self.user_id = user_id
 
     def handle_signed(self, request: SignedRequest) -> Any:
-        """Close every connection on which the user is signed in."""
+        """Close every connection, on all nodes, on which the user is signed in."""
         problem = user_id_problem(self.user_id)
         if problem:
             raise ApiError(400, problem)

@@ -1,6 +1,6 @@
 """Webhook administration: list, replay and test the deliveries of an app.
 
-Pusher has no such routes. Requests must be signed like all others.
+Pusher has no such routes. Requests to them must be signed, as to all routes of an app.
 """
 
 from typing import Any, get_args
@@ -27,7 +27,7 @@ class WebhookResource(SignedResource):
         """Handle the request with the archive.
 
         Raises:
-            ApiError: With 503 when the archive is unreachable.
+            ApiError: With 503 if the archive is unreachable.
         """
         webhooks = self.context.webhooks
         try:
@@ -73,7 +73,10 @@ class ListWebhooks(WebhookResource):
     async def handle_with_archive(
         self, request: SignedRequest, archive: IDeliveryArchive | None
     ) -> Any:
-        """List the app's endpoints, without their HTTP headers, which may be secret."""
+        """List the app's endpoints, each with the number of its unfinished deliveries.
+
+        The HTTP headers of an endpoint are left out, because they may be secret.
+        """
         return {
             "webhooks": [
                 {
@@ -97,14 +100,18 @@ class ListDeliveries(WebhookResource):
     methods = ("GET", "HEAD")
 
     def getChild(self, path: bytes, request: Request) -> "ShowDelivery":
-        """Return the route of a delivery id."""
+        """Return the route of one delivery, by its id."""
         assert self.app_id is not None
         return ShowDelivery(self.context, self.app_id, path.decode("utf-8", "replace"))
 
     async def handle_with_archive(
         self, request: SignedRequest, archive: IDeliveryArchive | None
     ) -> Any:
-        """List deliveries, newest first."""
+        """List the app's deliveries, newest first: one page of those in the requested state.
+
+        Raises:
+            ApiError: With 400 if ``state`` or ``limit`` is invalid, or a parameter is repeated.
+        """
         state_name = _get_parameter(request, "state") or None
         state = _STATES.get(state_name or "")
         if state_name is not None and state is None:
@@ -121,9 +128,9 @@ class DeliveryResource(WebhookResource):
     """A route of one delivery.
 
     Args:
-        context: What the resources need.
+        context: The services and settings that the resources share.
         app_id: The app's id.
-        delivery_id: The delivery's id, not looked up yet.
+        delivery_id: The delivery's id. The app may have no such delivery.
     """
 
     def __init__(self, context: ApiContext, app_id: str, delivery_id: str) -> None:
@@ -151,7 +158,7 @@ class DeliveryResource(WebhookResource):
         """Handle a request for a delivery of the app.
 
         Args:
-            delivery: The delivery that the route names.
+            delivery: The delivery with the id in the path.
             request: The request.
             archive: The archive that contains the delivery.
 
@@ -210,10 +217,10 @@ class ReplayDeadLetters(WebhookResource):
     async def handle_with_archive(
         self, request: SignedRequest, archive: IDeliveryArchive | None
     ) -> Any:
-        """Queue the app's dead letters again.
+        """Queue the app's dead letters again, and return how many were queued and how many left.
 
-        A dead letter is left as it is if its endpoint's queue is full or the endpoint is
-        no longer configured.
+        A dead letter is left as it is if its endpoint's queue is full, or if the endpoint is no
+        longer configured.
         """
         replayed = left = 0
         for delivery_id in () if archive is None else await archive.dead(request.app.id):
@@ -250,7 +257,12 @@ class SendTestEvent(WebhookResource):
     async def handle_with_archive(
         self, request: SignedRequest, archive: IDeliveryArchive | None
     ) -> Any:
-        """Send a sample event to one endpoint or to all of them."""
+        """Queue a sample event for one of the app's endpoints or for all of them.
+
+        Raises:
+            ApiError: With 400 if the request is invalid or the app has no webhooks, or with 503 if
+                an endpoint's queue is full.
+        """
         try:
             options = msgspec.json.decode(request.body or b"{}", type=_TestEventOptions)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -292,7 +304,7 @@ def _get_parameter(request: SignedRequest, name: str) -> str | None:
     """Return the value of a query parameter, or None if it is missing.
 
     Raises:
-        ApiError: With 400 if the parameter occurs more than once.
+        ApiError: With 400 if the query contains the parameter more than once.
     """
     if sum(pair_name == name for pair_name, _ in request.query.pairs) > 1:
         raise ApiError(400, f"{name} must be given once, not several times")
@@ -317,7 +329,7 @@ def _make_queue_full_error(url: str) -> ApiError:
 
 
 def summarize_delivery(delivery: Delivery) -> dict[str, Any]:
-    """Return a delivery as the API shows it in lists, without the body."""
+    """Return a delivery as the API lists it, without its body."""
     return {
         "id": delivery.id,
         "url": delivery.url,

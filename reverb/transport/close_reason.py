@@ -10,7 +10,7 @@ _PROTOCOL_ERRORS = {
     1007: "invalid_data",
     1009: "message_too_large",
 }
-"""Labels of the codes with which Autobahn closes when a client violates RFC 6455, 7.4.1."""
+"""The label of each close code (RFC 6455, 7.4.1) for a frame or message that is refused."""
 
 
 class _Connection(Protocol):
@@ -24,8 +24,8 @@ class CloseReason(NamedTuple):
     """Why a connection ended."""
 
     label: str
-    """One of :data:`REASONS`: ``client``, ``lost``, a name of :class:`Code` in lower case, or a
-    violation of RFC 6455."""
+    """``client``, ``lost``, the name of a :class:`Code` in lower case, or the label of a violation
+    of RFC 6455. For an admitted connection it is one of :data:`REASONS`."""
     detail: str
     """A text for the log, with the close code and the reason where they are known."""
 
@@ -43,7 +43,8 @@ def make_close_reason(
         connection: The connection, with the attributes that Autobahn has set on it.
         closed_by_server: The code and the reason if the server closed it; None otherwise.
         clean: Whether both sides have sent a close frame.
-        code: The code of the client's close frame; None when it has none.
+        code: The code of the client's close frame; None when the frame has none. It is ignored
+            unless ``clean`` is true.
     """
     if closed_by_server is not None:
         server_code, text = closed_by_server

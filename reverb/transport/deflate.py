@@ -1,8 +1,8 @@
 """The permessage-deflate extension (RFC 7692), without compression state for each connection.
 
-Each message is compressed independently in both directions (``no_context_takeover``). So the
+In both directions, each message is compressed independently (``no_context_takeover``). So the
 server compresses a message once for all its receivers, and an idle connection needs no inflater,
-which would take 40 KB.
+which would take 40 KB of memory.
 """
 
 import zlib
@@ -12,7 +12,7 @@ from typing import NamedTuple
 from reverb.protocol.frames import DEFLATE_WINDOW_BITS
 
 Parameters = Mapping[str, Sequence[str | bool]]
-"""The values of each parameter, as Autobahn parses them: True for a parameter without a value."""
+"""The values of each parameter, as Autobahn parses them. The value is True where none is given."""
 
 _NAME = "permessage-deflate"
 _BITS = frozenset(map(str, range(8, 16)))
@@ -22,8 +22,8 @@ _ALLOWED: Mapping[str, Collection[str | bool]] = {
     "server_max_window_bits": _BITS,
     "client_max_window_bits": {True, *_BITS},
 }
-# The four bytes that the sender has removed (RFC 7692, 7.2.1), and an empty final block, so that
-# the inflater can detect the end of the data.
+# The four bytes that the client has removed (RFC 7692, 7.2.1), and an empty final block, with which
+# the inflater detects the end of the data.
 _TAIL = b"\x00\x00\xff\xff" + b"\x03\x00"
 
 
@@ -45,11 +45,12 @@ class Agreement(NamedTuple):
 
 
 def negotiate(offers: Iterable[tuple[str, Parameters]]) -> Agreement | None:
-    """Accept one of the extensions that a client offers.
+    """Accept one of the extensions that a client offers, or none.
 
-    An unknown or invalid offer is declined and does not fail the handshake (RFC 7692, 5.1). An
-    offer with a smaller window than the shared frames need is accepted only if there is no better
-    one: that client may send compressed messages, and receives uncompressed ones.
+    An unknown or invalid offer is declined and does not fail the handshake (RFC 7692, 5.1). The
+    first offer that allows the shared frames is accepted. If all valid offers limit the server to
+    a smaller window, the first of them is accepted: that client may send compressed messages, but
+    receives uncompressed ones.
 
     Args:
         offers: The names and parameters of the extensions, in the client's order of preference.
@@ -88,8 +89,8 @@ def inflate(data: bytes, max_bytes: int) -> bytes:
 
     Args:
         data: The joined payloads of the message's frames.
-        max_bytes: The maximum size of the inflated message in bytes; 0 for no limit. At most one
-            byte more than that is ever produced.
+        max_bytes: The maximum size of the inflated message in bytes; 0 for no limit. Inflation
+            stops one byte after the limit.
 
     Returns:
         The inflated message.
@@ -106,7 +107,7 @@ def inflate(data: bytes, max_bytes: int) -> bytes:
         raise DeflateError(str(error)) from None
     if max_bytes and len(payload) > max_bytes:
         raise SizeError(f"the message inflates to more than {max_bytes} bytes")
-    # The sender may end its data with a final block of its own (RFC 7692, 7.2.3.4).
+    # The client may end its data with a final block and a zero byte (RFC 7692, 7.2.3.4).
     if not inflater.eof or inflater.unused_data not in (b"", b"\x00" + _TAIL):
         raise DeflateError("the compressed data is truncated or has trailing bytes")
     return payload

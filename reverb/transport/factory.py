@@ -15,22 +15,23 @@ from reverb.transport.websocket import PusherConnection
 
 
 class PusherFactory(WebSocketServerFactory):  # type: ignore[misc] # Autobahn is not typed
-    """Makes WebSocket connections, and keeps the open ones.
+    """Makes WebSocket connections, and keeps a set of the open ones.
 
     Args:
         hub: Admits and serves the clients.
         apps: Finds the app of a key.
         timing_wheel: Schedules the timeouts of the connections.
         clock: The reactor, or a test's clock.
-        path: The prefix of the route: empty, or a path such as ``/realtime``.
-        sockets: The sockets of the node.
+        path: The prefix of every route: empty, or a path such as ``/realtime``.
+        sockets: The socket table of the node.
         max_buffered_bytes: Bytes that may be queued for one client; 0 for no limit.
         handshake_timeout: Seconds that the admission of a client may take.
         compression: Whether to negotiate compression with clients that offer it.
         meter: The meter of the node; None to measure nothing.
 
     Attributes:
-        connections: The open connections, whether or not their clients are admitted yet.
+        connections: Every connection from its upgrade until its socket has closed, whether or not
+            its client has been admitted.
     """
 
     protocol = PusherConnection
@@ -67,28 +68,29 @@ class PusherFactory(WebSocketServerFactory):  # type: ignore[misc] # Autobahn is
 
     @property
     def closing(self) -> bool:
-        """Whether :meth:`close_all` has been called."""
+        """Whether :meth:`close_all` has been called, and :meth:`open` has not been called since."""
         return self._closing is not None
 
     def open(self) -> None:
-        """Admit clients, or admit them again after :meth:`close_all`."""
+        """Admit clients from now on, even if :meth:`close_all` was called before."""
         self._closing = None
 
     def check_open(self) -> None:
-        """Check that clients are admitted.
+        """Check that the factory admits clients.
 
         Raises:
-            Rejection: After :meth:`close_all`, with the code and the reason given to it.
+            Rejection: It does not, as :meth:`close_all` was called; with that call's code and
+                reason.
         """
         if self._closing is not None:
             raise Rejection(*self._closing)
 
     def close_all(self, code: Code, reason: str) -> "Deferred[None]":
-        """Close all connections, and refuse new ones until :meth:`open` is called.
+        """Close all connections, and reject new clients until :meth:`open` is called.
 
         Args:
-            code: The code that is sent to the clients.
-            reason: The reason that is sent to the clients.
+            code: The code that is sent to the clients, in ``pusher:error`` and the close frame.
+            reason: The reason that is sent with the code.
 
         Returns:
             Fires with None when all connections have closed. It never fails.
@@ -99,7 +101,7 @@ class PusherFactory(WebSocketServerFactory):  # type: ignore[misc] # Autobahn is
         return self._wait_until_closed()
 
     def abort_all(self) -> "Deferred[None]":
-        """Abort all connections that are still open.
+        """Abort all connections that are still open, without sending queued bytes.
 
         Returns:
             Fires with None when all connections have closed. It never fails.

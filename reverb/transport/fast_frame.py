@@ -1,17 +1,18 @@
 """The fast path for nearly every client message: a single, small, complete text frame.
 
-A frame takes this path if it is an unfragmented, masked text frame whose length has at most 16
-bits. Autobahn's parser handles every kind of frame, costs ten times as much, and parses the rest.
+A frame takes this path if it is a complete, unfragmented, uncompressed, masked text frame whose
+payload is shorter than 65,536 bytes. Autobahn parses all other frames, at ten times the cost.
 """
 
 _EMPTY_PONG = b"\x8a\x80"
-"""FIN, opcode 10; masked, no payload: the client's answer to the server's own ping."""
+"""The first two bytes of a client's answer to the server's ping, which has no payload: FIN and
+opcode 10; masked, length 0 (RFC 6455, 5.2)."""
 _EMPTY_PONG_LENGTH = 6
 _TEXT = 0x81
-"""FIN, no extension, opcode 1 (RFC 6455, 5.2)."""
+"""The first byte of the frame: FIN, no extension, opcode 1 (RFC 6455, 5.2)."""
 _MASKED = 0x80
 _LENGTH_16 = 0xFE
-"""Masked, and the length in the next two bytes."""
+"""The second byte of a masked frame whose length is in the next two bytes."""
 _MIN_LENGTH_16 = 126
 """The smallest payload whose length may be written with 16 bits (RFC 6455, 5.2)."""
 
@@ -30,8 +31,8 @@ def parse_text_frame(data: bytes, start: int, max_bytes: int) -> tuple[bytes, in
         max_bytes: The maximum size of a payload in bytes; 0 for no limit.
 
     Returns:
-        The unmasked payload and the index of the frame's end. None when the frame is not complete,
-        is too large or is not one for the fast path. The payload is not checked to be UTF-8.
+        The unmasked payload, which the caller must check to be UTF-8, and the index of the frame's
+        end. None when the frame is incomplete, too large, or of a kind that Autobahn must parse.
     """
     if len(data) < start + 6 or data[start] != _TEXT:
         return None

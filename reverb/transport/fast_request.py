@@ -1,8 +1,8 @@
 """The fast path for nearly every API request: small, well-formed, and without special headers.
 
-twisted.web's parser reads line by line and supports all of HTTP/1.1; it costs ten times as much.
-This parser takes a request whose body has a known length and whose headers do not change how the
-request is read. twisted.web reads all other requests.
+twisted.web's parser reads line by line and supports all of HTTP/1.1, at ten times the cost. This
+parser accepts a GET or POST request whose body has a known length of at most 64 KB, and whose
+headers do not change how the request is read. twisted.web reads all other requests.
 """
 
 import re
@@ -21,7 +21,7 @@ _MAX_HEADER_LINES = 100
 
 
 class FastRequestHead(NamedTuple):
-    """The head of a request that the fast path serves."""
+    """The head of a request that the fast path can read."""
 
     method: bytes
     uri: bytes
@@ -30,18 +30,18 @@ class FastRequestHead(NamedTuple):
     body_start: int
     """The index in the received bytes at which the body begins."""
     body_end: int
-    """The index in the received bytes at which the body ends."""
+    """The index at which the body ends, beyond the received bytes if the body is incomplete."""
 
 
 def parse_fast_request(data: bytes) -> FastRequestHead | None:
-    """Parse the head of a request if the fast path can serve it.
+    """Parse the head of a request if the fast path can read the request.
 
     Args:
         data: The received bytes, from the beginning of a request.
 
     Returns:
-        The head, whether or not the body is complete. None when the head is incomplete or needs
-        twisted.web's parser.
+        The head, even if the body is incomplete. None when the head is incomplete, or when
+        twisted.web's parser must read the request.
     """
     match = _HEAD.match(data)
     if match is None:

@@ -1,8 +1,9 @@
 """The fast path for the upgrades to WebSocket that nearly all clients send.
 
 Autobahn's handshake reports each kind of error separately, and costs four times as much. This
-parser accepts an upgrade that is valid (RFC 6455, 4.2.1), has no subprotocol, and offers
-compression in one of the two usual forms or not at all. Autobahn handles all other upgrades.
+parser accepts an upgrade if it is valid (RFC 6455, 4.2.1), repeats no header, requests no
+subprotocol, and offers compression in one of the two usual forms or not at all. Autobahn handles
+all other upgrades.
 """
 
 import re
@@ -16,7 +17,7 @@ _HEAD = re.compile(
     rb"GET (/(?!/)[-!$%&'()*+,./0-9:;=?@A-Z_a-z~]*) HTTP/1\.1\r\n"
     rb"((?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~]*\r\n)+)\Z"
 )
-# The offer of browsers, and that of clients that set no parameters.
+# The agreements for the offer of browsers, and for an offer without parameters.
 _AGREEMENTS = {
     b"permessage-deflate; client_max_window_bits": negotiate(
         [("permessage-deflate", {"client_max_window_bits": [True]})]
@@ -36,7 +37,7 @@ class FastUpgrade(NamedTuple):
     response: bytes
     """The HTTP response that opens the WebSocket."""
     agreement: Agreement | None
-    """The compression that was negotiated; None for none."""
+    """The compression parameters; None for a connection without compression."""
 
 
 def parse_fast_upgrade(head: bytes, *, compression: bool) -> FastUpgrade | None:
@@ -44,7 +45,7 @@ def parse_fast_upgrade(head: bytes, *, compression: bool) -> FastUpgrade | None:
 
     Args:
         head: The request line and the headers, without the empty line at the end.
-        compression: Whether to negotiate compression. If not, an offer is ignored.
+        compression: Whether to negotiate compression. If False, an offer is ignored.
 
     Returns:
         The upgrade; None when Autobahn has to handle the request.
@@ -83,7 +84,7 @@ def _make_response(key: bytes, agreement: Agreement | None) -> bytes:
     extensions = (
         b"Sec-WebSocket-Extensions: %b\r\n" % agreement.header.encode() if agreement else b""
     )
-    # The headers are in Autobahn's order, so that both ways answer byte for byte alike.
+    # The headers have the order of Autobahn's response.
     return (
         b"HTTP/1.1 101 Switching Protocols\r\nServer: reverb\r\nUpgrade: websocket\r\n"
         b"Connection: Upgrade\r\n%bSec-WebSocket-Accept: %b\r\n\r\n" % (extensions, accept)

@@ -26,7 +26,8 @@ _PHRASES = {
 }
 
 _LINGER_TIMEOUT = 5
-"""Seconds that a client may take to read an error response while it is still sending."""
+"""Seconds from an error response to an incomplete request until the server aborts the connection,
+if the client has not closed it. They let a client that is still sending read the response."""
 
 
 def encode_response(
@@ -36,9 +37,9 @@ def encode_response(
 
     Args:
         status: The HTTP status.
-        headers: Headers in addition to those of every response.
+        headers: All headers except ``Server`` and ``Date``, which every response has.
         body: The body; empty for none.
-        version: The client's version of HTTP.
+        version: The client's version of HTTP, such as ``1.1``.
     """
     lines = [
         f"HTTP/{version} {status} {_PHRASES.get(status, 'Error')}",
@@ -59,7 +60,7 @@ def _common_headers(second: int) -> tuple[str, str]:
 
 
 def encode_error(status: int, message: str, headers: Iterable[tuple[str, str]] = ()) -> bytes:
-    """Encode a complete HTTP response that refuses a request and closes the connection.
+    """Encode a complete HTTP response with a JSON error and ``Connection: close``.
 
     Args:
         status: The HTTP status.
@@ -111,12 +112,12 @@ class ApiRequest(Request):
         self.finish()
 
     def gotLength(self, length: int | None) -> None:
-        """Refuse a body that is too large by its Content-Length, before it is read."""
+        """Refuse a body whose Content-Length is too large, before the body is read."""
         self._check_length(length or 0)
         super().gotLength(length)
 
     def handleContentChunk(self, data: bytes) -> None:
-        """Refuse a chunked body as soon as it is too large."""
+        """Read a part of the body. Refuse a chunked body as soon as it is too large."""
         if self.content is not None and self._check_length(self.content.tell() + len(data)):
             super().handleContentChunk(data)
 
@@ -139,7 +140,8 @@ class FastRequest(ApiRequest):
     """
 
     def __init__(self, channel: "ApiChannel", head: FastRequestHead, body: bytes) -> None:
-        # super().__init__ is not called: it sets up cookies, sessions and forms.
+        # super().__init__ is not called: it sets up cookies, sessions and forms, which no resource
+        # uses.
         self.channel = channel
         self.notifications = []
         self.queued = False
@@ -159,7 +161,10 @@ class FastRequest(ApiRequest):
         return headers
 
     def finish(self) -> None:
-        """Finish the request, whether or not the channel is waiting for its response."""
+        """Finish the request.
+
+        The channel lists the request in ``requests`` only if the response was not sent at once.
+        """
         if self in self.channel.requests:
             super().finish()
         else:
@@ -190,8 +195,8 @@ class ApiChannel(http.HTTPChannel):
     """One HTTP connection.
 
     Attributes:
-        refused: Whether a request has been refused before it was complete. Further bytes of the
-            client are then read and discarded, so that it receives the error response.
+        refused: Whether a request has been refused before it was complete. The channel then reads
+            and discards further bytes, so that the client receives the error response.
         max_request_bytes: The maximum size of a request's body in bytes; 0 for no limit.
     """
 
@@ -222,7 +227,10 @@ class ApiChannel(http.HTTPChannel):
             self.transport.write(data)
 
     def refuse(self, status: int, message: str) -> None:
-        """Send an error response to an incomplete request, and close the connection."""
+        """Send an error response to an incomplete request, and close the connection.
+
+        Does nothing if a request has been refused already.
+        """
         if self.refused:
             return
         self.refused = True
@@ -230,8 +238,8 @@ class ApiChannel(http.HTTPChannel):
         self.transport.write(encode_error(status, message))
         self.transport.unregisterProducer()
         if is_plain_tcp(self.transport):
-            # To close both directions while the client is sending would reset the connection,
-            # and the client would not receive the response.
+            # Closing both directions while the client is sending would reset the connection, and
+            # the client would not receive the response.
             self.transport.loseWriteConnection()
         else:
             self.transport.loseConnection()
@@ -240,7 +248,7 @@ class ApiChannel(http.HTTPChannel):
     def dataReceived(self, data: bytes) -> None:
         """Read requests.
 
-        Only the first byte of a request resets the timeout, so a slow sender cannot extend it.
+        Only the first bytes of a request reset the timeout, so a slow sender cannot extend it.
         """
         if self.refused:
             return
@@ -287,12 +295,12 @@ class ApiChannel(http.HTTPChannel):
         self.setRawMode()
 
     def lineReceived(self, line: bytes) -> None:
-        """Read the head, unless the request has been refused."""
+        """Read a line of the head, unless the request has been refused."""
         if not self.refused:
             super().lineReceived(line)
 
     def rawDataReceived(self, data: bytes) -> None:
-        """Read the body, unless the request has been refused."""
+        """Read a part of the body, unless the request has been refused."""
         if not self.refused:
             super().rawDataReceived(data)
 
@@ -302,7 +310,10 @@ class ApiChannel(http.HTTPChannel):
             super().allContentReceived()
 
     def timeoutConnection(self) -> None:
-        """Close a connection that was idle, or took too long to send a request."""
+        """Close a connection that was idle, or whose client took too long to send a request.
+
+        Abort it if a request has been refused and the client has not closed it since.
+        """
         if self.refused:
             self.transport.abortConnection()
         elif self.requests or self._partial:
@@ -334,7 +345,7 @@ class ApiSite(Site):
 
     requestFactory = ApiRequest
     find: Callable[[bytes], IResource]
-    """Returns the resource at a path, and caches it."""
+    """Returns the resource at a path. The resources of short paths are cached."""
 
     def __init__(
         self,
@@ -354,7 +365,7 @@ class ApiSite(Site):
         self._meter = meter
 
     def buildProtocol(self, addr: object) -> Any:
-        """Make a channel for a connection that did not come through the multiplexer."""
+        """Make a channel for a connection without a multiplexer, such as one for metrics."""
         return self.make_channel()
 
     def make_channel(self) -> ApiChannel:
@@ -370,12 +381,12 @@ class ApiSite(Site):
         return channel
 
     def count_response(self, status: int) -> None:
-        """Count a response by its status, if there is a meter."""
+        """Count a response by its HTTP status, if there is a meter."""
         if self._meter is not None:
             self._meter.responses[status] += 1
 
     def _find(self, path: bytes) -> IResource:
-        """Return the resource at a path; it may be cached, as resources keep no state."""
+        """Return the resource at a path. It may be cached: resources keep no state of requests."""
         resource: IResource = self.resource
         for segment in path[1:].split(b"/"):
             if resource.isLeaf:

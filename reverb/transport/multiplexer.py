@@ -1,9 +1,11 @@
 """The multiplexer: serves WebSocket and HTTP on one port.
 
-It reads the head of each request. It passes an upgrade to WebSocket to the Autobahn factory, with
-the Origin header renamed, and any other request to the API's site. If a ``twisted.web`` channel
-read both, it would parse each upgrade twice, keep the channel alive as long as the socket, and
-re-serialize headers in which an attacker may have hidden other headers.
+It reads the head of a request. It turns a connection that asks for a WebSocket into a
+:class:`PusherConnection`, and passes any other request to an HTTP channel of the API's site.
+
+A ``twisted.web`` channel could read both kinds. But then each upgrade would be parsed twice, the
+channel would stay in memory as long as the WebSocket, and the headers would be encoded again
+although an attacker may have hidden other headers in them.
 """
 
 import re
@@ -25,8 +27,8 @@ from reverb.transport.websocket import ORIGIN_HEADER, PusherConnection
 _END = b"\r\n\r\n"
 _UPGRADE = re.compile(rb"\r\nupgrade[ \t]*:[^\r\n]*websocket", re.IGNORECASE)
 _ORIGIN = re.compile(rb"\r\norigin[ \t]*:", re.IGNORECASE)
-# Autobahn splits a head with str.splitlines, which also splits at some of these bytes, so one
-# header could be read as two (header smuggling).
+# Autobahn splits a head with str.splitlines, which splits at CRLF but also at some of these bytes.
+# So Autobahn could read one header as two (header smuggling).
 _SMUGGLING = re.compile(rb"[\x00-\x08\x0b-\x0c\x0e-\x1f\x7f]|\r(?!\n)|(?<!\r)\n|\r\n[ \t]")
 _NEXT_LINE = b"\x85"
 
@@ -45,12 +47,15 @@ class MultiplexingProtocol(Protocol):
         self._deadline = self.factory.timing_wheel.schedule(
             self.factory.handshake_timeout, self._time_out
         )
-        # The server writes related bytes at once, so Nagle's algorithm would only add delay.
+        # The server sends related bytes in one write, so Nagle's algorithm would only add delay.
         with suppress(AttributeError, OSError):  # Unix sockets do not support this option.
             self.transport.setTcpNoDelay(True)
 
     def dataReceived(self, data: bytes) -> None:
-        """Read the heads of requests, and pass their bodies to the HTTP channel."""
+        """Read the head of a request, then upgrade the connection or serve the request over HTTP.
+
+        While the HTTP channel is busy with a request, it receives all bytes.
+        """
         channel = self._channel
         if channel is not None and not channel.idle:
             channel.dataReceived(data)
@@ -89,13 +94,13 @@ class MultiplexingProtocol(Protocol):
             self._refuse(400, "Bad request: control characters or folded lines in the head")
             return
         head = _ORIGIN.sub(b"\r\n%b:" % ORIGIN_HEADER.encode(), data[:end])
-        # str.splitlines splits at this byte as well. A cookie in UTF-8 may contain it, so replace
-        # the byte rather than refuse the request; no header that the server reads contains it.
+        # str.splitlines splits at this byte as well. A cookie in UTF-8 may contain the byte, so the
+        # server replaces it and accepts the request. No header that the server reads contains it.
         data = head.replace(_NEXT_LINE, b"?") + data[end:]
         self._hand_over().dataReceived(data)
 
     def _hand_over(self) -> PusherConnection:
-        """Replace this protocol by a WebSocket connection, and return it."""
+        """Replace this protocol by a WebSocket connection, and return the connection."""
         channel, self._channel = self._channel, None
         if channel is not None:
             channel.setTimeout(None)
@@ -111,7 +116,7 @@ class MultiplexingProtocol(Protocol):
         return protocol
 
     def _serve(self, data: bytes) -> None:
-        """Pass a request to the API's channel."""
+        """Pass the bytes of a request to the HTTP channel."""
         self._open_channel().dataReceived(data)
 
     def _refuse(self, status: int, message: str) -> None:
@@ -147,7 +152,7 @@ class MultiplexingProtocol(Protocol):
 
 @implementer(IProtocolNegotiationFactory)
 class MultiplexingFactory(Factory):
-    """The factory of the listening ports.
+    """Makes the protocol of each connection that a listening port accepts.
 
     Args:
         websockets: Serves the upgrades to WebSocket.
@@ -157,7 +162,7 @@ class MultiplexingFactory(Factory):
         max_request_head_bytes: The maximum size of a request's head in bytes.
 
     Attributes:
-        http_connections: The connections that are not WebSockets.
+        http_connections: The open connections that are not WebSockets.
     """
 
     protocol = MultiplexingProtocol  # type: ignore[assignment] # a class is such a callable

@@ -1,8 +1,8 @@
 """The write path to one client, with backpressure.
 
-A frame for an idle plain TCP connection is written to the socket at once, which costs a third of
-a write through Twisted's buffer and the reactor. Bytes that the kernel does not accept, and all
-frames that follow while bytes are queued, go through ``transport.write``, so that order is kept.
+A frame for a plain TCP connection without queued bytes is written to the socket at once, which
+costs a third of a write through Twisted's buffer and the reactor. Bytes that the kernel does not
+accept go through ``transport.write``, and so do all frames while bytes are queued, to keep order.
 This module reads private attributes of Twisted's ``FileDescriptor``; a test fails when Twisted
 changes them.
 """
@@ -20,10 +20,10 @@ from zope.interface import implementer
 
 _NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", -1)  # Python defines it on Linux.
 _MAX_UNSENT_BYTES = 131_072
-"""Bytes that the kernel buffers for one client, beyond those that it has sent.
+"""The most unsent bytes that the kernel buffers for one client.
 
-By default the kernel would buffer some 4 MB for a client that does not read, and the server would
-notice only then that the client is slow.
+By default the kernel would buffer some 4 MB for a client that does not read. Only after that would
+the server notice that the client is slow.
 """
 
 
@@ -31,37 +31,39 @@ class Outbox(Protocol):
     """Sends bytes to one client, and reports when too many bytes are queued for it."""
 
     def send(self, data: bytes) -> None:
-        """Send bytes, or queue those that cannot be sent now. Never blocks."""
+        """Send bytes, or queue those that cannot be sent now. Does not block."""
 
     def close(self) -> None:
-        """Stop sending: drop all bytes that are sent from now on."""
+        """Drop all bytes passed to :meth:`send` from now on. Queued bytes are still written."""
 
     def detach(self) -> None:
         """Release the transport of a connection that is lost."""
 
 
 class NullOutbox:
-    """The outbox of a connection that is not open yet, or closed."""
+    """The outbox of a connection that is not open yet or is closed."""
 
     def send(self, data: bytes) -> None:
         """Drop the bytes."""
 
     def close(self) -> None:
-        """Do nothing: nothing is ever sent."""
+        """Do nothing: :meth:`send` drops all bytes anyway."""
 
     def detach(self) -> None:
         """Do nothing: there is no transport."""
 
 
 class SocketTable:
-    """The state of a node's sockets that a fan-out needs to write to them directly.
+    """The state of a node's sockets that the fan-out needs before it writes to them directly.
+
+    It covers only the sockets that have a :class:`DirectOutbox`.
 
     Attributes:
-        busy: The outboxes, by descriptor, whose sockets must not be written to directly, because
+        busy: By descriptor, the outboxes whose sockets must not be written to directly, because
             bytes are queued in the transport or the outbox is closed.
         closed_count: The number of sockets that have closed. The kernel may assign the descriptor
-            of a closed socket to another connection, so code that keeps descriptors must check
-            this number before each use.
+            of a closed socket to another connection. Code that keeps descriptors must therefore
+            compare this number before each use, and discard the descriptors when it has changed.
     """
 
     def __init__(self) -> None:
@@ -70,17 +72,17 @@ class SocketTable:
 
 
 def is_plain_tcp(transport: object) -> TypeGuard[tcp.Connection]:
-    """Return whether a transport writes to its socket unchanged: TCP without TLS, on POSIX."""
+    """Return whether a transport is plain TCP: it writes to its socket unchanged, on POSIX."""
     return isinstance(transport, tcp.Connection) and not transport.TLS and os.name == "posix"
 
 
 def send_now(transport: tcp.Connection, data: bytes) -> None:
-    """Write to a plain socket at once, after all bytes that are queued in its transport.
+    """Write to the socket at once, or append to the transport's queue if bytes are queued already.
 
-    For a transport to which other code writes as well, such as that of an HTTP connection.
+    It is for a transport to which other code writes as well, such as that of an HTTP connection.
 
     Args:
-        transport: A transport for which :func:`is_plain_tcp` holds.
+        transport: A transport for which :func:`is_plain_tcp` is true.
         data: The bytes.
     """
     sent = 0
@@ -107,10 +109,10 @@ def make_outbox(
 
     Args:
         transport: A transport without a producer, to which no other code writes.
-        sockets: The sockets of the node.
+        sockets: The socket table of the node.
         max_buffered_bytes: Bytes that may be queued for the client; 0 for no limit.
-        on_overflow: Called once, when more bytes are queued. It is expected to end the connection,
-            as :class:`reverb.transport.websocket.PusherConnection` does.
+        on_overflow: Called once, when more than ``max_buffered_bytes`` are queued. It should end
+            the connection, as :class:`reverb.transport.websocket.PusherConnection` does.
 
     Returns:
         A :class:`DirectOutbox` for a plain TCP connection, else a :class:`BufferedOutbox`.
@@ -125,9 +127,9 @@ class DirectOutbox:
 
     Args:
         transport: The transport of the socket.
-        sockets: The sockets of the node.
+        sockets: The socket table of the node.
         max_buffered_bytes: Bytes that may be queued for the client; 0 for no limit.
-        on_overflow: Called once, when more bytes are queued.
+        on_overflow: Called once, when more than ``max_buffered_bytes`` are queued.
 
     Attributes:
         descriptor: The descriptor of the socket; None once the connection is lost.
@@ -181,7 +183,7 @@ class DirectOutbox:
             self.queue(data[sent:])
 
     def queue(self, data: bytes) -> None:
-        """Append bytes to the transport's queue, and call ``on_overflow`` if it is too long."""
+        """Append bytes to the transport's queue; call ``on_overflow`` if the queue is too long."""
         if self.descriptor is None or self._closed:
             return
         self._sockets.busy[self.descriptor] = self
@@ -197,7 +199,7 @@ class DirectOutbox:
             self._sockets.busy[self.descriptor] = self
 
     def detach(self) -> None:
-        """Release the descriptor, which the kernel may assign to another connection."""
+        """Release the descriptor, and count the socket as closed."""
         if self.descriptor is not None:
             self._sockets.busy.pop(self.descriptor, None)
             self._sockets.closed_count += 1
@@ -206,14 +208,15 @@ class DirectOutbox:
 
 @implementer(IPushProducer)
 class BufferedOutbox:
-    """Writes to any transport, such as TLS, and counts the bytes sent while it is full.
+    """Writes to a transport of any kind, such as TLS, and counts the bytes sent while it is full.
 
-    It is the transport's producer, to learn when the transport is full and when it is empty.
+    It registers as the transport's producer. The transport then reports when it is full, and when
+    it is empty again.
 
     Args:
         transport: A transport without a producer.
         max_buffered_bytes: Bytes that may be sent while the transport is full; 0 for no limit.
-        on_overflow: Called once, when more are sent.
+        on_overflow: Called once, when more than ``max_buffered_bytes`` are sent meanwhile.
     """
 
     descriptor: int | None = None
@@ -253,10 +256,10 @@ class BufferedOutbox:
         self._full = True
 
     def resumeProducing(self) -> None:
-        """Record that the transport is empty again."""
+        """Record that the transport is empty again, and reset the count of queued bytes."""
         self._full = False
         self._queued_bytes = 0
 
     def stopProducing(self) -> None:
-        """Record that the transport is closed."""
+        """Stop counting: the transport is closed."""
         self._full = False

@@ -1,6 +1,6 @@
 """A WebSocket server protocol (RFC 6455) on Autobahn, with low cost for each connection.
 
-It is independent of the Pusher protocol: a WebSocket that accepts only text messages.
+It accepts only text messages. It is independent of the Pusher protocol.
 """
 
 import re
@@ -32,8 +32,8 @@ _UNSUPPORTED_DATA = 1003
 class _PassThroughInflater:
     """Replaces Autobahn's inflater of a connection, and returns the data unchanged.
 
-    :func:`inflate` inflates a message when it is complete, with an inflater that is discarded
-    afterwards, so all connections can share one object of this class.
+    Instead, :func:`inflate` inflates each message when the message is complete. As this class has
+    no state, all connections share one instance.
     """
 
     EXTENSION_NAME = "permessage-deflate"
@@ -42,7 +42,7 @@ class _PassThroughInflater:
         """Do nothing: there is no state."""
 
     def decompress_message_data(self, data: bytes, max_output_len: int | None = None) -> bytes:
-        """Return the data. Its compressed size is limited like that of other frames."""
+        """Return the data unchanged. Autobahn limits its size like that of other frames."""
         return data
 
     def end_decompress_message(self) -> None:
@@ -53,7 +53,7 @@ _PASS_THROUGH = _PassThroughInflater()
 
 
 class _NullDeferred:
-    """Replaces the Deferreds that Autobahn fires and that have no callbacks."""
+    """Replaces the Deferreds that Autobahn fires, and to which this server adds no callbacks."""
 
     def callback(self, result: object) -> None:
         """Do nothing."""
@@ -63,15 +63,16 @@ class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autob
     """The server's side of one WebSocket.
 
     Attributes:
-        compresses: Whether the client accepts the frames of ``compressed_text_frame``.
+        compresses: Whether the client can inflate the frames of
+            :func:`reverb.protocol.frames.compressed_text_frame`.
     """
 
     compresses = False
     websocket_extensions: list[tuple[str, Parameters]]
 
-    # Autobahn copies the options in this list from the factory to every connection, and formats
-    # them for a debug log line. That is a third of the cost of a connect, so the list is empty and
-    # the options are class attributes.
+    # Autobahn copies the options in CONFIG_ATTRS from the factory to every connection, and formats
+    # them for a debug log line. That is a third of the cost of a connect. Therefore the tuple is
+    # empty, and the options are class attributes.
     CONFIG_ATTRS = ()
     logOctets = False
     logFrames = False
@@ -104,7 +105,7 @@ class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autob
     trustXForwardedFor = 0
 
     # The initial values of the attributes that Autobahn sets on every new connection. As class
-    # attributes they cost nothing for each connection. A test compares this list with Autobahn.
+    # attributes they cost nothing for each connection. A test compares them with Autobahn's.
     state = WebSocketServerProtocol.STATE_CONNECTING
     send_state = WebSocketServerProtocol.SEND_STATE_GROUND
     data = b""
@@ -138,7 +139,7 @@ class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autob
     autoPingPendingSeq = 0
     autoPingPendingSent = None
     websocket_version = 13
-    # Shared by all connections: these are never read, or stay empty.
+    # All connections share these objects, which are not read or stay empty.
     trafficStats = TrafficStats()
     send_queue: ClassVar[deque[bytes]] = deque()
     is_open = is_closed = _NullDeferred()
@@ -147,7 +148,7 @@ class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autob
     log = txaio.make_logger(level="error")
 
     def __init__(self) -> None:
-        """Skip the setup that Autobahn does for callers of ``on`` and ``is_open``."""
+        """Skip Autobahn's setup of listeners and Deferreds, which this server does not use."""
 
     @property
     def utf8validator(self) -> Utf8Validator:
@@ -171,9 +172,9 @@ class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autob
     def succeedHandshake(self, res: str | None) -> None:
         """Accept the upgrade, with compression if it is enabled and the client offers it.
 
-        The offers are hidden from Autobahn. It would fail the handshake for an offer that it does
-        not understand, could not respond with ``no_context_takeover`` unless the client asks for
-        it, and would keep zlib's state for each connection.
+        The offers are hidden from Autobahn, for three reasons. Autobahn would fail the handshake
+        for an offer that it does not understand. It would respond with ``no_context_takeover`` only
+        if the client asks for that. And it would keep zlib's state for each connection.
 
         Args:
             res: The subprotocol; None for none.
@@ -186,7 +187,7 @@ class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autob
         super().succeedHandshake((res, headers))
 
     def enable_compression(self, agreement: Agreement) -> None:
-        """Accept compressed messages, and send them if the client can inflate the shared frames."""
+        """Accept compressed messages, and send compressed frames if the client can inflate them."""
         self._perMessageCompress = _PASS_THROUGH
         self.compresses = agreement.accepts_shared_frames
 
@@ -194,7 +195,10 @@ class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autob
         self.onOpen()
 
     def drop_handshake_state(self) -> None:
-        """Delete the attributes that only the handshake needs, to save memory."""
+        """Save memory after the handshake.
+
+        Deletes the attributes that only the handshake needs, and those that have the class's value.
+        """
         kind = type(self)
         # A new dict, because a dict does not shrink when items are deleted.
         self.__dict__ = {
@@ -205,14 +209,14 @@ class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autob
         }
 
     def dataReceived(self, data: bytes) -> None:
-        """Parse frames: complete text frames by the fast path, all others by Autobahn."""
+        """Parse frames, by the fast path where that is possible and otherwise by Autobahn."""
         start = 0
         # The fast path is possible only while Autobahn has no incomplete frame or message.
         while self.state == self.STATE_OPEN and not (
             self.data or self.inside_message or self.current_frame
         ):
             if is_empty_pong(data):
-                return  # It only shows that the client is alive, which has been recorded already.
+                return  # It only shows that the client is alive. The subclass has recorded that.
             parsed = parse_text_frame(data, start, self.maxMessagePayloadSize)
             if parsed is None:
                 break
@@ -228,7 +232,7 @@ class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autob
         self._dataReceived(data[start:])
 
     def onMessageBegin(self, isBinary: bool) -> None:
-        """Refuse binary messages before they are read."""
+        """Start to read a message; refuse a binary one before its payload is read."""
         super().onMessageBegin(isBinary)
         if isBinary and not self.failedByMe:
             self._fail_connection(_UNSUPPORTED_DATA, "Binary messages are not supported")
@@ -250,7 +254,7 @@ class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autob
         self.onMessage(payload, self.message_is_binary)
 
     def _inflate(self, data: bytes) -> bytes | None:
-        """Inflate a message and check that it is UTF-8; fail the connection if it is not valid.
+        """Inflate a message and check that it is UTF-8; fail the connection if either step fails.
 
         Args:
             data: The joined payloads of the message's frames.

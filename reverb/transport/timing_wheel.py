@@ -1,7 +1,7 @@
 """A timing wheel: one timer for the timeouts of all connections.
 
-Callbacks are grouped by the second in which they are due, so the cost of a tick depends on the
-number of callbacks that are due, not on the number of connections.
+Callbacks are kept by the second in which they are due, so the cost of a tick depends on the number
+of callbacks that are due, not on the number of connections.
 """
 
 import math
@@ -14,21 +14,22 @@ from twisted.logger import Logger
 from reverb.meter import Meter
 
 _PRECISION = 0.001
-"""A difference in seconds that is ignored: sums of floating-point numbers are not exact."""
+"""Seconds by which a tick may be early and still count: floating-point sums are not exact."""
 
 
 class TimingWheel:
     """Calls functions after a number of whole seconds, with a single timer.
 
-    It counts time in ticks of one second. A stalled reactor does not tick, so after a stall a
-    client whose answer has arrived but has not been read is not considered silent.
+    It counts time in ticks of one second. While the reactor is stalled, the wheel does not tick. So
+    a client whose answer arrived during the stall does not count as silent.
 
     Args:
         clock: The reactor, or a test's clock.
         meter: The meter of the node; None to measure nothing.
 
     Attributes:
-        now: The number of ticks so far, in seconds. It is cheap enough to read for each message.
+        now: The number of ticks so far, a clock in seconds. Reading it is cheap enough for each
+            message.
     """
 
     _log = Logger()
@@ -41,7 +42,7 @@ class TimingWheel:
         self._loop = LoopingCall(self._tick)
         self._loop.clock = clock
         self.now = 0
-        self._callbacks: dict[int, set[Callable[[], None]]] = {}  # By the second.
+        self._callbacks: dict[int, set[Callable[[], None]]] = {}  # By tick.
 
     def start(self) -> None:
         """Start the timer."""
@@ -60,18 +61,18 @@ class TimingWheel:
 
         Args:
             seconds: The delay in seconds.
-            callback: Called once, without arguments. An exception is logged.
+            callback: Called once, without arguments. An exception that it raises is logged.
 
         Returns:
-            The second in which the call is due, to pass to :meth:`cancel`.
+            The tick at which the call is due, to pass to :meth:`cancel`.
         """
-        # The rest of the current second does not count.
+        # The rest of the current second does not count as a part of the delay.
         due = self.now + seconds + 1
         self._callbacks.setdefault(due, set()).add(callback)
         return due
 
     def cancel(self, due: int, callback: Callable[[], None]) -> None:
-        """Cancel a call; do nothing if it has been made or canceled already.
+        """Cancel a call. Do nothing if the call was made or canceled already.
 
         Args:
             due: The number that :meth:`schedule` returned.
@@ -99,6 +100,6 @@ class TimingWheel:
     def _measure_lag(self, meter: Meter) -> None:
         now = self._clock.seconds()
         meter.lags.append(max(now - self._next_tick_at, 0.0))
-        # The next whole second: LoopingCall skips the ticks that the reactor has missed.
+        # The next tick is at a whole second: LoopingCall skips the ticks that the reactor missed.
         elapsed = now - self._started_at
         self._next_tick_at = self._started_at + math.floor(elapsed + _PRECISION) + 1

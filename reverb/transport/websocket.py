@@ -1,7 +1,7 @@
 """The WebSocket connection of a Pusher client, on Autobahn (:mod:`reverb.transport.rfc6455`).
 
-It passes the client's messages to its session, one after the other, and sends the session's
-answers and the fan-out's frames through its outbox.
+The connection passes the client's messages to the session, one after the other, and sends the
+session's answers. :mod:`reverb.transport.broadcast` writes the fan-out's frames.
 """
 
 from collections import deque
@@ -46,9 +46,9 @@ _parse_query: Callable[[str], dict[str, list[str]]] = memoize_short_keys(
 )
 
 ORIGIN_HEADER = "reverb-origin"
-"""The name to which the multiplexer changes the Origin header.
+"""The name that the multiplexer gives to the Origin header before Autobahn reads it.
 
-Autobahn would refuse an upgrade whose origin it cannot parse, while each app has its own rule.
+Autobahn would refuse an upgrade whose origin it cannot parse, but each app has a rule of its own.
 """
 
 # Not a class attribute: log events would then refer to the connection, and an observer that keeps
@@ -58,7 +58,7 @@ _log = Logger()
 _NULL_OUTBOX = NullOutbox()
 
 _CLOSE_TIMEOUT = 2
-"""Seconds in which a client must answer a close frame. A node that stops uses its own timeout."""
+"""Seconds in which a client must answer a close frame. They do not apply while the node stops."""
 
 
 class ConnectionFactory(Protocol):
@@ -77,10 +77,10 @@ class ConnectionFactory(Protocol):
 
     @property
     def closing(self) -> bool:
-        """Whether all connections are being closed."""
+        """Whether the node closes all connections and rejects new clients."""
 
     def check_open(self) -> None:
-        """Raise Rejection if clients are not admitted."""
+        """Raise Rejection if the factory admits no clients."""
 
     def remove(self, connection: "PusherConnection") -> None:
         """Remove a connection that has closed."""
@@ -93,7 +93,7 @@ class PusherConnection(TextServerProtocol):
     Attributes:
         socket_id: The socket id, once the client is admitted; empty until then.
         outbox: The write path to the client while the connection is open.
-        compresses: Whether the client accepts the frames of ``compressed_text_frame``.
+        compresses: Whether the client can inflate the frames that are compressed for all clients.
     """
 
     factory: ConnectionFactory
@@ -111,9 +111,10 @@ class PusherConnection(TextServerProtocol):
     # Called by Autobahn
 
     def onConnect(self, request: ConnectionRequest) -> str | None:
-        """Accept the upgrade. A client that is not admitted is rejected over the WebSocket.
+        """Accept the upgrade, and return the subprotocol; None for none.
 
-        A browser does not expose why an upgrade was refused, and the client would retry forever.
+        A client that is not admitted is rejected later, over the WebSocket. A browser does not
+        expose why an upgrade was refused, so the client would retry forever.
         """
         self._request = request
         return SUBPROTOCOL if SUBPROTOCOL in request.protocols else None
@@ -122,7 +123,7 @@ class PusherConnection(TextServerProtocol):
         """Admit or reject the client."""
         request, self._request = self._request, None
         assert request is not None
-        # Not request.path: it lacks the part after a semicolon.
+        # request.path is not used: it lacks the part after a semicolon.
         uri = self.http_request_uri
         self.drop_handshake_state()
         self._set_up_outbox()
@@ -155,7 +156,7 @@ class PusherConnection(TextServerProtocol):
         """Pass a message to the session, or queue it behind earlier messages."""
         if self._waiting:
             if self._backlog is None:
-                # Stop reading: further data stays in the kernels, not in this process's memory.
+                # Stop reading: further data stays in the kernel, not in this process's memory.
                 self.transport.pauseProducing()
                 self._backlog = deque()
             self._backlog.append(payload)
@@ -168,7 +169,7 @@ class PusherConnection(TextServerProtocol):
         session, self._session = self._session, None
         if session is not None:
             self.factory.hub.end_session(session)
-        # After hub.leave: once the last connection is removed, the node continues to stop.
+        # After end_session: a stopping node continues once the last connection is removed.
         self.factory.remove(self)
         if session is None:
             return
@@ -193,7 +194,7 @@ class PusherConnection(TextServerProtocol):
             self._session.open = False
             self.factory.hub.mute(self._session)
         self._cancel_deadlines()
-        if not self.factory.closing:  # Stopping the node has a timeout of its own.
+        if not self.factory.closing:  # A stopping node has a timeout of its own.
             self._liveness_deadline = self.factory.timing_wheel.schedule(
                 _CLOSE_TIMEOUT, self._check_liveness
             )
@@ -201,14 +202,14 @@ class PusherConnection(TextServerProtocol):
         self.outbox.close()
 
     def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
-        """Send a frame that Autobahn has made, in order with the frames of :meth:`send`."""
+        """Send bytes that Autobahn has encoded, in order with the frames of :meth:`send`."""
         if self.state == self.STATE_OPEN:
             self.outbox.send(data)
         else:
             super().sendData(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Detach the outbox first, as the socket is closed already; then run the cleanup."""
+        """Detach the outbox from the closed socket, then run Autobahn's cleanup."""
         self.outbox.detach()
         super().connectionLost(reason)
         # Break the reference cycle, so that the garbage collector is not needed.
@@ -233,15 +234,15 @@ class PusherConnection(TextServerProtocol):
         self.sendClose(int(code), reason)
 
     def _close_slow_client(self) -> None:
-        """Close a client that reads too slowly, with a code that lets it reconnect later."""
+        """Close the connection of a slow reader, with a code that lets it reconnect later."""
         if self._session is not None and self._session.meter is not None:
             self._session.meter.slow_clients += 1
         self.close(Code.OVER_CAPACITY, "Connection too slow: too much unread data is queued")
 
-    # Admission, and one message after the other
+    # Admission, and handling of one message after the other
 
     def _admit(self, uri: str, origin: str) -> Completion:
-        """Open a session, or reject the client."""
+        """Open a session or reject the client; return the completion of that step."""
         factory = self.factory
         try:
             completion = run_eagerly(self._open_session(uri, origin))
@@ -324,7 +325,7 @@ class PusherConnection(TextServerProtocol):
             self._await_completion(self._session.receive(payload))
 
     def _await_completion(self, completion: Completion) -> None:
-        """Queue the client's further messages until a step is complete."""
+        """Queue the client's further messages until a step has completed."""
         if completion is None:
             return
         step: Deferred[object] = completion  # type: ignore[assignment] # always a Deferred in a server
@@ -337,7 +338,7 @@ class PusherConnection(TextServerProtocol):
         self.close(Code.RECONNECT, "Internal server error; please reconnect")
 
     def _resume(self, _: object) -> None:
-        """Handle the queued messages, up to the next step that has to wait."""
+        """Handle the queued messages, up to the next one whose step has to wait."""
         self._waiting = False
         while self._backlog and not self._waiting:
             self._handle(self._backlog.popleft())
@@ -353,7 +354,7 @@ class PusherConnection(TextServerProtocol):
         timing_wheel.cancel(self._authorization_deadline, self._check_authorization)
 
     def _check_authorization(self) -> None:
-        """Close a client that the app's server has not authorized in time.
+        """Close the connection if the app's server has not authorized the client in time.
 
         Source: Pusher's documentation, "Authorized connections".
         """
@@ -367,11 +368,12 @@ class PusherConnection(TextServerProtocol):
         self.close(Code.UNAUTHORIZED, "Connection not authorized within timeout")
 
     def _check_liveness(self) -> None:
-        """Ping a silent client, and close a client that does not answer.
+        """Ping a silent client, and close the connection of a client that does not answer.
 
-        Abort a connection that was not admitted, or did not close, in time.
+        Abort a connection whose client was not admitted in time, or did not answer a close frame in
+        time.
 
-        Pusher's documentation, "WebSocket protocol: Ping and pong messages".
+        Source: Pusher's documentation, "WebSocket protocol: Ping and pong messages".
         """
         timing_wheel = self.factory.timing_wheel
         if self._session is None or self.state != self.STATE_OPEN:
