@@ -35,10 +35,10 @@ class Frame:
     def compressed(self, min_bytes: int) -> bytes:
         """Return the frame for subscribers that have negotiated compression.
 
-        It is compressed on first use, and only once.
+        The first call compresses the payload; later calls return the same frame.
 
         Args:
-            min_bytes: Payloads with fewer bytes are not compressed.
+            min_bytes: A payload of fewer bytes is not compressed.
         """
         if len(self.payload) < min_bytes:
             return self.plain
@@ -73,7 +73,11 @@ class FanoutTarget(Protocol):
     """All subscribers of one channel, as the fan-out writes to them."""
 
     def subscribers_changed(self) -> None:
-        """Refresh derived state: a subscriber was added or removed."""
+        """Note that a subscriber was added or removed.
+
+        A target may keep data that it derives from the subscribers, and updates
+        the data before the next batch.
+        """
 
     def send(self, batch: FrameBatch, exclude: Collection[Subscriber]) -> int:
         """Send frames to all subscribers except the excluded ones.
@@ -84,14 +88,14 @@ class FanoutTarget(Protocol):
 
 
 FanoutTargetFactory = Callable[[Mapping[str, Subscriber]], FanoutTarget]
-"""Creates the fanout target of a channel from its subscribers, by socket id.
+"""Creates the fanout target of a channel from the channel's subscribers, by socket id.
 
-The target keeps the mapping, which always contains the current subscribers.
+The target keeps the mapping. The channel changes it whenever its subscribers change.
 """
 
 
 class SequentialTarget:
-    """A fanout target that sends to one subscriber after the other, of any type."""
+    """A fanout target that calls the ``send`` method of one subscriber after the other."""
 
     __slots__ = ("_subscribers",)
 
@@ -99,7 +103,7 @@ class SequentialTarget:
         self._subscribers = subscribers
 
     def subscribers_changed(self) -> None:
-        """Do nothing: no state is derived from the subscribers."""
+        """Do nothing: :meth:`send` uses the current subscribers."""
 
     def send(self, batch: FrameBatch, exclude: Collection[Subscriber]) -> int:
         """Send frames to all subscribers except the excluded ones; return the bytes sent."""
@@ -110,14 +114,14 @@ class SequentialTarget:
 
 
 class _PendingSubscriber:
-    """A connection whose subscription is not confirmed yet, and the frames held back for it.
+    """The state of a pending subscriber: a connection whose subscription is not active yet.
 
     Attributes:
-        confirmed: Whether the confirmation, with the members, has been sent to it.
-        first_frame: The index of its first frame among the channel's pending
-            frames. Older pending frames are not for it, or are held already.
-        held_frames: The frames held for it that the channel has already flushed to the
-            other subscribers, oldest first.
+        confirmed: Whether the connection has been sent the confirmation of its subscription.
+        first_frame: An index in the channel's ``pending_frames``. The frames
+            from this index on are for the connection, and not yet in ``held_frames``.
+        held_frames: The frames that the connection receives at its activation,
+            oldest first.
     """
 
     __slots__ = ("confirmed", "first_frame", "held_frames")
@@ -131,20 +135,21 @@ class _PendingSubscriber:
 class Channel:
     """One channel with subscribers on this node.
 
-    A connection is a *pending subscriber* from the request for its subscription
-    until it is activated. The channel holds its frames back meanwhile, so it
-    misses no publication while the store answers, and receives none before
-    the confirmation.
+    A connection that subscribes is a *pending subscriber* until its activation.
+    The channel holds back its frames until then. The connection therefore misses
+    no publication while the store answers, and receives none before the
+    confirmation.
 
     Args:
-        make_fanout_target: Creates the fanout target from the subscribers.
-        kind: The kind of channel that the name stands for.
+        make_fanout_target: Creates the channel's fanout target.
+        kind: The channel's kind.
         meter: The app's meter; None to measure nothing.
 
     Attributes:
         subscribers: The active subscribers, by socket id.
-        pending_frames: Frames published in this turn of the reactor and not sent yet.
-        pending_since: The clock's time when the first of them was published, for the meter.
+        pending_frames: The frames that the next flush sends, oldest first.
+        pending_since: The clock's time in seconds when the oldest pending frame
+            was added; without a meter it may be an earlier time.
     """
 
     __slots__ = (
@@ -171,7 +176,8 @@ class Channel:
         self.pending_since = 0.0
         self._target = make_fanout_target(self.subscribers)
         self._pending_subscribers: dict[str, _PendingSubscriber] = {}
-        # For each subscriber that must not receive all pending frames: the index of its first one.
+        # By socket id, for subscribers that must not receive all pending frames: the index of the
+        # first pending frame that they receive.
         self._first_frames: dict[str, int] = {}
 
     def __len__(self) -> int:
@@ -181,24 +187,24 @@ class Channel:
         return socket_id in self.subscribers or socket_id in self._pending_subscribers
 
     def reserve(self, socket_id: str) -> None:
-        """Add a pending subscriber, and hold its frames back from now on."""
+        """Add a pending subscriber, and hold back its frames from now on."""
         self._pending_subscribers[socket_id] = _PendingSubscriber(len(self.pending_frames))
 
     def mark_confirmed(self, socket_id: str) -> None:
-        """Record that a pending subscriber has received the confirmation with the current members.
+        """Record that a pending subscriber has been sent the confirmation.
 
-        Does nothing when it has left: sending the confirmation may have closed
-        its connection, because too many bytes were queued for it.
+        Does nothing when the subscriber has left. Sending the confirmation may
+        have closed the connection, because too many bytes were queued for it.
         """
         pending = self._pending_subscribers.get(socket_id)
         if pending is not None:
             pending.confirmed = True
 
     def skip_unconfirmed(self) -> None:
-        """Exclude unconfirmed pending subscribers from the frame that is added next.
+        """Exclude the pending subscribers without a confirmation from the next frame.
 
-        The frame announces a member change that the list of members in their
-        confirmation will already include.
+        The caller then adds a frame that announces a member change. The
+        confirmation of these subscribers will list the members after the change.
         """
         for pending in self._pending_subscribers.values():
             if not pending.confirmed:
@@ -206,7 +212,7 @@ class Channel:
                 pending.first_frame = len(self.pending_frames) + 1
 
     def activate(self, socket_id: str, connection: Subscriber) -> None:
-        """Turn a pending subscriber into a subscriber, and send it the held frames."""
+        """Turn a pending subscriber into an active one, and send it the held frames."""
         pending = self._pending_subscribers.pop(socket_id)
         self._send(pending.held_frames, socket_id, connection)
         if pending.first_frame:
@@ -215,16 +221,21 @@ class Channel:
         self._target.subscribers_changed()
 
     def will_receive(self, socket_id: str, payload: bytes) -> bool:
-        """Return whether a pending subscriber will receive a message after its activation."""
+        """Return whether the channel holds a message back for a pending subscriber.
+
+        Args:
+            socket_id: The subscriber's socket id.
+            payload: The message in JSON.
+        """
         pending = self._pending_subscribers[socket_id]
         frames = [*pending.held_frames, *self.pending_frames[pending.first_frame :]]
         return any(f.payload == payload and f.exclude != socket_id for f in frames)
 
     def remove(self, socket_id: str) -> None:
-        """Remove a subscriber, and send it the frames that were published until now.
+        """Remove a subscriber, and send it the pending frames at once.
 
-        A pending subscriber is removed without sending. Does nothing for an
-        unknown socket id.
+        A pending subscriber is removed without being sent anything. Does nothing
+        for an unknown socket id.
         """
         self._pending_subscribers.pop(socket_id, None)
         connection = self.subscribers.pop(socket_id, None)
@@ -235,14 +246,17 @@ class Channel:
         self._send(self.pending_frames[first_frame:], socket_id, connection)
 
     def flush(self) -> None:
-        """Send the pending frames to all subscribers."""
+        """Send the pending frames to active subscribers, and hold them for pending subscribers.
+
+        There must be at least one pending frame.
+        """
         frames, self.pending_frames = self.pending_frames, []
         for pending in self._pending_subscribers.values():
             pending.held_frames += frames[pending.first_frame :]
             pending.first_frame = 0
         first_frames, self._first_frames = self._first_frames, {}
         subscribers = self.subscribers
-        # Subscribers that do not receive all of the frames are sent theirs individually.
+        # A subscriber that does not receive all of the frames gets a write of its own.
         individual = {f.exclude for f in frames if f.exclude in subscribers} | first_frames.keys()
         exclude = [subscribers[i] for i in individual] if individual else ()
         sent = self._target.send(FrameBatch(frames), exclude)
@@ -252,7 +266,15 @@ class Channel:
             self._send(frames[first_frames.get(socket_id, 0) :], socket_id, subscribers[socket_id])
 
     def _count(self, meter: AppMeter, frames: list[Frame], sent: int, individual: int) -> None:
-        """Count one batch, without the ``individual`` subscribers, which :meth:`_send` counts."""
+        """Count a batch in the meter.
+
+        Args:
+            meter: The app's meter.
+            frames: The frames of the batch.
+            sent: The bytes that the fanout target has sent.
+            individual: The number of subscribers that get a write of their own.
+                :meth:`_send` counts the messages and bytes of these.
+        """
         total = len(self.subscribers)
         meter.messages_sent += len(frames) * (total - individual)
         meter.bytes_sent += sent
@@ -262,7 +284,7 @@ class Channel:
             meter.fan_out.observe(total - 1, excluding_one)
 
     def _send(self, frames: Iterable[Frame], socket_id: str, connection: Subscriber) -> None:
-        """Send one subscriber the frames that do not exclude it."""
+        """Send one subscriber those of the frames that do not exclude it, and count them."""
         own = [frame for frame in frames if frame.exclude != socket_id]
         if not own:
             return

@@ -1,9 +1,9 @@
 """Sends subscription counts to subscribers, for apps that enable them.
 
-Nodes do not send counts to each other, as two of them could arrive in the wrong
-order. The node on which a subscription was added or removed publishes an
+Nodes do not send counts to each other, because two counts could arrive in the
+wrong order. The node on which a subscription was added or removed publishes an
 invalidation, and each node with subscribers asks the store. Once changes stop,
-the last count that each subscriber has received is therefore the correct one.
+the last count that each subscriber receives is therefore correct.
 
 Source: Pusher's documentation, "Subscription count": channels with more than
 100 subscriptions receive a count every 5 seconds at most.
@@ -28,10 +28,13 @@ from reverb.protocol.names import ChannelKind, channel_type
 LARGE_CHANNEL = 100
 """The number of subscriptions above which a channel's counts are sent at intervals."""
 LARGE_CHANNEL_INTERVAL = 5.0
-"""Seconds between two counts of a channel with more than ``LARGE_CHANNEL`` subscriptions."""
+"""The shortest time in seconds between two counts of a channel above ``LARGE_CHANNEL``."""
 
 _UNCOUNTED = (ChannelKind.PRESENCE, ChannelKind.USER)
-"""The kinds of channels without counts: their subscribers know each other, or are one user."""
+"""The kinds of channels without counts.
+
+Subscribers of a presence channel know its members; a server-to-user channel has one user.
+"""
 
 ChannelKey = tuple[str, str]
 """An app's id and a channel's name."""
@@ -41,19 +44,19 @@ class _Count:
     """The state of one channel's count on this node.
 
     Attributes:
-        last_sent: The count that all of this node's subscribers received last;
-            None when one of them has not received a count yet.
+        last_sent: The count that this node last sent to the subscribers; None
+            if it sent none, or if a subscriber has joined since.
         stale: Whether the count may have changed since the store was last asked.
-        changed_here: Whether a change on this node made the count stale. It is
-            then this node's task to invalidate the count on the other nodes and
-            to notify the listeners.
-        last_notified: The count in this node's last notice; None if another
-            node has sent the latest notice, as far as this node knows.
-        uncertain: Whether that notice may have been wrong, as the store was out
-            of reach.
-        busy: Whether the store is being asked, or the interval is not over.
-        interval: The call that ends the interval of a large channel; None
-            outside of an interval.
+        changed_here: Whether a change on this node made the count stale. If so,
+            this node invalidates the count on the other nodes, and notifies the
+            listeners.
+        last_notified: The count in this node's last notice; None if it sent
+            none, or if another node seems to have sent a later one.
+        uncertain: Whether the count in the last notice may be wrong, because the
+            store was out of reach.
+        busy: Whether a call of the store is in progress, or an interval is not over.
+        interval: The delayed call that ends the interval of a large channel;
+            None outside of an interval.
     """
 
     __slots__ = (
@@ -77,17 +80,18 @@ class _Count:
 
 
 class CountManager:
-    """Sends each channel's number of subscriptions to its subscribers and the listeners.
+    """Sends the number of a channel's subscriptions to the subscribers and the listeners.
 
-    All changes within one turn of the reactor, during one call of the store, or
-    within one interval of a large channel result in one count.
+    All changes within one turn of the reactor result in one count. So do all
+    changes during one call of the store, and all within one interval of a large
+    channel.
 
     Args:
         channels: The channels with subscribers on this node, by app id and name.
         broker: Carries invalidations between the nodes.
         store: Knows the counts across all nodes.
-        apps: The apps, which determine whether their channels are counted.
-        clock: Schedules turns and intervals.
+        apps: The source of apps; an app's settings enable its counts.
+        clock: Schedules the refreshes at the end of a turn, and the intervals.
         fanout: Sends to the subscribers of this node.
         notify: Sends a notice to the listeners.
     """
@@ -123,13 +127,15 @@ class CountManager:
     # Changes of a count
 
     def subscription_changed(self, app: App, name: str, *, joined: bool = False) -> None:
-        """Refresh a channel's count on all nodes, after a change that this node must announce.
+        """Refresh a channel's count on all nodes, after a change on this node or a dead one.
+
+        Does nothing when the channel has no counts.
 
         Args:
             app: The app.
             name: The channel's name.
-            joined: Whether a subscriber was added, who must receive the count
-                even if it has not changed.
+            joined: Whether a subscriber was added. The count is then sent even
+                if it is the same as the last one.
         """
         if not app.subscription_counts or channel_type(name).kind in _UNCOUNTED:
             return
@@ -143,14 +149,14 @@ class CountManager:
         self._mark_stale(key, count)
 
     def invalidate(self, invalidation: CountChanged) -> None:
-        """Handle an invalidation: a subscription was added or removed on some node."""
+        """Refresh the count that an invalidation names, if this node keeps it."""
         key = (invalidation.app_id, invalidation.channel)
         count = self._counts.get(key)
         if count is not None and key != self._invalidating:
             self._mark_stale(key, count)
 
     def channel_reaped(self, change: ChannelReaped) -> None:
-        """Notify all nodes that the subscriptions of a dead node were removed."""
+        """Refresh a channel's count on all nodes, after a dead node was reaped."""
         handling = Deferred.fromCoroutine(self._channel_reaped(change.app_id, change.channel))
         handling.addErrback(self._log_failure)
 
@@ -160,10 +166,10 @@ class CountManager:
             self.subscription_changed(app, name)
 
     def store_restored(self) -> None:
-        """Refresh all counts on all nodes, after the store was out of reach.
+        """Refresh the counts that this node keeps, on all nodes, after a store outage.
 
-        A notice sent during the outage may have counted only some of the nodes.
-        The node that sent it sends the corrected count.
+        The count in a notice sent during the outage may include only some of the
+        nodes. If the correct count differs, the same node sends another notice.
         """
         self._was_degraded = False
         for key, count in list(self._counts.items()):
@@ -172,7 +178,10 @@ class CountManager:
             self._mark_stale(key, count)
 
     def flush(self) -> None:
-        """Send all delayed counts now, as the node is about to stop."""
+        """Refresh the delayed counts now, because the node is about to stop.
+
+        It does not wait for the store.
+        """
         for key, count in list(self._counts.items()):
             if count.interval is not None:
                 count.interval.cancel()
@@ -182,7 +191,7 @@ class CountManager:
     # Refreshing
 
     def _mark_stale(self, key: ChannelKey, count: _Count) -> None:
-        """Refresh a count at the end of the turn, or as soon as it is not busy any more."""
+        """Refresh a count at the end of the turn, or when it is not busy any more."""
         if not count.stale and not count.busy:
             if not self._stale_keys:
                 self._clock.callLater(0, self._refresh_all)
@@ -196,7 +205,8 @@ class CountManager:
 
     def _start_refresh(self, key: ChannelKey, count: _Count) -> None:
         changed_here, count.changed_here = count.changed_here, False
-        # An invalidation may arrive from a node that was restored before this one.
+        # An invalidation usually means that another node sends a notice. During an outage it may
+        # also come from a node that has reached the store again before this one, and sends none.
         self._was_degraded = self._was_degraded or not self._store.connected
         if not changed_here and not count.uncertain and not self._was_degraded:
             count.last_notified = None
@@ -206,7 +216,10 @@ class CountManager:
         refreshing.addErrback(self._log_failure)
 
     async def _refresh(self, key: ChannelKey, count: _Count, *, changed_here: bool) -> None:
-        """Invalidate the count on the other nodes if needed, ask the store, and send the count."""
+        """Ask the store for a count, and send it to the subscribers and the listeners.
+
+        If the change was on this node, first invalidate the count on the others.
+        """
         number = 0
         try:
             if changed_here:
@@ -226,7 +239,8 @@ class CountManager:
                 self._release(key, count)
 
     def _publish_invalidation(self, key: ChannelKey) -> None:
-        # The broker delivers it to this node too, which asks the store in any case.
+        # The broker delivers the invalidation to this node too. invalidate() then ignores it,
+        # because this node asks the store in any case.
         self._invalidating = key
         try:
             self._broker.publish(CountChanged(*key))
@@ -240,7 +254,11 @@ class CountManager:
             self._fanout.add(channel, messages.subscription_count(key[1], number), None)
 
     def _release(self, key: ChannelKey, count: _Count) -> None:
-        """Refresh a count that became stale while it was busy, or forget an unused one."""
+        """End the busy time of a count.
+
+        Refresh the count if it is stale. Otherwise delete it if this node has no
+        subscribers to the channel.
+        """
         count.busy = False
         count.interval = None
         if count.stale:
@@ -248,7 +266,7 @@ class CountManager:
             self._mark_stale(key, count)
         elif key not in self._channels and self._broker.connected:
             # While the broker is disconnected, the other nodes miss the invalidation. The count
-            # is kept, so that it is published again when the store is restored.
+            # is kept, so that store_restored() publishes the invalidation again.
             del self._counts[key]
 
     def _log_failure(self, failure: Failure) -> None:

@@ -1,4 +1,4 @@
-"""Runs coroutines synchronously as long as they do not suspend."""
+"""Runs a coroutine synchronously until it suspends for the first time."""
 
 from collections.abc import Coroutine, Generator
 from typing import Any, cast
@@ -15,17 +15,20 @@ _log = Logger()
 
 
 def run_eagerly(step: Coroutine[Any, Any, None]) -> "Deferred[None] | None":
-    """Run a coroutine, synchronously if it never suspends.
+    """Run a coroutine, synchronously until it suspends for the first time.
 
-    For many steps, ``Deferred.fromCoroutine`` would double the cost, and only a
-    step that waits for a shared store needs it.
+    A step that does not wait for another process usually never suspends.
+    ``Deferred.fromCoroutine`` would double the cost of many such steps.
+
+    Args:
+        step: A coroutine that has not started, for example a subscription.
 
     Returns:
-        None when the step is done. Otherwise a Deferred that fires when the
-        step is done, and fails with the exception that it raises.
+        None when the step is done. Otherwise a Deferred that fires when the step
+        is done, or fails with the exception that the step raises.
 
     Raises:
-        Exception: The exception that the step raises before it first suspends.
+        Exception: The step raised it before it first suspended.
     """
     try:
         awaited = step.send(None)
@@ -35,7 +38,7 @@ def run_eagerly(step: Coroutine[Any, Any, None]) -> "Deferred[None] | None":
 
 
 def _resume(step: Coroutine[Any, Any, None], awaited: Any) -> Generator[Any, Any, None]:
-    """Run a suspended coroutine to its end."""
+    """Run a coroutine to its end, after it has suspended to wait for ``awaited``."""
     try:
         while True:
             try:
@@ -51,11 +54,11 @@ def _resume(step: Coroutine[Any, Any, None], awaited: Any) -> Generator[Any, Any
 
 
 def run_step(session: Session, step: Coroutine[Any, Any, None]) -> Completion:
-    """Run a step of a session, and send an error to the client when it fails.
+    """Run a step of a session, and send an error to the client when the step fails.
 
     Returns:
-        None when the step is done. Otherwise a Deferred that fires when the
-        step is done; it never fails.
+        None when the step is done or has failed. Otherwise a Deferred that fires
+        when the step is done or has failed.
     """
     try:
         done = run_eagerly(step)
@@ -66,7 +69,7 @@ def run_step(session: Session, step: Coroutine[Any, Any, None]) -> Completion:
 
 
 def _report(failure: Failure, session: Session) -> None:
-    """Send the error to the client, and log it unless it is the client's own or logged already."""
+    """Send the error to the client, and log a failure of the server that is not logged yet."""
     if failure.check(ClientError):
         session.send_error(cast(ClientError, failure.value))
         return

@@ -1,8 +1,8 @@
-"""The fan-out from publications to the subscribers on this node.
+"""The fan-out: it sends a channel's publications to the channel's subscribers on this node.
 
-The publications to a channel within one turn of the reactor are coalesced: at
-the end of the turn each subscriber gets one write, however many publications
-there were. This reduces the cost of a delivery from 4 to 0.5 microseconds.
+It coalesces the publications between two flushes, usually those of one turn of
+the reactor: each subscriber gets one write with all of them. The write is most of
+the cost of a delivery, so coalesced deliveries are several times cheaper.
 """
 
 from twisted.internet.interfaces import IReactorTime
@@ -13,22 +13,23 @@ from reverb.hub.channel import Channel, Frame
 _PAUSE_RATIO = 0.5
 """The length of the pause after a flush that coalesced frames, relative to the flush's duration."""
 _MIN_PAUSE = 0.0005
-"""Seconds; shorter pauses are omitted, as a reactor's timers are no more precise."""
+"""The shortest pause in seconds; a reactor's timers are not precise enough for a shorter one."""
 _MAX_PAUSE = 0.005
-"""Seconds of the longest pause."""
+"""The longest pause in seconds."""
 
 
 class Fanout:
-    """Collects frames for each channel and sends them at the end of the turn.
+    """Collects the frames of each channel, and sends them at the end of a turn of the reactor.
 
     Several publications to one channel within one turn show that publishers
-    are faster than the fan-out. It then pauses briefly before the next flush,
-    so that more frames are coalesced. Slower publishers are never delayed by it.
+    are faster than the fan-out. The fan-out then pauses briefly before the next
+    flush, so that more frames are coalesced. After a flush without coalesced
+    frames it does not pause.
 
     Ordering: a channel's frames are sent in the order of their publication.
 
     Args:
-        clock: The reactor; its next turn ends the current one.
+        clock: The reactor; schedules the flushes.
     """
 
     _log = Logger()
@@ -39,7 +40,7 @@ class Fanout:
         self._paused_until = 0.0
 
     def add(self, channel: Channel, payload: bytes, exclude: str | None) -> None:
-        """Send a message to a channel's subscribers at the end of the turn.
+        """Send a message to a channel's subscribers with the next flush.
 
         Args:
             channel: A channel with at least one subscriber.
@@ -68,7 +69,7 @@ class Fanout:
             except Exception:  # noqa: BLE001 - a failure of one channel must not affect the others
                 self._log.failure("failed to send to a channel's subscribers")
             if channel.meter is not None:
-                # The latency of the oldest frame is recorded for all: an upper bound for the rest.
+                # Each frame is recorded with the latency of the oldest, an upper bound of its own.
                 latency = self._clock.seconds() - channel.pending_since
                 channel.meter.latency.observe(latency, count)
         if coalesced:

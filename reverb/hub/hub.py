@@ -1,9 +1,10 @@
 """The hub: the sessions and channels of this node, and the operations on them.
 
 :mod:`reverb.hub.subscriptions` adds and removes subscriptions,
-:mod:`reverb.hub.users` tracks signed-in users, and :mod:`reverb.hub.watchlists`
-reports their presence. Every publication, from any source, goes to the
-broker first, which passes it to :meth:`Hub.deliver` for this node's subscribers.
+:mod:`reverb.hub.counts` sends their number, :mod:`reverb.hub.users` tracks
+signed-in users, and :mod:`reverb.hub.watchlists` reports their presence. The hub
+passes each publication to the broker. On each node with subscribers, the broker
+passes it to :meth:`Hub.deliver`.
 """
 
 import secrets
@@ -44,13 +45,14 @@ class Hub:
     """This node's connections and channels.
 
     Args:
-        broker: Carries publications; it must deliver to :meth:`deliver`.
+        broker: Carries publications between nodes; the caller starts it with
+            :meth:`deliver`.
         store: Holds the state of channels across all nodes.
         apps: The source of apps.
-        clock: Schedules the turns of the fan-out, and times the rate limits.
-        cache_ttl: Seconds after which the last event of a cache channel expires.
+        clock: Schedules flushes, counts and checks, and times the rate limits.
+        cache_ttl: Seconds after which the cached event of a cache channel expires.
         make_fanout_target: Creates the fanout target of a channel; a transport
-            may supply one that is faster than sending to each connection in turn.
+            may supply one that is faster than :class:`SequentialTarget`.
         meter: The node's meter; None to measure nothing.
     """
 
@@ -115,11 +117,11 @@ class Hub:
         return self._channels
 
     async def admit(self, app: App, connection: IConnection) -> Session | None:
-        """Count a connection and open its session.
+        """Count a connection, and open its session.
 
         Args:
             app: The app that the client connects to.
-            connection: The client.
+            connection: The client's connection.
 
         Returns:
             The session, or None when the app has reached ``max_connections``.
@@ -138,7 +140,7 @@ class Hub:
         return session
 
     def _new_socket_id(self) -> str:
-        """Generate an unguessable id that no live connection has."""
+        """Generate an unguessable socket id that no connection of this node has."""
         while True:
             high, low = divmod(secrets.randbits(62), 1 << 31)
             socket_id = f"{high}.{low}"
@@ -146,7 +148,7 @@ class Hub:
                 return socket_id
 
     def end_session(self, session: Session) -> None:
-        """End a session: remove its subscriptions and its sign-in, and stop counting it.
+        """End a session: remove its subscriptions and sign-in, and stop counting the connection.
 
         Does nothing when the session has ended already.
         """
@@ -167,7 +169,7 @@ class Hub:
         self._notify(Disconnected(app_id=app_id, socket_id=session.socket_id))
 
     def mute(self, session: Session) -> None:
-        """Send a closing session the frames that were published until now, and none afterwards."""
+        """Send a closing session the pending frames of its channels, and no later frames."""
         for name in session.channels:
             channel = self._channels.get((session.app.id, name))
             if channel is not None:
@@ -178,16 +180,20 @@ class Hub:
     def subscribe(
         self, session: Session, channel: str, type_: ChannelType, member: Member | None
     ) -> Completion:
-        """Subscribe a session, which has checked its authorization already."""
+        """Subscribe a session to a channel; the session has already checked the authorization."""
         return run_step(session, self._subscriptions.join(session, channel, type_, member))
 
     def unsubscribe(self, session: Session, channel: str) -> Completion:
-        """End a session's subscription; later publications to the channel do not reach it."""
+        """End a session's subscription; the session receives no later event of the channel."""
         leaving = self._subscriptions.leave(session, channel)
         return None if leaving is None else run_step(session, leaving)
 
     def store_changed(self, change: StoreChange) -> None:
-        """Handle a change that a shared store reports, for subscribers and listeners."""
+        """Handle a change that a shared store reports.
+
+        Depending on the change, the hub sends it to the subscribers and listeners
+        of this node, or publishes invalidations.
+        """
         if isinstance(change, StoreRestored):
             self._counts.store_restored()
             self._users.publish_all_invalidations()
@@ -205,7 +211,7 @@ class Hub:
         """Publish a client event to the channel's other subscribers.
 
         Raises:
-            ClientError: With code 4301 when the client exceeds its rate limit.
+            ClientError: With code 4301 when the connection exceeds its rate limit.
         """
         app_id, socket_id = session.app.id, session.socket_id
         rate = self._client_event_rates.get(socket_id)
@@ -267,18 +273,20 @@ class Hub:
             data: The event's data, as clients receive it.
             exclude: The socket id of the one connection that must not receive
                 it; None to exclude none.
-            source: The source that the meter counts the publication under.
+            source: The source under which the meter counts the publications.
 
         Returns:
-            Whether the event was sent to all nodes, for every channel.
+            True when the publications to all channels were sent to the other
+            nodes, or there can be no other nodes. False when a publication was
+            delivered on this node only.
         """
         everywhere = True
         for name in channels:
             payload = messages.event(event, name, data)
             if not self._publish(source, Publication(app.id, name, payload, exclude)):
                 everywhere = False
-            # Cache it only after publishing: when another node finds the cached event, the broker
-            # has already delivered the publication to that node, or is about to.
+            # Cache the event only after publishing: when another node finds the cached event, the
+            # broker has already delivered the publication to that node, or is about to.
             if channel_type(name).cached:
                 caching = self._store.cache_event(app.id, name, event, data, self._cache_ttl)
                 caching.addErrback(
@@ -292,15 +300,20 @@ class Hub:
         return self._broker.publish(publication)
 
     def terminate(self, app: App, user_id: str) -> bool:
-        """Close every connection, on every node, that is signed in as the user.
+        """Close the connections that are signed in as a user, on all nodes.
 
         Returns:
-            Whether the termination was sent to all nodes.
+            True when the termination was sent to the other nodes, or there can be
+            no other nodes. False when it was delivered on this node only.
         """
         return self._broker.publish(Termination(app.id, user_id))
 
     def deliver(self, envelope: Envelope) -> None:
-        """Deliver an envelope from the broker to this node's connections."""
+        """Handle an envelope from the broker.
+
+        The hub sends a publication to the subscribers of this node, asks the
+        store after an invalidation, and closes connections for a termination.
+        """
         if isinstance(envelope, Publication):
             channel = self._channels.get((envelope.app_id, envelope.channel))
             if channel is not None:
@@ -320,7 +333,10 @@ class Hub:
             session.connection.close(Code.UNAUTHORIZED, "You got disconnected by the app")
 
     def flush(self) -> None:
-        """Send all delayed counts now, as the node is about to stop."""
+        """Refresh the delayed counts now, because the node is about to stop.
+
+        It does not wait for the store.
+        """
         self._counts.flush()
 
     # Listeners

@@ -1,13 +1,14 @@
 """The notices that the hub sends to its listeners: embedding applications and webhooks.
 
-A notice has the name of Pusher's webhook event where one exists.
+If Pusher has a webhook event for the same occurrence, the notice is named after
+it. "First" and "last" refer to the subscriptions of all nodes that share a store.
 """
 
 import msgspec
 
 
 class Notice(msgspec.Struct, frozen=True, kw_only=True):
-    """An event of an app that happened on this node; the base class of all notices."""
+    """Something that happened in an app on this node; the base class of all notices."""
 
     app_id: str
 

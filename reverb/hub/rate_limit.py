@@ -1,8 +1,10 @@
-"""A rate limiter."""
+"""The rate limit of client events and of API requests."""
 
 
 class RateLimit:
-    """Limits calls in windows of one second; a window starts with its first call.
+    """Limits the number of calls in each window of one second.
+
+    The first call after the end of a window starts the next window.
 
     Args:
         per_second: The number of calls allowed in each window; 0 for no limit.

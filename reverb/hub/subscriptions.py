@@ -1,7 +1,7 @@
 """Adds and removes subscriptions, and announces their effects.
 
-Only the store knows the effect of a subscription across all nodes. Its result
-determines the confirmation, the messages to members, and the notices.
+Only the store knows the effect of a subscription across all nodes. The store's
+answer determines the confirmation, the messages to members, and the notices.
 """
 
 from collections.abc import Callable, Coroutine, Iterable
@@ -43,12 +43,12 @@ class SubscriptionManager:
     Args:
         channels: The channels with subscribers on this node, by app id and
             name; this class adds and removes them.
-        broker: Carries publications of other nodes to this one.
+        broker: Registers this node's interest in channels.
         store: Records subscriptions, and returns their effects across nodes.
         fanout: Sends to the subscribers of this node.
         counts: Sends the numbers of subscriptions.
         make_fanout_target: Creates the fanout target of a channel.
-        publish: Publishes to all nodes.
+        publish: Publishes to all nodes, and counts the publication by its source.
         notify: Sends a notice to the listeners.
 
     Attributes:
@@ -83,10 +83,18 @@ class SubscriptionManager:
     async def join(
         self, session: Session, name: str, type_: ChannelType, member: Member | None
     ) -> None:
-        """Subscribe a session, and send it the confirmation.
+        """Subscribe a session to a channel, send it the confirmation, and announce the effects.
+
+        A session that leaves in the meantime is removed again.
+
+        Args:
+            session: The session.
+            name: The channel's name.
+            type_: The channel's type.
+            member: The new member on a presence channel; None on other channels.
 
         Raises:
-            ClientError: The channel is full.
+            ClientError: The channel has as many members as the app allows.
         """
         app_id, socket_id = session.app.id, session.socket_id
         channel = self._reserve(session, name, type_)
@@ -95,7 +103,7 @@ class SubscriptionManager:
             subscribing = self._broker.subscribe(app_id, name)
             if subscribing is not None:
                 await subscribing
-                if not session.open:  # The session has left, and its interest was withdrawn.
+                if not session.open:  # The session left while the broker registered the interest.
                     self._remove_locally(session, name)
                     return
             joined = await self._store.join(
@@ -152,14 +160,17 @@ class SubscriptionManager:
     def _notify_joined(
         self, app_id: str, name: str, member: Member | None, joined: JoinResult
     ) -> None:
-        """Notify the listeners; events that they publish in response reach the new subscriber."""
+        """Notify the listeners; an event that they publish in response reaches the subscriber."""
         if joined.occupied:
             self._notify(ChannelOccupied(app_id=app_id, channel=name))
         if member is not None and joined.added:
             self._notify(MemberAdded(app_id=app_id, channel=name, user_id=member.user_id))
 
     async def _replay(self, session: Session, name: str, channel: Channel) -> None:
-        """Send a new subscriber the cached event, unless a held frame contains it already."""
+        """Send a new subscriber the cached event, or ``cache_miss`` when no event is cached.
+
+        Sends nothing when the channel already holds the event back for the subscriber.
+        """
         app_id = session.app.id
         cached = await self._store.get_cached_event(app_id, name)
         if not session.open:
@@ -175,20 +186,20 @@ class SubscriptionManager:
     # Leaving
 
     def leave(self, session: Session, name: str) -> Coroutine[Any, Any, None] | None:
-        """Remove a session from a channel, on this node immediately.
+        """Remove a session from a channel on this node.
 
         Returns:
             A coroutine that removes the subscription from the store; None when
-            :meth:`join` is still in progress and will remove it.
+            :meth:`join` is still in progress, and will remove it from the store.
         """
         self._remove_locally(session, name)
         if (session.socket_id, name) in self.joining:
-            # Calls to the store must not overlap, so join() removes the subscription.
+            # Two calls of the store for one subscription must not overlap, so join() removes it.
             return None
         return self._leave(session.app, name, session.socket_id)
 
     def _remove_locally(self, session: Session, name: str) -> None:
-        """Remove a session from a channel on this node; remove the channel if it is then empty."""
+        """Remove a session from a channel on this node, and the channel if it is then empty."""
         session.channels.pop(name, None)
         key, socket_id = (session.app.id, name), session.socket_id
         channel = self._channels.get(key)
@@ -218,12 +229,12 @@ class SubscriptionManager:
     # Changes on other nodes
 
     def channel_reaped(self, change: ChannelReaped) -> None:
-        """Notify the listeners that the subscriptions of a dead node were removed."""
+        """Notify the listeners, and refresh the count, after a dead node was reaped."""
         self._notify_left(change.app_id, change.channel, change.removed, change.vacated)
         self._counts.channel_reaped(change)
 
     def deliver_member_change(self, change: MemberJoined | MemberLeft) -> None:
-        """Send this node's subscribers a member change that the store has reported."""
+        """Send the subscribers of this node a member change that the store reports."""
         name = change.channel
         if isinstance(change, MemberJoined):
             payload = messages.member_added(name, change.member)

@@ -1,10 +1,10 @@
 """The signed-in users of this node, and the invalidations of their online state.
 
-In an app with watchlists each signed-in connection of a user is a subscription
-to the user's *online channel* in the store. The store is therefore the only
-authority on who is online, and it reaps the subscriptions of a dead node. The
-broker carries only invalidations through an online channel: a node that
-receives one asks the store whether the user is online.
+In an app with watchlists the store keeps each signed-in connection as a
+subscription to the user's *online channel*. The store therefore knows whether a
+user is online on any node, and reaping a dead node includes its users. All
+publications to an online channel are invalidations: a node that receives one
+asks the store whether the user is online.
 """
 
 from collections.abc import Coroutine, Iterable
@@ -24,11 +24,12 @@ class UserManager:
     """The users who are signed in on this node's connections.
 
     Args:
-        broker: Carries invalidations to the nodes on which the user is watched.
+        broker: Carries invalidations to the nodes on which a user is watched.
         store: Records the signed-in connections of all nodes.
 
     Attributes:
-        sessions: The sessions of each user; a user without sessions has no entry.
+        sessions: The sessions of each user, by app id and user id. A user
+            without sessions has no entry.
     """
 
     def __init__(self, broker: IBroker, store: IChannelStore) -> None:
@@ -43,7 +44,10 @@ class UserManager:
         self._unpublished: set[UserKey] = set()
 
     async def sign_in(self, session: Session, user: User) -> None:
-        """Add a session to a user's sessions; it may be one of them already."""
+        """Add a session to a user's sessions, unless it is one of them already.
+
+        In an app with watchlists, also record the connection in the store.
+        """
         app_id, socket_id = session.app.id, session.socket_id
         self.sessions.setdefault((app_id, user.id), set()).add(session)
         if not session.app.watchlists or socket_id in self._online:
@@ -63,12 +67,12 @@ class UserManager:
             await self._leave(app_id, user.id, socket_id)
 
     def leave(self, session: Session) -> Coroutine[Any, Any, None] | None:
-        """Remove a session from its user's sessions, on this node immediately.
+        """Remove a session from its user's sessions on this node.
 
         Returns:
-            A coroutine that removes the connection from the store; None when
-            the store does not have it, or when :meth:`sign_in` is still in
-            progress and will remove it.
+            A coroutine that removes the connection from the store; None when the
+            store does not have the connection, or when :meth:`sign_in` is still
+            in progress, and will remove it from the store.
         """
         user, app_id, socket_id = session.user, session.app.id, session.socket_id
         if user is None:
@@ -78,7 +82,7 @@ class UserManager:
         if not sessions:
             self.sessions.pop((app_id, user.id), None)
         if socket_id not in self._online or socket_id in self._joining:
-            # Calls to the store must not overlap, so sign_in() removes the connection.
+            # Two calls of the store for one connection must not overlap, so sign_in() removes it.
             return None
         return self._leave(app_id, user.id, socket_id)
 
@@ -91,9 +95,9 @@ class UserManager:
     # Invalidations
 
     def publish_invalidation(self, app_id: str, user_id: str) -> None:
-        """Publish that a user's online state may have changed.
+        """Publish the invalidation of a user's online state.
 
-        The nodes on which the user is watched then ask the store.
+        The nodes on which the user is watched then ask the store for the state.
         """
         if not self._broker.connected:
             self._unpublished.add((app_id, user_id))
@@ -111,8 +115,8 @@ class UserManager:
     def publish_all_invalidations(self) -> None:
         """Publish all invalidations of this node that other nodes may have missed.
 
-        They concern the users who are online here, and the users whose online
-        state changed here while the other nodes were out of reach.
+        These are one for each user who is online here, and one for each user
+        whose online state changed here while the other nodes were out of reach.
         """
         online = {
             key

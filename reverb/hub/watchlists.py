@@ -1,10 +1,10 @@
 """Watchlists: sends ``pusher_internal:watchlist_events`` to the sessions that watch users.
 
-An invalidation says that a user's online state may have changed. It may get
-lost or arrive twice, so the node asks the store for the state. For each watched
-user the node remembers the state that the sessions have received last, and
-sends the difference whenever the store reports another state. Source: Pusher's
-documentation, "Watchlist events".
+An invalidation says that a user's online state may have changed. The node that
+receives it asks the store for the state. Because invalidations may get lost, the
+node also asks at intervals. For each watched user the node remembers the state
+that it last sent to the sessions, and sends the new state when it differs.
+Source: Pusher's documentation, "Watchlist events".
 """
 
 from collections import defaultdict
@@ -22,9 +22,9 @@ from reverb.protocol.names import ONLINE_PREFIX
 from reverb.protocol.session import Session
 
 _RECHECK_INTERVAL = 30
-"""Seconds between two checks of all watched users, with or without invalidations."""
+"""Seconds between two checks of all watched users, including those without an invalidation."""
 _CHUNK_SIZE = 500
-"""The number of users in one query of the store; the memory store takes 2 ms for it."""
+"""The largest number of users in one check; the memory store takes 2 ms for such a query."""
 
 
 class _Watchlist:
@@ -32,7 +32,7 @@ class _Watchlist:
 
     Attributes:
         initialized: Whether the session has received the initial state of all
-            of them. From then on its knowledge equals that of this node.
+            the users. Only then is it sent changes.
     """
 
     __slots__ = ("initialized", "session", "watched")
@@ -70,10 +70,10 @@ class WatchlistManager:
     Args:
         broker: Carries the invalidations of other nodes.
         store: Knows which users are online on any node.
-        clock: Schedules the turns that collect invalidations, and the periodic check.
+        clock: Schedules the checks after invalidations, and the periodic check.
         is_known_offline: Called with the ids of an app and a user; returns
-            whether the user left this node while the other nodes were out of
-            reach.
+            whether the user is offline as far as this node knows. The manager
+            asks it when the store has no answer.
     """
 
     _log = Logger()
@@ -92,16 +92,17 @@ class WatchlistManager:
         self._is_known_offline = is_known_offline
         self._watchlists: dict[str, _Watchlist] = {}
         self._watched: dict[tuple[str, str], _WatchedUser] = {}
-        # By app, the users to check with the store, in the order of their invalidation.
+        # By app id, the users to check with the store, in the order of their invalidation.
         self._stale: dict[str, dict[_WatchedUser, None]] = {}
         self._check_waiters: list[Deferred[None]] = []
         self._rechecking = LoopingCall(self.recheck)
         self._rechecking.clock = clock
 
     async def watch(self, session: Session, user_ids: tuple[str, ...]) -> None:
-        """Send a session the online state of some users now, and every later change of it.
+        """Send a session the online state of some users now, and each later change of the state.
 
-        The users replace the session's previous watchlist.
+        The users replace the session's previous watchlist. The call returns when
+        the store has answered and the state has been sent.
         """
         self.unwatch(session)
         if not user_ids or not session.open:
@@ -132,7 +133,7 @@ class WatchlistManager:
         return watchlist
 
     async def _load(self, app_id: str, unknown: list[_WatchedUser]) -> None:
-        """Subscribe to the invalidations of users, then ask the store for their initial state."""
+        """Register interest in users' invalidations, then ask the store for their initial state."""
         subscribing = [self._broker.subscribe(app_id, watched.channel) for watched in unknown]
         for subscribed in subscribing:
             if subscribed is not None:
@@ -146,7 +147,8 @@ class WatchlistManager:
     async def _wait_for_checks(self, app_id: str, users: list[_WatchedUser]) -> None:
         """Wait until no check of the users is due, so that their state is current.
 
-        One may be due if the session's user, who has just signed in, is also watched.
+        A check is due, for example, if the watchlist contains the user who has
+        just signed in.
         """
         while any(watched in self._stale.get(app_id, ()) for watched in users):
             checked: Deferred[None] = Deferred()
@@ -170,13 +172,13 @@ class WatchlistManager:
     # Checking with the store
 
     def invalidate(self, app_id: str, user_id: str) -> None:
-        """Check a user at the end of this turn, if the user is watched on this node."""
+        """Schedule a check of a user, if the user is watched on this node."""
         watched = self._watched.get((app_id, user_id))
         if watched is not None:
             self._mark_stale(app_id, watched)
 
     def recheck(self) -> None:
-        """Check all watched users at the end of this turn."""
+        """Schedule a check of all users who are watched on this node."""
         for (app_id, _), watched in self._watched.items():
             self._mark_stale(app_id, watched)
 
@@ -196,9 +198,9 @@ class WatchlistManager:
         )
 
     async def _check_chunk(self, app_id: str) -> None:
-        """Check one chunk of the stale users.
+        """Check one chunk of the users of an app whose check is due.
 
-        The next chunk is scheduled for a later turn of the reactor.
+        A later turn of the reactor checks the next chunk.
         """
         stale = self._stale[app_id]
         chunk = list(islice(stale, _CHUNK_SIZE))
@@ -217,13 +219,13 @@ class WatchlistManager:
                 checked.callback(None)
 
     def _update(self, app_id: str, users: list[_WatchedUser], answer: Mapping[str, bool]) -> None:
-        """Apply the store's answer, and send the changes to the sessions that watch the users."""
+        """Record the store's answer, and send each change to the sessions that watch the user."""
         changes: dict[_Watchlist, list[_WatchedUser]] = defaultdict(list)
         for watched in users:
             online = answer.get(watched.channel)
             if online is None and self._is_known_offline(app_id, watched.user_id):
                 online = False
-            # A user whom the store does not mention keeps the previous state.
+            # Any other user whom the store's answer omits keeps the previous state.
             if online is not None and online != watched.online:
                 watched.online = online
                 for watchlist in watched.watchlists:

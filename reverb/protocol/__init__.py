@@ -1,1 +1,1 @@
-"""The Pusher Channels protocol as pure functions and types, without Twisted, clocks or sockets."""
+"""The Pusher Channels protocol, implemented without Twisted, clocks and sockets."""

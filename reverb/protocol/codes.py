@@ -3,12 +3,12 @@
 Source: Pusher's protocol documentation, "Error codes". The range of a code
 determines how clients react:
 
-========= ========================================================================
+========= ===========================================================================
 4000-4099 do not reconnect (pusher-js tries TLS after 4000)
 4100-4199 reconnect after a second or more
 4200-4299 reconnect at once
-4300-4399 only in error events, never a close code: pusher-js would not reconnect
-========= ========================================================================
+4300-4399 only in error events: after such a close code pusher-js does not reconnect
+========= ===========================================================================
 """
 
 from enum import IntEnum
@@ -18,52 +18,50 @@ class Code(IntEnum):
     """An error code of the protocol."""
 
     TLS_ONLY = 4000
-    """Application only accepts TLS connections."""
+    """The app accepts only TLS connections."""
     UNKNOWN_APP = 4001
-    """Application does not exist."""
+    """No app has the key in the connection URL."""
     APP_DISABLED = 4003
-    """Application disabled."""
+    """The app is disabled."""
     OVER_QUOTA = 4004
-    """Application is over connection quota."""
+    """The app has as many connections as its ``max_connections`` allows."""
     PATH_NOT_FOUND = 4005
-    """Path not found."""
+    """The path of the connection URL is not of the form ``/app/KEY``."""
     BAD_VERSION = 4006
-    """Invalid version string format."""
+    """The ``version`` or the ``protocol`` in the connection URL is malformed."""
     UNSUPPORTED_PROTOCOL = 4007
-    """Unsupported protocol version."""
+    """The server does not support this version of the protocol."""
     NO_PROTOCOL = 4008
-    """No protocol version supplied."""
+    """The connection URL has no ``protocol`` parameter."""
     UNAUTHORIZED = 4009
-    """Connection is unauthorized."""
+    """The client is not authorized, or the app's server has terminated the user's connections."""
     OVER_CAPACITY = 4100
-    """Over capacity."""
+    """The server cannot serve the client now, for example because the client reads too slowly."""
     RECONNECT = 4200
-    """Generic reconnect immediately."""
+    """The client should reconnect at once, for example because the server is stopping."""
     NO_PONG = 4201
-    """Pong reply not received."""
+    """The client has not answered a ping in time."""
     INACTIVE = 4202
-    """Closed after inactivity."""
+    """The server has closed an inactive connection; this server does not send the code."""
     CLIENT_EVENT_RATE = 4301
-    """Client event rejected due to rate limit."""
+    """The client has exceeded the rate limit for client events; the event is not published."""
     WATCHLIST_LIMIT = 4302
-    """Watchlist limit exceeded."""
+    """The watchlist has more users than the server watches for one connection."""
 
 
 class ClientError(Exception):
-    """An error that is reported to the client, usually because its message breaks a rule.
+    """An error for the client, usually because a message of the client breaks a rule.
 
-    The session sends it to the client as a ``pusher:error`` event. The
-    connection stays open, and its state does not change. The texts are where
-    the error is raised: in ``session``, ``messages`` and ``names`` of this
-    package, and in :mod:`reverb.hub`.
+    The session sends it to the client as a ``pusher:error`` event. The error
+    does not close the connection.
 
     Args:
-        message: A sentence that says what was expected.
+        message: A sentence for the client's developer that says what is wrong.
         code: The protocol's code for the error; None if it has none.
-        auth_failure: The operation whose signature was missing or wrong,
+        auth_failure: The operation whose signature is missing or wrong:
             ``"subscription"`` or ``"signin"``; empty for any other error.
-        limit: The limit that was reached, one of :data:`reverb.meter.LIMITS`;
-            empty for an error that is not counted as a limit hit.
+        limit: The limit that the client has reached, one of
+            :data:`reverb.meter.LIMITS`; empty for any other error.
     """
 
     def __init__(

@@ -1,6 +1,6 @@
 """Validation of the events that an app's server publishes.
 
-The HTTP API and the in-process API apply the same rules. Source: Pusher's
+The rules apply to the HTTP API and to the in-process API. Source: Pusher's
 documentation, "HTTP API: Publishing events".
 """
 
@@ -18,8 +18,8 @@ class EventError(ValueError):
     """An event breaks a rule and is not published.
 
     Args:
-        message: A sentence that names the field and says what was expected.
-        too_large: Whether the event's size is the only thing wrong with it.
+        message: A sentence that names the field and says what is wrong with it.
+        too_large: Whether the event breaks only the limit on the size of its data.
     """
 
     def __init__(self, message: str, *, too_large: bool = False) -> None:
@@ -35,10 +35,11 @@ def check_event(
 
     Args:
         app: The app that sets the limits.
-        name: The event's name: any characters, but none of the protocol's own prefixes.
+        name: The event's name. It may have any characters, but must not begin with
+            ``pusher:`` or ``pusher_internal:``.
         channels: The names of the channels.
-        data: The event's data, as clients would receive it.
-        socket_id: The connection to exclude; None to exclude none.
+        data: The event's data, as clients receive it.
+        socket_id: The socket id of the connection to exclude; None to exclude none.
 
     Raises:
         EventError: The event breaks a rule or exceeds a limit.
@@ -51,7 +52,9 @@ def check_event(
         raise EventError("channels: at least one channel is required")
     limit = app.max_channels_per_event
     if limit and len(channels) > limit:
-        raise EventError(f"channels: {len(channels)} channels, but an event may name {limit}")
+        raise EventError(
+            f"channels: {len(channels)} channels, but an event may name at most {limit}"
+        )
     for channel in channels:
         problem = channel_name_problem(channel, app.max_channel_name)
         if problem:
@@ -67,13 +70,13 @@ def check_event(
 
 
 def is_too_large(data: str, limit: int) -> bool:
-    """Return whether an event's data has more bytes than the limit; a limit of 0 means none."""
+    """Return whether an event's data has more bytes than the limit; 0 means no limit."""
     # A character takes at most 4 bytes, so most data passes without being encoded.
     return bool(limit) and len(data) * 4 > limit and len(data.encode()) > limit
 
 
 def _check_unicode(field: str, text: str) -> None:
-    """Reject text that has no UTF-8 encoding: half of a surrogate pair."""
+    """Reject text that UTF-8 cannot encode, because it contains half of a surrogate pair."""
     try:
         text.encode()
     except UnicodeEncodeError as error:

@@ -1,44 +1,47 @@
-"""Encoders for the WebSocket frames that the server sends (RFC 6455, 5.2; RFC 7692)."""
+"""Encoders for the text frames that the server sends, and its ping frame (RFC 6455; RFC 7692)."""
 
 import zlib
 
 _TEXT = 0x81
-"""FIN, opcode 1."""
+"""The first byte of a text frame: FIN and opcode 1."""
 _COMPRESSED_TEXT = 0xC1
-"""FIN, RSV1 and opcode 1; RSV1 marks a compressed payload (RFC 7692, 6)."""
+"""The first byte of a compressed text frame: FIN, RSV1 and opcode 1.
+
+RSV1 marks a compressed payload (RFC 7692, 6).
+"""
 _SHORT = 126
-"""Payloads below this many bytes have their length in the second byte (RFC 6455, 5.2)."""
+"""A payload of fewer bytes has its length in the frame's second byte (RFC 6455, 5.2)."""
 _MEDIUM = 65_536
-"""Payloads below this many bytes have their length in 2 more bytes, larger ones in 8."""
+"""From this many bytes on, the length takes 8 additional bytes instead of 2."""
 
 PING = b"\x89\x00"
 """A ping frame without payload (RFC 6455, 5.5.2)."""
 
 DEFLATE_WINDOW_BITS = 12
-"""The LZ77 window that a client needs to inflate a compressed frame, as a power of two."""
+"""The base-2 logarithm of the LZ77 window's size in bytes.
+
+A client needs a window of at least this size to inflate a compressed frame.
+"""
 _DEFLATE_LEVEL = 4
 _DEFLATE_MEMORY = 5
 _DEFLATE_TAIL = 4
-"""Bytes at the end of a flushed DEFLATE block that RFC 7692, 7.2.1, removes."""
+"""The number of bytes that RFC 7692, 7.2.1, removes from the end of the compressed data."""
 
 
 def text_frame(payload: bytes) -> bytes:
-    """Encode a payload as one unmasked, unfragmented text frame.
-
-    A publication is encoded once, however many subscribers receive it.
-    """
+    """Encode a payload as one unmasked, unfragmented text frame."""
     return _frame(_TEXT, payload)
 
 
 def compressed_text_frame(payload: bytes) -> bytes:
-    """Compress a payload into one text frame (RFC 7692, 7.2.1).
+    """Compress a payload, and encode it as one text frame (RFC 7692, 7.2.1).
 
-    The compressed data does not refer to earlier messages. It is therefore
-    made once for all subscribers that have negotiated compression.
+    The compressed data does not refer to earlier messages. One frame therefore
+    serves all subscribers that have negotiated compression.
 
     The compressor uses less memory than with zlib's defaults. For JSON of up to
     10 KB the defaults compress hardly better, but need 250 KB for each
-    compressor; allocating and clearing that memory costs more than the
+    compressor. To allocate and clear that memory costs more than the
     compression itself.
     """
     deflater = zlib.compressobj(

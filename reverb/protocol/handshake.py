@@ -28,8 +28,8 @@ class Rejection(Exception):  # noqa: N818 - it is a response to the client as mu
     Args:
         code: The protocol's code.
         reason: A sentence for the client's developer.
-        limit: The name of the app's setting whose limit was reached; empty if
-            none was.
+        limit: The app's limit that was reached, one of
+            :data:`reverb.meter.LIMITS`; empty for any other reason.
     """
 
     def __init__(self, code: Code, reason: str, *, limit: str = "") -> None:
@@ -43,10 +43,11 @@ def check_version(query: Mapping[str, Sequence[str]]) -> None:
     """Check ``protocol`` and ``version`` in the query of the connection URL.
 
     Args:
-        query: The values of each parameter; the last value counts.
+        query: The parameters of the URL, each with its values; the last value counts.
 
     Raises:
-        Rejection: With code 4006, 4007 or 4008.
+        Rejection: With code 4006 if either is malformed, 4007 if the server does
+            not support the protocol version, and 4008 if the URL has none.
     """
     version = query.get("version", [""])[-1]
     if version and not _VERSION.fullmatch(version):
@@ -75,10 +76,10 @@ def check_app(app: App | None, key: str) -> App:
         The app.
 
     Raises:
-        Rejection: With code 4001 or 4003.
+        Rejection: With code 4001 if the app does not exist, 4003 if it is disabled.
     """
     if app is None:
-        # The reason is logged too, so control characters in the key are escaped.
+        # The server also logs the reason, so control characters in the key are escaped.
         shown = key[:100] if key.isprintable() else ascii(key[:100])
         raise Rejection(Code.UNKNOWN_APP, f"App key {shown} does not exist")
     if not app.enabled:
@@ -95,7 +96,8 @@ def check_origin(app: App, origin: str) -> None:
             and port are ignored.
 
     Raises:
-        Rejection: With code 4009.
+        Rejection: With code 4009 if no pattern matches the Origin's host. A request
+            without an Origin matches only the pattern ``*``.
     """
     patterns = app.allowed_origins
     if "*" in patterns:

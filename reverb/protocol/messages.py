@@ -1,8 +1,8 @@
 """Decoders for the messages of clients, and encoders for the messages of the server.
 
 Source: Pusher's documentation, "WebSocket protocol". In every message of the
-server ``data`` is a JSON *string*. The only exception is ``pusher:error``, whose
-``data`` is an object: the SDKs for Swift and Java ignore or fail on anything else.
+server ``data`` is a JSON *string*, except in ``pusher:error``. There it is an
+object, because the SDKs for Swift and Java ignore a string or fail on it.
 """
 
 import sys
@@ -27,12 +27,12 @@ NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class Message(msgspec.Struct):
-    """The envelope of every message from a client."""
+    """Any message from a client, before its ``data`` is decoded."""
 
     event: str
     channel: str | None = None
     data: msgspec.Raw = msgspec.Raw(b"")
-    """Any JSON value, not decoded yet; empty when the message has no data."""
+    """The encoded JSON value; empty when the message has no data."""
 
 
 class Subscribe(msgspec.Struct):
@@ -57,11 +57,11 @@ class SignIn(msgspec.Struct):
 
 
 class Member(msgspec.Struct, frozen=True):
-    """One user of a presence channel."""
+    """One member of a presence channel."""
 
     user_id: str
     user_info: str
-    """A JSON object as text, exactly as the app's server wrote it."""
+    """A JSON object as text, as the app's server wrote it; ``{}`` if it wrote none."""
 
 
 class User(msgspec.Struct, frozen=True):
@@ -69,7 +69,7 @@ class User(msgspec.Struct, frozen=True):
 
     id: str
     user_info: str
-    """A JSON object as text."""
+    """A JSON object as text, as the app's server wrote it; ``{}`` if it wrote none."""
     watchlist: tuple[str, ...] = ()
     """The ids of the users on the watchlist, without duplicates."""
 
@@ -100,8 +100,8 @@ def decode_message(payload: bytes) -> Message:
     """Decode the payload of one text frame.
 
     Raises:
-        ClientError: The payload is not JSON, or does not have the shape of a
-            message; the text names the key.
+        ClientError: The payload is not JSON, or a key of the message is missing
+            or has the wrong type.
     """
     return _decode(_message_decoder, payload, "message")
 
@@ -129,8 +129,10 @@ def decode_member(channel_data: str, max_bytes: int) -> Member:
         max_bytes: The largest allowed ``user_info`` in bytes, 0 for no limit.
 
     Raises:
-        ClientError: The text is not JSON of this shape, has no valid
-            ``user_id``, or its ``user_info`` is too large.
+        ClientError: The text is not a JSON object, or one of its values is
+            invalid. The ``user_id`` must be a non-empty string of up to 200
+            characters, or a number. The ``user_info`` may be missing; otherwise
+            it must be an object of up to ``max_bytes``.
     """
     data = _decode(_channel_data_decoder, channel_data.encode(), "channel_data")
     user_id = _user_id_text(data.user_id)
@@ -150,9 +152,10 @@ def decode_user(user_data: str, max_bytes: int, *, watchlists: bool = False) -> 
         watchlists: Whether to decode the ``watchlist``; otherwise it is ignored.
 
     Raises:
-        ClientError: The text is not JSON of this shape, its ``id`` is not a
-            valid user id, its ``user_info`` is too large, or its ``watchlist``
-            is not a list of valid user ids.
+        ClientError: The text is not a JSON object, or one of its values is
+            invalid. The ``id`` must be a valid user id. The ``user_info`` may be
+            missing; otherwise it must be an object of up to ``max_bytes``. The
+            ``watchlist``, if decoded, must be a list of valid user ids.
     """
     data = _decode(_user_data_decoder, user_data.encode(), "user_data")
     problem = user_id_problem(data.id)
@@ -164,7 +167,7 @@ def decode_user(user_data: str, max_bytes: int, *, watchlists: bool = False) -> 
 
 def _watchlist(raw: msgspec.Raw) -> tuple[str, ...]:
     decoded = _decode(_watchlist_decoder, bytes(raw), "watchlist") or ()
-    # The same users are on many watchlists: interning keeps each id in memory once.
+    # The same user may be on many watchlists: interning keeps each id in memory only once.
     user_ids = tuple(dict.fromkeys(map(sys.intern, decoded)))
     for user_id in user_ids:
         problem = user_id_problem(user_id)
@@ -174,14 +177,17 @@ def _watchlist(raw: msgspec.Raw) -> tuple[str, ...]:
 
 
 def data_text(data: msgspec.Raw) -> str:
-    """Turn the ``data`` of a client's or an API's event into the string to deliver.
+    """Return an event's ``data`` as the string that subscribers receive.
 
-    A JSON string is decoded. Any other value becomes its own JSON text,
-    character for character (``{}`` stays ``{}``).
+    If the data is a JSON string, the result is the string's value. For any
+    other JSON value the result is its text, unchanged (``{}`` stays ``{}``).
+
+    Args:
+        data: The data of a client event, or of an event in an API request.
 
     Raises:
         ClientError: The data is not valid JSON. The decoder of the enclosing
-            message does not validate the values that it keeps raw.
+            message has not validated it completely.
     """
     raw = bytes(data)
     if raw[:1] == b'"':
@@ -202,21 +208,24 @@ def _decode(decoder: msgspec.json.Decoder[S], data: bytes, subject: str) -> S:
 def json_problem(error: Exception) -> str:
     """Describe a decoder's error for the sender of the JSON."""
     problem = str(error).replace("`", "'") or "nested too deeply"
-    # The decoder also says "truncated" of "\ud83d", half of a surrogate pair.
+    # The decoder reports half of a surrogate pair, such as "\ud83d", as "truncated" too.
     return problem.replace(
         "Input data was truncated", "it ends too early, or has half of a surrogate pair"
     )
 
 
 def _decode_data(decoder: msgspec.json.Decoder[S], data: msgspec.Raw, subject: str) -> S:
-    """Decode data that is either a JSON value or a JSON string of one, as some clients send it."""
+    """Decode a JSON value, or a JSON string that contains one: clients send both forms."""
     if not data:
         raise ClientError(f"Invalid message: {subject} is missing")
     return _decode(decoder, data_text(data).encode(), subject)
 
 
 def _user_id_text(user_id: str | float | None) -> str:
-    """Convert a user's id to a string. Some PHP backends send numbers; 10.0 is the user 10."""
+    """Convert a user's id to a string, which is empty for None.
+
+    Some PHP backends send a number as the id. The number 10.0 becomes ``"10"``.
+    """
     if isinstance(user_id, float) and user_id.is_integer():
         user_id = int(user_id)
     return "" if user_id is None else str(user_id)
@@ -250,7 +259,7 @@ def connection_established(socket_id: str, activity_timeout: int) -> bytes:
     Args:
         socket_id: The connection's socket id.
         activity_timeout: Seconds of silence after which the client should
-            ping; never 0, as pusher-js fails on it.
+            ping; must not be 0, because pusher-js fails on it.
     """
     data = f'{{"socket_id":"{socket_id}","activity_timeout":{activity_timeout}}}'
     return _encode({"event": "pusher:connection_established", "data": data})
@@ -262,10 +271,10 @@ def error(message: str, code: Code | None = None) -> bytes:
 
 
 def subscription_succeeded(channel: str) -> bytes:
-    """Encode the confirmation of a subscription.
+    """Encode the confirmation of a subscription to any channel but a presence channel.
 
-    The data must be exactly ``{}``, as the Java SDK would try to decrypt
-    anything else.
+    The data must be exactly ``{}``, because the Java SDK would try to decrypt
+    other data.
     """
     return _encode(
         {"event": "pusher_internal:subscription_succeeded", "data": "{}", "channel": channel}
@@ -278,8 +287,8 @@ def presence_subscription_succeeded(channel: str, members: Mapping[str, str]) ->
     Args:
         channel: The channel's name.
         members: The ``user_info`` JSON text of each user id, including the new
-            member. A :class:`~reverb.protocol.roster.Roster` is the fastest,
-            because its members are encoded already.
+            member. A :class:`~reverb.protocol.roster.Roster` is faster than
+            another mapping, because its members are encoded already.
     """
     roster = members if isinstance(members, Roster) else Roster(members)
     return roster.subscription_succeeded(channel)
@@ -288,7 +297,7 @@ def presence_subscription_succeeded(channel: str, members: Mapping[str, str]) ->
 def member_added(channel: str, member: Member) -> bytes:
     """Encode ``member_added``.
 
-    It is sent when a user's first subscription to a presence channel begins.
+    Subscribers receive it when a user's first subscription to a presence channel begins.
     """
     user_id = _encode(member.user_id).decode()
     data = f'{{"user_id":{user_id},"user_info":{member.user_info}}}'
@@ -298,14 +307,14 @@ def member_added(channel: str, member: Member) -> bytes:
 def member_removed(channel: str, user_id: str) -> bytes:
     """Encode ``member_removed``.
 
-    It is sent when a user's last subscription to a presence channel ends.
+    Subscribers receive it when a user's last subscription to a presence channel ends.
     """
     data = _encode({"user_id": user_id}).decode()
     return _encode({"event": "pusher_internal:member_removed", "data": data, "channel": channel})
 
 
 def subscription_count(channel: str, count: int) -> bytes:
-    """Encode the number of subscriptions to a channel."""
+    """Encode ``subscription_count``, the number of subscriptions to a channel."""
     data = f'{{"subscription_count":{count}}}'
     return _encode(
         {"event": "pusher_internal:subscription_count", "data": data, "channel": channel}
@@ -330,12 +339,12 @@ def signin_success(user_data: str) -> bytes:
 def watchlist_events(online: Sequence[str], offline: Sequence[str]) -> bytes:
     """Encode ``watchlist_events``: the watched users who are online, and those who are offline.
 
-    The message has no channel: the .NET SDK requires that. An empty list is
-    omitted from the message.
+    The message has no channel: the .NET SDK requires that. The message omits an
+    empty list.
 
     Args:
-        online: The ids of users that are online.
-        offline: The ids of users that are offline.
+        online: The ids of the users who are online.
+        offline: The ids of the users who are offline.
     """
     groups = (("online", online), ("offline", offline))
     events = [{"name": name, "user_ids": user_ids} for name, user_ids in groups if user_ids]
@@ -350,8 +359,8 @@ def event(name: str, channel: str, data: str, user_id: str | None = None) -> byt
         name: The event's name.
         channel: The channel's name.
         data: The event's data, as clients receive it.
-        user_id: The sender of a client event on a presence channel; None for
-            any other event.
+        user_id: The user id of the sender of a client event on a presence
+            channel; None for any other event.
     """
     message = {"event": name, "channel": channel, "data": data}
     if user_id is not None:

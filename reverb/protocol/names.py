@@ -1,4 +1,4 @@
-"""Channel names and user ids: their prefixes, channel types and validation.
+"""The types of channels, and the validation of channel names and user ids.
 
 Source: Pusher's documentation, "Channels" (naming) and "Cache channels".
 """
@@ -13,19 +13,20 @@ SERVER_TO_USER_PREFIX = "#server-to-user-"
 """The prefix of the channel through which the app's server sends events to one signed-in user."""
 
 ONLINE_PREFIX = "#online-"
-"""The prefix of a user's online channel, which tracks whether the user is online.
+"""The prefix of a user's online channel.
 
-It is internal to the server: clients cannot subscribe to it.
+The store uses the online channel to record whether the user is online. Clients
+cannot subscribe to it.
 """
 
 INTERNAL_PREFIX = "#"
-"""The prefix of the channels of users, which the server manages itself.
+"""The prefix of server-to-user channels and online channels.
 
-They appear in no channel list and in no webhook.
+The API does not list these channels, and webhooks do not report them.
 """
 
 MAX_USER_ID = 200
-"""The largest number of characters in a user's id, as the official SDKs check it."""
+"""The largest number of characters in a user's id; the official SDKs have the same limit."""
 
 _NAME = re.compile(r"(?:#server-to-user-)?[-a-zA-Z0-9_=@,.;]+")
 _USER_ID = re.compile(r"[-a-zA-Z0-9_=@,.;]+")
@@ -90,8 +91,8 @@ def channel_name_problem(name: str, max_length: int) -> str | None:
     Args:
         name: The name, from a client or an API request.
         max_length: The largest allowed number of characters, 0 for no limit.
-            The prefix of a server-to-user channel does not count, so that
-            every user id that the SDKs allow has a valid channel.
+            The prefix of a server-to-user channel does not count. With the
+            default of 200 every valid user id therefore has a valid channel.
 
     Returns:
         A sentence for the sender that says what is wrong, or None when the
@@ -100,7 +101,7 @@ def channel_name_problem(name: str, max_length: int) -> str | None:
     if not _NAME.fullmatch(name):
         return (
             f"Invalid channel name {_quoted(name)}: only letters, digits and _ - = @ , . ; "
-            "are allowed, and at least one of them"
+            "are allowed, and at least one is required"
         )
     length = len(name) - (
         len(SERVER_TO_USER_PREFIX) if name.startswith(SERVER_TO_USER_PREFIX) else 0
@@ -120,7 +121,7 @@ def user_id_problem(user_id: str) -> str | None:
     if not _USER_ID.fullmatch(user_id):
         return (
             f"Invalid user id {_quoted(user_id)}: only letters, digits and _ - = @ , . ; "
-            "are allowed, and at least one of them"
+            "are allowed, and at least one is required"
         )
     if len(user_id) > MAX_USER_ID:
         return f"Invalid user id {_quoted(user_id)}: longer than {MAX_USER_ID} characters"

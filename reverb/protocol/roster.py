@@ -8,10 +8,10 @@ _encode = msgspec.json.encode
 
 
 class Roster(Mapping[str, str]):
-    """A mapping from user id to ``user_info`` JSON text that keeps each member encoded.
+    """A mapping from each member's user id to its ``user_info`` JSON text.
 
-    A member is encoded once, when it is added. The list of members for each
-    client that joins later is assembled from these encoded parts.
+    :meth:`add` encodes a member once. :meth:`subscription_succeeded` joins the
+    encoded members to the list that a new subscriber receives.
 
     Args:
         members: The initial members; None for none.
@@ -45,11 +45,11 @@ class Roster(Mapping[str, str]):
         self._hash[user_id] = _inside_string(f"{text}:{user_info}")
 
     def remove(self, user_id: str) -> None:
-        """Remove a member; it must be present."""
+        """Remove a member; raise KeyError when there is none with this id."""
         del self._infos[user_id], self._ids[user_id], self._hash[user_id]
 
     def subscription_succeeded(self, channel: str) -> bytes:
-        """Encode the confirmation of a subscription to the channel, with its members.
+        """Encode the confirmation of a subscription to the channel, with all members.
 
         Source: Pusher's documentation, "WebSocket protocol: Presence channel events".
         """
@@ -66,5 +66,5 @@ class Roster(Mapping[str, str]):
 
 
 def _inside_string(json: str) -> bytes:
-    """Escape JSON text for use within a JSON string, without the quotes around it."""
+    """Escape JSON text for use within a JSON string; the result has no quotes around it."""
     return _encode(json)[1:-1]

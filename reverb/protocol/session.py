@@ -1,12 +1,13 @@
 """The protocol state machine of one client connection.
 
-A session is open from its admission until the connection is closed. While it is
-open, it decodes each message, checks it against its state (signed in,
-subscribed), and either answers at once or passes the operation to the hub. A
-message that breaks a rule is answered with ``pusher:error`` and changes nothing.
+A session is open from its admission until the connection closes. An open
+session decodes each message of the client, and checks whether the session's
+state (signed in, subscribed) allows the message. It then either answers at once
+or passes the operation to the hub. It answers a message that breaks a rule with
+``pusher:error``.
 
-Source: Pusher's documentation, "WebSocket protocol". Errors that
-Pusher's live service also sends have the same text here.
+Source: Pusher's documentation, "WebSocket protocol". An error that Pusher's
+live service also sends has the same text here.
 """
 
 from collections.abc import Awaitable, Callable
@@ -33,9 +34,9 @@ MAX_WATCHLIST = 100
 """The largest number of users on a watchlist."""
 
 Completion = Awaitable[object] | None
-"""The result of a step: None when it is done.
+"""The result of handling a message: None when the message has been handled.
 
-Otherwise an awaitable that the connection waits for before the client's next message.
+Otherwise an awaitable. The connection waits for it before it handles the client's next message.
 """
 
 
@@ -46,7 +47,7 @@ class SessionConnection(Protocol):
         """Send encoded WebSocket frames."""
 
     def close(self, code: int, reason: str) -> None:
-        """Send the code and the reason to the client, then close."""
+        """Send the code and the reason to the client, then close the connection."""
 
 
 class SessionHub(Protocol):
@@ -72,8 +73,8 @@ class Session:
 
     Args:
         app: The app whose key the client connected with.
-        socket_id: Unique among live connections, as ``digits.digits``.
-        connection: The client's connection, to which answers are sent.
+        socket_id: The connection's unique id, of the form ``digits.digits``.
+        connection: The client's connection, to which the session sends its answers.
         hub: Performs the operations that affect more than this connection.
         meter: The app's meter; None to measure nothing.
 
@@ -118,14 +119,14 @@ class Session:
         self.open = True
 
     def receive(self, payload: bytes) -> Completion:
-        """Handle one message of the client.
+        """Handle one message of the client; a session that is not open ignores it.
 
         Args:
-            payload: The text frame's payload, valid UTF-8.
+            payload: The message, valid UTF-8.
 
         Returns:
-            None when the message has been handled. Otherwise an awaitable that
-            the caller must wait for before it passes the client's next message.
+            None when the message has been handled. Otherwise an awaitable: the
+            caller must wait for it before it passes the client's next message.
         """
         meter = self.meter
         if meter is not None:
@@ -146,7 +147,7 @@ class Session:
             return None
 
     def send_error(self, error: ClientError) -> None:
-        """Send an error to the client, and count it."""
+        """Send an error to the client, and count it in the meter."""
         meter = self.meter
         if meter is not None:
             meter.errors[error.code or 0] += 1
@@ -169,7 +170,7 @@ class Session:
         self.send(messages.PONG)
 
     def _pong(self, message: Message) -> None:
-        """Do nothing: the connection counts any frame as activity."""
+        """Do nothing: the connection has already counted the message as activity."""
 
     def _subscribe(self, message: Message) -> Completion:
         request = messages.decode_subscribe(message.data)
@@ -215,7 +216,12 @@ class Session:
         )
 
     def _check_signature(self, auth: str, text: str, operation: str, malformed: str) -> None:
-        """Check ``KEY:signature``; errors contain the text to sign, never the secret."""
+        """Check that ``auth`` is the app's key, a colon and the text's signature.
+
+        Raises:
+            ClientError: The check failed. If the signature is wrong, the error
+                contains the text to sign, but not the secret.
+        """
         key, colon, signature = auth.partition(":")
         if not colon:
             raise ClientError(malformed, auth_failure=operation)
@@ -231,7 +237,7 @@ class Session:
             )
 
     def _member(self, request: messages.Subscribe) -> Member:
-        """Return the joining member, from ``channel_data`` or else from the signed-in user.
+        """Return the new member: from ``channel_data``, or else from the signed-in user.
 
         Source: Pusher's documentation, "Presence channels".
         """
@@ -267,7 +273,7 @@ class Session:
         if self.user is not None and self.user.id != user.id:
             raise ClientError(f"Connection already signed in as user {self.user.id}")
         count = len(user.watchlist)
-        if count > MAX_WATCHLIST:  # Pusher, "Watchlist events": the first of them are kept.
+        if count > MAX_WATCHLIST:  # Pusher's documentation, "Watchlist events": keep the first.
             user = msgspec.structs.replace(user, watchlist=user.watchlist[:MAX_WATCHLIST])
         self.user = user
         self.authorized = True

@@ -1,6 +1,6 @@
-"""The four signatures of the protocol: for a channel, a user, an HTTP request and a webhook.
+"""The signatures of the protocol: of subscriptions, sign-ins, API requests and webhooks.
 
-All are HMAC-SHA256 with the app's secret, in lowercase hexadecimal. Sources:
+Each is the HMAC-SHA256 with the app's secret, in lowercase hexadecimal. Sources:
 Pusher's documentation, "Auth signatures", "HTTP API: Generating authentication
 signatures", "Webhooks: Security".
 """
@@ -19,13 +19,13 @@ def sign(secret: str, text: str | bytes) -> str:
         64 lowercase hexadecimal digits.
     """
     if isinstance(text, str):
-        # JSON may contain a lone surrogate: sign it as it is instead of failing to encode it.
+        # JSON may contain half of a surrogate pair, which plain UTF-8 fails to encode.
         text = text.encode("utf-8", "surrogatepass")
     return hmac.digest(secret.encode(), text, "sha256").hex()
 
 
 def constant_time_equal(expected: str, given: str) -> bool:
-    """Compare two signatures or keys in a time that does not reveal where they differ."""
+    """Compare two signatures or keys, in a time that does not depend on where they differ."""
     if expected.isascii() and given.isascii():
         return hmac.compare_digest(expected, given)
     return hmac.compare_digest(
@@ -39,8 +39,9 @@ def channel_text(socket_id: str, channel: str, channel_data: str | None = None) 
     Args:
         socket_id: The socket id of the subscribing connection.
         channel: The channel's name.
-        channel_data: Exactly as the client sent it; None when it sent none.
-            When present, it is part of the signed text on every kind of channel.
+        channel_data: The ``channel_data`` exactly as the client sent it; None
+            when it sent none. It is signed on every kind of channel, not only on
+            presence channels.
     """
     if channel_data is None:
         return f"{socket_id}:{channel}"
@@ -58,8 +59,8 @@ def request_text(method: str, path: str, parameters: Iterable[tuple[str, str]]) 
     Args:
         method: The HTTP method.
         path: The path, without the query.
-        parameters: The query's names and values, decoded. ``auth_signature``
-            is ignored.
+        parameters: The names and values in the query, without percent-encoding.
+            ``auth_signature`` is ignored.
     """
     pairs = sorted([(name.lower(), value) for name, value in parameters])
     query = "&".join([f"{name}={value}" for name, value in pairs if name != "auth_signature"])
@@ -75,12 +76,14 @@ def signed_query(  # noqa: PLR0917 - the parameters are in the order in which th
         app: The app whose key and secret sign the request.
         method: The HTTP method.
         path: The path, without the query.
-        parameters: Further parameters of the query, not escaped.
+        parameters: The query parameters to sign besides those for authentication,
+            without percent-encoding.
         body: The request's body, empty for none.
-        now: Seconds since the epoch.
+        now: The Unix time in seconds.
 
     Returns:
-        All parameters of the query, including ``auth_signature``, not escaped.
+        All parameters of the query, including ``auth_signature``, without
+        percent-encoding.
     """
     query = {
         **parameters,
