@@ -1,8 +1,9 @@
 """The data types of an app and its webhooks: credentials, limits and permissions.
 
-The name of a field is its key in the TOML file; ``REVERB_APP_`` and the name in upper case is its
-environment variable. A new field needs a docstring and a row in docs/configuration.md; a new limit
-also needs an entry in :data:`reverb.meter.LIMITS`.
+The name of a field is its key in the TOML file. Its environment variable is ``REVERB_APP_`` and the
+name in upper case, except where Laravel Reverb has another name (:mod:`reverb.config.sources`). A
+new field needs a docstring and a row in docs/configuration.md. A new limit whose refusals the
+metrics count also needs an entry in :data:`reverb.meter.LIMITS`.
 """
 
 from typing import Annotated, Literal, get_args
@@ -44,23 +45,23 @@ class Webhook(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """One webhook endpoint of an app, and the events that it receives."""
 
     url: Url
-    """The URL that events are posted to, ``http://`` or ``https://``.
+    """The ``http://`` or ``https://`` URL that the server posts events to.
 
-    It identifies the endpoint, so it is unique among an app's webhooks.
+    The URL identifies the endpoint, so the webhooks of one app must have distinct URLs.
     """
     events: Annotated[tuple[EventName, ...], msgspec.Meta(min_length=1)] = EVENT_NAMES
     """The kinds of events that the endpoint receives."""
     channel_prefix: str = ""
-    """The endpoint receives only events of channels whose name begins with it."""
+    """The endpoint receives only events of channels whose names begin with this prefix."""
     channel_suffix: str = ""
-    """The endpoint receives only events of channels whose name ends with it."""
+    """The endpoint receives only events of channels whose names end with this suffix."""
     headers: dict[HeaderName, HeaderValue] = {}
     """Additional headers of every request, such as ``Authorization``."""
     batch: bool = True
     """Whether a request may carry several events; otherwise each carries exactly one."""
 
     def wants(self, name: str, channel: str) -> bool:
-        """Return whether the endpoint receives an event of a channel."""
+        """Return whether the endpoint receives the event ``name`` of ``channel``."""
         return (
             name in self.events
             and channel.startswith(self.channel_prefix)
@@ -69,12 +70,12 @@ class Webhook(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 LARGEST = 2**31 - 1
-"""The largest value of a setting: clocks, Redis and sockets accept no larger numbers."""
+"""The largest value of a number in the settings. Timers, Redis and sockets all accept it."""
 Count = Annotated[int, msgspec.Meta(ge=0, le=LARGEST)]
 """A limit or a time limit; 0 means none."""
 Seconds = Annotated[int, msgspec.Meta(ge=1, le=LARGEST)]
 Name = Annotated[str, msgspec.Meta(min_length=1, pattern=r"^[-.0-9A-Z_a-z~]*$")]
-"""An app's id or key: part of URLs; the key also precedes the colon of signatures."""
+"""An app's id or key. Both are parts of URLs, so they consist of unreserved URL characters."""
 Secret = Annotated[str, msgspec.Meta(min_length=1)]
 HostPattern = Annotated[str, msgspec.Meta(pattern=r"^([^/:\s]+|[0-9A-Fa-f:]+)$")]
 """A pattern for the host of a browser's Origin; the Origin's scheme and port are not compared."""
@@ -91,32 +92,35 @@ class App(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     key: Name
     """The public key, in the WebSocket URL and in every signature."""
     secret: Secret
-    """The secret that signs channels, users and HTTP requests; it never leaves the server."""
+    """The secret that signs channels, users, HTTP requests and webhooks. No client may know it."""
     enabled: bool = True
-    """Whether the app is in service; a disabled app gets 4003 on its sockets, 403 on its API."""
+    """Whether the app is in service.
+
+    If not, the server rejects its clients with 4003 and its API requests with 403.
+    """
     allowed_origins: Annotated[tuple[HostPattern, ...], msgspec.Meta(min_length=1)] = ("*",)
     """Host patterns that a browser's Origin header must match.
 
-    ``*`` matches any run of characters. The pattern ``*`` by itself also admits
+    ``*`` matches any run of characters. Only the pattern ``*`` by itself admits
     clients without an Origin.
     """
     client_events: Literal["members", "all", "none"] = "members"
-    """The clients that may send ``client-`` events.
+    """The channels on which subscribers may send ``client-`` events.
 
-    ``members``: subscribers of private and presence channels; ``all``:
-    subscribers of any channel; ``none``: no client.
+    ``members``: private and presence channels; ``all``: public channels too;
+    ``none``: no channel.
     """
     subscription_counts: bool = False
-    """Whether subscribers receive the number of a channel's subscriptions whenever it changes.
+    """Whether subscribers receive the number of a channel's subscriptions when it changes.
 
-    Presence channels are excluded.
+    Presence channels are excluded. On large channels the number is sent at intervals.
     """
     activity_timeout: Seconds = 120
-    """Seconds of silence after which clients should ping; the server sends it to them."""
+    """Seconds of silence after which a client should ping; each client receives the number."""
     ping_interval: Seconds = 60
     """Seconds without data from a client after which the server pings it."""
     pong_timeout: Seconds = 30
-    """Seconds within which a pinged client must send anything."""
+    """Seconds within which a client must send something after the server has pinged it."""
     authorization_timeout: Count = 0
     """Seconds within which a client must sign in or subscribe to a private or presence channel."""
     max_connections: Count = 0
@@ -149,5 +153,5 @@ class App(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """The webhook endpoints of the app's server; their URLs are distinct."""
 
     def webhook(self, url: str) -> Webhook | None:
-        """Return the webhook with a URL; None if there is none."""
+        """Return the app's webhook with this URL; None if the app has none."""
         return next((webhook for webhook in self.webhooks if webhook.url == url), None)

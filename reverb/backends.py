@@ -1,4 +1,4 @@
-"""Builds the broker and the store that a node's settings name."""
+"""Builds the broker and the stores that a node's settings name."""
 
 import secrets
 from typing import Any
@@ -19,14 +19,14 @@ from reverb.webhooks.interfaces import IWebhookClusterStore
 
 
 class WrongReactorError(ValueError):
-    """The configured broker cannot run on this reactor; the text says which one it needs."""
+    """The configured broker cannot run on this reactor; the text names the one that it needs."""
 
 
 def check_reactor(settings: Settings, reactor: Any) -> None:
     """Check that the configured broker can run on a reactor.
 
     Raises:
-        WrongReactorError: It cannot: NATS needs the asyncio reactor.
+        WrongReactorError: The broker is NATS, and the reactor is not asyncio's.
     """
     if not settings.broker:
         return
@@ -41,13 +41,15 @@ def check_reactor(settings: Settings, reactor: Any) -> None:
 def build_backends(
     settings: Settings, reactor: Any, broker: IBroker | None, store: IChannelStore | None
 ) -> tuple[IBroker, IChannelStore]:
-    """Return the given broker and store, or build the ones that the settings name.
+    """Return the given broker and store, or build those that the settings name.
+
+    If the settings name neither a Redis nor a NATS, they are built in this process's memory.
 
     Args:
         settings: The node's settings.
         reactor: The reactor, or a test's clock.
-        broker: The application's own broker; None to build one from the settings.
-        store: The application's own store; None to build one from the settings.
+        broker: The application's own broker; None to build one.
+        store: The application's own store; None to build one.
 
     Raises:
         ValueError: Only one of the two is given, and the settings name a Redis or a NATS.
@@ -104,12 +106,12 @@ def build_webhook_cluster_store(
     Args:
         settings: The node's settings.
         store: The node's channel store.
-        clock: The clock by which the rate of the store's log lines is limited.
+        clock: Measures the interval for which the store suppresses repeated log lines.
         meter: The node's meter; None to count nothing.
 
     Returns:
-        The store; None without Redis, and with an application's own channel store, which has
-        no support for webhooks.
+        The store. None if the settings name no Redis, or if the channel store is the
+        application's own, which does not support webhooks of a cluster.
     """
     if not settings.redis:
         return None

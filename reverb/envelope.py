@@ -1,8 +1,8 @@
 """Envelopes, and the format of the messages that carry them between nodes.
 
-A message between nodes is a MessagePack array of the format number, the sending
-node, and the body, which begins with its kind. A node drops a message that it
-cannot decode, so nodes of different versions can share a bus.
+A message between nodes is a MessagePack array: the number of the format, the id of
+the sending node, and the body. The body begins with its kind. A node drops a
+message that it cannot decode, so nodes of different versions can share a bus.
 """
 
 from typing import Literal
@@ -10,7 +10,7 @@ from typing import Literal
 import msgspec
 
 FORMAT: Literal[1] = 1
-"""The number of the format, incremented whenever older nodes could not decode new messages."""
+"""The number of the format. Increment it with each change that older nodes cannot decode."""
 
 
 class Publication(msgspec.Struct, frozen=True, array_like=True, tag="publication"):
@@ -21,11 +21,11 @@ class Publication(msgspec.Struct, frozen=True, array_like=True, tag="publication
     payload: bytes
     """The message as clients receive it, in JSON."""
     exclude: str | None = None
-    """The socket id of the one connection that must not receive it."""
+    """The socket id of the one connection that must not receive the message; None if all may."""
 
 
 class Termination(msgspec.Struct, frozen=True, array_like=True, tag="termination"):
-    """An order to close every connection that a user is signed in on."""
+    """Tells each node to close the connections on which the user is signed in."""
 
     app_id: str
     user_id: str
@@ -34,7 +34,7 @@ class Termination(msgspec.Struct, frozen=True, array_like=True, tag="termination
 class CountChanged(msgspec.Struct, frozen=True, array_like=True, tag="count_changed"):
     """An invalidation: the number of a channel's subscriptions may have changed.
 
-    It does not contain the number; each node asks the store for it.
+    The envelope does not contain the number. Each node with subscribers asks the store.
     """
 
     app_id: str
@@ -45,19 +45,19 @@ Envelope = Publication | Termination | CountChanged
 
 
 class MemberChange(msgspec.Struct, frozen=True, array_like=True, tag="member"):
-    """A member joined a presence channel, left it, or has a new ``user_info``."""
+    """A user became a member of a presence channel, left it, or has a new ``user_info``."""
 
     app_id: str
     channel: str
     version: int
-    """The version of the channel's members after this change; each change increments it by one."""
+    """The version of the channel's members after this change; each change adds 1 to it."""
     user_id: str
     user_info: str | None = None
     """The member's ``user_info`` JSON text; None when the member left."""
 
 
 class BusMessage(msgspec.Struct, frozen=True, array_like=True):
-    """A message from one node to the others."""
+    """A message on the bus: the format, the sending node, and an envelope or a member change."""
 
     format: Literal[1]
     node: str
@@ -79,7 +79,7 @@ def decode(message: bytes) -> BusMessage:
 
     Raises:
         ValueError: The message comes from another program, is corrupt, or has
-            a newer format.
+            another format.
     """
     try:
         return _decoder.decode(message)

@@ -7,19 +7,18 @@ Address = tuple[str, int]
 
 
 def format_host_port(host: str, port: int) -> str:
-    """Format an address as in a URL: an IPv6 address stands in brackets."""
+    """Format an address as in a URL, with an IPv6 address in square brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def parse_host_port(text: str, default_port: int) -> Address:
-    """Parse ``host``, ``host:port`` or ``[address]:port``.
+    """Parse ``host``, ``host:port`` or ``[address]:port``, the host part of a URL.
 
     Returns:
-        The host, which may be empty, and the port.
+        The host, which may be empty, and the port. Without a port, the default.
 
     Raises:
-        ValueError: The text has none of these forms, or the port is 0, to which no client can
-            connect.
+        ValueError: The brackets are malformed, or the port is not a number from 1 to 65535.
     """
     parts = urlsplit(f"//{text}")
     if parts.port == 0:

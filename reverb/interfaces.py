@@ -1,8 +1,8 @@
 """The interfaces of the replaceable components: connections, apps, brokers and stores.
 
-A Deferred that a store or a broker returns may already have fired; the memory
-implementations return only fired ones. The exceptions that callers must expect
-are defined beside the interface that raises them.
+A Deferred that a store or a broker returns may already have fired. Those of the
+implementations in memory always have. Exceptions that callers must handle are
+defined here too.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -22,23 +22,24 @@ class IConnection(Interface):
     socket_id: str = Attribute("The connection's socket id.")
 
     def send(frame: bytes) -> None:
-        """Send encoded WebSocket frames, one or several joined.
+        """Send one encoded WebSocket frame, or several that are joined.
 
-        It never blocks. Bytes that the client does not accept at once are
-        queued; when more than the node's ``max_buffered_bytes`` are queued, the
-        connection is closed instead. Does nothing on a connection that is
-        closing or closed.
+        The call does not block. It queues the bytes that the client does not
+        accept at once. When more than the node's ``max_buffered_bytes`` are
+        queued, the connection closes. The call does nothing on a connection
+        that is closing or closed.
         """
 
     def close(code: int, reason: str) -> None:
         """Send ``pusher:error`` and a close frame, both with the code and the reason.
 
-        Nothing is received or sent after that. Does nothing on a closed connection.
+        The connection sends nothing after that, and ignores the client's messages.
+        The call does nothing on a connection that is closing or closed.
         """
 
 
 class IApps(Interface):
-    """A source of apps."""
+    """A source of apps: it finds an app by its key or by its id."""
 
     def by_key(key: str) -> "Deferred[App | None]":
         """Find the app that a client connects to.
@@ -56,9 +57,11 @@ class IApps(Interface):
 
 
 class IBroker(Interface):
-    """Delivers envelopes to every node that has subscribers, including this one.
+    """Delivers each envelope on this node, and sends it to the other nodes that need it.
 
-    Delivery: at most once. Ordering: per publishing node and channel.
+    All nodes need a termination. The nodes with interest in a channel need its
+    other envelopes. A node receives an envelope at most once. It receives the
+    envelopes that one node publishes to one channel in order.
     """
 
     connected: bool = Attribute("Whether publications reach the other nodes.")
@@ -77,41 +80,46 @@ class IBroker(Interface):
         """
 
     def stop() -> "Deferred[None]":
-        """Stop delivery; fires when the broker has released all its resources."""
+        """Stop delivery.
+
+        Returns:
+            Fires when the broker has released all its resources.
+        """
 
     def subscribe(app_id: str, channel: str) -> "Deferred[None] | None":
         """Register interest in the publications of other nodes to a channel.
 
-        Called for each subscription of this node, so also for a channel in
-        which interest is registered already.
+        The hub calls this for each subscription, even if the interest in the
+        channel is registered already.
 
         Returns:
-            None when the interest is in place. Otherwise fires when every later
-            publication is delivered, or when the broker has lost the other
-            nodes and will register the interest itself after it reconnects; it
-            never fails.
+            None if the interest is registered already. Otherwise a Deferred
+            that fires when the broker will deliver every later publication. If
+            the broker loses its connection, the Deferred fires too, and the
+            broker registers the interest after it reconnects. The Deferred
+            does not fail.
         """
 
     def unsubscribe(app_id: str, channel: str) -> None:
-        """Withdraw interest in a channel, as this node has no subscriber left.
+        """Withdraw interest in a channel, because this node has no subscriber left.
 
-        The broker may continue to deliver for a while.
+        The broker may deliver publications to the channel for a while longer.
         """
 
     def publish(envelope: Envelope) -> bool:
-        """Publish one envelope; it is delivered on this node before the call returns.
+        """Publish one envelope. The broker delivers it on this node before the call returns.
 
-        While the other nodes are out of reach, the envelope is delivered on
-        this node only and is not kept for later.
+        While the other nodes are out of reach, the broker delivers the envelope
+        on this node only, and does not keep it for the others.
 
         Returns:
-            Whether the envelope was sent to the other nodes, or there can be no
-            other nodes; False when it was delivered on this node only.
+            True if the envelope was sent to the other nodes, or if there can be
+            none. False if it was delivered on this node only.
         """
 
 
 class ILinked(Interface):
-    """A broker or a store that connects to another program; metrics report on its link."""
+    """A broker or a store with a link to Redis or NATS, which the metrics report on."""
 
     link_meter = Attribute("The counters of the link, a :class:`reverb.meter.LinkMeter`.")
 
@@ -122,20 +130,24 @@ class JoinResult(msgspec.Struct, frozen=True):
     occupied: bool
     """Whether the channel had no subscription before."""
     added: bool
-    """Whether the member's user had no subscription to the channel before."""
+    """Whether the user is a new member: the user had no subscription to the channel before.
+
+    False on channels other than presence channels.
+    """
     subscriptions: int
     """The number of subscriptions to the channel, including this one."""
     members: Mapping[str, str]
-    """The ``user_info`` JSON text of each user id, including the new member.
+    """The members, including the new one: ``user_info`` as JSON text by user id.
 
-    Empty if the subscriber is not a member. A store that keeps a
-    :class:`reverb.protocol.roster.Roster` for each channel avoids encoding the
-    list for each new member.
+    Empty on channels other than presence channels. The mapping may be a
+    :class:`reverb.protocol.roster.Roster`, which saves the hub from encoding the
+    whole list for each new member.
     """
     announced: bool = False
-    """Whether the store notifies the subscribers on every node itself.
+    """Whether the store reports the new member to all nodes itself.
 
     It then calls the ``changed`` callback of :meth:`IChannelStore.start` on each node.
+    Otherwise the hub publishes ``member_added``.
     """
 
 
@@ -143,21 +155,21 @@ class LeaveResult(msgspec.Struct, frozen=True):
     """The effect of the end of a subscription, across all nodes."""
 
     vacated: bool
-    """Whether the channel has no subscription any more."""
+    """Whether this was the channel's last subscription."""
     removed: str | None
-    """The id of the user who has no subscription to the channel any more; None if there is none."""
+    """The id of the user if this was the user's last subscription to the channel, else None."""
     subscriptions: int
     """The number of subscriptions that remain."""
     announced: bool = False
-    """Whether the store notifies the subscribers on every node itself; see :class:`JoinResult`."""
+    """Whether the store reports the removed member to all nodes itself; see :class:`JoinResult`."""
 
 
 class ChannelCounts(msgspec.Struct, frozen=True):
-    """The numbers of subscriptions and users of a channel, across all nodes."""
+    """The numbers of a channel's subscriptions and users, across all nodes."""
 
     subscriptions: int
     users: int
-    """Distinct users; 0 except on presence channels."""
+    """The number of distinct users; 0 on channels other than presence channels."""
 
 
 class CachedEvent(msgspec.Struct, frozen=True):
@@ -170,7 +182,7 @@ class CachedEvent(msgspec.Struct, frozen=True):
 
 
 class MemberJoined(msgspec.Struct, frozen=True):
-    """A user is now a member of a channel, and this node's subscribers do not know it yet."""
+    """A user became a member of a channel; this node sends its subscribers ``member_added``."""
 
     app_id: str
     channel: str
@@ -178,7 +190,7 @@ class MemberJoined(msgspec.Struct, frozen=True):
 
 
 class MemberLeft(msgspec.Struct, frozen=True):
-    """A user whom this node's subscribers know as a member is not a member any more."""
+    """A member left a channel; this node sends its subscribers ``member_removed``."""
 
     app_id: str
     channel: str
@@ -186,10 +198,11 @@ class MemberLeft(msgspec.Struct, frozen=True):
 
 
 class ChannelReaped(msgspec.Struct, frozen=True):
-    """The subscriptions of a dead node to a channel were removed; sent to one surviving node.
+    """The store removed the subscriptions of a dead node to a channel.
 
-    It serves for notices and for subscription counts. Subscribers are notified
-    of removed members by :class:`MemberLeft`.
+    Only one surviving node gets this change. Its hub sends the notices and updates
+    the subscription count. The nodes with subscribers also get a :class:`MemberLeft`
+    for each removed member.
     """
 
     app_id: str
@@ -197,18 +210,19 @@ class ChannelReaped(msgspec.Struct, frozen=True):
     removed: tuple[str, ...]
     """The ids of the users who had no subscription on another node."""
     vacated: bool
-    """Whether the channel has no subscription any more."""
+    """Whether the channel has no subscription left."""
 
 
 class StoreRestored(msgspec.Struct, frozen=True):
     """The store answers for all nodes again.
 
-    Sent to each node whenever it may have missed changes.
+    A node gets this change after its link has reconnected, because it may have missed
+    other changes in between.
     """
 
 
 StoreChange = MemberJoined | MemberLeft | ChannelReaped | StoreRestored
-"""A change that a shared store reports to the hub on its own initiative."""
+"""A change that a store reports to the hub, through the callback of :meth:`IChannelStore.start`."""
 
 
 class ChannelFullError(Exception):
@@ -216,34 +230,40 @@ class ChannelFullError(Exception):
 
 
 class StoreRefusedError(Exception):
-    """A store that is reachable cannot perform an operation, because its data is corrupt.
+    """A reachable store cannot perform an operation, because its data is corrupt.
 
     The text names the operation and the reason, for the operator. The store has
-    logged it already, so handlers need not log it again.
+    logged the text, so handlers need not log it again.
     """
 
 
 class IChannelStore(Interface):
-    """The state of channels across all nodes. Every change to it is atomic.
+    """The connections, subscriptions, members and cached events of all nodes.
 
-    A shared store that is out of reach does not fail. It answers from this
-    node's local state and reconciles when it reconnects. Any call to a shared
-    store may fail with StoreRefusedError.
+    Each change is atomic. While a shared store is out of reach, calls do not
+    fail: it answers from this node's local state, and reconciles when it
+    reconnects. Any call to a shared store may fail with StoreRefusedError.
     """
 
     def start(changed: "Callable[[StoreChange], None]") -> "Deferred[None]":
         """Start to record this node's subscriptions.
 
         Args:
-            changed: Called with changes that happen elsewhere. A store that
-                calls it for members sets ``announced`` in its results.
+            changed: Called with changes that other nodes cause. A store may also
+                call it with all member changes, including those that this node
+                causes; it then sets ``announced`` in its results.
 
         Returns:
             Fires when the store is ready for calls.
         """
 
     def stop() -> "Deferred[None]":
-        """Remove this node's subscriptions; fires when the store holds none of them any more."""
+        """Remove this node's connections and subscriptions from a shared store.
+
+        Returns:
+            Fires when they are removed, or when the store gives up because it is out
+            of reach; another node then reaps them.
+        """
 
     connected: bool = Attribute("Whether the store is reachable now.")
 
@@ -256,21 +276,23 @@ class IChannelStore(Interface):
             limit: The number of connections that the app may have, 0 for no limit.
 
         Returns:
-            Fires with whether the connection was admitted; if not, nothing changed.
+            Fires with True if the connection is admitted. Fires with False if the app
+            has as many connections as it may have; the count stays the same then.
         """
 
     def disconnect(app_id: str, socket_id: str) -> "Deferred[None]":
-        """Stop counting a connection; does nothing when it was not counted."""
+        """Stop counting a connection; do nothing if it is not counted."""
 
     def connections(app_id: str) -> "Deferred[int]":
-        """Fire with the app's number of connections."""
+        """Fire with the app's number of connections on all nodes."""
 
     def join(
         app_id: str, channel: str, socket_id: str, member: Member | None, max_members: int
     ) -> "Deferred[JoinResult]":
-        """Add a subscription to a channel; this node's broker is already subscribed to it.
+        """Add a subscription to a channel.
 
-        A user who is a member already remains one member, and the new
+        The caller has subscribed this node's broker to the channel before. A
+        user who is a member already remains one member, and the new
         ``user_info`` replaces the old one.
 
         Args:
@@ -282,31 +304,31 @@ class IChannelStore(Interface):
                 0 for no limit.
 
         Returns:
-            Fires with the effect when the subscription is in place. Fails with
-            ChannelFullError when one more user would exceed ``max_members``;
-            nothing changed then.
+            Fires with the effect when the subscription is added. Fails with
+            ChannelFullError if one more user would exceed ``max_members``; the
+            subscription is not added then.
         """
 
     def leave(app_id: str, channel: str, socket_id: str) -> "Deferred[LeaveResult | None]":
         """End a subscription.
 
         Returns:
-            Fires with the effect, or with None when the subscription did not exist.
+            Fires with the effect; with None if the subscription does not exist.
         """
 
     def members(app_id: str, channel: str) -> "Deferred[Mapping[str, str]]":
-        """Fire with the ``user_info`` JSON text of each user id on a presence channel."""
+        """Fire with a presence channel's members: ``user_info`` as JSON text by user id."""
 
     def counts(app_id: str, channel: str) -> "Deferred[ChannelCounts]":
-        """Fire with the channel's counts, which are zero when it has no subscription."""
+        """Fire with the channel's counts; both are 0 if it has no subscription."""
 
     def occupied(app_id: str, channels: Sequence[str]) -> "Deferred[Mapping[str, bool]]":
         """Return whether each of the given channels has a subscription.
 
         Returns:
-            Fires with the answer for each channel. While the other nodes are
-            out of reach, the answer omits the channels to which this node has
-            no subscription: other nodes may have one.
+            Fires with True or False for each channel. While the other nodes are
+            out of reach, channels without a subscription on this node are left
+            out, because other nodes may have one.
         """
 
     def channels(app_id: str, prefix: str) -> "Deferred[Mapping[str, ChannelCounts]]":
@@ -319,7 +341,7 @@ class IChannelStore(Interface):
         """Return a cache channel's last event.
 
         Returns:
-            Fires with the event, or with None when no event is cached. If the
-            event was published while this node was subscribed to the channel,
-            the broker has delivered it already.
+            Fires with the event; with None if no event is cached. If the event
+            was published after this node's broker subscribed to the channel, the
+            broker delivers the publication before the Deferred fires.
         """

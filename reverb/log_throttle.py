@@ -1,18 +1,22 @@
-"""Rate-limits repeated log messages, and counts the ones in between."""
+"""Rate-limits repeated log messages, and counts those that it suppresses."""
 
 from collections.abc import Callable
 
 from twisted.internet.interfaces import IReactorTime
 
 _MAX_KEYS = 1_000
-"""Keys that are tracked at once. Past that, new keys are dropped without a callback."""
+"""The number of keys that are tracked at once.
+
+When so many keys were logged within one interval, occurrences of further keys are ignored.
+"""
 
 
 class LogThrottle:
     """Calls back at most once per interval for each key.
 
     Args:
-        emit: Called with the key, and with how often it was recorded since its last call.
+        emit: Called with the key, and with the number of occurrences since the last call for
+            this key.
         clock: Measures the interval.
         seconds: The interval.
     """
@@ -27,7 +31,7 @@ class LogThrottle:
         self._counts: dict[str, int] = {}
 
     def record(self, key: str) -> None:
-        """Count one occurrence, and call back if the key's interval has passed."""
+        """Count one occurrence; call back if there was no call for this key in the interval."""
         now = self._clock.seconds()
         if key not in self._last_emitted and len(self._last_emitted) >= _MAX_KEYS:
             self._forget_old_keys(now)

@@ -1,8 +1,8 @@
-"""Log observers for ``twistd --logger``: one line for each event of at least a chosen level.
+"""Log observers for ``twistd --logger`` that write the events from a chosen level upwards.
 
 ``twistd --nodaemon --logger reverb.logs.text`` writes plain text and
 ``--logger reverb.logs.json`` JSON, both to standard output. The
-environment variable ``REVERB_LOG_LEVEL`` is the lowest level that is written.
+environment variable ``REVERB_LOG_LEVEL`` names the lowest level that is written.
 """
 
 import math
@@ -31,11 +31,11 @@ _LEVELS = {level.name: position for position, level in enumerate(LogLevel.iterco
 
 @implementer(ILogObserver)
 class LineObserver:
-    """Writes each event of at least a given level as text.
+    """Writes each event of a given level or a higher one as text.
 
     Args:
         stream: The stream to write to.
-        lowest_level: Name of the lowest level to write. Events without a level count as ``info``.
+        lowest_level: The name of that level. Events without a level count as ``info``.
         format_event: Returns an event's text, including the line end.
     """
 
@@ -47,7 +47,9 @@ class LineObserver:
         self._format = format_event
 
     def __call__(self, event: LogEvent) -> None:
-        """Write an event if its level is high enough.
+        """Write an event if its level is not below the lowest level.
+
+        An event that cannot be formatted is replaced by one that says so.
 
         Args:
             event: The event.
@@ -97,8 +99,8 @@ def lowest_level(environ: Mapping[str, str]) -> str:
         A level's name; ``info`` when REVERB_LOG_LEVEL is unset or empty.
 
     Raises:
-        SystemExit: There is no such level. twistd would print a traceback for any other
-            exception.
+        SystemExit: REVERB_LOG_LEVEL is not the name of a level. twistd would print a
+            traceback for any other exception.
     """
     given = environ.get("REVERB_LOG_LEVEL", "").strip()
     name = given.lower() or "info"
@@ -116,8 +118,8 @@ def format_text(event: LogEvent) -> str:
         event: The event.
 
     Returns:
-        Time, namespace, level and message, then a failure's traceback; empty if the event
-        has no message.
+        Time, namespace, level and message, and then the traceback if the event has a
+        failure. Empty if the event has no message.
     """
     try:
         return _format_simple(event)
@@ -126,10 +128,10 @@ def format_text(event: LogEvent) -> str:
 
 
 def _format_simple(event: LogEvent) -> str:
-    """Format a simple event, the most common kind, in a third of Twisted's time.
+    """Format an event of the most common kind, in a third of Twisted's time.
 
     Raises:
-        Exception: The event is not simple, so that Twisted has to format it.
+        Exception: The event is of another kind, so Twisted has to format it.
     """
     if "log_failure" in event or "log_system" in event:
         raise ValueError
@@ -141,7 +143,7 @@ def _format_simple(event: LogEvent) -> str:
 
 
 def _format_simple_message(event: LogEvent) -> str:
-    """Format a message ten times as fast as Twisted; raise if only Twisted can format it."""
+    """Format a message ten times as fast as Twisted; raise an exception if only Twisted can."""
     template: str = event["log_format"]
     if "()" in template or "log_flattened" in event:
         raise ValueError
@@ -168,8 +170,8 @@ def format_json(event: LogEvent) -> str:
 
     Returns:
         One line with one object: time (ISO 8601, UTC), level, namespace, message, the
-        traceback if the event has a failure, and all fields of the event that are strings,
-        numbers or booleans.
+        traceback if the event has a failure, and the event's own fields that are strings,
+        finite numbers or booleans.
     """
     fields = {
         name: value
@@ -184,7 +186,7 @@ def format_json(event: LogEvent) -> str:
     }
     if (failure := event.get("log_failure")) is not None:
         fields["traceback"] = failure.getTraceback()
-    # dumps escapes all non-ASCII characters, so that text with lone surrogates can be written.
+    # dumps escapes all non-ASCII characters, so text with lone surrogates can be written too.
     return dumps(fields) + "\n"
 
 

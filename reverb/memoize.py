@@ -15,11 +15,12 @@ def memoize_short_keys(
 
     Args:
         function: A function of one string, without side effects.
-        max_entries: The number of results that are kept; the least recently used go first.
+        max_entries: The number of results that the cache keeps; it drops the least recently
+            used ones first.
         max_length: The longest argument whose result is cached, in characters or bytes.
 
     Returns:
-        The wrapped function. It calls the original one for every longer argument.
+        The wrapped function. For longer arguments it calls the original one each time.
     """
     cached = lru_cache(maxsize=max_entries)(function)
 

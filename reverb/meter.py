@@ -2,8 +2,8 @@
 
 The parts of the server increment them, and :mod:`reverb.metrics` reads them at
 each scrape. Counting is on the hot path and must cost almost nothing: it takes
-no lock, and a delivery looks up no label. The current numbers of connections
-and channels are not counted here: they are read from the hub at each scrape.
+no lock, and sending a message looks up no label. The current numbers of
+connections and channels are not kept here: each scrape reads them from the hub.
 
 A part whose meter is None measures nothing.
 """
@@ -14,8 +14,11 @@ from collections.abc import Sequence
 from typing import Literal, get_args
 
 Source = Literal["api", "client", "application", "presence"]
-"""The source of a publication: a request of the HTTP API, a client event, the application that
-embeds the server, or the server itself when a member joins or leaves a presence channel."""
+"""The source of a publication.
+
+In this order: a request of the HTTP API, a client event, the application that embeds the server,
+and a member who joins or leaves a presence channel.
+"""
 
 SOURCES: tuple[Source, ...] = get_args(Source)
 
@@ -26,7 +29,7 @@ LIMITS = (
     "max_connections",
     "max_presence_members",
 )
-"""The settings of an app whose limit hits are counted and exported."""
+"""The limits of an app for which the metrics count refusals."""
 
 _FANOUT_SIZES = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000)
 _LATENCY_BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
@@ -58,7 +61,7 @@ class Histogram:
 
         Args:
             value: The value.
-            times: How often it has occurred.
+            times: The number of times that the value occurred.
         """
         self.counts[bisect_left(self.bounds, value)] += times
         self.sum += value * times
@@ -71,17 +74,18 @@ class AppMeter:
         opened: Connections admitted.
         closed: Admitted connections that have ended, by reason.
         rejected: Connections rejected, by the protocol's code.
-        slow_clients: Clients disconnected because their send buffer was full.
+        slow_clients: Clients disconnected because more than ``max_buffered_bytes`` waited
+            for them.
         messages_received: Messages received from clients.
-        bytes_received: Bytes of the payloads of these messages, after decompression.
+        bytes_received: Bytes in the payloads of the received messages, after decompression.
         messages_sent: Messages sent to clients, counted once for each recipient.
-        bytes_sent: Bytes of the WebSocket frames of these messages.
+        bytes_sent: Bytes in the WebSocket frames of the sent messages.
         publications: Messages published to a channel, by source.
         fan_out: The number of this node's subscribers that each publication was sent to.
         latency: Seconds from a publication's arrival until it is sent to all subscribers here.
         errors: Errors sent to admitted clients, by code; 0 if the error has no code.
-        auth_failures: Missing or invalid signatures, by the operation they should authorize.
-        limit_hits: Refusals, by the name of the app's setting whose limit was reached.
+        auth_failures: Missing or invalid signatures, by kind of request.
+        limit_hits: Refusals because a limit of the app was reached, by the limit's name.
         webhook_attempts: Requests sent to webhook endpoints, by result.
         webhooks_dropped: Webhook events dropped because a queue was full.
         webhooks_dead: Webhook deliveries given up and kept as dead letters.
@@ -150,7 +154,7 @@ class Meter:
 
     Attributes:
         apps: The counters of each app, by its id.
-        rejected: Connections rejected because no app was found, counted for each protocol code.
+        rejected: Connections rejected because no app was found, by the protocol's code.
         responses: Responses of the HTTP API, by status.
         lags: Delays of the latest ticks of the one-second timer, in seconds.
         journal_errors: Failed writes to the webhook journal on disk.
@@ -171,9 +175,9 @@ class Meter:
         """Count a rejected connection.
 
         Args:
-            app_id: The id of the app that the client named, or None if there is no such app.
+            app_id: The id of the app that the client named; None if there is no such app.
             code: The protocol's code for the rejection.
-            limit: The name of the app's setting whose limit was reached, or empty.
+            limit: The name of the app's limit that was reached; empty for another reason.
         """
         if app_id is None:
             self.rejected[code] += 1

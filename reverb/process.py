@@ -20,7 +20,8 @@ from reverb.webhooks.interfaces import JournalError
 class StartError(SystemExit, Exception):
     """Ends the process with exit code 1 and without a traceback.
 
-    It is also an Exception, so that twistd reports it to the parent process of a daemon.
+    It is also an Exception, because twistd catches Exceptions in a daemon and reports them to
+    the process that started the daemon.
 
     Args:
         message: One line for the operator.
@@ -49,8 +50,10 @@ def fail_start(log: Logger, reason: str) -> NoReturn:
 def run_preflight(log: Logger, settings: Settings) -> None:
     """Check that the Redis and the NATS of the settings accept this server.
 
+    The check passes if they are out of reach, because the server connects to them later.
+
     Raises:
-        StartError: One of them refuses it.
+        StartError: Redis or NATS refuses this server.
     """
     refusal = settings.redis and redis_preflight.refusal_reason(parse_redis_url(settings.redis))
     if not refusal and settings.broker:
@@ -60,7 +63,7 @@ def run_preflight(log: Logger, settings: Settings) -> None:
 
 
 def ignore_further_signals(log: Logger, settings: Settings) -> None:
-    """Ignore SIGINT and SIGTERM while the server is already stopping.
+    """Log SIGINT and SIGTERM, and do nothing else, while the server is already stopping.
 
     Without this, Twisted would log a traceback for each signal.
     """
@@ -75,14 +78,14 @@ def ignore_further_signals(log: Logger, settings: Settings) -> None:
 def tune_garbage_collector() -> None:
     """Keep Python's garbage collector from blocking the reactor.
 
-    Reference counting frees connections and requests when they end. The collector
-    only rescans the live ones, which blocks for 50 ms with 9,000 connections,
-    each time that their number has grown by a quarter.
+    Reference counting frees connections and requests when they end, so the collector
+    finds nothing to free. With 9,000 connections it would block for 50 ms each time
+    that their number has grown by a quarter.
     """
     gc.collect()
     gc.freeze()
-    # Young objects are scanned in chunks of about 2 ms. A full collection only happens
-    # after millions of connects.
+    # A collection of young objects takes about 2 ms. A full collection happens only after
+    # millions of connects.
     gc.set_threshold(10_000, 2, 5_000)
 
 
@@ -90,7 +93,7 @@ class NodeProcess(ReverbService):
     """A node that has its own process."""
 
     def privilegedStartService(self) -> None:
-        """Check Redis and NATS and bind the ports; exit with a one-line error if that fails."""
+        """Check Redis and NATS, and bind the ports. Exit with a one-line error on failure."""
         run_preflight(self._log, self.settings)
         try:
             super().privilegedStartService()
@@ -98,7 +101,10 @@ class NodeProcess(ReverbService):
             fail_start(self._log, f"cannot listen: {error}")
 
     def startService(self) -> None:
-        """Start serving clients, and tune the garbage collector for that."""
+        """Start serving clients, and tune the garbage collector.
+
+        Exit with a one-line error if the webhook journal cannot be used.
+        """
         try:
             super().startService()
         except JournalError as error:
@@ -106,6 +112,6 @@ class NodeProcess(ReverbService):
         tune_garbage_collector()
 
     def stopService(self) -> "Deferred[None]":
-        """Stop, and ignore further signals meanwhile."""
+        """Stop, and ignore further signals until the process exits."""
         ignore_further_signals(self._log, self.settings)
         return super().stopService()

@@ -56,21 +56,22 @@ STOP_STAGE_TIMEOUT = 5
 class ReverbService(MultiService):
     """One node.
 
-    Starting binds the ports and begins to deliver messages. Stopping closes the
-    listening ports, asks every client to reconnect and waits for the clients to
-    close, then stops the other parts in a fixed order. Every stage has a
-    timeout, so no part can block the shutdown.
+    The start binds the ports and starts the node's parts. The stop closes the
+    listening ports, asks every client to reconnect, and waits until the clients
+    have closed; then it stops the other parts in a fixed order. Every stage has
+    a timeout, so no part can block the stop.
 
     Args:
         settings: The settings of the node.
         reactor: The reactor, or a fake one in tests; None for Twisted's global reactor.
         apps: The source of apps; None for the apps of the settings.
-        broker: The broker that carries publications; None for the Redis or the NATS of
-            the settings, or without these for a broker in this process.
-        store: The channel store; None for the Redis of the settings, or without it for
-            this process's memory.
+        broker: The broker that carries publications; None for one on the Redis or the
+            NATS that the settings name, or in this process if they name neither.
+        store: The channel store; None for one in the Redis that the settings name, or in
+            this process's memory if they name none.
         now: The wall clock, in seconds since the epoch.
-        webhook_events: The source of webhook events; None for this node's own notices.
+        webhook_events: The source of webhook events; None for this node's notices, or
+            with Redis for the events of all nodes.
         webhook_transport: Sends the HTTP requests of webhooks; None for the network.
         listening_reactor: The reactor that endpoints listen with; None for ``reactor``.
 
@@ -80,8 +81,8 @@ class ReverbService(MultiService):
         factory: The protocol factory for WebSocket and HTTP, for applications that
             listen themselves.
         metrics: Serves the metrics; None when metrics are off.
-        webhooks: Sends webhooks; None when no app can have any and no listener has
-            been added.
+        webhooks: Sends webhooks; None while no app can have any and no listener for
+            webhook events has been added.
     """
 
     _log = Logger()
@@ -251,16 +252,18 @@ class ReverbService(MultiService):
 
         Args:
             app: The app whose clients receive the event.
-            channels: Channel names; ``#server-to-user-ID`` reaches a user.
+            channels: The names of the channels; ``#server-to-user-ID`` is the channel of a user.
             event: The event's name.
-            data: A string, which is delivered unchanged, or any value that is encoded as JSON.
-            socket_id: The one connection that must not receive the event.
+            data: A string, which is delivered unchanged, or another value, which is encoded
+                as JSON.
+            socket_id: The one connection that must not receive the event; None if all may.
 
         Returns:
-            True if the event goes to all nodes; False if only this node's clients receive it.
+            True if the event was sent to all nodes; False if, on a channel, only this
+            node's clients receive it.
 
         Raises:
-            EventError: The event exceeds one of the app's limits.
+            EventError: The event breaks a rule of the protocol or exceeds a limit of the app.
         """
         text = data if isinstance(data, str) else msgspec.json.encode(data).decode()
         names = list(dict.fromkeys(channels))
@@ -271,14 +274,13 @@ class ReverbService(MultiService):
         """Call a function for each notice of a kind, or for each webhook event.
 
         Args:
-            kind: A class of :mod:`reverb.hub.notices`; ``Notice`` for all of them. Notices
-                are of this node and come at once.
-                :class:`reverb.webhooks.events.WebhookEvent` for webhook events. These are
-                debounced: a channel or member that returns within ``webhooks.debounce``
-                causes no event. When nodes share a Redis, the node that sends webhooks gets
-                the events of all nodes.
-            callback: Called in the reactor's thread, between two messages, so it must not
-                block. An exception from it is logged and has no other effect.
+            kind: A class of :mod:`reverb.hub.notices`, ``Notice`` for all of them, or
+                :class:`reverb.webhooks.events.WebhookEvent`. The callback gets notices at
+                once, and only those of this node. Webhook events are debounced: a channel
+                or member that returns within ``webhooks.debounce`` causes none. Of nodes
+                that share a Redis, only the leader gets webhook events: those of all nodes.
+            callback: Called in the reactor's thread, so it must not block. An exception
+                that it raises is logged and has no other effect.
         """
         if issubclass(kind, WebhookEvent):
             if self.webhooks is None:
@@ -295,7 +297,7 @@ class ReverbService(MultiService):
         self.hub.add_listener(listener)
 
     def unavailable_reason(self) -> str | None:
-        """Return why the node is not ready for new clients; None when it is ready."""
+        """Return why the node is not ready for new clients; None if it is ready."""
         if self._unavailable_reason is not None:
             return self._unavailable_reason
         if not self._broker.connected:
@@ -309,7 +311,7 @@ class ReverbService(MultiService):
     # Start and stop
 
     def startService(self) -> None:
-        """Start serving clients.
+        """Start the node's parts, and serve clients.
 
         Raises:
             JournalError: The webhooks' journal in ``state_dir`` cannot be read or written.
@@ -345,8 +347,9 @@ class ReverbService(MultiService):
         """Stop all parts in order.
 
         Returns:
-            Fires when everything has stopped. The limit is ``shutdown_timeout`` for the
-            clients, and :data:`STOP_STAGE_TIMEOUT` for each other stage.
+            Fires when every stage is complete or has timed out. The timeout is
+            ``shutdown_timeout`` for the clients, and :data:`STOP_STAGE_TIMEOUT` for
+            each other stage.
         """
         self._unavailable_reason = _STOPPING
         Service.stopService(self)
@@ -365,7 +368,8 @@ class ReverbService(MultiService):
         if self.webhooks is not None:
             await self._stage("webhooks", self.webhooks.stop)
         await self._stage("store", self._store.stop)
-        await self._stage("counts", self.hub.flush)  # Counts that the store has returned since.
+        # Send also the counts that the store has returned since the first flush.
+        await self._stage("counts", self.hub.flush)
         await self._stage("broker", self._broker.stop)
         self.factory.site.stopFactory()
         if self.metrics is not None:
@@ -378,7 +382,7 @@ class ReverbService(MultiService):
         stop: Callable[[], "Awaitable[object] | None"],
         seconds: float = STOP_STAGE_TIMEOUT,
     ) -> None:
-        """Stop one part. Log a failure or a timeout instead of raising it."""
+        """Run one stage of the stop. Log a failure or a timeout instead of raising it."""
         try:
             await maybeDeferred(stop).addTimeout(seconds, self._clock)
         except defer.TimeoutError:

@@ -1,13 +1,15 @@
 """The settings of a node, as one frozen object.
 
-:mod:`reverb.config.loader` builds it. The modules that build a node read it
-(:mod:`reverb.service`, :mod:`reverb.backends`, :mod:`reverb.webhook_builder`), and so
-do those around a node (process, workers, tap, commands). The parts of a node get the
-values that they need.
+:mod:`reverb.config.loader` builds the object. Two groups of modules read it: those that
+build a node (:mod:`reverb.service`, :mod:`reverb.backends`, :mod:`reverb.webhook_builder`),
+and those that run nodes or their command lines (process, workers, tap, commands). The
+parts of a node get only the values that they need.
 
-The name of a field is its key in the TOML file, and in upper case its environment
-variable. A new field needs a docstring, a row in docs/configuration.md, and, for a
-command-line option, an entry in :mod:`reverb.config.sources` and :mod:`reverb.tap`.
+The name of a field is its key in the TOML file. Its environment variable is ``REVERB_``
+and the name in upper case, except where Laravel Reverb has another name
+(:mod:`reverb.config.sources`). A new field needs a docstring and a row in
+docs/configuration.md. A command-line option also needs an entry in
+:mod:`reverb.config.sources` and :mod:`reverb.tap`.
 """
 
 from typing import Annotated
@@ -23,22 +25,29 @@ class WebhookSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """How this node sends the webhooks of all its apps."""
 
     allow_private: bool = True
-    """Whether endpoints may have private, loopback and link-local addresses. Keep it
-    in development and when only the operator chooses the endpoints. Turn it off when
-    customers choose them, so that they cannot reach the internal network."""
+    """Whether endpoints may have private, loopback and link-local addresses.
+
+    Keep this on in development, and where only the operator chooses the endpoints. Turn
+    it off where customers choose the endpoints, or they can reach the internal network.
+    """
     debounce: Annotated[int, msgspec.Meta(ge=0, le=60)] = 3
-    """Seconds that ``channel_vacated`` and ``member_removed`` are delayed. A return
-    within the delay cancels the event and emits no opposite one. For the same time after
-    a ``cache_miss`` of a channel, further ones are suppressed."""
+    """Seconds by which ``channel_vacated`` and ``member_removed`` are delayed.
+
+    If the channel or the member returns within the delay, neither the departure nor the
+    return causes an event. After a channel's ``cache_miss``, further ones of the channel
+    are suppressed for the same time.
+    """
     retry_for: Annotated[int, msgspec.Meta(ge=1, le=86_400)] = 300
-    """Seconds for which a failed delivery is retried. Official SDKs reject webhooks
-    that are older than 300 seconds."""
+    """Seconds after its creation for which a delivery is retried.
+
+    Pusher's Python SDK rejects webhooks that are older than 300 seconds.
+    """
     max_queued: Annotated[int, msgspec.Meta(ge=1, le=LARGEST)] = 10_000
-    """Maximum number of requests queued for one endpoint; further requests are dropped."""
+    """Maximum number of deliveries queued for one endpoint; further ones are dropped."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The settings of one node. A limit of 0 means no limit."""
+    """The settings of one node. Where a limit may be 0, this means no limit."""
 
     apps: tuple[App, ...] = ()
     """The apps that this node serves."""
@@ -49,11 +58,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     listen: tuple[str, ...] = ()
     """Twisted endpoint strings to listen on instead of ``host`` and ``port``."""
     path: str = ""
-    """Prefix of every route, such as ``/realtime``."""
+    """Prefix of every route, such as ``/realtime``; empty for none."""
     workers: Annotated[int, msgspec.Meta(ge=1, le=256)] = 1
-    """Number of processes that serve the same addresses, each a node; several need ``redis``."""
+    """Number of processes, each a node, that serve the same addresses; several need ``redis``."""
     metrics_listen: tuple[str, ...] = ()
-    """Twisted endpoint strings to serve metrics on; when empty, nothing is measured."""
+    """Twisted endpoint strings to serve metrics on; if empty, nothing is measured."""
     max_request_bytes: Count = 1_048_576
     """Maximum size of an HTTP request's body, in bytes."""
     max_request_head_bytes: Annotated[int, msgspec.Meta(ge=256, le=LARGEST)] = 16_384
@@ -63,25 +72,31 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     request_timeout: Seconds = 60
     """Seconds that an HTTP connection may be idle, or take to send one request."""
     max_buffered_bytes: Count = 1_048_576
-    """Maximum bytes buffered for one slow client; beyond it, the client is disconnected."""
+    """Maximum number of bytes queued for one slow client; beyond it, the client is disconnected."""
     compression: bool = False
     """Whether clients that offer permessage-deflate get compressed messages."""
     compression_min_bytes: Annotated[int, msgspec.Meta(ge=1, le=LARGEST)] = 512
-    """Size in bytes of the smallest message that is compressed."""
+    """Size of the smallest message that is compressed, in bytes."""
     cache_ttl: Seconds = 1_800
     """Seconds that a cache channel keeps its last event."""
     redis: str = ""
-    """URL of the Redis that nodes share, see :mod:`reverb.redis.url`; empty for a single node."""
+    """URL of the Redis that nodes share, see :mod:`reverb.redis.url`; empty for none."""
     broker: str = ""
-    """URL of the NATS that carries publications instead of Redis, see :mod:`reverb.nats.url`."""
+    """URL of the NATS that carries publications between nodes, see :mod:`reverb.nats.url`.
+
+    Empty for none: Redis carries them, if there is a Redis.
+    """
     redis_lease: Seconds = 15
     """Seconds after which a node that has not renewed its lease counts as dead."""
     signature_tolerance: Seconds = 600
-    """Maximum difference in seconds between a signed request's timestamp and our clock."""
+    """Maximum difference between a signed request's timestamp and the node's clock, in seconds."""
     shutdown_timeout: Seconds = 10
     """Seconds that clients have to close when the server stops."""
     state_dir: str = ""
-    """Directory for data that survives a restart, created if missing; empty for none."""
+    """Directory for data that survives a restart, created if missing; empty for none.
+
+    It contains the webhook journal. It is not used with Redis, which keeps the webhooks then.
+    """
     webhooks: WebhookSettings = WebhookSettings()
     """How webhooks are sent."""
 

@@ -1,4 +1,4 @@
-"""A fixed set of apps, known when the server starts."""
+"""The source of apps for a fixed set, which is known when the server starts."""
 
 from collections.abc import Iterable
 
@@ -22,9 +22,9 @@ class StaticApps:
         self._by_key = {app.key: app for app in self._by_id.values()}
 
     def by_key(self, key: str) -> "Deferred[App | None]":
-        """Find an app by its key; the Deferred has already fired."""
+        """Find an app by its key; the returned Deferred has already fired."""
         return succeed(self._by_key.get(key))
 
     def by_id(self, app_id: str) -> "Deferred[App | None]":
-        """Find an app by its id; the Deferred has already fired."""
+        """Find an app by its id; the returned Deferred has already fired."""
         return succeed(self._by_id.get(app_id))

@@ -96,7 +96,7 @@ class Options(usage.Options):
     def opt_listen(self, endpoint: str) -> None:  # noqa: D102 - set below
         self["listen"].append(endpoint)
 
-    # Not a docstring, because --help would print its line breaks and indentation.
+    # Assigned, because --help would print the line breaks and the indentation of a docstring.
     opt_listen.__doc__ = (
         "Twisted endpoint string to listen on instead of --host and --port, such as tcp:, tls:, "
         "unix:, systemd: or haproxy:. May be given more than once. Default: none"
@@ -121,8 +121,9 @@ def makeService(options: Options) -> IService:
         The server, not started: a node, or the supervisor of several workers.
 
     Raises:
-        SystemExit: The configuration is invalid; the message is one line. twistd would
-            print a traceback for any other exception, even a UsageError.
+        SystemExit: The configuration is invalid, or the broker needs another reactor. The
+            message is one line. twistd would print a traceback for any other exception,
+            even a UsageError.
     """
     try:
         configuration = load(options=options, environ=os.environ, config_path=options["config"])

@@ -39,7 +39,7 @@ _log = Logger()
 
 
 def _ignore(_: Collection[str]) -> None:
-    """Do nothing: in a cluster the journal removes finished events from the queue."""
+    """Do nothing: in a cluster, the journal itself removes finished events from the queue."""
 
 
 def build_webhooks(
@@ -58,13 +58,14 @@ def build_webhooks(
 
     Args:
         settings: The node's settings.
-        hub: The node's hub, whose notices become events unless there is a source.
-        apps: Provides endpoints and secrets.
+        hub: The node's hub. Its notices become events if ``source`` is None.
+        apps: The source of apps, with their endpoints and secrets.
         reactor: The reactor, or a test's clock.
         now: The wall clock, in seconds since 1970.
-        source: The source of events; None for the hub, or for the cluster store.
-        shared: The store that the nodes of a cluster share; None for a single node. It is not used
-            if there is a source.
+        source: The application's own source of events; None for the hub and, in a cluster, the
+            shared store.
+        shared: The store that the nodes of a cluster share; None for a single node. It is
+            ignored if ``source`` is given.
         transport: Sends the requests; None for HTTP over the network.
         meter: The node's meter; None to measure nothing.
     """
@@ -77,7 +78,7 @@ def build_webhooks(
 
 
 class _Builder:
-    """Holds the dependencies that both kinds of webhooks need."""
+    """Holds the dependencies that the webhooks of a single node and of a cluster need."""
 
     def __init__(  # noqa: PLR0917 - it is called once, above
         self,

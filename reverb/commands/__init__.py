@@ -1,1 +1,1 @@
-"""The ``reverb`` command for operators, which uses the HTTP API of a running server."""
+"""The command ``reverb`` for operators, which uses the HTTP API of a running server."""

@@ -13,7 +13,7 @@ from reverb.apps import App
 from reverb.protocol.signing import signed_query
 
 _TIMEOUT = 15
-"""Seconds that a connect, or a wait for data from the server, may take."""
+"""Seconds that connecting, or one wait for data from the server, may take."""
 _PATH = re.compile(r"[!-~]*")
 
 
@@ -71,15 +71,16 @@ class Client:
 
         Args:
             method: The HTTP method.
-            path: The path below ``/apps/{id}``, percent-encoded.
+            path: The rest of the path after ``/apps/{id}``, percent-encoded.
             parameters: The parameters of the query, not encoded.
             content: The body, which is encoded as JSON; None for no body.
 
         Returns:
-            The decoded response.
+            The JSON of the response, decoded.
 
         Raises:
-            CommandError: The server is unreachable, or refuses the request.
+            CommandError: The server is unreachable or refuses the request, or the response is
+                not from a Reverb server.
         """
         body = b"" if content is None else msgspec.json.encode(content)
         path = f"/apps/{quote(self._app.id)}{path}"

@@ -34,8 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: The arguments after the program's name; None for those of this process.
 
     Returns:
-        The exit code: 0 for success, 1 for a failure. An error is reported as
-        one line on standard error.
+        The exit code: 0 for success, 1 for a failure. An error prints one line
+        to standard error.
 
     Raises:
         SystemExit: With 2 if the arguments are invalid, or with 0 after ``--help``
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (CommandError, ConfigurationError) as error:
         sys.stderr.write(f"reverb: {error}\n")
         return _EXIT_FAILED
-    except BrokenPipeError:  # The reader has closed the pipe, as `head` does.
+    except BrokenPipeError:  # The program that reads our output has exited, as `head` does.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _EXIT_FAILED
 
@@ -86,7 +86,7 @@ def _make_parser() -> argparse.ArgumentParser:
 
 
 def _check_encoding(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    """Exit with an error if an argument other than the name of a file is not UTF-8."""
+    """Exit with an error if an argument is not UTF-8; the name of the file may have any bytes."""
     for name, value in vars(args).items():
         words = value if isinstance(value, list) else [value]
         for word in words:
@@ -96,7 +96,7 @@ def _check_encoding(parser: argparse.ArgumentParser, args: argparse.Namespace) -
 
 def _is_utf8(word: str) -> bool:
     try:
-        word.encode()  # Fails for the surrogates that stand for undecodable bytes.
+        word.encode()  # Fails for surrogates, which Python decodes invalid bytes to.
     except UnicodeEncodeError:
         return False
     return True
@@ -111,7 +111,11 @@ def _load_configuration(args: argparse.Namespace) -> Configuration:
 
 
 def _default_url(settings: Settings) -> str:
-    """Return the URL of a server on this machine with the given settings."""
+    """Return the URL of a server that runs on this machine with the given settings.
+
+    Raises:
+        CommandError: The settings have ``listen``, so that the URL is not known.
+    """
     if settings.listen:
         raise CommandError(
             "--url: required, because the server is configured to listen on endpoints"

@@ -16,7 +16,7 @@ from reverb.webhooks.delivery import State
 from reverb.webhooks.events import TEST_CHANNEL
 
 _TEST_TIMEOUT = 15
-"""Seconds that a test waits for the first attempt, which takes 10 s at most."""
+"""Seconds that ``test`` waits for a delivery's first attempt, which takes 10 s at most."""
 _POLL_INTERVAL = 0.1
 """Seconds between two requests for the state of a delivery."""
 
@@ -27,7 +27,7 @@ def add_command(
     """Add ``webhooks`` and its actions to the parser.
 
     Args:
-        commands: The commands of ``reverb``.
+        commands: The parsers of the commands of ``reverb``, to which this one is added.
         common: A parser with the options that all commands have.
     """
     webhooks = commands.add_parser("webhooks", help="list, replay and test webhook deliveries")
@@ -42,7 +42,7 @@ def add_command(
         "replay", parents=[common], help="send deliveries again that were delivered or given up"
     )
     selection = replay.add_mutually_exclusive_group(required=True)
-    # Without the default, argparse would treat an empty list of ids as given.
+    # Without this default, argparse would count missing ids as given.
     selection.add_argument("id", nargs="*", default=[], metavar="ID", help="ids of deliveries")
     selection.add_argument("--all", action="store_true", help="replay all dead letters of the app")
     test = actions.add_parser("test", parents=[common], help="send a test event")
@@ -105,7 +105,7 @@ def _test(client: Client, args: argparse.Namespace) -> int:
 
 
 def _wait_for_attempt(client: Client, delivery_id: str) -> Mapping[str, Any]:
-    """Return the delivery after its first attempt, or as it is after the timeout."""
+    """Wait for a delivery's first attempt or for the timeout, and return the delivery then."""
     deadline = time.monotonic() + _TEST_TIMEOUT
     while True:
         delivery: Mapping[str, Any] = client.request("GET", f"/webhooks/deliveries/{delivery_id}")

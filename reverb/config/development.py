@@ -1,4 +1,4 @@
-"""The development app, which a server gets when no app is configured."""
+"""The development app, which the server creates if no app is configured."""
 
 import json
 import secrets
@@ -19,7 +19,8 @@ def make_credentials() -> dict[str, str]:
     """Generate random credentials for an app.
 
     Returns:
-        The id (6 digits), key (20 lower-case hexadecimal digits) and secret (32 of them).
+        The id (6 digits), the key (20 lower-case hexadecimal digits) and the secret (32
+        lower-case hexadecimal digits), by the names of the fields of an app.
     """
     return {
         "id": str(_MIN_ID + secrets.randbelow(9 * _MIN_ID)),
@@ -85,7 +86,7 @@ def development_banner(settings: Settings) -> str:
 
 
 class DevelopmentBanner(Service):
-    """Logs how to connect to the development app, when the server starts.
+    """Logs, when the server starts, how to connect to the development app.
 
     Args:
         settings: The settings with the development app.
@@ -103,18 +104,18 @@ class DevelopmentBanner(Service):
 
 
 def _address(settings: Settings) -> dict[str, object]:
-    """Return the pusher-js options for the first endpoint that has a TCP port."""
+    """Return the pusher-js options with the address of the first endpoint that has a TCP port."""
     endpoints = [endpoint_strings.parse(text) for text in settings.endpoints]
     endpoint = next((endpoint for endpoint in endpoints if endpoint.port), None)
     if endpoint is None:
-        # There are only UNIX sockets. Clients connect to the proxy in front of them.
+        # All endpoints are UNIX sockets. Clients connect to a proxy, whose port is not known.
         return {"wsHost": "127.0.0.1", "forceTLS": False}
     host = endpoint.named["interface"]
     secure = endpoint.kind in ("ssl", "tls")
     port = int(endpoint.port)
     return {
         "wsHost": f"[{host}]" if ":" in host else host,
-        # With port 0, the system chooses the port later.
+        # With port 0, the system chooses the port later, so it is not known.
         **({"wssPort" if secure else "wsPort": port} if port else {}),
         "forceTLS": secure,
     }

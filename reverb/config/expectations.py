@@ -6,10 +6,10 @@ from msgspec import inspect
 
 
 def describe_expected(kind: Any) -> str:
-    """Return the phrase that follows "expected" in an error message.
+    """Return a description of the values of a type, for an error message after "expected".
 
     Args:
-        kind: The field's type.
+        kind: The type of the setting's field.
     """
     match inspect.type_info(kind):
         case inspect.IntType(ge=low, le=high):

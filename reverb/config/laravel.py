@@ -13,13 +13,13 @@ def redis_url_from_environment(environ: Mapping[str, str]) -> str | None:
     """Build a Redis URL from Laravel's environment variables.
 
     Args:
-        environ: The environment. ``REVERB_SCALING_ENABLED`` turns Redis on.
-            The address is ``REDIS_URL``, or else ``REDIS_HOST``, ``REDIS_PORT``,
+        environ: The environment. ``REVERB_SCALING_ENABLED`` turns Redis on. The address
+            comes from ``REDIS_URL``, or without it from ``REDIS_HOST``, ``REDIS_PORT``,
             ``REDIS_USERNAME``, ``REDIS_PASSWORD`` and ``REDIS_DB``.
-            ``REVERB_SCALING_CHANNEL`` becomes the prefix.
+            ``REVERB_SCALING_CHANNEL`` becomes the prefix of the URL.
 
     Returns:
-        The URL, which is not validated; None when scaling is off.
+        The URL, not validated; None if ``REVERB_SCALING_ENABLED`` is false or not set.
 
     Raises:
         ValueError: ``REVERB_SCALING_ENABLED`` is neither true nor false.
@@ -39,7 +39,7 @@ def redis_url_from_environment(environ: Mapping[str, str]) -> str | None:
         scheme, mark, rest = url.partition("://")
         separator = "&" if "?" in rest else "?"
         return f"{_SCHEMES.get(scheme, scheme)}{mark}{rest}{separator}prefix={prefix}"
-    # Laravel accepts a host with a scheme, such as tls://, in front.
+    # Laravel accepts a host that begins with a scheme, such as tls://.
     scheme, _, host = read("REDIS_HOST", "127.0.0.1").rpartition("://")
     user, password = (quote(read(f"REDIS_{name}"), safe="") for name in ("USERNAME", "PASSWORD"))
     credentials = f"{user}:{password}@" if password else ""

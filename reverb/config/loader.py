@@ -1,7 +1,7 @@
 """Builds the settings from defaults, the file, the environment and the command line.
 
-A later source overrides an earlier one. :mod:`reverb.config.sources` reads each source. This
-module merges them and rejects values that contradict each other.
+Of these four sources, a later one overrides an earlier one. :mod:`reverb.config.sources` reads
+each source. This module merges them, and rejects values that contradict each other.
 """
 
 import re
@@ -41,7 +41,7 @@ class _Library(NamedTuple):
     module: str
     package: str
     extra: str
-    """The extra of this package that installs the library."""
+    """The extra of the package ``reverb`` that installs the library."""
 
 
 _TXREDISAPI = _Library("txredisapi", "txredisapi", "redis")
@@ -49,7 +49,7 @@ _NATS_PY = _Library("nats", "nats-py", "nats")
 
 
 class Configuration(msgspec.Struct, frozen=True, kw_only=True):
-    """The settings, and whether they contain the development app."""
+    """The result of :func:`load`."""
 
     settings: Settings
     """All settings of this node."""
@@ -72,7 +72,8 @@ def load(
         The configuration, with at least one app.
 
     Raises:
-        ConfigurationError: A source is invalid, or values contradict each other.
+        ConfigurationError: A source is invalid, values contradict each other, or a setting
+            needs a library that is not installed.
     """
     file = read_file(config_path) if config_path is not None else FileValues({}, {}, [])
     environment = read_environment(environ)
@@ -98,7 +99,10 @@ def load(
 
 
 def _merge_apps(file: FileValues, environment: Overrides, command_line: Overrides) -> list[Values]:
-    """Merge the file's apps with the defaults, the overrides and the app given outside the file."""
+    """Return the file's apps with all overrides, and the app that is given outside the file.
+
+    If that app has the id of one of the file's apps, its credentials override those of the file.
+    """
     apps = [file.app_defaults | app | environment.app for app in file.apps]
     credentials = command_line.credentials or environment.credentials
     if not credentials:
@@ -161,7 +165,7 @@ def _make_settings(apps: list[Values], values: Values) -> Settings:
 
 
 def _check_addresses(values: Values, command_line: Overrides) -> None:
-    """Reject invalid hosts and endpoint strings, and options that would have no effect."""
+    """Reject an invalid host or endpoint string, and ``--host`` or ``--port`` with ``listen``."""
     if "host" in values and not endpoint_strings.is_host(values["host"].value):
         host, origin = values["host"]
         raise ConfigurationError(f"{origin}: expected an IP address or a host name, got {host!r}")
@@ -176,7 +180,7 @@ def _check_addresses(values: Values, command_line: Overrides) -> None:
 
 
 def _check_metrics_addresses(values: Values) -> None:
-    """Convert the metrics addresses to endpoint strings, and reject conflicting ones."""
+    """Convert the metrics addresses to endpoint strings; reject those that are in use already."""
     if "metrics_listen" not in values:
         return
     given, origin = values["metrics_listen"]
@@ -217,7 +221,7 @@ def _check_endpoint(endpoint: str, origin: str) -> None:
 def _check_url(
     values: Values, name: str, parse: Callable[[str], object], library: _Library
 ) -> None:
-    """Reject a malformed URL, or one whose library is not installed, before the server starts."""
+    """Reject a malformed URL, and a URL that needs a library that is not installed."""
     if name not in values or not values[name].value:
         return
     url, origin = values[name]
@@ -234,7 +238,7 @@ def _check_url(
 
 
 def _check_workers(values: Values) -> None:
-    """Reject several workers without a Redis, which they need to share channels and members."""
+    """Reject several workers without a Redis, through which they share channels and members."""
     workers = values.get("workers", Value(1, ""))
     if workers.value > 1 and not values.get("redis", Value("", "")).value:
         raise ConfigurationError(
@@ -244,7 +248,7 @@ def _check_workers(values: Values) -> None:
 
 
 def _normalize_path(values: Values) -> None:
-    """Normalize the path: empty, or with a leading and without a trailing slash."""
+    """Convert the path to the form ``/a/b``, or to an empty string; reject other characters."""
     if "path" not in values:
         return
     given, origin = values["path"]

@@ -1,7 +1,7 @@
 """Reads the sources of the configuration: a TOML file, the environment, the command line.
 
 Each value is converted to its field's type and keeps its origin, so that a later error can
-name it. :mod:`reverb.config.loader` merges the sources.
+name the origin. :mod:`reverb.config.loader` merges the sources.
 """
 
 import difflib
@@ -25,18 +25,18 @@ class ConfigurationError(Exception):
 
 
 class Value(NamedTuple):
-    """A value of its field's type, and where it came from."""
+    """The value of a field, converted to the field's type, and its origin."""
 
     value: Any
     origin: str
-    """Origin, such as ``reverb.toml: apps[1].ping_interval``, ``REVERB_LISTEN`` or ``--port``."""
+    """For example ``reverb.toml: apps[1].ping_interval``, ``REVERB_LISTEN`` or ``--port``."""
 
 
 Values = dict[str, Value]
 
 
 class FileValues(NamedTuple):
-    """The values of a configuration file."""
+    """The values in a configuration file: of the server, of ``[app_defaults]``, of each app."""
 
     settings: Values
     app_defaults: Values
@@ -48,9 +48,9 @@ class Overrides(NamedTuple):
 
     settings: Values
     credentials: Values
-    """The id, key and secret of one app, or empty."""
+    """The id, key and secret of one app; empty if they are not given."""
     app: Values
-    """Fields that apply to every app."""
+    """The other fields of an app; they apply to every app."""
 
 
 def _field_types(struct: type[msgspec.Struct]) -> dict[str, Any]:
@@ -67,12 +67,12 @@ def _field_types(struct: type[msgspec.Struct]) -> dict[str, Any]:
 
 CREDENTIALS = ("id", "key", "secret")
 _SECRET = ("secret", "headers")
-"""Keys whose values error messages must not show."""
+"""The keys whose values no error message may show."""
 SETTINGS_FIELDS = {name: kind for name, kind in _field_types(Settings).items() if name != "apps"}
-"""The type of each field by its name; fields of a table are named ``table.name``."""
+"""The type of each field by its name; the fields of a table are named ``table.name``."""
 APP_FIELDS = _field_types(App)
 
-# The settings that Laravel Reverb has too, so that its .env file works here unchanged.
+# Laravel Reverb's variables for settings that it has too, so that its .env file works unchanged.
 _LARAVEL_VARIABLES = {
     "host": "REVERB_SERVER_HOST",
     "port": "REVERB_SERVER_PORT",
@@ -95,8 +95,8 @@ SETTINGS_OPTIONS = {
 }
 APP_OPTIONS = {name: f"--app-{name}" for name in CREDENTIALS}
 
-# HOST, PORT and SCHEME are the address for Laravel's clients, not the one to listen on.
-# The last line is what Kubernetes adds to each pod when a Service is named reverb.
+# HOST, PORT and SCHEME are the address for Laravel's clients, not the one to listen on. Kubernetes
+# adds the variables of the last line to each pod if a Service is named reverb.
 _IGNORED_VARIABLES = re.compile(
     r"REVERB_(HOST|PORT|SCHEME|SERVER|LOG_LEVEL|(SCALING|PULSE|TELESCOPE)_\w+"
     r"|APP_RATE_LIMITING_ENABLED|APP_RATE_LIMIT_\w+"
@@ -116,7 +116,7 @@ def read_file(path: str) -> FileValues:
         path: Path of the file.
 
     Returns:
-        The file's values. Apps may still lack required fields.
+        The file's values. An app may lack required fields.
 
     Raises:
         ConfigurationError: The file cannot be read, or a key or value in it is invalid.
@@ -143,7 +143,8 @@ def read_environment(environ: Mapping[str, str]) -> Overrides:
             ``REDIS_*`` variables are read as well.
 
     Returns:
-        The values of all variables that are set and not empty.
+        The values of the variables that are set. A variable that is empty or ``null`` counts
+        as not set.
 
     Raises:
         ConfigurationError: A variable is unknown, or its value is invalid.
@@ -173,7 +174,7 @@ def read_environment(environ: Mapping[str, str]) -> Overrides:
 
 
 def _read_laravel_redis(environ: Mapping[str, str]) -> Values:
-    """Read Laravel's Redis variables."""
+    """Read Laravel's Redis variables; return the setting ``redis``, or nothing."""
     try:
         url = laravel.redis_url_from_environment(environ)
     except ValueError as error:
@@ -186,11 +187,11 @@ def read_options(options: Mapping[str, object]) -> Overrides:
 
     Args:
         options: The options by name without leading dashes, such as ``app-id``. A value
-            is a string, or a list of strings for an option that may be repeated. None or an
-            empty list means that the option was not given. Unknown names are ignored.
+            is a string, or a list of strings for an option that may be repeated. None and an
+            empty list mean that the option is not given. Unknown names are ignored.
 
     Returns:
-        The values of the options that were given.
+        The values of the options that are given.
 
     Raises:
         ConfigurationError: An option's value is invalid.
@@ -279,7 +280,7 @@ def _read_known_options(
 
 
 def _pop_credentials(app: Values, labels: Mapping[str, str]) -> Values:
-    """Move an app's id, key and secret out of ``app``; require all three or none."""
+    """Remove the id, key and secret from ``app``, and return them; require all three or none."""
     credentials = {name: app.pop(name) for name in CREDENTIALS if name in app}
     missing = [labels[name] for name in CREDENTIALS if name not in credentials]
     if credentials and missing:
@@ -352,7 +353,7 @@ def _convert(raw: object, kind: Any, origin: str, *, secret: bool = False) -> Va
 
 
 def _display(raw: object) -> str:
-    """Format a given value for an error message, without anything that may be secret."""
+    """Format a value for an error message, but show no table and no URL with credentials."""
     match raw:
         case bool():
             shown = str(raw).lower()
@@ -378,7 +379,7 @@ def _unknown_key_hint(key: str, fields: Mapping[str, Any]) -> str:
 
 
 def _suggest_variable(variable: str) -> str:
-    """Suggest a known variable, also when the unknown one resembles a setting's own name."""
+    """Suggest the variable whose name, or whose setting's name, is closest to an unknown one."""
     variables = {name.upper(): variable for name, variable in SETTINGS_VARIABLES.items()}
     variables |= {f"APP_{name.upper()}": variable for name, variable in APP_VARIABLES.items()}
     variables |= {known.removeprefix("REVERB_"): known for known in variables.values()}

@@ -15,16 +15,16 @@ from zope.interface import implementer
 from reverb.listening import endpoint_strings
 
 _CHECK_INTERVAL = 2
-"""Seconds between two checks of the files for changes."""
+"""The least number of seconds between two checks of the files for changes."""
 
 
 def listen_service(
     text: str, factory: IProtocolFactory, reactor: Any
 ) -> StreamServerEndpointService:
-    """Make a service that listens on an endpoint and reloads renewed certificates.
+    """Make a service that listens on an endpoint, and reloads certificates that change.
 
     Args:
-        text: The endpoint string. Only ``tls:`` and ``ssl:`` have certificates to reload.
+        text: The endpoint string; only ``tls:`` and ``ssl:`` have certificates.
         factory: The protocol factory.
         reactor: The reactor that the endpoint listens with.
     """
@@ -39,10 +39,11 @@ def listen_service(
 
 @implementer(IOpenSSLServerConnectionCreator)
 class ReloadingCertificates:
-    """Starts TLS with new clients, with the certificates that are in the files now.
+    """Starts TLS with each new client, and reloads the certificates when their files change.
 
-    When changed files cannot be used, the error is logged once for each change and the previous
-    certificates stay in use.
+    The files are checked when a client connects, but at most every 2 seconds. If changed files
+    cannot be used, the error is logged once for each change, and the previous certificates stay
+    in use.
 
     Args:
         text: The endpoint string, ``tls:`` or ``ssl:``.
@@ -100,7 +101,7 @@ def _read_fingerprint(text: str) -> object:
 def _load(text: str) -> Callable[[Any], Connection]:
     """Read the files and return the function that starts TLS with them."""
     endpoint: Any = serverFromString(None, text)
-    # Build a TLS context now, so that files that OpenSSL rejects never replace the previous ones.
+    # Build a TLS context now, so that files that OpenSSL rejects raise an exception here.
     if endpoint_strings.parse(text).kind == "tls":
         start_tls: Callable[[Any], Connection] = endpoint.connectionCreator.serverConnectionForTLS
         start_tls(None)

@@ -22,7 +22,7 @@ from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IStreamServerEndpointStringParser
 from twisted.plugin import getPlugins
 
-# Twisted's own endpoint types only store the reactor, so they can be parsed without one.
+# Twisted's own types of endpoints only store the reactor, so they can be built without one.
 _TWISTED_KINDS = ("tcp", "tcp6", "ssl", "tls", "unix", "systemd", "haproxy")
 _KINDS_WITH_INTERFACE = ("tcp", "tcp6", "ssl", "tls")
 _MAX_PORT = 65_535
@@ -40,7 +40,7 @@ class EndpointString(NamedTuple):
 
     @property
     def port(self) -> str:
-        """The TCP port as written; empty if this type of endpoint has none."""
+        """The TCP port as written; empty if there is none. The default of ``tls:`` is 443."""
         if self.kind not in _KINDS_WITH_INTERFACE:
             return ""
         default = "443" if self.kind == "tls" else ""
@@ -49,8 +49,8 @@ class EndpointString(NamedTuple):
 
     @property
     def port_position(self) -> int:
-        """The index of the port among the positional arguments, if it is one of them."""
-        # The first argument of tls: is the directory of the certificates.
+        """The index among the positional arguments that the port has if it is one of them."""
+        # The first argument of tls: is the directory with the certificates.
         return 1 if self.kind == "tls" else 0
 
 
@@ -84,11 +84,11 @@ def from_address(text: str) -> str:
     """Convert a short address to an endpoint string.
 
     Args:
-        text: A port on loopback, ``HOST:PORT`` with an IPv6 address in square
-            brackets, or an endpoint string.
+        text: A port number, which means this port on loopback; or ``HOST:PORT``,
+            with an IPv6 address in square brackets; or an endpoint string.
 
     Returns:
-        The endpoint string. Any other text is returned unchanged.
+        The endpoint string. A text that is not a short address is returned unchanged.
     """
     if re.fullmatch(r"[0-9]+", text):
         return f"tcp:{text}:interface=127.0.0.1"
@@ -103,11 +103,11 @@ def from_address(text: str) -> str:
 
 
 def for_worker(text: str, number: int) -> str:
-    """Return a worker's own endpoint: each worker gets the next TCP port.
+    """Return a worker's own endpoint, whose TCP port is higher by 1 for each next worker.
 
     Args:
-        text: A valid endpoint string.
-        number: The worker's number, from 1. Worker 1 gets the endpoint unchanged.
+        text: A valid endpoint string, which worker 1 gets unchanged.
+        number: The worker's number, from 1.
 
     Returns:
         An endpoint string. Port 0 (any free port) stays 0.
@@ -144,8 +144,8 @@ def conflict(one: str, other: str) -> bool:
         other: Another valid endpoint string.
 
     Returns:
-        True if both use one UNIX socket, or one TCP port on the same interface or on all
-        interfaces.
+        True if both use the same UNIX socket, or the same TCP port and the same interface.
+        An endpoint on all interfaces conflicts with each interface of its IP version.
     """
     first, second = parse(one), parse(other)
     if first.kind == second.kind == "unix":
@@ -160,7 +160,7 @@ def conflict(one: str, other: str) -> bool:
 
 
 def _interface(endpoint: EndpointString) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    """Return the interface's address; a name that would need DNS counts as all interfaces."""
+    """Return the interface's address; a name other than localhost counts as all interfaces."""
     host = endpoint.named.get("interface", "")
     if _is_address(host):
         return ipaddress.ip_address(host)
@@ -172,13 +172,14 @@ def _interface(endpoint: EndpointString) -> ipaddress.IPv4Address | ipaddress.IP
 def find_problem(text: str) -> str:
     """Return why a server cannot listen on an endpoint string.
 
-    Endpoints of third-party plugins are not built, because that may need the reactor.
+    Of an endpoint of a third-party plugin, only the type is checked, because building the
+    endpoint may need the reactor.
 
     Args:
         text: The endpoint string.
 
     Returns:
-        The reason in a few words; empty when no problem was found.
+        The reason in a few words; empty if no problem is found.
     """
     endpoint = parse(text)
     if endpoint.kind not in _TWISTED_KINDS:
@@ -204,7 +205,7 @@ def _port_problem(endpoint: EndpointString) -> str:
 
 
 def _file_problem(endpoint: EndpointString) -> str:
-    """Return what is wrong with the files that an endpoint names."""
+    """Return the problem with the files that an endpoint names; empty if there is none."""
     path = Path(_first_argument(endpoint))
     if endpoint.kind == "tls":
         if not path.is_dir():
@@ -228,7 +229,7 @@ def certificate_files(text: str) -> list[Path]:
         text: The endpoint string.
 
     Returns:
-        The paths; empty when the endpoint has no certificate.
+        The paths; empty if the endpoint is neither ``tls:`` nor ``ssl:``.
 
     Raises:
         OSError: A directory cannot be read.
@@ -249,9 +250,9 @@ def _certificate_files(endpoint: EndpointString) -> list[Path]:
 
 
 def _certificate_problem(endpoint: EndpointString, where: str) -> str:
-    """Return why Twisted would find no usable certificate.
+    """Return why Twisted would find no usable certificate; empty if it would find one.
 
-    Twisted itself would not report it, or would not name the file.
+    Twisted itself would not report the problem, or would not name the file.
     """
     names_by_key: dict[bytes, list[str]] = {}
     keys: set[bytes] = set()
@@ -300,7 +301,7 @@ def _first_argument(endpoint: EndpointString) -> str:
 
 
 def is_local(text: str) -> bool:
-    """Return whether an endpoint can be reached from this machine only.
+    """Return whether only this machine can reach an endpoint.
 
     Args:
         text: The endpoint string.
@@ -317,13 +318,10 @@ def is_local(text: str) -> bool:
 
 
 def is_host(host: str) -> bool:
-    """Return whether text can name a network interface.
+    """Return whether a text has the form of an IP address or of a host name.
 
     Args:
         host: The text.
-
-    Returns:
-        True for an IP address and for anything that could be a host name.
     """
     return _is_address(host) or re.fullmatch(r"[A-Za-z0-9._-]+", host) is not None
 

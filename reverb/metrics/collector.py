@@ -1,8 +1,8 @@
 """The names, help texts and current values of all metrics.
 
-Labels are app ids and small closed sets, never channels or users. The values of
-a closed set are listed here, or where they are defined, so that each series
-exists, as 0, before its first event.
+A label is an app's id or has a small set of values; no label is a channel or a
+user. For reasons, results, sources, kinds and limits, each value has a series from
+the start, with 0. The series of a code or a status begins with its first event.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -52,9 +52,9 @@ class NodeCollector(Collector):
         hub: The hub whose connections and channels are counted at each scrape.
         broker: The broker whose connection is reported.
         store: The channel store whose connection is reported.
-        unavailable_reason: Returns why the node is not ready, or None when it is.
-        queued: Returns the number of an app's webhook deliveries that this node
-            still has to send.
+        unavailable_reason: Returns why the node is not ready; None if it is ready.
+        queued: Called with an app's id. Returns the number of the app's webhook
+            deliveries that this node still has to send.
     """
 
     def __init__(
@@ -334,7 +334,7 @@ def _make_app_histogram(
 
 
 def _cumulative_buckets(histogram: Histogram) -> list[tuple[str, int]]:
-    """Return cumulative buckets, as Prometheus expects them: pairs of bound and count."""
+    """Return pairs of bound and count. A count includes the smaller values, as in Prometheus."""
     bounds = [*map(str, histogram.bounds), "+Inf"]
     return list(zip(bounds, accumulate(histogram.counts), strict=True))
 

@@ -1,4 +1,4 @@
-"""The listener for metrics, on endpoints separate from those for clients and apps."""
+"""The service that listens for scrapes, on endpoints separate from those for clients and apps."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -12,10 +12,10 @@ from reverb.listening.certificates import listen_service
 
 
 class MetricsListener(MultiService):
-    """Listens while the service runs. When it stops, it aborts the open connections.
+    """Serves the metrics on their endpoints while the service runs.
 
     Args:
-        site: Handles the requests.
+        site: The web site with the metrics page.
         endpoints: Twisted endpoint strings.
         reactor: The reactor, or a test's substitute.
 

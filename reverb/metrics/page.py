@@ -11,7 +11,7 @@ from reverb.api.responses import Request
 
 
 def make_page(registry: CollectorRegistry) -> Resource:
-    """Build the tree of routes, with ``/metrics`` as the only page.
+    """Build the root of a web site on which ``/metrics`` is the only page.
 
     Args:
         registry: The metrics to export.
@@ -24,7 +24,7 @@ def make_page(registry: CollectorRegistry) -> Resource:
 class MetricsPage(JsonResource):
     """``GET /metrics``: the text format, or OpenMetrics if the Accept header asks for it.
 
-    Only error responses are JSON.
+    Only the error responses are JSON.
 
     Args:
         registry: The metrics to export.

@@ -1,7 +1,7 @@
 """A snapshot of the hub's connections, channels and members, for gauges.
 
-The numbers are computed from the hub's own tables when they are needed, not
-incremented and decremented, so they cannot drift.
+Each scrape computes the numbers from the hub's own tables. They are not incremented
+and decremented in between, so they cannot drift.
 """
 
 from collections import Counter, defaultdict
@@ -14,7 +14,7 @@ from reverb.protocol.names import ChannelKind
 class HubSnapshot(NamedTuple):
     """The numbers of this node's connections, channels, subscriptions and members.
 
-    Apps are identified by their ids.
+    The keys contain app ids.
     """
 
     connections: Counter[str]

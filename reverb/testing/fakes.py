@@ -14,7 +14,7 @@ class MemoryConnection:
 
     Attributes:
         frames: The byte strings passed to :meth:`send`; each contains one or more frames.
-        closed: The code and reason of :meth:`close`; None while open.
+        closed: The code and the reason passed to :meth:`close`; None before that.
     """
 
     def __init__(self, socket_id: str = "1.1") -> None:
@@ -23,7 +23,7 @@ class MemoryConnection:
         self.closed: tuple[int, str] | None = None
 
     def send(self, frame: bytes) -> None:
-        """Record the bytes of one or more frames."""
+        """Record a byte string, which contains one or more frames."""
         self.frames.append(frame)
 
     def close(self, code: int, reason: str) -> None:
@@ -31,7 +31,7 @@ class MemoryConnection:
         self.closed = (code, reason)
 
     def payloads(self) -> list[bytes]:
-        """Return the payload of each recorded frame."""
+        """Return the payload of each recorded frame, in order."""
         data, payloads = b"".join(self.frames), []
         while (parsed := parse_frame(data)) is not None:
             _, payload, data = parsed
@@ -43,8 +43,8 @@ class HeldBroker(LocalBroker):
     """A broker that holds envelopes back until the test releases them.
 
     Attributes:
-        held: The envelopes that were published and are not delivered yet.
-        connected: Whether the broker reports that it is connected and reaches other nodes.
+        held: The envelopes that are published but not delivered yet.
+        connected: Set by the test: whether the broker reports that it reaches the other nodes.
     """
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ class HeldBroker(LocalBroker):
         self.held: list[Envelope] = []
 
     def publish(self, envelope: Envelope) -> bool:
-        """Hold an envelope back; return whether it would reach other nodes."""
+        """Hold an envelope back, and return :attr:`connected`."""
         self.held.append(envelope)
         return self.connected
 

@@ -65,7 +65,10 @@ class _Wire:
         self._server.settle()
 
     def read(self) -> bytes:
-        """Return and remove the bytes that the server has written."""
+        """Remove and return the bytes that the server has written.
+
+        If the server has closed the connection, drop it.
+        """
         data = self.transport.getOutBuffer() or b""
         if self.transport.disconnecting and not self.lost:
             self.close()
@@ -78,16 +81,16 @@ class _Wire:
 
 
 class MemoryClient:
-    """A WebSocket client in memory.
+    """A WebSocket client in memory; :meth:`MemoryServer.client` makes one.
 
     Attributes:
-        events: The messages received from the server, decoded.
+        events: The messages received from the server, decoded; :meth:`take` removes them.
         close_code: The code of the server's close frame; None before one has arrived.
-        close_reason: The reason of the server's close frame.
-        handshake: The server's response to the upgrade request.
-        pings: The number of ping frames received.
-        answers_pings: Whether the client answers pings.
-        answers_close: Whether the client answers the server's close frame.
+        close_reason: The reason of the server's close frame; empty before one has arrived.
+        handshake: The server's response to the upgrade request, in bytes.
+        pings: The number of ping frames received from the server.
+        answers_pings: Whether the client answers pings; a test may set it.
+        answers_close: Whether the client answers the server's close frame; a test may set it.
     """
 
     def __init__(self, server: "MemoryServer", request: bytes, after: bytes = b"") -> None:
@@ -131,7 +134,13 @@ class MemoryClient:
     def subscribe(
         self, channel: str, *, channel_data: str | None = None, app: App | None = None
     ) -> None:
-        """Subscribe to a channel, with the app's signature if the channel needs one."""
+        """Subscribe to a channel, with the app's signature if the channel needs one.
+
+        Args:
+            channel: The channel's name.
+            channel_data: The member on a presence channel, as JSON text.
+            app: The app whose secret signs the subscription; None for the server's first app.
+        """
         data = {"channel": channel, "auth": ""}
         if channel.startswith(("private-", "presence-")):
             text = signing.channel_text(self.socket_id, channel, channel_data)
@@ -142,14 +151,14 @@ class MemoryClient:
         self.send({"event": "pusher:subscribe", "data": data})
 
     def sign_in(self, user_data: str) -> None:
-        """Sign in a user, with the app's signature."""
+        """Sign in a user, given as JSON text, with the app's signature."""
         app = self._server.app
         signature = signing.sign(app.secret, signing.user_text(self.socket_id, user_data))
         data = {"auth": f"{app.key}:{signature}", "user_data": user_data}
         self.send({"event": "pusher:signin", "data": data})
 
     def take(self) -> list[dict[str, Any]]:
-        """Return the messages received since the last call.
+        """Remove and return the messages in ``events``, except the first one.
 
         The first message, ``pusher:connection_established``, stays in ``events``.
         """
@@ -163,7 +172,7 @@ class MemoryClient:
         self._server.settle()
 
     def pump(self) -> bool:
-        """Process the bytes that the server has sent; return whether there were any."""
+        """Process the bytes that the server has sent, and return whether there were any."""
         data = self._wire.read()
         if not data:
             return False
@@ -200,16 +209,18 @@ class MemoryServer:
 
     Args:
         apps: The apps; :data:`APP` if none is given.
-        service: Makes the service, to replace the store, the broker or the apps.
-        receiver: Receives webhooks. With None the server would post them over the network,
-            which cannot work on this clock.
-        settings: Further settings, as keyword arguments of :class:`reverb.settings.Settings`.
+        service: Called in place of :class:`~reverb.service.ReverbService`, with its arguments.
+            For example, a ``partial`` of it with a broker and a store.
+        receiver: Receives the webhooks. With None the server would post them over the network,
+            which does not work on the clock of a test.
+        settings: Further settings, by the names of the fields of
+            :class:`reverb.settings.Settings`.
 
     Attributes:
         app: The first app.
         clock: A ``MemoryReactorClock``; use :meth:`advance` to let time pass.
-        clients: All clients that were connected.
-        service: The real service.
+        clients: All clients that :meth:`client` has made, also closed ones.
+        service: The real service, which has been started.
     """
 
     def __init__(
@@ -249,7 +260,10 @@ class MemoryServer:
             query: The query string of the connection URL.
             path: The path before the key.
             headers: Additional request headers.
-            after: Bytes to send in the same segment as the upgrade request.
+            after: Bytes to send right after the upgrade request, in the same segment.
+
+        Returns:
+            The client, also if the server has rejected it.
         """
         key = self.app.key if key is None else key
         request = upgrade_request(f"{path}{key}?{query}", headers)
@@ -285,7 +299,7 @@ class MemoryServer:
         return parse_response(self.exchange(head.encode() + data))
 
     def exchange(self, *segments: bytes) -> bytes:
-        """Send segments on a new connection; return all bytes that the server sends back."""
+        """Send segments on a new connection, close it, and return the bytes of the response."""
         wire = _Wire(self)
         answer = b""
         for segment in segments:
@@ -297,7 +311,10 @@ class MemoryServer:
         return answer
 
     def publish(self, channel: str, event: str, data: Any, **more: Any) -> None:
-        """Publish an event in process, and deliver it."""
+        """Publish an event of the first app in process, and let the clients receive it.
+
+        Further arguments are those of :meth:`reverb.service.ReverbService.publish`.
+        """
         self.service.publish(self.app, [channel], event, data, **more)
         self.settle()
 
@@ -306,14 +323,14 @@ class MemoryServer:
         return NOW + self.clock.seconds()
 
     def advance(self, seconds: float) -> None:
-        """Advance the clock second by second; clients read after each step."""
+        """Advance the clock second by second; the clients read after each second."""
         whole = int(seconds)
         for step in [1.0] * whole + [seconds - whole]:
             self.clock.advance(step)
             self.settle()
 
     def settle(self) -> None:
-        """Exchange bytes between the server and its clients until none are in flight."""
+        """Exchange bytes between the server and its clients until no more are sent."""
         for _ in range(1000):
             self.clock.advance(0)
             moved = [client.pump() for client in self.clients]
@@ -322,7 +339,7 @@ class MemoryServer:
         raise AssertionError("the server and its clients keep exchanging bytes")
 
     def stop(self) -> None:
-        """Stop the server; check that no session, channel or timer is left."""
+        """Stop the server, and assert that no session, channel or timer is left."""
         stopped: Deferred[None] = self.service.stopService()
         self.settle()
         self.advance(self.service.settings.shutdown_timeout + 20)
@@ -332,7 +349,7 @@ class MemoryServer:
         assert not timers, f"timers left: {timers}"
 
     def assert_empty(self) -> None:
-        """Check that no session and no channel is left in the hub."""
+        """Assert that no session and no channel is left in the hub."""
         hub = self.service.hub
         assert not hub.sessions, f"sessions left: {hub.sessions}"
         assert not hub.channels, f"channels left: {hub.channels}"

@@ -1,4 +1,4 @@
-"""A fake webhook endpoint in memory: it records requests, and returns configured answers."""
+"""A fake webhook endpoint in memory, which records requests and returns configured answers."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,7 +18,7 @@ class WebhookRequest(msgspec.Struct, frozen=True):
     url: str
     """The endpoint's URL."""
     headers: Mapping[str, str]
-    """The headers, with the names as they were sent."""
+    """The headers, by their names as they were sent."""
     body: bytes
     """The body, exactly as it was signed."""
 
@@ -34,9 +34,9 @@ class WebhookRequest(msgspec.Struct, frozen=True):
         return int(msgspec.json.decode(self.body)["time_ms"])
 
     def is_signed_by(self, app: App) -> bool:
-        """Return whether key, signature and content type are those of an app's request.
+        """Return whether the key, the signature and the content type are those of an app.
 
-        Each check is made by at least one of Pusher's server SDKs.
+        At least one of Pusher's server SDKs makes each of these checks.
 
         Args:
             app: The app that must have signed the request.
@@ -62,17 +62,17 @@ class WebhookReceiver:
     >>> receiver.events
     [{'name': 'channel_occupied', 'channel': 'news'}]
 
-    An answer is a status (int), an error (str) with which the request fails without a response, or
-    None, which leaves the request unanswered.
+    An answer is one of three things: a status (int); an error (str), with which the request fails
+    without a response; or None, which leaves the request unanswered.
 
     Args:
         answer: The default answer.
 
     Attributes:
-        requests: All requests, in order, also those that fail.
-        taken: The requests that were accepted: their answer was a status from 200 to 299.
+        requests: All requests, in order, also those that failed.
+        taken: The accepted requests: those that were answered with a status from 200 to 299.
         answers: The answers to the next requests, in order; each is used once.
-        answer: The default answer, for requests when ``answers`` is empty.
+        answer: The default answer, which is used while ``answers`` is empty.
         unanswered: The Deferreds of the requests without an answer. A test may fire one with a
             status.
     """
@@ -99,7 +99,7 @@ class WebhookReceiver:
 
         Returns:
             Fires with the status of the answer. Fails with WebhookTransportError if the answer is
-            an error. Does not fire if it is None.
+            an error. Does not fire if the answer is None.
         """
         request = WebhookRequest(url, headers, body)
         self.requests.append(request)
@@ -115,5 +115,9 @@ class WebhookReceiver:
         return succeed(answer)
 
     def stop(self) -> "Deferred[None]":
-        """Do nothing: there is no connection to close. Fires at once."""
+        """Do nothing, because there is no connection to close.
+
+        Returns:
+            A Deferred that has already fired.
+        """
         return succeed(None)

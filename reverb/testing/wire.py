@@ -1,4 +1,4 @@
-"""The client side of RFC 6455 and HTTP, as far as tests need it."""
+"""The client's side of WebSocket (RFC 6455) and HTTP, as far as tests need it."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -41,13 +41,13 @@ def frame(
 
 
 def parse_frame(data: bytes) -> tuple[int, bytes, bytes] | None:
-    """Parse a server's first frame.
+    """Parse the first WebSocket frame in the bytes that a server has sent.
 
     Args:
         data: Bytes that start with an unmasked frame.
 
     Returns:
-        The opcode, the payload and the bytes after the frame; None if the frame is incomplete.
+        The opcode, the payload, and the bytes after the frame. None if the frame is incomplete.
     """
     if len(data) < 2:
         return None
@@ -74,7 +74,7 @@ class Response(msgspec.Struct):
 
 
 def parse_response(data: bytes) -> Response:
-    """Parse one HTTP response, whose body ends after Content-Length bytes or with the data."""
+    """Parse one HTTP response. Without a Content-Length, its body is the rest of the data."""
     head, _, body = data.partition(b"\r\n\r\n")
     first, *lines = head.decode("latin-1").split("\r\n")
     headers = {}

@@ -1,4 +1,4 @@
-"""Acknowledges an event to its source once no delivery of it is left."""
+"""Acknowledges each event when all of its deliveries are finished."""
 
 from collections.abc import Callable, Collection
 
@@ -7,7 +7,7 @@ class AckTracker:
     """Counts the unfinished deliveries of each event.
 
     Args:
-        acknowledge: Called with the ids of events that have no unfinished delivery.
+        acknowledge: Called with the ids of events that have no unfinished delivery left.
     """
 
     def __init__(self, acknowledge: Callable[[Collection[str]], None]) -> None:
@@ -15,14 +15,14 @@ class AckTracker:
         self._remaining: dict[str, int] = {}
 
     def track(self, event_id: str, deliveries: int) -> None:
-        """Set the number of deliveries that will contain an event; 0 acknowledges it at once."""
+        """Set the number of deliveries of an event; 0 acknowledges the event at once."""
         if deliveries:
             self._remaining[event_id] = deliveries
         else:
             self._acknowledge([event_id])
 
     def done(self, event_ids: Collection[str]) -> None:
-        """Count a finished delivery of each event; ids that are not tracked are ignored."""
+        """Record that one delivery of each event is finished; ignore ids that are not tracked."""
         finished = []
         for event_id in event_ids:
             remaining = self._remaining.get(event_id, 0) - 1

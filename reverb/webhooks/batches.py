@@ -1,6 +1,6 @@
 """Groups the events of one endpoint into request bodies.
 
-It reads no clock: the time is an argument.
+This module reads no clock: callers pass the time.
 
 Source: Pusher's documentation, "Webhooks: Batch webhooks" and "Webhook format".
 """
@@ -10,20 +10,23 @@ from collections.abc import Sequence
 from reverb.webhooks.events import WebhookEvent
 
 MAX_EVENTS = 50
+"""The most events in one body."""
 MAX_BYTES = 256 * 1024
+"""The most bytes of a body with several events."""
 BATCH_DELAY = 0.25
-"""Seconds that the first event of a batch waits for others."""
+"""Seconds for which the first event of a batch waits for others."""
 _BODY_END = b"]}"
 _EMPTY_BODY_BYTES = len(b'{"time_ms":1700000000000,"events":[') + len(_BODY_END) - 1
-"""Size of a body without events, minus 1, because each event is counted with a comma and the last
-one has none."""
+"""Size in bytes of a body without events, minus 1: a comma is counted for each event, but the last
+event has none."""
 
 
 class EventBatch:
-    """A batch of events for one endpoint of one app.
+    """Collects the events of one endpoint of one app into batches.
 
     Args:
-        batching: Whether a body may contain several events; if not, no event waits.
+        batching: Whether a body may contain several events; if not, :meth:`add` returns each event
+            at once.
     """
 
     def __init__(self, *, batching: bool) -> None:
@@ -31,19 +34,18 @@ class EventBatch:
         self._events: list[WebhookEvent] = []
         self._bytes = 0
         self.due_at: float | None = None
-        """When the batch must be sent; None when it is empty."""
+        """When the batch must be sent, by the clock of :meth:`add`; None when it is empty."""
 
     def add(self, event: WebhookEvent, now: float) -> list[list[WebhookEvent]]:
         """Add an event.
 
         Args:
             event: The event.
-            now: Seconds, of the clock that ``due_at`` refers to.
+            now: The present time, in seconds of any monotonic clock.
 
         Returns:
-            The groups that are complete, each for one body. A group has at least one event, and
-            at most 50 events and 256 KiB; only a single event that is larger by itself exceeds
-            that size.
+            The groups of events that are complete, each for one body. A group has 1 to
+            ``MAX_EVENTS`` events. Its body exceeds ``MAX_BYTES`` only if it has a single event.
         """
         complete = []
         size = len(event.json) + 1
@@ -71,7 +73,7 @@ def make_body(time_ms: int, events: Sequence[bytes]) -> bytes:
     Args:
         time_ms: When the body is made, in milliseconds since 1970; receivers derive the age of
             the request from it.
-        events: The events' JSON.
+        events: The JSON of each event.
     """
     return _body_start(time_ms) + b",".join(events) + _BODY_END
 

@@ -1,4 +1,4 @@
-"""A delivery: one request to one endpoint, from its creation until it is delivered or dead."""
+"""A delivery: one body for one endpoint, from its creation until it is delivered or dead."""
 
 from collections.abc import Callable
 from typing import Annotated, Literal
@@ -6,23 +6,25 @@ from typing import Annotated, Literal
 import msgspec
 
 _ID_DIGITS = 14
-"""Minimal number of hexadecimal digits of an id."""
+"""The least number of hexadecimal digits in an id."""
 _YEAR_10000 = 253_402_300_800
 """Seconds from 1970 to the year 10000, the first that ``datetime`` cannot represent."""
 
 State = Literal["pending", "delivered", "dead"]
 
 MAX_DELIVERED = 1_000
-"""The most delivered requests that are kept."""
+"""The most deliveries in the state ``delivered`` that are kept."""
 MAX_DEAD = 10_000
+"""The most dead letters that are kept."""
 MAX_DEAD_BYTES = 64 * 1024 * 1024
+"""The most bytes of the bodies of all dead letters that are kept."""
 
 DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""Exceptions that decoding a stored value raises if it is corrupt, or another program wrote it."""
+"""Exceptions from decoding a stored value that is corrupt or that another program wrote."""
 
 
 class StoredEvent(msgspec.Struct):
-    """The fields that the JSON of every stored event has."""
+    """The fields that are in the JSON of every event."""
 
     name: str
     channel: str
@@ -36,63 +38,71 @@ def check_body(body: bytes) -> None:
     """Check that a stored value is the body of a delivery.
 
     Raises:
-        Exception: One of ``DECODE_ERRORS`` if it is not.
+        Exception: The value is not such a body; the exception is one of ``DECODE_ERRORS``.
     """
     msgspec.json.decode(body.decode(), type=_Body)
 
 
 class Delivery(msgspec.Struct, kw_only=True):
-    """One request to one endpoint.
+    """One body for one endpoint. Each attempt to deliver it is an HTTP request.
 
-    It contains no secret and no header: each attempt signs the body again, also after a restart,
-    and the same secret gives the same signature. Constraints of the annotations (pattern, range)
-    are checked when a delivery is read from storage.
+    A delivery contains no secret and no header: each attempt signs the body again, with the app's
+    present secret. The constraints in the annotations (pattern, range) are checked only when a
+    delivery is read from storage.
     """
 
     id: Annotated[str, msgspec.Meta(pattern=rf"^[0-9a-f]{{{_ID_DIGITS},}}\Z")]
-    """Newer deliveries have greater ids."""
+    """Newer deliveries have greater ids, as far as the wall clocks of the nodes are correct."""
     app_id: str
     url: str
     """The endpoint's URL."""
     body: bytes
     """The body as it is signed and sent."""
     created: Annotated[float, msgspec.Meta(ge=0, lt=_YEAR_10000)]
-    """Seconds since 1970; the period of retries starts here."""
+    """When the delivery was created or last replayed, in seconds since 1970.
+
+    The retry period starts at this time.
+    """
     state: State = "pending"
     attempts: int = 0
     attempted: float | None = None
-    """When the last attempt ended, in seconds since 1970."""
+    """When the last attempt ended, in seconds since 1970; None before the first one ended."""
     status: int | None = None
-    """The status of the response to the last attempt."""
+    """The status of the response to the last attempt; None if there was no response."""
     error: str | None = None
-    """Why the last attempt failed."""
+    """Why the last attempt failed; None if it succeeded."""
     event_ids: tuple[str, ...] = ()
-    """The events to acknowledge when the delivery is finished; empty after a restart."""
+    """The ids of the events to acknowledge when the delivery is finished.
+
+    They are not stored, so a delivery that was read from storage has none.
+    """
 
     @property
     def channels(self) -> frozenset[str]:
-        """The channels of its events."""
+        """The channels of the events in the body."""
         return frozenset(event["channel"] for event in self.events)
 
     @property
     def events(self) -> list[dict[str, str]]:
-        """Its events, decoded."""
+        """The events in the body, decoded."""
         body = msgspec.json.decode(self.body)
         events: list[dict[str, str]] = body["events"]
         return events
 
 
 def make_ids(now: Callable[[], float], after: str = "") -> Callable[[], str]:
-    """Make a generator of ids that sort by creation time.
+    """Make a function that generates increasing ids from the time.
 
     Args:
-        now: The wall clock, in seconds since 1970. Ids stay in order when it is set back.
-        after: An id that all generated ids must exceed, even if another clock made it.
+        now: The wall clock, in seconds since 1970. The ids increase even if the clock is set back.
+        after: An id that all generated ids exceed, even if it comes from a clock that is ahead;
+            empty for none.
 
     Returns:
         A function that returns the next id.
     """
-    # Microseconds, so no id repeats after a restart; at least 1 more than the last id.
+    # An id is the time in microseconds, so that a restart repeats none, but always at least 1 more
+    # than the id before.
     latest = int(after[:_ID_DIGITS] or "0", 16)
 
     def next_id() -> str:

@@ -20,13 +20,13 @@ EventListener = Callable[[WebhookEvent], object]
 
 
 class Dispatcher:
-    """Routes debounced events, in order, into batches for the sender.
+    """Calls the listeners with each event, and adds it to a batch for each endpoint that wants it.
 
     Args:
         apps: Provides the apps with their endpoints.
         journal: Records which endpoints will receive an event.
         sender: Delivers the batches.
-        listeners: Called with every event; an exception that one raises is only logged.
+        listeners: Called with every event; an exception that a listener raises is only logged.
         track: Called with each event's id and the number of endpoints that will receive it.
         clock: Schedules the sending of batches.
     """
@@ -57,7 +57,11 @@ class Dispatcher:
         self._timers: dict[EndpointKey, IDelayedCall] = {}
 
     async def resume(self, unbatched: Iterable[UnbatchedEvent]) -> None:
-        """Resume with events from the journal that are not part of a delivery yet."""
+        """Add events from the journal to batches again, without calling the listeners.
+
+        Args:
+            unbatched: The events that are not part of a delivery yet, the oldest first.
+        """
         for entry in unbatched:
             app = await self._apps.by_id(entry.event.app_id)
             webhook = None if app is None else app.webhook(entry.url)
@@ -74,7 +78,7 @@ class Dispatcher:
             )
 
     async def _route_all(self) -> None:
-        """Route the events one by one; each waits for the app look-up of the one before."""
+        """Route the queued events one by one; each waits until the one before is routed."""
         try:
             while self._incoming:
                 event = self._incoming.popleft()
@@ -117,7 +121,7 @@ class Dispatcher:
             batch = self._batches[key] = EventBatch(batching=batching)
         for group in batch.add(event, self._clock.seconds()):
             self._sender.send(*key, group)
-        # The sender may have stopped this dispatcher, because it could not write its journal.
+        # Writing to the journal may have failed in send(), which stops the leader's dispatcher.
         if batch.due_at is not None and key not in self._timers and not self._is_stopped:
             self._timers[key] = self._clock.callLater(BATCH_DELAY, self._send_batch, key)
 
@@ -128,7 +132,7 @@ class Dispatcher:
             self._sender.send(*key, group)
 
     def routed(self) -> "Deferred[None]":
-        """Fire when every event so far has been routed to its endpoints."""
+        """Fire when no dispatched event waits for routing any more."""
         if not self._is_routing:
             return succeed(None)
         waiter: Deferred[None] = Deferred(self._routed_waiters.remove)
@@ -136,14 +140,17 @@ class Dispatcher:
         return waiter
 
     def flush(self) -> None:
-        """Send all incomplete batches now."""
+        """Pass all incomplete batches to the sender now."""
         for key, timer in list(self._timers.items()):
             if not self._is_stopped:
                 timer.cancel()
                 self._send_batch(key)
 
     def stop(self) -> None:
-        """Discard events that the sender has not received; routed ones are in the journal."""
+        """Stop, and discard the events that were not passed to the sender.
+
+        The journal still has those that were routed.
+        """
         self._is_stopped = True
         self._incoming.clear()
         for timer in self._timers.values():

@@ -13,11 +13,13 @@ from twisted.python.failure import Failure
 from reverb.webhooks.delivery import Delivery
 
 MAX_IN_FLIGHT = 8
-"""The most deliveries of one endpoint that are being sent or waiting for a retry at the same
-time."""
+"""The most deliveries of one endpoint that are in flight: being sent, or waiting for a retry."""
 MAX_QUEUED_BYTES = 32 * 1024 * 1024
+"""The most bytes of the bodies in one queue; a single body may be larger."""
 FIRST_DELAY = 1.0
+"""Seconds before the first retry, without jitter."""
 MAX_DELAY = 60.0
+"""The most seconds before a retry."""
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -28,16 +30,16 @@ class Outcome(msgspec.Struct, frozen=True):
     error: str | None = None
     """Why the attempt failed; None if the endpoint accepted the request."""
     permanent: bool = False
-    """Whether a retry cannot succeed."""
+    """Whether to give up at once, because no retry can succeed."""
 
     @property
     def accepted(self) -> bool:
-        """Whether the endpoint accepted the request."""
+        """Whether the endpoint accepted the request: its response has a 2xx status."""
         return self.status is not None and 200 <= self.status < 300  # noqa: PLR2004 - the 2xx
 
     @property
     def result(self) -> str:
-        """For metrics: ``delivered``, ``refused`` by a response, or ``failed`` without one."""
+        """A label for metrics: ``delivered``, ``refused`` (not 2xx) or ``failed`` (no response)."""
         if self.accepted:
             return "delivered"
         return "failed" if self.status is None else "refused"
@@ -51,7 +53,7 @@ def backoff(attempts: int, random: Callable[[], float]) -> float:
         random: Returns a random number from 0 to 1.
 
     Returns:
-        Seconds: 1, 2, 4 and so on up to 60, shortened at random by up to a half, so that
+        Seconds: 1, 2, 4 and so on up to 60, each shortened at random by up to a half. So
         deliveries that failed together are not retried together.
     """
     longest: float = min(MAX_DELAY, FIRST_DELAY * 2.0 ** min(attempts - 1, 30))
@@ -61,23 +63,24 @@ def backoff(attempts: int, random: Callable[[], float]) -> float:
 class EndpointQueue:
     """Sends deliveries to one endpoint.
 
-    Any of the callables may call :meth:`stop`; the deliveries then stay as they are.
+    ``send``, ``on_attempt`` and ``on_done`` may call :meth:`stop`. From then on the queue starts no
+    attempt and changes no delivery.
 
     Ordering: a delivery is sent only when all earlier deliveries that share a channel with it are
-    finished. Other deliveries may overtake it. A delivery that the endpoint does not accept
-    therefore blocks only those that share a channel with it, directly or through a delivery that
-    waits between them. Only when :data:`MAX_IN_FLIGHT` deliveries wait for a retry do all others
-    wait too.
+    finished. Deliveries that share no channel may overtake each other. A delivery that fails
+    therefore blocks only later ones that share a channel with it, or with a delivery that it
+    blocks. When :data:`MAX_IN_FLIGHT` deliveries wait for a retry, all others wait too.
 
     Args:
-        send: Makes one attempt; the awaitable returns the outcome, and never fails.
+        send: Makes one attempt and returns its outcome. It reports every failure as an outcome; it
+            raises only when it is cancelled.
         on_attempt: Called after each attempt, with the updated delivery and the outcome.
-        on_done: Called when a delivery is delivered or dead.
+        on_done: Called with each delivery that is delivered or dead.
         clock: Schedules retries.
         now: The wall clock, in seconds since 1970.
         random: Returns random numbers from 0 to 1.
-        retry_for: Seconds after its creation for which a delivery is retried.
-        max_queued: The maximum number of deliveries in the queue.
+        retry_for: Seconds after the creation of a delivery for which it is retried.
+        max_queued: The number of deliveries at which :meth:`has_room` reports a full queue.
     """
 
     _log = Logger()
@@ -116,7 +119,10 @@ class EndpointQueue:
         return len(self._queued)
 
     def has_room(self, size: int) -> bool:
-        """Return whether a delivery with a body of ``size`` bytes fits into the queue."""
+        """Return whether the queue has room for a delivery with a body of ``size`` bytes.
+
+        An empty queue has room for a body of any size. :meth:`add` itself checks no limit.
+        """
         return not self._queued or (
             len(self._queued) < self._max_queued and self._bytes + size <= MAX_QUEUED_BYTES
         )
@@ -138,7 +144,7 @@ class EndpointQueue:
         return all(self._channel_queues[name][0] is delivery for name in self._queued[delivery.id])
 
     def _start_ready(self) -> None:
-        if self._is_starting:  # A delivery that finishes at once must not recurse.
+        if self._is_starting:  # The loop below is running already.
             return
         self._is_starting = True
         try:
@@ -157,7 +163,7 @@ class EndpointQueue:
             self._in_flight[delivery.id] = running
 
     def _log_unexpected(self, failure: Failure) -> None:
-        """Log a failure, unless :meth:`stop` cancelled the delivery."""
+        """Log the failure of a delivery, except the cancellation by :meth:`stop`."""
         if not failure.check(CancelledError):
             self._log.failure("delivering a webhook failed", failure)
 
@@ -201,7 +207,7 @@ class EndpointQueue:
         self._start_ready()
 
     def stop(self) -> None:
-        """Cancel the attempts in flight; unfinished deliveries stay pending."""
+        """Stop for good: cancel attempts and retries. Unfinished deliveries stay pending."""
         self._is_stopped = True
         in_flight, self._in_flight = self._in_flight, {}
         self._ready.clear()

@@ -1,7 +1,8 @@
-"""Webhook events: the hub's notices under Pusher's names, encoded as JSON once.
+"""Webhook events: each is made from a notice of the hub, and encoded as JSON once.
 
-A new type of event also needs its name in :data:`reverb.apps.EventName`, and, for nodes that share
-a Redis, a place in :mod:`reverb.webhooks.cluster.forwarder`, ``redis_codec`` and ``leader_term``.
+A new type of event also needs its name in :data:`reverb.apps.EventName`. For nodes that share a
+Redis, the modules ``forwarder``, ``redis_codec`` and ``leader_term`` in
+:mod:`reverb.webhooks.cluster` must handle it too.
 
 Source: Pusher's documentation, "Webhooks: Webhook format".
 """
@@ -45,28 +46,28 @@ _NAMES: dict[type[Notice], EventName] = {
 
 
 OccupancyKey = tuple[str, str, str]
-"""App id, channel and user id; the user id is empty for the channel itself."""
+"""A channel or a member: app id, channel and user id; the user id is empty for a channel."""
 
 
 class WebhookEvent(Notice, frozen=True):
-    """An event that is sent to an app's server, after debouncing."""
+    """An event for the endpoints of an app and for the listeners."""
 
     id: str
-    """Identifies the event to its source; it is not sent."""
+    """Identifies the event to its source and in the journal; it is not sent to endpoints."""
     name: EventName
     channel: str
     json: bytes
-    """The event as encoded in the body of a request."""
+    """The event as JSON, as it is part of the body of a delivery."""
 
     @property
     def fields(self) -> dict[str, Any]:
-        """The fields of the event in the body of a request, decoded."""
+        """The fields of the event, decoded from ``json``."""
         fields: dict[str, Any] = msgspec.json.decode(self.json)
         return fields
 
 
 def make_event(event_id: str, notice: ChannelNotice) -> WebhookEvent:
-    """Make the event of a notice.
+    """Make the webhook event for a notice.
 
     Args:
         event_id: The event's id.
@@ -85,7 +86,7 @@ def make_event(event_id: str, notice: ChannelNotice) -> WebhookEvent:
 
 
 def _extra_fields(notice: ChannelNotice) -> dict[str, str | int]:
-    """Return the fields after name and channel, in the order of Pusher's examples."""
+    """Return the fields that follow name and channel, in the order of Pusher's examples."""
     match notice:
         case MemberAdded(user_id=user_id) | MemberRemoved(user_id=user_id):
             return {"user_id": user_id}
@@ -104,16 +105,16 @@ def _extra_fields(notice: ChannelNotice) -> dict[str, str | int]:
 
 
 TEST_CHANNEL = "webhook-test"
-"""The channel of test events, unless the request names another."""
+"""The channel of a test event whose API request names no channel."""
 
 
 def sample_event(app_id: str, name: EventName, channel: str) -> WebhookEvent:
     """Make a test event with made-up values.
 
     Args:
-        app_id: The app.
+        app_id: The app's id.
         name: The event's name.
-        channel: The channel.
+        channel: The event's channel.
     """
     notices: dict[EventName, ChannelNotice] = {
         "channel_occupied": ChannelOccupied(app_id=app_id, channel=channel),

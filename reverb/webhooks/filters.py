@@ -1,4 +1,4 @@
-"""Selects the events that an endpoint or a listener wants, so that no other event costs work."""
+"""Finds the events that an endpoint or a listener wants, so that other events cost no work."""
 
 from collections.abc import Sequence
 
@@ -11,10 +11,10 @@ _OCCUPANCY_EVENTS = frozenset(
 
 
 class EventFilter:
-    """Answers which apps and events have an interested endpoint or listener.
+    """Answers whether any endpoint or listener wants an event.
 
     Args:
-        apps: All apps; None if they are not known in advance, which means that everything is
+        apps: All apps; None if they are not known in advance, so that every event counts as
             wanted.
         listeners: The listeners in this process, which want every event. Each call reads the
             sequence again, so listeners may be added later.
@@ -25,20 +25,24 @@ class EventFilter:
         self._listeners = listeners
 
     def wants_app(self, app_id: str) -> bool:
-        """Return whether any event of an app is wanted."""
+        """Return whether an endpoint or a listener wants any event of an app."""
         if self._webhooks is None or self._listeners:
             return True
         return bool(self._webhooks.get(app_id))
 
     def wants_occupancy(self, app_id: str) -> bool:
-        """Return whether channel and member events of an app are wanted."""
+        """Return whether an endpoint or a listener wants any occupancy event of an app.
+
+        These events are ``channel_occupied``, ``channel_vacated``, ``member_added`` and
+        ``member_removed``.
+        """
         if self._webhooks is None or self._listeners:
             return True
         webhooks = self._webhooks.get(app_id, ())
         return any(not _OCCUPANCY_EVENTS.isdisjoint(webhook.events) for webhook in webhooks)
 
     def wants_event(self, app_id: str, name: EventName, channel: str) -> bool:
-        """Return whether a webhook or a listener wants a channel's events of this name."""
+        """Return whether an endpoint or a listener wants a channel's events of this name."""
         if self._webhooks is None or self._listeners:
             return True
         return any(webhook.wants(name, channel) for webhook in self._webhooks.get(app_id, ()))

@@ -1,4 +1,4 @@
-"""The interfaces of webhooks: event sources, journals, stores and transports."""
+"""The interfaces between the parts of webhooks, with their exceptions and data types."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Literal, Protocol
@@ -12,30 +12,33 @@ from reverb.webhooks.delivery import Delivery, State
 from reverb.webhooks.events import WebhookEvent
 
 DRAIN_TIMEOUT = 3
-"""Seconds for which a stopping node still sends its pending deliveries."""
+"""The most seconds for which a stopping node still sends pending deliveries."""
 
 
 class IWebhookEventSource(Interface):
-    """A source of webhook events for a single node: debounced, and in order.
+    """Emits the events that a node sends as webhooks, after debouncing.
 
-    Nodes that share a Redis use :class:`IWebhookClusterStore` by default.
+    An application may provide its own source. Without one, a single node uses the notices of its
+    hub, and nodes that share a Redis use :class:`IWebhookClusterStore` instead of a source.
 
-    Delivery: at least once; events that are not acknowledged may be emitted again after a restart.
-    Ordering: per app and channel.
+    Delivery: at least once. After a restart, a source may emit an event again if it was not
+    acknowledged.
+    Ordering: events of one channel of an app are emitted in order. A debounced event takes its
+    place when its delay ends.
     """
 
     def start(emit: "Callable[[Sequence[WebhookEvent]], None]") -> "Deferred[None]":
         """Start to emit events.
 
         Args:
-            emit: Called with events, possibly before the Deferred fires; it must not fail.
+            emit: Called with events, possibly before the Deferred fires; it must not raise.
 
         Returns:
-            Fires when the source is ready: it emits every event that happens from then on.
+            Fires when the source is ready; from then on it emits every event that happens.
         """
 
     def stop() -> "Deferred[None]":
-        """Emit the remaining events and stop; fires when no more events will be emitted."""
+        """Emit the delayed events now, and stop; fires when no more events will be emitted."""
 
     def acknowledge(ids: "Collection[str]") -> None:
         """Acknowledge events that are finished: the source need not emit them again.
@@ -50,10 +53,11 @@ class UnbatchedEvent(msgspec.Struct, frozen=True):
 
     event: WebhookEvent
     url: str
+    """The endpoint's URL."""
 
 
 class JournalError(Exception):
-    """The journal file cannot be used; the text is one line that starts with its path."""
+    """The journal file cannot be used; the text is one line that starts with the file's path."""
 
 
 class IJournal(Protocol):
@@ -63,20 +67,22 @@ class IJournal(Protocol):
         """Record a delivery that is new or has changed."""
 
     def put_unbatched(self, event: WebhookEvent, urls: Collection[str]) -> None:
-        """Record an event that the endpoints with these URLs will receive."""
+        """Record that an event must become part of a delivery to each of these URLs."""
 
     def remove_unbatched(self, event_ids: Collection[str], url: str) -> None:
-        """Record that events for an endpoint are part of a delivery now, or were dropped."""
+        """Record that events are now part of a delivery to this URL, or were dropped for it."""
 
     def written(self) -> "Deferred[None]":
-        """Fire when everything recorded so far would survive a crash of this process.
+        """Fire when the deliveries recorded so far may be sent.
 
-        This holds as far as is known.
+        The Deferred fires when the journal has stored everything recorded so far. If storing
+        fails on a single node, the Deferred fires anyway, so that webhooks continue. If storing
+        fails in a cluster, it never fires, because another node may send the deliveries.
         """
 
 
 class WebhookTransportError(Exception):
-    """A request got no response; the text gives the operator the reason."""
+    """A request got no response; the text tells the operator why."""
 
 
 class IWebhookTransport(Interface):
@@ -87,12 +93,14 @@ class IWebhookTransport(Interface):
 
         Args:
             url: The endpoint's URL.
-            headers: All headers of the request that matter to the endpoint.
-            body: The body, exactly as it was signed.
+            headers: The headers of the request. The transport adds those that HTTP itself needs,
+                such as ``Host``.
+            body: The bytes that were signed.
 
         Returns:
-            Fires with the status of the response, also if it is a redirect. Fails with
-            WebhookTransportError if no response arrives within the timeout. It can be cancelled.
+            Fires with the status of the response, even if it is a redirect. Fails with
+            WebhookTransportError if the connection fails, or if no response arrives within the
+            transport's timeout. Cancelling the Deferred cancels the request.
         """
 
     def stop() -> "Deferred[None]":
@@ -100,54 +108,61 @@ class IWebhookTransport(Interface):
 
 
 class QueueFullError(Exception):
-    """The endpoint's queue has reached its limit."""
+    """The endpoint's queue, or the queue that the nodes of a cluster share, has no room."""
 
 
 class ClusterStoreLostError(Exception):
-    """The cluster store is out of reach, or another node leads now; the text says which."""
+    """A call to the cluster store failed; the text says why.
+
+    The store is unreachable, it refused the call, or this node is not the leader.
+    """
 
 
 class IDeliveryArchive(Interface):
-    """The deliveries that are kept, to be listed and replayed.
+    """Lists and replays the deliveries that are kept.
 
-    In a cluster it covers the deliveries of all nodes, and every method may fail with
+    In a cluster, the archive covers the deliveries of all nodes, and every Deferred may fail with
     ClusterStoreLostError.
     """
 
     def page(
         app_id: str, state: State | None, limit: int, after: str | None
     ) -> "Deferred[list[Delivery]]":
-        """Fire with a list of deliveries, the newest first.
+        """Fire with a page of an app's deliveries, the newest first.
 
         Args:
             app_id: The app's id.
             state: Only deliveries in this state; None for any state.
             limit: The maximum number of deliveries.
-            after: The id of the last delivery of the previous page, so that older deliveries
-                follow; None for the first page.
+            after: The id of the last delivery on the previous page; None for the first page.
         """
 
     def get(app_id: str, delivery_id: str) -> "Deferred[Delivery | None]":
         """Fire with an app's delivery, or with None if the app has none with this id."""
 
     def dead(app_id: str) -> "Deferred[list[str]]":
-        """Fire with the ids of an app's dead letters, the oldest first."""
+        """Fire with the ids of an app's dead letters, the oldest first.
+
+        In a cluster the oldest is the one created first; on a single node, the one given up first.
+        """
 
     def queued(app_id: str, url: str) -> "Deferred[int]":
-        """Fire with the number of unfinished deliveries of an endpoint."""
+        """Fire with the number of pending deliveries of an endpoint."""
 
     def replay(delivery: Delivery) -> "Deferred[None]":
-        """Queue a finished delivery again, with a new ``time_ms``.
+        """Queue a delivered or dead delivery again, with a new ``time_ms`` in its body.
 
         Returns:
-            Fires when the delivery is queued. Fails with QueueFullError, and then changes nothing.
+            Fires when the delivery is queued. Fails with QueueFullError if there is no room; the
+            delivery is then unchanged.
         """
 
     def send(app_id: str, url: str, event: WebhookEvent) -> "Deferred[Delivery]":
         """Queue a delivery of a test event.
 
         Returns:
-            Fires with the delivery when it is queued. Fails with QueueFullError.
+            Fires with the delivery when it is queued. Fails with QueueFullError if there is no
+            room.
         """
 
 
@@ -157,44 +172,61 @@ class IWebhooks(Interface):
     archive: IDeliveryArchive = Attribute("The deliveries that are kept.")
 
     def add_listener(listener: "Callable[[WebhookEvent], object]") -> None:
-        """Call a function with each event; an exception that it raises is only logged."""
+        """Call a function with each event; an exception that it raises is only logged.
+
+        In a cluster, a node calls its listeners only while it is the leader, with the events of all
+        nodes.
+        """
 
     def queued(app_id: str) -> int:
-        """Count an app's deliveries that this node still has to send."""
+        """Return the number of an app's deliveries that this node still has to send."""
 
     def start() -> "Deferred[None]":
-        """Start; fires when events are accepted or, in a cluster, at once."""
+        """Start; fires when the event source has started or, in a cluster, at once."""
 
     def stop() -> "Deferred[None]":
-        """Stop; fires after a few seconds at most."""
+        """Send pending deliveries for up to ``DRAIN_TIMEOUT`` seconds, then stop.
+
+        Returns:
+            Fires when the webhooks have stopped.
+        """
 
 
 class QueueEntry(msgspec.Struct, frozen=True):
-    """An entry of the queue that the nodes of a cluster share: an event or a new delivery."""
+    """An entry of the queue that the nodes of a cluster share.
+
+    It is an event, or it notifies the leader of a delivery that a node has added with
+    :meth:`IWebhookClusterStore.add`.
+    """
 
     id: str
-    """Later entries have later ids."""
+    """Identifies the entry and its position in the queue."""
     kind: EventName | Literal["delivery"]
     app_id: str
     channel: str
     detail: str
-    """The id of the user who was added or removed; empty for an occupied or vacated channel; the
-    JSON of any other event; the id of a delivery."""
+    """Depends on the kind.
+
+    ``member_added`` and ``member_removed``: the user's id; ``channel_occupied`` and
+    ``channel_vacated``: empty; other events: the JSON; ``delivery``: the delivery's id.
+    """
 
 
 class IWebhookClusterStore(Interface):
-    """What the nodes of a cluster share about webhooks: the queue, the deliveries, the leadership.
+    """The queue, the deliveries and the leadership, which the nodes of a cluster share.
 
-    The store itself creates the events about occupancy (a channel has subscribers, or a user is a
-    member of one). It adds the event to the queue in the same atomic step as the change, or, for a
-    departure, schedules a check for the end of the debounce delay. No change is therefore reported
-    twice, whichever nodes have seen it, and a departure that is reversed within the delay is not
-    reported.
+    The store itself creates the events about occupancy: whether a channel has subscribers, and
+    whether a user is one of its members. An arrival adds its event to the queue in the same atomic
+    step as the change, unless the channel or member is already reported as present. A departure
+    schedules a check at the end of the debounce delay. The check adds an event only if the channel
+    is still vacant, or the member still absent. So each change adds at most one event, even if
+    several nodes see it, and a departure with a return within the delay adds none.
 
-    The nodes elect one leader, which sends the webhooks of all nodes. A method that only the leader
-    may call takes the leader token, and fails with ClusterStoreLostError if another node leads.
-    Every method fails with ClusterStoreLostError if the store is unreachable; ``is_available`` says
-    whether it appears to be reachable.
+    The nodes elect one leader, which sends the webhooks of all nodes. Only the leader may call the
+    methods that take a leader token; on any other node they fail with ClusterStoreLostError. The
+    exception is ``acquire_leadership``, which any node may call.
+
+    Every Deferred fails with ClusterStoreLostError if the store is unreachable or refuses the call.
     """
 
     is_available: bool = Attribute("Whether the store appears to be reachable.")
@@ -204,7 +236,8 @@ class IWebhookClusterStore(Interface):
 
         Args:
             debounce_ms: Milliseconds by which to delay the report of a departure.
-            wanted: Returns whether an app, by its id, has a webhook that reports occupancy.
+            wanted: Returns, for an app's id, whether an endpoint or a listener wants occupancy
+                events of the app.
         """
 
     def publish(event: WebhookEvent, mute_ms: int) -> "Deferred[bool]":
@@ -212,11 +245,12 @@ class IWebhookClusterStore(Interface):
 
         Args:
             event: The event.
-            mute_ms: Milliseconds for which later cache misses of the channel are ignored; 0 for an
-                event that is not a cache miss.
+            mute_ms: For a cache miss, milliseconds for which later cache misses of the channel are
+                ignored; 0 for any other event.
 
         Returns:
-            Fires with False if the queue is full, and the event is dropped; with True otherwise.
+            Fires with False if the event was dropped because the queue is full. Fires with True
+            otherwise, even if the event was an ignored cache miss.
         """
 
     def acquire_leadership(leader_token: str) -> "Deferred[bool]":
@@ -224,11 +258,11 @@ class IWebhookClusterStore(Interface):
 
         Args:
             leader_token: A token that no other node uses. The leadership expires some seconds after
-                the last call that was made with the token, and ends when the connection to the
-                store is lost.
+                the last call with this token. A node whose connection to the store was lost must
+                acquire the leadership again.
 
         Returns:
-            Fires with whether this node is the leader.
+            Fires with True if this node is now the leader, and with False if another node is.
         """
 
     def release_leadership(leader_token: str) -> "Deferred[None]":
@@ -240,21 +274,20 @@ class IWebhookClusterStore(Interface):
         The record lasts until the node registers again or is reaped.
 
         Returns:
-            Fires with True if all nodes are stopping and checks or entries are left. Nobody will
-            process them unless this node becomes the leader, or the current leader does so before
-            it stops.
+            Fires with True if all nodes are stopping, and occupancy checks or queue entries are
+            left. The caller should then try to become the leader, to process them before it stops.
         """
 
     def audit(
         leader_token: str, delay_ms: int, wanted: "Callable[[str], bool]"
     ) -> "Deferred[None]":
-        """Schedule checks of the channels and users last reported as present but now absent.
+        """Schedule a check of each channel or member that was reported as present but is absent.
 
         Args:
             leader_token: The leader's token.
             delay_ms: Milliseconds after which to run the checks.
-            wanted: Returns whether an app, by its id, has a webhook that reports occupancy. What
-                was reported of any other app is forgotten.
+            wanted: As for :meth:`track_occupancy`. The store deletes the reported occupancy of apps
+                for which it returns False.
 
         Returns:
             Fires when all checks are scheduled.
@@ -264,17 +297,17 @@ class IWebhookClusterStore(Interface):
         """Fire with the pending deliveries, in the order of their ids; corrupt ones are skipped."""
 
     def poll(leader_token: str, after: str, *, stopping: bool) -> "Deferred[list[QueueEntry]]":
-        """Run the checks that are due, and read the next entries of the queue.
+        """Run the occupancy checks that are due, and read the next entries of the queue.
 
-        Corrupt entries are removed from the queue.
+        Corrupt entries are removed from the queue and not returned.
 
         Args:
             leader_token: The leader's token.
             after: The id of the last entry that was read; empty to read from the first.
-            stopping: Whether this node is stopping. If all nodes are, every check is due at once.
+            stopping: Whether this node is stopping. If all nodes are, every check counts as due.
 
         Returns:
-            Fires with the next entries; with none if the queue has no more at present.
+            Fires with the next entries, in order; the list is empty if the queue has no more.
         """
 
     def put(leader_token: str, delivery: Delivery, *, is_new: bool) -> "Deferred[None]":
@@ -283,7 +316,7 @@ class IWebhookClusterStore(Interface):
         Args:
             leader_token: The leader's token.
             delivery: The delivery.
-            is_new: Whether the store does not have the delivery's body yet.
+            is_new: True if the store does not have the delivery's body yet.
 
         Returns:
             Fires when the delivery is stored. Later calls of this node take effect after this one,
@@ -299,7 +332,8 @@ class IWebhookClusterStore(Interface):
         Args:
             delivery: A new delivery, or a delivered or dead one that was renewed for a replay.
             max_queued: The most deliveries that may be pending for its endpoint.
-            max_bytes: The most bytes of these deliveries.
+            max_bytes: The most bytes of the bodies of these deliveries; a single body may be
+                larger.
 
         Returns:
             Fires with False if there is no room or the delivery is pending already; with True
@@ -309,7 +343,7 @@ class IWebhookClusterStore(Interface):
     def list_ids(
         app_id: str, state: State | None, limit: int, after: str | None
     ) -> "Deferred[list[str]]":
-        """Fire with the ids of deliveries, the newest first; see :meth:`IDeliveryArchive.page`."""
+        """Fire with the ids of the deliveries on a page; see :meth:`IDeliveryArchive.page`."""
 
     def find(ids: "Sequence[str]") -> "Deferred[list[Delivery]]":
         """Fire with the deliveries of these ids that exist and are not corrupt."""

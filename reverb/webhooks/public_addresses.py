@@ -1,7 +1,7 @@
-"""Connects to public addresses only, for servers whose endpoints are not chosen by the operator.
+"""Connects to public addresses only, so that no webhook reaches the operator's private network.
 
-The host is resolved once, and the connection goes to the very addresses that were checked, so a
-name whose resolution changes in between (DNS rebinding) cannot bypass the check.
+Each connection resolves the host once, checks the addresses, and connects to one that passed. So a
+name that resolves to another address after the check (DNS rebinding) cannot bypass it.
 """
 
 from ipaddress import IPv6Address as Ip6
@@ -28,10 +28,11 @@ class PrivateAddressError(Exception):
 
 
 def is_public(text: str) -> bool:
-    """Return whether an IP address is reachable from the Internet.
+    """Return whether an IP address is public.
 
-    Private, loopback, link-local, multicast, reserved and unspecified addresses are not, nor are
-    IPv6 addresses that embed such an IPv4 address.
+    Private, loopback, link-local, multicast, reserved and unspecified addresses are not public, nor
+    is an IPv6 address that embeds such an IPv4 address. The result is False
+    for a text that is not an address.
 
     Args:
         text: The address, possibly with a scope such as ``%eth0``.
@@ -84,7 +85,7 @@ class PublicEndpoint:
         reactor: Resolves the host and connects.
         host: A name or an IP address.
         port: The TCP port.
-        timeout: Seconds to connect to each address.
+        timeout: Seconds after which to give up connecting to one address.
     """
 
     def __init__(self, reactor: Any, host: str, port: int, timeout: float) -> None:
@@ -98,8 +99,8 @@ class PublicEndpoint:
 
         Returns:
             Fires with the connected protocol. Fails with DNSLookupError if the host has no
-            address, with PrivateAddressError if it has no public one, and with a ConnectError if
-            no public address accepts.
+            address, with PrivateAddressError if it has no public address, and with the ConnectError
+            of the last public address if none accepts.
         """
         return Deferred.fromCoroutine(self._connect(protocolFactory))
 

@@ -30,16 +30,17 @@ class Sender:
     """Delivers events to all endpoints of all apps.
 
     Args:
-        apps: Provides secrets and endpoints; it is queried for every attempt.
+        apps: Provides secrets and endpoints; the sender looks up the app for every attempt.
         journal: Records every delivery before it is sent.
         transport: Sends the requests.
-        acknowledge: Called with the ids of a delivery's events when the delivery is finished.
+        acknowledge: Called with the ids of a delivery's events when the delivery is finished or
+            dropped.
         clock: Schedules retries.
         now: The wall clock, in seconds since 1970.
         next_id: Generates the ids of deliveries.
         random: Returns random numbers from 0 to 1.
-        retry_for: Seconds after its creation for which a delivery is retried.
-        max_queued: The maximum number of deliveries in the queue of one endpoint.
+        retry_for: Seconds after the creation of a delivery for which it is retried.
+        max_queued: The number of deliveries at which the queue of an endpoint is full.
         meter: The node's meter; None to measure nothing.
     """
 
@@ -81,7 +82,7 @@ class Sender:
     # New deliveries
 
     def send(self, app_id: str, url: str, events: Sequence[WebhookEvent]) -> Delivery | None:
-        """Queue a delivery of events in one request.
+        """Queue one delivery that contains the given events.
 
         Args:
             app_id: The app's id.
@@ -89,7 +90,7 @@ class Sender:
             events: The events, all of this app.
 
         Returns:
-            The delivery; None if the endpoint's queue is full, so that the events are dropped.
+            The delivery; None if the endpoint's queue is full and the events were dropped.
         """
         ids = tuple(event.id for event in events)
         created = self._now()
@@ -119,7 +120,7 @@ class Sender:
     def replay(self, delivery: Delivery) -> None:
         """Queue a finished delivery again, as if it had just been created.
 
-        It gets a new ``time_ms``: Pusher's Python SDK refuses bodies older than five minutes.
+        Its body gets a new ``time_ms``: Pusher's Python SDK refuses bodies older than five minutes.
 
         Raises:
             QueueFullError: The endpoint's queue is full; nothing has changed.
@@ -176,7 +177,7 @@ class Sender:
         return queue
 
     def queued(self, app_id: str, url: str | None = None) -> int:
-        """Count the unfinished deliveries of one endpoint, or of all endpoints of an app."""
+        """Return the number of pending deliveries of an app's endpoint, or of all its endpoints."""
         return sum(
             len(queue)
             for key, queue in self._queues.items()
@@ -184,7 +185,7 @@ class Sender:
         )
 
     async def _attempt(self, delivery: Delivery) -> Outcome:
-        """Make one attempt to send a delivery; every failure becomes an outcome."""
+        """Make one attempt to send a delivery; return each failure as an outcome."""
         try:
             await self._journal.written()
             app = await self._apps.by_id(delivery.app_id)
@@ -240,7 +241,7 @@ class Sender:
     # Shutdown
 
     def idle(self) -> "Deferred[None]":
-        """Fire when every delivery is finished."""
+        """Fire when no delivery is pending."""
         if not any(self._queues.values()):
             return succeed(None)
         waiter: Deferred[None] = Deferred(self._idle_waiters.remove)
@@ -251,7 +252,7 @@ class Sender:
         """Stop sending; unfinished deliveries stay pending.
 
         Returns:
-            The number of unfinished deliveries.
+            The number of deliveries that stay pending.
         """
         self._is_stopped = True
         unfinished = sum(len(queue) for queue in self._queues.values())
@@ -261,7 +262,7 @@ class Sender:
 
 
 def renew_delivery(delivery: Delivery, now: float) -> Delivery:
-    """Return a pending delivery with the same id and events, and without attempts.
+    """Return a copy of a delivery for a replay: pending, with the same id and no attempts yet.
 
     Args:
         delivery: A finished delivery.
@@ -279,7 +280,8 @@ def renew_delivery(delivery: Delivery, now: float) -> Delivery:
 def make_headers(app: App, webhook: Webhook, body: bytes) -> dict[str, str]:
     """Return the headers of a request.
 
-    ``Content-Type`` has no charset, because Pusher's SDK for Node compares the whole value.
+    ``Content-Type`` has no charset, because Pusher's SDK for Node compares the whole value. A
+    ``User-Agent`` among the webhook's headers replaces the server's.
     """
     headers = {"User-Agent": _USER_AGENT}
     if any(name.lower() == "user-agent" for name in webhook.headers):

@@ -27,16 +27,15 @@ from reverb.webhooks.interfaces import IWebhookTransport, WebhookTransportError
 from reverb.webhooks.public_addresses import PublicEndpoint
 
 TIMEOUT = 10.0
-"""Seconds from connecting until the response's headers arrive, and then for its body."""
+"""Seconds for which a request waits for the response's headers, and then again for its body."""
 _IDLE_TIMEOUT = 60
 """Seconds for which an idle connection is kept for the next request."""
 _MAX_BODY = 64 * 1024
-"""The most bytes of a response body that are read and discarded, so that the connection can be
-reused."""
+"""The most bytes of a response body that are read, and discarded, to reuse the connection."""
 
 
 class _Url(EncodedURL):
-    """An ASCII URL that is sent as it is: encoding its host would fail for IPv6 addresses."""
+    """An ASCII URL that is not encoded again: encoding the host would fail for IPv6 addresses."""
 
     def to_uri(self) -> "_Url":
         return self
@@ -44,9 +43,9 @@ class _Url(EncodedURL):
 
 @implementer(IAgentEndpointFactory)
 class _EndpointFactory:
-    """Makes the agent's client endpoints: with TLS for https URLs.
+    """Makes the agent's client endpoints, with TLS for https URLs.
 
-    It refuses addresses that are not public, unless private ones are allowed.
+    If private addresses are not allowed, the client endpoints connect only to public ones.
     """
 
     def __init__(self, reactor: Any, policy: IPolicyForHTTPS, *, allow_private: bool) -> None:
@@ -55,7 +54,7 @@ class _EndpointFactory:
         self._allow_private = allow_private
 
     def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
-        """Return the endpoint that the agent connects to."""
+        """Return the client endpoint with which the agent connects to a URL's server."""
         host = uri.host.decode("ascii").strip("[]")
         endpoint: IStreamClientEndpoint
         if self._allow_private:
@@ -70,7 +69,7 @@ class _EndpointFactory:
 
 @implementer(IStreamClientEndpoint)
 class _QuietEndpoint:
-    """Prevents Twisted from logging every connection."""
+    """A client endpoint that prevents Twisted from logging every connection."""
 
     def __init__(self, endpoint: IStreamClientEndpoint) -> None:
         self._endpoint = endpoint
@@ -99,8 +98,8 @@ class HttpTransport:
         self._pool = HTTPConnectionPool(reactor)
         self._pool.maxPersistentPerHost = MAX_IN_FLIGHT
         self._pool.cachedConnectionTimeout = _IDLE_TIMEOUT
-        # The endpoint may have accepted a request whose connection broke, so only the sender
-        # retries.
+        # The webhook endpoint may have accepted a request although the connection broke. So the
+        # sender alone decides whether to retry.
         self._pool.retryAutomatically = False
         endpoints = _EndpointFactory(
             reactor, policy or BrowserLikePolicyForHTTPS(), allow_private=allow_private
@@ -109,7 +108,7 @@ class HttpTransport:
 
     def post(self, url: str, headers: Mapping[str, str], body: bytes) -> "Deferred[int]":
         """Send one request; see :class:`IWebhookTransport`."""
-        # A new client for each request, so that no cookie of a response is in the next request.
+        # A new client for each request, so that no request sends a cookie of an earlier response.
         response = HTTPClient(self._agent).post(
             _Url.from_text(url),
             data=body,
@@ -122,7 +121,7 @@ class HttpTransport:
         return status.addErrback(_raise_transport_error)
 
     def _discard_body(self, response: IResponse) -> int:
-        """Start to read a response's body, so that its connection can be reused.
+        """Start to read a response's body, so that the connection can be reused.
 
         Returns:
             The status, without waiting for the body.
@@ -139,14 +138,14 @@ class HttpTransport:
 
 
 class _BodyDrain(Protocol):
-    """Reads and ignores a body; closes the connection if it is too large or takes too long."""
+    """Reads and ignores a body; closes the connection if the body is too large or too slow."""
 
     def __init__(self, reactor: Any) -> None:
         self._left = _MAX_BODY
         self._timer: IDelayedCall = reactor.callLater(TIMEOUT, self._close)
 
     def dataReceived(self, data: bytes) -> None:
-        """Count the bytes."""
+        """Count the bytes, and close the connection if they are too many."""
         self._left -= len(data)
         if self._left < 0:
             self._close()

@@ -5,15 +5,17 @@ from collections.abc import Callable
 _INITIAL_DELAY = 0.5
 _MAX_DELAY = 15.0
 _STABLE_AFTER = 60.0
-"""Seconds of uptime after which the next exit starts a new series of delays."""
+"""Seconds; after a longer uptime, the delays start again from the first one."""
 
 
 class Backoff:
-    """The restart delays of one worker: they double until the worker stays up.
+    """The restart delays of one worker, which double with each restart from 0.5 s to 15 s.
+
+    They start again after an uptime of a minute.
 
     Args:
-        random: Returns numbers from 0 to 1 for the jitter, so that workers that exit together
-            do not restart together.
+        random: Returns numbers from 0 to 1. They become the jitter, so that workers that exit
+            together do not restart together.
     """
 
     def __init__(self, random: Callable[[], float]) -> None:
@@ -21,13 +23,13 @@ class Backoff:
         self._next = _INITIAL_DELAY
 
     def next_delay(self, uptime: float) -> float:
-        """Return the delay before the next restart, and double the one after it.
+        """Return the delay before the next restart.
 
         Args:
-            uptime: Seconds that the worker was up.
+            uptime: Seconds from the worker's start until its exit.
 
         Returns:
-            Seconds, from 50 % to 100 % of the current delay: 0.5 s at first, at most 15 s.
+            Seconds, a random part from 50 % to 100 % of the current delay.
         """
         if uptime >= _STABLE_AFTER:
             self._next = _INITIAL_DELAY

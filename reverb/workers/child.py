@@ -1,9 +1,9 @@
 """The entry point of a worker: one node, in a process that the supervisor has started.
 
 The worker reads its configuration from standard input and logs to standard output. It writes
-heartbeats to ``HEARTBEAT_DESCRIPTOR``; its listening sockets are the descriptors from
-``FIRST_SOCKET_DESCRIPTOR`` on. When standard input closes, the supervisor has died, and the
-worker stops too.
+heartbeats to ``HEARTBEAT_DESCRIPTOR``. Its listening sockets are the descriptors from
+``FIRST_SOCKET_DESCRIPTOR`` on. Standard input closes only when the supervisor has died; the
+worker then stops too.
 """
 
 import os
@@ -29,13 +29,14 @@ _INPUT, _OUTPUT, _ERRORS = 0, 1, 2
 
 def main() -> None:
     """Serve clients until the supervisor sends SIGTERM or dies."""
-    # Control-C signals the supervisor's whole process group; the supervisor stops its workers.
+    # Leave the supervisor's process group, so that Control-C signals only the supervisor, which
+    # then stops its workers.
     os.setpgrp()
     config = read_config(_INPUT)
     namedModule(config.reactor).install()
     from twisted.internet import reactor  # noqa: PLC0415 - it was installed just now
 
-    # Log everything: the supervisor filters by level.
+    # Log events of all levels: the supervisor filters them by level.
     observer = LineObserver(sys.stdout, "debug", format_json)
     globalLogBeginner.beginLoggingTo([observer])
     sockets = InheritedSockets(reactor, FIRST_SOCKET_DESCRIPTOR)
@@ -49,7 +50,7 @@ def main() -> None:
 
 
 class _SupervisorWatch(FileDescriptor):
-    """Watches standard input, which the supervisor keeps open, and stops the reactor at its end."""
+    """Stops the reactor when standard input closes, which shows that the supervisor has died."""
 
     def __init__(self, reactor: Any) -> None:
         super().__init__(reactor)
@@ -63,7 +64,7 @@ class _SupervisorWatch(FileDescriptor):
 
     def connectionLost(self, reason: Failure) -> None:
         super().connectionLost(reason)
-        # The supervisor no longer reads the log, so writing to the pipe would fail.
+        # Nobody reads the log any more, so writing to the supervisor's pipes would fail.
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, _OUTPUT)
         os.dup2(null, _ERRORS)

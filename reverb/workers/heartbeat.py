@@ -1,4 +1,4 @@
-"""Heartbeats: a worker sends one each second, and the supervisor counts the missed ones."""
+"""Heartbeats: a worker sends one each second, and the supervisor counts the missing ones."""
 
 import os
 from contextlib import suppress
@@ -22,24 +22,24 @@ def start_heartbeat(reactor: Any, descriptor: int) -> None:
     os.set_blocking(descriptor, False)
 
     def beat() -> None:
-        # Either the supervisor is stopped and counts nothing, or it has died, which the watch
-        # on standard input detects.
+        # The pipe is full while the supervisor is suspended, which then counts nothing. The pipe
+        # is broken after the supervisor has died, which _SupervisorWatch detects.
         with suppress(BlockingIOError, BrokenPipeError):
             os.write(descriptor, b".")
 
     heartbeat = LoopingCall(beat)
     heartbeat.clock = reactor
-    # Send the first one from the reactor, as heartbeats show that the reactor runs.
+    # The reactor sends the first one, because a heartbeat shows that the reactor runs.
     reactor.callLater(0, heartbeat.start, HEARTBEAT_INTERVAL)
 
 
 class Watchdog:
-    """Detects when one process has missed too many heartbeats.
+    """Detects that a worker hangs, because it has missed too many heartbeats.
 
-    It counts the supervisor's checks and not the time between them: while the supervisor is
-    stopped or the machine sleeps, no heartbeat counts as missed.
+    It counts the supervisor's checks, not the time between them. So no heartbeat counts as missed
+    while the supervisor is suspended or the machine sleeps.
 
-    A process that has not sent its first heartbeat is still starting. Starting has no time limit.
+    A worker is starting until its first heartbeat. The start has no time limit.
 
     Args:
         max_missed_heartbeats: A worker counts as hung after this many consecutive checks (one a
@@ -51,14 +51,15 @@ class Watchdog:
         self._missed: int | None = None
 
     def record_heartbeat(self) -> None:
-        """Record a heartbeat."""
+        """Record a heartbeat, and start to count checks from 0."""
         self._missed = 0
 
     def check_heartbeat(self) -> bool:
-        """Count one check. A heartbeat resets the count.
+        """Count one check.
 
         Returns:
-            Whether this check finds that the process hangs. Later checks return False.
+            True for the check with which the worker counts as hung. Earlier and later checks
+            return False.
         """
         if self._missed is None:
             return False

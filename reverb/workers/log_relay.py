@@ -1,8 +1,8 @@
 """Relays a worker's log into the supervisor's log.
 
 A worker writes each log event as a line of JSON to its standard output. The supervisor turns the
-line back into an event, so that its own log, in any format, has the complete event and the number
-of the worker.
+line back into an event, and adds the worker's number. So the observers of the supervisor's log can
+write the event in any format.
 """
 
 from collections.abc import Callable
@@ -17,13 +17,13 @@ _LEVELS = {level.name: level for level in LogLevel.iterconstants()}
 
 
 class _Traceback:
-    """A failure in another process, of which only the traceback's text is known."""
+    """The failure of an event from another process, which has sent only the traceback's text."""
 
     def __init__(self, text: str) -> None:
         self._text = text
 
     def getTraceback(self, *_: object, **__: object) -> str:
-        """Return the text; log observers call this method of a failure."""
+        """Return the traceback's text. Log observers call this method of an event's failure."""
         return self._text
 
 
@@ -32,8 +32,8 @@ class LogRelay:
 
     Args:
         number: The worker's number.
-        observer: Receives the events.
-        now: The wall clock, in seconds since the epoch, for lines without a time.
+        observer: Called with each event.
+        now: The wall clock, in seconds since the epoch. Lines that contain no time get its time.
     """
 
     def __init__(self, number: int, observer: ILogObserver, now: Callable[[], float]) -> None:
@@ -43,7 +43,7 @@ class LogRelay:
         self._incomplete_line = b""
 
     def received(self, data: bytes) -> None:
-        """Buffer some bytes, and log each complete line."""
+        """Log each complete line, and keep an incomplete last line for the next call."""
         *lines, self._incomplete_line = (self._incomplete_line + data).split(b"\n")
         for line in lines:
             self._log(line)
@@ -59,7 +59,7 @@ class LogRelay:
         try:
             event = _parse_event(msgspec.json.decode(line, type=dict[str, Any]))
         except (msgspec.MsgspecError, LookupError, TypeError, ValueError):
-            # Python itself wrote this line, for example when it could not start or crashed.
+            # The line is not an event: Python itself wrote it, for example when it crashed.
             event = _make_text_event(text, self._now())
         event["worker"] = self._number
         event["log_format"] = f"[worker {self._number}] {event['log_format']}"

@@ -1,12 +1,13 @@
 """The listening sockets: the supervisor binds them, and the workers inherit them.
 
-On both sides an object stands in for the reactor that Twisted's endpoints call. So the endpoint
-itself still adds its own layers, such as TLS or the PROXY protocol.
+Twisted's endpoints listen by calling a reactor. Here they call an object in place of the reactor:
+:class:`Binder` in the supervisor, :class:`InheritedSockets` in a worker. So the endpoint itself
+still adds its own layers, such as TLS or the PROXY protocol.
 
-The supervisor binds TCP sockets once for each worker (``SO_REUSEPORT``), and the kernel spreads
-connections evenly over them. On a shared socket the worker that wakes first takes the connection,
-which on an idle machine is the same worker most of the time. UNIX sockets and systemd's sockets
-are shared.
+The supervisor binds one TCP socket for each worker on the same address (``SO_REUSEPORT``), and the
+kernel spreads connections evenly over them. Workers share UNIX sockets and systemd's sockets. The
+worker that wakes first gets the connection on a shared socket. On an idle machine that is the same
+worker most of the time.
 """
 
 import re
@@ -23,15 +24,17 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 
 
 class SocketsError(Exception):
-    """Workers cannot share an endpoint. The message says which one."""
+    """Workers cannot share an endpoint. The message names the endpoint."""
 
 
 class BoundEndpoint:
     """One endpoint, bound for all workers.
 
     Args:
-        port: Twisted's Port, which accepts no connections in the supervisor.
-        siblings: Further sockets on the same address, for the workers from number 2 on.
+        port: Twisted's Port, which accepts no connections in the supervisor. Worker 1 gets its
+            socket.
+        siblings: Sockets on the same address for worker 2 and the following ones. If there are
+            none, all workers share the socket of ``port``.
     """
 
     def __init__(self, port: Any, siblings: Sequence[socket.socket] = ()) -> None:
@@ -39,13 +42,17 @@ class BoundEndpoint:
         self._siblings = siblings
 
     def descriptor(self, number: int) -> int:
-        """Return the file descriptor of a worker's socket. Workers are numbered from 1."""
+        """Return the file descriptor of a worker's socket, by the worker's number from 1."""
         if number > 1 and self._siblings:
             return self._siblings[number - 2].fileno()
         return int(self.port.fileno())
 
     def close(self) -> Any:
-        """Close the sockets in the supervisor; return a Deferred if that takes a while."""
+        """Close the supervisor's copies of the sockets.
+
+        Returns:
+            None, or a Deferred that fires when they are closed.
+        """
         for sibling in self._siblings:
             sibling.close()
         return self.port.stopListening()
@@ -54,7 +61,7 @@ class BoundEndpoint:
 class Binder:
     """Binds sockets for the workers, without accepting connections.
 
-    Twisted's endpoints use it in place of a reactor.
+    Twisted's endpoints call it in place of a reactor.
 
     Args:
         reactor: The supervisor's reactor.
@@ -71,7 +78,9 @@ class Binder:
 
         Raises:
             CannotListenError: Twisted cannot bind the address.
-            SocketsError: The endpoint has no socket, or more than one.
+            OSError: The system cannot bind another socket to the address.
+            SocketsError: The endpoint fails to listen for another reason, or does not have
+                exactly one socket.
         """
         self._bound = []
         factory = Factory()
@@ -120,7 +129,7 @@ class Binder:
 
     def _record(self, port: Any, siblings: Sequence[socket.socket] = ()) -> IListeningPort:
         port.stopReading()
-        # Shutting the socket down would also shut down the workers' copies.
+        # Closing must not shut the socket down, or the workers' copies are shut down too.
         port._shouldShutdown = False  # noqa: SLF001 - there is no public API
         self._bound.append(BoundEndpoint(port, siblings))
         return port  # type: ignore[no-any-return]
@@ -137,22 +146,22 @@ def _bind_sibling(first: socket.socket, backlog: int) -> socket.socket:
 
 
 def inheritable(endpoint: str) -> str:
-    """Return the endpoint string that a worker uses for an endpoint of the server.
+    """Return the endpoint string with which a worker listens on an endpoint of the server.
 
-    systemd passes its sockets only to the supervisor, so a worker needs another type of endpoint.
-    Any type of socket will do, because the worker listens on the inherited socket anyway.
+    systemd passes its sockets only to the supervisor, so ``systemd:`` becomes ``tcp:`` for a
+    worker. The type does not matter, because the worker listens on the inherited socket anyway.
     """
     return re.sub(r"(^|:)systemd:.*", r"\1tcp:0", endpoint)
 
 
 class InheritedSockets:
-    """Listens on inherited sockets in their order, and ignores the address.
+    """Listens on the inherited sockets: each call uses the next one, and ignores the address.
 
-    Twisted's endpoints use it in place of a reactor.
+    Twisted's endpoints call it in place of a reactor.
 
     Args:
         reactor: The worker's reactor.
-        first: The file descriptor of the first socket; the others have the next numbers.
+        first: The file descriptor of the first socket; the others have the numbers after it.
     """
 
     def __init__(self, reactor: Any, first: int) -> None:
@@ -195,7 +204,7 @@ class InheritedSockets:
 
 
 class _InheritedUnixPort(unix.Port):
-    """A UNIX socket whose file the supervisor creates, sets the permissions of, and removes."""
+    """A UNIX socket whose file belongs to the supervisor, so the worker never touches the file."""
 
     def startListening(self) -> None:
         assert self.factory is not None

@@ -1,4 +1,4 @@
-"""The supervisor: binds the addresses, and keeps running the workers that listen on them."""
+"""The supervisor: binds the addresses, starts the workers that listen there, restarts them."""
 
 import time
 from itertools import chain
@@ -30,8 +30,8 @@ _STOP_TIMEOUT = 6 * STOP_STAGE_TIMEOUT
 class WorkerSupervisor(MultiService):
     """Runs several nodes on the same addresses, each in its own process.
 
-    Errors that would prevent a single node from starting are found here, before any worker
-    starts. A worker that later exits or hangs is restarted.
+    The supervisor checks Redis and NATS and binds the addresses before it starts the workers, so
+    that an error there is reported once. It restarts a worker that exits or hangs.
 
     Args:
         settings: The settings of the server.
@@ -76,7 +76,7 @@ class WorkerSupervisor(MultiService):
     # Start
 
     def privilegedStartService(self) -> None:
-        """Check Redis and NATS and bind all addresses; exit with a one-line error if that fails."""
+        """Check Redis and NATS, and bind the addresses; exit with a one-line error on failure."""
         run_preflight(self._log, self.settings)
         try:
             self._bind()
@@ -126,8 +126,8 @@ class WorkerSupervisor(MultiService):
         """Stop all workers.
 
         Returns:
-            Fires when all workers have exited. Each exits once its clients have closed; one that
-            takes longer than ``shutdown_timeout`` plus 30 seconds is killed.
+            Fires when all workers have exited. A worker exits when it has stopped its node. The
+            supervisor kills a worker that takes longer than ``shutdown_timeout`` plus 30 seconds.
         """
         ignore_further_signals(self._log, self.settings)
         stopped = super().stopService()
@@ -136,7 +136,8 @@ class WorkerSupervisor(MultiService):
     async def _stop(self, children: "Deferred[Any]") -> None:
         await children
         sockets = [*self._shared_sockets, *chain.from_iterable(self._metrics_sockets.values())]
-        # The workers hold copies of the sockets, and close those first when they stop.
+        # Clients can still connect to the workers' copies of the sockets, which each worker
+        # closes first when it stops.
         closed = gatherResults([maybeDeferred(bound.close) for bound in sockets])
         timeout = self.settings.shutdown_timeout + _STOP_TIMEOUT
         kill_call = self._reactor.callLater(timeout, self._kill_workers)

@@ -21,14 +21,14 @@ from reverb.workers.worker_config import FIRST_SOCKET_DESCRIPTOR, HEARTBEAT_DESC
 
 
 class Worker:
-    """Keeps one worker process running, until :meth:`stop`.
+    """Starts one worker process, and restarts it until :meth:`stop` is called.
 
     Args:
         number: The worker's number, from 1.
         config: The encoded :class:`~reverb.workers.worker_config.WorkerConfig`.
         sockets: The file descriptors that the process listens on, in the order of its endpoints.
         reactor: The reactor, or a fake one in tests.
-        backoff: Returns the delay before each restart.
+        backoff: The delays before the restarts.
         make_log_relay: Makes a log relay for one output stream of the process.
         max_missed_heartbeats: A worker counts as hung after this many consecutive checks (one a
             second) without a heartbeat.
@@ -62,7 +62,7 @@ class Worker:
         self._stopped: Deferred[None] | None = None
 
     def start(self) -> None:
-        """Start the process, and restart it whenever it exits."""
+        """Start the process, and restart it after each exit until :meth:`stop` is called."""
         self._restart_call = None
         self._started_at = self._reactor.seconds()
         self._watchdog = Watchdog(self._max_missed_heartbeats)
@@ -80,15 +80,15 @@ class Worker:
                 childFDs=descriptors,
             )
         except OSError as error:
-            # The system is short of memory or processes.
+            # For example, the system has no memory left, or its limit of processes is reached.
             self._schedule_restart(f"worker {self.number} cannot be started: {error}")
             return
         self._pid = self._process.pid
-        # Keep the pipe open: when it closes, the supervisor has died, and the worker stops.
+        # Keep the pipe open: a worker stops when its standard input closes.
         self._process.write(self._config)
 
     def check(self) -> None:
-        """Check the process for heartbeats and kill it if it hangs; to be called each second."""
+        """Kill the process if it has missed too many heartbeats; to be called each second."""
         if self._process is None or self._stopped is not None:
             return
         if self._watchdog.check_heartbeat():
@@ -104,7 +104,7 @@ class Worker:
         """Stop the process with SIGTERM, and do not restart it.
 
         Returns:
-            Fires when the process has exited.
+            Fires when the process has exited; has already fired if it is not running.
         """
         if self._restart_call is not None:
             self._restart_call.cancel()
@@ -127,7 +127,7 @@ class Worker:
             self._signal("KILL")
 
     def _signal(self, name: str) -> None:
-        # The process may have exited already, while its last output is still unread.
+        # The process may have exited, but its last output is not read yet.
         with suppress(ProcessExitedAlready):
             self._process.signalProcess(name)
 
@@ -152,7 +152,7 @@ class Worker:
 
 
 def _describe_exit(status: Any) -> str:
-    """Describe how a process ended, from Twisted's ProcessDone or ProcessTerminated."""
+    """Describe how a process ended, given Twisted's ProcessDone or ProcessTerminated."""
     if status.signal is None:
         return f"exited with code {status.exitCode}"
     names = {number.value: number.name for number in signal.Signals}
@@ -160,12 +160,12 @@ def _describe_exit(status: Any) -> str:
 
 
 def _environment(own: Mapping[str, str]) -> dict[str, str]:
-    """Return the worker's environment, in which Python finds modules in our import path."""
+    """Return the supervisor's environment, with the supervisor's import path as PYTHONPATH."""
     return {**own, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
 
 
 class _WorkerProtocol(ProcessProtocol):
-    """Passes on a process's output, heartbeats and exit."""
+    """Passes a process's output to the log relays, and its heartbeats to the watchdog."""
 
     def __init__(
         self, output: LogRelay, errors: LogRelay, watchdog: Watchdog, on_exit: Callable[[Any], None]

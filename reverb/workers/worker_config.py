@@ -11,12 +11,12 @@ from reverb.workers.sockets import inheritable
 HEARTBEAT_DESCRIPTOR = 3
 """The file descriptor that a worker writes its heartbeats to."""
 FIRST_SOCKET_DESCRIPTOR = 4
-"""The file descriptor of a worker's first listening socket; the others follow."""
+"""The file descriptor of a worker's first listening socket; the others have the next numbers."""
 _READ_SIZE = 65_536
 
 
 class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """A worker's configuration: one line of JSON that it reads first from standard input."""
+    """A worker's configuration, the first line of its standard input, in JSON."""
 
     reactor: str
     """The module of the reactor to install."""
@@ -32,7 +32,7 @@ def worker_settings(settings: Settings, number: int) -> Settings:
         number: The worker's number, from 1.
 
     Returns:
-        The settings of one node, with its own metrics addresses.
+        The settings of the worker's node, which has metrics addresses of its own.
     """
     return msgspec.structs.replace(
         settings,
@@ -50,7 +50,7 @@ def encode_config(config: WorkerConfig) -> bytes:
 
 
 def read_config(descriptor: int) -> WorkerConfig:
-    """Read a configuration from a pipe. Block until the line is complete.
+    """Read a configuration from a pipe, and block until its line is complete.
 
     Raises:
         EOFError: The supervisor closed the pipe or died before the line was complete.

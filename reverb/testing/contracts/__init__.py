@@ -18,8 +18,8 @@ BrokerContract          ``IBroker``, on one node
 SharedBrokerContract    ``IBroker``, between nodes of one deployment
 ======================  ============================================================
 
-The suites need pytest; the rest of :mod:`reverb.testing` does not. To have pytest explain a
-failed assertion as it does in your own test modules, add this line to your ``conftest.py``::
+Only the suites need pytest; the rest of :mod:`reverb.testing` does not. Add this line to your
+``conftest.py``, so that pytest shows the values in a failed assertion of a suite::
 
     pytest.register_assert_rewrite("reverb.testing.contracts")
 """

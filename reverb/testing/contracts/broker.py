@@ -31,30 +31,44 @@ UNUSUAL_NAMES = [
     "x" * 200,
     "a_b",
 ]
-"""Channel names that a careless encoding may map to the same topic."""
+"""Channel names, some of which a careless encoding may map to the same topic."""
 
 
 class _Suite:
-    """The hooks of both suites, for a subclass to override."""
+    """The methods of both suites that a subclass overrides."""
 
     @pytest.fixture
     def deployment(self) -> Iterator[None]:
-        """Set up what the brokers of one test share; clean up after they have stopped."""
+        """Set up what the brokers of one test share, and clean up after they have stopped.
+
+        A pytest fixture that each test uses. By default it does nothing.
+        """
         yield
 
     def make_broker(self) -> IBroker:
-        """Create a broker, not started yet; all brokers of one test share a deployment."""
+        """Return a new broker that has not been started. A subclass must override this.
+
+        All brokers that are made within one test must reach each other, as the nodes of a
+        cluster do.
+        """
         raise NotImplementedError
 
     def wait(self, deferred: "Deferred[Any] | None") -> None:
-        """Wait until a Deferred has fired, if there is one."""
+        """Wait until a Deferred has fired; do nothing if there is None.
+
+        By default the Deferred must have fired already. Override this for a broker that needs a
+        reactor: run the reactor until the Deferred has fired.
+        """
         results: list[Any] = []
         if deferred is not None:
             deferred.addBoth(results.append)
             assert results == [None]
 
     def settle(self) -> None:
-        """Wait until the publications made so far have arrived."""
+        """Wait until all envelopes that were published before have arrived.
+
+        By default it does nothing. Override this if envelopes arrive with a delay.
+        """
 
     def start(self, broker: IBroker, delivered: list[Envelope]) -> None:
         """Start a broker, and wait until it is ready."""
@@ -62,11 +76,18 @@ class _Suite:
 
 
 class BrokerContract(_Suite):
-    """A suite for any implementation of ``IBroker``, on one node.
+    """The test suite for an implementation of ``IBroker``, on one node.
 
-    A subclass creates the broker in :meth:`make_broker`. If its Deferreds need
-    a reactor to fire, it overrides :meth:`wait`; if publications arrive with a
-    delay, it overrides :meth:`settle`.
+    A subclass, named ``Test...`` so that pytest collects it, overrides:
+
+    - ``make_broker()``, always: return a new broker;
+    - ``wait(deferred)``, if the broker's Deferreds need a reactor to fire;
+    - ``settle()``, if envelopes arrive with a delay;
+    - the fixture ``deployment``, to set up and clean up what the broker needs.
+
+    Attributes:
+        broker: The broker of the current test. It has been started, and is stopped after the test.
+        delivered: The envelopes that the broker has delivered, in order.
     """
 
     broker: IBroker
@@ -151,10 +172,10 @@ class BrokerContract(_Suite):
 
 
 class SharedBrokerContract(_Suite):
-    """A suite for brokers that connect several nodes, run with two of them.
+    """The test suite for brokers that connect nodes, on two nodes.
 
-    A subclass creates brokers of one deployment in :meth:`make_broker`, and
-    overrides :meth:`wait` and :meth:`settle` as for :class:`BrokerContract`.
+    A subclass overrides the same methods as for :class:`BrokerContract`. The suite calls
+    ``make_broker()`` twice for each test; the two brokers must reach each other.
     """
 
     @pytest.fixture(autouse=True)

@@ -27,7 +27,7 @@ class SharedStoreContract(StoreSuite):
     - ``make_store(clock)``, always: return a new store. The suite calls it twice for each test;
       both stores must share their state;
     - ``wait(deferred)``, if the stores' Deferreds need a reactor to fire;
-    - ``until(what, is_true)``, if a node learns of another node's change only some time later;
+    - ``until(what, is_true)``, if another node's change reaches a node with a delay;
     - ``subscribe_broker(store, app, channel)``, if a store receives member changes through a
       broker;
     - the fixture ``deployment``, to set up and clean up what the stores share.
@@ -37,7 +37,7 @@ class SharedStoreContract(StoreSuite):
     Attributes:
         one: The store of one node.
         other: The store of the other node.
-        changes: What each store has passed to the callback of its ``start``, in order.
+        changes: For each store, the changes that it has reported to its node, in order.
     """
 
     one: IChannelStore
@@ -46,7 +46,7 @@ class SharedStoreContract(StoreSuite):
     def until(self, what: str, is_true: Callable[[], bool]) -> None:
         """Wait until a condition is true; by default, it must be true already.
 
-        Override this for a store whose nodes learn of a change asynchronously: run the reactor
+        Override this for a store whose changes reach other nodes with a delay: run the reactor
         until ``is_true()`` returns true, and fail after a few seconds.
 
         Args:
@@ -67,7 +67,7 @@ class SharedStoreContract(StoreSuite):
             self.wait(store.stop())
 
     def member_changes(self, store: IChannelStore) -> list[str]:
-        """Return the member changes that a store has announced: ``+ann`` joined, ``-ann`` left."""
+        """Return the member changes that a store has reported: ``+ann`` joined, ``-ann`` left."""
         member_changes = []
         for change in self.changes[store]:
             if isinstance(change, MemberJoined):
@@ -79,11 +79,11 @@ class SharedStoreContract(StoreSuite):
     def join(
         self, store: IChannelStore, socket_id: str, member: Member, limit: int = 0
     ) -> JoinResult:
-        """Subscribe a member to the presence channel, and return the result."""
+        """Subscribe a member to ``presence-x``, and return the result."""
         return self.subscribe_and_join(store, socket_id, "presence-x", member, limit=limit)
 
     def leave(self, store: IChannelStore, socket_id: str) -> LeaveResult:
-        """Remove a subscription to the presence channel, which must exist; return the result."""
+        """Remove a subscription to ``presence-x`` that must exist, and return the result."""
         left = self.wait(store.leave(APP, "presence-x", socket_id))
         assert isinstance(left, LeaveResult)
         return left

@@ -1,4 +1,4 @@
-"""The part of the store contract about queries and cached events."""
+"""The part of the store's contract about queries and cached events."""
 
 import pytest
 
@@ -27,7 +27,7 @@ class StoreQueries(OneStoreSuite):
         assert self.counts("presence-x") == ChannelCounts(3, 2)
 
     def occupied(self, *channels: str, app: str = APP) -> dict[str, bool]:
-        """Return for each of some channels whether it is occupied."""
+        """Return for each given channel whether it is occupied."""
         return dict(self.wait(self.store.occupied(app, channels)))
 
     def test_occupied_and_vacant_channels_are_distinguished(self) -> None:

@@ -39,11 +39,11 @@ class StoreSuite:
     """The base class of all store suites.
 
     A subclass must override :meth:`make_store`. It may override the other methods of this class
-    and the fixture :meth:`deployment`; what each does by default suits a store whose Deferreds
-    have fired when they are returned, and that needs no broker.
+    and the fixture :meth:`deployment`. The defaults suit a store that needs no broker and returns
+    Deferreds that have already fired.
 
     Attributes:
-        clock: The clock of the current test, which is handed to :meth:`make_store`.
+        clock: The clock of the current test, the argument of :meth:`make_store`.
     """
 
     clock: Clock
@@ -93,7 +93,7 @@ class StoreSuite:
         nothing. Override it if the store receives member changes through a broker.
 
         Args:
-            store: One that :meth:`make_store` returned.
+            store: A store that :meth:`make_store` has returned.
             app: The app's id.
             channel: The channel's name.
         """
@@ -117,8 +117,8 @@ class StoreSuite:
 class OneStoreSuite(StoreSuite):
     """The base class of suites for one store: short helpers that call the store and wait.
 
-    If the store does not take its time from the clock that :meth:`make_store` gets, a subclass
-    overrides :meth:`pass_time`.
+    A subclass also overrides :meth:`pass_time` if its store does not use the clock that
+    :meth:`make_store` gets.
 
     Attributes:
         store: The store of the current test. It has been started, and is stopped after the test.
@@ -129,8 +129,8 @@ class OneStoreSuite(StoreSuite):
     def pass_time(self, seconds: float) -> None:
         """Let some seconds pass; by default, advance the clock.
 
-        Override this for a store that uses real time: run the reactor for so long. The tests let
-        less than 3 seconds pass at once.
+        Override this for a store that uses real time: run the reactor for this number of seconds.
+        One call lets less than 3 seconds pass.
         """
         self.clock.advance(seconds)
 
@@ -155,7 +155,7 @@ class OneStoreSuite(StoreSuite):
         return self.subscribe_and_join(self.store, socket_id, channel, member, limit=limit, app=app)
 
     def leave(self, socket_id: str, channel: str = "news", *, app: str = APP) -> LeaveResult | None:
-        """Remove a subscription; return None if there was none."""
+        """Remove a subscription, and return the result; return None if there was none."""
         left: LeaveResult | None = self.wait(self.store.leave(app, channel, socket_id))
         return left
 

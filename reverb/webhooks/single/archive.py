@@ -35,15 +35,15 @@ class JournalArchive:
         return succeed(delivery if delivery is not None and delivery.app_id == app_id else None)
 
     def dead(self, app_id: str) -> "Deferred[list[str]]":
-        """Fire with the ids of an app's dead letters, the oldest first."""
+        """Fire with the ids of an app's dead letters, in the order in which they were given up."""
         return succeed([delivery.id for delivery in self._journal.dead(app_id)])
 
     def queued(self, app_id: str, url: str) -> "Deferred[int]":
-        """Fire with the number of unfinished deliveries of an endpoint."""
+        """Fire with the number of pending deliveries of an endpoint."""
         return succeed(self._sender.queued(app_id, url))
 
     def replay(self, delivery: Delivery) -> "Deferred[None]":
-        """Queue a finished delivery again; see :class:`IDeliveryArchive`."""
+        """Queue a delivered or dead delivery again; see :class:`IDeliveryArchive`."""
         try:
             self._sender.replay(delivery)
         except QueueFullError as error:

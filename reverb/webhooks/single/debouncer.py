@@ -1,8 +1,11 @@
 """Debounces departures: if a return follows within the delay, neither is reported.
 
+The delay also limits how often a channel's cache misses are reported.
+
 Source: Pusher's documentation, "Webhooks: Delayed events": ``channel_vacated`` and
 ``member_removed`` are delayed, and a return within the delay sends nothing at all.
-It reads no clock: the time is an argument.
+
+This module reads no clock: callers pass the time.
 """
 
 from collections import OrderedDict
@@ -19,31 +22,36 @@ from reverb.webhooks.events import ChannelNotice
 
 _Departure = ChannelVacated | MemberRemoved
 _OccupancyKey = tuple[str, str, str | None]
-"""App id, channel and user id; the user id is None for the channel itself."""
+"""A channel or a member: app id, channel and user id; the user id is None for a channel."""
 
 
 class Debouncer:
-    """Delays departures and drops flaps from a stream of notices.
+    """Delays the departures in a stream of notices.
 
-    Ordering: the departures of a channel are released in the order in which they happened, so its
-    members leave before it is vacated. All other notices are released at once, and may overtake
-    the departures that are delayed.
+    A return within the delay cancels both notices: the departure and the return.
+
+    Ordering: departures are released in the order in which they happened, so the members of a
+    channel leave before it is vacated. Other notices are not delayed, so they may overtake
+    departures.
 
     Args:
-        delay: Seconds for which a departure is delayed, and for which a channel's cache miss
-            mutes the following ones; 0 to release every notice at once.
+        delay: Seconds for which a departure is delayed, and for which a cache miss mutes the later
+            ones of its channel; 0 to release every notice at once.
     """
 
     def __init__(self, delay: float) -> None:
         self._delay = delay
-        # The delay is the same for all, so insertion order is the order of due times.
+        # Every departure has the same delay, so insertion order is the order of due times.
         self._pending: OrderedDict[_OccupancyKey, tuple[float, _Departure]] = OrderedDict()
-        # When each channel's cache misses are no longer muted.
+        # The time until which each channel's cache misses are muted.
         self._muted_cache_misses: OrderedDict[_OccupancyKey, float] = OrderedDict()
 
     @property
     def due_at(self) -> float | None:
-        """When :meth:`pop_due` must be called next; None when nothing is pending."""
+        """When to call :meth:`pop_due` next, by the clock of :meth:`add`.
+
+        None if no departure is delayed and no cache miss is muted.
+        """
         times = [due_at for due_at, _ in islice(self._pending.values(), 1)]
         times += islice(self._muted_cache_misses.values(), 1)
         return min(times, default=None)
@@ -53,10 +61,11 @@ class Debouncer:
 
         Args:
             notice: The notice.
-            now: Seconds, of any monotonic clock.
+            now: The present time, in seconds of any monotonic clock.
 
         Returns:
-            The notices to report at once.
+            The notice, if it is to be reported at once. Otherwise nothing: it is a departure to
+            delay, a return that cancels one, or a muted cache miss.
         """
         key = _occupancy_key(notice)
         match notice:
@@ -83,10 +92,10 @@ class Debouncer:
         return [notice]
 
     def pop_due(self, now: float) -> list[ChannelNotice]:
-        """Remove and return the departures whose delay is over.
+        """Remove and return the departures whose delay is over; also unmute cache misses.
 
         Args:
-            now: Seconds, of the clock of :meth:`add`.
+            now: The present time, by the clock of :meth:`add`.
         """
         while self._muted_cache_misses and next(iter(self._muted_cache_misses.values())) <= now:
             self._muted_cache_misses.popitem(last=False)

@@ -18,14 +18,14 @@ from reverb.webhooks.single.journal import Journal
 class HubEventSource:
     """Debounces the notices of this process's hub, and emits them as events.
 
-    The journal records the occupancy that has been reported to endpoints. After a crash, the next
-    process reports the channels and members of that record as vacated and removed, unless they
-    return within the debounce delay.
+    The journal records which channels and members were last reported as present. After a crash,
+    the next process reports each of them as vacated or removed, unless it returns within the
+    debounce delay.
 
     Args:
         add_listener: Registers a listener for the hub's notices.
-        wants_app: Returns whether any event of an app is wanted.
-        debounce: Seconds for which a departure is delayed.
+        wants_app: Returns, for an app's id, whether an endpoint or a listener wants any event.
+        debounce: Seconds for which a departure is delayed; see :class:`Debouncer`.
         clock: Schedules the delayed events.
         journal: Records the reported occupancy.
         next_id: Generates the ids of events.
@@ -57,7 +57,7 @@ class HubEventSource:
         if not self._is_listening:
             self._is_listening = True
             self._add_listener(self._on_notice)
-        # A channel is recorded before its members; reversed, the members leave first.
+        # The journal has a channel before its members. In reverse order, the members leave first.
         for app_id, channel, user_id in reversed(self._journal.reported()):
             if not self._wants_app(app_id):
                 self._journal.set_reported((app_id, channel, user_id), present=False)
@@ -68,7 +68,7 @@ class HubEventSource:
         return succeed(None)
 
     def stop(self) -> "Deferred[None]":
-        """Emit all delayed events now, because no later timer will; fires at once."""
+        """Emit all delayed departures now, and stop; fires at once."""
         self._report(self._debouncer.flush())
         self._emit = None
         if self._timer is not None:
@@ -105,7 +105,7 @@ class HubEventSource:
         self._emit([make_event(self._next_id(), notice) for notice in notices])
 
     def _record_occupancy(self, notice: ChannelNotice) -> None:
-        """Record in the journal what endpoints know, for the next process."""
+        """Record a reported arrival or departure in the journal, for the next process."""
         match notice:
             case ChannelOccupied() | ChannelVacated():
                 key = (notice.app_id, notice.channel, "")

@@ -1,7 +1,8 @@
-"""The journal of a single node: its pending, delivered and dead deliveries.
+"""The journal of a single node: deliveries, events before their delivery, reported occupancy.
 
-Queries are answered from memory. Changes are also written to a storage, if there is one
-(:mod:`reverb.webhooks.single.sqlite`), from which the next start reads them.
+The journal answers queries from memory. If it has a storage
+(:mod:`reverb.webhooks.single.sqlite`), it also writes each change there, and the next process reads
+the contents from it.
 """
 
 from collections import OrderedDict
@@ -31,23 +32,23 @@ class JournalContents(msgspec.Struct):
     unbatched: dict[tuple[str, str], UnbatchedEvent] = {}
     """Events that are not part of a delivery yet, by event id and URL, the oldest first."""
     reported: dict[OccupancyKey, None] = {}
-    """The occupied channels and present members that endpoints know of, in the order in which they
-    were reported."""
+    """The channels last reported as occupied and the members last reported as added, in the order
+    of the reports."""
 
 
 class IJournalStorage(Protocol):
     """Stores a copy of a journal's contents."""
 
     def open(self, contents: JournalContents) -> JournalContents:
-        """Read the stored contents; called before any write.
+        """Read the stored contents; the journal calls this before any other method.
 
         Args:
-            contents: The journal's empty contents, to be filled. The journal updates the same
-                object before each write, so after a failed write the storage can write the
-                complete contents.
+            contents: An empty object, which the storage fills and keeps. The journal applies each
+                change to this object before it calls the storage. So after a failed write, the
+                storage can write the complete contents.
 
         Returns:
-            The contents.
+            The same object.
 
         Raises:
             JournalError: The storage cannot be read or written.
@@ -63,29 +64,29 @@ class IJournalStorage(Protocol):
         """Store an event that is not part of a delivery yet."""
 
     def remove_unbatched(self, event_id: str, url: str) -> None:
-        """Remove an event for an endpoint."""
+        """Remove an event that is now part of a delivery to this URL, or was dropped for it."""
 
     def put_reported(self, key: OccupancyKey) -> None:
-        """Store that endpoints know a channel as occupied, or a member as present."""
+        """Store that a channel was reported as occupied, or a member as added."""
 
     def remove_reported(self, key: OccupancyKey) -> None:
-        """Remove a channel or member that endpoints know as vacated or removed."""
+        """Remove a channel or a member from those reported as present."""
 
     def written(self) -> "Deferred[None]":
-        """Fire when all changes so far are in the file, or when writing has failed."""
+        """Fire when all changes so far are stored, or when writing has failed."""
 
     def close(self) -> "Deferred[None]":
         """Write the remaining changes, and close; fires when that is done."""
 
 
 class Journal:
-    """The deliveries of a node.
+    """Keeps the deliveries, the unbatched events and the reported occupancy of a node.
 
-    It keeps a limited number of delivered deliveries and dead letters; beyond the limit it removes
-    the oldest.
+    Delivered deliveries are limited in number, dead letters in number and bytes. Beyond a limit,
+    the journal removes those that finished first.
 
     Args:
-        storage: Stores a copy; None to lose the contents when the process ends.
+        storage: Stores a copy of the contents; None to lose them when the process ends.
     """
 
     def __init__(self, storage: IJournalStorage | None = None) -> None:
@@ -109,7 +110,7 @@ class Journal:
 
     @property
     def is_persistent(self) -> bool:
-        """Whether the contents survive a restart."""
+        """Whether the journal has a storage, so that its contents survive a restart."""
         return self._storage is not None
 
     def close(self) -> "Deferred[None]":
@@ -117,9 +118,9 @@ class Journal:
         return succeed(None) if self._storage is None else self._storage.close()
 
     def written(self) -> "Deferred[None]":
-        """Fire when everything recorded so far would survive a crash of this process.
+        """Fire when the storage has all changes so far, or when writing has failed.
 
-        This holds if the storage works.
+        Without a storage, the Deferred fires at once.
         """
         return succeed(None) if self._storage is None else self._storage.written()
 
@@ -133,7 +134,7 @@ class Journal:
         self._apply_retention(delivery)
 
     def _apply_retention(self, delivery: Delivery) -> None:
-        """Count a finished delivery, and remove the oldest ones beyond the limits."""
+        """Update the counts, and remove the oldest finished deliveries beyond the limits."""
         self._delivered.pop(delivery.id, None)
         self._dead_bytes -= self._dead.pop(delivery.id, 0)
         if delivery.state == "delivered":
@@ -162,21 +163,23 @@ class Journal:
         return [d for d in self._contents.deliveries.values() if d.state == "pending"]
 
     def dead(self, app_id: str) -> list[Delivery]:
-        """Return an app's dead letters, in the order in which they were given up."""
+        """Return an app's dead letters, in the order in which they were given up.
+
+        Those of an earlier process come first, in the order of their ids.
+        """
         dead = [self._contents.deliveries[delivery_id] for delivery_id in self._dead]
         return [delivery for delivery in dead if delivery.app_id == app_id]
 
     def page(
         self, app_id: str, state: State | None, limit: int, after: str | None
     ) -> list[Delivery]:
-        """Return a page of deliveries, the newest first.
+        """Return a page of an app's deliveries, the newest first.
 
         Args:
             app_id: The app's id.
             state: Only deliveries in this state; None for any state.
             limit: The maximum number of deliveries.
-            after: The id of the last delivery of the previous page, so that older deliveries
-                follow; None for the first page.
+            after: The id of the last delivery on the previous page; None for the first page.
         """
         return list(islice(self._matching(app_id, state, after), limit))
 
@@ -190,14 +193,14 @@ class Journal:
     # Events that are not part of a delivery yet
 
     def put_unbatched(self, event: WebhookEvent, urls: Collection[str]) -> None:
-        """Record an event that the endpoints with these URLs will receive."""
+        """Record that an event must become part of a delivery to each of these URLs."""
         for url in urls:
             entry = self._contents.unbatched[event.id, url] = UnbatchedEvent(event, url)
             if self._storage is not None:
                 self._storage.put_unbatched(entry)
 
     def remove_unbatched(self, event_ids: Collection[str], url: str) -> None:
-        """Record that events for an endpoint are part of a delivery now, or were dropped."""
+        """Record that events are now part of a delivery to this URL, or were dropped for it."""
         for event_id in event_ids:
             if self._contents.unbatched.pop((event_id, url), None) and self._storage is not None:
                 self._storage.remove_unbatched(event_id, url)
@@ -209,11 +212,11 @@ class Journal:
     # Occupancy that has been reported to endpoints
 
     def set_reported(self, key: OccupancyKey, *, present: bool) -> None:
-        """Record the last report to endpoints about a channel or a member.
+        """Record how a channel or a member was last reported.
 
         Args:
             key: The channel or member.
-            present: Whether it was reported as occupied or added.
+            present: True if it was reported as occupied or added, False if as vacated or removed.
         """
         reported, storage = self._contents.reported, self._storage
         if present:
@@ -226,8 +229,5 @@ class Journal:
                 storage.remove_reported(key)
 
     def reported(self) -> list[OccupancyKey]:
-        """Return the channels and members last reported as present.
-
-        They are in the order in which they were reported.
-        """
+        """Return the channels and members last reported as present, in the order of the reports."""
         return list(self._contents.reported)

@@ -1,4 +1,4 @@
-"""The webhooks of a single node: it sends the events of its own source."""
+"""The webhooks of a single node, which sends the events of its own source."""
 
 from contextlib import suppress
 
@@ -30,8 +30,8 @@ class SingleNodeWebhooks:
         listeners: The dispatcher's listeners, as a list that :meth:`add_listener` extends.
         journal: Records events and deliveries.
         sender: Sends deliveries.
-        transport: The sender's transport, which is stopped after it.
-        clock: Limits the duration of the stop.
+        transport: The sender's transport; it is stopped after the sender.
+        clock: Times how long a stop may take.
 
     Attributes:
         journal: The journal.
@@ -67,11 +67,11 @@ class SingleNodeWebhooks:
         self._listeners.append(listener)
 
     def queued(self, app_id: str) -> int:
-        """Count an app's unfinished deliveries."""
+        """Return the number of an app's pending deliveries."""
         return self.sender.queued(app_id)
 
     def start(self) -> "Deferred[None]":
-        """Resume the deliveries of the journal, and start the source.
+        """Read the journal, resume its pending deliveries and events, and start the source.
 
         Returns:
             Fires when the source has started.
@@ -89,11 +89,11 @@ class SingleNodeWebhooks:
             await self._source.start(self._dispatcher.dispatch)
 
     def stop(self) -> "Deferred[None]":
-        """Stop the source, try for a few seconds to deliver the remaining events, and stop.
+        """Stop the source, send what is pending for up to ``DRAIN_TIMEOUT`` seconds, and stop.
 
         Returns:
-            Fires after a few seconds at most. Undelivered events are then in the journal's
-            storage, if it has one.
+            Fires when everything has stopped. The journal's storage, if there is one, then has the
+            deliveries that are still pending.
         """
         return Deferred.fromCoroutine(self._stop())
 

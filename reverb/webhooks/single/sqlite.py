@@ -1,11 +1,12 @@
-"""The journal's storage: a SQLite file that is written in its own thread.
+"""The journal's storage: a SQLite file that a thread of its own writes.
 
-The reactor never blocks on it: the changes of one turn of the reactor are written together, in one
-transaction. ``kill -9`` loses nothing that was written. If the machine loses power, the latest
-transactions may be lost (SQLite's ``synchronous=NORMAL``).
+The reactor waits for the disk only at the start, when it reads the file. Later, the thread writes
+the changes of one turn of the reactor in one transaction. ``kill -9`` loses no transaction that was
+committed. If the machine loses power, the latest transactions may be lost (SQLite's
+``synchronous=NORMAL``).
 
-A disk that fails while the server runs (full, broken, removed) affects only the copy: the storage
-retries periodically, and then writes the complete contents again from memory.
+If the disk fails while the server runs (full, broken, removed), webhooks are still sent. The
+storage retries periodically, and then writes the complete contents again from memory.
 """
 
 import sqlite3
@@ -70,7 +71,8 @@ class SqliteJournalStorage:
     Args:
         directory: The directory of the file; it is created if it does not exist.
         reactor: Schedules writes, and receives the results of the thread.
-        on_failure: Called with the file's path and the problem, each time that writing fails.
+        on_failure: Called each time that writing fails, with one text: the file's path and the
+            problem.
     """
 
     def __init__(self, directory: str, reactor: Any, on_failure: Callable[[str], None]) -> None:
@@ -119,21 +121,22 @@ class SqliteJournalStorage:
         self._write(_Statement(_PUT_UNBATCHED, _unbatched_row(entry)))
 
     def remove_unbatched(self, event_id: str, url: str) -> None:
-        """Remove an event for an endpoint."""
+        """Remove an event that is now part of a delivery to this URL, or was dropped for it."""
         self._write(_Statement(_REMOVE_UNBATCHED, (event_id, url)))
 
     def put_reported(self, key: OccupancyKey) -> None:
-        """Store that endpoints know a channel as occupied, or a member as present."""
+        """Store that a channel was reported as occupied, or a member as added."""
         self._write(_Statement(_PUT_REPORTED, key))
 
     def remove_reported(self, key: OccupancyKey) -> None:
-        """Remove a channel or member that endpoints know as vacated or removed."""
+        """Remove a channel or a member from those reported as present."""
         self._write(_Statement(_REMOVE_REPORTED, key))
 
     # Writing
 
     def _write(self, statement: _Statement) -> None:
-        # After a failure all contents are written again; after close() nothing is written.
+        # After a failure, the retry writes all contents, including this change. After close(),
+        # changes are ignored.
         if self._has_failed or self._is_closing:
             return
         self._statements.append(statement)
@@ -191,8 +194,8 @@ class SqliteJournalStorage:
         if self._timer is not None:
             self._timer.cancel()
             self._flush()
-        # The thread runs its jobs in order. When this empty one is done, the callback of the
-        # running write has queued the last changes, ahead of the close.
+        # The thread runs its jobs in order. When this empty job is done, the running write is done,
+        # and _on_flushed has queued the last changes. So they are written before the close.
         await deferToThreadPool(self._reactor, self._pool, lambda: None)
         connection, self._connection = self._connection, None
         await deferToThreadPool(self._reactor, self._pool, connection.close)
@@ -200,7 +203,7 @@ class SqliteJournalStorage:
 
 
 def _load(connection: sqlite3.Connection, contents: JournalContents) -> JournalContents:
-    """Lock the file, check its integrity and version, and read all of it."""
+    """Lock the file, check its integrity and version, create tables in a new file, and read it."""
     connection.execute("PRAGMA locking_mode = EXCLUSIVE")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
@@ -224,7 +227,7 @@ def _load(connection: sqlite3.Connection, contents: JournalContents) -> JournalC
 
 
 def _read_all(connection: sqlite3.Connection, contents: JournalContents) -> None:
-    """Read and validate all rows: SQLite does not detect that a value was overwritten."""
+    """Read and validate all rows, as SQLite does not detect that a value was overwritten."""
     for row in connection.execute("SELECT * FROM deliveries ORDER BY id"):
         delivery = _read_delivery(row)
         contents.deliveries[delivery.id] = delivery
@@ -249,7 +252,7 @@ def _execute(connection: sqlite3.Connection, statements: Iterable[_Statement]) -
 
 
 def _snapshot_statements(contents: JournalContents) -> Iterable[_Statement]:
-    """Return the statements that replace the file's contents."""
+    """Return the statements that replace everything in the file by the given contents."""
     for table in ("deliveries", "unbatched", "reported"):
         yield _Statement(f"DELETE FROM {table}")  # noqa: S608 - constant names
     for delivery in contents.deliveries.values():
@@ -286,7 +289,7 @@ def _read_unbatched(row: tuple[Any, ...]) -> UnbatchedEvent:
 
 
 def _describe_error(error: BaseException) -> str:
-    """Describe the problem, as the end of a sentence that starts with the file's path."""
+    """Describe an error, as the rest of a sentence that starts with the file's path."""
     if isinstance(error, JournalError):
         return str(error)
     if isinstance(error, DECODE_ERRORS):
