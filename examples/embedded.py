@@ -17,7 +17,7 @@ from twisted.application.service import Application
 from twisted.logger import Logger
 
 from reverb.apps import App
-from reverb.hub.notices import ClientEvent, MemberAdded, MemberRemoved
+from reverb.protocol.notices import ClientEvent, MemberAdded, MemberRemoved
 from reverb.service import ReverbService
 from reverb.settings import Settings
 

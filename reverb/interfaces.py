@@ -13,6 +13,8 @@ from zope.interface import Attribute, Interface
 
 from reverb.apps import App
 from reverb.envelope import Envelope
+from reverb.protocol.changes import JoinResult, LeaveResult, StoreChange
+from reverb.protocol.frames import FrameBatch
 from reverb.protocol.messages import Member
 
 
@@ -21,14 +23,23 @@ class IConnection(Interface):
 
     socket_id: str = Attribute("The connection's socket id.")
 
-    def send(frame: bytes) -> None:
-        """Send one encoded WebSocket frame, or several that are joined.
+    def send(payload: bytes) -> int:
+        """Send one message.
 
         The call does not block. It queues the bytes that the client does not
         accept at once. When more than the node's ``max_buffered_bytes`` are
         queued, the connection closes. The call does nothing on a connection
         that is closing or closed.
+
+        Args:
+            payload: The message in JSON.
+
+        Returns:
+            The size in bytes of the message as sent, with the framing of the transport.
         """
+
+    def send_batch(batch: FrameBatch) -> None:
+        """Send the messages of a batch with one write; otherwise as :meth:`send`."""
 
     def close(code: int, reason: str) -> None:
         """Send ``pusher:error`` and a close frame, both with the code and the reason.
@@ -124,46 +135,6 @@ class ILinked(Interface):
     link_meter = Attribute("The counters of the link, a :class:`reverb.meter.LinkMeter`.")
 
 
-class JoinResult(msgspec.Struct, frozen=True):
-    """The effect of a new subscription, across all nodes."""
-
-    occupied: bool
-    """Whether the channel had no subscription before."""
-    added: bool
-    """Whether the user is a new member: the user had no subscription to the channel before.
-
-    False on channels other than presence channels.
-    """
-    subscriptions: int
-    """The number of subscriptions to the channel, including this one."""
-    members: Mapping[str, str]
-    """The members, including the new one: ``user_info`` as JSON text by user id.
-
-    Empty on channels other than presence channels. The mapping may be a
-    :class:`reverb.protocol.roster.Roster`, which saves the hub from encoding the
-    whole list for each new member.
-    """
-    announced: bool = False
-    """Whether the store reports the new member to all nodes itself.
-
-    It then calls the ``changed`` callback of :meth:`IChannelStore.start` on each node.
-    Otherwise the hub publishes ``member_added``.
-    """
-
-
-class LeaveResult(msgspec.Struct, frozen=True):
-    """The effect of the end of a subscription, across all nodes."""
-
-    vacated: bool
-    """Whether this was the channel's last subscription."""
-    removed: str | None
-    """The id of the user if this was the user's last subscription to the channel, else None."""
-    subscriptions: int
-    """The number of subscriptions that remain."""
-    announced: bool = False
-    """Whether the store reports the removed member to all nodes itself; see :class:`JoinResult`."""
-
-
 class ChannelCounts(msgspec.Struct, frozen=True):
     """The numbers of a channel's subscriptions and users, across all nodes."""
 
@@ -179,50 +150,6 @@ class CachedEvent(msgspec.Struct, frozen=True):
     data: str
     ttl: float
     """Seconds until the event expires."""
-
-
-class MemberJoined(msgspec.Struct, frozen=True):
-    """A user became a member of a channel; this node sends its subscribers ``member_added``."""
-
-    app_id: str
-    channel: str
-    member: Member
-
-
-class MemberLeft(msgspec.Struct, frozen=True):
-    """A member left a channel; this node sends its subscribers ``member_removed``."""
-
-    app_id: str
-    channel: str
-    user_id: str
-
-
-class ChannelReaped(msgspec.Struct, frozen=True):
-    """The store removed the subscriptions of a dead node to a channel.
-
-    Only one surviving node gets this change. Its hub sends the notices and updates
-    the subscription count. The nodes with subscribers also get a :class:`MemberLeft`
-    for each removed member.
-    """
-
-    app_id: str
-    channel: str
-    removed: tuple[str, ...]
-    """The ids of the users who had no subscription on another node."""
-    vacated: bool
-    """Whether the channel has no subscription left."""
-
-
-class StoreRestored(msgspec.Struct, frozen=True):
-    """The store answers for all nodes again.
-
-    A node gets this change after its link has reconnected, because it may have missed
-    other changes in between.
-    """
-
-
-StoreChange = MemberJoined | MemberLeft | ChannelReaped | StoreRestored
-"""A change that a store reports to the hub, through the callback of :meth:`IChannelStore.start`."""
 
 
 class ChannelFullError(Exception):

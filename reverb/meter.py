@@ -4,8 +4,6 @@ The parts of the server increment them, and :mod:`reverb.metrics` reads them at
 each scrape. Counting is on the hot path and must cost almost nothing: it takes
 no lock, and sending a message looks up no label. The current numbers of
 connections and channels are not kept here: each scrape reads them from the hub.
-
-A part whose meter is None measures nothing.
 """
 
 from bisect import bisect_left

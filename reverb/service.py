@@ -25,7 +25,6 @@ from reverb.api.root import make_root
 from reverb.apps import App
 from reverb.backends import build_backends, build_webhook_cluster_store
 from reverb.hub.hub import Hub
-from reverb.hub.notices import Notice
 from reverb.interfaces import IApps, IBroker, IChannelStore
 from reverb.listening.addresses import format_address, listening_addresses
 from reverb.listening.certificates import listen_service
@@ -33,6 +32,7 @@ from reverb.meter import AppMeter, Meter
 from reverb.metrics.listener import MetricsListener
 from reverb.protocol.codes import Code
 from reverb.protocol.events import check_event
+from reverb.protocol.notices import Notice
 from reverb.settings import Settings
 from reverb.static_apps import StaticApps
 from reverb.transport.broadcast import BroadcastTarget
@@ -41,6 +41,7 @@ from reverb.transport.http import ApiSite
 from reverb.transport.multiplexer import MultiplexingFactory
 from reverb.transport.outbox import SocketTable
 from reverb.transport.timing_wheel import TimingWheel
+from reverb.transport.websocket import WebSocketOptions
 from reverb.webhooks.events import WebhookEvent
 from reverb.webhooks.interfaces import IWebhookEventSource, IWebhooks, IWebhookTransport
 
@@ -146,17 +147,15 @@ class ReverbService(MultiService):
         self._ports.setServiceParent(self)
         self.metrics = self._make_metrics()
 
-    def _make_meter(self) -> Meter | None:
-        """Make the meter, with the counters of every configured app, if metrics are on."""
-        if not self.settings.metrics_listen:
-            return None
+    def _make_meter(self) -> Meter:
+        """Make the meter, with the counters of every configured app."""
         meter = Meter()
         for app in self.settings.apps:
             meter.apps[app.id] = AppMeter()
         return meter
 
     def _make_metrics(self) -> MetricsListener | None:
-        if self._meter is None:
+        if not self.settings.metrics_listen:
             return None
         # These modules import prometheus_client, which nothing else needs.
         from reverb.metrics.collector import NodeCollector, make_registry  # noqa: PLC0415
@@ -189,11 +188,13 @@ class ReverbService(MultiService):
             apps=self._apps,
             timing_wheel=self._timing_wheel,
             clock=self._clock,
-            path=settings.path,
             sockets=self._sockets,
-            max_buffered_bytes=settings.max_buffered_bytes,
-            handshake_timeout=settings.handshake_timeout,
-            compression=settings.compression,
+            options=WebSocketOptions(
+                path=settings.path,
+                max_buffered_bytes=settings.max_buffered_bytes,
+                handshake_timeout=settings.handshake_timeout,
+                compression=settings.compression,
+            ),
             meter=self._meter,
         )
 
@@ -274,7 +275,7 @@ class ReverbService(MultiService):
         """Call a function for each notice of a kind, or for each webhook event.
 
         Args:
-            kind: A class of :mod:`reverb.hub.notices`, ``Notice`` for all of them, or
+            kind: A class of :mod:`reverb.protocol.notices`, ``Notice`` for all of them, or
                 :class:`reverb.webhooks.events.WebhookEvent`. The callback gets notices at
                 once, and only those of this node. Webhook events are debounced: a channel
                 or member that returns within ``webhooks.debounce`` causes none. Of nodes

@@ -107,7 +107,7 @@ class Options(usage.Options):
 
     opt_metrics_listen.__doc__ = (
         "Serve Prometheus metrics on a loopback port, on HOST:PORT or on a Twisted endpoint "
-        "string. May be given more than once. Default: none, and nothing is measured"
+        "string. May be given more than once. Default: none"
     )
 
 

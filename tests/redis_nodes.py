@@ -9,7 +9,7 @@ from twisted.internet import reactor, task
 
 from redis_server import RedisServer
 from reverb.envelope import Publication
-from reverb.interfaces import ChannelReaped, MemberJoined, MemberLeft, StoreRestored
+from reverb.protocol.changes import ChannelReaped, MemberJoined, MemberLeft, StoreRestored
 from reverb.protocol.messages import Member
 from reverb.redis.broker import RedisBroker
 from reverb.redis.link import RedisLink

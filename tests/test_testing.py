@@ -11,7 +11,7 @@ import reverb.testing
 from reverb.apps import App
 from reverb.envelope import Publication
 from reverb.protocol import signing
-from reverb.protocol.frames import text_frame
+from reverb.protocol.frames import Frame, FrameBatch
 from reverb.service import ReverbService
 from reverb.testing import (
     APP,
@@ -240,14 +240,14 @@ class TestMemoryClient:
 
 
 class TestMemoryConnection:
-    def test_it_records_the_frames_sent_to_it(self):
+    def test_it_records_the_messages_sent_to_it(self):
         connection = MemoryConnection("3.4")
-        connection.send(text_frame(b"a") + text_frame(b"b"))
-        connection.send(text_frame(b"c"))
+        connection.send_batch(FrameBatch([Frame(b"a", None), Frame(b"b", None)]))
+        connection.send(b"c")
         connection.close(4200, "why")
 
         assert connection.socket_id == "3.4"
-        assert len(connection.frames) == 2
+        assert len(connection.writes) == 2
         assert connection.payloads() == [b"a", b"b", b"c"]
         assert connection.closed == (4200, "why")
 

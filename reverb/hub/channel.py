@@ -1,72 +1,18 @@
 """A channel on this node: its subscribers, and the frames that wait to be sent to them."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Protocol
 
 from reverb.meter import AppMeter
-from reverb.protocol.frames import compressed_text_frame, text_frame
+from reverb.protocol.frames import Frame, FrameBatch
 from reverb.protocol.names import ChannelKind
 
 
 class Subscriber(Protocol):
-    """A receiver of a channel's frames, such as a connection."""
+    """A receiver of a channel's frames; the part of IConnection that a channel uses."""
 
-    def send(self, frames: bytes) -> None:
-        """Send encoded WebSocket frames."""
-
-
-class Frame:
-    """One publication, encoded once for all subscribers.
-
-    Args:
-        payload: The message in JSON.
-        exclude: The socket id of the one connection that must not receive it;
-            None to exclude none.
-    """
-
-    __slots__ = ("_compressed", "exclude", "payload", "plain")
-
-    def __init__(self, payload: bytes, exclude: str | None) -> None:
-        self.payload = payload
-        self.exclude = exclude
-        self.plain = text_frame(payload)
-        self._compressed = b""
-
-    def compressed(self, min_bytes: int) -> bytes:
-        """Return the frame for subscribers that have negotiated compression.
-
-        The first call compresses the payload; later calls return the same frame.
-
-        Args:
-            min_bytes: A payload of fewer bytes is not compressed.
-        """
-        if len(self.payload) < min_bytes:
-            return self.plain
-        if not self._compressed:
-            self._compressed = compressed_text_frame(self.payload)
-        return self._compressed
-
-
-class FrameBatch:
-    """A sequence of frames that is sent with one write.
-
-    Args:
-        frames: At least one frame, in the order of publication.
-    """
-
-    __slots__ = ("_frames", "plain")
-
-    def __init__(self, frames: Sequence[Frame]) -> None:
-        self._frames = frames
-        self.plain = b"".join([frame.plain for frame in frames])
-
-    def compressed(self, min_bytes: int) -> bytes:
-        """Return the joined frames for subscribers that have negotiated compression."""
-        return b"".join([frame.compressed(min_bytes) for frame in self._frames])
-
-    def send_to(self, subscriber: Subscriber) -> None:
-        """Send the frames, uncompressed, to one subscriber."""
-        subscriber.send(self.plain)
+    def send_batch(self, batch: FrameBatch) -> None:
+        """Send the messages of a batch with one write."""
 
 
 class FanoutTarget(Protocol):
@@ -95,7 +41,7 @@ The target keeps the mapping. The channel changes it whenever its subscribers ch
 
 
 class SequentialTarget:
-    """A fanout target that calls the ``send`` method of one subscriber after the other."""
+    """A fanout target that calls the ``send_batch`` method of one subscriber after the other."""
 
     __slots__ = ("_subscribers",)
 
@@ -109,7 +55,7 @@ class SequentialTarget:
         """Send frames to all subscribers except the excluded ones; return the bytes sent."""
         for subscriber in self._subscribers.values():
             if subscriber not in exclude:
-                batch.send_to(subscriber)
+                subscriber.send_batch(batch)
         return len(batch.plain) * (len(self._subscribers) - len(exclude))
 
 
@@ -141,15 +87,15 @@ class Channel:
     confirmation.
 
     Args:
+        meter: The app's meter.
         make_fanout_target: Creates the channel's fanout target.
         kind: The channel's kind.
-        meter: The app's meter; None to measure nothing.
 
     Attributes:
         subscribers: The active subscribers, by socket id.
         pending_frames: The frames that the next flush sends, oldest first.
         pending_since: The clock's time in seconds when the oldest pending frame
-            was added; without a meter it may be an earlier time.
+            was added.
     """
 
     __slots__ = (
@@ -165,9 +111,9 @@ class Channel:
 
     def __init__(
         self,
+        meter: AppMeter,
         make_fanout_target: FanoutTargetFactory = SequentialTarget,
         kind: ChannelKind = ChannelKind.PUBLIC,
-        meter: AppMeter | None = None,
     ) -> None:
         self.kind = kind
         self.meter = meter
@@ -260,8 +206,7 @@ class Channel:
         individual = {f.exclude for f in frames if f.exclude in subscribers} | first_frames.keys()
         exclude = [subscribers[i] for i in individual] if individual else ()
         sent = self._target.send(FrameBatch(frames), exclude)
-        if self.meter is not None:
-            self._count(self.meter, frames, sent, len(individual))
+        self._count(self.meter, frames, sent, len(individual))
         for socket_id in individual:
             self._send(frames[first_frames.get(socket_id, 0) :], socket_id, subscribers[socket_id])
 
@@ -289,7 +234,6 @@ class Channel:
         if not own:
             return
         batch = FrameBatch(own)
-        batch.send_to(connection)
-        if self.meter is not None:
-            self.meter.messages_sent += len(own)
-            self.meter.bytes_sent += len(batch.plain)
+        connection.send_batch(batch)
+        self.meter.messages_sent += len(own)
+        self.meter.bytes_sent += len(batch.plain)

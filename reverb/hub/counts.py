@@ -10,6 +10,7 @@ Source: Pusher's documentation, "Subscription count": channels with more than
 """
 
 from collections.abc import Callable, Mapping
+from enum import Enum
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -20,10 +21,11 @@ from reverb.apps import App
 from reverb.envelope import CountChanged
 from reverb.hub.channel import Channel
 from reverb.hub.fanout import Fanout
-from reverb.hub.notices import Notice, SubscriptionCount
-from reverb.interfaces import ChannelReaped, IApps, IBroker, IChannelStore, StoreRefusedError
+from reverb.interfaces import IApps, IBroker, IChannelStore, StoreRefusedError
 from reverb.protocol import messages
+from reverb.protocol.changes import ChannelReaped
 from reverb.protocol.names import ChannelKind, channel_type
+from reverb.protocol.notices import Notice, SubscriptionCount
 
 LARGE_CHANNEL = 100
 """The number of subscriptions above which a channel's counts are sent at intervals."""
@@ -40,42 +42,55 @@ ChannelKey = tuple[str, str]
 """An app's id and a channel's name."""
 
 
+class _Phase(Enum):
+    """The phase of a count. The methods under "Refreshing" make all transitions."""
+
+    IDLE = "idle"
+    """The count is as fresh as this node knows."""
+    SCHEDULED = "scheduled"
+    """The store is asked at the end of this turn of the reactor."""
+    ASKING = "asking"
+    """A call of the store is in progress."""
+    WAITING = "waiting"
+    """The channel is large, and its interval is not over."""
+
+
 class _Count:
     """The state of one channel's count on this node.
 
     Attributes:
+        phase: Whether and how the count is being refreshed.
         last_sent: The count that this node last sent to the subscribers; None
             if it sent none, or if a subscriber has joined since.
-        stale: Whether the count may have changed since the store was last asked.
-        changed_here: Whether a change on this node made the count stale. If so,
+        changed_since: Whether the count may have changed since the store was asked
+            last; only in the phases ASKING and WAITING.
+        changed_here: Whether a change on this node is to be announced. If so,
             this node invalidates the count on the other nodes, and notifies the
             listeners.
         last_notified: The count in this node's last notice; None if it sent
             none, or if another node seems to have sent a later one.
         uncertain: Whether the count in the last notice may be wrong, because the
             store was out of reach.
-        busy: Whether a call of the store is in progress, or an interval is not over.
-        interval: The delayed call that ends the interval of a large channel;
-            None outside of an interval.
+        interval: The delayed call that ends the phase WAITING; None in other phases.
     """
 
     __slots__ = (
-        "busy",
         "changed_here",
+        "changed_since",
         "interval",
         "last_notified",
         "last_sent",
-        "stale",
+        "phase",
         "uncertain",
     )
 
     def __init__(self) -> None:
+        self.phase = _Phase.IDLE
         self.last_sent: int | None = None
-        self.stale = False
+        self.changed_since = False
         self.changed_here = False
         self.last_notified: int | None = None
         self.uncertain = False
-        self.busy = False
         self.interval: IDelayedCall | None = None
 
 
@@ -117,8 +132,8 @@ class CountManager:
         self._fanout = fanout
         self._notify = notify
         self._counts: dict[ChannelKey, _Count] = {}
-        # The counts to refresh at the end of this turn.
-        self._stale_keys: list[ChannelKey] = []
+        # The counts in the phase SCHEDULED.
+        self._scheduled: list[ChannelKey] = []
         # The count whose invalidation this node is publishing right now.
         self._invalidating: ChannelKey | None = None
         # Whether the store was out of reach at any time since it was last restored.
@@ -146,14 +161,14 @@ class CountManager:
         if joined:
             count.last_sent = None
         count.changed_here = True
-        self._mark_stale(key, count)
+        self._changed(key, count)
 
     def invalidate(self, invalidation: CountChanged) -> None:
         """Refresh the count that an invalidation names, if this node keeps it."""
         key = (invalidation.app_id, invalidation.channel)
         count = self._counts.get(key)
         if count is not None and key != self._invalidating:
-            self._mark_stale(key, count)
+            self._changed(key, count)
 
     def channel_reaped(self, change: ChannelReaped) -> None:
         """Refresh a channel's count on all nodes, after a dead node was reaped."""
@@ -175,7 +190,7 @@ class CountManager:
         for key, count in list(self._counts.items()):
             count.uncertain = count.last_notified is not None
             self._publish_invalidation(key)
-            self._mark_stale(key, count)
+            self._changed(key, count)
 
     def flush(self) -> None:
         """Refresh the delayed counts now, because the node is about to stop.
@@ -190,16 +205,18 @@ class CountManager:
 
     # Refreshing
 
-    def _mark_stale(self, key: ChannelKey, count: _Count) -> None:
-        """Refresh a count at the end of the turn, or when it is not busy any more."""
-        if not count.stale and not count.busy:
-            if not self._stale_keys:
+    def _changed(self, key: ChannelKey, count: _Count) -> None:
+        """Refresh a count at the end of the turn, or after the phase ASKING or WAITING."""
+        if count.phase is _Phase.IDLE:
+            count.phase = _Phase.SCHEDULED
+            if not self._scheduled:
                 self._clock.callLater(0, self._refresh_all)
-            self._stale_keys.append(key)
-        count.stale = True
+            self._scheduled.append(key)
+        elif count.phase is not _Phase.SCHEDULED:
+            count.changed_since = True
 
     def _refresh_all(self) -> None:
-        keys, self._stale_keys = self._stale_keys, []
+        keys, self._scheduled = self._scheduled, []
         for key in keys:
             self._start_refresh(key, self._counts[key])
 
@@ -210,8 +227,7 @@ class CountManager:
         self._was_degraded = self._was_degraded or not self._store.connected
         if not changed_here and not count.uncertain and not self._was_degraded:
             count.last_notified = None
-        count.stale = False
-        count.busy = True
+        count.phase = _Phase.ASKING
         refreshing = Deferred.fromCoroutine(self._refresh(key, count, changed_here=changed_here))
         refreshing.addErrback(self._log_failure)
 
@@ -232,6 +248,7 @@ class CountManager:
                 self._notify(SubscriptionCount(app_id=key[0], channel=key[1], count=number))
         finally:
             if number > LARGE_CHANNEL:
+                count.phase = _Phase.WAITING
                 count.interval = self._clock.callLater(
                     LARGE_CHANNEL_INTERVAL, self._release, key, count
                 )
@@ -254,16 +271,16 @@ class CountManager:
             self._fanout.add(channel, messages.subscription_count(key[1], number), None)
 
     def _release(self, key: ChannelKey, count: _Count) -> None:
-        """End the busy time of a count.
+        """End the phase ASKING or WAITING.
 
-        Refresh the count if it is stale. Otherwise delete it if this node has no
-        subscribers to the channel.
+        Refresh the count if it has changed since. Otherwise delete it if this node
+        has no subscribers to the channel.
         """
-        count.busy = False
+        count.phase = _Phase.IDLE
         count.interval = None
-        if count.stale:
-            count.stale = False
-            self._mark_stale(key, count)
+        if count.changed_since:
+            count.changed_since = False
+            self._changed(key, count)
         elif key not in self._channels and self._broker.connected:
             # While the broker is disconnected, the other nodes miss the invalidation. The count
             # is kept, so that store_restored() publishes the invalidation again.

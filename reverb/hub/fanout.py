@@ -8,7 +8,8 @@ the cost of a delivery, so coalesced deliveries are several times cheaper.
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from reverb.hub.channel import Channel, Frame
+from reverb.hub.channel import Channel
+from reverb.protocol.frames import Frame
 
 _PAUSE_RATIO = 0.5
 """The length of the pause after a flush that coalesced frames, relative to the flush's duration."""
@@ -49,8 +50,7 @@ class Fanout:
                 it; None to exclude none.
         """
         if not channel.pending_frames:
-            if not self._pending_channels or channel.meter is not None:
-                channel.pending_since = self._clock.seconds()
+            channel.pending_since = self._clock.seconds()
             if not self._pending_channels:
                 pause = self._paused_until - channel.pending_since
                 self._clock.callLater(pause if pause > _MIN_PAUSE else 0, self._flush)
@@ -68,10 +68,9 @@ class Fanout:
                 channel.flush()
             except Exception:  # noqa: BLE001 - a failure of one channel must not affect the others
                 self._log.failure("failed to send to a channel's subscribers")
-            if channel.meter is not None:
-                # Each frame is recorded with the latency of the oldest, an upper bound of its own.
-                latency = self._clock.seconds() - channel.pending_since
-                channel.meter.latency.observe(latency, count)
+            # Each frame is recorded with the latency of the oldest, an upper bound of its own.
+            latency = self._clock.seconds() - channel.pending_since
+            channel.meter.latency.observe(latency, count)
         if coalesced:
             ended = self._clock.seconds()
             self._paused_until = ended + min((ended - started) * _PAUSE_RATIO, _MAX_PAUSE)

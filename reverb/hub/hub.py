@@ -17,27 +17,21 @@ from reverb.apps import App
 from reverb.envelope import CountChanged, Envelope, Publication, Termination
 from reverb.hub.channel import Channel, FanoutTargetFactory, SequentialTarget
 from reverb.hub.counts import CountManager
-from reverb.hub.eager import run_step
 from reverb.hub.fanout import Fanout
-from reverb.hub.notices import ClientEvent, Connected, Disconnected, Notice
+from reverb.hub.publisher import Publisher
 from reverb.hub.rate_limit import RateLimit
+from reverb.hub.steps import StepQueue
 from reverb.hub.subscriptions import SubscriptionManager
 from reverb.hub.users import UserManager
 from reverb.hub.watchlists import WatchlistManager
-from reverb.interfaces import (
-    ChannelReaped,
-    IApps,
-    IBroker,
-    IChannelStore,
-    IConnection,
-    StoreChange,
-    StoreRestored,
-)
+from reverb.interfaces import IApps, IBroker, IChannelStore, IConnection
 from reverb.meter import Meter, Source
-from reverb.protocol import messages
+from reverb.protocol import effects, messages
+from reverb.protocol.changes import ChannelReaped, StoreChange, StoreRestored
 from reverb.protocol.codes import ClientError, Code
 from reverb.protocol.messages import Member, User
 from reverb.protocol.names import ONLINE_PREFIX, ChannelType, channel_type
+from reverb.protocol.notices import Connected, Disconnected, Notice
 from reverb.protocol.session import Completion, Session
 
 
@@ -53,7 +47,7 @@ class Hub:
         cache_ttl: Seconds after which the cached event of a cache channel expires.
         make_fanout_target: Creates the fanout target of a channel; a transport
             may supply one that is faster than :class:`SequentialTarget`.
-        meter: The node's meter; None to measure nothing.
+        meter: The node's meter.
     """
 
     _log = Logger()
@@ -67,7 +61,7 @@ class Hub:
         clock: IReactorTime,
         cache_ttl: int,
         make_fanout_target: FanoutTargetFactory = SequentialTarget,
-        meter: Meter | None = None,
+        meter: Meter,
     ) -> None:
         self._broker = broker
         self._store = store
@@ -75,7 +69,8 @@ class Hub:
         self._cache_ttl = cache_ttl
         self._meter = meter
         self._fanout = Fanout(clock)
-        self._listeners: list[Callable[[Notice], None]] = []
+        self._publisher = Publisher(broker, meter)
+        self._steps = StepQueue()
         self._reserved: set[str] = set()
         self._sessions: dict[str, Session] = {}
         self._channels: dict[tuple[str, str], Channel] = {}
@@ -87,7 +82,7 @@ class Hub:
             apps=apps,
             clock=clock,
             fanout=self._fanout,
-            notify=self._notify,
+            notify=self._publisher.notify,
         )
         self._subscriptions = SubscriptionManager(
             channels=self._channels,
@@ -96,8 +91,7 @@ class Hub:
             fanout=self._fanout,
             counts=self._counts,
             make_fanout_target=make_fanout_target,
-            publish=self._publish,
-            notify=self._notify,
+            publisher=self._publisher,
         )
         self._users = UserManager(broker, store)
         self._watchlists = WatchlistManager(
@@ -134,9 +128,9 @@ class Hub:
             self._reserved.discard(socket_id)
         if not admitted:
             return None
-        meter = None if self._meter is None else self._meter.apps[app.id]
-        session = self._sessions[socket_id] = Session(app, socket_id, connection, self, meter)
-        self._notify(Connected(app_id=app.id, socket_id=socket_id))
+        session = Session(app, socket_id, connection, self, self._meter.apps[app.id])
+        self._sessions[socket_id] = session
+        self._publisher.notify(Connected(app_id=app.id, socket_id=socket_id))
         return session
 
     def _new_socket_id(self) -> str:
@@ -148,25 +142,30 @@ class Hub:
                 return socket_id
 
     def end_session(self, session: Session) -> None:
-        """End a session: remove its subscriptions and sign-in, and stop counting the connection.
+        """Remove a session that has ended: its subscriptions, its sign-in and its connection.
 
-        Does nothing when the session has ended already.
+        On this node they are removed at once. The store is asked when the session's step in
+        flight is done.
         """
-        if self._sessions.pop(session.socket_id, None) is None:
-            return
-        session.open = False
-        app_id = session.app.id
-        for name in list(session.channels):
-            self.unsubscribe(session, name)
+        app_id, socket_id = session.app.id, session.socket_id
+        del self._sessions[socket_id]
+        for name in session.channels:
+            self._subscriptions.remove(session, name)
+        self._users.remove(session)
         self._watchlists.unwatch(session)
-        leaving = self._users.leave(session)
-        if leaving is not None:
-            run_step(session, leaving)
-        self._client_event_rates.pop(session.socket_id, None)
-        self._store.disconnect(app_id, session.socket_id).addErrback(
+        self._client_event_rates.pop(socket_id, None)
+        self._steps.run_after(session, lambda: self._leave_store(session))
+        self._store.disconnect(app_id, socket_id).addErrback(
             lambda failure: self._log.failure("failed to stop counting a connection", failure)
         )
-        self._notify(Disconnected(app_id=app_id, socket_id=session.socket_id))
+        self._publisher.notify(Disconnected(app_id=app_id, socket_id=socket_id))
+
+    def _leave_store(self, session: Session) -> None:
+        """Remove the subscriptions and the sign-in of a session from the store."""
+        for name in session.channels:
+            self._steps.run(session, self._subscriptions.leave(session, name))
+        if self._users.is_online(session):
+            self._steps.run(session, self._users.leave(session))
 
     def mute(self, session: Session) -> None:
         """Send a closing session the pending frames of its channels, and no later frames."""
@@ -181,12 +180,12 @@ class Hub:
         self, session: Session, channel: str, type_: ChannelType, member: Member | None
     ) -> Completion:
         """Subscribe a session to a channel; the session has already checked the authorization."""
-        return run_step(session, self._subscriptions.join(session, channel, type_, member))
+        return self._steps.run(session, self._subscriptions.join(session, channel, type_, member))
 
     def unsubscribe(self, session: Session, channel: str) -> Completion:
         """End a session's subscription; the session receives no later event of the channel."""
-        leaving = self._subscriptions.leave(session, channel)
-        return None if leaving is None else run_step(session, leaving)
+        self._subscriptions.remove(session, channel)
+        return self._steps.run(session, self._subscriptions.leave(session, channel))
 
     def store_changed(self, change: StoreChange) -> None:
         """Handle a change that a shared store reports.
@@ -225,25 +224,16 @@ class Hub:
                 Code.CLIENT_EVENT_RATE,
                 limit="client_events_per_second",
             )
-        member = session.channels[channel]
-        user_id = None if member is None else member.user_id
-        payload = messages.event(event, channel, data, user_id)
-        self._publish("client", Publication(app_id, channel, payload, socket_id))
-        self._notify(
-            ClientEvent(
-                app_id=app_id,
-                channel=channel,
-                event=event,
-                data=data,
-                socket_id=socket_id,
-                user_id=user_id,
-            )
+        follows = effects.of_client_event(
+            app_id, channel, socket_id, session.channels[channel], event=event, data=data
         )
+        self._publisher.publish_effects("client", app_id, channel, follows)
+        self._publisher.notify_effects(follows)
         return None
 
     def sign_in(self, session: Session, user: User) -> Completion:
         """Add a session to a user's sessions, and follow the users on the watchlist."""
-        return run_step(session, self._sign_in(session, user))
+        return self._steps.run(session, self._sign_in(session, user))
 
     async def _sign_in(self, session: Session, user: User) -> None:
         await self._users.sign_in(session, user)
@@ -283,7 +273,7 @@ class Hub:
         everywhere = True
         for name in channels:
             payload = messages.event(event, name, data)
-            if not self._publish(source, Publication(app.id, name, payload, exclude)):
+            if not self._publisher.publish(source, Publication(app.id, name, payload, exclude)):
                 everywhere = False
             # Cache the event only after publishing: when another node finds the cached event, the
             # broker has already delivered the publication to that node, or is about to.
@@ -293,11 +283,6 @@ class Hub:
                     lambda failure: self._log.failure("failed to cache an event", failure)
                 )
         return everywhere
-
-    def _publish(self, source: Source, publication: Publication) -> bool:
-        if self._meter is not None:
-            self._meter.apps[publication.app_id].publications[source] += 1
-        return self._broker.publish(publication)
 
     def terminate(self, app: App, user_id: str) -> bool:
         """Close the connections that are signed in as a user, on all nodes.
@@ -322,15 +307,14 @@ class Hub:
                 self._watchlists.invalidate(
                     envelope.app_id, envelope.channel.removeprefix(ONLINE_PREFIX)
                 )
-            elif self._meter is not None:
+            else:
                 self._meter.apps[envelope.app_id].fan_out.observe(0)
             return
         if isinstance(envelope, CountChanged):
             self._counts.invalidate(envelope)
             return
         for session in list(self._users.sessions.get((envelope.app_id, envelope.user_id), ())):
-            session.open = False
-            session.connection.close(Code.UNAUTHORIZED, "You got disconnected by the app")
+            session.close(Code.UNAUTHORIZED, "You got disconnected by the app")
 
     def flush(self) -> None:
         """Refresh the delayed counts now, because the node is about to stop.
@@ -348,15 +332,4 @@ class Hub:
             listener: Called synchronously. An exception that it raises is
                 logged and does not affect the hub or other listeners.
         """
-        self._listeners.append(listener)
-
-    def _notify(self, notice: Notice) -> None:
-        for listener in self._listeners:
-            try:
-                listener(notice)
-            except Exception:  # noqa: BLE001 - a listener is the application's code
-                self._log.failure(
-                    "the listener {listener} failed to handle {notice}",
-                    listener=listener,
-                    notice=notice,
-                )
+        self._publisher.add_listener(listener)

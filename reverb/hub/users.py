@@ -7,8 +7,7 @@ publications to an online channel are invalidations: a node that receives one
 asks the store whether the user is online.
 """
 
-from collections.abc import Coroutine, Iterable
-from typing import Any
+from collections.abc import Iterable
 
 from reverb.envelope import Publication
 from reverb.interfaces import IBroker, IChannelStore
@@ -38,8 +37,6 @@ class UserManager:
         self.sessions: dict[UserKey, set[Session]] = {}
         # The socket ids that are subscribed to an online channel, or are being subscribed to it.
         self._online: set[str] = set()
-        # The socket ids in _online whose call of the store has not returned yet.
-        self._joining: set[str] = set()
         # The users whose invalidation could not be sent to the other nodes.
         self._unpublished: set[UserKey] = set()
 
@@ -53,42 +50,35 @@ class UserManager:
         if not session.app.watchlists or socket_id in self._online:
             return
         self._online.add(socket_id)
-        self._joining.add(socket_id)
         try:
             joined = await self._store.join(app_id, ONLINE_PREFIX + user.id, socket_id, None, 0)
         except BaseException:
             self._online.discard(socket_id)
             raise
-        finally:
-            self._joining.discard(socket_id)
         if joined.occupied:
             self.publish_invalidation(app_id, user.id)
-        if not session.open:  # The session left during the call of the store.
-            await self._leave(app_id, user.id, socket_id)
 
-    def leave(self, session: Session) -> Coroutine[Any, Any, None] | None:
-        """Remove a session from its user's sessions on this node.
-
-        Returns:
-            A coroutine that removes the connection from the store; None when the
-            store does not have the connection, or when :meth:`sign_in` is still
-            in progress, and will remove it from the store.
-        """
-        user, app_id, socket_id = session.user, session.app.id, session.socket_id
-        if user is None:
-            return None
-        sessions = self.sessions.get((app_id, user.id), set())
+    def remove(self, session: Session) -> None:
+        """Remove a session from its user's sessions on this node."""
+        if session.user is None:
+            return
+        key = (session.app.id, session.user.id)
+        sessions = self.sessions.get(key, set())
         sessions.discard(session)
         if not sessions:
-            self.sessions.pop((app_id, user.id), None)
-        if socket_id not in self._online or socket_id in self._joining:
-            # Two calls of the store for one connection must not overlap, so sign_in() removes it.
-            return None
-        return self._leave(app_id, user.id, socket_id)
+            self.sessions.pop(key, None)
 
-    async def _leave(self, app_id: str, user_id: str, socket_id: str) -> None:
-        self._online.discard(socket_id)
-        left = await self._store.leave(app_id, ONLINE_PREFIX + user_id, socket_id)
+    def is_online(self, session: Session) -> bool:
+        """Return whether the store records the connection as one of a signed-in user."""
+        return session.socket_id in self._online
+
+    async def leave(self, session: Session) -> None:
+        """Remove a signed-in connection from the store."""
+        self._online.discard(session.socket_id)
+        if session.user is None:
+            return
+        app_id, user_id = session.app.id, session.user.id
+        left = await self._store.leave(app_id, ONLINE_PREFIX + user_id, session.socket_id)
         if left is not None and left.vacated:
             self.publish_invalidation(app_id, user_id)
 

@@ -1,6 +1,7 @@
-"""Encoders for the text frames that the server sends, and its ping frame (RFC 6455; RFC 7692)."""
+"""The WebSocket frames that the server sends: encoders, and batches (RFC 6455; RFC 7692)."""
 
 import zlib
+from collections.abc import Sequence
 
 _TEXT = 0x81
 """The first byte of a text frame: FIN and opcode 1."""
@@ -58,3 +59,57 @@ def _frame(first_byte: int, payload: bytes) -> bytes:
     if length < _MEDIUM:
         return b"%c\x7e%b%b" % (first_byte, length.to_bytes(2), payload)
     return b"%c\x7f%b%b" % (first_byte, length.to_bytes(8), payload)
+
+
+class Frame:
+    """One publication, encoded once for all subscribers.
+
+    Args:
+        payload: The message in JSON.
+        exclude: The socket id of the one connection that must not receive it;
+            None to exclude none.
+    """
+
+    __slots__ = ("_compressed", "exclude", "payload", "plain")
+
+    def __init__(self, payload: bytes, exclude: str | None) -> None:
+        self.payload = payload
+        self.exclude = exclude
+        self.plain = text_frame(payload)
+        self._compressed = b""
+
+    def compressed(self, min_bytes: int) -> bytes:
+        """Return the frame for subscribers that have negotiated compression.
+
+        The first call compresses the payload; later calls return the same frame.
+
+        Args:
+            min_bytes: A payload of fewer bytes is not compressed.
+        """
+        if len(self.payload) < min_bytes:
+            return self.plain
+        if not self._compressed:
+            self._compressed = compressed_text_frame(self.payload)
+        return self._compressed
+
+
+class FrameBatch:
+    """A sequence of frames that is sent with one write.
+
+    Args:
+        frames: At least one frame, in the order of publication.
+
+    Attributes:
+        frames: The frames. A transport without WebSocket frames sends their payloads.
+        plain: The frames joined, uncompressed.
+    """
+
+    __slots__ = ("frames", "plain")
+
+    def __init__(self, frames: Sequence[Frame]) -> None:
+        self.frames = frames
+        self.plain = b"".join([frame.plain for frame in frames])
+
+    def compressed(self, min_bytes: int) -> bytes:
+        """Return the joined frames for subscribers that have negotiated compression."""
+        return b"".join([frame.compressed(min_bytes) for frame in self.frames])

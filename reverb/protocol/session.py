@@ -1,16 +1,22 @@
 """The protocol state machine of one client connection.
 
-A session is open from its admission until the connection closes. An open
-session decodes each message of the client, and checks whether the session's
+A session handles messages from its admission until its connection begins to
+close. It decodes each message of the client, and checks whether the session's
 state (signed in, subscribed) allows the message. It then either answers at once
 or passes the operation to the hub. It answers a message that breaks a rule with
 ``pusher:error``.
+
+The session owns its state. The transport calls :meth:`Session.receive`,
+:meth:`Session.begin_close` and :meth:`Session.end`; the hub sends through it,
+and calls :meth:`Session.drop` for a subscription that has failed.
 
 Source: Pusher's documentation, "WebSocket protocol". An error that Pusher's
 live service also sends has the same text here.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from enum import Enum
+from types import MappingProxyType
 from typing import ClassVar, Protocol
 
 import msgspec
@@ -20,7 +26,7 @@ from reverb.meter import AppMeter
 from reverb.protocol import messages, signing
 from reverb.protocol.codes import ClientError, Code
 from reverb.protocol.events import is_too_large
-from reverb.protocol.frames import text_frame
+from reverb.protocol.frames import FrameBatch
 from reverb.protocol.messages import Member, Message, User
 from reverb.protocol.names import (
     SERVER_TO_USER_PREFIX,
@@ -40,11 +46,25 @@ Otherwise an awaitable. The connection waits for it before it handles the client
 """
 
 
-class SessionConnection(Protocol):
-    """The part of :class:`reverb.interfaces.IConnection` that a session uses."""
+class Phase(Enum):
+    """The phase of a session. It only ever moves to a later one."""
 
-    def send(self, frame: bytes) -> None:
-        """Send encoded WebSocket frames."""
+    OPEN = "open"
+    """The session handles messages."""
+    CLOSING = "closing"
+    """The connection is being closed. The session ignores messages, and keeps its subscriptions."""
+    ENDED = "ended"
+    """The connection has closed, and the hub removes the subscriptions."""
+
+
+class SessionConnection(Protocol):
+    """The part of :class:`reverb.interfaces.IConnection` that sessions and channels use."""
+
+    def send(self, payload: bytes) -> int:
+        """Send one message in JSON; return its size as sent, in bytes."""
+
+    def send_batch(self, batch: FrameBatch) -> None:
+        """Send the messages of a batch with one write."""
 
     def close(self, code: int, reason: str) -> None:
         """Send the code and the reason to the client, then close the connection."""
@@ -67,6 +87,12 @@ class SessionHub(Protocol):
     def sign_in(self, session: "Session", user: User) -> Completion:
         """Add the session to the user's sessions, and follow the users on the watchlist."""
 
+    def mute(self, session: "Session") -> None:
+        """Send the session's pending frames, and none that are published later."""
+
+    def end_session(self, session: "Session") -> None:
+        """Remove the session, its subscriptions and its sign-in from all nodes."""
+
 
 class Session:
     """One admitted client and its protocol state.
@@ -76,26 +102,23 @@ class Session:
         socket_id: The connection's unique id, of the form ``digits.digits``.
         connection: The client's connection, to which the session sends its answers.
         hub: Performs the operations that affect more than this connection.
-        meter: The app's meter; None to measure nothing.
+        meter: The app's meter.
 
     Attributes:
-        channels: The names of the channels that the session is subscribed to
-            or is subscribing to, each with the session's member on that channel
-            (None except on presence channels).
         user: The user that the session is signed in as; None before a sign-in.
         authorized: Whether the app's server has authorized the client, by the
             signature of a sign-in or of a subscription.
-        open: Whether the session still handles messages.
+        phase: Whether the session handles messages, is closing, or has ended.
     """
 
     __slots__ = (
+        "_channels",
         "app",
         "authorized",
-        "channels",
         "connection",
         "hub",
         "meter",
-        "open",
+        "phase",
         "socket_id",
         "user",
     )
@@ -106,17 +129,56 @@ class Session:
         socket_id: str,
         connection: SessionConnection,
         hub: SessionHub,
-        meter: AppMeter | None = None,
+        meter: AppMeter,
     ) -> None:
         self.app = app
         self.socket_id = socket_id
         self.connection = connection
         self.hub = hub
         self.meter = meter
-        self.channels: dict[str, Member | None] = {}
+        self._channels: dict[str, Member | None] = {}
         self.user: User | None = None
         self.authorized = False
-        self.open = True
+        self.phase = Phase.OPEN
+
+    @property
+    def open(self) -> bool:
+        """Whether the session handles messages, and sends answers to them."""
+        return self.phase is Phase.OPEN
+
+    @property
+    def channels(self) -> Mapping[str, Member | None]:
+        """The channels that the session is subscribed to or is subscribing to, by name.
+
+        Each has the session's member on that channel; None except on presence channels.
+        """
+        return MappingProxyType(self._channels)
+
+    def drop(self, channel: str) -> None:
+        """Remove a subscription that the hub could not make; unknown names are ignored."""
+        self._channels.pop(channel, None)
+
+    # Closing
+
+    def close(self, code: int, reason: str) -> None:
+        """Send an error to the client and close the connection, unless it is closing already."""
+        if self.open:
+            self.begin_close()
+            self.connection.close(code, reason)
+
+    def begin_close(self) -> None:
+        """Ignore the client's further messages, and stop deliveries to it."""
+        if self.open:
+            self.phase = Phase.CLOSING
+            self.hub.mute(self)
+
+    def end(self) -> None:
+        """End the session, because its connection has closed; further calls do nothing."""
+        if self.phase is not Phase.ENDED:
+            self.phase = Phase.ENDED
+            self.hub.end_session(self)
+
+    # Messages
 
     def receive(self, payload: bytes) -> Completion:
         """Handle one message of the client; a session that is not open ignores it.
@@ -129,10 +191,9 @@ class Session:
             caller must wait for it before it passes the client's next message.
         """
         meter = self.meter
-        if meter is not None:
-            meter.messages_received += 1
-            meter.bytes_received += len(payload)
-        if not self.open:
+        meter.messages_received += 1
+        meter.bytes_received += len(payload)
+        if self.phase is not Phase.OPEN:
             return None
         try:
             message = messages.decode_message(payload)
@@ -147,24 +208,20 @@ class Session:
             return None
 
     def send_error(self, error: ClientError) -> None:
-        """Send an error to the client, and count it in the meter."""
+        """Send an error to the client, and count it."""
         meter = self.meter
-        if meter is not None:
-            meter.errors[error.code or 0] += 1
-            if error.auth_failure:
-                meter.auth_failures[error.auth_failure] += 1
-            if error.limit:
-                meter.limit_hits[error.limit] += 1
+        meter.errors[error.code or 0] += 1
+        if error.auth_failure:
+            meter.auth_failures[error.auth_failure] += 1
+        if error.limit:
+            meter.limit_hits[error.limit] += 1
         self.send(messages.error(error.message, error.code))
 
     def send(self, payload: bytes) -> None:
-        """Send one message to this client only."""
-        frame = text_frame(payload)
+        """Send one message, in JSON, to this client only."""
         meter = self.meter
-        if meter is not None:
-            meter.messages_sent += 1
-            meter.bytes_sent += len(frame)
-        self.connection.send(frame)
+        meter.messages_sent += 1
+        meter.bytes_sent += self.connection.send(payload)
 
     def _ping(self, message: Message) -> None:
         self.send(messages.PONG)
@@ -178,10 +235,10 @@ class Session:
         problem = channel_name_problem(name, self.app.max_channel_name)
         if problem:
             raise ClientError(problem)
-        if name in self.channels:
+        if name in self._channels:
             raise ClientError(f"Existing subscription to channel {name}")
         limit = self.app.max_channels_per_connection
-        if limit and len(self.channels) >= limit:
+        if limit and len(self._channels) >= limit:
             raise ClientError(
                 f"Cannot subscribe to {name}: this connection is subscribed to {limit} channels, "
                 "as many as the app allows",
@@ -195,7 +252,7 @@ class Session:
         ):
             raise ClientError(f"Cannot subscribe to {name}: not signed in as this user")
         member = self._member(request) if type_.kind is ChannelKind.PRESENCE else None
-        self.channels[name] = member
+        self._channels[name] = member
         if type_.signed:
             self.authorized = True
         return self.hub.subscribe(self, name, type_, member)
@@ -252,10 +309,11 @@ class Session:
 
     def _unsubscribe(self, message: Message) -> Completion:
         name = messages.decode_unsubscribe(message.data).channel
-        if name not in self.channels:
+        if name not in self._channels:
             raise ClientError(
                 f"No current subscription to channel {name[:200]}, or subscription in progress"
             )
+        del self._channels[name]
         return self.hub.unsubscribe(self, name)
 
     def _sign_in(self, message: Message) -> Completion:
@@ -313,7 +371,7 @@ class Session:
             raise ClientError(
                 "Client event rejected - only supported on private and presence channels"
             )
-        if channel not in self.channels:
+        if channel not in self._channels:
             raise ClientError(
                 "Cannot broadcast client event (connection not subscribed to channel "
                 f"{channel[:200]})"

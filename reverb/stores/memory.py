@@ -8,15 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
-from reverb.interfaces import (
-    CachedEvent,
-    ChannelCounts,
-    ChannelFullError,
-    IChannelStore,
-    JoinResult,
-    LeaveResult,
-    StoreChange,
-)
+from reverb.interfaces import CachedEvent, ChannelCounts, ChannelFullError, IChannelStore
+from reverb.protocol.changes import JoinResult, LeaveResult, StoreChange
 from reverb.protocol.messages import Member
 from reverb.stores.channel_subscriptions import NO_MEMBERS, ChannelSubscriptions
 from reverb.stores.event_cache import EventCache

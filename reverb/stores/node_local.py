@@ -10,7 +10,7 @@ import msgspec
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
-from reverb.interfaces import JoinResult, LeaveResult, MemberJoined, MemberLeft, StoreChange
+from reverb.protocol.changes import JoinResult, LeaveResult, MemberJoined, MemberLeft, StoreChange
 from reverb.protocol.messages import Member
 from reverb.stores.memory import MemoryStore
 

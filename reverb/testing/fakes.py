@@ -5,38 +5,39 @@ from zope.interface import implementer
 from reverb.brokers.local import LocalBroker
 from reverb.envelope import Envelope
 from reverb.interfaces import IConnection
-from reverb.testing.wire import parse_frame
+from reverb.protocol.frames import FrameBatch
 
 
 @implementer(IConnection)
 class MemoryConnection:
-    """A connection that records the frames sent to it, for unit tests of the hub.
+    """A connection that records the messages sent to it, for unit tests of the hub.
 
     Attributes:
-        frames: The byte strings passed to :meth:`send`; each contains one or more frames.
+        writes: The payloads of each call of :meth:`send` or :meth:`send_batch`.
         closed: The code and the reason passed to :meth:`close`; None before that.
     """
 
     def __init__(self, socket_id: str = "1.1") -> None:
         self.socket_id = socket_id
-        self.frames: list[bytes] = []
+        self.writes: list[list[bytes]] = []
         self.closed: tuple[int, str] | None = None
 
-    def send(self, frame: bytes) -> None:
-        """Record a byte string, which contains one or more frames."""
-        self.frames.append(frame)
+    def send(self, payload: bytes) -> int:
+        """Record a message; return its size in bytes."""
+        self.writes.append([payload])
+        return len(payload)
+
+    def send_batch(self, batch: FrameBatch) -> None:
+        """Record the messages of a batch."""
+        self.writes.append([frame.payload for frame in batch.frames])
 
     def close(self, code: int, reason: str) -> None:
         """Record the code and the reason."""
         self.closed = (code, reason)
 
     def payloads(self) -> list[bytes]:
-        """Return the payload of each recorded frame, in order."""
-        data, payloads = b"".join(self.frames), []
-        while (parsed := parse_frame(data)) is not None:
-            _, payload, data = parsed
-            payloads.append(payload)
-        return payloads
+        """Return the recorded messages in order."""
+        return [payload for write in self.writes for payload in write]
 
 
 class HeldBroker(LocalBroker):

@@ -7,8 +7,9 @@ object would add half of the system call's cost.
 import os
 from collections.abc import Collection, Iterable, Mapping
 
-from reverb.hub.channel import FrameBatch, Subscriber
-from reverb.transport.outbox import DirectOutbox, SocketTable
+from reverb.hub.channel import Subscriber
+from reverb.protocol.frames import FrameBatch
+from reverb.transport.outbox import DirectOutbox, Outbox, SocketTable
 
 _NOT_GROUPED = -1
 """The value of ``_closed_count`` when the subscribers must be grouped again.
@@ -66,10 +67,10 @@ class BroadcastTarget:
         busy = self._sockets.busy
         sent = 0
         if self._plain:
-            sent = self._plain.send(batch.plain, exclude, busy)
+            sent = self._plain.send(batch, batch.plain, exclude, busy)
         if self._compressing:
             frames = batch.compressed(self._compression_min_bytes)
-            sent += self._compressing.send(frames, exclude, busy)
+            sent += self._compressing.send(batch, frames, exclude, busy)
         return sent
 
     def _group_subscribers(self) -> None:
@@ -100,8 +101,13 @@ class _Recipients:
             self._others.append(subscriber)
 
     def send(
-        self, frames: bytes, but: Collection[Subscriber], busy: Mapping[int, DirectOutbox]
+        self,
+        batch: FrameBatch,
+        frames: bytes,
+        but: Collection[Subscriber],
+        busy: Mapping[int, DirectOutbox],
     ) -> int:
+        """Send the frames of a batch, as encoded for these recipients, and return the bytes."""
         direct, others = self._direct, self._others
         descriptors: Collection[int] = direct
         if but:
@@ -116,11 +122,15 @@ class _Recipients:
                 direct[descriptor].send(frames)
         _write(frames, descriptors, direct)
         for subscriber in others:
-            subscriber.send(frames)
+            outbox = _outbox(subscriber)
+            if outbox is None:  # Not a WebSocket connection.
+                subscriber.send_batch(batch)
+            else:
+                outbox.send(frames)
         return len(frames) * recipients
 
 
-def _outbox(subscriber: Subscriber) -> object:
+def _outbox(subscriber: Subscriber) -> Outbox | None:
     return getattr(subscriber, "outbox", None)
 
 

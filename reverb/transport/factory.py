@@ -11,7 +11,7 @@ from reverb.protocol.codes import Code
 from reverb.protocol.handshake import Rejection
 from reverb.transport.outbox import SocketTable
 from reverb.transport.timing_wheel import TimingWheel
-from reverb.transport.websocket import PusherConnection
+from reverb.transport.websocket import PusherConnection, WebSocketOptions
 
 
 class PusherFactory(WebSocketServerFactory):  # type: ignore[misc] # Autobahn is not typed
@@ -22,12 +22,9 @@ class PusherFactory(WebSocketServerFactory):  # type: ignore[misc] # Autobahn is
         apps: Finds the app of a key.
         timing_wheel: Schedules the timeouts of the connections.
         clock: The reactor, or a test's clock.
-        path: The prefix of every route: empty, or a path such as ``/realtime``.
         sockets: The socket table of the node.
-        max_buffered_bytes: Bytes that may be queued for one client; 0 for no limit.
-        handshake_timeout: Seconds that the admission of a client may take.
-        compression: Whether to negotiate compression with clients that offer it.
-        meter: The meter of the node; None to measure nothing.
+        options: The settings of the node that concern WebSocket connections.
+        meter: The meter of the node.
 
     Attributes:
         connections: Every connection from its upgrade until its socket has closed, whether or not
@@ -44,23 +41,17 @@ class PusherFactory(WebSocketServerFactory):  # type: ignore[misc] # Autobahn is
         apps: IApps,
         timing_wheel: TimingWheel,
         clock: IReactorTime,
-        path: str,
         sockets: SocketTable,
-        max_buffered_bytes: int,
-        handshake_timeout: int,
-        compression: bool,
-        meter: Meter | None = None,
+        options: WebSocketOptions,
+        meter: Meter,
     ) -> None:
         super().__init__(server="", reactor=clock)
         self.hub = hub
         self.apps = apps
         self.timing_wheel = timing_wheel
         self.clock = clock
-        self.path = path
         self.sockets = sockets
-        self.max_buffered_bytes = max_buffered_bytes
-        self.handshake_timeout = handshake_timeout
-        self.compression = compression
+        self.options = options
         self.meter = meter
         self.connections: set[PusherConnection] = set()
         self._closing: tuple[Code, str] | None = None

@@ -82,7 +82,7 @@ class MultiplexingProtocol(Protocol):
             end: The index at which the request's head ends.
         """
         upgrade = parse_fast_upgrade(
-            data[: end + 2], compression=self.factory.websockets.compression
+            data[: end + 2], compression=self.factory.websockets.options.compression
         )
         if upgrade is not None:
             protocol = self._hand_over()

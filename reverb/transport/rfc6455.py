@@ -181,7 +181,7 @@ class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autob
         """
         offers, self.websocket_extensions = self.websocket_extensions, []
         headers = {}
-        if self.factory.compression and (agreement := negotiate(offers)):
+        if self.factory.options.compression and (agreement := negotiate(offers)):
             self.enable_compression(agreement)
             headers["Sec-WebSocket-Extensions"] = agreement.header
         super().succeedHandshake((res, headers))

@@ -25,7 +25,7 @@ class TimingWheel:
 
     Args:
         clock: The reactor, or a test's clock.
-        meter: The meter of the node; None to measure nothing.
+        meter: The meter of the node.
 
     Attributes:
         now: The number of ticks so far, a clock in seconds. Reading it is cheap enough for each
@@ -34,7 +34,7 @@ class TimingWheel:
 
     _log = Logger()
 
-    def __init__(self, clock: IReactorTime, meter: Meter | None = None) -> None:
+    def __init__(self, clock: IReactorTime, meter: Meter) -> None:
         self._clock = clock
         self._meter = meter
         self._started_at = 0.0
@@ -89,17 +89,19 @@ class TimingWheel:
 
     def _tick(self) -> None:
         self.now += 1
-        if self._meter is not None:
-            self._measure_lag(self._meter)
-        for callback in self._callbacks.pop(self.now, ()):
+        self._measure_lag()
+        due = self._callbacks.get(self.now)
+        while due:  # A callback may cancel others of this tick.
+            callback = due.pop()
             try:
                 callback()
             except Exception:  # noqa: BLE001 - an error of one connection must not affect others
                 self._log.failure("a timeout callback failed")
+        self._callbacks.pop(self.now, None)
 
-    def _measure_lag(self, meter: Meter) -> None:
+    def _measure_lag(self) -> None:
         now = self._clock.seconds()
-        meter.lags.append(max(now - self._next_tick_at, 0.0))
+        self._meter.lags.append(max(now - self._next_tick_at, 0.0))
         # The next tick is at a whole second: LoopingCall skips the ticks that the reactor missed.
         elapsed = now - self._started_at
         self._next_tick_at = self._started_at + math.floor(elapsed + _PRECISION) + 1

@@ -6,7 +6,7 @@ session's answers. :mod:`reverb.transport.broadcast` writes the fan-out's frames
 
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 from urllib.parse import parse_qs, unquote
 
 from autobahn.websocket.types import ConnectionRequest
@@ -25,7 +25,7 @@ from reverb.memoize import memoize_short_keys
 from reverb.meter import Meter
 from reverb.protocol import messages
 from reverb.protocol.codes import ClientError, Code
-from reverb.protocol.frames import PING, text_frame
+from reverb.protocol.frames import PING, FrameBatch, text_frame
 from reverb.protocol.handshake import (
     SUBPROTOCOL,
     Rejection,
@@ -61,6 +61,19 @@ _CLOSE_TIMEOUT = 2
 """Seconds in which a client must answer a close frame. They do not apply while the node stops."""
 
 
+class WebSocketOptions(NamedTuple):
+    """The settings of a node that concern WebSocket connections."""
+
+    path: str = ""
+    """The prefix of every route: empty, or a path such as ``/realtime``."""
+    max_buffered_bytes: int = 0
+    """Bytes that may be queued for one client; 0 for no limit."""
+    handshake_timeout: int = 10
+    """Seconds that the admission of a client may take."""
+    compression: bool = True
+    """Whether to negotiate compression with clients that offer it."""
+
+
 class ConnectionFactory(Protocol):
     """The part of :class:`reverb.transport.factory.PusherFactory` that a connection uses."""
 
@@ -69,11 +82,9 @@ class ConnectionFactory(Protocol):
     timing_wheel: TimingWheel
     clock: IReactorTime
     sockets: SocketTable
-    meter: Meter | None
+    meter: Meter
     connections: "set[PusherConnection]"
-    path: str
-    max_buffered_bytes: int
-    handshake_timeout: int
+    options: WebSocketOptions
 
     @property
     def closing(self) -> bool:
@@ -142,7 +153,10 @@ class PusherConnection(TextServerProtocol):
         factory = self.factory
         factory.connections.add(self)
         self.outbox = make_outbox(
-            self.transport, factory.sockets, factory.max_buffered_bytes, self._close_slow_client
+            self.transport,
+            factory.sockets,
+            factory.options.max_buffered_bytes,
+            self._close_slow_client,
         )
         self._last_received_at = factory.timing_wheel.now
         self._opened_at = factory.clock.seconds()
@@ -168,14 +182,13 @@ class PusherConnection(TextServerProtocol):
         self._cancel_deadlines()
         session, self._session = self._session, None
         if session is not None:
-            self.factory.hub.end_session(session)
+            session.end()
         # After end_session: a stopping node continues once the last connection is removed.
         self.factory.remove(self)
         if session is None:
             return
         cause = make_close_reason(self, self._closed_by_server, clean=wasClean, code=code)
-        if session.meter is not None:
-            session.meter.closed[cause.label] += 1
+        session.meter.closed[cause.label] += 1
         _log.info(
             "disconnected {socket_id} app={app_id} after {seconds:.1f} s: {reason}",
             socket_id=self.socket_id,
@@ -191,8 +204,7 @@ class PusherConnection(TextServerProtocol):
         if self.state != self.STATE_OPEN:
             return
         if self._session is not None:
-            self._session.open = False
-            self.factory.hub.mute(self._session)
+            self._session.begin_close()
         self._cancel_deadlines()
         if not self.factory.closing:  # A stopping node has a timeout of its own.
             self._liveness_deadline = self.factory.timing_wheel.schedule(
@@ -217,25 +229,31 @@ class PusherConnection(TextServerProtocol):
 
     # Called by the hub
 
-    def send(self, frames: bytes) -> None:
-        """Send encoded frames; see :class:`reverb.interfaces.IConnection`."""
-        self.outbox.send(frames)
+    def send(self, payload: bytes) -> int:
+        """Send a message; see :class:`reverb.interfaces.IConnection`."""
+        frame = text_frame(payload)
+        self.outbox.send(frame)
+        return len(frame)
+
+    def send_batch(self, batch: FrameBatch) -> None:
+        """Send the frames of a batch; see :class:`reverb.interfaces.IConnection`."""
+        self.outbox.send(batch.plain)
 
     def close(self, code: int, reason: str) -> None:
         """Send an error and close; see :class:`reverb.interfaces.IConnection`."""
         if self.state != self.STATE_OPEN:
             return
         if self._session is not None:
-            self.factory.hub.mute(self._session)
+            self._session.begin_close()
             self._session.send_error(ClientError(reason, Code(code)))
         else:
-            self.send(text_frame(messages.error(reason, Code(code))))
+            self.send(messages.error(reason, Code(code)))
         self._closed_by_server = Code(code), reason
         self.sendClose(int(code), reason)
 
     def _close_slow_client(self) -> None:
         """Close the connection of a slow reader, with a code that lets it reconnect later."""
-        if self._session is not None and self._session.meter is not None:
+        if self._session is not None:
             self._session.meter.slow_clients += 1
         self.close(Code.OVER_CAPACITY, "Connection too slow: too much unread data is queued")
 
@@ -251,7 +269,7 @@ class PusherConnection(TextServerProtocol):
             return None
         if completion is not None:
             self._liveness_deadline = factory.timing_wheel.schedule(
-                factory.handshake_timeout, self._check_liveness
+                factory.options.handshake_timeout, self._check_liveness
             )
         return completion
 
@@ -274,9 +292,8 @@ class PusherConnection(TextServerProtocol):
                     Code.OVER_QUOTA, "Application is over connection quota", limit="max_connections"
                 )
         except Rejection as rejection:
-            if factory.meter is not None:
-                app_id = None if app is None else app.id
-                factory.meter.reject(app_id, rejection.code, rejection.limit)
+            app_id = None if app is None else app.id
+            factory.meter.reject(app_id, rejection.code, rejection.limit)
             _log.info(
                 "rejected {peer}: {code} {reason}",
                 peer=self.peer,
@@ -288,7 +305,7 @@ class PusherConnection(TextServerProtocol):
         self._start_session(session)
 
     def _parse_key(self, path: str) -> str:
-        route = self.factory.path + "/app/"
+        route = self.factory.options.path + "/app/"
         key = unquote(path.removeprefix(route)) if path.startswith(route) else ""
         if not key or "/" in key:
             raise Rejection(Code.PATH_NOT_FOUND, f"Path not found: connect to {route}KEY")
@@ -296,11 +313,10 @@ class PusherConnection(TextServerProtocol):
 
     def _start_session(self, session: Session) -> None:
         if self.state != self.STATE_OPEN:  # The connection closed during the call to the store.
-            self.factory.hub.end_session(session)
+            session.end()
             return
         self._session = session
-        if session.meter is not None:
-            session.meter.opened += 1
+        session.meter.opened += 1
         self.socket_id = session.socket_id
         app = session.app
         if app.max_message_bytes != self.maxMessagePayloadSize:  # The class has the default.
@@ -392,7 +408,7 @@ class PusherConnection(TextServerProtocol):
             delay = app.ping_interval - (now - self._last_received_at)
         else:
             self._pinged_at = now
-            self.send(PING)
+            self.outbox.send(PING)
             delay = app.pong_timeout
         self._liveness_deadline = timing_wheel.schedule(
             min(delay, app.ping_interval), self._check_liveness

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from reverb.apps import EventName
-from reverb.hub.notices import (
+from reverb.protocol.notices import (
     CacheMiss,
     ChannelOccupied,
     ChannelVacated,

@@ -5,7 +5,7 @@ from functools import partial
 import msgspec
 import pytest
 
-from reverb.hub import notices
+from reverb.protocol import notices
 from reverb.protocol.events import EventError
 from reverb.service import ReverbService
 from reverb.testing import APP, HeldBroker

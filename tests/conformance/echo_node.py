@@ -18,6 +18,7 @@ from twisted.logger import (
 )
 
 from reverb.apps import App
+from reverb.meter import AppMeter
 from reverb.protocol.frames import compressed_text_frame, text_frame
 from reverb.service import ReverbService
 from reverb.settings import Settings
@@ -33,9 +34,9 @@ class EchoSession:
     socket_id = "echo"
     app = APP
     open = True
-    meter = None
 
     def __init__(self, connection, min_bytes):
+        self.meter = AppMeter()
         self._connection = connection
         self._min_bytes = min_bytes
 
@@ -46,7 +47,13 @@ class EchoSession:
         """Drop the error event, which the suite does not expect."""
 
     def receive(self, payload):
-        self._connection.send(self.frame(payload))
+        self._connection.outbox.send(self.frame(payload))
+
+    def begin_close(self):
+        """Do nothing: nothing is published."""
+
+    def end(self):
+        """Do nothing: sessions are not kept."""
 
     def frame(self, payload):
         """Encode a message as the frame that a subscriber would receive."""
@@ -63,12 +70,6 @@ class EchoHub:
 
     async def admit(self, app, connection):
         return EchoSession(connection, self._min_bytes)
-
-    def mute(self, session):
-        """Do nothing: nothing is published."""
-
-    def end_session(self, session):
-        """Do nothing: the sessions are not kept."""
 
 
 class EchoConnection(PusherConnection):
@@ -89,7 +90,7 @@ class EchoConnection(PusherConnection):
             return
         frame = self._session.frame(payload)
         opcode_2 = frame[0] + 1
-        self.send(bytes([opcode_2]) + frame[1:])
+        self.outbox.send(bytes([opcode_2]) + frame[1:])
 
 
 class EchoService(ReverbService):

@@ -13,6 +13,7 @@ from reverb.apps import App
 from reverb.brokers.local import LocalBroker
 from reverb.hub.channel import SequentialTarget
 from reverb.hub.hub import Hub
+from reverb.meter import Meter
 from reverb.protocol import signing
 from reverb.static_apps import StaticApps
 from reverb.stores.memory import MemoryStore
@@ -78,17 +79,17 @@ class Client:
         return self.send("pusher:signin", {"auth": auth, "user_data": user_data})
 
     def leave(self):
-        self.node.hub.end_session(self.session)
+        self.session.end()
 
     def sends(self):
         """Return the number of writes since the last call of :meth:`take`."""
-        return len(self.connection.frames)
+        return len(self.connection.writes)
 
     def take(self):
         """Remove and return the received messages as tuples (event, channel, data)."""
         self.node.clock.advance(0)
         messages = [msgspec.json.decode(payload) for payload in self.connection.payloads()]
-        self.connection.frames.clear()
+        self.connection.writes.clear()
         return [tidy(message) for message in messages]
 
     def events(self):
@@ -123,6 +124,7 @@ class Node:
             clock=self.clock,
             cache_ttl=TTL,
             make_fanout_target=make_fanout_target,
+            meter=Meter(),
         )
         self.broker.start(self.hub.deliver)
         self.notices = []
@@ -160,16 +162,16 @@ class Node:
     def assert_empty(self):
         """Assert that no connection, no subscription and no scheduled call is left."""
         hub = self.hub
+        self.turn()
         assert hub.sessions == {}
         assert hub.channels == {}
         assert hub._users.sessions == {}
-        assert (hub._users._online, hub._users._joining) == (set(), set())
+        assert hub._users._online == set()
         assert (hub._watchlists._watchlists, hub._watchlists._watched) == ({}, {})
         assert hub._client_event_rates == {}
         assert hub._reserved == set()
-        assert hub._subscriptions.joining == set()
+        assert len(hub._steps) == 0
         assert hub._counts._counts == {}
-        self.turn()
         assert self.clock.getDelayedCalls() == []
 
 

@@ -4,7 +4,8 @@ import msgspec
 from twisted.internet.defer import Deferred, fail
 from zope.interface import directlyProvides
 
-from reverb.interfaces import IChannelStore, JoinResult
+from reverb.interfaces import IChannelStore
+from reverb.protocol.changes import JoinResult
 from reverb.stores.memory import MemoryStore
 
 

@@ -2,7 +2,9 @@
 
 import pytest
 
-from reverb.hub.channel import Channel, Frame
+from reverb.hub.channel import Channel
+from reverb.meter import AppMeter
+from reverb.protocol.frames import Frame
 from reverb.testing import MemoryConnection
 
 
@@ -10,7 +12,7 @@ class Clients:
     """A channel and its connections; publications are pending until it is flushed."""
 
     def __init__(self):
-        self.channel = Channel()
+        self.channel = Channel(AppMeter())
         self.connections = {}
 
     def reserve(self, socket_id):
@@ -40,14 +42,14 @@ def clients():
 
 
 def test_a_channel_starts_without_subscribers_and_frames():
-    channel = Channel()
+    channel = Channel(AppMeter())
 
     assert len(channel) == 0
     assert (channel.subscribers, channel.pending_frames) == ({}, [])
 
 
 def test_channels_do_not_share_anything(clients):
-    other = Channel()
+    other = Channel(AppMeter())
 
     clients.add("1.1")
     clients.reserve("2.2")
@@ -76,10 +78,10 @@ def test_a_new_subscriber_causes_no_send_to_others(clients):
     for number in range(2, 9):
         clients.publish("a", exclude=f"{number}.1")
         clients.add(f"{number}.1")
-    assert clients.connections["1.1"].frames == []
+    assert clients.connections["1.1"].writes == []
     clients.channel.flush()
 
-    assert len(clients.connections["1.1"].frames) == 1
+    assert len(clients.connections["1.1"].writes) == 1
 
 
 @pytest.mark.parametrize("flushes", ["", "a", "ab", "abc", "b", "c"])

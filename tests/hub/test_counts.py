@@ -12,7 +12,8 @@ from reverb.brokers.local import LocalBroker
 from reverb.envelope import CountChanged
 from reverb.hub.counts import LARGE_CHANNEL, LARGE_CHANNEL_INTERVAL
 from reverb.hub.hub import Hub
-from reverb.interfaces import ChannelReaped, StoreRestored
+from reverb.meter import Meter
+from reverb.protocol.changes import ChannelReaped, StoreRestored
 from reverb.static_apps import StaticApps
 from reverb.stores.memory import MemoryStore
 from reverb.testing import HeldBroker
@@ -394,6 +395,7 @@ class _NodeOfMany(Node):
             apps=StaticApps((COUNTED,)),
             clock=clock,
             cache_ttl=TTL,
+            meter=Meter(),
         )
         self.broker.start(self.hub.deliver)
         self.notices = []

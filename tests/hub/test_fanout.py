@@ -7,11 +7,12 @@ from twisted.internet.task import Clock
 
 from reverb.hub.channel import Channel
 from reverb.hub.fanout import Fanout
-from reverb.testing import MemoryConnection, parse_frame
+from reverb.meter import AppMeter
+from reverb.testing import MemoryConnection
 
 
 def make_channel(*socket_ids):
-    channel = Channel()
+    channel = Channel(AppMeter())
     for socket_id in socket_ids:
         channel.subscribers[socket_id] = MemoryConnection(socket_id)
     return channel
@@ -33,13 +34,7 @@ def sent(channel):
 
 
 def sends(connection):
-    return [b"".join(payloads(data)) for data in connection.frames]
-
-
-def payloads(data):
-    while data:
-        _, payload, data = parse_frame(data)
-        yield payload
+    return [b"".join(payloads) for payloads in connection.writes]
 
 
 class TestTurns:
@@ -86,9 +81,9 @@ class TestTurns:
         channel = make_channel("1.1")
 
         class Eager(MemoryConnection):
-            def send(self, frame):
-                super().send(frame)
-                if frame.endswith(b"a"):
+            def send_batch(self, batch):
+                super().send_batch(batch)
+                if batch.plain.endswith(b"a"):
                     fanout.add(channel, b"b", None)
 
         channel.subscribers["2.2"] = Eager("2.2")
@@ -105,7 +100,7 @@ class TestTurns:
             fanout.add(channel, frame, "9.9")
         clock.advance(0)
 
-        assert len({id(c.frames[0]) for c in channel.subscribers.values()}) == 1
+        assert len({id(c.writes[0][0]) for c in channel.subscribers.values()}) == 1
 
 
 class TestBrokenConnection:
@@ -114,10 +109,10 @@ class TestBrokenConnection:
     def test_a_failing_connection_does_not_affect_other_channels(self, fanout, clock, logged):
         broken, healthy = make_channel("1.1"), make_channel("2.2")
 
-        def fail(frame):
+        def fail(batch):
             raise ZeroDivisionError
 
-        broken.subscribers["1.1"].send = fail
+        broken.subscribers["1.1"].send_batch = fail
         for frame in [b"a", b"b"]:
             fanout.add(broken, frame, None)
             fanout.add(healthy, frame, None)
@@ -135,8 +130,8 @@ class TestPause:
         """A channel with a subscriber whose write takes 4 ms."""
 
         class Slow(MemoryConnection):
-            def send(self, frame):
-                super().send(frame)
+            def send_batch(self, batch):
+                super().send_batch(batch)
                 clock.rightNow += 0.004
 
         channel = make_channel()

@@ -319,7 +319,11 @@ def test_a_connection_may_be_anything_that_sends_and_closes(node):
     class CountingConnection(MemoryConnection):
         sent = 0
 
-        def send(self, frame):
+        def send(self, payload):
+            self.sent += 1
+            return len(payload)
+
+        def send_batch(self, batch):
             self.sent += 1
 
     connection = CountingConnection()

@@ -162,7 +162,7 @@ def test_the_error_does_not_reveal_the_failure(node, logged):
     node.store.fails["join"] = StoreError("redis://user:password@host")
     client.subscribe("news")
 
-    assert b"password" not in b"".join(client.connection.frames)
+    assert b"password" not in b"".join(client.connection.payloads())
     logged.flush(StoreError)
 
 

@@ -11,6 +11,7 @@ from twisted.internet import tcp
 from twisted.internet.protocol import Protocol
 from twisted.internet.testing import MemoryReactorClock
 
+from reverb.protocol.frames import text_frame
 from reverb.testing import parse_frame
 from reverb.transport.broadcast import BroadcastTarget
 from reverb.transport.deflate import inflate
@@ -49,10 +50,15 @@ class SocketConnection:
         transport = tcp.Server(self.ours, Protocol(), ("x", 1), None, 1, MemoryReactorClock())
         self.outbox = DirectOutbox(transport, sockets, 0, lambda: None)
         self.compresses = number % 2 == 0
-        self.frames = []
+        self.writes = []
 
-    def send(self, frames):
-        self.outbox.send(frames)
+    def send(self, payload):
+        frame = text_frame(payload)
+        self.outbox.send(frame)
+        return len(frame)
+
+    def send_batch(self, batch):
+        self.outbox.send(batch.plain)
 
     def close(self):
         self.outbox.detach()

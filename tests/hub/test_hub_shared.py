@@ -5,7 +5,7 @@ import pytest
 from twisted.internet.defer import Deferred
 
 from reverb.brokers.local import LocalBroker
-from reverb.interfaces import ChannelReaped, MemberJoined, MemberLeft
+from reverb.protocol.changes import ChannelReaped, MemberJoined, MemberLeft
 from reverb.protocol.messages import Member
 
 from .conftest import APP, Node

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from reverb.hub import notices
+from reverb.protocol import notices
 
 from .conftest import APP, OTHER, limited
 
@@ -190,7 +190,6 @@ def test_a_listener_that_raises_affects_nothing_else(node, logged):
     def broken(notice):
         raise ZeroDivisionError(msgspec.structs.asdict(notice)["app_id"])
 
-    node.hub._listeners.clear()
     node.hub.add_listener(broken)
     node.hub.add_listener(seen.append)
     client = node.connect()

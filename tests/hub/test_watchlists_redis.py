@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred
 
 from redis_nodes import Node, own_redis, pause, until, wait  # noqa: F401
 from reverb.hub.hub import Hub
+from reverb.meter import Meter
 from reverb.protocol.messages import User
 from reverb.static_apps import StaticApps
 from reverb.testing import MemoryConnection
@@ -34,7 +35,7 @@ class EventListener:
     def receive(self):
         """Apply the received messages; each must report a change."""
         payloads = self.session.connection.payloads()
-        self.session.connection.frames.clear()
+        self.session.connection.writes.clear()
         for payload in payloads:
             message = msgspec.json.decode(payload)
             assert message["event"] == "pusher_internal:watchlist_events"
@@ -58,6 +59,7 @@ class FlappingNode(Node):
             apps=StaticApps((WATCHING,)),
             clock=reactor,
             cache_ttl=TTL,
+            meter=Meter(),
         )
         self.listeners = []
         self.pending = []
@@ -69,7 +71,7 @@ class FlappingNode(Node):
         if self.listeners and self.rng.random() < 0.45:
             listener = self.listeners.pop(self.rng.randrange(len(self.listeners)))
             listener.receive()
-            self.hub.end_session(listener.session)
+            listener.session.end()
             return
         watchlist = tuple(self.rng.sample(USERS, self.rng.randint(0, 4)))
         user = User(self.rng.choice(USERS), "{}", watchlist)
@@ -99,7 +101,7 @@ class FlappingNode(Node):
 
     def end(self):
         for listener in self.listeners:
-            self.hub.end_session(listener.session)
+            listener.session.end()
         self.stop()
 
 

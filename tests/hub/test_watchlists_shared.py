@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reverb.envelope import Publication
-from reverb.interfaces import ChannelReaped, StoreRestored
+from reverb.protocol.changes import ChannelReaped, StoreRestored
 
 from .conftest import APP, Node, result_of
 from .slow_store import SlowStore

@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from reverb.apps import App
+from reverb.meter import AppMeter
 from reverb.protocol import signing
 from reverb.protocol.names import channel_type
 from reverb.protocol.session import Session
@@ -31,7 +32,6 @@ class RecordingHub:
         return self._record("subscribe", channel, type_, member)
 
     def unsubscribe(self, session, channel):
-        session.channels.pop(channel)
         return self._record("unsubscribe", channel)
 
     def client_event(self, session, channel, event, data):
@@ -39,6 +39,12 @@ class RecordingHub:
 
     def sign_in(self, session, user):
         return self._record("sign_in", user)
+
+    def mute(self, session):
+        self._record("mute")
+
+    def end_session(self, session):
+        self._record("end_session")
 
 
 class Peer:
@@ -48,7 +54,7 @@ class Peer:
         self.app = app
         self.hub = RecordingHub()
         self.connection = MemoryConnection(SOCKET_ID)
-        self.session = Session(app, SOCKET_ID, self.connection, self.hub)
+        self.session = Session(app, SOCKET_ID, self.connection, self.hub, AppMeter())
 
     @property
     def state(self):
@@ -72,7 +78,7 @@ class Peer:
     def take(self):
         """Remove and return the messages that the session has sent."""
         payloads = self.connection.payloads()
-        self.connection.frames.clear()
+        self.connection.writes.clear()
         return [msgspec.json.decode(payload) for payload in payloads]
 
     def auth(self, text, *, key=None, secret=None):

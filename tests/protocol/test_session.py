@@ -209,7 +209,7 @@ class TestServerToUser:
 class TestClosed:
     @pytest.mark.parametrize("payload", [b'{"event":"pusher:ping"}', b"{", b"\xff"])
     def test_messages_after_the_close_are_ignored(self, peer, payload):
-        peer.session.open = False
+        peer.session.begin_close()
 
         assert peer.send(payload) is None
         assert peer.take() == []

@@ -3,7 +3,7 @@
 import pytest
 from twisted.logger import globalLogPublisher
 
-from reverb.interfaces import MemberJoined, MemberLeft
+from reverb.protocol.changes import MemberJoined, MemberLeft
 from reverb.protocol.messages import Member
 from reverb.stores.node_local import NodeLocalStore
 from support import Log

@@ -36,8 +36,8 @@ class Client:
     def _count_overflow(self):
         self.overflows += 1
 
-    def send(self, frames):
-        self.outbox.send(frames)
+    def send_batch(self, batch):
+        self.outbox.send(batch.plain)
 
     def read(self):
         """Read all messages, including those that are queued in the transport."""
@@ -212,7 +212,7 @@ def test_a_publication_is_compressed_once_for_all_clients_that_accept_it(make_ro
         made.append(payload)
         return compressed_text_frame(payload)
 
-    monkeypatch.setattr("reverb.hub.channel.compressed_text_frame", make)
+    monkeypatch.setattr("reverb.protocol.frames.compressed_text_frame", make)
     room = make_room(6)
     large, small = "x" * MIN_BYTES, "y" * (MIN_BYTES - 1)
     room.broadcast.send(batch(large, small), ())
@@ -225,7 +225,7 @@ def test_a_publication_is_compressed_once_for_all_clients_that_accept_it(make_ro
 
 
 def test_nothing_is_compressed_without_a_client_that_accepts_it(make_room, monkeypatch):
-    monkeypatch.setattr("reverb.hub.channel.compressed_text_frame", None)
+    monkeypatch.setattr("reverb.protocol.frames.compressed_text_frame", None)
     room = make_room(1)
     room.broadcast.send(batch("x" * MIN_BYTES), ())
 
@@ -256,7 +256,7 @@ def test_it_sends_the_same_as_sequential_writes(steps):
                 expected[index] += texts
         elif action == "fill" and which not in silent:
             text = "x" * 3000
-            room.clients[which].send(batch(text).plain)
+            room.clients[which].outbox.send(batch(text).plain)
             expected[which].append(text)
         elif action == "read":
             got[which] += room.clients[which].read()

@@ -16,7 +16,7 @@ def clock():
 
 @pytest.fixture
 def timing_wheel(clock):
-    timing_wheel = TimingWheel(clock)
+    timing_wheel = TimingWheel(clock, Meter())
     timing_wheel.start()
     yield timing_wheel
     timing_wheel.stop()
@@ -38,7 +38,7 @@ class Callback:
 @pytest.mark.parametrize("phase", [0.0, 0.1, 0.5, 0.9])
 @pytest.mark.parametrize("start_delay", [0.0, 0.25, 0.9])
 def test_a_call_is_made_up_to_one_second_after_the_delay(clock, seconds, phase, start_delay):
-    timing_wheel = TimingWheel(clock)
+    timing_wheel = TimingWheel(clock, Meter())
     clock.advance(start_delay)  # A service starts some time after it is built.
     timing_wheel.start()
     clock.advance(3 + phase)
@@ -130,7 +130,7 @@ def test_a_callback_may_schedule_and_cancel_others(clock, timing_wheel):
 
 
 def test_stop_cancels_all_callbacks(clock):
-    timing_wheel = TimingWheel(clock)
+    timing_wheel = TimingWheel(clock, Meter())
     timing_wheel.start()
     callback = Callback(clock)
     timing_wheel.schedule(1, callback)
@@ -138,6 +138,25 @@ def test_stop_cancels_all_callbacks(clock):
     timing_wheel.stop()
     clock.pump([1] * 5)
     assert callback.calls == []
+    assert len(timing_wheel) == 0
+
+
+def test_a_callback_can_cancel_another_one_of_the_same_tick(clock, timing_wheel):
+    called = []
+
+    def one():
+        called.append("one")
+        timing_wheel.cancel(due, other)
+
+    def other():
+        called.append("other")
+        timing_wheel.cancel(due, one)
+
+    due = timing_wheel.schedule(1, one)
+    assert timing_wheel.schedule(1, other) == due
+    clock.pump([1, 1, 1])
+
+    assert len(called) == 1
     assert len(timing_wheel) == 0
 
 

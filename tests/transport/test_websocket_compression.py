@@ -239,7 +239,7 @@ def test_a_shared_frame_is_sent_unchanged(server, wire):
     wire.send(upgrade_request("/app/app-key?protocol=7", {"Sec-WebSocket-Extensions": BROWSER}))
     wire.take()
     shared = compressed_text_frame(PING)
-    connection(server).send(shared)
+    connection(server).outbox.send(shared)
     wire.settle()
     assert wire.take() == shared
     assert parse_frame(shared)[1] == shared[2:]

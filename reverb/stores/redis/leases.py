@@ -13,7 +13,8 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from reverb.brokers.link import LinkLostError
-from reverb.interfaces import ChannelReaped, StoreRefusedError
+from reverb.interfaces import StoreRefusedError
+from reverb.protocol.changes import ChannelReaped
 from reverb.redis.session import RedisSession
 from reverb.stores.redis import scripts
 

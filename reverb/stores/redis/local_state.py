@@ -2,15 +2,8 @@
 
 from collections.abc import Callable, Mapping
 
-from reverb.interfaces import (
-    ChannelCounts,
-    ChannelFullError,
-    JoinResult,
-    LeaveResult,
-    MemberJoined,
-    MemberLeft,
-    StoreChange,
-)
+from reverb.interfaces import ChannelCounts, ChannelFullError
+from reverb.protocol.changes import JoinResult, LeaveResult, MemberJoined, MemberLeft, StoreChange
 from reverb.protocol.messages import Member
 from reverb.stores.channel_subscriptions import NO_MEMBERS, ChannelKey, ChannelSubscriptions
 from reverb.stores.redis.member_replica import MemberReplica

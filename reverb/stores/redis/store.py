@@ -23,12 +23,9 @@ from reverb.interfaces import (
     ChannelFullError,
     IChannelStore,
     ILinked,
-    JoinResult,
-    LeaveResult,
-    StoreChange,
     StoreRefusedError,
-    StoreRestored,
 )
+from reverb.protocol.changes import JoinResult, LeaveResult, StoreChange, StoreRestored
 from reverb.protocol.messages import Member
 from reverb.redis.connections import RedisReplyError
 from reverb.redis.link import RedisLink

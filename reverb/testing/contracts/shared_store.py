@@ -5,16 +5,8 @@ from collections.abc import Callable, Iterator
 import pytest
 from twisted.internet.task import Clock
 
-from reverb.interfaces import (
-    ChannelCounts,
-    ChannelFullError,
-    IChannelStore,
-    JoinResult,
-    LeaveResult,
-    MemberJoined,
-    MemberLeft,
-    StoreChange,
-)
+from reverb.interfaces import ChannelCounts, ChannelFullError, IChannelStore
+from reverb.protocol.changes import JoinResult, LeaveResult, MemberJoined, MemberLeft, StoreChange
 from reverb.protocol.messages import Member
 from reverb.testing.contracts.store_suite import ANN, APP, BOB, StoreSuite
 

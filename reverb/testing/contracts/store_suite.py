@@ -8,13 +8,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from reverb.interfaces import (
-    CachedEvent,
-    ChannelCounts,
-    IChannelStore,
-    JoinResult,
-    LeaveResult,
-)
+from reverb.interfaces import CachedEvent, ChannelCounts, IChannelStore
+from reverb.protocol.changes import JoinResult, LeaveResult
 from reverb.protocol.messages import Member
 
 APP = "1"

@@ -9,9 +9,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from reverb.apps import EventName
-from reverb.hub.notices import CacheMiss, ClientEvent, Notice, SubscriptionCount
 from reverb.log_throttle import LogThrottle
 from reverb.meter import Meter
+from reverb.protocol.notices import CacheMiss, ClientEvent, Notice, SubscriptionCount
 from reverb.webhooks.events import WebhookEvent, make_event
 from reverb.webhooks.interfaces import ClusterStoreLostError, IWebhookClusterStore
 

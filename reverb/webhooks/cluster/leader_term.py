@@ -7,8 +7,8 @@ from twisted.internet import defer
 from twisted.internet.interfaces import IReactorTime
 
 from reverb.apps import EventName
-from reverb.hub.notices import ChannelOccupied, ChannelVacated, MemberAdded, MemberRemoved
 from reverb.interfaces import IApps
+from reverb.protocol.notices import ChannelOccupied, ChannelVacated, MemberAdded, MemberRemoved
 from reverb.webhooks.cluster.journal import ClusterJournal
 from reverb.webhooks.delivery import Delivery
 from reverb.webhooks.dispatcher import Dispatcher, EventListener

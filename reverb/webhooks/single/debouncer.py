@@ -11,7 +11,7 @@ This module reads no clock: callers pass the time.
 from collections import OrderedDict
 from itertools import islice
 
-from reverb.hub.notices import (
+from reverb.protocol.notices import (
     CacheMiss,
     ChannelOccupied,
     ChannelVacated,

@@ -6,8 +6,14 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from zope.interface import implementer
 
-from reverb.hub.notices import ChannelOccupied, ChannelVacated, MemberAdded, MemberRemoved, Notice
 from reverb.protocol.names import INTERNAL_PREFIX
+from reverb.protocol.notices import (
+    ChannelOccupied,
+    ChannelVacated,
+    MemberAdded,
+    MemberRemoved,
+    Notice,
+)
 from reverb.webhooks.events import ChannelNotice, WebhookEvent, make_event
 from reverb.webhooks.interfaces import IWebhookEventSource
 from reverb.webhooks.single.debouncer import Debouncer

@@ -5,7 +5,8 @@ from twisted.internet import defer, reactor
 
 from redis_nodes import Node, make_node, own_redis, pause, redis, until, wait  # noqa: F401
 from redis_proxy import Proxy
-from reverb.interfaces import ChannelCounts, ChannelFullError, ChannelReaped, StoreRestored
+from reverb.interfaces import ChannelCounts, ChannelFullError
+from reverb.protocol.changes import ChannelReaped, StoreRestored
 from reverb.protocol.messages import Member
 from reverb.redis.connections import RedisReplyError
 from reverb.stores.redis import scripts

@@ -3,7 +3,8 @@
 import pytest
 
 from redis_nodes import make_node, redis, until, wait  # noqa: F401
-from reverb.interfaces import ChannelCounts, ChannelReaped, StoreRefusedError
+from reverb.interfaces import ChannelCounts, StoreRefusedError
+from reverb.protocol.changes import ChannelReaped
 
 pytestmark = pytest.mark.outside_reactor
 

@@ -5,7 +5,8 @@ import random
 import pytest
 
 from redis_nodes import Node, own_redis, pause, until, wait  # noqa: F401
-from reverb.interfaces import ChannelCounts, ChannelReaped
+from reverb.interfaces import ChannelCounts
+from reverb.protocol.changes import ChannelReaped
 from reverb.protocol.messages import Member
 
 pytestmark = pytest.mark.outside_reactor

@@ -5,8 +5,8 @@ from contextlib import contextmanager
 
 from redis_nodes import until, wait
 from reverb.apps import App, Webhook
-from reverb.hub.notices import CacheMiss, ClientEvent
 from reverb.protocol.messages import Member
+from reverb.protocol.notices import CacheMiss, ClientEvent
 from reverb.service import ReverbService
 from reverb.settings import Settings, WebhookSettings
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reverb.hub.notices import (
+from reverb.protocol.notices import (
     CacheMiss,
     ChannelOccupied,
     ChannelVacated,

@@ -7,7 +7,7 @@ from twisted.internet.defer import succeed
 from zope.interface import implementer
 
 from reverb.apps import Webhook
-from reverb.hub.notices import CacheMiss, ChannelOccupied
+from reverb.protocol.notices import CacheMiss, ChannelOccupied
 from reverb.service import ReverbService
 from reverb.settings import WebhookSettings
 from reverb.webhooks.events import make_event

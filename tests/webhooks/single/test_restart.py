@@ -6,7 +6,7 @@ from twisted.internet import reactor
 from twisted.internet.task import deferLater
 
 from reverb.apps import App, Webhook
-from reverb.hub.notices import ChannelOccupied, ClientEvent, MemberAdded
+from reverb.protocol.notices import ChannelOccupied, ClientEvent, MemberAdded
 from reverb.service import ReverbService
 from reverb.settings import Settings, WebhookSettings
 from reverb.testing import WebhookReceiver

@@ -1,0 +1,68 @@
+"""Publishes messages to all nodes, and sends notices to the listeners of this node."""
+
+from collections.abc import Callable
+
+from twisted.logger import Logger
+
+from reverb.envelope import Publication
+from reverb.interfaces import IBroker
+from reverb.meter import Meter, Source
+from reverb.protocol.effects import Effects
+from reverb.protocol.notices import Notice
+
+
+class Publisher:
+    """Carries out the effects of changes.
+
+    Args:
+        broker: Carries publications to all nodes.
+        meter: The node's meter.
+    """
+
+    _log = Logger()
+
+    def __init__(self, broker: IBroker, meter: Meter) -> None:
+        self._broker = broker
+        self._meter = meter
+        self._listeners: list[Callable[[Notice], None]] = []
+
+    def add_listener(self, listener: Callable[[Notice], None]) -> None:
+        """Call a listener with every notice from now on.
+
+        Args:
+            listener: Called synchronously. An exception that it raises is
+                logged and does not affect the hub or other listeners.
+        """
+        self._listeners.append(listener)
+
+    def publish(self, source: Source, publication: Publication) -> bool:
+        """Publish a message, and count it.
+
+        Returns:
+            Whether the message was sent to all nodes.
+        """
+        self._meter.apps[publication.app_id].publications[source] += 1
+        return self._broker.publish(publication)
+
+    def publish_effects(self, source: Source, app_id: str, channel: str, effects: Effects) -> None:
+        """Publish the publication of some effects, if they have one."""
+        payload = effects.publication
+        if payload is not None:
+            self.publish(source, Publication(app_id, channel, payload, effects.exclude))
+
+    def notify(self, notice: Notice) -> None:
+        """Send a notice to every listener."""
+        for listener in self._listeners:
+            try:
+                listener(notice)
+            except Exception:  # noqa: BLE001 - a listener is the application's code
+                self._log.failure(
+                    "the listener {listener} failed to handle {notice}",
+                    listener=listener,
+                    notice=notice,
+                )
+
+    def notify_effects(self, effects: Effects) -> None:
+        """Send the notices of some effects to every listener."""
+        for notice in effects.notices:
+            self.notify(notice)

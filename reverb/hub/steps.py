@@ -1,0 +1,72 @@
+"""Runs the operations of each session one after the other."""
+
+from collections.abc import Callable, Coroutine
+from typing import Any, cast
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from reverb.hub.eager import run_eagerly
+from reverb.interfaces import StoreRefusedError
+from reverb.protocol.codes import ClientError
+from reverb.protocol.session import Completion, Session
+
+
+class StepQueue:
+    """The *steps* of this node's sessions: coroutines that may wait for the store.
+
+    A session has at most one step in flight, because its connection waits for a
+    step before it passes the client's next message. Only the end of the
+    connection does not wait. What must happen then is queued behind the step in
+    flight with :meth:`run_after`, so calls to the store for one session never overlap.
+    """
+
+    _log = Logger()
+
+    def __init__(self) -> None:
+        self._in_flight: dict[Session, Deferred[None]] = {}
+
+    def __len__(self) -> int:
+        """Return the number of sessions with a step in flight."""
+        return len(self._in_flight)
+
+    def run(self, session: Session, step: Coroutine[Any, Any, None]) -> Completion:
+        """Run a step of a session, and send an error to the client when it fails.
+
+        Returns:
+            None when the step is done. Otherwise a Deferred that fires when the
+            step is done; it never fails.
+        """
+        try:
+            done = run_eagerly(step)
+        except Exception:  # noqa: BLE001 - _report distinguishes errors of the client and the server
+            self._report(Failure(), session)
+            return None
+        if done is None:
+            return None
+        self._in_flight[session] = done
+        done.addErrback(self._report, session)
+        done.addCallback(self._finished, session, done)
+        return done
+
+    def run_after(self, session: Session, function: Callable[[], None]) -> None:
+        """Call a function when the session has no step in flight: now, or when the step is done."""
+        in_flight = self._in_flight.get(session)
+        if in_flight is None:
+            function()
+        else:
+            in_flight.addCallback(lambda _: function())
+
+    def _finished(self, _: None, session: Session, done: "Deferred[None]") -> None:
+        if self._in_flight.get(session) is done:
+            del self._in_flight[session]
+
+    def _report(self, failure: Failure, session: Session) -> None:
+        """Send the error to the client, and log it unless the client is at fault or it is known."""
+        if failure.check(ClientError):
+            session.send_error(cast(ClientError, failure.value))
+            return
+        if not failure.check(StoreRefusedError):  # The store has logged it.
+            self._log.failure("failed to serve {socket_id}", failure, socket_id=session.socket_id)
+        session.send_error(ClientError("The server could not do this now; try again"))

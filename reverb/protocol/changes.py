@@ -1,0 +1,96 @@
+"""The effects that a store reports: of a subscription, of its end, and of changes on other nodes.
+
+:class:`reverb.interfaces.IChannelStore` returns the results and reports the changes.
+:mod:`reverb.protocol.effects` decides which messages and notices follow from them.
+"""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from reverb.protocol.messages import Member
+
+
+class JoinResult(msgspec.Struct, frozen=True):
+    """The effect of a new subscription, across all nodes."""
+
+    occupied: bool
+    """Whether the channel had no subscription before."""
+    added: bool
+    """Whether the user is a new member: the user had no subscription to the channel before.
+
+    False on channels other than presence channels.
+    """
+    subscriptions: int
+    """The number of subscriptions to the channel, including this one."""
+    members: Mapping[str, str]
+    """The members, including the new one: ``user_info`` as JSON text by user id.
+
+    Empty on channels other than presence channels. The mapping may be a
+    :class:`reverb.protocol.roster.Roster`, which saves the hub from encoding the
+    whole list for each new member.
+    """
+    announced: bool = False
+    """Whether the store reports the new member to all nodes itself.
+
+    It then calls the ``changed`` callback of :meth:`reverb.interfaces.IChannelStore.start`
+    on each node.
+    Otherwise the hub publishes ``member_added``.
+    """
+
+
+class LeaveResult(msgspec.Struct, frozen=True):
+    """The effect of the end of a subscription, across all nodes."""
+
+    vacated: bool
+    """Whether this was the channel's last subscription."""
+    removed: str | None
+    """The id of the user if this was the user's last subscription to the channel, else None."""
+    subscriptions: int
+    """The number of subscriptions that remain."""
+    announced: bool = False
+    """Whether the store reports the removed member to all nodes itself; see :class:`JoinResult`."""
+
+
+class MemberJoined(msgspec.Struct, frozen=True):
+    """A user became a member of a channel; this node sends its subscribers ``member_added``."""
+
+    app_id: str
+    channel: str
+    member: Member
+
+
+class MemberLeft(msgspec.Struct, frozen=True):
+    """A member left a channel; this node sends its subscribers ``member_removed``."""
+
+    app_id: str
+    channel: str
+    user_id: str
+
+
+class ChannelReaped(msgspec.Struct, frozen=True):
+    """The store removed the subscriptions of a dead node to a channel.
+
+    Only one surviving node gets this change. Its hub sends the notices and updates
+    the subscription count. The nodes with subscribers also get a :class:`MemberLeft`
+    for each removed member.
+    """
+
+    app_id: str
+    channel: str
+    removed: tuple[str, ...]
+    """The ids of the users who had no subscription on another node."""
+    vacated: bool
+    """Whether the channel has no subscription left."""
+
+
+class StoreRestored(msgspec.Struct, frozen=True):
+    """The store answers for all nodes again.
+
+    A node gets this change after its link has reconnected, because it may have missed
+    other changes in between.
+    """
+
+
+StoreChange = MemberJoined | MemberLeft | ChannelReaped | StoreRestored
+"""A change that a store reports by the callback of ``IChannelStore.start``."""
