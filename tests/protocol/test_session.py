@@ -7,6 +7,7 @@ from twisted.internet.defer import Deferred
 
 from reverb.protocol.codes import ClientError, Code
 from reverb.protocol.messages import User
+from reverb.protocol.session import Phase
 
 from .conftest import SOCKET_ID, subscribed
 
@@ -207,6 +208,27 @@ class TestServerToUser:
 
 
 class TestClosed:
+    def test_a_close_reaches_the_connection_once(self, peer):
+        peer.session.close(4009, "why")
+        peer.session.close(4200, "again")
+
+        assert peer.connection.closed == (4009, "why")
+        assert (peer.session.phase, peer.hub.calls) == (Phase.CLOSING, [("mute",)])
+
+    def test_a_session_ends_once(self, peer):
+        peer.session.begin_close()
+        peer.session.end()
+        peer.session.end()
+        peer.session.close(4200, "too late")
+
+        assert peer.session.phase is Phase.ENDED
+        assert peer.hub.calls == [("mute",), ("end_session",)]
+        assert peer.connection.closed is None
+
+    def test_the_channels_cannot_be_changed_from_outside(self, peer):
+        with pytest.raises(TypeError):
+            peer.session.channels["news"] = None
+
     @pytest.mark.parametrize("payload", [b'{"event":"pusher:ping"}', b"{", b"\xff"])
     def test_messages_after_the_close_are_ignored(self, peer, payload):
         peer.session.begin_close()
