@@ -1,13 +1,9 @@
 """Fixtures for the tests of bad input: a server under attack, with a healthy client."""
 
-import gc
-
 import msgspec
 import pytest
-from twisted.logger import globalLogPublisher
 
 from reverb.testing import APP, MemoryServer, frame
-from support import Log, Wire
 
 
 class AttackedServer:
@@ -44,9 +40,8 @@ class AttackedServer:
             self.server.clients[:] = [self.healthy]
             self.healthy.take()
         self.check()
-        sessions = self.server.service.hub.sessions
-        assert set(sessions) == {self.healthy.socket_id}
-        assert len(self.server.service._websockets.connections) == 1
+        assert set(self.server.service.hub.sessions) == {self.healthy.socket_id}
+        assert self.server.service.sizes()["WebSocket connections"] == 1
 
     def _use(self, client):
         if client.connected and client.close_code is None:
@@ -75,23 +70,6 @@ def attack(log):
         one.stop()
 
 
-@pytest.fixture(scope="module", autouse=True)
-def no_unhandled_errors():
-    """Collect garbage after each file, so that unhandled errors in Deferreds are logged."""
-    log = Log()
-    globalLogPublisher.addObserver(log)
-    yield
-    gc.collect()
-    globalLogPublisher.removeObserver(log)
-    assert log.problems() == []
-
-
 @pytest.fixture
 def attacked(attack):
     return attack()
-
-
-@pytest.fixture
-def wire():
-    """The class of raw connections to a server."""
-    return Wire

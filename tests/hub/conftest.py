@@ -161,17 +161,8 @@ class Node:
 
     def assert_empty(self):
         """Assert that no connection, no subscription and no scheduled call is left."""
-        hub = self.hub
         self.turn()
-        assert hub.sessions == {}
-        assert hub.channels == {}
-        assert hub._users.sessions == {}
-        assert hub._users._online == set()
-        assert (hub._watchlists._watchlists, hub._watchlists._watched) == ({}, {})
-        assert hub._client_event_rates == {}
-        assert hub._reserved == set()
-        assert len(hub._steps) == 0
-        assert hub._counts._counts == {}
+        assert {kind: size for kind, size in self.hub.sizes().items() if size} == {}
         assert self.clock.getDelayedCalls() == []
 
 

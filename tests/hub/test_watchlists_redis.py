@@ -7,15 +7,16 @@ import pytest
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
-from redis_nodes import Node, own_redis, pause, until, wait  # noqa: F401
 from reverb.hub.hub import Hub
 from reverb.meter import Meter
 from reverb.protocol.messages import User
 from reverb.static_apps import StaticApps
 from reverb.testing import MemoryConnection
+from tests.support.redis_nodes import RedisNode
+from tests.support.waiting import pause, until, wait
 
 from .conftest import TTL
-from .watchlist_support import WATCHING, pair_of
+from .watchlist_nodes import WATCHING, pair_of
 
 pytestmark = pytest.mark.outside_reactor
 
@@ -47,7 +48,7 @@ class EventListener:
             self.known |= changes
 
 
-class FlappingNode(Node):
+class FlappingNode(RedisNode):
     """A node whose users sign in and leave at random; it records who is signed in."""
 
     def __init__(self, url, rng):
@@ -100,9 +101,16 @@ class FlappingNode(Node):
         )
 
     def end(self):
+        self.end_sessions()
+        self.stop()
+
+    def die(self):
+        super().die()
+        self.end_sessions()  # Otherwise the hub would continue to look at their watchlists.
+
+    def end_sessions(self):
         for listener in self.listeners:
             listener.session.end()
-        self.stop()
 
 
 class Cluster:
@@ -155,7 +163,7 @@ class Cluster:
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_all_sessions_converge_on_the_correct_state(own_redis, seed):  # noqa: F811
+def test_all_sessions_converge_on_the_correct_state(own_redis, seed):
     rng = random.Random(seed)  # noqa: S311 - the test must be reproducible
     cluster = Cluster(own_redis, rng)
     faults = [

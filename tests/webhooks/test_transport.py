@@ -15,7 +15,7 @@ from bench.certificate import make_certificate
 from reverb.webhooks import transport as transport_module
 from reverb.webhooks.interfaces import WebhookTransportError
 from reverb.webhooks.transport import HttpTransport
-from webhooks.test_public_addresses import StubResolver
+from tests.webhooks.test_public_addresses import StubResolver
 
 
 class Hook(Resource):
@@ -184,6 +184,18 @@ class TestPost:
         assert await make_transport().post(url, {}, b"{}") == 200
         while not factory.lost:
             await deferLater(reactor, 0.01)
+
+    @pytest_twisted.ensureDeferred
+    async def test_a_stop_closes_a_connection_without_a_complete_body(
+        self, make_transport, serve_raw
+    ):
+        factory, url = serve_raw(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", endless=False)
+        transport = make_transport()
+        await transport.post(url, {}, b"{}")
+        await transport.stop()
+        await deferLater(reactor, 0.1)
+
+        assert factory.lost
 
 
 class TestPrivateAddresses:

@@ -6,12 +6,12 @@ from functools import partial
 import pytest
 from twisted.internet import defer
 
-from redis_nodes import own_redis, pause, until, wait  # noqa: F401 - a fixture
 from reverb.apps import Webhook
 from reverb.protocol.messages import Member
 from reverb.testing import WebhookReceiver
-from webhooks.cluster.webhook_nodes import URL, WebhookNode, app_with
-from webhooks.test_balance import occupancy_from
+from tests.support.waiting import pause, until, wait
+from tests.webhooks.cluster.webhook_nodes import URL, WebhookNode, app_with
+from tests.webhooks.test_balance import occupancy_from
 
 pytestmark = pytest.mark.outside_reactor
 
@@ -99,7 +99,7 @@ class Run:
 
 
 @pytest.fixture
-def run(own_redis, log, seed):  # noqa: F811
+def run(own_redis, log, seed):
     run = Run(own_redis, seed)
     yield run
     run.stop()
@@ -121,7 +121,7 @@ def test_the_last_events_match_the_occupancy_after_nodes_lose_redis(run):
         run.take_random_steps()
         if run.dice.random() < 0.1:
             run.wait_for_replies()
-            run.dice.choice(run.nodes).store._link.reset("the test says so")
+            run.dice.choice(run.nodes).link.reset("the test says so")
     run.wait_for_replies()
     for node in run.nodes:
         node.until_connected()

@@ -5,9 +5,10 @@ import re
 import msgspec
 import pytest
 
-from redis_nodes import _numbers, redis, until, wait  # noqa: F401 - a fixture
 from reverb.meter import Meter
-from webhooks.cluster.webhook_nodes import ROOM, URL, node_starter, until_received
+from tests.support.unique import unique
+from tests.support.waiting import until, wait
+from tests.webhooks.cluster.webhook_nodes import ROOM, URL, node_starter, until_received
 
 pytestmark = pytest.mark.outside_reactor
 
@@ -17,9 +18,9 @@ SKIPPED = re.compile(r"webhooks: skipped 1 corrupt [\w ]+ in Redis, .*; most rec
 
 
 @pytest.fixture
-def start(redis, receiver, log):  # noqa: F811
+def start(redis, receiver, log):
     """Start nodes that share a prefix; they are stopped after the test."""
-    with node_starter(redis.url(f"foreign{next(_numbers)}"), receiver) as start_node:
+    with node_starter(redis.url(unique("foreign")), receiver) as start_node:
         yield start_node
 
 
@@ -36,8 +37,8 @@ def meter(leader):
 
 def run(node, command, key, *words):
     """Run a Redis command on a key of webhooks."""
-    prefix = node.store._link.url.prefix
-    return wait(node.store._link.call(command, f"{prefix}:webhooks:{key}", *words))
+    prefix = node.link.url.prefix
+    return wait(node.link.call(command, f"{prefix}:webhooks:{key}", *words))
 
 
 def packed(**fields):

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from twisted.internet import defer
 
-from redis_nodes import _numbers, pause, redis, until, wait  # noqa: F401 - a fixture
 from reverb.apps import Webhook
 from reverb.service import ReverbService
 from reverb.settings import Settings
@@ -15,7 +14,9 @@ from reverb.testing import WebhookReceiver
 from reverb.webhooks.cluster import redis_store
 from reverb.webhooks.events import WebhookEvent, sample_event
 from reverb.webhooks.interfaces import QueueFullError
-from webhooks.cluster.webhook_nodes import (
+from tests.support.unique import unique
+from tests.support.waiting import pause, until, wait
+from tests.webhooks.cluster.webhook_nodes import (
     APP,
     ROOM,
     URL,
@@ -30,9 +31,9 @@ pytestmark = pytest.mark.outside_reactor
 
 
 @pytest.fixture
-def start(redis, receiver, log):  # noqa: F811
+def start(redis, receiver, log):
     """Start nodes that share a prefix; they are stopped after the test."""
-    with node_starter(redis.url(f"hooks{next(_numbers)}"), receiver) as start_node:
+    with node_starter(redis.url(unique("hooks")), receiver) as start_node:
         yield start_node
 
 
@@ -109,7 +110,7 @@ class TestEachEventOnce:
     def test_events_of_both_nodes_keep_their_order(self, pair, receiver):
         for number in range(100):
             pair[number % 2].send_client_event(f"client-{number}")
-            wait(pair[number % 2].store._link.call("PING"))
+            wait(pair[number % 2].link.call("PING"))
 
         assert until_received(receiver, 100) == [f"event private-a client-{n}" for n in range(100)]
 
@@ -133,12 +134,12 @@ class TestEachEventOnce:
 
         assert [event.fields.get("user_id") for event in seen] == [None, "ann"]
 
-    def test_nothing_is_kept_in_redis_of_an_app_without_webhooks(self, start, redis):  # noqa: F811
+    def test_nothing_is_kept_in_redis_of_an_app_without_webhooks(self, start, redis):
         node = start(app=app_with())
         node.leave(node.join("ann"))
         node.join("bob")
 
-        assert not [key for key in redis.keys(node.store._link.url.prefix) if ":webhooks:" in key]
+        assert not [key for key in redis.keys(node.link.url.prefix) if ":webhooks:" in key]
 
     def test_internal_channels_are_not_reported(self, pair, receiver):
         leader, other = pair
@@ -155,7 +156,7 @@ class TestEachEventOnce:
         self,
         start,
         receiver,
-        redis,  # noqa: F811
+        redis,
     ):
         node = start(app=app_with(Webhook(url=URL, events=("client_event",))))
         node.join("ann")
@@ -163,7 +164,7 @@ class TestEachEventOnce:
         node.send_client_event("client-x")
 
         assert until_received(receiver, 1) == ["event private-a client-x"]
-        assert not [key for key in redis.keys(node.store._link.url.prefix) if ":reported:" in key]
+        assert not [key for key in redis.keys(node.link.url.prefix) if ":reported:" in key]
 
 
 class TestNodesThatStopOrDie:
@@ -191,7 +192,7 @@ class TestNodesThatStopOrDie:
         start()
         first.join("ann")
         first.send_client_event("client-x", ROOM)
-        wait(first.store._link.call("PING"))
+        wait(first.link.call("PING"))
         first.die()
 
         assert until_received(receiver, 5) == [
@@ -252,7 +253,7 @@ class TestNodesThatStopOrDie:
         self,
         start,
         receiver,
-        redis,  # noqa: F811
+        redis,
     ):
         answering = receiver.answer
         leader = start(debounce=60).until_leader()
@@ -274,7 +275,7 @@ class TestNodesThatStopOrDie:
         wait(defer.gatherResults(stopping))
 
         assert received(receiver)[2:] == [f"removed {ROOM} ann", f"vacated {ROOM}"]
-        prefix = leader.store._link.url.prefix
+        prefix = leader.link.url.prefix
         assert f"{prefix}:webhooks:stopping" not in redis.keys(prefix)
 
     def test_deliveries_that_fail_while_all_nodes_stop_are_sent_after_the_next_start(
@@ -296,7 +297,7 @@ class TestNodesThatStopOrDie:
         self,
         pair,
         receiver,
-        redis,  # noqa: F811
+        redis,
     ):
         leader, other = pair
         bob = other.join("bob")
@@ -309,7 +310,7 @@ class TestNodesThatStopOrDie:
         pause(2)
 
         assert len(received(receiver)) == 2
-        prefix = leader.store._link.url.prefix
+        prefix = leader.link.url.prefix
         assert f"{prefix}:webhooks:stopping" not in redis.keys(prefix)
 
     def test_the_first_node_after_all_have_died_reports_the_departures(self, start, receiver):
@@ -331,10 +332,10 @@ class TestLeadership:
         self,
         start,
         receiver,
-        redis,  # noqa: F811
+        redis,
     ):
         node = start().until_leader()
-        leader_key = f"{node.store._link.url.prefix}:webhooks:leader"
+        leader_key = f"{node.link.url.prefix}:webhooks:leader"
         redis.ask("SET", leader_key, "another")
         until("lost", lambda: not node.is_leader)
         node.join("ann")
@@ -348,7 +349,7 @@ class TestLeadership:
         self,
         start,
         receiver,
-        redis,  # noqa: F811
+        redis,
     ):
         node = start().until_leader()
         journal = node.webhooks.term._journal
@@ -357,15 +358,15 @@ class TestLeadership:
         assert not writing.called
         wait(writing)
 
-        redis.ask("SET", f"{node.store._link.url.prefix}:webhooks:leader", "another")
+        redis.ask("SET", f"{node.link.url.prefix}:webhooks:leader", "another")
         journal._confirmed_at -= 100
         writing = journal.written()
         until("lost", lambda: not node.is_leader)
         assert not writing.called
 
-    def test_a_full_queue_loses_no_occupancy_events(self, start, receiver, redis):  # noqa: F811
+    def test_a_full_queue_loses_no_occupancy_events(self, start, receiver, redis):
         node = start(debounce=0, lease=60).until_leader()  # The test takes longer than 1 s.
-        prefix = node.store._link.url.prefix
+        prefix = node.link.url.prefix
         redis.ask("SET", f"{prefix}:webhooks:leader", "another")
         until("lost", lambda: not node.is_leader)
         sockets = [node.join("ann"), node.join("bob")]
@@ -385,7 +386,7 @@ class TestLeadership:
         assert sorted(until_received(receiver, 2)) == [f"added {ROOM} cid", f"removed {ROOM} ann"]
 
 
-def test_the_documented_redis_acl_is_sufficient(redis, receiver, log):  # noqa: F811
+def test_the_documented_redis_acl_is_sufficient(redis, receiver, log):
     text = Path("docs/clustering.md").read_text("utf-8")
     (names,) = re.findall(r"`(resetchannels [^`]+) \+@all`", text)
     text = text.partition("Instead of `+@all`")[2]
@@ -402,7 +403,7 @@ def test_the_documented_redis_acl_is_sufficient(redis, receiver, log):  # noqa: 
     node.stop()
 
 
-def test_the_state_directory_is_not_used(redis, tmp_path, log):  # noqa: F811
+def test_the_state_directory_is_not_used(redis, tmp_path, log):
     settings = Settings(apps=(APP,), redis=redis.url(), state_dir=str(tmp_path / "state"))
     ReverbService(settings)
 
@@ -504,13 +505,13 @@ class TestArchive:
             "client-4",
             "client-3",
         ]
-        link, prefix = pair[0].store._link, pair[0].store._link.url.prefix
+        link, prefix = pair[0].link, pair[0].link.url.prefix
         for name in ("delivery", "body"):
             assert wait(link.call("HLEN", f"{prefix}:webhooks:{name}")) == 3
         assert wait(link.call("XLEN", f"{prefix}:webhooks:events")) == 0
 
 
-def test_no_secrets_or_headers_go_through_redis(start, receiver, redis):  # noqa: F811
+def test_no_secrets_or_headers_go_through_redis(start, receiver, redis):
     hook = Webhook(url=URL, headers={"Authorization": "Bearer hidden-word"})
     receiver.answers = [500]
     with socket.create_connection(("127.0.0.1", redis.port), 20) as monitor:

@@ -3,12 +3,12 @@
 import itertools
 from contextlib import contextmanager
 
-from redis_nodes import until, wait
 from reverb.apps import App, Webhook
 from reverb.protocol.messages import Member
 from reverb.protocol.notices import CacheMiss, ClientEvent
 from reverb.service import ReverbService
 from reverb.settings import Settings, WebhookSettings
+from tests.support.waiting import until, wait
 
 URL = "https://example.com/hook"
 ROOM = "presence-room"
@@ -51,6 +51,11 @@ class WebhookNode:
 
     def until_connected(self):
         until("connected", lambda: self.broker.connected)
+
+    @property
+    def link(self):
+        """The node's connections to Redis."""
+        return self.store._link
 
     @property
     def webhooks(self):
