@@ -251,6 +251,14 @@ class TestLateImports:
         assert [name for name in loading if not is_or_is_in(name, folders)] == []
         assert not loading & {"reverb.redis.url", "reverb.redis.preflight", "reverb.redis.resp"}
 
+    def test_hiredis_loads_only_where_redis_is_used(self):
+        folders = ["reverb.redis", "reverb.stores.redis", "reverb.webhooks.cluster"]
+        loading = self.loads("hiredis")
+
+        assert "reverb.redis.preflight" in loading
+        assert [name for name in loading if not is_or_is_in(name, folders)] == []
+        assert "reverb.redis.url" not in loading
+
     def test_nats_py_and_asyncio_load_only_where_nats_is_used(self):
         for library in ("nats", "asyncio"):
             loading = self.loads(library)

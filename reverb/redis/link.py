@@ -18,6 +18,7 @@ from reverb.redis.connections import (
     SingleConnectionFactory,
     SubscriberConnection,
 )
+from reverb.redis.handshake import login_commands
 from reverb.redis.resp import Argument, pack_command
 from reverb.redis.sentinel import MasterFinder
 from reverb.redis.url import RedisUrl
@@ -143,15 +144,8 @@ class RedisLink(Link):
         super()._mark_up()
 
     def _log_in(self, connection: RedisConnection) -> "Deferred[None]":
-        """Send the URL's password and database, if it has them; fires when Redis accepts both."""
-        replies = []
-        if self.url.password:
-            user = [self.url.username] if self.url.username else []
-            replies.append(connection.call("AUTH", *user, self.url.password))
-        if self.url.database:
-            replies.append(connection.call("SELECT", self.url.database))
-        replies.append(connection.call("PING"))
-        return wait_for_all(replies)
+        """Log in; fires when Redis has accepted all commands."""
+        return wait_for_all(connection.call(*command) for command in login_commands(self.url))
 
     def _ping(self, commands: RedisConnection, subscriptions: RedisConnection) -> "Deferred[None]":
         """Check that both connections answer; with sentinels, also that Redis is the master."""

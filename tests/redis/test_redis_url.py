@@ -224,11 +224,12 @@ class TestConfiguration:
             load(options={}, environ=APP | {"REVERB_REDIS_URL": "redis://"}, config_path=None)
         assert str(raised.value) == "REVERB_REDIS_URL: the Redis URL has no host"
 
-    def test_without_txredisapi_the_error_names_the_package_to_install(self, monkeypatch):
-        monkeypatch.setitem(sys.modules, "txredisapi", None)
+    @pytest.mark.parametrize("package", ["txredisapi", "hiredis"])
+    def test_without_a_package_the_error_names_it(self, package, monkeypatch):
+        monkeypatch.setitem(sys.modules, package, None)
         with pytest.raises(ConfigurationError) as raised:
             load(options={"redis": "redis://h"}, environ=APP, config_path=None)
 
         assert str(raised.value) == (
-            "--redis: needs the package txredisapi (extra [redis]): pip install txredisapi"
+            f"--redis: needs the package {package} (extra [redis]): pip install {package}"
         )

@@ -30,9 +30,8 @@ from reverb.interfaces import (
     StoreRestored,
 )
 from reverb.protocol.messages import Member
-from reverb.redis.connections import RedisReplyError
 from reverb.redis.link import RedisLink
-from reverb.redis.resp import Argument
+from reverb.redis.resp import Argument, RedisReplyError
 from reverb.redis.session import RedisSession
 from reverb.stores.channel_subscriptions import NO_MEMBERS, ChannelKey, ChannelSubscriptions
 from reverb.stores.redis import scripts
