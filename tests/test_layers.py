@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 FLOORS = (
     (
         *("backoff", "deferred", "envelope", "host_port", "log_throttle", "logs", "memoize"),
-        *("meter", "timing"),
+        *("meter", "state_machine", "timing"),
     ),
     ("apps",),
     ("protocol",),

@@ -54,11 +54,6 @@ class RedisLink(Link):
         """The address for the log: the master's if sentinels have named it, otherwise the URL's."""
         return self._master.address
 
-    @property
-    def is_open(self) -> bool:
-        """Whether commands can be sent."""
-        return self._commands is not None
-
     def call(self, *arguments: Argument) -> "Deferred[Any]":
         """Send a command when this turn of the reactor ends.
 
@@ -102,17 +97,9 @@ class RedisLink(Link):
     def _flushed(self) -> "Deferred[None]":
         return self.call("PING")
 
-    def _close_connection(self, why: str) -> bool:
-        commands, subscriptions = self._commands, self._subscriptions
-        self._commands = self._subscriptions = None
-        for connection in (commands, subscriptions):
-            if connection is not None:
-                connection.abort(why)
-        return commands is not None
-
-    async def _run_connection(self) -> str:
+    async def _connect(self) -> "Deferred[str]":
         commands = CommandConnection(self.clock)
-        subscriptions = SubscriberConnection(self._message_received)
+        subscriptions = SubscriberConnection(self._on_message)
         endpoint = await self._master.find()
         try:
             for connection in (commands, subscriptions):
@@ -129,26 +116,28 @@ class RedisLink(Link):
         ended = defer.DeferredList(
             [commands.lost, subscriptions.lost], fireOnOneCallback=True, consumeErrors=True
         )
-        heartbeats = Deferred.fromCoroutine(
-            self._send_heartbeats(lambda: self._ping(commands, subscriptions))
-        )
-        try:
-            await self._run_connect_hooks()
-            reason, _ = await ended
-        finally:
-            heartbeats.addErrback(lambda _: None).cancel()
-        return str(reason)
+        return ended.addCallback(lambda first: str(first[0]))
 
-    def _mark_up(self) -> None:
-        self.command_meter.reconnects += self._was_up
-        super()._mark_up()
+    def _disconnect(self, why: str) -> None:
+        connections = (self._commands, self._subscriptions)
+        self._commands = self._subscriptions = None
+        for connection in connections:
+            if connection is not None:
+                connection.abort(why)
+
+    def _count_reconnect(self) -> None:
+        self.command_meter.reconnects += 1
+        super()._count_reconnect()
 
     def _log_in(self, connection: RedisConnection) -> "Deferred[None]":
         """Log in; fires when Redis has accepted all commands."""
         return wait_for_all(connection.call(*command) for command in login_commands(self.url))
 
-    def _ping(self, commands: RedisConnection, subscriptions: RedisConnection) -> "Deferred[None]":
+    def _ping(self) -> "Deferred[None]":
         """Check that both connections answer; with sentinels, also that Redis is the master."""
+        commands, subscriptions = self._commands, self._subscriptions
+        if commands is None or subscriptions is None:
+            return defer.fail(LinkLostError("Redis is not connected"))
         return wait_for_all(
             [
                 self._measure_latency(commands.call("PING"), self.command_meter),
@@ -159,6 +148,3 @@ class RedisLink(Link):
 
     def _with_timeout(self, step: Coroutine[Any, Any, None]) -> "Deferred[None]":
         return Deferred.fromCoroutine(step).addTimeout(REPLY_TIMEOUT, self.clock)
-
-    def _message_received(self, channel: bytes, message: bytes) -> None:
-        self.on_message(channel, message)

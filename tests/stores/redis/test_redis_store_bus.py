@@ -6,6 +6,7 @@ from twisted.internet import reactor
 
 from redis_nodes import Node, make_node, own_redis, pause, redis, until, wait  # noqa: F401
 from redis_proxy import TO_NODE, Proxy
+from reverb.brokers.link_observer import ConnectPhase, LinkObserver
 from reverb.envelope import FORMAT
 from reverb.protocol.messages import Member
 
@@ -25,11 +26,11 @@ def join(node, user):
 def test_a_lost_message_is_repaired(make_node):  # noqa: F811
     node, other = make_node(), make_node()
     node.join("ann")
-    on_message, node.link.on_message = node.link.on_message, lambda channel, message: None
+    node.link.loses_messages = True
     bob = join(node, "bob")
     other.join("cat")
     joined = wait(bob, ANSWER_TIMEOUT)
-    node.link.on_message = on_message
+    node.link.loses_messages = False
 
     assert set(joined.members) >= {"ann", "bob"}
     until("all members are known", lambda: node.view() == {"ann", "bob", "cat"}, ANSWER_TIMEOUT)
@@ -45,11 +46,11 @@ def test_a_member_whose_departure_was_lost_is_removed(make_node):  # noqa: F811
     bob, _ = other.join("bob")
     until("bob is a member", lambda: node.view() == {"ann", "bob"})
     pause(3)  # The grace period after a connect has passed.
-    on_message, node.link.on_message = node.link.on_message, lambda channel, message: None
+    node.link.loses_messages = True
     other.leave(bob)
     wait(node.link.call("PING"))
     wait(node.link.catch_up())
-    node.link.on_message = on_message
+    node.link.loses_messages = False
     other.join("cat")
 
     until("bob has left", lambda: node.view() == {"ann", "cat"}, ANSWER_TIMEOUT)
@@ -148,14 +149,16 @@ def test_versions_that_went_backwards_are_noticed(make_node):  # noqa: F811
     assert set(wait(join(node, "cat"), ANSWER_TIMEOUT).members) == {"ann", "bob", "cat"}
 
 
-def test_a_failing_hook_does_not_end_the_link(own_redis, log):  # noqa: F811
+def test_a_failing_observer_does_not_end_the_link(own_redis, log):  # noqa: F811
     node = Node(own_redis.url()).start(connected=False)
 
-    def fail():
-        raise RuntimeError("the test says so")
+    class Failing(LinkObserver):
+        def link_lost(self):
+            raise RuntimeError("the test says so")
 
-    node.link.heartbeat_hooks.insert(0, fail)
-    node.link.loss_hooks.insert(0, fail)
+        link_answered = link_lost
+
+    node.link.observe(ConnectPhase.SUBSCRIBE, Failing())
     node.until_connected()
     until("the first heartbeat has failed", log.problems, ANSWER_TIMEOUT)
     until("another heartbeat has failed", log.problems, ANSWER_TIMEOUT)
@@ -164,20 +167,5 @@ def test_a_failing_hook_does_not_end_the_link(own_redis, log):  # noqa: F811
     assert log.problems()
     own_redis.start()
     node.until_connected()
-    node.link.heartbeat_hooks.remove(fail)
-    node.link.loss_hooks.remove(fail)
-    log.problems()
     node.stop()
-
-
-def test_a_late_snapshot_of_a_channel_without_subscriptions_is_ignored(make_node):  # noqa: F811
-    node = make_node()
-    ann, _ = node.join("ann")
-    replica = node.store._local_state.replicas["1", "presence-x"]
-    node.leave(ann)
-    replica.version = None
-    replica.apply(9, "bob", "{}")
-    replica.load_snapshot({}, 1)  # Without bob, so another one is requested.
-
-    node.join("cat")
-    assert node.view() == {"cat"}
+    log.problems()

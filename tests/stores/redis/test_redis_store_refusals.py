@@ -9,7 +9,7 @@ from twisted.internet.task import Clock
 from redis_nodes import Node, own_redis, until, wait  # noqa: F401
 from redis_server import RedisServer
 from reverb.interfaces import ChannelCounts, StoreRefusedError
-from reverb.redis.connections import RedisReplyError
+from reverb.redis.resp import RedisReplyError
 from reverb.redis.session import RedisSession
 from reverb.stores.redis.scripts import COUNTS
 
@@ -36,7 +36,7 @@ class RefusingLink:
 def call(error_text):
     link = RefusingLink(error_text)
     session = RedisSession(link)
-    session.token = "t"
+    session.begin("t")
     calling = Deferred.fromCoroutine(session.call(COUNTS, "1", "news"))
     return link, calling.addErrback(lambda failure: failure.value).result
 
