@@ -95,12 +95,12 @@ class NatsLink(Link):
     async def _connect(self) -> "Deferred[str]":
         # The link may be started before the event loop runs.
         await self._sleep(0)
-        connection = NatsConnection(self._on_message)
+        connection = NatsConnection(self.url, self._on_message)
         server = self._servers[0]
         # The next attempt goes to the next server, whether this one succeeds or not.
         self._servers.rotate(-1)
         try:
-            await connection.connect(self.url, server, name=f"reverb {self.node}")
+            await connection.connect(server, name=f"reverb {self.node}")
         except BaseException as error:
             connection.abort(describe_error(error))
             raise
