@@ -80,7 +80,7 @@ class BusBroker:
         """Stop delivering, and close the connections; fires when they are closed."""
         self._deliver = None
         self._interest.stop()
-        return Deferred.fromCoroutine(self.link.stop())
+        return self.link.stop()
 
     def subscribe(self, app_id: str, channel: str) -> "Deferred[None] | None":
         """Subscribe to the other nodes' publications to a channel."""

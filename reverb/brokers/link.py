@@ -12,6 +12,7 @@ from twisted.python.failure import Failure
 
 from reverb.backoff import Backoff
 from reverb.brokers.link_observer import ConnectPhase, LinkObserver
+from reverb.deferred import returns_deferred
 from reverb.log_throttle import LogThrottle
 from reverb.meter import LinkMeter
 from reverb.state_machine import StateMachine
@@ -193,10 +194,12 @@ class Link:
         self._running = Deferred.fromCoroutine(self._run())
         self._running.addErrback(_ignore_cancelled)
 
+    @returns_deferred
     async def stop(self) -> None:
         """Close the connection, but first wait until the server has read everything sent to it.
 
-        The wait ends after a few seconds at most.
+        Returns:
+            Fires when the connection is closed; the wait ends after a few seconds at most.
         """
         running, self._running = self._running, None
         if running is None:

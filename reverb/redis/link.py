@@ -1,10 +1,9 @@
 """A node's link to Redis: one connection for commands, one for subscriptions.
 
 The two connections are opened and closed together: an error on one closes both. So Redis is either
-available or not, and the node recovers in one way: the connect hooks run after every connect.
+available or not, and the node recovers in one way: it goes through all phases of the connect.
 """
 
-from collections.abc import Coroutine
 from typing import Any
 
 from twisted.internet import defer
@@ -106,7 +105,7 @@ class RedisLink(Link):
                 connecting = endpoint.connect(SingleConnectionFactory(connection))
                 await connecting.addTimeout(REPLY_TIMEOUT, self.clock)
                 await self._log_in(connection).addTimeout(REPLY_TIMEOUT, self.clock)
-                await self._with_timeout(self._master.check(connection))
+                await self._master.check(connection).addTimeout(REPLY_TIMEOUT, self.clock)
         except BaseException:
             self._master.try_next_sentinel()
             for connection in (commands, subscriptions):
@@ -142,9 +141,6 @@ class RedisLink(Link):
             [
                 self._measure_latency(commands.call("PING"), self.command_meter),
                 self._measure_latency(subscriptions.call("PING"), self.bus_meter),
-                Deferred.fromCoroutine(self._master.check(commands)),
+                self._master.check(commands),
             ]
         )
-
-    def _with_timeout(self, step: Coroutine[Any, Any, None]) -> "Deferred[None]":
-        return Deferred.fromCoroutine(step).addTimeout(REPLY_TIMEOUT, self.clock)

@@ -13,6 +13,7 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.ssl import optionsForClientTLS
 
 from reverb.brokers.link import LinkLostError
+from reverb.deferred import returns_deferred
 from reverb.host_port import Address, format_host_port
 from reverb.redis.connections import RedisConnection, SingleConnectionFactory
 from reverb.redis.handshake import UnknownMasterError, master_commands, parse_master
@@ -72,11 +73,12 @@ class MasterFinder:
         """Move the first sentinel to the end, because it named no usable master."""
         self._sentinels.rotate(-1)
 
+    @returns_deferred
     async def check(self, connection: RedisConnection) -> None:
         """Check that a connection is to the master; does nothing without sentinels.
 
-        Raises:
-            LinkLostError: The server is not the master, or the connection ended.
+        Returns:
+            Fires if it is. Fails with LinkLostError if it is not, or if the connection ends.
             RedisReplyError: The server refuses to state its role.
         """
         if self._sentinels:

@@ -11,8 +11,8 @@ from twisted.python.failure import Failure
 from reverb.brokers.link import LinkLostError
 from reverb.interfaces import StoreRefusedError
 from reverb.log_throttle import LogThrottle
-from reverb.redis.decoding import ReplyDecoder
 from reverb.redis.link import RedisLink
+from reverb.redis.reply_decoder import ReplyDecoder
 from reverb.redis.resp import Argument, RedisReplyError
 from reverb.redis.scripting import Script
 

@@ -118,4 +118,4 @@ def test_a_sentinel_that_missed_the_failover_does_not_block_the_node(start_fake)
         5,
     )
     until("the next is asked", lambda: right.received, 5)
-    wait(Deferred.fromCoroutine(link.stop()))
+    wait(link.stop())

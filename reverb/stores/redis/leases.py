@@ -7,11 +7,11 @@ the duration of the lease.
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from reverb.brokers.link import LinkLostError
+from reverb.deferred import returns_deferred
 from reverb.interfaces import ChannelReaped, StoreRefusedError
 from reverb.redis.session import RedisSession
 from reverb.stores.redis import scripts
@@ -64,13 +64,14 @@ class LeaseKeeper:
 
     def _renew(self) -> None:
         """Start one renewal; the loop does not wait for Redis to reply."""
-        renewing = Deferred.fromCoroutine(self._renew_and_reap())
+        renewing = self._renew_and_reap()
         renewing.addErrback(
             lambda failure: self._log.failure(
                 "failed to renew the lease of this node, or to reap another", failure
             )
         )
 
+    @returns_deferred
     async def _renew_and_reap(self) -> None:
         try:
             dead = await self._session.call(scripts.RENEW, self._lease_ms)
