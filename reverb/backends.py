@@ -1,11 +1,13 @@
 """Builds the broker and the stores that a node's settings name."""
 
 import secrets
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
 
 from reverb.brokers.bus import BusBroker
+from reverb.brokers.link_observer import ConnectPhase, LinkObserver
 from reverb.brokers.local import LocalBroker
 from reverb.brokers.split import SplitBroker
 from reverb.interfaces import IBroker, IChannelStore
@@ -85,8 +87,23 @@ def _build_redis(
     redis_broker = RedisBroker(link, redis_store.member_changed)
     if nats is None:
         return redis_broker, redis_store
-    nats.link.connect_hooks.append(redis_store.announce_restored)
+    nats.link.observe(ConnectPhase.ANNOUNCE, _Announcer(redis_store.announce_restored))
     return SplitBroker(nats, redis_broker), redis_store
+
+
+class _Announcer(LinkObserver):
+    """Announces each connect to NATS, because invalidations may have been lost before.
+
+    Args:
+        announce: Called after each connect.
+    """
+
+    def __init__(self, announce: Callable[[], None]) -> None:
+        self._announce = announce
+
+    async def link_connected(self) -> None:
+        """Announce the connect."""
+        self._announce()
 
 
 def _build_nats(settings: Settings, reactor: Any, node: str) -> BusBroker:

@@ -1,6 +1,6 @@
 """Rate-limits repeated log messages, and counts those that it suppresses."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from twisted.internet.interfaces import IReactorTime
 
@@ -33,18 +33,39 @@ class LogThrottle:
     def record(self, key: str) -> None:
         """Count one occurrence; call back if there was no call for this key in the interval."""
         now = self._clock.seconds()
-        if key not in self._last_emitted and len(self._last_emitted) >= _MAX_KEYS:
-            self._forget_old_keys(now)
-            if len(self._last_emitted) >= _MAX_KEYS:
-                return
-        count = self._counts[key] = self._counts.get(key, 0) + 1
+        if key not in self._last_emitted and not self._make_room(now):
+            return
+        self._counts[key] = self._counts.get(key, 0) + 1
         last = self._last_emitted.get(key)
         if last is None or now - last >= self._seconds:
             self._last_emitted[key] = now
-            self._counts[key] = 0
-            self._emit(key, count)
+            self._emit_count(key)
 
-    def _forget_old_keys(self, now: float) -> None:
-        """Drop the keys whose interval has passed."""
-        for key in [k for k, last in self._last_emitted.items() if now - last >= self._seconds]:
-            del self._last_emitted[key], self._counts[key]
+    def forget(self, key: str) -> None:
+        """Forget a key with its count, so that its next occurrence calls back at once."""
+        self._last_emitted.pop(key, None)
+        self._counts.pop(key, None)
+
+    def _emit_count(self, key: str) -> None:
+        count, self._counts[key] = self._counts[key], 0
+        self._emit(key, count)
+
+    def _make_room(self, now: float) -> bool:
+        """Return whether another key can be tracked; forget keys whose interval has passed.
+
+        Keys with suppressed occurrences are forgotten only if it is necessary, and their counts
+        are emitted first.
+        """
+        if len(self._last_emitted) < _MAX_KEYS:
+            return True
+        old = [key for key, last in self._last_emitted.items() if now - last >= self._seconds]
+        self._forget_all(key for key in old if not self._counts[key])
+        if len(self._last_emitted) >= _MAX_KEYS:
+            for key in old:
+                self._emit_count(key)
+            self._forget_all(old)
+        return len(self._last_emitted) < _MAX_KEYS
+
+    def _forget_all(self, keys: Iterable[str]) -> None:
+        for key in list(keys):
+            self.forget(key)

@@ -10,7 +10,6 @@ from twisted.logger import Logger
 
 from reverb.nats import preflight as nats_preflight
 from reverb.nats.url import parse_nats_url
-from reverb.redis import preflight as redis_preflight
 from reverb.redis.url import parse_redis_url
 from reverb.service import ReverbService
 from reverb.settings import Settings
@@ -55,7 +54,11 @@ def run_preflight(log: Logger, settings: Settings) -> None:
     Raises:
         StartError: Redis or NATS refuses this server.
     """
-    refusal = settings.redis and redis_preflight.refusal_reason(parse_redis_url(settings.redis))
+    refusal = None
+    if settings.redis:
+        from reverb.redis import preflight as redis_preflight  # noqa: PLC0415 - needs hiredis
+
+        refusal = redis_preflight.refusal_reason(parse_redis_url(settings.redis))
     if not refusal and settings.broker:
         refusal = nats_preflight.refusal_reason(parse_nats_url(settings.broker))
     if refusal:

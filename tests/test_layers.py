@@ -13,7 +13,10 @@ ROOT = Path(__file__).parent.parent
 
 # From the bottom to the top. A part imports only parts of the floors below its own.
 FLOORS = (
-    ("memoize", "envelope", "host_port", "log_throttle", "logs", "meter"),
+    (
+        *("backoff", "deferred", "envelope", "host_port", "log_throttle", "logs", "memoize"),
+        *("meter", "state_machine", "timing"),
+    ),
     ("apps",),
     ("protocol",),
     ("interfaces", "settings"),
@@ -133,8 +136,8 @@ class TestFloors:
 
 OUTSIDE_OF_PROTOCOL = ["twisted", "autobahn", "txaio", "zope", "time", "datetime", "socket"]
 OUTSIDE_OF_PROTOCOL += ["asyncio", "random", "secrets", "select", "ssl", "threading"]
-PURE = ["apps.py", "envelope.py", "protocol", "webhooks/batches.py", "webhooks/delivery.py"]
-PURE += ["webhooks/events.py", "webhooks/single/debouncer.py"]
+PURE = ["apps.py", "backoff.py", "envelope.py", "protocol"]
+PURE += [f"webhooks/{name}.py" for name in ("batches", "delivery", "events", "single/debouncer")]
 
 
 @pytest.mark.parametrize("path", PURE)
@@ -247,6 +250,14 @@ class TestLateImports:
         assert "reverb.stores.redis.store" in loading
         assert [name for name in loading if not is_or_is_in(name, folders)] == []
         assert not loading & {"reverb.redis.url", "reverb.redis.preflight", "reverb.redis.resp"}
+
+    def test_hiredis_loads_only_where_redis_is_used(self):
+        folders = ["reverb.redis", "reverb.stores.redis", "reverb.webhooks.cluster"]
+        loading = self.loads("hiredis")
+
+        assert "reverb.redis.preflight" in loading
+        assert [name for name in loading if not is_or_is_in(name, folders)] == []
+        assert "reverb.redis.url" not in loading
 
     def test_nats_py_and_asyncio_load_only_where_nats_is_used(self):
         for library in ("nats", "asyncio"):

@@ -23,6 +23,7 @@ from reverb.envelope import (
     encode,
 )
 from reverb.interfaces import IBroker, ILinked
+from reverb.log_throttle import LogThrottle
 
 
 @implementer(IBroker, ILinked)
@@ -48,8 +49,8 @@ class BusBroker:
         self._broadcast_topic = broadcast_topic
         self._interest = Interest(link, broadcast_topic)
         self.link_meter = link.bus_meter
-        self._warned_of_unreadable_messages = False
-        link.on_message = self._message_received
+        self._last_unreadable = ""
+        self._unreadable = LogThrottle(self._log_unreadable, link.clock)
 
     def _topic(self, app_id: str, channel: str) -> bytes:
         """Return the bus's topic for a channel."""
@@ -58,7 +59,7 @@ class BusBroker:
     @property
     def connected(self) -> bool:
         """Whether publications reach the other nodes."""
-        return self.link.unavailable_reason is None
+        return self.link.is_up
 
     @property
     def unavailable_reason(self) -> str | None:
@@ -72,14 +73,14 @@ class BusBroker:
             Fires at once: the node serves its own clients until the bus is connected.
         """
         self._deliver = deliver
-        self.link.start()
+        self.link.start(self._message_received)
         return succeed(None)
 
     def stop(self) -> "Deferred[None]":
         """Stop delivering, and close the connections; fires when they are closed."""
         self._deliver = None
         self._interest.stop()
-        return Deferred.fromCoroutine(self.link.stop())
+        return self.link.stop()
 
     def subscribe(self, app_id: str, channel: str) -> "Deferred[None] | None":
         """Subscribe to the other nodes' publications to a channel."""
@@ -117,19 +118,22 @@ class BusBroker:
             received = decode(message)
         except ValueError as error:
             self.link_meter.dropped += 1
-            if not self._warned_of_unreadable_messages:
-                self._warned_of_unreadable_messages = True
-                self._log.warn(
-                    "dropped a message on {topic}, sent by another program or a newer version of "
-                    "this server: {error}; further ones are only counted",
-                    topic=ascii(topic),
-                    error=error,
-                )
+            self._last_unreadable = f"on {topic!a}: {error}"
+            self._unreadable.record("messages from the bus")
             return
         try:
             self._dispatch(received)
         except Exception:  # noqa: BLE001 - one message's failure must not end the connection
             self._log.failure("failed to deliver a message on {topic}", topic=ascii(topic))
+
+    def _log_unreadable(self, what: str, count: int) -> None:
+        self._log.warn(
+            "dropped {count} unreadable {what}, sent by another program or a newer version of this "
+            "server; most recently {last}",
+            count=count,
+            what=what,
+            last=self._last_unreadable,
+        )
 
     def _dispatch(self, received: BusMessage) -> None:
         body = received.body

@@ -4,6 +4,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 
 from reverb.brokers.link import Link, wait_for_all
+from reverb.brokers.link_observer import ConnectPhase, LinkObserver
 
 UNSUBSCRIBE_DELAY = 2.0
 """Seconds from the last local unsubscription from a channel until the node unsubscribes from its
@@ -12,7 +13,7 @@ _CHUNK_SIZE = 1_000
 """The most names in one call of :meth:`Link.subscribe`."""
 
 
-class Interest:
+class Interest(LinkObserver):
     """Keeps a link subscribed to the topics of the node's interest.
 
     A *name* is the name of a topic on the bus.
@@ -28,9 +29,7 @@ class Interest:
         self._subscribed: set[bytes] = set()
         self._awaiting_confirmation: dict[bytes, Deferred[None]] = {}
         self._unsubscribe_calls: dict[bytes, IDelayedCall] = {}
-        # This hook runs first: a store must not read members before the node has subscribed to
-        # their changes.
-        link.connect_hooks.insert(0, self._resubscribe)
+        link.observe(ConnectPhase.SUBSCRIBE, self)
 
     def subscribe(self, name: bytes) -> "Deferred[None] | None":
         """Subscribe to a name, and cancel a pending unsubscription.
@@ -88,7 +87,7 @@ class Interest:
             call.cancel()
         self._unsubscribe_calls.clear()
 
-    async def _resubscribe(self) -> None:
+    async def link_connected(self) -> None:
         """Subscribe to all names after a connect, and wait for the confirmations."""
         names = [self._broadcast_topic, *self._subscribed]
         confirmations: list[Deferred[None]] = []

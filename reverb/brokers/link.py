@@ -1,7 +1,8 @@
 """The base class of the links to Redis and NATS, which reconnect with backoff and jitter."""
 
 import random
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
+from enum import Enum
 from typing import Any
 
 from twisted.internet import defer
@@ -9,31 +10,62 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from reverb.backoff import Backoff
+from reverb.brokers.link_observer import ConnectPhase, LinkObserver
+from reverb.deferred import returns_deferred
+from reverb.log_throttle import LogThrottle
 from reverb.meter import LinkMeter
+from reverb.state_machine import StateMachine
 
 REPLY_TIMEOUT = 5
 """Seconds that a connect, or the reply to a heartbeat, may take."""
 _HEARTBEAT = 3
 """Seconds between two heartbeats."""
-_FIRST_DELAY, _MAX_DELAY = 0.1, 2.0
-"""The shortest and the longest delay before an attempt to reconnect, in seconds."""
-RECONNECT_GRACE = _MAX_DELAY + 0.5
+_BACKOFF = Backoff(initial=0.2, maximum=2, random=random.random)
+"""The delays before an attempt to reconnect."""
+RECONNECT_GRACE = _BACKOFF.maximum + 0.5
 """Seconds after this node's reconnect by which the other nodes should have reconnected, too."""
 _DRAIN_TIMEOUT = 3
 """The most seconds that a stopping node waits until the server has read everything sent to it."""
-_LOG_INTERVAL = 60
-"""The least number of seconds between two log lines about the same outage."""
 
 
 class LinkLostError(Exception):
     """The server is out of reach, or the connection was lost before the reply arrived."""
 
 
+class _State(Enum):
+    """The states of a link; ``_TRANSITIONS`` lists the transitions."""
+
+    STOPPED = "stopped"
+    """The link has not been started, or has been stopped."""
+    CONNECTING = "connecting"
+    """An attempt to connect is in progress."""
+    PREPARING = "preparing"
+    """The connection is open; the observers go through the phases of the connect."""
+    UP = "up"
+    """The connection is open, and the observers are ready."""
+    WAITING = "waiting"
+    """The connection was lost, or could not be made; the next attempt follows after a delay."""
+    DRAINING = "draining"
+    """The link is stopping: it waits until the server has read everything sent to it."""
+
+
+_TRANSITIONS = {
+    _State.STOPPED: (_State.CONNECTING,),
+    _State.CONNECTING: (_State.PREPARING, _State.WAITING, _State.STOPPED),
+    _State.PREPARING: (_State.UP, _State.WAITING, _State.STOPPED),
+    _State.UP: (_State.WAITING, _State.DRAINING),
+    _State.WAITING: (_State.CONNECTING, _State.STOPPED),
+    _State.DRAINING: (_State.STOPPED,),
+}
+_OPEN = (_State.UP, _State.PREPARING, _State.DRAINING)
+
+
 class Link:
     """Connects, sends heartbeats, and reconnects when the connection is lost.
 
-    A subclass connects in :meth:`_run_connection` and disconnects in
-    :meth:`_close_connection`. A *name* is the name of a topic on the bus.
+    A subclass makes the connection in :meth:`_connect`, and ends it in :meth:`_disconnect`. A
+    *name* is the name of a topic on the bus.
 
     Args:
         reactor: Makes the connections, and measures time.
@@ -45,14 +77,6 @@ class Link:
         node: This node's name, unique in the cluster.
         prefix: The prefix of every name on the bus.
         clock: The reactor, as a clock.
-        unavailable_reason: Why the link cannot be used. None while the link is up: from
-            the return of the last connect hook until the loss of the connection.
-        on_message: Called with the name and the content of each message from the bus.
-        connect_hooks: Called and awaited in order after each connect, before the link
-            is up. If a hook raises, the link closes the connection and reconnects.
-        loss_hooks: Called when an open connection is lost; exceptions are logged.
-        heartbeat_hooks: Called after each successful heartbeat, every few seconds;
-            exceptions are logged.
         bus_meter: The counters of the connection that receives messages.
     """
 
@@ -63,24 +87,44 @@ class Link:
         self.node = node
         self.prefix = prefix
         self.clock = reactor
-        self.unavailable_reason: str | None = f"{self.service_name} is not connected yet"
-        self.on_message: Callable[[bytes, bytes], None] = lambda _name, _message: None
-        self.connect_hooks: list[Callable[[], Awaitable[None]]] = []
-        self.loss_hooks: list[Callable[[], None]] = []
-        self.heartbeat_hooks: list[Callable[[], None]] = []
         self.bus_meter = LinkMeter()
-        self._was_up = False
+        self._state = StateMachine(_State.STOPPED, _TRANSITIONS)
+        self._why_down = "it has not answered yet"
+        self._observers: list[tuple[ConnectPhase, LinkObserver]] = []
+        self._on_message: Callable[[bytes, bytes], None] = lambda _name, _message: None
         self._running: Deferred[None] | None = None
-        self._stopping = False
+        self._has_been_up = False
         self._failures = 0
-        self._outage_logged_at = float("-inf")
+        self._outages = LogThrottle(self._log_outage, reactor)
 
-    # Implemented by a subclass
+    @property
+    def is_up(self) -> bool:
+        """Whether the link can be used: it is connected, and the observers are ready."""
+        return self._state.current is _State.UP
 
     @property
     def is_open(self) -> bool:
         """Whether messages can be sent."""
-        raise NotImplementedError
+        return self._state.current in _OPEN
+
+    @property
+    def unavailable_reason(self) -> str | None:
+        """Why the link cannot be used, for the operator; None while it is up."""
+        return None if self.is_up else f"{self.service_name} is not connected: {self._why_down}"
+
+    def observe(self, phase: ConnectPhase, observer: LinkObserver) -> None:
+        """Call an observer's methods from now on.
+
+        Args:
+            phase: The phase in which :meth:`LinkObserver.link_connected` is called. It also orders
+                the calls of the other methods. Observers of one phase are called in the order of
+                their registration.
+            observer: The observer.
+        """
+        self._observers.append((phase, observer))
+        self._observers.sort(key=lambda pair: pair[0])
+
+    # Implemented by a subclass
 
     @property
     def address(self) -> str:
@@ -117,38 +161,54 @@ class Link:
         """Fire when the server has read everything that was sent to it; may fail."""
         raise NotImplementedError
 
-    async def _run_connection(self) -> str:
-        """Connect, await :meth:`_run_connect_hooks`, and wait for the end of the connection.
+    async def _connect(self) -> "Deferred[str]":
+        """Connect and log in.
 
         Returns:
-            Why the connection ended.
+            A Deferred that fires with the reason when the connection ends.
         """
         raise NotImplementedError
 
-    def _close_connection(self, why: str) -> bool:
-        """Close the connection, if there is one; return whether it was open."""
+    def _ping(self) -> "Deferred[None]":
+        """Send a heartbeat; the Deferred fires when the server has answered."""
         raise NotImplementedError
+
+    def _disconnect(self, why: str) -> None:
+        """End the connection, if there is one; everything that waits for it fails."""
+        raise NotImplementedError
+
+    def _count_reconnect(self) -> None:
+        """Count a reconnect in the meter of each connection."""
+        self.bus_meter.reconnects += 1
 
     # Connecting and disconnecting
 
-    def start(self) -> None:
-        """Start to connect; the link reconnects after each failure and loss, until :meth:`stop`."""
-        self._stopping = False
+    def start(self, on_message: Callable[[bytes, bytes], None]) -> None:
+        """Start to connect; the link reconnects after each failure and loss, until :meth:`stop`.
+
+        Args:
+            on_message: Called with the name and the content of each message from the bus.
+        """
+        self._on_message = on_message
+        self._state.enter(_State.CONNECTING)
         self._running = Deferred.fromCoroutine(self._run())
         self._running.addErrback(_ignore_cancelled)
 
+    @returns_deferred
     async def stop(self) -> None:
         """Close the connection, but first wait until the server has read everything sent to it.
 
-        The wait ends after a few seconds at most.
+        Returns:
+            Fires when the connection is closed; the wait ends after a few seconds at most.
         """
-        self._stopping = True
         running, self._running = self._running, None
         if running is None:
             return
-        if self.unavailable_reason is None:
+        if self.is_up:
+            self._state.enter(_State.DRAINING)
             await self._flushed().addTimeout(_DRAIN_TIMEOUT, self.clock).addErrback(lambda _: None)
-        self.reset("the node is stopping")
+        if self._state.current is not _State.STOPPED:
+            self._go_down("the node is stopping", _State.STOPPED)
         running.cancel()
         await running
 
@@ -156,46 +216,72 @@ class Link:
         """Close the connection, if there is one; a link that is not stopping then reconnects.
 
         Args:
-            why: The reason, for the log and for ``unavailable_reason``.
+            why: The reason, for the log and for :attr:`unavailable_reason`.
         """
-        self.unavailable_reason = f"{self.service_name} is not connected: {why}"
-        if self._close_connection(why):
-            self._run_hooks(self.loss_hooks)
+        if self.is_open:
+            is_stopping = self._state.current is _State.DRAINING
+            self._go_down(why, _State.STOPPED if is_stopping else _State.WAITING)
 
-    def _run_hooks(self, hooks: Iterable[Callable[[], None]]) -> None:
-        """Call all hooks; log each exception that a hook raises."""
-        for hook in hooks:
+    def _go_down(self, why: str, state: _State) -> None:
+        was_open = self.is_open
+        self._why_down = why
+        self._state.enter(state)
+        self._disconnect(why)
+        if was_open:
+            self._notify(lambda observer: observer.link_lost())
+
+    def _notify(self, notify: Callable[[LinkObserver], None]) -> None:
+        """Notify all observers; log each exception that an observer raises."""
+        for _, observer in self._observers:
             try:
-                hook()
-            except Exception:  # noqa: BLE001 - a hook's failure must not stop the link
-                self._log.failure("a hook of the link failed: {hook}", hook=hook)
+                notify(observer)
+            except Exception:  # noqa: BLE001 - an observer's failure must not stop the link
+                self._log.failure("an observer of the link failed: {observer}", observer=observer)
 
     async def _run(self) -> None:
-        while not self._stopping:
+        while True:
             try:
                 why = await self._run_connection()
             except defer.CancelledError:
                 raise
             except Exception as error:  # noqa: BLE001 - after any error, the next attempt follows
                 why = describe_error(error)
-            self.reset(why)
+            if not self._ended(why):
+                return
             self._failures += 1
-            if not self._stopping:
-                self._log_outage(why)
-                await self._back_off()
+            self._outages.record(self.service_name)
+            await self._sleep(_BACKOFF.delay(self._failures))
+            self._state.enter(_State.CONNECTING)
 
-    async def _run_connect_hooks(self) -> None:
-        for hook in self.connect_hooks:
-            await hook()
-        if self.is_open:
-            self._mark_up()
+    def _ended(self, why: str) -> bool:
+        """Go down, if the link is not down yet; return whether it must reconnect."""
+        if self._state.current is _State.CONNECTING:
+            self._go_down(why, _State.WAITING)
+        else:
+            self.reset(why)
+        return self._state.current is _State.WAITING
 
-    def _mark_up(self) -> None:
-        self.bus_meter.reconnects += self._was_up
-        self._was_up = True
-        self.unavailable_reason = None
+    async def _run_connection(self) -> str:
+        """Connect, call the observers, and return the reason when the connection has ended."""
+        lost = await self._connect()
+        self._state.enter(_State.PREPARING)
+        heartbeats = Deferred.fromCoroutine(self._send_heartbeats())
+        try:
+            for _, observer in self._observers:
+                await observer.link_connected()
+            if self.is_open:
+                self._go_up()
+            return await lost
+        finally:
+            heartbeats.addErrback(lambda _: None).cancel()
+
+    def _go_up(self) -> None:
+        self._state.enter(_State.UP)
+        if self._has_been_up:
+            self._count_reconnect()
+        self._has_been_up = True
         self._failures = 0
-        self._outage_logged_at = float("-inf")
+        self._outages.forget(self.service_name)
         self._log.info(
             "connected to {service} at {address} as node {node}, prefix {prefix}",
             service=self.service_name,
@@ -204,17 +290,17 @@ class Link:
             prefix=self.prefix,
         )
 
-    async def _send_heartbeats(self, ping: "Callable[[], Deferred[None]]") -> None:
+    async def _send_heartbeats(self) -> None:
         """Ping the server every few seconds; reset the link when a ping fails."""
         while True:
             try:
-                await ping().addTimeout(REPLY_TIMEOUT, self.clock)
+                await self._ping().addTimeout(REPLY_TIMEOUT, self.clock)
             except defer.CancelledError:
                 raise
             except Exception as error:  # noqa: BLE001 - after any error the connection is unusable
                 self.reset(describe_error(error))
                 return
-            self._run_hooks(self.heartbeat_hooks)
+            self._notify(lambda observer: observer.link_answered())
             await self._sleep(_HEARTBEAT)
 
     def _measure_latency(self, reply: "Deferred[Any]", meter: LinkMeter) -> "Deferred[None]":
@@ -222,21 +308,14 @@ class Link:
         start = self.clock.seconds()
         return reply.addCallback(lambda _: meter.latency.observe(self.clock.seconds() - start))
 
-    def _log_outage(self, why: str) -> None:
-        now = self.clock.seconds()
-        if now - self._outage_logged_at >= _LOG_INTERVAL:
-            self._outage_logged_at = now
-            self._log.warn(
-                "{service} at {address} cannot be used: {why}; "
-                "this node may not reach the other nodes; it keeps trying to connect",
-                service=self.service_name,
-                address=self.address,
-                why=why,
-            )
-
-    async def _back_off(self) -> None:
-        delay = min(_FIRST_DELAY * 2 ** min(self._failures, 10), _MAX_DELAY)
-        await self._sleep(random.uniform(0.5, 1) * delay)  # noqa: S311 - only jitter
+    def _log_outage(self, service: str, _count: int) -> None:
+        self._log.warn(
+            "{service} at {address} cannot be used: {why}; "
+            "this node may not reach the other nodes; it keeps trying to connect",
+            service=service,
+            address=self.address,
+            why=self._why_down,
+        )
 
     def _sleep(self, seconds: float) -> "Deferred[None]":
         sleeping: Deferred[None] = Deferred(lambda _: call.cancel())

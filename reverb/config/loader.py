@@ -5,7 +5,7 @@ each source. This module merges them, and rejects values that contradict each ot
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
@@ -44,8 +44,11 @@ class _Library(NamedTuple):
     """The extra of the package ``reverb`` that installs the library."""
 
 
-_TXREDISAPI = _Library("txredisapi", "txredisapi", "redis")
-_NATS_PY = _Library("nats", "nats-py", "nats")
+_REDIS = (
+    _Library("txredisapi", "txredisapi", "redis"),
+    _Library("hiredis", "hiredis", "redis"),
+)
+_NATS = (_Library("nats", "nats-py", "nats"),)
 
 
 class Configuration(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,8 +84,8 @@ def load(
     values = file.settings | environment.settings | command_line.settings
     _check_addresses(values, command_line)
     _check_metrics_addresses(values)
-    _check_url(values, "redis", parse_redis_url, _TXREDISAPI)
-    _check_url(values, "broker", parse_nats_url, _NATS_PY)
+    _check_url(values, "redis", parse_redis_url, _REDIS)
+    _check_url(values, "broker", parse_nats_url, _NATS)
     _check_workers(values)
     _normalize_path(values)
     apps = _merge_apps(file, environment, command_line)
@@ -219,7 +222,7 @@ def _check_endpoint(endpoint: str, origin: str) -> None:
 
 
 def _check_url(
-    values: Values, name: str, parse: Callable[[str], object], library: _Library
+    values: Values, name: str, parse: Callable[[str], object], libraries: Sequence[_Library]
 ) -> None:
     """Reject a malformed URL, and a URL that needs a library that is not installed."""
     if name not in values or not values[name].value:
@@ -229,12 +232,13 @@ def _check_url(
         parse(url)
     except ValueError as error:
         raise ConfigurationError(f"{origin}: {error}") from None
-    # Do not import the library: txredisapi would install the reactor.
-    if find_spec(library.module) is None:
-        raise ConfigurationError(
-            f"{origin}: needs the package {library.package} (extra [{library.extra}]): "
-            f"pip install {library.package}"
-        )
+    # Do not import a library: txredisapi would install the reactor.
+    for library in libraries:
+        if find_spec(library.module) is None:
+            raise ConfigurationError(
+                f"{origin}: needs the package {library.package} (extra [{library.extra}]): "
+                f"pip install {library.package}"
+            )
 
 
 def _check_workers(values: Values) -> None:

@@ -14,6 +14,7 @@ The module needs the running asyncio event loop of Twisted's asyncio reactor.
 import asyncio
 import itertools
 from collections.abc import Callable, Coroutine
+from enum import Enum
 from typing import Any
 
 from nats import errors
@@ -25,6 +26,7 @@ from twisted.python.failure import Failure
 from reverb.brokers.link import REPLY_TIMEOUT, LinkLostError, describe_error
 from reverb.host_port import Address, format_host_port
 from reverb.nats.url import NatsUrl
+from reverb.state_machine import StateMachine
 
 MAX_UNSENT_BYTES = 32 * 1_048_576
 """The most bytes that may wait to be sent. If more wait, the connection is aborted."""
@@ -83,21 +85,44 @@ class _Client(Client):
         self._on_message(subject, data)
 
 
+class _State(Enum):
+    """The states of a connection; ``_TRANSITIONS`` lists the transitions."""
+
+    NEW = "new"
+    """:meth:`NatsConnection.connect` has not been called."""
+    CONNECTING = "connecting"
+    """The connection is being made, or NATS has not accepted the login yet."""
+    OPEN = "open"
+    """Commands can be sent."""
+    ENDED = "ended"
+    """The connection has ended, or could not be made. This state is final."""
+
+
+_TRANSITIONS = {
+    _State.NEW: (_State.CONNECTING, _State.ENDED),
+    _State.CONNECTING: (_State.OPEN, _State.ENDED),
+    _State.OPEN: (_State.ENDED,),
+    _State.ENDED: (),
+}
+
+
 class NatsConnection:
     """A connection that does not reconnect when it is lost.
 
     Args:
+        url: The credentials, and whether to use TLS.
         on_message: Called with the subject and the content of each message. It must not raise.
 
     Attributes:
         lost: Fires with the reason when the connection has ended.
     """
 
-    def __init__(self, on_message: Callable[[bytes, bytes], None]) -> None:
+    def __init__(self, url: NatsUrl, on_message: Callable[[bytes, bytes], None]) -> None:
         self.lost: Deferred[str] = Deferred()
-        self._on_message = on_message
-        self._transport: _Transport | None = None
-        self._client: _Client | None = None
+        self._url = url
+        self._state = StateMachine(_State.NEW, _TRANSITIONS)
+        self._transport = _Transport(requires_tls=url.tls)
+        self._client = _Client(self._transport, on_message)
         self._error = ""
         self._turn: list[bytes] = []
         self._waiting_callers: list[Deferred[None]] = []
@@ -108,11 +133,10 @@ class NatsConnection:
 
     # Connecting and disconnecting
 
-    def connect(self, url: NatsUrl, server: Address, *, name: str) -> "Deferred[None]":
+    def connect(self, server: Address, *, name: str) -> "Deferred[None]":
         """Connect, and log in.
 
         Args:
-            url: The credentials, and whether to use TLS.
             server: The server to connect to.
             name: The connection's name in NATS's monitoring.
 
@@ -120,11 +144,11 @@ class NatsConnection:
             Fires when the server has accepted the login. Fails with LinkLostError,
             whose text says why.
         """
-        return self._start_task(self._connect(url, server, name))
+        self._state.enter(_State.CONNECTING)
+        return self._start_task(self._connect(server, name))
 
-    async def _connect(self, url: NatsUrl, server: Address, name: str) -> None:
-        self._transport = _Transport(requires_tls=url.tls)
-        self._client = _Client(self._transport, self._on_message)
+    async def _connect(self, server: Address, name: str) -> None:
+        url = self._url
         try:
             await self._client.connect(
                 f"{url.scheme}://{format_host_port(*server)}",
@@ -144,6 +168,9 @@ class NatsConnection:
             raise LinkLostError(self._error) from None
         except (errors.Error, OSError, TimeoutError) as error:
             raise LinkLostError(describe_nats_error(error)) from None
+        if self._has_ended:
+            raise LinkLostError(self._error or "the connection has ended")
+        self._state.enter(_State.OPEN)
 
     async def _error_reported(self, error: Exception) -> None:
         """Record an error that nats-py reports; abort an established connection.
@@ -151,11 +178,11 @@ class NatsConnection:
         NATS reports, for example, that the user may not use a subject.
         """
         self._error = describe_nats_error(error)
-        if self._client is not None and self._client.is_connected:
+        if self._client.is_connected:
             self.abort(self._error)
 
     async def _closed(self) -> None:
-        error = self._client.last_error if self._client is not None else None
+        error = self._client.last_error
         self.abort(
             self._error or (describe_nats_error(error) if error is not None else "it was closed")
         )
@@ -166,14 +193,15 @@ class NatsConnection:
         Args:
             why: The reason, with which ``lost`` fires.
         """
-        if self.lost.called:
+        if self._has_ended:
             return
+        was_started = self._state.current is not _State.NEW
+        self._state.enter(_State.ENDED)
         self._turn = []
-        if self._transport is not None:
-            self._transport.abort()
+        self._transport.abort()
         for task in self._tasks:
             task.cancel()
-        if self._client is not None and not self._client.is_closed:
+        if was_started and not self._client.is_closed:
             # This ends the tasks of nats-py.
             closing = asyncio.get_running_loop().create_task(self._client.close())
             closing.add_done_callback(_ignore_failure)
@@ -182,6 +210,10 @@ class NatsConnection:
         self.lost.callback(why)
         for caller in callers:
             caller.errback(LinkLostError(why))
+
+    @property
+    def _has_ended(self) -> bool:
+        return self._state.current is _State.ENDED
 
     def _start_task(self, coroutine: Coroutine[Any, Any, None]) -> "Deferred[None]":
         """Run a coroutine as a task of asyncio, which is cancelled when the connection ends."""
@@ -194,8 +226,8 @@ class NatsConnection:
 
     @property
     def max_payload(self) -> int:
-        """The largest message that the server accepts, in bytes; 0 before the connect."""
-        return 0 if self._client is None else self._client.max_payload
+        """The largest message that the server accepts, in bytes, once it is connected."""
+        return self._client.max_payload
 
     def publish(self, subject: bytes, message: bytes) -> None:
         """Publish a message when this turn of the reactor ends.
@@ -230,7 +262,7 @@ class NatsConnection:
             Fires when the PONG arrives. NATS has then read every command sent before the PING, and
             every message that it sent before the PONG has arrived. Fails with LinkLostError.
         """
-        if self.lost.called:
+        if self._has_ended:
             return fail(LinkLostError("the connection has ended"))
         caller: Deferred[None] = Deferred()
         self._schedule_flush()
@@ -238,7 +270,7 @@ class NatsConnection:
         return caller
 
     def _send(self, command: bytes) -> None:
-        if not self.lost.called:
+        if not self._has_ended:
             self._schedule_flush()
             self._turn.append(command)
 
@@ -247,7 +279,7 @@ class NatsConnection:
             asyncio.get_running_loop().call_soon(self._flush)
 
     def _flush(self) -> None:
-        if self.lost.called or self._transport is None:
+        if self._has_ended:
             return
         turn, self._turn = self._turn, []
         callers, self._waiting_callers = self._waiting_callers, []
@@ -259,19 +291,18 @@ class NatsConnection:
                 self.abort("it does not keep up with this node")
                 return
         if callers:
-            ping = self._start_task(self._ping(self._transport))
+            ping = self._start_task(self._ping())
             ping.addCallbacks(self._answered, self._not_answered, callbackArgs=(callers,))
 
-    async def _ping(self, transport: _Transport) -> None:
-        reads = transport.reads
-        assert self._client is not None
+    async def _ping(self) -> None:
+        reads = self._transport.reads
         await self._client.flush(REPLY_TIMEOUT)
         # If the reading task of nats-py has ended, flush() returns without a PONG.
-        if transport.reads == reads:
+        if self._transport.reads == reads:
             raise LinkLostError("nats-py has stopped reading from the connection")
 
     def _answered(self, _: None, callers: "list[Deferred[None]]") -> None:
-        if self.lost.called:  # The PONG came too late: abort() has already failed the callers.
+        if self._has_ended:  # The PONG came too late: abort() has already failed the callers.
             return
         # NATS answers in order, so these callers are at the beginning of the list.
         del self._unanswered_callers[: len(callers)]

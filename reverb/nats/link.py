@@ -7,6 +7,7 @@ from twisted.internet import defer
 from twisted.internet.defer import Deferred
 
 from reverb.brokers.link import Link, LinkLostError, describe_error
+from reverb.log_throttle import LogThrottle
 from reverb.nats.connection import NatsConnection
 from reverb.nats.url import NatsUrl
 
@@ -28,16 +29,11 @@ class NatsLink(Link):
     def __init__(self, url: NatsUrl, *, reactor: Any, node: str) -> None:
         super().__init__(reactor=reactor, node=node, prefix=url.prefix)
         self.url = url
-        self._warned_of_size = False
+        self._too_large = LogThrottle(self._log_too_large, reactor)
         self._servers = deque(url.servers)
         self._connection: NatsConnection | None = None
 
     # Sending to NATS
-
-    @property
-    def is_open(self) -> bool:
-        """Whether messages can be sent."""
-        return self._connection is not None
 
     @property
     def address(self) -> str:
@@ -58,15 +54,16 @@ class NatsLink(Link):
             self._connection.publish(name, message)
             return True
         self.bus_meter.dropped += 1
-        if not self._warned_of_size:
-            self._warned_of_size = True
-            self._log.warn(
-                "a message of {size} bytes was not sent to the other nodes, because NATS's "
-                "max_payload is {max_payload}; further ones are only counted",
-                size=len(message),
-                max_payload=self._connection.max_payload,
-            )
+        self._too_large.record(f"max_payload is {self._connection.max_payload} bytes")
         return False
+
+    def _log_too_large(self, limit: str, count: int) -> None:
+        self._log.warn(
+            "{count} messages were not sent to the other nodes, because they are too large for "
+            "NATS: its {limit}",
+            count=count,
+            limit=limit,
+        )
 
     def subscribe(self, names: list[bytes]) -> "list[Deferred[None]]":
         """Subscribe to subjects.
@@ -95,35 +92,27 @@ class NatsLink(Link):
     def _flushed(self) -> "Deferred[None]":
         return self.catch_up()
 
-    def _close_connection(self, why: str) -> bool:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.abort(why)
-        return connection is not None
-
-    async def _run_connection(self) -> str:
+    async def _connect(self) -> "Deferred[str]":
         # The link may be started before the event loop runs.
         await self._sleep(0)
-        connection = NatsConnection(self._message_received)
+        connection = NatsConnection(self.url, self._on_message)
         server = self._servers[0]
         # The next attempt goes to the next server, whether this one succeeds or not.
         self._servers.rotate(-1)
         try:
-            await connection.connect(self.url, server, name=f"reverb {self.node}")
+            await connection.connect(server, name=f"reverb {self.node}")
         except BaseException as error:
             connection.abort(describe_error(error))
             raise
         self._connection = connection
-        heartbeats = Deferred.fromCoroutine(
-            self._send_heartbeats(
-                lambda: self._measure_latency(connection.round_trip(), self.bus_meter)
-            )
-        )
-        try:
-            await self._run_connect_hooks()
-            return await connection.lost
-        finally:
-            heartbeats.addErrback(lambda _: None).cancel()
+        return connection.lost
 
-    def _message_received(self, subject: bytes, message: bytes) -> None:
-        self.on_message(subject, message)
+    def _disconnect(self, why: str) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.abort(why)
+
+    def _ping(self) -> "Deferred[None]":
+        if self._connection is None:
+            return defer.fail(LinkLostError("NATS is not connected"))
+        return self._measure_latency(self._connection.round_trip(), self.bus_meter)

@@ -15,14 +15,10 @@ from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
 from reverb.brokers.link import LinkLostError
-from reverb.redis.resp import Argument, pack_command
+from reverb.redis.resp import Argument, RedisReplyError, pack_command
 
 MAX_UNANSWERED_BYTES = 32 * 1_048_576
 """The most bytes of commands without a reply; beyond that, the connection is closed."""
-
-
-class RedisReplyError(Exception):
-    """Redis replied with an error; the text is Redis's."""
 
 
 class RedisConnection(txredisapi.RedisProtocol):  # type: ignore[misc]

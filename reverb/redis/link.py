@@ -1,10 +1,9 @@
 """A node's link to Redis: one connection for commands, one for subscriptions.
 
 The two connections are opened and closed together: an error on one closes both. So Redis is either
-available or not, and the node recovers in one way: the connect hooks run after every connect.
+available or not, and the node recovers in one way: it goes through all phases of the connect.
 """
 
-from collections.abc import Coroutine
 from typing import Any
 
 from twisted.internet import defer
@@ -18,6 +17,7 @@ from reverb.redis.connections import (
     SingleConnectionFactory,
     SubscriberConnection,
 )
+from reverb.redis.handshake import login_commands
 from reverb.redis.resp import Argument, pack_command
 from reverb.redis.sentinel import MasterFinder
 from reverb.redis.url import RedisUrl
@@ -52,11 +52,6 @@ class RedisLink(Link):
     def address(self) -> str:
         """The address for the log: the master's if sentinels have named it, otherwise the URL's."""
         return self._master.address
-
-    @property
-    def is_open(self) -> bool:
-        """Whether commands can be sent."""
-        return self._commands is not None
 
     def call(self, *arguments: Argument) -> "Deferred[Any]":
         """Send a command when this turn of the reactor ends.
@@ -101,24 +96,16 @@ class RedisLink(Link):
     def _flushed(self) -> "Deferred[None]":
         return self.call("PING")
 
-    def _close_connection(self, why: str) -> bool:
-        commands, subscriptions = self._commands, self._subscriptions
-        self._commands = self._subscriptions = None
-        for connection in (commands, subscriptions):
-            if connection is not None:
-                connection.abort(why)
-        return commands is not None
-
-    async def _run_connection(self) -> str:
+    async def _connect(self) -> "Deferred[str]":
         commands = CommandConnection(self.clock)
-        subscriptions = SubscriberConnection(self._message_received)
+        subscriptions = SubscriberConnection(self._on_message)
         endpoint = await self._master.find()
         try:
             for connection in (commands, subscriptions):
                 connecting = endpoint.connect(SingleConnectionFactory(connection))
                 await connecting.addTimeout(REPLY_TIMEOUT, self.clock)
                 await self._log_in(connection).addTimeout(REPLY_TIMEOUT, self.clock)
-                await self._with_timeout(self._master.check(connection))
+                await self._master.check(connection).addTimeout(REPLY_TIMEOUT, self.clock)
         except BaseException:
             self._master.try_next_sentinel()
             for connection in (commands, subscriptions):
@@ -128,43 +115,32 @@ class RedisLink(Link):
         ended = defer.DeferredList(
             [commands.lost, subscriptions.lost], fireOnOneCallback=True, consumeErrors=True
         )
-        heartbeats = Deferred.fromCoroutine(
-            self._send_heartbeats(lambda: self._ping(commands, subscriptions))
-        )
-        try:
-            await self._run_connect_hooks()
-            reason, _ = await ended
-        finally:
-            heartbeats.addErrback(lambda _: None).cancel()
-        return str(reason)
+        return ended.addCallback(lambda first: str(first[0]))
 
-    def _mark_up(self) -> None:
-        self.command_meter.reconnects += self._was_up
-        super()._mark_up()
+    def _disconnect(self, why: str) -> None:
+        connections = (self._commands, self._subscriptions)
+        self._commands = self._subscriptions = None
+        for connection in connections:
+            if connection is not None:
+                connection.abort(why)
+
+    def _count_reconnect(self) -> None:
+        self.command_meter.reconnects += 1
+        super()._count_reconnect()
 
     def _log_in(self, connection: RedisConnection) -> "Deferred[None]":
-        """Send the URL's password and database, if it has them; fires when Redis accepts both."""
-        replies = []
-        if self.url.password:
-            user = [self.url.username] if self.url.username else []
-            replies.append(connection.call("AUTH", *user, self.url.password))
-        if self.url.database:
-            replies.append(connection.call("SELECT", self.url.database))
-        replies.append(connection.call("PING"))
-        return wait_for_all(replies)
+        """Log in; fires when Redis has accepted all commands."""
+        return wait_for_all(connection.call(*command) for command in login_commands(self.url))
 
-    def _ping(self, commands: RedisConnection, subscriptions: RedisConnection) -> "Deferred[None]":
+    def _ping(self) -> "Deferred[None]":
         """Check that both connections answer; with sentinels, also that Redis is the master."""
+        commands, subscriptions = self._commands, self._subscriptions
+        if commands is None or subscriptions is None:
+            return defer.fail(LinkLostError("Redis is not connected"))
         return wait_for_all(
             [
                 self._measure_latency(commands.call("PING"), self.command_meter),
                 self._measure_latency(subscriptions.call("PING"), self.bus_meter),
-                Deferred.fromCoroutine(self._master.check(commands)),
+                self._master.check(commands),
             ]
         )
-
-    def _with_timeout(self, step: Coroutine[Any, Any, None]) -> "Deferred[None]":
-        return Deferred.fromCoroutine(step).addTimeout(REPLY_TIMEOUT, self.clock)
-
-    def _message_received(self, channel: bytes, message: bytes) -> None:
-        self.on_message(channel, message)

@@ -4,14 +4,22 @@ import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, BinaryIO
+from typing import Any
 
 from reverb.host_port import Address, format_host_port
-from reverb.redis.resp import Argument, ErrorReply, pack_command, read_reply
+from reverb.redis.handshake import (
+    Command,
+    UnknownMasterError,
+    login_commands,
+    master_commands,
+    parse_master,
+)
+from reverb.redis.resp import ProtocolError, RedisReplyError, make_reader, pack_command
 from reverb.redis.url import RedisUrl
 
 _REPLY_TIMEOUT = 2.0
 """Seconds that a connect to Redis or to a sentinel, and each reply, may take."""
+_READ_SIZE = 65_536
 _OLDEST_VERSION = 6
 _TEMPORARY_ERRORS = (
     "LOADING",
@@ -22,6 +30,8 @@ _TEMPORARY_ERRORS = (
     "ERR max number of clients",
 )
 """Prefixes of temporary errors: after one of them the server starts, and the link keeps trying."""
+_NO_ANSWER = (OSError, ValueError, ProtocolError)
+"""What is raised if a server is out of reach, or sends something unexpected."""
 _UNSUPPORTED_MODES = {
     "cluster": "it is a node of a Redis Cluster, which is not supported",
     "sentinel": "it is a sentinel; redis+sentinel://HOST/NAME names the master that it watches",
@@ -31,20 +41,32 @@ _UNSUPPORTED_MODES = {
 class _BlockingConnection:
     """Sends commands, and blocks until the reply to each arrives."""
 
-    def __init__(self, connection: socket.socket, stream: BinaryIO) -> None:
+    def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
-        self._stream = stream
+        self._reader = make_reader()
 
-    def call(self, *command: Argument) -> Any:
-        """Send one command, and return the reply; raises ErrorReply if it is an error."""
-        self._connection.sendall(pack_command(*command))
-        return read_reply(self._stream)
+    def call(self, *commands: Command) -> Any:
+        """Send commands one by one, and return the reply to the last one.
 
-    def log_in(self, user: str, password: str) -> None:
-        """Authenticate, if there is a password."""
-        if password:
-            users = (user,) if user else ()
-            self.call("AUTH", *users, password)
+        Raises:
+            RedisReplyError: A reply is an error; the later commands are not sent.
+            ProtocolError: The server does not speak the Redis protocol, or disconnects.
+        """
+        reply = None
+        for command in commands:
+            self._connection.sendall(pack_command(*command))
+            reply = self._read_reply()
+            if isinstance(reply, RedisReplyError):
+                raise reply
+        return reply
+
+    def _read_reply(self) -> Any:
+        while (reply := self._reader.gets()) is False:
+            data = self._connection.recv(_READ_SIZE)
+            if not data:
+                raise ProtocolError("the server disconnected instead of replying")
+            self._reader.feed(data)
+        return reply
 
 
 def refusal_reason(url: RedisUrl) -> str | None:
@@ -67,7 +89,7 @@ def refusal_reason(url: RedisUrl) -> str | None:
         why = _redis_refusal(url, master)
     except _SentinelRefusalError as refusal:
         return str(refusal)
-    except (OSError, ValueError):
+    except _NO_ANSWER:
         return None
     address = format_host_port(*master)
     return why and f"Redis at {address}, the master of {url.redacted}, cannot be used: {why}"
@@ -86,22 +108,19 @@ def _connect(url: RedisUrl, address: Address) -> Iterator[_BlockingConnection]:
         if url.tls:
             context = ssl.create_default_context()
             connection = context.wrap_socket(connection, server_hostname=address[0])
-        with connection, connection.makefile("rb") as stream:
-            yield _BlockingConnection(connection, stream)
+        with connection:
+            yield _BlockingConnection(connection)
 
 
 def _redis_refusal(url: RedisUrl, address: Address) -> str | None:
     with _connect(url, address) as redis:
         try:
-            redis.log_in(url.username, url.password)
-            if url.database:
-                redis.call("SELECT", url.database)
-            redis.call("PING")
-        except ErrorReply as error:
+            redis.call(*login_commands(url))
+        except RedisReplyError as error:
             return None if str(error).startswith(_TEMPORARY_ERRORS) else str(error)
         try:
-            info = str(redis.call("INFO", "server"))
-        except ErrorReply:
+            info = redis.call(("INFO", "server")).decode("utf-8", "replace")
+        except RedisReplyError:
             return None  # An ACL may forbid INFO.
     return _unsupported_reason(
         dict(line.split(":", 1) for line in info.splitlines() if ":" in line)
@@ -137,19 +156,14 @@ def _ask_sentinels(url: RedisUrl) -> Address | None:
         subject = f"the sentinel at {format_host_port(*sentinel)}"
         try:
             with _connect(url, sentinel) as connection:
-                connection.log_in(url.sentinel_user, url.sentinel_password)
-                found = connection.call("SENTINEL", "get-master-addr-by-name", url.master)
-        except ErrorReply as error:
+                return parse_master(connection.call(*master_commands(url)), url)
+        except RedisReplyError as error:
             if not str(error).startswith(_TEMPORARY_ERRORS):
                 refusal = _SentinelRefusalError(f"{subject} cannot be used: {error}")
-        except (OSError, ValueError):
+        except UnknownMasterError as error:
+            refusal = _SentinelRefusalError(f"{subject} {error}")
+        except _NO_ANSWER:
             continue  # The next one may answer; if none does, the link keeps trying.
-        else:
-            match found:
-                case [str(host), str(port)] if port.isdecimal():
-                    return host, int(port)
-                case None:
-                    refusal = _SentinelRefusalError(f"{subject} knows no master named {url.master}")
     if refusal is not None:
         raise refusal
     return None

@@ -1,46 +1,29 @@
-"""Encodes commands and decodes replies in RESP, the Redis serialization protocol."""
+"""RESP, the Redis serialization protocol, as hiredis encodes and decodes it."""
 
-from typing import Any, BinaryIO
+import hiredis
 
 Argument = bytes | str | int
 
 
-class ErrorReply(Exception):  # noqa: N818 - Redis's own name for it
+class RedisReplyError(Exception):
     """Redis replied with an error; the text is Redis's."""
+
+
+class ProtocolError(Exception):
+    """The server does not speak the Redis protocol."""
 
 
 def pack_command(*arguments: Argument) -> bytes:
     """Encode one command: its name and its arguments."""
-    parts = [b"*%d\r\n" % len(arguments)]
-    for argument in arguments:
-        data = argument if isinstance(argument, bytes) else str(argument).encode()
-        parts.append(b"$%d\r\n%b\r\n" % (len(data), data))
-    return b"".join(parts)
+    # The stub of hiredis allows only one argument.
+    packed: bytes = hiredis.pack_command(arguments)  # type: ignore[arg-type]
+    return packed
 
 
-def read_reply(stream: BinaryIO) -> Any:
-    """Read and decode one reply; blocks until the reply is complete.
+def make_reader() -> hiredis.Reader:
+    """Make a reader of replies.
 
-    Returns:
-        A string, a number, None, or a list of these.
-
-    Raises:
-        ErrorReply: The reply is an error.
-        ValueError: The reply is not RESP, or the connection ended before it.
+    ``gets()`` returns a reply, and False while no reply is complete: bytes, a number, None, a
+    RedisReplyError, or a list of these. It raises ProtocolError.
     """
-    line = stream.readline().decode("utf-8", "replace")
-    kind, rest = line[:1], line[1:].rstrip("\r\n")
-    if kind == "+":
-        return rest
-    if kind == "-":
-        raise ErrorReply(rest)
-    if kind not in (":", "$", "*"):
-        raise ValueError(f"no reply of Redis begins with {line[:20]!r}")
-    number = int(rest)
-    if kind == ":":
-        return number
-    if number < 0:
-        return None
-    if kind == "*":
-        return [read_reply(stream) for _ in range(number)]
-    return stream.read(number + 2)[:number].decode("utf-8", "replace")
+    return hiredis.Reader(protocolError=ProtocolError, replyError=RedisReplyError)

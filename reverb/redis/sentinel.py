@@ -13,21 +13,16 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.ssl import optionsForClientTLS
 
 from reverb.brokers.link import LinkLostError
+from reverb.deferred import returns_deferred
 from reverb.host_port import Address, format_host_port
-from reverb.redis.connections import (
-    RedisConnection,
-    RedisReplyError,
-    SingleConnectionFactory,
-)
+from reverb.redis.connections import RedisConnection, SingleConnectionFactory
+from reverb.redis.handshake import UnknownMasterError, master_commands, parse_master
+from reverb.redis.resp import RedisReplyError
 from reverb.redis.url import RedisUrl
 
 _REPLY_TIMEOUT = 2.0
 """Seconds that a connect to a sentinel, and each reply, may take. The timeout is short because the
 next sentinel can be asked."""
-
-
-class _UnknownMasterError(Exception):
-    """A sentinel does not know the master; the text can follow the sentinel's address."""
 
 
 class MasterFinder:
@@ -78,11 +73,12 @@ class MasterFinder:
         """Move the first sentinel to the end, because it named no usable master."""
         self._sentinels.rotate(-1)
 
+    @returns_deferred
     async def check(self, connection: RedisConnection) -> None:
         """Check that a connection is to the master; does nothing without sentinels.
 
-        Raises:
-            LinkLostError: The server is not the master, or the connection ended.
+        Returns:
+            Fires if it is. Fails with LinkLostError if it is not, or if the connection ends.
             RedisReplyError: The server refuses to state its role.
         """
         if self._sentinels:
@@ -95,21 +91,12 @@ class MasterFinder:
         try:
             connecting = self._endpoint(sentinel).connect(SingleConnectionFactory(connection))
             await connecting.addTimeout(_REPLY_TIMEOUT, self._reactor)
-            if self._url.sentinel_password:
-                user = [self._url.sentinel_user] if self._url.sentinel_user else []
-                await self._call(connection, "AUTH", *user, self._url.sentinel_password)
-            found = await self._call(
-                connection, "SENTINEL", "get-master-addr-by-name", self._url.master
-            )
+            reply = None
+            for command in master_commands(self._url):
+                reply = await connection.call(*command).addTimeout(_REPLY_TIMEOUT, self._reactor)
         finally:
             connection.abort("the sentinel has replied")
-        if not found:
-            raise _UnknownMasterError(f"knows no master named {self._url.master}")
-        host, port = found
-        return host.decode(), int(port)
-
-    def _call(self, connection: RedisConnection, *command: str) -> "defer.Deferred[Any]":
-        return connection.call(*command).addTimeout(_REPLY_TIMEOUT, self._reactor)
+        return parse_master(reply, self._url)
 
     def _endpoint(self, address: Address) -> IStreamClientEndpoint:
         endpoint: IStreamClientEndpoint = HostnameEndpoint(self._reactor, *address)
@@ -122,7 +109,7 @@ def _describe_sentinel_error(error: BaseException) -> str:
     """Describe an error in words that can follow the sentinel's address."""
     if isinstance(error, defer.TimeoutError):
         return "did not answer"
-    if isinstance(error, _UnknownMasterError):
+    if isinstance(error, UnknownMasterError | ValueError):
         return str(error)
     if isinstance(error, RedisReplyError):
         return f"replied with an error: {error}"

@@ -11,10 +11,9 @@ from twisted.python.failure import Failure
 from reverb.brokers.link import LinkLostError
 from reverb.interfaces import StoreRefusedError
 from reverb.log_throttle import LogThrottle
-from reverb.redis.connections import RedisReplyError
-from reverb.redis.decoding import ReplyDecoder
 from reverb.redis.link import RedisLink
-from reverb.redis.resp import Argument
+from reverb.redis.reply_decoder import ReplyDecoder
+from reverb.redis.resp import Argument, RedisReplyError
 from reverb.redis.scripting import Script
 
 _OPERATION_ERRORS = ("ERR", "WRONGTYPE")
@@ -39,7 +38,8 @@ class RedisSession:
         link: The link to Redis.
 
     Attributes:
-        token: The session token; None in degraded mode.
+        node: This node's name.
+        clock: The reactor, as a clock.
         problems: Logs corrupt data and failed scripts; repeats the same text at most once a minute.
         decoder: Decodes replies, and skips corrupt data.
     """
@@ -48,9 +48,24 @@ class RedisSession:
 
     def __init__(self, link: RedisLink) -> None:
         self._link = link
-        self.token: str | None = None
+        self._token: str | None = None
+        self.node = link.node
+        self.clock = link.clock
         self.problems = LogThrottle(self._log_problem, link.clock)
         self.decoder = ReplyDecoder(self.problems)
+
+    @property
+    def token(self) -> str | None:
+        """The session token; None in degraded mode."""
+        return self._token
+
+    def begin(self, token: str) -> None:
+        """Begin the session whose token the lease in Redis has."""
+        self._token = token
+
+    def end(self) -> None:
+        """End the session: this node is in degraded mode."""
+        self._token = None
 
     def _log_problem(self, problem: str, count: int) -> None:
         self._log.warn("in Redis: {problem} ({count} times)", problem=problem, count=count)
@@ -80,9 +95,9 @@ class RedisSession:
             StoreRefusedError if Redis cannot perform this one operation, or with RedisReplyError
             if Redis refuses the whole session.
         """
-        prefix, token = self._link.url.prefix, token or self.token or ""
+        prefix, token = self._link.url.prefix, token or self._token or ""
         reply = self._link.call(
-            "EVALSHA", script.sha, 0, prefix, node or self._link.node, token, *arguments
+            "EVALSHA", script.sha, 0, prefix, node or self.node, token, *arguments
         )
         return reply.addErrback(self._script_failed, script, (*arguments[:2], node))
 
@@ -118,7 +133,7 @@ class RedisSession:
             LinkLostError: This node is in degraded mode, or has just entered it.
             StoreRefusedError: Redis cannot perform this one operation; that has been logged.
         """
-        if self.token is None:
+        if self._token is None:
             raise LinkLostError("this node has no session in Redis")
         try:
             return await self.run(script, *arguments, node=node)

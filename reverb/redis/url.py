@@ -10,18 +10,18 @@ The forms are:
 """
 
 import re
+from collections.abc import Mapping
 from typing import Any
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import unquote
 
 import msgspec
 
-from reverb.host_port import Address, format_host_port, parse_host_port
+from reverb.brokers.url import UrlError, parse_address, parse_addresses, split_url
+from reverb.host_port import Address, format_host_port
 
 DEFAULT_PORT = 6379
 DEFAULT_SENTINEL_PORT = 26379
 DEFAULT_PREFIX = "reverb"
-# A pattern, because urlsplit supports one host only.
-_URL = re.compile(r"(?P<scheme>[A-Za-z+]+)://(?P<netloc>[^/?]*)(?P<path>[^?]*)\??(?P<query>.*)")
 _PREFIX = re.compile(r"[-.0-9A-Z_a-z]{1,100}")
 _MASTER = re.compile(r"[-.0-9A-Z_a-z]+")
 _DATABASE = re.compile(r"[0-9]{1,5}")
@@ -33,10 +33,6 @@ _PARAMETERS = {
     "redis+sentinel": _SENTINEL_PARAMETERS,
     "rediss+sentinel": _SENTINEL_PARAMETERS,
 }
-
-
-class RedisUrlError(ValueError):
-    """The URL is malformed or not supported; the text says why, without the password."""
 
 
 class RedisUrl(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,71 +76,57 @@ def parse_redis_url(text: str) -> RedisUrl:
     """Parse a Redis URL.
 
     Raises:
-        RedisUrlError: The URL is malformed or not supported.
+        UrlError: The URL is malformed or not supported.
     """
-    if not text.isprintable() or " " in text:
-        raise RedisUrlError("the Redis URL contains a space or a control character")
-    if "#" in text:
-        raise RedisUrlError("the Redis URL contains a #; in a password, write it as %23")
-    parts = _URL.fullmatch(text)
-    scheme = parts["scheme"].lower() if parts else ""
-    if parts is None or scheme not in _PARAMETERS:
-        raise RedisUrlError(
-            "a Redis URL must begin with redis://, rediss://, unix://, redis+sentinel:// "
-            "or rediss+sentinel://"
-        )
-    query = _parse_parameters(parts["query"], _PARAMETERS[scheme])
-    prefix = query.get("prefix", DEFAULT_PREFIX)
+    parts = split_url(text, service="Redis", known=_PARAMETERS)
+    prefix = parts.parameters.get("prefix", DEFAULT_PREFIX)
     if not _PREFIX.fullmatch(prefix):
-        raise RedisUrlError(
+        raise UrlError(
             "the prefix of the Redis URL must be 1 to 100 letters, digits and the characters - . _"
         )
-    credentials, _, hosts = parts["netloc"].rpartition("@")
-    username, _, password = (unquote(part) for part in credentials.partition(":"))
-    if username and not password:
-        raise RedisUrlError("the Redis URL has a user but no password")
+    if parts.username and not parts.password:
+        raise UrlError("the Redis URL has a user but no password")
     parsers = {"unix": _parse_unix, "redis": _parse_tcp, "rediss": _parse_tcp}
+    parse = parsers.get(parts.scheme, _parse_sentinels)
     return RedisUrl(
-        scheme=scheme,
-        username=username,
-        password=password,
+        scheme=parts.scheme,
+        username=parts.username,
+        password=parts.password,
         prefix=prefix,
-        **parsers.get(scheme, _parse_sentinels)(hosts, parts["path"], query),
+        **parse(parts.hosts, parts.path, parts.parameters),
     )
 
 
-def _parse_unix(hosts: str, path: str, query: dict[str, str]) -> dict[str, Any]:
+def _parse_unix(hosts: str, path: str, query: Mapping[str, str]) -> dict[str, Any]:
     if hosts:
-        raise RedisUrlError("the unix:// URL names a host; write three slashes before the path")
+        raise UrlError("the unix:// URL names a host; write three slashes before the path")
     if not path.strip("/"):
-        raise RedisUrlError("the unix:// URL has no socket path")
+        raise UrlError("the unix:// URL has no socket path")
     return {"path": unquote(path), "database": _parse_database(query.get("db", "0"))}
 
 
-def _parse_tcp(hosts: str, path: str, _query: dict[str, str]) -> dict[str, Any]:
+def _parse_tcp(hosts: str, path: str, _query: Mapping[str, str]) -> dict[str, Any]:
     if "," in hosts:
-        raise RedisUrlError("only a redis+sentinel:// URL may have several hosts")
-    host, port = _parse_address(hosts, DEFAULT_PORT)
+        raise UrlError("only a redis+sentinel:// URL may have several hosts")
+    host, port = parse_address(hosts, DEFAULT_PORT, service="Redis")
     if not host:
-        raise RedisUrlError("the Redis URL has no host")
+        raise UrlError("the Redis URL has no host")
     return {"host": host, "port": port, "database": _parse_database(path.removeprefix("/") or "0")}
 
 
-def _parse_sentinels(hosts: str, path: str, query: dict[str, str]) -> dict[str, Any]:
-    sentinels = tuple(_parse_address(host, DEFAULT_SENTINEL_PORT) for host in hosts.split(","))
-    if not all(host for host, _ in sentinels):
-        raise RedisUrlError("a redis+sentinel:// URL needs one or more hosts, separated by commas")
-    if len(set(sentinels)) < len(sentinels):
-        raise RedisUrlError("the redis+sentinel:// URL names a sentinel twice")
+def _parse_sentinels(hosts: str, path: str, query: Mapping[str, str]) -> dict[str, Any]:
+    sentinels = parse_addresses(
+        hosts, DEFAULT_SENTINEL_PORT, service="redis+sentinel://", kind="sentinel"
+    )
     master, _, database = path.removeprefix("/").partition("/")
     if not _MASTER.fullmatch(master):
-        raise RedisUrlError(
+        raise UrlError(
             "a redis+sentinel:// URL needs the name of the master after the hosts, such as "
             "/mymaster: letters, digits and the characters - . _"
         )
     user, password = query.get("sentinel_user", ""), query.get("sentinel_password", "")
     if user and not password:
-        raise RedisUrlError("the Redis URL has a sentinel_user but no sentinel_password")
+        raise UrlError("the Redis URL has a sentinel_user but no sentinel_password")
     return {
         "sentinels": sentinels,
         "master": master,
@@ -154,27 +136,7 @@ def _parse_sentinels(hosts: str, path: str, query: dict[str, str]) -> dict[str, 
     }
 
 
-def _parse_address(text: str, default_port: int) -> Address:
-    try:
-        return parse_host_port(text, default_port)
-    except ValueError:
-        raise RedisUrlError("the host or the port of the Redis URL is malformed") from None
-
-
-def _parse_parameters(query: str, known: tuple[str, ...]) -> dict[str, str]:
-    parameters = parse_qsl(query, keep_blank_values=True)
-    for name, _ in parameters:
-        if name not in known:
-            raise RedisUrlError(
-                f"the Redis URL has an unknown parameter {name[:40]!r}; "
-                f"it may have {', '.join(known)}"
-            )
-    if len(dict(parameters)) < len(parameters):
-        raise RedisUrlError("the Redis URL has a parameter twice")
-    return dict(parameters)
-
-
 def _parse_database(text: str) -> int:
     if not _DATABASE.fullmatch(text):
-        raise RedisUrlError("the database of the Redis URL must be a number, such as /0")
+        raise UrlError("the database of the Redis URL must be a number, such as /0")
     return int(text)

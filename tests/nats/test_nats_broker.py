@@ -79,9 +79,7 @@ def test_subscriptions_of_one_turn_share_one_round_trip(pair, monkeypatch):
     pings = []
     connection = other.link._connection
     ping = connection._ping
-    monkeypatch.setattr(
-        connection, "_ping", lambda transport: (pings.append(1), ping(transport))[1]
-    )
+    monkeypatch.setattr(connection, "_ping", lambda: (pings.append(1), ping())[1])
     wait(defer.gatherResults([other.broker.subscribe("1", f"channel-{n}") for n in range(100)]))
     for number in range(100):
         one.publish(b"%d" % number, channel=f"channel-{number}")
@@ -146,7 +144,7 @@ def test_a_malformed_message_is_counted_logged_once_and_dropped(pair, nats, log)
 
     assert other.payloads() == [b"1"]
     assert one.broker.link_meter.dropped == other.broker.link_meter.dropped == 10
-    assert len(log.lines("dropped a message")) == 2  # One for each node.
+    assert len(log.lines("dropped ")) == 2  # One for each node.
 
 
 def test_a_delivery_that_fails_does_not_end_the_connection(pair, log):
@@ -167,8 +165,8 @@ def test_a_reply_that_arrives_after_the_connection_has_ended_is_ignored(pair, lo
     connection = node.link._connection
     ping = connection._ping
 
-    async def last_ping(transport):
-        await ping(transport)
+    async def last_ping():
+        await ping()
         # The connection ends before the callbacks of this reply run.
         asyncio.get_running_loop().call_soon(connection.abort, "the test aborts it")
 

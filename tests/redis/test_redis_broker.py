@@ -120,7 +120,7 @@ def test_a_malformed_message_is_counted_logged_once_and_dropped(nodes, redis):
 
     assert other.payloads() == [b"1"]
     assert one.broker.link_meter.dropped == other.broker.link_meter.dropped == 8
-    assert len(log.lines("dropped a message")) == 2  # One for each node.
+    assert len(log.lines("dropped ")) == 2  # One for each node.
 
 
 def test_a_delivery_that_fails_does_not_end_the_connection(make_redis_node):
@@ -142,17 +142,13 @@ def test_a_delivery_that_fails_does_not_end_the_connection(make_redis_node):
 
 def test_the_bus_carries_only_the_envelope(nodes):
     one, _ = nodes
-    sent = []
-    receive = one.link.on_message
-    one.link.on_message = lambda channel, message: (
-        sent.append((channel, message)),
-        receive(channel, message),
-    )
     envelope = Publication("1", "news", b"{}", "1.1")
     one.broker.publish(envelope)
     settle(one)
 
-    assert sent == [(b"%b:1:news" % one.link.url.prefix.encode(), encode(one.name, envelope))]
+    assert one.link.received == [
+        (b"%b:1:news" % one.link.url.prefix.encode(), encode(one.name, envelope))
+    ]
 
 
 class TestOutage:

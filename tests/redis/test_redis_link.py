@@ -34,7 +34,7 @@ def test_an_unreachable_redis_is_retried_for_ever_and_logged_once_a_minute(link)
             logged_at.append(link.clock.seconds())
 
     globalLogPublisher.addObserver(observe)
-    link.start()
+    link.start(lambda name, message: None)
     link.clock.pump([0.1] * 6_000)
     globalLogPublisher.removeObserver(observe)
 

@@ -111,11 +111,11 @@ def test_a_sentinel_that_missed_the_failover_does_not_block_the_node(start_fake)
     stale, staler = start_fake(master_reply(replica.port)), start_fake(master_reply(dead.port))
     right = start_fake(b"*-1\r\n")
     link = RedisLink(url(staler, stale, right), reactor=reactor, node="n")
-    link.start()
+    link.start(lambda name, message: None)
     until(
         "the replica is detected",
         lambda: "it is not the master but a slave" in link.unavailable_reason,
         5,
     )
     until("the next is asked", lambda: right.received, 5)
-    wait(Deferred.fromCoroutine(link.stop()))
+    wait(link.stop())

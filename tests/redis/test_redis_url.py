@@ -4,9 +4,10 @@ import sys
 
 import pytest
 
+from reverb.brokers.url import UrlError
 from reverb.config.laravel import redis_url_from_environment
 from reverb.config.loader import ConfigurationError, load
-from reverb.redis.url import RedisUrl, RedisUrlError, parse_redis_url
+from reverb.redis.url import RedisUrl, parse_redis_url
 
 APP = {"REVERB_APP_ID": "1", "REVERB_APP_KEY": "k", "REVERB_APP_SECRET": "s"}
 
@@ -77,12 +78,18 @@ def test_a_url_is_parsed(text, expected):
         ("redis://h/0/1", "must be a number"),
         ("redis://h/-1", "must be a number"),
         ("redis://h?db=1", "unknown parameter 'db'; it may have prefix"),
-        ("redis://h?prefix=a&prefix=b", "twice"),
+        ("redis://h?prefix=a&prefix=b", "has the parameter prefix twice"),
         ("redis://h?prefix=", "prefix of the Redis URL must be"),
         ("redis://h?prefix=a:b", "prefix of the Redis URL must be"),
         ("redis://h?prefix=" + "a" * 101, "prefix of the Redis URL must be"),
         ("redis://ann@h", "a user but no password"),
         ("redis://:pa#ss@h", "write it as %23"),
+        ("redis://:pa?secret@h/0", "a ? before the @; in a password, write it as %3F"),
+        ("redis://:pa?secret=1@h/0", "a ? before the @; in a password, write it as %3F"),
+        ("redis://:pa?prefix=secret@h", "prefix of the Redis URL must be"),
+        ("redis://:pa/secret@h", "malformed"),
+        ("unix://:pa?secret@/run/redis.sock", "write it as %3F"),
+        ("redis+sentinel://:pa?secret@a/m", "write it as %3F"),
         ("redis://h/0 ", "a space or"),
         ("redis://h/\n", "a space or a control character"),
         ("redis://a:1,b:2/0", "only a redis+sentinel:// URL may have several hosts"),
@@ -107,11 +114,12 @@ def test_a_url_is_parsed(text, expected):
     ],
 )
 def test_the_error_for_a_malformed_url_is_one_line_without_the_password(text, problem):
-    with pytest.raises(RedisUrlError, match=r"\A[^\n]*\Z") as raised:
+    with pytest.raises(UrlError, match=r"\A[^\n]*\Z") as raised:
         parse_redis_url(text)
 
     assert problem in str(raised.value)
     assert "pa#ss" not in str(raised.value)
+    assert "secret" not in str(raised.value)
 
 
 def test_a_redacted_url_has_no_credentials():
@@ -216,11 +224,12 @@ class TestConfiguration:
             load(options={}, environ=APP | {"REVERB_REDIS_URL": "redis://"}, config_path=None)
         assert str(raised.value) == "REVERB_REDIS_URL: the Redis URL has no host"
 
-    def test_without_txredisapi_the_error_names_the_package_to_install(self, monkeypatch):
-        monkeypatch.setitem(sys.modules, "txredisapi", None)
+    @pytest.mark.parametrize("package", ["txredisapi", "hiredis"])
+    def test_without_a_package_the_error_names_it(self, package, monkeypatch):
+        monkeypatch.setitem(sys.modules, package, None)
         with pytest.raises(ConfigurationError) as raised:
             load(options={"redis": "redis://h"}, environ=APP, config_path=None)
 
         assert str(raised.value) == (
-            "--redis: needs the package txredisapi (extra [redis]): pip install txredisapi"
+            f"--redis: needs the package {package} (extra [redis]): pip install {package}"
         )

@@ -16,12 +16,33 @@ from tests.support.unique import unique
 from tests.support.waiting import until, wait
 
 
+class LossyLink(RedisLink):
+    """A link that a test may tap, or make lose messages.
+
+    Attributes:
+        loses_messages: Whether messages from the bus are lost.
+        received: The messages from the bus that were not lost: the names and contents.
+    """
+
+    loses_messages = False
+
+    def start(self, on_message):
+        self.received = []
+
+        def receive(name, message):
+            if not self.loses_messages:
+                self.received.append((name, message))
+                on_message(name, message)
+
+        super().start(receive)
+
+
 class RedisNode:
     """One node's store and broker, with what they have delivered and reported."""
 
     def __init__(self, url, lease=15, name=None):
         self.name = name or unique("node")
-        self.link = RedisLink(parse_redis_url(url), reactor=reactor, node=self.name)
+        self.link = LossyLink(parse_redis_url(url), reactor=reactor, node=self.name)
         self.store = RedisStore(self.link, lease=lease)
         self.broker = RedisBroker(self.link, self.store.member_changed)
         self.running = True
@@ -48,7 +69,6 @@ class RedisNode:
     def die(self):
         """Disconnect as a killed process does, without a cleanup in Redis."""
         self.running = False
-        self.store._link_lost()
         wait(self.broker.stop())
 
     def subscribe(self, channel, app="1"):

@@ -9,10 +9,41 @@ from twisted.python.failure import Failure
 from reverb.brokers.link import LinkLostError
 from reverb.interfaces import CachedEvent, StoreRefusedError
 from reverb.redis.link import RedisLink
+from reverb.redis.scripting import REQUIRE_SESSION, Script
 from reverb.redis.session import RedisSession
 from reverb.stores.channel_subscriptions import ChannelKey
 from reverb.stores.event_cache import EventCache
-from reverb.stores.redis.scripts import CACHE_EVENT, GET_CACHED_EVENT
+
+CACHE_EVENT = Script(
+    REQUIRE_SESSION
+    + """
+redis.call('SET', key('cache', ARGV[4], ARGV[5]), cmsgpack.pack({ARGV[6], ARGV[7]}),
+  'PX', ARGV[8])
+return 1
+""",
+    name="cache_event",
+)
+"""Cache the event with name ARGV[6] and data ARGV[7] of a channel, for ARGV[8] milliseconds.
+
+A delayed command of an earlier session must not replace a newer event: this node has kept the
+event in memory, and writes it after it has registered again.
+"""
+
+GET_CACHED_EVENT = Script(
+    """
+local cache = key('cache', ARGV[4], ARGV[5])
+local packed = redis.call('GET', cache)
+if not packed then
+  return false
+end
+return {packed, redis.call('PTTL', cache)}
+""",
+    name="get_cached_event",
+)
+"""Return a channel's cached event in MessagePack and the milliseconds until it expires, or nil."""
+
+SCRIPTS = (CACHE_EVENT, GET_CACHED_EVENT)
+"""The scripts of this module; the store loads them after each connect."""
 
 
 class RedisEventCache:

@@ -1,18 +1,17 @@
 """Renews this node's lease in Redis, and reaps nodes whose lease has expired.
 
-:mod:`reverb.stores.redis.store` begins and ends the lease. The setting ``redis_lease`` is the
-duration of the lease.
+:mod:`reverb.stores.redis.registration` begins and ends the lease. The setting ``redis_lease`` is
+the duration of the lease.
 """
 
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from reverb.brokers.link import LinkLostError
+from reverb.deferred import returns_deferred
 from reverb.interfaces import StoreRefusedError
 from reverb.protocol.changes import ChannelReaped
 from reverb.redis.session import RedisSession
@@ -29,7 +28,6 @@ class LeaseKeeper:
         session: This node's session in Redis.
         lease_ms: The duration of the lease in milliseconds; a node that does not renew its lease
             for that long counts as dead.
-        clock: Times the renewals.
         may_reap: Returns whether to reap the nodes without a lease. The answer is no just after
             this node has connected, because other nodes may still be reconnecting.
         debounce_ms: Returns the delay of ``channel_vacated`` and ``member_removed`` webhooks in
@@ -44,7 +42,6 @@ class LeaseKeeper:
         session: RedisSession,
         *,
         lease_ms: int,
-        clock: IReactorTime,
         may_reap: Callable[[], bool],
         debounce_ms: Callable[[], int],
         on_reaped: Callable[[ChannelReaped], None],
@@ -55,7 +52,7 @@ class LeaseKeeper:
         self._debounce_ms = debounce_ms
         self._on_reaped = on_reaped
         self._renewal_loop = LoopingCall(self._renew)
-        self._renewal_loop.clock = clock
+        self._renewal_loop.clock = session.clock
 
     def start(self) -> None:
         """Renew the lease at once, and then periodically."""
@@ -68,13 +65,14 @@ class LeaseKeeper:
 
     def _renew(self) -> None:
         """Start one renewal; the loop does not wait for Redis to reply."""
-        renewing = Deferred.fromCoroutine(self._renew_and_reap())
+        renewing = self._renew_and_reap()
         renewing.addErrback(
             lambda failure: self._log.failure(
                 "failed to renew the lease of this node, or to reap another", failure
             )
         )
 
+    @returns_deferred
     async def _renew_and_reap(self) -> None:
         try:
             dead = await self._session.call(scripts.RENEW, self._lease_ms)
@@ -87,7 +85,7 @@ class LeaseKeeper:
         name = node.decode("utf-8", "replace")
         try:
             changes, failures = await self._session.call(
-                scripts.REAP, self._debounce_ms(), node=node
+                scripts.REAP, self._debounce_ms(), self._session.node, node=node
             )
         except StoreRefusedError:
             return  # The next renewal tries again. The other dead nodes are reaped now.

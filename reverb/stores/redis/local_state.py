@@ -77,6 +77,19 @@ class LocalState:
             )
         return replica, is_first and member.user_id not in replica.roster
 
+    def ensure_member(
+        self, key: ChannelKey, socket_id: str, member: Member, replica: MemberReplica
+    ) -> None:
+        """Add a subscriber's member to the replica, unless the subscription has ended.
+
+        The member is missing if another node has reaped this node after the subscriber joined. This
+        node will register again.
+        """
+        subscriptions = self.channels.get(key)
+        is_subscribed = subscriptions is not None and socket_id in subscriptions.sockets
+        if is_subscribed and member.user_id not in replica.roster:
+            replica.add(member)
+
     def _refetch_if_subscribed(self, key: ChannelKey) -> None:
         # A late snapshot may arrive after this node's last subscription to the channel has ended.
         if key in self.replicas:

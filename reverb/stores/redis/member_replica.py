@@ -7,14 +7,34 @@ subscribers know become those of the store again.
 """
 
 from collections.abc import Callable, Mapping
+from enum import Enum
 
 from twisted.internet.defer import Deferred
 
 from reverb.protocol.messages import Member
 from reverb.protocol.roster import Roster
+from reverb.state_machine import StateMachine
 
 _ANY_VERSION = float("-inf")
 """The version of a waiter that any snapshot releases."""
+
+
+class _State(Enum):
+    """The states of a replica; ``_TRANSITIONS`` lists the transitions."""
+
+    DETACHED = "detached"
+    """The replica has the members that this node knows. It ignores changes."""
+    FETCHING = "fetching"
+    """A snapshot has been requested. The replica buffers changes."""
+    FOLLOWING = "following"
+    """The replica has loaded a snapshot, and applies each change."""
+
+
+_TRANSITIONS = {
+    _State.DETACHED: (_State.FETCHING,),
+    _State.FETCHING: (_State.FOLLOWING, _State.DETACHED),
+    _State.FOLLOWING: (_State.FETCHING, _State.DETACHED),
+}
 
 
 class MemberReplica:
@@ -24,14 +44,12 @@ class MemberReplica:
         on_joined: Called with each member that the subscribers do not know yet.
         on_left: Called with the user id of each member that has left.
         refetch: Called when a change has been missed; it must fetch a snapshot and pass it to
-            :meth:`load_snapshot`.
+            :meth:`load_snapshot`, or call :meth:`detach`.
 
     Attributes:
         roster: The members.
         unconfirmed: The user ids of members that are in the roster, but were not in the latest
             snapshot.
-        version: The version of the roster; None while it is unknown.
-        is_fetching: Whether a snapshot has been requested and has not arrived yet.
     """
 
     __slots__ = (
@@ -41,11 +59,11 @@ class MemberReplica:
         "_on_left",
         "_refetch",
         "_stale_heartbeats",
+        "_state",
+        "_version",
         "_waiters",
-        "is_fetching",
         "roster",
         "unconfirmed",
-        "version",
     )
 
     def __init__(
@@ -59,8 +77,9 @@ class MemberReplica:
         self._refetch = refetch
         self.roster = Roster()
         self.unconfirmed: set[str] = set()
-        self.version: int | None = None
-        self.is_fetching = False
+        self._state = StateMachine(_State.DETACHED, _TRANSITIONS)
+        # The version of the roster, while the replica follows the changes.
+        self._version = 0
         self._buffered: dict[int, tuple[str, str | None]] = {}
         self._waiters: list[tuple[float, Deferred[None]]] = []
         self._oldest_waiter: Deferred[None] | None = None
@@ -68,33 +87,48 @@ class MemberReplica:
         # already contains.
         self._stale_heartbeats = 0
 
+    @property
+    def needs_snapshot(self) -> bool:
+        """Whether the replica has no snapshot, and has requested none."""
+        return self._state.current is _State.DETACHED
+
+    def await_snapshot(self) -> None:
+        """Buffer changes from now on: the caller has requested a snapshot, or does so at once."""
+        if self._state.current is not _State.FETCHING:
+            self._state.enter(_State.FETCHING)
+
     def apply(self, version: int, user_id: str, user_info: str | None) -> None:
         """Apply a change that the bus delivered.
 
-        While the version of the roster is unknown, a change is buffered until a snapshot is
-        loaded. Otherwise the change with the next version is applied, and a later version is a gap,
-        for which the replica requests a snapshot. For up to two heartbeats after a snapshot, an old
-        version is ignored, because the snapshot contains that change. Later, an old version means
-        that the channel's versions have started over, and the replica requests a snapshot.
+        While a snapshot is being fetched, a change is buffered until it is loaded. A detached
+        replica ignores changes: its next snapshot will contain them. Otherwise the change with the
+        next version is applied, and a later version is a gap, for which the replica requests a
+        snapshot. For up to two heartbeats after a snapshot, an old version is ignored, because the
+        snapshot contains that change. Later, an old version means that the channel's versions have
+        started over, and the replica requests a snapshot.
 
         Args:
             version: The version of the members after the change.
             user_id: The user that joined, left, or has a new ``user_info``.
             user_info: JSON text; None if the user left.
         """
-        if self.version is None:
+        if self._state.current is _State.FETCHING:
             self._buffered[version] = (user_id, user_info)
-        elif version == self.version + 1:
-            self.version = version
+        elif self._state.current is _State.FOLLOWING:
+            self._follow(version, user_id, user_info)
+
+    def _follow(self, version: int, user_id: str, user_info: str | None) -> None:
+        if version == self._version + 1:
+            self._version = version
             self._stale_heartbeats = 0
             if user_info is None:
                 self.remove(user_id)
             else:
                 self.add(Member(user_id, user_info))
             self._notify_waiters()
-        elif version > self.version or not self._stale_heartbeats:
+        elif version > self._version or not self._stale_heartbeats:
             self._request_snapshot()
-        elif version == self.version:
+        elif version == self._version:
             self._stale_heartbeats = 0
 
     def on_heartbeat(self) -> None:
@@ -106,7 +140,8 @@ class MemberReplica:
         """
         self._stale_heartbeats = max(0, self._stale_heartbeats - 1)
         oldest = self._waiters[0][1] if self._waiters else None
-        if oldest is not None and oldest is self._oldest_waiter and not self.is_fetching:
+        is_overdue = oldest is not None and oldest is self._oldest_waiter
+        if is_overdue and self._state.current is not _State.FETCHING:
             self._request_snapshot()
         self._oldest_waiter = oldest
 
@@ -116,9 +151,7 @@ class MemberReplica:
         The snapshot contains every change for which they wait. A corrupt version in Redis may also
         have made a waiter wait for a change that does not exist; the snapshot releases it too.
         """
-        self.version = None
-        self.is_fetching = True
-        self._buffered.clear()
+        self._state.enter(_State.FETCHING)
         self._waiters = [(_ANY_VERSION, waiter) for _, waiter in self._waiters]
         self._refetch()
 
@@ -126,17 +159,17 @@ class MemberReplica:
         """Load a snapshot of the members, and report those that the subscribers do not know yet.
 
         Members that the snapshot does not contain become unconfirmed: they stay in the roster
-        until a change or :meth:`drop_unconfirmed` removes them. If the version of the roster is
-        already known, the snapshot is ignored: the bus delivers all changes after that version.
+        until a change or :meth:`drop_unconfirmed` removes them. If no snapshot is awaited, this one
+        is ignored.
 
         Args:
             members: The ``user_info`` JSON text of each user id.
             version: The version of the snapshot.
         """
-        self.is_fetching = False
-        if self.version is not None:
+        if self._state.current is not _State.FETCHING:
             return
-        self.version = version
+        self._state.enter(_State.FOLLOWING)
+        self._version = version
         # Two, because the current heartbeat may have begun before the snapshot was requested.
         self._stale_heartbeats = 2
         self.unconfirmed = {user_id for user_id in self.roster if user_id not in members}
@@ -144,10 +177,14 @@ class MemberReplica:
             self.add(Member(user_id, user_info))
         buffered, self._buffered = self._buffered, {}
         for number in sorted(buffered):
-            if self.version is None:  # A gap: the next snapshot contains the other changes.
+            if not self._is_following:  # A gap: the next snapshot contains the other changes.
                 break
-            self.apply(number, *buffered[number])
+            self._follow(number, *buffered[number])
         self._notify_waiters()
+
+    @property
+    def _is_following(self) -> bool:
+        return self._state.current is _State.FOLLOWING
 
     def drop_unconfirmed(self) -> None:
         """Remove the members that are still unconfirmed, and report that they left."""
@@ -177,28 +214,24 @@ class MemberReplica:
             replica reaches it, when the next snapshot after a missed change is loaded, or when
             :meth:`detach` is called; it never fails.
         """
-        if self.version is not None and self.version >= version:
+        if self._is_following and self._version >= version:
             return None
         waiter: Deferred[None] = Deferred()
         self._waiters.append((version, waiter))
         return waiter
 
     def _notify_waiters(self) -> None:
-        current = self.version
-        if current is None:
+        if not self._is_following:
             return
-        ready = [waiter for version, waiter in self._waiters if version <= current]
-        self._waiters = [one for one in self._waiters if one[0] > current]
+        ready = [waiter for version, waiter in self._waiters if version <= self._version]
+        self._waiters = [one for one in self._waiters if one[0] > self._version]
         for waiter in ready:
             waiter.callback(None)
 
     def detach(self) -> None:
-        """Stop following the store's changes: discard the version, and release all waiters.
-
-        The roster stays as it is.
-        """
-        self.version = None
-        self.is_fetching = False
+        """Stop following the store's changes, and release all waiters; keep the roster."""
+        if self._state.current is not _State.DETACHED:
+            self._state.enter(_State.DETACHED)
         self.unconfirmed.clear()
         self._buffered.clear()
         waiters, self._waiters = self._waiters, []

@@ -13,7 +13,8 @@ These are the keys. Each begins with the deployment's prefix:
 ``sockets:APP:CHANNEL``                 hash of all nodes' subscription counts by user id
 ``members:APP:CHANNEL``                 hash of ``user_info`` by user id
 ``versions:APP``                        hash of the version of the members by channel
-``cache:APP:CHANNEL``                   a cache channel's last event; expires
+``cache:APP:CHANNEL``                   a cache channel's last event; expires. Its scripts are in
+                                        :mod:`reverb.stores.redis.event_cache`
 ======================================  ===============================================
 
 A script that changes the counts of a node (``held``, ``users``) changes the totals of all nodes
@@ -72,7 +73,13 @@ REAP = Script(
     MEMBERSHIP
     + OCCUPANCY
     + """
-local changes, debounces = {}, {}
+local changes, debounces, caller = {}, {}, ARGV[5]
+local lease = redis.call('GET', key('lease', caller))
+if caller == node and lease == token then
+  redis.call('DEL', key('lease', node))
+elseif caller ~= node and lease ~= token then
+  return redis.error_reply('LOST the lease of this node has expired')
+end
 -- If webhooks report nothing of an app as present, no departure from it needs a report.
 local function debounce_of(app, channel)
   if string.sub(channel, 1, 1) == '"""
@@ -131,7 +138,10 @@ return {changes, failures}
 )
 """Reap node ARGV[2]: remove its connections and subscriptions. Do nothing if it has a lease.
 
-ARGV[4] is the debounce delay in milliseconds; it is negative without webhooks.
+ARGV[4] is the debounce delay in milliseconds; it is negative without webhooks. ARGV[5] is the name
+of the node that runs the script. A node that stops reaps itself: the script deletes the lease of
+the node's own session first. For another node it must be run in the current session, because only
+this run returns the changes, and a delayed one would return them to a connection that has ended.
 
 Returns a list of the changes and a list of failures. A change is ``{app, channel, number of
 subscriptions left, ids of the removed users}``. If several nodes reap the same node, each change is
@@ -354,33 +364,9 @@ return found
 Each is ``{name, number of subscriptions, number of members}``.
 """
 
-CACHE_EVENT = Script(
-    """
-redis.call('SET', key('cache', ARGV[4], ARGV[5]), cmsgpack.pack({ARGV[6], ARGV[7]}),
-  'PX', ARGV[8])
-return 1
-""",
-    name="cache_event",
-)
-"""Cache the event with name ARGV[6] and data ARGV[7] of a channel, for ARGV[8] milliseconds."""
-
-GET_CACHED_EVENT = Script(
-    """
-local cache = key('cache', ARGV[4], ARGV[5])
-local packed = redis.call('GET', cache)
-if not packed then
-  return false
-end
-return {packed, redis.call('PTTL', cache)}
-""",
-    name="get_cached_event",
-)
-"""Return a channel's cached event in MessagePack and the milliseconds until it expires, or nil."""
-
 ALL = (
     *(REGISTER, RENEW, REAP, CONNECT, DISCONNECT, CONNECTIONS, JOIN, LEAVE),
     *(SYNC_CONNECTIONS, SYNC_CHANNEL, MEMBERS, MEMBERS_IF_REGISTERED, COUNTS, OCCUPIED, CHANNELS),
-    *(CACHE_EVENT, GET_CACHED_EVENT),
 )
 """All scripts of this module; the store loads them after each connect."""
 

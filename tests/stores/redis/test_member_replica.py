@@ -38,6 +38,7 @@ def observer():
 @pytest.fixture
 def replica(observer):
     """The observed replica, with a snapshot of version 5 that contains ann."""
+    observer.replica.await_snapshot()
     observer.replica.load_snapshot({"ann": "{}"}, 5)
     observer.take()
     return observer.replica
@@ -45,6 +46,7 @@ def replica(observer):
 
 def test_a_snapshot_reports_the_members_that_are_new(observer):
     observer.replica.add(Member("ann", "{}"))
+    observer.replica.await_snapshot()
     observer.replica.load_snapshot({"ann": "{}", "bob": "{}"}, 5)
 
     assert observer.take() == ["+ann", "+bob"]
@@ -68,6 +70,7 @@ def test_changes_contained_in_the_snapshot_are_ignored(observer, replica):
 
 
 def test_changes_that_arrive_before_the_snapshot_are_buffered(observer):
+    observer.replica.await_snapshot()
     observer.replica.apply(7, "cat", "{}")
     observer.replica.apply(5, "zoe", "{}")
     observer.replica.apply(6, "bob", None)
@@ -94,6 +97,7 @@ def test_a_member_missing_from_the_snapshot_is_unconfirmed_first(observer, repli
     replica.add(Member("eve", "{}"))
     replica.detach()
     observer.take()
+    replica.await_snapshot()
     replica.load_snapshot({"bob": "{}"}, 9)
     assert observer.take() == ["+bob"]
     replica.apply(10, "eve", "{}")
@@ -110,6 +114,21 @@ def test_a_waiter_is_notified_when_its_version_is_reached(replica):
     assert not waiting.called
     replica.apply(7, "bob", None)
     assert waiting.called
+
+
+def test_a_detached_replica_ignores_changes_and_snapshots(observer, replica):
+    replica.detach()
+    assert replica.needs_snapshot
+    replica.apply(6, "bob", "{}")
+    replica.load_snapshot({"cat": "{}"}, 6)
+    assert observer.take() == []
+    replica.await_snapshot()
+    assert not replica.needs_snapshot
+    replica.apply(8, "dan", "{}")
+    replica.load_snapshot({"ann": "{}"}, 7)
+
+    assert observer.take() == ["+dan"]
+    assert observer.fetches == 0
 
 
 def test_detaching_releases_the_waiters(replica):
@@ -133,6 +152,7 @@ def test_a_replica_converges_and_reports_each_change_once(data):
     first = data.draw(st.integers(0, listed))  # The bus is subscribed first.
     arrival = data.draw(st.integers(first, len(changes)))
     observer = Observer()
+    observer.replica.await_snapshot()
     for number, change in enumerate(changes[first:], first):
         if number == arrival:
             observer.replica.load_snapshot(states[listed], listed)
@@ -195,6 +215,7 @@ def test_a_change_that_no_snapshot_confirms_is_dropped(observer, replica, answer
 
 
 def test_a_snapshot_of_version_zero_is_accepted(observer):
+    observer.replica.await_snapshot()
     waiting = observer.replica.wait_for_version(0)
     observer.replica.load_snapshot({"ann": "{}"}, 0)
 

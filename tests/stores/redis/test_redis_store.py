@@ -6,8 +6,9 @@ from twisted.internet import defer, reactor
 from reverb.interfaces import ChannelCounts, ChannelFullError
 from reverb.protocol.changes import ChannelReaped, StoreRestored
 from reverb.protocol.messages import Member
-from reverb.redis.connections import RedisReplyError
+from reverb.redis.resp import RedisReplyError
 from reverb.stores.redis import scripts
+from reverb.stores.redis.event_cache import CACHE_EVENT
 from tests.support.proxy import Proxy
 from tests.support.redis_nodes import RedisNode
 from tests.support.waiting import pause, until, wait
@@ -157,18 +158,18 @@ class TestDeath:
         assert one.member_changes() + other.member_changes() == ["+ann", "+bob", "+ann", "+bob"]
 
     def test_a_node_that_lost_its_lease_registers_again(self, make_redis_node, redis):
-        one, other = make_redis_node(lease=1), make_redis_node(lease=1)
+        one, other = make_redis_node(lease=1), make_redis_node(lease=60)
         one.join("ann")
         other.join("bob")
         wait(other.store.connect("1", "2.2", 0))
         until_members(["ann", "bob"], one, other)
-        other.store._leases.stop()  # As if the process had been paused.
+        redis.ask("DEL", f"{other.link.url.prefix}:lease:{other.name}")
         until_members(["ann"], one, other)
         assert wait(one.store.connections("1")) == 0
-        other.store._leases.start()
+        assert wait(other.store.connect("1", "2.3", 0))  # This node notices, and reconnects.
 
         until_members(["ann", "bob"], one, other)
-        until("the connection is counted again", lambda: wait(one.store.connections("1")) == 1)
+        until("the connections are counted again", lambda: wait(one.store.connections("1")) == 2)
         reaped = ChannelReaped("1", "presence-x", ("bob",), vacated=False)
         assert [c for c in one.member_changes() if c != reaped] == ["+ann", "+bob", "-bob", "+bob"]
         assert other.member_changes() == ["+ann", "+bob", "-bob", "+bob"]
@@ -201,17 +202,17 @@ class TestDeath:
     ):
         one, other = make_redis_node(lease=60), make_redis_node(lease=60)
         one.join("bob")
-        call = one.store._call
+        call = one.store.session.call
 
         async def call_and_reap_meanwhile(script, *arguments):
             reply = await call(script, *arguments)
             if script is scripts.JOIN:
                 redis.ask("DEL", f"{one.link.url.prefix}:lease:{one.name}")
-                await other.store._leases._reap(one.name.encode())
+                await other.store.session.call(scripts.REAP, -1, other.name, node=one.name)
                 await one.link.catch_up()
             return reply
 
-        monkeypatch.setattr(one.store, "_call", call_and_reap_meanwhile)
+        monkeypatch.setattr(one.store.session, "call", call_and_reap_meanwhile)
         _, joined = one.join("ann")
         assert "ann" in joined.members
         changes = one.member_changes()
@@ -223,6 +224,58 @@ class TestDeath:
         one.until_connected()
         assert set(one.members()) == one.view() == {"ann", "bob"}
         assert one.member_changes() == ["+bob"]
+
+    def test_a_delayed_command_replaces_no_newer_cached_event(self, make_redis_node):
+        node = make_redis_node()
+        wait(node.store.cache_event("1", "cache-x", "e", "new", 60))
+        delayed = ("1", "cache-x", "e", "old", 60_000)
+        with pytest.raises(RedisReplyError, match="LOST"):
+            wait(node.store.session.run(CACHE_EVENT, *delayed, token="an earlier session"))
+
+        assert wait(node.store.get_cached_event("1", "cache-x")).data == "new"
+
+    def test_a_delayed_command_reaps_no_node(self, make_redis_node, redis):
+        one, dead = make_redis_node(lease=1), make_redis_node()
+        dead.join("bob")
+        pause(3)  # The grace period after the connect has passed.
+        delayed = (scripts.REAP, -1, one.name)
+        dead.die()
+        redis.ask("DEL", f"{one.link.url.prefix}:lease:{dead.name}")
+        with pytest.raises(RedisReplyError, match="LOST"):
+            wait(one.store.session.run(*delayed, node=dead.name, token="an earlier session"))
+
+        reaped = ChannelReaped("1", "presence-x", ("bob",), vacated=True)
+        until("the node is reaped", lambda: reaped in one.changes)
+
+    def test_a_stopped_store_does_not_register_again(self, make_redis_node, redis):
+        node = make_redis_node()
+        node.join("ann")
+        wait(node.store.stop())
+        node.link.reset("the test says so")
+        until("disconnected", lambda: not node.broker.connected)
+        node.until_connected()
+
+        assert redis.keys(node.link.url.prefix) == set()
+        assert not node.store.connected
+
+    def test_a_store_that_stops_while_it_registers_leaves_nothing(self, own_redis):
+        node = RedisNode(own_redis.url())
+        wait(node.store.start(node.changes.append))
+        run, stopping = node.store.session.run, []
+
+        def run_and_stop(script, *arguments, **more):
+            reply = run(script, *arguments, **more)
+            if script is scripts.REGISTER:
+                stopping.append(node.store.stop())
+            return reply
+
+        node.store.session.run = run_and_stop
+        wait(node.broker.start(node.delivered.append))
+        until("the registration has begun", lambda: stopping)
+        wait(stopping[0])
+
+        assert own_redis.keys(node.link.url.prefix) == set()
+        wait(node.broker.stop())
 
     def test_nothing_is_written_without_a_lease(self, make_redis_node, redis):
         node = make_redis_node(lease=1)
@@ -389,7 +442,7 @@ class TestOutage:
         one, _ = pair
         one.join("ann")
         bob, _ = one.join("bob", "presence-y")
-        one.link.on_message = lambda channel, message: None  # The joiner waits for the change.
+        one.link.loses_messages = True  # The joiner waits for the change.
         joining = one.store.join("1", "presence-x", "1.1", Member("cat", "{}"), 0)
         wait(one.link.call("PING"))
         assert not joining.called
@@ -401,26 +454,34 @@ class TestOutage:
         one.until_connected()
         assert one.members("presence-y") == {}
 
-    def test_a_second_outage_loses_no_cached_event(self, pair, own_redis, until_lost):
+    def test_a_second_outage_loses_no_cached_event(
+        self,
+        pair,
+        own_redis,
+        until_lost,
+        monkeypatch,
+    ):
         one, other = pair
         own_redis.kill()
         until_lost()
         for channel in ("cache-x", "cache-y"):
             wait(one.store.cache_event("1", channel, "e", "1", 60))
-        write_back = one.store._cache.write_back
+        run, lost = one.store.session.run, []
 
-        def fail_to_write_back():
-            one.store._cache.write_back = write_back
-            yield from write_back()
-            one.link.reset("the test says so")  # Before anything is sent.
-            one.store.cache_event("1", "cache-y", "e", "2", 60)
+        def run_and_lose_the_connection(script, *arguments, **more):
+            reply = run(script, *arguments, **more)
+            if script is CACHE_EVENT and arguments[1] == "cache-y" and not lost:
+                lost.append("once")
+                one.link.reset("the test says so")  # Before anything is sent.
+                one.store.cache_event("1", "cache-y", "e", "2", 60)
+            return reply
 
-        one.store._cache.write_back = fail_to_write_back
+        monkeypatch.setattr(one.store.session, "run", run_and_lose_the_connection)
         own_redis.start()
         for node in pair:
             node.until_connected()
 
-        assert one.store._cache.write_back == write_back
+        assert lost
         found = [
             wait(other.store.get_cached_event("1", channel)).data
             for channel in ("cache-x", "cache-y")

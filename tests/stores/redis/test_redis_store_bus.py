@@ -4,6 +4,7 @@ import msgspec
 import pytest
 from twisted.internet import reactor
 
+from reverb.brokers.link_observer import ConnectPhase, LinkObserver
 from reverb.envelope import FORMAT
 from reverb.protocol.messages import Member
 from tests.support.proxy import TO_NODE, Proxy
@@ -26,11 +27,11 @@ def join(node, user):
 def test_a_lost_message_is_repaired(make_redis_node):
     node, other = make_redis_node(), make_redis_node()
     node.join("ann")
-    on_message, node.link.on_message = node.link.on_message, lambda channel, message: None
+    node.link.loses_messages = True
     bob = join(node, "bob")
     other.join("cat")
     joined = wait(bob, ANSWER_TIMEOUT)
-    node.link.on_message = on_message
+    node.link.loses_messages = False
 
     assert set(joined.members) >= {"ann", "bob"}
     until("all members are known", lambda: node.view() == {"ann", "bob", "cat"}, ANSWER_TIMEOUT)
@@ -46,11 +47,11 @@ def test_a_member_whose_departure_was_lost_is_removed(make_redis_node):
     bob, _ = other.join("bob")
     until("bob is a member", lambda: node.view() == {"ann", "bob"})
     pause(3)  # The grace period after a connect has passed.
-    on_message, node.link.on_message = node.link.on_message, lambda channel, message: None
+    node.link.loses_messages = True
     other.leave(bob)
     wait(node.link.call("PING"))
     wait(node.link.catch_up())
-    node.link.on_message = on_message
+    node.link.loses_messages = False
     other.join("cat")
 
     until("bob has left", lambda: node.view() == {"ann", "cat"}, ANSWER_TIMEOUT)
@@ -149,14 +150,16 @@ def test_versions_that_went_backwards_are_noticed(make_redis_node):
     assert set(wait(join(node, "cat"), ANSWER_TIMEOUT).members) == {"ann", "bob", "cat"}
 
 
-def test_a_failing_hook_does_not_end_the_link(own_redis, log):
+def test_a_failing_observer_does_not_end_the_link(own_redis, log):
     node = RedisNode(own_redis.url()).start(connected=False)
 
-    def fail():
-        raise RuntimeError("the test says so")
+    class Failing(LinkObserver):
+        def link_lost(self):
+            raise RuntimeError("the test says so")
 
-    node.link.heartbeat_hooks.insert(0, fail)
-    node.link.loss_hooks.insert(0, fail)
+        link_answered = link_lost
+
+    node.link.observe(ConnectPhase.SUBSCRIBE, Failing())
     node.until_connected()
     until("the first heartbeat has failed", log.problems, ANSWER_TIMEOUT)
     until("another heartbeat has failed", log.problems, ANSWER_TIMEOUT)
@@ -165,20 +168,5 @@ def test_a_failing_hook_does_not_end_the_link(own_redis, log):
     assert log.problems()
     own_redis.start()
     node.until_connected()
-    node.link.heartbeat_hooks.remove(fail)
-    node.link.loss_hooks.remove(fail)
-    log.problems()
     node.stop()
-
-
-def test_a_late_snapshot_of_a_channel_without_subscriptions_is_ignored(make_redis_node):
-    node = make_redis_node()
-    ann, _ = node.join("ann")
-    replica = node.store._local_state.replicas["1", "presence-x"]
-    node.leave(ann)
-    replica.version = None
-    replica.apply(9, "bob", "{}")
-    replica.load_snapshot({}, 1)  # Without bob, so another one is requested.
-
-    node.join("cat")
-    assert node.view() == {"cat"}
+    log.problems()

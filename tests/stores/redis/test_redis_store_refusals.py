@@ -7,7 +7,7 @@ from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
 
 from reverb.interfaces import ChannelCounts, StoreRefusedError
-from reverb.redis.connections import RedisReplyError
+from reverb.redis.resp import RedisReplyError
 from reverb.redis.session import RedisSession
 from reverb.stores.redis.scripts import COUNTS
 from tests.support.redis_nodes import RedisNode
@@ -37,7 +37,7 @@ class RefusingLink:
 def call(error_text):
     link = RefusingLink(error_text)
     session = RedisSession(link)
-    session.token = "t"
+    session.begin("t")
     calling = Deferred.fromCoroutine(session.call(COUNTS, "1", "news"))
     return link, calling.addErrback(lambda failure: failure.value).result
 

@@ -55,7 +55,7 @@ class WebhookNode:
     @property
     def link(self):
         """The node's connections to Redis."""
-        return self.store._link
+        return self.store.link
 
     @property
     def webhooks(self):

@@ -1,0 +1,36 @@
+"""The interface of the parts that act when a link connects or is lost, and their order."""
+
+from enum import IntEnum
+
+
+class ConnectPhase(IntEnum):
+    """The phases of each connect, in their order. The link is up after the last one.
+
+    The link awaits the observers of one phase before those of the next one.
+    """
+
+    SUBSCRIBE = 1
+    """The node subscribes to the topics of its interest.
+
+    This is first, because a store must not read members before the node receives their changes.
+    """
+    REGISTER = 2
+    """The store registers the node, and its connections and subscriptions."""
+    ANNOUNCE = 3
+    """The hub learns that it may have missed messages while the link was down."""
+
+
+class LinkObserver:
+    """Acts on the events of a link; a subclass overrides the methods that it needs."""
+
+    async def link_connected(self) -> None:
+        """Act on a connect, before the link is up; any exception ends the connection.
+
+        The link can send and receive already. If it is lost meanwhile, :meth:`link_lost` is called.
+        """
+
+    def link_lost(self) -> None:
+        """Act on the loss of the connection; an exception is only logged."""
+
+    def link_answered(self) -> None:
+        """Act on an answered heartbeat, every few seconds; an exception is only logged."""

@@ -1,0 +1,51 @@
+"""What a client sends first to a Redis or to a sentinel, and how it reads a sentinel's reply.
+
+The preflight sends these commands one by one and blocks; the link sends them on the reactor.
+"""
+
+from typing import Any
+
+from reverb.host_port import Address
+from reverb.redis.resp import Argument
+from reverb.redis.url import RedisUrl
+
+Command = tuple[Argument, ...]
+
+
+class UnknownMasterError(Exception):
+    """A sentinel does not know the master; the text can follow the sentinel's address."""
+
+
+def login_commands(url: RedisUrl) -> list[Command]:
+    """Return the commands that log in to Redis and select the database; the last one is a PING."""
+    commands = _auth(url.username, url.password)
+    if url.database:
+        commands.append(("SELECT", url.database))
+    return [*commands, ("PING",)]
+
+
+def master_commands(url: RedisUrl) -> list[Command]:
+    """Return the commands that log in to a sentinel and, last, ask it for the master's address."""
+    query = ("SENTINEL", "get-master-addr-by-name", url.master)
+    return [*_auth(url.sentinel_user, url.sentinel_password), query]
+
+
+def parse_master(reply: Any, url: RedisUrl) -> Address:
+    """Read the master's address from the reply to the last of :func:`master_commands`.
+
+    Raises:
+        UnknownMasterError: The sentinel does not know the master.
+        ValueError: The reply is something unexpected.
+    """
+    match reply:
+        case None:
+            raise UnknownMasterError(f"knows no master named {url.master}")
+        case [bytes(host), bytes(port)] if port.isdigit():
+            return host.decode(), int(port)
+    raise ValueError("sent an unexpected reply")
+
+
+def _auth(user: str, password: str) -> list[Command]:
+    if not password:
+        return []
+    return [("AUTH", user, password) if user else ("AUTH", password)]

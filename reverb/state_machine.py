@@ -1,0 +1,39 @@
+"""A state machine: an enum has its states, and one table has its transitions."""
+
+from collections.abc import Collection, Mapping
+from enum import Enum
+from typing import Generic, TypeVar
+
+S = TypeVar("S", bound=Enum)
+
+
+class IllegalTransitionError(Exception):
+    """The table has no such transition: the caller has a bug."""
+
+
+class StateMachine(Generic[S]):
+    """Holds the current state; :meth:`enter` is the only way to change it.
+
+    Args:
+        initial: The first state.
+        transitions: Maps each state to the states that may follow it.
+
+    Attributes:
+        current: The current state.
+    """
+
+    __slots__ = ("_transitions", "current")
+
+    def __init__(self, initial: S, transitions: Mapping[S, Collection[S]]) -> None:
+        self.current = initial
+        self._transitions = transitions
+
+    def enter(self, state: S) -> None:
+        """Enter a state.
+
+        Raises:
+            IllegalTransitionError: The state may not follow the current one.
+        """
+        if state not in self._transitions[self.current]:
+            raise IllegalTransitionError(f"{state} may not follow {self.current}")
+        self.current = state

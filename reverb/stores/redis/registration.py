@@ -1,0 +1,208 @@
+"""This node's registration in Redis: after each connect, until the loss or the stop."""
+
+from collections.abc import Callable, Iterable
+from enum import Enum
+from typing import Any
+
+from twisted.internet import defer
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
+
+from reverb.brokers.link import RECONNECT_GRACE, LinkLostError, wait_for_all
+from reverb.brokers.link_observer import LinkObserver
+from reverb.deferred import returns_deferred
+from reverb.interfaces import StoreRefusedError
+from reverb.protocol.changes import StoreChange, StoreRestored
+from reverb.redis.session import RedisSession
+from reverb.state_machine import StateMachine
+from reverb.stores.channel_subscriptions import ChannelKey
+from reverb.stores.redis import scripts
+from reverb.stores.redis.channel_sync import REDIS_ERRORS, ChannelSync
+from reverb.stores.redis.event_cache import SCRIPTS as CACHE_SCRIPTS
+from reverb.stores.redis.event_cache import RedisEventCache
+from reverb.stores.redis.leases import LeaseKeeper
+from reverb.stores.redis.local_state import LocalState
+from reverb.stores.redis.occupancy import Occupancy
+from reverb.stores.redis.scripts import parse_channel_field
+
+_DRAIN_TIMEOUT = 3
+"""Seconds that a stopping node may take to remove itself from Redis."""
+
+
+class _State(Enum):
+    """The states of a registration; ``_TRANSITIONS`` lists the transitions."""
+
+    STOPPED = "stopped"
+    """The store has not been started, or has been stopped: a connect registers nothing."""
+    DEGRADED = "degraded"
+    """Redis is out of reach: this node answers from its local state."""
+    REGISTERING = "registering"
+    """Redis is connected, and this node writes its local state there."""
+    GRACE = "grace"
+    """This node is registered. The other nodes may still be reconnecting, so none is reaped, and
+    members that no node has registered again remain members."""
+    REGISTERED = "registered"
+    """This node is registered, and so are all other nodes that live."""
+
+
+_TRANSITIONS = {
+    _State.STOPPED: (_State.DEGRADED,),
+    _State.DEGRADED: (_State.REGISTERING, _State.STOPPED),
+    _State.REGISTERING: (_State.GRACE, _State.DEGRADED, _State.STOPPED),
+    _State.GRACE: (_State.REGISTERED, _State.DEGRADED, _State.STOPPED),
+    _State.REGISTERED: (_State.DEGRADED, _State.STOPPED),
+}
+
+
+class Registration(LinkObserver):
+    """Registers this node and its local state in Redis, and begins and ends the session.
+
+    Args:
+        session: This node's session in Redis.
+        local_state: The connections and subscriptions of this node.
+        channels: Writes the subscriptions to Redis.
+        occupancy: Detects a flush of Redis, and tracks departures meanwhile.
+        cache: The cached events, of which some may have to be written to Redis.
+        lease_ms: The duration of this node's lease in milliseconds.
+        on_change: Called with the changes that the other nodes cause.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        session: RedisSession,
+        local_state: LocalState,
+        *,
+        channels: ChannelSync,
+        occupancy: Occupancy,
+        cache: RedisEventCache,
+        lease_ms: int,
+        on_change: Callable[[StoreChange], None],
+    ) -> None:
+        self._session = session
+        self._local_state = local_state
+        self._channels = channels
+        self._occupancy = occupancy
+        self._cache = cache
+        self._lease_ms = lease_ms
+        self._on_change = on_change
+        self._state = StateMachine(_State.STOPPED, _TRANSITIONS)
+        self._token = ""
+        self._grace_timer: IDelayedCall | None = None
+        self._leases = LeaseKeeper(
+            session,
+            lease_ms=lease_ms,
+            may_reap=lambda: self._state.current is _State.REGISTERED,
+            debounce_ms=lambda: occupancy.debounce_ms,
+            on_reaped=on_change,
+        )
+
+    def start(self) -> None:
+        """Register at each connect from now on; does nothing if that is so already."""
+        if self._state.current is _State.STOPPED:
+            self._state.enter(_State.DEGRADED)
+
+    @returns_deferred
+    async def stop(self) -> None:
+        """Remove this node from Redis, if it is registered, and register no more.
+
+        Fires when Redis has removed this node, or after 3 seconds.
+        """
+        before = self._state.current
+        if before is _State.STOPPED:
+            return
+        self._leave(_State.STOPPED)
+        if before is _State.DEGRADED:
+            return
+        session, debounce_ms = self._session, self._occupancy.debounce_ms
+        try:
+            reaping = session.run(scripts.REAP, debounce_ms, session.node, token=self._token)
+            await reaping.addTimeout(_DRAIN_TIMEOUT, session.clock)
+        except (*REDIS_ERRORS, defer.TimeoutError) as error:
+            self._log.warn(
+                "could not remove this node from Redis; another node will reap it: {why}",
+                why=str(error),
+            )
+
+    async def link_connected(self) -> None:
+        """Register this node and its local state."""
+        if self._state.current is _State.STOPPED:
+            return  # The broker stops after the store, and its link may reconnect meanwhile.
+        self._state.enter(_State.REGISTERING)
+        self._session.load((*scripts.ALL, *CACHE_SCRIPTS))
+        await self._occupancy.check_epoch()
+        self._token = self._session.make_token()
+        held = await self._session.run(scripts.REGISTER, self._lease_ms, token=self._token)
+        if self._state.current is not _State.REGISTERING:
+            return
+        # No await from here until all commands are sent. So each command of a later request
+        # reaches Redis after the commands that register the local state.
+        self._session.begin(self._token)
+        names = self._session.decoder.texts(held, f"held:{self._session.node}")
+        # Redis may refuse a command because a key is corrupt. That is logged, and not fatal.
+        await wait_for_all(
+            reply.addErrback(lambda failure: failure.trap(StoreRefusedError))
+            for reply in self._write_local_state(names)
+        )
+        if self._state.current is not _State.REGISTERING:
+            return
+        self._occupancy.clear_snapshot()
+        self._state.enter(_State.GRACE)
+        self._grace_timer = self._session.clock.callLater(RECONNECT_GRACE, self._end_grace)
+        self._leases.start()
+
+    def _write_local_state(self, names: list[str]) -> "Iterable[Deferred[Any]]":
+        """Send everything that Redis must know of this node; yield the replies.
+
+        Args:
+            names: The apps and channels for which Redis has counts of an earlier session.
+        """
+        local = self._local_state
+        for app_id in {name for name in names if ":" not in name} | local.connections.keys():
+            count = len(local.connections.get(app_id, ()))
+            yield self._session.run(scripts.SYNC_CONNECTIONS, app_id, count)
+        for key in {parse_channel_field(n) for n in names if ":" in n} | local.channels.keys():
+            yield self._channels.sync(key, local.replicas.get(key))
+        yield from self._cache.write_back()
+        yield from self._occupancy.mark_unconfirmed()
+
+    def _end_grace(self) -> None:
+        """Remove the members that no node has registered again since this node reconnected."""
+        self._grace_timer = None
+        self._state.enter(_State.REGISTERED)
+        self._local_state.drop_unconfirmed()
+        self._on_change(StoreRestored())
+
+    def link_lost(self) -> None:
+        """Enter degraded mode, unless this node is in it, or has stopped."""
+        if self._state.current not in (_State.STOPPED, _State.DEGRADED):
+            self._leave(_State.DEGRADED)
+
+    def _leave(self, state: _State) -> None:
+        """End the session, and answer from the local state."""
+        self._state.enter(state)
+        self._session.end()
+        self._occupancy.take_snapshot()
+        self._leases.stop()
+        if self._grace_timer is not None:
+            self._grace_timer.cancel()
+            self._grace_timer = None
+        self._local_state.enter_degraded_mode()
+
+    def link_answered(self) -> None:
+        """Let the member replicas check for a lost change."""
+        self._local_state.on_heartbeat()
+
+    def refetch_members(self, key: ChannelKey) -> None:
+        """Fetch a snapshot of a channel's members, because the replica has missed a change."""
+        self._log.warn("missed a change to the members of {channel}; reloading", channel=key[1])
+        replica = self._local_state.replicas[key]
+
+        def loaded(_: None) -> None:
+            if self._state.current is _State.REGISTERED:  # Otherwise _end_grace drops them later.
+                replica.drop_unconfirmed()
+
+        fetching = self._channels.fetch(key, replica).addCallback(loaded)
+        fetching.addErrback(lambda failure: failure.trap(LinkLostError, StoreRefusedError))
