@@ -13,7 +13,10 @@ ROOT = Path(__file__).parent.parent
 
 # From the bottom to the top. A part imports only parts of the floors below its own.
 FLOORS = (
-    ("backoff", "memoize", "envelope", "host_port", "log_throttle", "logs", "meter"),
+    (
+        *("backoff", "deferred", "envelope", "host_port", "log_throttle", "logs", "memoize"),
+        *("meter", "timing"),
+    ),
     ("apps",),
     ("protocol",),
     ("interfaces", "settings"),

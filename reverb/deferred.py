@@ -1,0 +1,37 @@
+"""Coroutine functions whose callers get a Deferred."""
+
+import functools
+from collections.abc import Callable, Coroutine
+from typing import Any, ParamSpec, TypeVar
+
+from twisted.internet.defer import Deferred
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def returns_deferred(
+    function: Callable[P, Coroutine[Deferred[Any], Any, T]],
+) -> "Callable[P, Deferred[T]]":
+    """Make a coroutine function return a Deferred, as the methods of interfaces do.
+
+    A call runs the coroutine at once, up to the first Deferred that has not fired.
+
+    >>> @returns_deferred
+    ... async def fetch(key: str) -> bytes:
+    ...     return await store.get(key)
+
+    Args:
+        function: The coroutine function, or a method that is one.
+
+    Returns:
+        A function with the same parameters. The Deferred that it returns fires with the
+        coroutine's result when the coroutine is finished, or fails with its exception. Cancelling
+        the Deferred cancels the one for which the coroutine waits.
+    """
+
+    @functools.wraps(function)
+    def start(*args: P.args, **kwargs: P.kwargs) -> "Deferred[T]":
+        return Deferred.fromCoroutine(function(*args, **kwargs))
+
+    return start

@@ -1,0 +1,15 @@
+"""What a part of the server knows of time: the reactor's clock, and the wall clock."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from twisted.internet.interfaces import IReactorTime
+
+
+class Time(NamedTuple):
+    """The two clocks of a node; a test replaces both."""
+
+    clock: IReactorTime
+    """Schedules calls, and measures durations. Its zero has no meaning."""
+    now: Callable[[], float]
+    """Returns the seconds since 1970. An operator may set this clock, even back."""
