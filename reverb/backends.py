@@ -99,7 +99,7 @@ def _build_nats(settings: Settings, reactor: Any, node: str) -> BusBroker:
 
 
 def build_webhook_cluster_store(
-    settings: Settings, store: IChannelStore, clock: IReactorTime, meter: Meter | None
+    settings: Settings, store: IChannelStore, clock: IReactorTime, meter: Meter
 ) -> IWebhookClusterStore | None:
     """Build the store that the nodes of a cluster share for webhooks.
 
@@ -107,7 +107,7 @@ def build_webhook_cluster_store(
         settings: The node's settings.
         store: The node's channel store.
         clock: Measures the interval for which the store suppresses repeated log lines.
-        meter: The node's meter; None to count nothing.
+        meter: The node's meter.
 
     Returns:
         The store. None if the settings name no Redis, or if the channel store is the

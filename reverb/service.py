@@ -146,17 +146,15 @@ class ReverbService(MultiService):
         self._ports.setServiceParent(self)
         self.metrics = self._make_metrics()
 
-    def _make_meter(self) -> Meter | None:
-        """Make the meter, with the counters of every configured app, if metrics are on."""
-        if not self.settings.metrics_listen:
-            return None
+    def _make_meter(self) -> Meter:
+        """Make the meter, with the counters of every configured app."""
         meter = Meter()
         for app in self.settings.apps:
             meter.apps[app.id] = AppMeter()
         return meter
 
     def _make_metrics(self) -> MetricsListener | None:
-        if self._meter is None:
+        if not self.settings.metrics_listen:
             return None
         # These modules import prometheus_client, which nothing else needs.
         from reverb.metrics.collector import NodeCollector, make_registry  # noqa: PLC0415
@@ -199,21 +197,23 @@ class ReverbService(MultiService):
 
     def _make_webhooks(self) -> IWebhooks:
         # This module imports treq and sqlite3, which nothing else needs.
-        from reverb.webhook_builder import build_webhooks  # noqa: PLC0415
+        from reverb.webhook_builder import WebhookBuilder  # noqa: PLC0415
 
-        return build_webhooks(
+        builder = WebhookBuilder(
             self.settings,
             hub=self.hub,
             apps=self._apps,
             reactor=self._clock,
             now=self._now,
-            source=self._webhook_events,
-            shared=build_webhook_cluster_store(
-                self.settings, self._store, self._clock, self._meter
-            ),
             transport=self._webhook_transport,
             meter=self._meter,
         )
+        cluster_store = build_webhook_cluster_store(
+            self.settings, self._store, self._clock, self._meter
+        )
+        if cluster_store is not None and self._webhook_events is None:
+            return builder.build_cluster(cluster_store)
+        return builder.build_single_node(self._webhook_events)
 
     def _make_site(self) -> ApiSite:
         settings = self.settings

@@ -10,6 +10,7 @@ from zope.interface import Attribute, Interface
 from reverb.apps import EventName
 from reverb.webhooks.delivery import Delivery, State
 from reverb.webhooks.events import WebhookEvent
+from reverb.webhooks.policies import QueueLimits
 
 DRAIN_TIMEOUT = 3
 """The most seconds for which a stopping node still sends pending deliveries."""
@@ -21,8 +22,8 @@ class IWebhookEventSource(Interface):
     An application may provide its own source. Without one, a single node uses the notices of its
     hub, and nodes that share a Redis use :class:`IWebhookClusterStore` instead of a source.
 
-    Delivery: at least once. After a restart, a source may emit an event again if it was not
-    acknowledged.
+    Delivery: the node records each emitted event in its journal, and delivers it at least once;
+    with ``state_dir``, also across a restart.
     Ordering: events of one channel of an app are emitted in order. A debounced event takes its
     place when its delay ends.
     """
@@ -39,13 +40,6 @@ class IWebhookEventSource(Interface):
 
     def stop() -> "Deferred[None]":
         """Emit the delayed events now, and stop; fires when no more events will be emitted."""
-
-    def acknowledge(ids: "Collection[str]") -> None:
-        """Acknowledge events that are finished: the source need not emit them again.
-
-        An event is finished when no endpoint wants it, or when each of its deliveries is
-        delivered, dead, or dropped because the queue was full.
-        """
 
 
 class UnbatchedEvent(msgspec.Struct, frozen=True):
@@ -111,6 +105,10 @@ class QueueFullError(Exception):
     """The endpoint's queue, or the queue that the nodes of a cluster share, has no room."""
 
 
+class DeliveryPendingError(Exception):
+    """The delivery cannot be replayed, because it is pending."""
+
+
 class ClusterStoreLostError(Exception):
     """A call to the cluster store failed; the text says why.
 
@@ -153,8 +151,9 @@ class IDeliveryArchive(Interface):
         """Queue a delivered or dead delivery again, with a new ``time_ms`` in its body.
 
         Returns:
-            Fires when the delivery is queued. Fails with QueueFullError if there is no room; the
-            delivery is then unchanged.
+            Fires when the delivery is queued. Fails with QueueFullError if there is no room, and
+            with DeliveryPendingError if the delivery is pending already, perhaps because of another
+            replay; the delivery is then unchanged.
         """
 
     def send(app_id: str, url: str, event: WebhookEvent) -> "Deferred[Delivery]":
@@ -210,6 +209,10 @@ class QueueEntry(msgspec.Struct, frozen=True):
     ``member_added`` and ``member_removed``: the user's id; ``channel_occupied`` and
     ``channel_vacated``: empty; other events: the JSON; ``delivery``: the delivery's id.
     """
+
+
+AddResult = Literal["added", "full", "pending"]
+"""The result of :meth:`IWebhookClusterStore.add`."""
 
 
 class IWebhookClusterStore(Interface):
@@ -326,18 +329,16 @@ class IWebhookClusterStore(Interface):
     def remove_entries(leader_token: str, ids: "Collection[str]") -> "Deferred[None]":
         """Remove entries from the queue; fires when they are removed."""
 
-    def add(delivery: Delivery, max_queued: int, max_bytes: int) -> "Deferred[bool]":
+    def add(delivery: Delivery, limits: QueueLimits) -> "Deferred[AddResult]":
         """Write a pending delivery, and notify the leader through a queue entry.
 
         Args:
             delivery: A new delivery, or a delivered or dead one that was renewed for a replay.
-            max_queued: The most deliveries that may be pending for its endpoint.
-            max_bytes: The most bytes of the bodies of these deliveries; a single body may be
-                larger.
+            limits: Limits the pending deliveries of its endpoint.
 
         Returns:
-            Fires with False if there is no room or the delivery is pending already; with True
-            otherwise.
+            Fires with ``added``. Otherwise the store is unchanged: with ``full`` if there is no
+            room, with ``pending`` if the delivery is pending already.
         """
 
     def list_ids(

@@ -12,6 +12,7 @@ from reverb.testing import HeldBroker, MemoryConnection, MemoryServer, WebhookRe
 from reverb.webhooks.cluster.archive import ClusterArchive
 from reverb.webhooks.cluster.redis_store import RedisWebhookStore
 from reverb.webhooks.cluster.service import ClusterWebhooks
+from reverb.webhooks.delivery_factory import IdGenerator
 from reverb.webhooks.interfaces import (
     IDeliveryArchive,
     IWebhookClusterStore,
@@ -26,12 +27,11 @@ from reverb.webhooks.single.service import SingleNodeWebhooks
 from reverb.webhooks.transport import HttpTransport
 
 LOCAL_EVENTS = HubEventSource(
-    lambda listener: None,
     wants_app=bool,
     debounce=3,
     clock=MemoryReactorClock(),
     journal=Journal(),
-    next_id=str,
+    ids=IdGenerator(float),
 )
 
 

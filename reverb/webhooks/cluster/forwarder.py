@@ -36,7 +36,7 @@ class EventForwarder:
         debounce: Seconds after a cache miss for which further cache misses of the same channel are
             ignored.
         clock: Measures the time between log lines, whose rate is limited.
-        meter: The node's meter; None to measure nothing.
+        meter: Counts dropped events.
     """
 
     _log = Logger()
@@ -49,7 +49,7 @@ class EventForwarder:
         wants: Callable[[str, EventName, str], bool],
         debounce: int,
         clock: IReactorTime,
-        meter: Meter | None,
+        meter: Meter,
     ) -> None:
         self._add_listener = add_listener
         self._store = store
@@ -128,8 +128,7 @@ class EventForwarder:
 
     def _drop(self, event: WebhookEvent) -> None:
         self._dropped.record(event.app_id)
-        if self._meter is not None:
-            self._meter.apps[event.app_id].webhooks_dropped += 1
+        self._meter.apps[event.app_id].webhooks_dropped += 1
 
     def _log_dropped(self, app_id: str, count: int) -> None:
         self._log.error(

@@ -8,10 +8,8 @@ from twisted.internet.interfaces import IReactorTime
 
 from reverb.apps import EventName
 from reverb.hub.notices import ChannelOccupied, ChannelVacated, MemberAdded, MemberRemoved
-from reverb.interfaces import IApps
 from reverb.webhooks.cluster.journal import ClusterJournal
 from reverb.webhooks.delivery import Delivery
-from reverb.webhooks.dispatcher import Dispatcher, EventListener
 from reverb.webhooks.events import ChannelNotice, WebhookEvent, make_event
 from reverb.webhooks.interfaces import (
     ClusterStoreLostError,
@@ -19,13 +17,13 @@ from reverb.webhooks.interfaces import (
     IWebhookClusterStore,
     QueueEntry,
 )
-from reverb.webhooks.sender import Sender
+from reverb.webhooks.pipeline import Pipeline
 
 POLL_INTERVAL = 0.25
 """Seconds between two polls of the cluster's queue while the queue is empty."""
 
-MakeSender = Callable[[IJournal, str], Sender]
-"""Makes a sender, given a journal and a delivery id. The ids of new deliveries sort after it."""
+MakePipeline = Callable[[IJournal, str], Pipeline]
+"""Makes a pipeline, given a journal and a delivery id. The ids of new deliveries sort after it."""
 
 
 class LeaderTerm:
@@ -37,9 +35,8 @@ class LeaderTerm:
     Args:
         leader_token: The token with which this node has acquired the leadership.
         store: The cluster store.
-        apps: The apps, with their endpoints.
-        make_sender: Makes the sender, given the journal and the id of the latest pending delivery.
-        listeners: Called with every event.
+        make_pipeline: Makes the pipeline, given the journal and the id of the latest pending
+            delivery.
         clock: Times batches and timeouts.
     """
 
@@ -48,26 +45,21 @@ class LeaderTerm:
         leader_token: str,
         *,
         store: IWebhookClusterStore,
-        apps: IApps,
-        make_sender: MakeSender,
-        listeners: Sequence[EventListener],
+        make_pipeline: MakePipeline,
         clock: IReactorTime,
     ) -> None:
         self._leader_token = leader_token
         self._store = store
-        self._apps = apps
-        self._make_sender = make_sender
-        self._listeners = listeners
+        self._make_pipeline = make_pipeline
         self._clock = clock
         self._journal = ClusterJournal(store, leader_token, clock=clock, on_lost=self.end)
-        self._sender: Sender | None = None
-        self._dispatcher: Dispatcher | None = None
+        self._pipeline: Pipeline | None = None
         self._last_entry_id = ""
         self._has_ended = False
 
     def queued(self, app_id: str) -> int:
         """Count an app's pending deliveries; 0 until :meth:`begin` has read them."""
-        return 0 if self._sender is None else self._sender.queued(app_id)
+        return 0 if self._pipeline is None else self._pipeline.sender.queued(app_id)
 
     async def begin(self, debounce_ms: int, wanted: Callable[[str], bool]) -> None:
         """Begin the term: audit the reported occupancy, and resume the pending deliveries.
@@ -83,23 +75,14 @@ class LeaderTerm:
         await self._store.audit(self._leader_token, debounce_ms, wanted)
         pending = await self._store.pending(self._leader_token)
         latest = pending[-1].id if pending else ""
-        self._sender = self._make_sender(self._journal, latest)
-        self._dispatcher = Dispatcher(
-            apps=self._apps,
-            journal=self._journal,
-            sender=self._sender,
-            listeners=self._listeners,
-            track=lambda _event_id, _endpoints: None,
-            clock=self._clock,
-        )
-        self._resume(pending)
+        self._pipeline = self._make_pipeline(self._journal, latest)
+        self._resume(self._pipeline, pending)
 
-    def _resume(self, pending: Sequence[Delivery]) -> None:
-        assert self._sender is not None
+    def _resume(self, pipeline: Pipeline, pending: Sequence[Delivery]) -> None:
         for delivery in pending:
             self._journal.mark_stored(delivery)
         if not self._has_ended:
-            self._sender.resume(pending)
+            pipeline.sender.resume(pending)
 
     async def poll(self, *, stopping: bool = False) -> int:
         """Run the occupancy checks that are due, and process the next entries of the queue.
@@ -125,13 +108,15 @@ class LeaderTerm:
         return len(entries)
 
     async def _process(self, entry: QueueEntry) -> None:
-        if self._dispatcher is None or self._has_ended:
+        if self._pipeline is None or self._has_ended:
             return
         if entry.kind != "delivery":
-            self._dispatcher.dispatch([make_entry_event(entry, entry.kind)])
+            self._pipeline.dispatcher.dispatch([make_entry_event(entry, entry.kind)])
             return
         found = await self._store.find([entry.detail])
-        self._resume([delivery for delivery in found if delivery.state == "pending"])
+        self._resume(
+            self._pipeline, [delivery for delivery in found if delivery.state == "pending"]
+        )
         self._journal.remove_entries([entry.id])
 
     async def finish(self, deadline: float) -> None:
@@ -158,27 +143,18 @@ class LeaderTerm:
         """Process the whole queue, then wait until its events are routed and sent.
 
         Returns:
-            True if every delivery is finished; False if the routing or the sending took longer than
-            ``POLL_INTERVAL``.
+            True if every delivery is finished; False if that took longer than ``POLL_INTERVAL``.
         """
         while await self.poll(stopping=True):
             pass
-        assert self._dispatcher is not None
-        assert self._sender is not None
-        try:
-            await self._dispatcher.routed().addTimeout(POLL_INTERVAL, self._clock)
-            self._dispatcher.flush()
-            await self._sender.idle().addTimeout(POLL_INTERVAL, self._clock)
-        except defer.TimeoutError:
-            return False
-        return True
+        assert self._pipeline is not None
+        return await self._pipeline.drain(POLL_INTERVAL)
 
     def end(self) -> None:
         """End the term at once; pending deliveries are left to the next leader."""
         self._has_ended = True
-        if self._dispatcher is not None and self._sender is not None:
-            self._dispatcher.stop()
-            self._sender.stop()
+        if self._pipeline is not None:
+            self._pipeline.stop()
 
 
 _CHANNEL_NOTICES: dict[str, Callable[..., ChannelNotice]] = {

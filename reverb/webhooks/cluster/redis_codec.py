@@ -48,8 +48,8 @@ def decode_entry(entry_id: bytes, fields: Sequence[bytes]) -> QueueEntry:
 
 
 def encode_delivery(delivery: Delivery) -> bytes:
-    """Encode a delivery without its body, and without its event ids, which only this node uses."""
-    return msgspec.msgpack.encode(msgspec.structs.replace(delivery, body=_NO_BODY, event_ids=()))
+    """Encode a delivery without its body."""
+    return msgspec.msgpack.encode(msgspec.structs.replace(delivery, body=_NO_BODY))
 
 
 def decode_delivery(encoded: bytes, body: bytes | None) -> Delivery:

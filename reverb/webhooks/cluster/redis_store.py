@@ -6,7 +6,7 @@ keys.
 """
 
 from collections.abc import Callable, Collection, Coroutine, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -14,6 +14,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from reverb.brokers.link import LinkLostError
+from reverb.deferred import returns_deferred
 from reverb.interfaces import StoreRefusedError
 from reverb.log_throttle import LogThrottle
 from reverb.meter import Meter
@@ -29,13 +30,20 @@ from reverb.webhooks.cluster.redis_codec import (
 )
 from reverb.webhooks.delivery import MAX_DEAD, MAX_DEAD_BYTES, MAX_DELIVERED, Delivery, State
 from reverb.webhooks.events import WebhookEvent
-from reverb.webhooks.interfaces import ClusterStoreLostError, IWebhookClusterStore, QueueEntry
+from reverb.webhooks.interfaces import (
+    AddResult,
+    ClusterStoreLostError,
+    IWebhookClusterStore,
+    QueueEntry,
+)
+from reverb.webhooks.policies import QueueLimits
 
 T = TypeVar("T")
 
 LEADER_LEASE_MS = 6_000
 """Milliseconds for which the leadership lasts after its last renewal."""
 _STATES: tuple[State, ...] = ("pending", "delivered", "dead")
+_ADD_RESULTS: dict[bytes, AddResult] = {name.encode(): name for name in get_args(AddResult)}
 _CHUNK_SIZE = 50
 """The most deliveries that one call of a script reads."""
 _RETENTION = {"delivered": (MAX_DELIVERED, MAX_DEAD_BYTES), "dead": (MAX_DEAD, MAX_DEAD_BYTES)}
@@ -52,14 +60,12 @@ class RedisWebhookStore:
     Args:
         store: This node's channel store, whose scripts record joins and leaves.
         clock: Measures the time between log lines, whose rate is limited.
-        meter: The node's meter; None to measure nothing.
+        meter: Counts corrupt records.
     """
 
     _log = Logger()
 
-    def __init__(
-        self, store: RedisStore, *, clock: IReactorTime, meter: Meter | None = None
-    ) -> None:
+    def __init__(self, store: RedisStore, *, clock: IReactorTime, meter: Meter) -> None:
         self._store = store
         self._session = store.session
         # The token of the Redis session in which this node last asked for the leadership. The
@@ -95,8 +101,7 @@ class RedisWebhookStore:
         return reply
 
     def _record_corrupt(self, what: str, problem: str) -> None:
-        if self._meter is not None:
-            self._meter.webhooks_unreadable += 1
+        self._meter.webhooks_unreadable += 1
         self._last_problem = problem
         self._corrupt.record(what)
 
@@ -232,24 +237,23 @@ class RedisWebhookStore:
 
     # For every node
 
-    def add(self, delivery: Delivery, max_queued: int, max_bytes: int) -> "Deferred[bool]":
+    @returns_deferred
+    async def add(self, delivery: Delivery, limits: QueueLimits) -> AddResult:
         """Write a pending delivery, and notify the leader through a queue entry.
 
         Returns:
-            Fires with False, having changed nothing, if there is no room or the delivery is pending
-            already; with True otherwise.
+            Fires with ``added``. Otherwise nothing has changed: with ``full`` if there is no room,
+            with ``pending`` if the delivery is pending already.
         """
-        return _start(
-            self._call(
-                scripts.ADD,
-                max_queued,
-                max_bytes,
-                *_key_arguments(delivery),
-                encode_delivery(delivery),
-                delivery.body,
-            ),
-            bool,
+        reply = await self._call(
+            scripts.ADD,
+            limits.max_deliveries,
+            limits.max_bytes,
+            *_key_arguments(delivery),
+            encode_delivery(delivery),
+            delivery.body,
         )
+        return _ADD_RESULTS[reply]
 
     def list_ids(
         self, app_id: str, state: State | None, limit: int, after: str | None

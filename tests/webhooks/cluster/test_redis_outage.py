@@ -168,7 +168,7 @@ def test_a_response_that_cannot_be_stored_does_not_count(
     nodes[1].send_client_event("client-x")
     until("asked", lambda: receiver.requests)
     nodes[1].send_client_event("client-y")  # It waits for its batch.
-    until("read", lambda: nodes[0].webhooks.term._dispatcher._timers)
+    until("read", lambda: nodes[0].webhooks.term._pipeline.dispatcher._timers)
     receiver.answer = 200
     own_redis.pause()
     nodes[0].store._link.reset("the test says so")

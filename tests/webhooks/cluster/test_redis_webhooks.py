@@ -11,10 +11,11 @@ from redis_nodes import _numbers, pause, redis, until, wait  # noqa: F401 - a fi
 from reverb.apps import Webhook
 from reverb.service import ReverbService
 from reverb.settings import Settings
+from reverb.stores.redis.occupancy_lua import MAX_EVENTS
 from reverb.testing import WebhookReceiver
 from reverb.webhooks.cluster import redis_store
 from reverb.webhooks.events import WebhookEvent, sample_event
-from reverb.webhooks.interfaces import QueueFullError
+from reverb.webhooks.interfaces import DeliveryPendingError, QueueFullError
 from webhooks.cluster.webhook_nodes import (
     APP,
     ROOM,
@@ -363,19 +364,28 @@ class TestLeadership:
         until("lost", lambda: not node.is_leader)
         assert not writing.called
 
-    def test_a_full_queue_loses_no_occupancy_events(self, start, receiver, redis):  # noqa: F811
+    @pytest.fixture
+    def fill_queue(self, redis):  # noqa: F811
+        """Add as many entries to a node's queue as it can hold; they concern another app."""
+
+        def fill(prefix):
+            redis.ask(
+                "EVAL",
+                f"for i = 1, {MAX_EVENTS} do redis.call('XADD', KEYS[1], '*', 'k', 'client_event',"
+                " 'a', '2', 'c', 'x', 'd', '{}') end",
+                "1",
+                f"{prefix}:webhooks:events",
+            )
+
+        return fill
+
+    def test_a_full_queue_loses_no_occupancy_events(self, start, receiver, redis, fill_queue):  # noqa: F811
         node = start(debounce=0, lease=60).until_leader()  # The test takes longer than 1 s.
         prefix = node.store._link.url.prefix
         redis.ask("SET", f"{prefix}:webhooks:leader", "another")
         until("lost", lambda: not node.is_leader)
         sockets = [node.join("ann"), node.join("bob")]
-        redis.ask(
-            "EVAL",
-            "for i = 1, 100000 do redis.call('XADD', KEYS[1], '*', 'k', 'client_event',"
-            " 'a', '2', 'c', 'x', 'd', '{}') end",
-            "1",
-            f"{prefix}:webhooks:events",
-        )
+        fill_queue(prefix)
         node.leave(sockets[0])
         node.join("cid")
         assert not wait(node.webhooks._store.publish(sample_event("1", "client_event", "x"), 0))
@@ -383,6 +393,28 @@ class TestLeadership:
 
         # The test has deleted the queue; these events did not fit into it before.
         assert sorted(until_received(receiver, 2)) == [f"added {ROOM} cid", f"removed {ROOM} ann"]
+
+    def test_a_cache_miss_that_a_full_queue_drops_mutes_no_later_one(
+        self,
+        start,
+        receiver,
+        redis,  # noqa: F811
+        fill_queue,
+        log,
+    ):
+        node = start(debounce=60, lease=60).until_leader()
+        prefix = node.store._link.url.prefix
+        redis.ask("SET", f"{prefix}:webhooks:leader", "another")
+        until("lost", lambda: not node.is_leader)
+        fill_queue(prefix)
+        node.miss_cache()
+        assert "dropped 1 events of app 1" in until("dropped", log.problems)[0][0]
+        redis.ask("DEL", f"{prefix}:webhooks:events", f"{prefix}:webhooks:leader")
+        node.miss_cache()
+        node.miss_cache()
+        node.send_client_event("client-x")
+
+        assert until_received(receiver, 2) == ["miss cache-a", "event private-a client-x"]
 
 
 def test_the_documented_redis_acl_is_sufficient(redis, receiver, log):  # noqa: F811
@@ -451,7 +483,7 @@ class TestArchive:
         first, second, delivery = dead
         receiver.answer = None
         wait(first.archive.replay(delivery))
-        with pytest.raises(QueueFullError):
+        with pytest.raises(DeliveryPendingError):
             wait(second.archive.replay(delivery))
 
     def test_any_node_sends_a_test_event(self, pair, receiver):

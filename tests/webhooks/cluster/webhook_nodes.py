@@ -63,7 +63,7 @@ class WebhookNode:
     @property
     def is_leader(self):
         """Whether the node is the leader and has begun its term."""
-        return self.webhooks.term is not None and self.webhooks.term._dispatcher is not None
+        return self.webhooks.term is not None and self.webhooks.term._pipeline is not None
 
     def until_leader(self):
         until("the node is the leader", lambda: self.is_leader)
