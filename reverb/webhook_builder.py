@@ -142,13 +142,13 @@ class WebhookBuilder:
         ids = IdGenerator(self._time.now, lambda: secrets.token_hex(4))
         archive = ClusterArchive(store, DeliveryFactory(ids, self._time.now), self._limits)
         forwarder = EventForwarder(
-            self._hub.add_listener,
-            store=store,
-            wants=self._filter.wants_event,
+            store,
+            event_filter=self._filter,
             debounce=settings.debounce,
-            clock=self._reactor,
+            clock=self._time.clock,
             meter=self._meter,
         )
+        self._hub.add_listener(forwarder.on_notice)
         make_leader_term = partial(
             LeaderTerm,
             store=store,

@@ -7,10 +7,9 @@ from twisted.internet import defer
 from twisted.internet.interfaces import IReactorTime
 
 from reverb.apps import EventName
-from reverb.hub.notices import ChannelOccupied, ChannelVacated, MemberAdded, MemberRemoved
 from reverb.webhooks.cluster.journal import ClusterJournal
 from reverb.webhooks.delivery import Delivery
-from reverb.webhooks.events import ChannelNotice, WebhookEvent, make_event
+from reverb.webhooks.events import OCCUPANCY_EVENTS, WebhookEvent, make_occupancy_event
 from reverb.webhooks.interfaces import (
     ClusterStoreLostError,
     IJournal,
@@ -157,16 +156,6 @@ class LeaderTerm:
             self._pipeline.stop()
 
 
-_CHANNEL_NOTICES: dict[str, Callable[..., ChannelNotice]] = {
-    "channel_occupied": ChannelOccupied,
-    "channel_vacated": ChannelVacated,
-}
-_MEMBER_NOTICES: dict[str, Callable[..., ChannelNotice]] = {
-    "member_added": MemberAdded,
-    "member_removed": MemberRemoved,
-}
-
-
 def make_entry_event(entry: QueueEntry, name: EventName) -> WebhookEvent:
     """Make the event that an entry of the queue describes.
 
@@ -177,12 +166,12 @@ def make_entry_event(entry: QueueEntry, name: EventName) -> WebhookEvent:
     Returns:
         The event, with the id of the entry.
     """
-    app_id, channel = entry.app_id, entry.channel
-    if name in _CHANNEL_NOTICES:
-        return make_event(entry.id, _CHANNEL_NOTICES[name](app_id=app_id, channel=channel))
-    if name in _MEMBER_NOTICES:
-        notice = _MEMBER_NOTICES[name](app_id=app_id, channel=channel, user_id=entry.detail)
-        return make_event(entry.id, notice)
+    if name in OCCUPANCY_EVENTS:
+        return make_occupancy_event(entry.id, name, (entry.app_id, entry.channel, entry.detail))
     return WebhookEvent(
-        app_id=app_id, id=entry.id, name=name, channel=channel, json=entry.detail.encode()
+        app_id=entry.app_id,
+        id=entry.id,
+        name=name,
+        channel=entry.channel,
+        json=entry.detail.encode(),
     )

@@ -97,7 +97,6 @@ class ClusterWebhooks:
     def start(self) -> "Deferred[None]":
         """Start; the Deferred fires at once, while the election continues in the background."""
         self._is_stopping = False
-        self._store.track_occupancy(self._debounce_ms, self._wanted)
         self._forwarder.start()
         self._running = Deferred.fromCoroutine(self._run())
         return succeed(None)
@@ -111,6 +110,7 @@ class ClusterWebhooks:
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
+        self._forwarder.flush()
         self._is_stopping = True
         self._stop_deadline = self._clock.seconds() + DRAIN_TIMEOUT
         self._wake()
@@ -133,13 +133,12 @@ class ClusterWebhooks:
         await self._attempt(self._lead_last)
 
     async def _attempt(self, lead: Callable[[], Awaitable[object]]) -> None:
-        """Publish the waiting events and try to lead, if the store is available.
+        """Try to lead, if the store is available.
 
         ClusterStoreLostError is ignored, and any other exception is logged.
         """
         try:
             if self._store.is_available:
-                self._forwarder.flush()
                 await lead()
         except ClusterStoreLostError:
             pass
