@@ -15,7 +15,7 @@ from reverb.redis.url import parse_redis_url
 from reverb.settings import Settings
 from reverb.stores.memory import MemoryStore
 from reverb.stores.node_local import NodeLocalStore
-from reverb.webhooks.interfaces import IWebhookClusterStore
+from reverb.webhooks.cluster.interfaces import IWebhookClusterStore
 
 
 class WrongReactorError(ValueError):

@@ -17,15 +17,16 @@ from reverb.static_apps import StaticApps
 from reverb.timing import Time
 from reverb.webhooks.attempts import Attempts
 from reverb.webhooks.cluster.archive import ClusterArchive
+from reverb.webhooks.cluster.election import Election
 from reverb.webhooks.cluster.forwarder import EventForwarder
-from reverb.webhooks.cluster.leader_term import LeaderTerm
+from reverb.webhooks.cluster.interfaces import IWebhookClusterStore
+from reverb.webhooks.cluster.leader_term import begin_term
 from reverb.webhooks.cluster.service import ClusterWebhooks
 from reverb.webhooks.delivery_factory import DeliveryFactory, IdGenerator
 from reverb.webhooks.dispatcher import Dispatcher, EventListener
 from reverb.webhooks.filters import EventFilter
 from reverb.webhooks.interfaces import (
     IJournal,
-    IWebhookClusterStore,
     IWebhookEventSource,
     IWebhookTransport,
 )
@@ -149,22 +150,20 @@ class WebhookBuilder:
             meter=self._meter,
         )
         self._hub.add_listener(forwarder.on_notice)
-        make_leader_term = partial(
-            LeaderTerm,
+        begin_leader_term = partial(
+            begin_term,
             store=store,
             make_pipeline=self._make_leader_pipeline,
-            clock=self._reactor,
+            debounce_ms=settings.debounce * 1000,
+            wanted=self._filter.wants_occupancy,
+            clock=self._time.clock,
         )
         return ClusterWebhooks(
-            store=store,
             archive=archive,
             forwarder=forwarder,
-            make_leader_term=make_leader_term,
+            election=Election(store, begin_leader_term, self._time.clock),
             listeners=self._listeners,
-            wanted=self._filter.wants_occupancy,
-            debounce=settings.debounce,
             transport=self._transport,
-            clock=self._reactor,
         )
 
     def _make_leader_pipeline(self, journal: IJournal, latest_id: str) -> Pipeline:

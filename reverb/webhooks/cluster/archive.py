@@ -4,13 +4,13 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from reverb.deferred import returns_deferred
+from reverb.webhooks.cluster.interfaces import IWebhookClusterStore
 from reverb.webhooks.delivery import Delivery, State
 from reverb.webhooks.delivery_factory import DeliveryFactory
 from reverb.webhooks.events import WebhookEvent
 from reverb.webhooks.interfaces import (
     DeliveryPendingError,
     IDeliveryArchive,
-    IWebhookClusterStore,
     QueueFullError,
 )
 from reverb.webhooks.policies import QueueLimits

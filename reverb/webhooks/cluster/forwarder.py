@@ -9,9 +9,10 @@ from twisted.python.failure import Failure
 from reverb.hub.notices import Notice
 from reverb.log_throttle import LogThrottle
 from reverb.meter import Meter
+from reverb.webhooks.cluster.interfaces import IWebhookClusterStore
 from reverb.webhooks.events import ChannelNotice, OccupancyNotice, WebhookEvent, make_event
 from reverb.webhooks.filters import EventFilter
-from reverb.webhooks.interfaces import ClusterStoreLostError, IWebhookClusterStore
+from reverb.webhooks.interfaces import ClusterStoreLostError
 
 MAX_QUEUED = 10_000
 """The most events that wait on this node while the cluster store is unreachable."""

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 import msgspec
 
+from reverb.webhooks.cluster.interfaces import QueueEntry
 from reverb.webhooks.delivery import DECODE_ERRORS, Delivery, StoredEvent, check_body
 from reverb.webhooks.events import OCCUPANCY_EVENTS
-from reverb.webhooks.interfaces import QueueEntry
 
 _FIELDS = {b"k": "kind", b"a": "app_id", b"c": "channel", b"d": "detail"}
 _NO_BODY = b""

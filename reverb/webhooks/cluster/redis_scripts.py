@@ -52,7 +52,10 @@ redis.call('SET', leader, ARGV[4], 'PX', ARGV[5])
 return 1
 """
 )
-"""Acquire the leadership, or renew it; return 0 if another node leads, else 1."""
+"""Acquire the leadership; return 0 if another node leads, else 1."""
+
+RENEW_LEADERSHIP = Script(REQUIRE_LEADER + "return 1")
+"""Renew the leadership."""
 
 RELEASE_LEADERSHIP = Script(REQUIRE_LEADER + "return redis.call('DEL', leader)")
 """Release the leadership."""
@@ -255,6 +258,6 @@ return queued and tonumber(queued) or 0
 """Return the number of pending deliveries of an endpoint."""
 
 ALL = (
-    *(PUBLISH, ACQUIRE_LEADERSHIP, RELEASE_LEADERSHIP, APPS, AUDIT, ANNOUNCE_STOP, POLL),
-    *(REMOVE_ENTRIES, PUT, ADD, PENDING, LIST_IDS, FIND, COUNT_QUEUED),
+    *(PUBLISH, ACQUIRE_LEADERSHIP, RENEW_LEADERSHIP, RELEASE_LEADERSHIP, APPS, AUDIT),
+    *(ANNOUNCE_STOP, POLL, REMOVE_ENTRIES, PUT, ADD, PENDING, LIST_IDS, FIND, COUNT_QUEUED),
 )

@@ -6,7 +6,6 @@ import msgspec
 import pytest
 
 from redis_nodes import _numbers, redis, until, wait  # noqa: F401 - a fixture
-from reverb.meter import Meter
 from webhooks.cluster.webhook_nodes import ROOM, URL, node_starter, until_received
 
 pytestmark = pytest.mark.outside_reactor
@@ -30,8 +29,7 @@ def leader(start):
 
 @pytest.fixture
 def meter(leader):
-    meter = leader.webhooks._store._meter = Meter()
-    return meter
+    return leader.service._meter
 
 
 def run(node, command, key, *words):

@@ -13,7 +13,7 @@ from reverb.service import ReverbService
 from reverb.settings import Settings
 from reverb.stores.redis.occupancy_lua import MAX_EVENTS
 from reverb.testing import WebhookReceiver
-from reverb.webhooks.cluster import redis_store
+from reverb.webhooks.cluster import redis_leadership
 from reverb.webhooks.events import WebhookEvent, sample_event
 from reverb.webhooks.interfaces import DeliveryPendingError, QueueFullError
 from webhooks.cluster.webhook_nodes import (
@@ -345,25 +345,6 @@ class TestLeadership:
         redis.ask("DEL", leader_key)
         assert until_received(receiver, 2) == [f"occupied {ROOM}", f"added {ROOM} ann"]
 
-    def test_a_leader_that_may_have_been_paused_confirms_the_leadership_before_it_sends(
-        self,
-        start,
-        receiver,
-        redis,  # noqa: F811
-    ):
-        node = start().until_leader()
-        journal = node.webhooks.term._journal
-        journal._confirmed_at -= 100
-        writing = journal.written()
-        assert not writing.called
-        wait(writing)
-
-        redis.ask("SET", f"{node.store._link.url.prefix}:webhooks:leader", "another")
-        journal._confirmed_at -= 100
-        writing = journal.written()
-        until("lost", lambda: not node.is_leader)
-        assert not writing.called
-
     @pytest.fixture
     def fill_queue(self, redis):  # noqa: F811
         """Add as many entries to a node's queue as it can hold; they concern another app."""
@@ -388,7 +369,6 @@ class TestLeadership:
         fill_queue(prefix)
         node.leave(sockets[0])
         node.join("cid")
-        assert not wait(node.webhooks._store.publish(sample_event("1", "client_event", "x"), 0))
         redis.ask("DEL", f"{prefix}:webhooks:events", f"{prefix}:webhooks:leader")
 
         # The test has deleted the queue; these events did not fit into it before.
@@ -525,7 +505,7 @@ class TestArchive:
         until("empty", lambda: wait(node.archive.queued("1", URL)) == 0)
 
     def test_old_deliveries_are_deleted(self, pair, receiver, monkeypatch, log):
-        monkeypatch.setitem(redis_store._RETENTION, "delivered", (3, 10**9))
+        monkeypatch.setitem(redis_leadership._RETENTION, "delivered", (3, 10**9))
         for number in range(6):
             pair[1].send_client_event(f"client-{number}")
             until_received(receiver, number + 1)
