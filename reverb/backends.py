@@ -17,7 +17,7 @@ from reverb.redis.url import parse_redis_url
 from reverb.settings import Settings
 from reverb.stores.memory import MemoryStore
 from reverb.stores.node_local import NodeLocalStore
-from reverb.webhooks.interfaces import IWebhookClusterStore
+from reverb.webhooks.cluster.interfaces import IWebhookClusterStore
 
 
 class WrongReactorError(ValueError):
@@ -116,7 +116,7 @@ def _build_nats(settings: Settings, reactor: Any, node: str) -> BusBroker:
 
 
 def build_webhook_cluster_store(
-    settings: Settings, store: IChannelStore, clock: IReactorTime, meter: Meter | None
+    settings: Settings, store: IChannelStore, clock: IReactorTime, meter: Meter
 ) -> IWebhookClusterStore | None:
     """Build the store that the nodes of a cluster share for webhooks.
 
@@ -124,7 +124,7 @@ def build_webhook_cluster_store(
         settings: The node's settings.
         store: The node's channel store.
         clock: Measures the interval for which the store suppresses repeated log lines.
-        meter: The node's meter; None to count nothing.
+        meter: The node's meter.
 
     Returns:
         The store. None if the settings name no Redis, or if the channel store is the

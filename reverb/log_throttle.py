@@ -30,12 +30,17 @@ class LogThrottle:
         self._last_emitted: dict[str, float] = {}
         self._counts: dict[str, int] = {}
 
-    def record(self, key: str) -> None:
-        """Count one occurrence; call back if there was no call for this key in the interval."""
+    def record(self, key: str, times: int = 1) -> None:
+        """Count an occurrence; call back if there was no call for this key in the interval.
+
+        Args:
+            key: The key.
+            times: How often it occurred.
+        """
         now = self._clock.seconds()
         if key not in self._last_emitted and not self._make_room(now):
             return
-        self._counts[key] = self._counts.get(key, 0) + 1
+        self._counts[key] = self._counts.get(key, 0) + times
         last = self._last_emitted.get(key)
         if last is None or now - last >= self._seconds:
             self._last_emitted[key] = now

@@ -200,21 +200,23 @@ class ReverbService(MultiService):
 
     def _make_webhooks(self) -> IWebhooks:
         # This module imports treq and sqlite3, which nothing else needs.
-        from reverb.webhook_builder import build_webhooks  # noqa: PLC0415
+        from reverb.webhook_builder import WebhookBuilder  # noqa: PLC0415
 
-        return build_webhooks(
+        builder = WebhookBuilder(
             self.settings,
             hub=self.hub,
             apps=self._apps,
             reactor=self._clock,
             now=self._now,
-            source=self._webhook_events,
-            shared=build_webhook_cluster_store(
-                self.settings, self._store, self._clock, self._meter
-            ),
             transport=self._webhook_transport,
             meter=self._meter,
         )
+        cluster_store = build_webhook_cluster_store(
+            self.settings, self._store, self._clock, self._meter
+        )
+        if cluster_store is not None and self._webhook_events is None:
+            return builder.build_cluster(cluster_store)
+        return builder.build_single_node(self._webhook_events)
 
     def _make_site(self) -> ApiSite:
         settings = self.settings

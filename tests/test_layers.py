@@ -137,7 +137,8 @@ class TestFloors:
 OUTSIDE_OF_PROTOCOL = ["twisted", "autobahn", "txaio", "zope", "time", "datetime", "socket"]
 OUTSIDE_OF_PROTOCOL += ["asyncio", "random", "secrets", "select", "ssl", "threading"]
 PURE = ["apps.py", "backoff.py", "envelope.py", "protocol"]
-PURE += [f"webhooks/{name}.py" for name in ("batches", "delivery", "events", "single/debouncer")]
+PURE += [f"webhooks/{name}.py" for name in ("batches", "delivery", "delivery_factory", "events")]
+PURE += ["webhooks/policies.py", "webhooks/single/debouncer.py"]
 
 
 @pytest.mark.parametrize("path", PURE)

@@ -14,7 +14,12 @@ from reverb.protocol.messages import json_problem
 from reverb.protocol.names import channel_name_problem
 from reverb.webhooks.delivery import Delivery, State
 from reverb.webhooks.events import TEST_CHANNEL, WebhookEvent, sample_event
-from reverb.webhooks.interfaces import ClusterStoreLostError, IDeliveryArchive, QueueFullError
+from reverb.webhooks.interfaces import (
+    ClusterStoreLostError,
+    DeliveryPendingError,
+    IDeliveryArchive,
+    QueueFullError,
+)
 
 _STATES: dict[str, State] = {state: state for state in get_args(State)}
 _MAX_LIMIT = 1_000
@@ -200,10 +205,12 @@ class ReplayDelivery(DeliveryResource):
                 configured, or 503 if the endpoint's queue is full.
         """
         if delivery.state == "pending":
-            raise ApiError(409, "This delivery is still pending")
+            raise _make_pending_error()
         _check_endpoint(request.app, delivery.url)
         try:
             await archive.replay(delivery)
+        except DeliveryPendingError:  # Another request has replayed it meanwhile.
+            raise _make_pending_error() from None
         except QueueFullError:
             raise _make_queue_full_error(delivery.url) from None
         return {"replayed": 1}
@@ -219,8 +226,8 @@ class ReplayDeadLetters(WebhookResource):
     ) -> Any:
         """Queue the app's dead letters again, and return how many were queued and how many left.
 
-        A dead letter is left as it is if its endpoint's queue is full, or if the endpoint is no
-        longer configured.
+        A dead letter is left as it is if its endpoint's queue is full, if the endpoint is no longer
+        configured, or if another request has replayed it meanwhile.
         """
         replayed = left = 0
         for delivery_id in () if archive is None else await archive.dead(request.app.id):
@@ -238,7 +245,7 @@ class ReplayDeadLetters(WebhookResource):
             return False
         try:
             await archive.replay(delivery)
-        except QueueFullError:
+        except (DeliveryPendingError, QueueFullError):
             return False
         return True
 
@@ -322,6 +329,10 @@ def _parse_limit(text: str) -> int:
 def _check_endpoint(app: App, url: str) -> None:
     if app.webhook(url) is None:
         raise ApiError(400, f"The app has no webhook with the URL {url[:200]!r}")
+
+
+def _make_pending_error() -> ApiError:
+    return ApiError(409, "This delivery is still pending")
 
 
 def _make_queue_full_error(url: str) -> ApiError:

@@ -1,11 +1,10 @@
 """A delivery: one body for one endpoint, from its creation until it is delivered or dead."""
 
-from collections.abc import Callable
 from typing import Annotated, Literal
 
 import msgspec
 
-_ID_DIGITS = 14
+ID_DIGITS = 14
 """The least number of hexadecimal digits in an id."""
 _YEAR_10000 = 253_402_300_800
 """Seconds from 1970 to the year 10000, the first that ``datetime`` cannot represent."""
@@ -51,7 +50,7 @@ class Delivery(msgspec.Struct, kw_only=True):
     delivery is read from storage.
     """
 
-    id: Annotated[str, msgspec.Meta(pattern=rf"^[0-9a-f]{{{_ID_DIGITS},}}\Z")]
+    id: Annotated[str, msgspec.Meta(pattern=rf"^[0-9a-f]{{{ID_DIGITS},}}\Z")]
     """Newer deliveries have greater ids, as far as the wall clocks of the nodes are correct."""
     app_id: str
     url: str
@@ -71,11 +70,6 @@ class Delivery(msgspec.Struct, kw_only=True):
     """The status of the response to the last attempt; None if there was no response."""
     error: str | None = None
     """Why the last attempt failed; None if it succeeded."""
-    event_ids: tuple[str, ...] = ()
-    """The ids of the events to acknowledge when the delivery is finished.
-
-    They are not stored, so a delivery that was read from storage has none.
-    """
 
     @property
     def channels(self) -> frozenset[str]:
@@ -88,26 +82,3 @@ class Delivery(msgspec.Struct, kw_only=True):
         body = msgspec.json.decode(self.body)
         events: list[dict[str, str]] = body["events"]
         return events
-
-
-def make_ids(now: Callable[[], float], after: str = "") -> Callable[[], str]:
-    """Make a function that generates increasing ids from the time.
-
-    Args:
-        now: The wall clock, in seconds since 1970. The ids increase even if the clock is set back.
-        after: An id that all generated ids exceed, even if it comes from a clock that is ahead;
-            empty for none.
-
-    Returns:
-        A function that returns the next id.
-    """
-    # An id is the time in microseconds, so that a restart repeats none, but always at least 1 more
-    # than the id before.
-    latest = int(after[:_ID_DIGITS] or "0", 16)
-
-    def next_id() -> str:
-        nonlocal latest
-        latest = max(latest + 1, int(now() * 1_000_000))
-        return f"{latest:0{_ID_DIGITS}x}"
-
-    return next_id

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from enum import Enum
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -19,6 +20,19 @@ EndpointKey = tuple[str, str]
 EventListener = Callable[[WebhookEvent], object]
 
 
+class _Phase(Enum):
+    """The phase of a dispatcher.
+
+    IDLE and ROUTING alternate; STOPPED may follow either, and is final.
+    """
+
+    IDLE = "idle"
+    ROUTING = "routing"
+    """One event is being routed, and others may wait for it."""
+    STOPPED = "stopped"
+    """Events are ignored."""
+
+
 class Dispatcher:
     """Calls the listeners with each event, and adds it to a batch for each endpoint that wants it.
 
@@ -27,7 +41,6 @@ class Dispatcher:
         journal: Records which endpoints will receive an event.
         sender: Delivers the batches.
         listeners: Called with every event; an exception that a listener raises is only logged.
-        track: Called with each event's id and the number of endpoints that will receive it.
         clock: Schedules the sending of batches.
     """
 
@@ -40,21 +53,22 @@ class Dispatcher:
         journal: IJournal,
         sender: Sender,
         listeners: Sequence[EventListener],
-        track: Callable[[str, int], None],
         clock: IReactorTime,
     ) -> None:
         self._apps = apps
         self._journal = journal
         self._sender = sender
         self._listeners = listeners
-        self._track = track
         self._clock = clock
         self._incoming: deque[WebhookEvent] = deque()
-        self._is_routing = False
-        self._is_stopped = False
+        self._phase = _Phase.IDLE
         self._routed_waiters: list[Deferred[None]] = []
         self._batches: dict[EndpointKey, EventBatch] = {}
         self._timers: dict[EndpointKey, IDelayedCall] = {}
+
+    @property
+    def _is_stopped(self) -> bool:
+        return self._phase is _Phase.STOPPED
 
     async def resume(self, unbatched: Iterable[UnbatchedEvent]) -> None:
         """Add events from the journal to batches again, without calling the listeners.
@@ -70,9 +84,11 @@ class Dispatcher:
 
     def dispatch(self, events: Sequence[WebhookEvent]) -> None:
         """Queue events for routing; events are routed in the order of the calls."""
+        if self._is_stopped:
+            return
         self._incoming.extend(events)
-        if not self._is_routing:
-            self._is_routing = True
+        if self._phase is _Phase.IDLE:
+            self._phase = _Phase.ROUTING
             Deferred.fromCoroutine(self._route_all()).addErrback(
                 lambda failure: self._log.failure("routing webhook events failed", failure)
             )
@@ -87,7 +103,8 @@ class Dispatcher:
                 except Exception:  # noqa: BLE001 - routing the next event may succeed
                     self._log.failure("routing the webhook event {event} failed", event=event)
         finally:
-            self._is_routing = False
+            if not self._is_stopped:
+                self._phase = _Phase.IDLE
             waiters, self._routed_waiters = self._routed_waiters, []
             for waiter in waiters:
                 waiter.callback(None)
@@ -107,7 +124,6 @@ class Dispatcher:
             return
         webhooks = () if app is None else app.webhooks
         wanting = [webhook for webhook in webhooks if webhook.wants(event.name, event.channel)]
-        self._track(event.id, len(wanting))
         self._journal.put_unbatched(event, [webhook.url for webhook in wanting])
         for webhook in wanting:
             self._add_to_batch(event, webhook.url, batching=webhook.batch)
@@ -133,7 +149,7 @@ class Dispatcher:
 
     def routed(self) -> "Deferred[None]":
         """Fire when no dispatched event waits for routing any more."""
-        if not self._is_routing:
+        if self._phase is not _Phase.ROUTING:
             return succeed(None)
         waiter: Deferred[None] = Deferred(self._routed_waiters.remove)
         self._routed_waiters.append(waiter)
@@ -151,7 +167,7 @@ class Dispatcher:
 
         The journal still has those that were routed.
         """
-        self._is_stopped = True
+        self._phase = _Phase.STOPPED
         self._incoming.clear()
         for timer in self._timers.values():
             timer.cancel()

@@ -2,62 +2,33 @@
 
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable
+from enum import Enum
 
-import msgspec
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from reverb.timing import Time
+from reverb.webhooks.attempts import Outcome
 from reverb.webhooks.delivery import Delivery
+from reverb.webhooks.policies import QueueLimits, RetryPolicy
 
 MAX_IN_FLIGHT = 8
 """The most deliveries of one endpoint that are in flight: being sent, or waiting for a retry."""
-MAX_QUEUED_BYTES = 32 * 1024 * 1024
-"""The most bytes of the bodies in one queue; a single body may be larger."""
-FIRST_DELAY = 1.0
-"""Seconds before the first retry, without jitter."""
-MAX_DELAY = 60.0
-"""The most seconds before a retry."""
 
 
-class Outcome(msgspec.Struct, frozen=True):
-    """The outcome of one attempt."""
+class _Phase(Enum):
+    """The phase of a queue.
 
-    status: int | None = None
-    """The status of the response; None if there was none."""
-    error: str | None = None
-    """Why the attempt failed; None if the endpoint accepted the request."""
-    permanent: bool = False
-    """Whether to give up at once, because no retry can succeed."""
-
-    @property
-    def accepted(self) -> bool:
-        """Whether the endpoint accepted the request: its response has a 2xx status."""
-        return self.status is not None and 200 <= self.status < 300  # noqa: PLR2004 - the 2xx
-
-    @property
-    def result(self) -> str:
-        """A label for metrics: ``delivered``, ``refused`` (not 2xx) or ``failed`` (no response)."""
-        if self.accepted:
-            return "delivered"
-        return "failed" if self.status is None else "refused"
-
-
-def backoff(attempts: int, random: Callable[[], float]) -> float:
-    """Return the delay before the next attempt: exponential backoff with jitter.
-
-    Args:
-        attempts: The number of failed attempts.
-        random: Returns a random number from 0 to 1.
-
-    Returns:
-        Seconds: 1, 2, 4 and so on up to 60, each shortened at random by up to a half. So
-        deliveries that failed together are not retried together.
+    IDLE and STARTING alternate; STOPPED may follow either, and is final.
     """
-    longest: float = min(MAX_DELAY, FIRST_DELAY * 2.0 ** min(attempts - 1, 30))
-    return longest * (1 - random() / 2)
+
+    IDLE = "idle"
+    STARTING = "starting"
+    """A loop starts the deliveries that are ready, and those that become ready meanwhile."""
+    STOPPED = "stopped"
+    """No attempt starts any more."""
 
 
 class EndpointQueue:
@@ -76,11 +47,9 @@ class EndpointQueue:
             raises only when it is cancelled.
         on_attempt: Called after each attempt, with the updated delivery and the outcome.
         on_done: Called with each delivery that is delivered or dead.
-        clock: Schedules retries.
-        now: The wall clock, in seconds since 1970.
-        random: Returns random numbers from 0 to 1.
-        retry_for: Seconds after the creation of a delivery for which it is retried.
-        max_queued: The number of deliveries at which :meth:`has_room` reports a full queue.
+        time: Schedules retries, and says when an attempt ended.
+        retry: Decides when a failed delivery is sent again, and when it is given up.
+        limits: Says when :meth:`has_room` reports a full queue.
     """
 
     _log = Logger()
@@ -91,20 +60,16 @@ class EndpointQueue:
         send: Callable[[Delivery], Awaitable[Outcome]],
         on_attempt: Callable[[Delivery, Outcome], None],
         on_done: Callable[[Delivery], None],
-        clock: IReactorTime,
-        now: Callable[[], float],
-        random: Callable[[], float],
-        retry_for: float,
-        max_queued: int,
+        time: Time,
+        retry: RetryPolicy,
+        limits: QueueLimits,
     ) -> None:
         self._send = send
         self._on_attempt = on_attempt
         self._on_done = on_done
-        self._clock = clock
-        self._now = now
-        self._random = random
-        self._retry_for = retry_for
-        self._max_queued = max_queued
+        self._time = time
+        self._retry = retry
+        self._limits = limits
         # The channels of each unfinished delivery, by the delivery's id.
         self._queued: dict[str, frozenset[str]] = {}
         self._bytes = 0
@@ -112,20 +77,21 @@ class EndpointQueue:
         self._channel_queues: defaultdict[str, deque[Delivery]] = defaultdict(deque)
         self._ready: deque[Delivery] = deque()
         self._in_flight: dict[str, Deferred[None] | None] = {}
-        self._is_starting = False
-        self._is_stopped = False
+        self._phase = _Phase.IDLE
 
     def __len__(self) -> int:
         return len(self._queued)
+
+    @property
+    def _is_stopped(self) -> bool:
+        return self._phase is _Phase.STOPPED
 
     def has_room(self, size: int) -> bool:
         """Return whether the queue has room for a delivery with a body of ``size`` bytes.
 
         An empty queue has room for a body of any size. :meth:`add` itself checks no limit.
         """
-        return not self._queued or (
-            len(self._queued) < self._max_queued and self._bytes + size <= MAX_QUEUED_BYTES
-        )
+        return self._limits.allow(len(self._queued), self._bytes, size)
 
     def add(self, delivery: Delivery) -> None:
         """Queue a delivery; do nothing if it is queued already, or if the queue is stopped."""
@@ -144,14 +110,13 @@ class EndpointQueue:
         return all(self._channel_queues[name][0] is delivery for name in self._queued[delivery.id])
 
     def _start_ready(self) -> None:
-        if self._is_starting:  # The loop below is running already.
+        if self._phase is not _Phase.IDLE:
             return
-        self._is_starting = True
-        try:
-            while self._ready and len(self._in_flight) < MAX_IN_FLIGHT:
-                self._start_delivery(self._ready.popleft())
-        finally:
-            self._is_starting = False
+        self._phase = _Phase.STARTING
+        while self._ready and len(self._in_flight) < MAX_IN_FLIGHT:
+            self._start_delivery(self._ready.popleft())
+        if not self._is_stopped:
+            self._phase = _Phase.IDLE
 
     def _start_delivery(self, delivery: Delivery) -> None:
         self._in_flight[delivery.id] = None
@@ -172,20 +137,21 @@ class EndpointQueue:
             outcome = await self._send(delivery)
             if self._is_stopped:
                 return
+            now = self._time.now()
             delivery.attempts += 1
-            delivery.attempted = self._now()
+            delivery.attempted = now
             delivery.status, delivery.error = outcome.status, outcome.error
-            delay = backoff(delivery.attempts, self._random)
+            delay = None if outcome.permanent else self._retry.next_delay(delivery, now)
             if outcome.accepted:
                 delivery.state = "delivered"
-            elif outcome.permanent or self._now() + delay > delivery.created + self._retry_for:
+            elif delay is None:
                 delivery.state = "dead"
             self._on_attempt(delivery, outcome)
             if self._is_stopped:
                 return
-            if delivery.state != "pending":
+            if delay is None or delivery.state != "pending":
                 break
-            await deferLater(self._clock, delay)
+            await deferLater(self._time.clock, delay)
         self._finish(delivery)
 
     def _finish(self, delivery: Delivery) -> None:
@@ -208,7 +174,7 @@ class EndpointQueue:
 
     def stop(self) -> None:
         """Stop for good: cancel attempts and retries. Unfinished deliveries stay pending."""
-        self._is_stopped = True
+        self._phase = _Phase.STOPPED
         in_flight, self._in_flight = self._in_flight, {}
         self._ready.clear()
         for running in in_flight.values():

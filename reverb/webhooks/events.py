@@ -1,13 +1,12 @@
 """Webhook events: each is made from a notice of the hub, and encoded as JSON once.
 
-A new type of event also needs its name in :data:`reverb.apps.EventName`. For nodes that share a
-Redis, the modules ``forwarder``, ``redis_codec`` and ``leader_term`` in
-:mod:`reverb.webhooks.cluster` must handle it too.
+A new type of event also needs its name in :data:`reverb.apps.EventName`. If it is about occupancy,
+the scripts of the cluster's channel store must report it.
 
 Source: Pusher's documentation, "Webhooks: Webhook format".
 """
 
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
@@ -23,15 +22,10 @@ from reverb.protocol.notices import (
     SubscriptionCount,
 )
 
-ChannelNotice = (
-    ChannelOccupied
-    | ChannelVacated
-    | MemberAdded
-    | MemberRemoved
-    | ClientEvent
-    | CacheMiss
-    | SubscriptionCount
-)
+OccupancyNotice = ChannelOccupied | ChannelVacated | MemberAdded | MemberRemoved
+"""The notices of a change of occupancy."""
+
+ChannelNotice = OccupancyNotice | ClientEvent | CacheMiss | SubscriptionCount
 """The notices that become webhook events."""
 
 _NAMES: dict[type[Notice], EventName] = {
@@ -44,6 +38,9 @@ _NAMES: dict[type[Notice], EventName] = {
     SubscriptionCount: "subscription_count",
 }
 
+_OCCUPANCY_NOTICES = {_NAMES[notice]: notice for notice in get_args(OccupancyNotice)}
+OCCUPANCY_EVENTS = frozenset(_OCCUPANCY_NOTICES)
+"""The names of the events about a change of occupancy."""
 
 OccupancyKey = tuple[str, str, str]
 """A channel or a member: app id, channel and user id; the user id is empty for a channel."""
@@ -83,6 +80,19 @@ def make_event(event_id: str, notice: ChannelNotice) -> WebhookEvent:
             {"name": name, "channel": notice.channel, **_extra_fields(notice)}
         ),
     )
+
+
+def make_occupancy_event(event_id: str, name: EventName, key: OccupancyKey) -> WebhookEvent:
+    """Make the event about a change of occupancy.
+
+    Args:
+        event_id: The event's id.
+        name: One of :data:`OCCUPANCY_EVENTS`.
+        key: The channel or the member whose occupancy has changed.
+    """
+    app_id, channel, user_id = key
+    member = {"user_id": user_id} if name in ("member_added", "member_removed") else {}
+    return make_event(event_id, _OCCUPANCY_NOTICES[name](app_id=app_id, channel=channel, **member))
 
 
 def _extra_fields(notice: ChannelNotice) -> dict[str, str | int]:

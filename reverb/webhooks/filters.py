@@ -4,10 +4,7 @@ from collections.abc import Sequence
 
 from reverb.apps import App, EventName
 from reverb.webhooks.dispatcher import EventListener
-
-_OCCUPANCY_EVENTS = frozenset(
-    {"channel_occupied", "channel_vacated", "member_added", "member_removed"}
-)
+from reverb.webhooks.events import OCCUPANCY_EVENTS
 
 
 class EventFilter:
@@ -31,15 +28,11 @@ class EventFilter:
         return bool(self._webhooks.get(app_id))
 
     def wants_occupancy(self, app_id: str) -> bool:
-        """Return whether an endpoint or a listener wants any occupancy event of an app.
-
-        These events are ``channel_occupied``, ``channel_vacated``, ``member_added`` and
-        ``member_removed``.
-        """
+        """Return whether an endpoint or a listener wants any occupancy event of an app."""
         if self._webhooks is None or self._listeners:
             return True
         webhooks = self._webhooks.get(app_id, ())
-        return any(not _OCCUPANCY_EVENTS.isdisjoint(webhook.events) for webhook in webhooks)
+        return any(not OCCUPANCY_EVENTS.isdisjoint(webhook.events) for webhook in webhooks)
 
     def wants_event(self, app_id: str, name: EventName, channel: str) -> bool:
         """Return whether an endpoint or a listener wants a channel's events of this name."""

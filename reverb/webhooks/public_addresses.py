@@ -22,6 +22,8 @@ from twisted.internet.interfaces import (
 )
 from zope.interface import implementer
 
+from reverb.deferred import returns_deferred
+
 
 class PrivateAddressError(Exception):
     """A host has no public address."""
@@ -94,7 +96,8 @@ class PublicEndpoint:
         self._port = port
         self._timeout = timeout
 
-    def connect(self, protocolFactory: IProtocolFactory) -> "Deferred[IProtocol]":
+    @returns_deferred
+    async def connect(self, protocolFactory: IProtocolFactory) -> IProtocol:
         """Connect to the first public address that accepts.
 
         Returns:
@@ -102,9 +105,6 @@ class PublicEndpoint:
             address, with PrivateAddressError if it has no public address, and with the ConnectError
             of the last public address if none accepts.
         """
-        return Deferred.fromCoroutine(self._connect(protocolFactory))
-
-    async def _connect(self, factory: IProtocolFactory) -> IProtocol:
         collector = _AddressCollector()
         self._reactor.nameResolver.resolveHostName(collector, self._host, portNumber=self._port)
         found = [a for a in await collector.complete if isinstance(a, IPv4Address | IPv6Address)]
@@ -118,10 +118,10 @@ class PublicEndpoint:
             )
         for address in public[:-1]:
             try:
-                return await self._endpoint_for(address).connect(factory)
+                return await self._endpoint_for(address).connect(protocolFactory)
             except ConnectError:
                 continue
-        return await self._endpoint_for(public[-1]).connect(factory)
+        return await self._endpoint_for(public[-1]).connect(protocolFactory)
 
     def _endpoint_for(self, address: IPv4Address | IPv6Address) -> IStreamClientEndpoint:
         kind = TCP6ClientEndpoint if isinstance(address, IPv6Address) else TCP4ClientEndpoint

@@ -1,6 +1,8 @@
-"""Exponential backoff with jitter between restarts of a worker."""
+"""The delays before the restarts of a worker."""
 
 from collections.abc import Callable
+
+from reverb.backoff import Backoff
 
 _INITIAL_DELAY = 0.5
 _MAX_DELAY = 15.0
@@ -8,7 +10,7 @@ _STABLE_AFTER = 60.0
 """Seconds; after a longer uptime, the delays start again from the first one."""
 
 
-class Backoff:
+class RestartBackoff:
     """The restart delays of one worker, which double with each restart from 0.5 s to 15 s.
 
     They start again after an uptime of a minute.
@@ -19,8 +21,8 @@ class Backoff:
     """
 
     def __init__(self, random: Callable[[], float]) -> None:
-        self._random = random
-        self._next = _INITIAL_DELAY
+        self._backoff = Backoff(initial=_INITIAL_DELAY, maximum=_MAX_DELAY, random=random)
+        self._restarts = 0
 
     def next_delay(self, uptime: float) -> float:
         """Return the delay before the next restart.
@@ -32,6 +34,6 @@ class Backoff:
             Seconds, a random part from 50 % to 100 % of the current delay.
         """
         if uptime >= _STABLE_AFTER:
-            self._next = _INITIAL_DELAY
-        delay, self._next = self._next, min(2 * self._next, _MAX_DELAY)
-        return delay * (0.5 + 0.5 * self._random())
+            self._restarts = 0
+        self._restarts += 1
+        return self._backoff.delay(self._restarts)

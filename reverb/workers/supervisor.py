@@ -16,7 +16,7 @@ from reverb.listening.addresses import format_address
 from reverb.process import fail_start, ignore_further_signals, run_preflight
 from reverb.service import STOP_STAGE_TIMEOUT
 from reverb.settings import Settings
-from reverb.workers.backoff import Backoff
+from reverb.workers.backoff import RestartBackoff
 from reverb.workers.heartbeat import HEARTBEAT_INTERVAL, MAX_MISSED_HEARTBEATS
 from reverb.workers.log_relay import LogRelay
 from reverb.workers.sockets import Binder, BoundEndpoint, SocketsError
@@ -111,7 +111,7 @@ class WorkerSupervisor(MultiService):
             ),
             sockets=sockets,
             reactor=self._reactor,
-            backoff=Backoff(SystemRandom().random),
+            backoff=RestartBackoff(SystemRandom().random),
             make_log_relay=lambda: LogRelay(number, globalLogPublisher, time.time),
             max_missed_heartbeats=self._max_missed_heartbeats,
         )

@@ -14,7 +14,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from reverb.workers.backoff import Backoff
+from reverb.workers.backoff import RestartBackoff
 from reverb.workers.heartbeat import MAX_MISSED_HEARTBEATS, Watchdog
 from reverb.workers.log_relay import LogRelay
 from reverb.workers.worker_config import FIRST_SOCKET_DESCRIPTOR, HEARTBEAT_DESCRIPTOR
@@ -43,7 +43,7 @@ class Worker:
         config: bytes,
         sockets: list[int],
         reactor: Any,
-        backoff: Backoff,
+        backoff: RestartBackoff,
         make_log_relay: Callable[[], LogRelay],
         max_missed_heartbeats: int = MAX_MISSED_HEARTBEATS,
     ) -> None:

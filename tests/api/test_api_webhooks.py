@@ -6,7 +6,7 @@ from twisted.internet.defer import fail
 from reverb.apps import EVENT_NAMES, Webhook
 from reverb.settings import WebhookSettings
 from reverb.testing import APP, WebhookReceiver
-from reverb.webhooks.interfaces import ClusterStoreLostError
+from reverb.webhooks.interfaces import ClusterStoreLostError, DeliveryPendingError
 
 URL = "https://example.com/hook"
 ROUTE = "webhooks/deliveries"
@@ -172,6 +172,19 @@ class TestReplay:
             {"error": "This delivery is still pending"},
         )
         receiver.answer = 200
+
+    def test_a_delivery_that_another_request_has_replayed_meanwhile(
+        self, server, dead, monkeypatch
+    ):
+        archive = server.service.webhooks.archive
+        monkeypatch.setattr(archive, "replay", lambda _: fail(DeliveryPendingError(dead)))
+
+        response = server.post(f"{ROUTE}/{dead}/replay")
+        assert (response.status, response.json()) == (
+            409,
+            {"error": "This delivery is still pending"},
+        )
+        assert server.post("webhooks/dead_letters/replay").json() == {"replayed": 0, "left": 1}
 
     def test_an_unknown_delivery_is_404(self, server):
         assert server.post(f"{ROUTE}/1/replay").status == 404

@@ -10,11 +10,13 @@ from reverb.static_apps import StaticApps
 from reverb.stores.memory import MemoryStore
 from reverb.testing import HeldBroker, MemoryConnection, MemoryServer, WebhookReceiver
 from reverb.webhooks.cluster.archive import ClusterArchive
+from reverb.webhooks.cluster.interfaces import ILeadership, IWebhookClusterStore
+from reverb.webhooks.cluster.redis_leadership import RedisLeadership
 from reverb.webhooks.cluster.redis_store import RedisWebhookStore
 from reverb.webhooks.cluster.service import ClusterWebhooks
+from reverb.webhooks.delivery_factory import IdGenerator
 from reverb.webhooks.interfaces import (
     IDeliveryArchive,
-    IWebhookClusterStore,
     IWebhookEventSource,
     IWebhooks,
     IWebhookTransport,
@@ -26,12 +28,11 @@ from reverb.webhooks.single.service import SingleNodeWebhooks
 from reverb.webhooks.transport import HttpTransport
 
 LOCAL_EVENTS = HubEventSource(
-    lambda listener: None,
     wants_app=bool,
     debounce=3,
     clock=MemoryReactorClock(),
     journal=Journal(),
-    next_id=str,
+    ids=IdGenerator(float),
 )
 
 
@@ -59,6 +60,7 @@ def test_an_implementation_provides_its_interface(interface, implementation):
     [
         (IDeliveryArchive, JournalArchive),
         (IDeliveryArchive, ClusterArchive),
+        (ILeadership, RedisLeadership),
         (IWebhookClusterStore, RedisWebhookStore),
         (IWebhooks, SingleNodeWebhooks),
         (IWebhooks, ClusterWebhooks),

@@ -4,9 +4,15 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
+from reverb.backoff import Backoff
+from reverb.timing import Time
+from reverb.webhooks.attempts import Outcome
 from reverb.webhooks.batches import make_body
 from reverb.webhooks.delivery import Delivery
-from reverb.webhooks.endpoint_queue import MAX_IN_FLIGHT, EndpointQueue, Outcome, backoff
+from reverb.webhooks.endpoint_queue import MAX_IN_FLIGHT, EndpointQueue
+from reverb.webhooks.policies import FIRST_DELAY, MAX_DELAY, QueueLimits, RetryPolicy
+
+BACKOFF = Backoff(initial=FIRST_DELAY, maximum=MAX_DELAY, random=lambda: 0.0)
 
 
 class Run:
@@ -19,11 +25,9 @@ class Run:
             send=self.send,
             on_attempt=lambda delivery, outcome: self.after_attempt(),
             on_done=lambda delivery: self.done.append((delivery.id, delivery.state)),
-            clock=self.clock,
-            now=self.clock.seconds,
-            random=lambda: 0.0,
-            retry_for=300,
-            max_queued=100,
+            time=Time(self.clock, self.clock.seconds),
+            retry=RetryPolicy(BACKOFF, retry_for=300),
+            limits=QueueLimits(100),
         )
 
     def send(self, delivery):
@@ -96,7 +100,7 @@ class TestRetries:
         while not run.done:
             run.answer("1", 500)
             if not run.done:
-                run.clock.advance(backoff(len(run.attempts), lambda: 0.0))
+                run.clock.advance(BACKOFF.delay(len(run.attempts)))
         assert run.done == [("1", "dead")]
         assert 200 < run.clock.seconds() <= 300
 
@@ -112,11 +116,6 @@ class TestRetries:
         run.add("1", "a")
         run.attempts[0][1].callback(Outcome(error="no such webhook", permanent=True))
         assert run.done == [("1", "dead")]
-
-    def test_the_delays_grow_exponentially_with_jitter(self):
-        assert [backoff(n, lambda: 0.0) for n in range(1, 9)] == [1, 2, 4, 8, 16, 32, 60, 60]
-        assert backoff(3, lambda: 1.0) == 2
-        assert backoff(10_000, lambda: 0.0) == 60
 
     def test_after_the_stop_nothing_is_retried(self, run):
         run.add("1", "a")

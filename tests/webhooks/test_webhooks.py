@@ -319,7 +319,7 @@ class TestFailures:
         for number in range(10):
             client.subscribe(f"c{number}")
 
-        assert server.service.webhooks.sender.queued("1") == 3
+        assert server.service.webhooks.queued("1") == 3
         assert log.problems() == [
             (f"the queue of the webhook {URL} of app 1 is full; events dropped: 1", None)
         ]

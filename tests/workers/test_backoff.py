@@ -2,24 +2,24 @@
 
 import pytest
 
-from reverb.workers.backoff import Backoff
+from reverb.workers.backoff import RestartBackoff
 
 
 def test_delays_double_up_to_a_limit():
-    backoff = Backoff(lambda: 1.0)
+    backoff = RestartBackoff(lambda: 0.0)
 
     assert [backoff.next_delay(0) for _ in range(8)] == [0.5, 1, 2, 4, 8, 15, 15, 15]
 
 
-@pytest.mark.parametrize(("random", "delays"), [(0.0, [0.25, 0.5]), (0.5, [0.375, 0.75])])
+@pytest.mark.parametrize(("random", "delays"), [(1.0, [0.25, 0.5]), (0.5, [0.375, 0.75])])
 def test_jitter_shortens_a_delay_by_up_to_half(random, delays):
-    backoff = Backoff(lambda: random)
+    backoff = RestartBackoff(lambda: random)
 
     assert [backoff.next_delay(0) for _ in range(2)] == delays
 
 
 def test_a_worker_that_stayed_up_resets_the_delay():
-    backoff = Backoff(lambda: 1.0)
+    backoff = RestartBackoff(lambda: 0.0)
     for _ in range(5):
         backoff.next_delay(59)
 

@@ -7,7 +7,7 @@ import pytest
 from twisted.internet.defer import gatherResults
 from twisted.logger import formatEvent
 
-from reverb.workers.backoff import Backoff
+from reverb.workers.backoff import RestartBackoff
 from reverb.workers.log_relay import LogRelay
 from reverb.workers.worker import Worker
 
@@ -33,7 +33,7 @@ def worker(reactor, logged):
         config=b"config\n",
         sockets=[11, 12],
         reactor=reactor,
-        backoff=Backoff(lambda: 1.0),
+        backoff=RestartBackoff(lambda: 0.0),
         make_log_relay=lambda: LogRelay(2, logged.append, lambda: 0.0),
         max_missed_heartbeats=MAX_MISSED_HEARTBEATS,
     )

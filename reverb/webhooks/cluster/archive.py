@@ -1,17 +1,19 @@
 """The archive of the cluster's deliveries, which every node can query."""
 
-import secrets
-from collections.abc import Callable
-
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
-from reverb.webhooks.batches import make_body
+from reverb.deferred import returns_deferred
+from reverb.webhooks.cluster.interfaces import IWebhookClusterStore
 from reverb.webhooks.delivery import Delivery, State
-from reverb.webhooks.endpoint_queue import MAX_QUEUED_BYTES
+from reverb.webhooks.delivery_factory import DeliveryFactory
 from reverb.webhooks.events import WebhookEvent
-from reverb.webhooks.interfaces import IDeliveryArchive, IWebhookClusterStore, QueueFullError
-from reverb.webhooks.sender import renew_delivery
+from reverb.webhooks.interfaces import (
+    DeliveryPendingError,
+    IDeliveryArchive,
+    QueueFullError,
+)
+from reverb.webhooks.policies import QueueLimits
 
 _NO_LIMIT = 1_000_000
 """A limit above the number of dead letters that the store keeps."""
@@ -23,23 +25,16 @@ class ClusterArchive:
 
     Args:
         store: The cluster store.
-        now: The wall clock, in seconds since 1970.
-        next_id: Generates the ids of deliveries.
-        max_queued: The most deliveries that may be pending for one endpoint.
+        factory: Creates and renews deliveries.
+        limits: Limits the pending deliveries of each endpoint.
     """
 
     def __init__(
-        self,
-        store: IWebhookClusterStore,
-        *,
-        now: Callable[[], float],
-        next_id: Callable[[], str],
-        max_queued: int,
+        self, store: IWebhookClusterStore, factory: DeliveryFactory, limits: QueueLimits
     ) -> None:
         self._store = store
-        self._now = now
-        self._next_id = next_id
-        self._max_queued = max_queued
+        self._factory = factory
+        self._limits = limits
 
     def page(
         self, app_id: str, state: State | None, limit: int, after: str | None
@@ -47,11 +42,9 @@ class ClusterArchive:
         """List an app's deliveries, the newest first; see :meth:`IDeliveryArchive.page`."""
         return self._store.list_ids(app_id, state, limit, after).addCallback(self._store.find)
 
-    def get(self, app_id: str, delivery_id: str) -> "Deferred[Delivery | None]":
+    @returns_deferred
+    async def get(self, app_id: str, delivery_id: str) -> Delivery | None:
         """Find an app's delivery; fires with None if the app has none with this id."""
-        return Deferred.fromCoroutine(self._get(app_id, delivery_id))
-
-    async def _get(self, app_id: str, delivery_id: str) -> Delivery | None:
         found = await self._store.find([delivery_id])
         return found[0] if found and found[0].app_id == app_id else None
 
@@ -64,37 +57,31 @@ class ClusterArchive:
         """Count the deliveries that are pending for an endpoint, in the whole cluster."""
         return self._store.queued(app_id, url)
 
-    def replay(self, delivery: Delivery) -> "Deferred[None]":
+    @returns_deferred
+    async def replay(self, delivery: Delivery) -> None:
         """Queue a delivered or dead delivery again, for the leader to send.
 
         Returns:
             Fires when the delivery is queued. Fails with QueueFullError if the cluster's or the
-            endpoint's queue is full, or if the delivery is pending already.
+            endpoint's queue is full, and with DeliveryPendingError if the delivery is pending.
         """
-        return Deferred.fromCoroutine(self._add(renew_delivery(delivery, self._now())))
+        await self._add(self._factory.renew(delivery))
 
-    def send(self, app_id: str, url: str, event: WebhookEvent) -> "Deferred[Delivery]":
+    @returns_deferred
+    async def send(self, app_id: str, url: str, event: WebhookEvent) -> Delivery:
         """Queue a delivery of a test event, for the leader to send.
 
         Returns:
             Fires with the delivery when it is queued. Fails with QueueFullError if the cluster's or
             the endpoint's queue is full.
         """
-        return Deferred.fromCoroutine(self._send(app_id, url, event))
-
-    async def _send(self, app_id: str, url: str, event: WebhookEvent) -> Delivery:
-        created = self._now()
-        delivery = Delivery(
-            # Two nodes may generate an id at the same moment; the random part makes them differ.
-            id=f"{self._next_id()}{secrets.token_hex(4)}",
-            app_id=app_id,
-            url=url,
-            body=make_body(int(created * 1000), [event.json]),
-            created=created,
-        )
+        delivery = self._factory.create(app_id, url, [event])
         await self._add(delivery)
         return delivery
 
     async def _add(self, delivery: Delivery) -> None:
-        if not await self._store.add(delivery, self._max_queued, MAX_QUEUED_BYTES):
+        result = await self._store.add(delivery, self._limits)
+        if result == "full":
             raise QueueFullError(delivery.url)
+        if result == "pending":
+            raise DeliveryPendingError(delivery.id)

@@ -1,135 +1,177 @@
-"""Forwards webhook events of this node's hub to the cluster's queue."""
+"""Forwards this node's webhook events to the cluster's queue."""
 
-from collections import deque
-from collections.abc import Callable
-from itertools import islice
+from enum import Enum
 
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from reverb.apps import EventName
 from reverb.log_throttle import LogThrottle
 from reverb.meter import Meter
-from reverb.protocol.notices import CacheMiss, ClientEvent, Notice, SubscriptionCount
-from reverb.webhooks.events import WebhookEvent, make_event
-from reverb.webhooks.interfaces import ClusterStoreLostError, IWebhookClusterStore
+from reverb.protocol.notices import Notice
+from reverb.webhooks.cluster.interfaces import IWebhookClusterStore
+from reverb.webhooks.events import ChannelNotice, OccupancyNotice, WebhookEvent, make_event
+from reverb.webhooks.filters import EventFilter
+from reverb.webhooks.interfaces import ClusterStoreLostError
 
 MAX_QUEUED = 10_000
 """The most events that wait on this node while the cluster store is unreachable."""
 MAX_QUEUED_BYTES = 8 * 1024 * 1024
 """The most bytes that the JSON of these events may have."""
+RETRY_DELAY = 1.0
+"""Seconds after a failure until the events that wait are published."""
+
+
+class _Phase(Enum):
+    """The phase of a forwarder.
+
+    - STOPPED → FORWARDING: :meth:`EventForwarder.start`.
+    - FORWARDING → WAITING: the store is unavailable, or an event could not be published.
+    - WAITING → FORWARDING: the retry delay is over.
+    - FORWARDING, WAITING → STOPPED: :meth:`EventForwarder.stop`.
+    """
+
+    STOPPED = "stopped"
+    """Notices are ignored."""
+    FORWARDING = "forwarding"
+    """Each event is published at once."""
+    WAITING = "waiting"
+    """Events are queued."""
 
 
 class EventForwarder:
     """Publishes the client events, cache misses and counts of this node's hub to the cluster store.
 
-    This class ignores changes of occupancy, because the store's scripts report them. While the
-    store is unreachable, events wait here in order, up to ``MAX_QUEUED`` events and
-    ``MAX_QUEUED_BYTES``; further events are dropped.
+    :meth:`on_notice` must be a listener of the hub. Changes of occupancy are not published, because
+    the store's scripts report them. While the store is unreachable, events wait here in order, up
+    to ``MAX_QUEUED`` events and ``MAX_QUEUED_BYTES``; further events are dropped. An event that
+    could not be published is published again, then perhaps after later ones.
 
     Args:
-        add_listener: Adds a listener to the hub's notices.
         store: The cluster store, which has the queue.
-        wants: Returns whether an endpoint or a listener wants an event, given the app's id, the
-            event's name and the channel.
-        debounce: Seconds after a cache miss for which further cache misses of the same channel are
-            ignored.
-        clock: Measures the time between log lines, whose rate is limited.
-        meter: The node's meter; None to measure nothing.
+        event_filter: Knows which events an endpoint or a listener wants.
+        debounce: Seconds by which the store delays the report of a departure, and for which it
+            ignores further cache misses of a channel after a cache miss.
+        clock: Times the retries, and limits the rate of log lines.
+        meter: Counts dropped events.
     """
 
     _log = Logger()
 
     def __init__(
         self,
-        add_listener: Callable[[Callable[[Notice], None]], None],
-        *,
         store: IWebhookClusterStore,
-        wants: Callable[[str, EventName, str], bool],
+        *,
+        event_filter: EventFilter,
         debounce: int,
         clock: IReactorTime,
-        meter: Meter | None,
+        meter: Meter,
     ) -> None:
-        self._add_listener = add_listener
         self._store = store
-        self._wants = wants
-        self._debounce = debounce
+        self._filter = event_filter
+        self._debounce_ms = debounce * 1000
+        self._clock = clock
         self._meter = meter
-        self._queue: deque[WebhookEvent] = deque()
+        self._phase = _Phase.STOPPED
+        self._timer: IDelayedCall | None = None
+        # The events that the store has not confirmed, by their number, in order.
+        self._events: dict[int, WebhookEvent] = {}
+        self._published: set[int] = set()
         self._bytes = 0
-        # The number of events at the left of the queue that were sent but are not confirmed yet.
-        self._unconfirmed = 0
-        self._is_listening = False
-        self._is_open = False
-        self._has_failed = False
+        self._last_number = 0
         self._dropped = LogThrottle(self._log_dropped, clock)
 
     def start(self) -> None:
-        """Start to forward events."""
-        self._is_open = True
-        if not self._is_listening:
-            self._is_listening = True
-            self._add_listener(self._on_notice)
+        """Start to forward events, and have the store report changes of occupancy."""
+        self._store.track_occupancy(self._debounce_ms, self._filter.wants_occupancy)
+        self._phase = _Phase.FORWARDING
+        self._publish_waiting()
 
     def stop(self) -> int:
         """Stop accepting events; return the number of events that the store has not confirmed."""
-        self._is_open = False
-        return len(self._queue)
-
-    def _on_notice(self, notice: Notice) -> None:
-        if not self._is_open or not isinstance(notice, ClientEvent | CacheMiss | SubscriptionCount):
-            return
-        event = make_event("", notice)
-        if not self._wants(event.app_id, event.name, event.channel):
-            return
-        if len(self._queue) >= MAX_QUEUED or self._bytes + len(event.json) > MAX_QUEUED_BYTES:
-            self._drop(event)
-            return
-        is_next = self._unconfirmed == len(self._queue)
-        self._queue.append(event)
-        self._bytes += len(event.json)
-        if is_next and self._store.is_available:
-            self._publish(event)
+        self._cancel_retry()
+        self._phase = _Phase.STOPPED
+        return len(self._events)
 
     def flush(self) -> None:
-        """Publish the waiting events in order; stop when the store becomes unavailable."""
-        self._has_failed = False
-        for event in list(islice(self._queue, self._unconfirmed, None)):
-            if self._has_failed or not self._store.is_available:
-                return
-            self._publish(event)
+        """Publish the events that wait now, if the store is available."""
+        if self._phase is _Phase.WAITING:
+            self._cancel_retry()
+            self._retry()
 
-    def _publish(self, event: WebhookEvent) -> None:
-        self._unconfirmed += 1
-        mute_ms = self._debounce * 1000 if event.name == "cache_miss" else 0
+    def on_notice(self, notice: Notice) -> None:
+        """Publish the event of a notice, unless it is unwanted or about occupancy."""
+        if (
+            self._phase is _Phase.STOPPED
+            or not isinstance(notice, ChannelNotice)
+            or isinstance(notice, OccupancyNotice)
+        ):
+            return
+        event = make_event("", notice)
+        if self._filter.wants_event(event.app_id, event.name, event.channel):
+            self._queue(event)
+
+    def _queue(self, event: WebhookEvent) -> None:
+        if len(self._events) >= MAX_QUEUED or self._bytes + len(event.json) > MAX_QUEUED_BYTES:
+            self._drop(event)
+            return
+        self._last_number += 1
+        self._events[self._last_number] = event
+        self._bytes += len(event.json)
+        if self._phase is _Phase.FORWARDING:
+            self._publish(self._last_number)
+
+    def _publish_waiting(self) -> None:
+        for number in [number for number in self._events if number not in self._published]:
+            if self._phase is _Phase.FORWARDING:
+                self._publish(number)
+
+    def _publish(self, number: int) -> None:
+        if not self._store.is_available:
+            self._wait()
+            return
+        event = self._events[number]
+        mute_ms = self._debounce_ms if event.name == "cache_miss" else 0
+        self._published.add(number)
         publishing = self._store.publish(event, mute_ms)
-        publishing.addCallbacks(self._on_published, self._on_failure, callbackArgs=(event,))
+        publishing.addCallbacks(
+            self._on_published, self._on_failure, callbackArgs=(number,), errbackArgs=(number,)
+        )
         publishing.addErrback(
             lambda failure: self._log.failure("publishing a webhook event failed", failure)
         )
 
-    def _on_published(self, was_queued: bool, event: WebhookEvent) -> None:
-        # Replies arrive in the order of the requests.
-        self._queue.popleft()
-        self._unconfirmed -= 1
+    def _on_published(self, was_queued: bool, number: int) -> None:
+        self._published.discard(number)
+        event = self._events.pop(number)
         self._bytes -= len(event.json)
         if not was_queued:
             self._drop(event)
 
-    def _on_failure(self, failure: Failure) -> None:
-        """Mark all queued events as not sent, because it is unknown which of them have arrived.
-
-        The next :meth:`flush` publishes them again.
-        """
-        self._unconfirmed = 0
-        self._has_failed = True
+    def _on_failure(self, failure: Failure, number: int) -> None:
+        """Let the event wait for the retry; the store may have it nevertheless."""
+        self._published.discard(number)
+        self._wait()
         failure.trap(ClusterStoreLostError)
+
+    def _wait(self) -> None:
+        if self._phase is _Phase.FORWARDING:
+            self._phase = _Phase.WAITING
+            self._timer = self._clock.callLater(RETRY_DELAY, self._retry)
+
+    def _retry(self) -> None:
+        self._timer = None
+        self._phase = _Phase.FORWARDING
+        self._publish_waiting()
+
+    def _cancel_retry(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _drop(self, event: WebhookEvent) -> None:
         self._dropped.record(event.app_id)
-        if self._meter is not None:
-            self._meter.apps[event.app_id].webhooks_dropped += 1
+        self._meter.apps[event.app_id].webhooks_dropped += 1
 
     def _log_dropped(self, app_id: str, count: int) -> None:
         self._log.error(

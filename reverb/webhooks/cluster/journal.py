@@ -7,12 +7,13 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from reverb.webhooks.ack_tracker import AckTracker
+from reverb.webhooks.cluster.interfaces import ILeadership
 from reverb.webhooks.delivery import Delivery
 from reverb.webhooks.events import WebhookEvent
-from reverb.webhooks.interfaces import ClusterStoreLostError, IWebhookClusterStore
+from reverb.webhooks.interfaces import ClusterStoreLostError
 
 _CONFIRMATION_LIFETIME = 4
-"""Seconds for which a confirmation of the leadership is valid; less than ``LEADER_LEASE_MS``."""
+"""Seconds for which a confirmation of the leadership is valid: less than the leadership lasts."""
 
 
 class ClusterJournal:
@@ -22,8 +23,7 @@ class ClusterJournal:
     delivery or has been dropped.
 
     Args:
-        store: The cluster store.
-        leader_token: The token with which this node acquired the leadership.
+        leadership: This node's leadership.
         clock: Measures the time since the leadership was last confirmed.
         on_lost: Called when a write fails. From then on, this node must not send any delivery:
             another node may have become the leader.
@@ -31,14 +31,12 @@ class ClusterJournal:
 
     def __init__(
         self,
-        store: IWebhookClusterStore,
-        leader_token: str,
+        leadership: ILeadership,
         *,
         clock: IReactorTime,
         on_lost: Callable[[], None],
     ) -> None:
-        self._store = store
-        self._leader_token = leader_token
+        self._leadership = leadership
         self._clock = clock
         self._confirmed_at = float("-inf")
         self._on_lost = on_lost
@@ -53,7 +51,7 @@ class ClusterJournal:
             self._stored.add(delivery.id)
         else:
             self._stored.discard(delivery.id)
-        self._watch(self._store.put(self._leader_token, delivery, is_new=is_new))
+        self._watch(self._leadership.put(delivery, is_new=is_new))
 
     def mark_stored(self, delivery: Delivery) -> None:
         """Record that the store already has a delivery, so that its body is not written again."""
@@ -72,7 +70,7 @@ class ClusterJournal:
 
     def remove_entries(self, entry_ids: Collection[str]) -> None:
         """Remove processed entries from the queue."""
-        self._watch(self._store.remove_entries(self._leader_token, entry_ids))
+        self._watch(self._leadership.remove_entries(entry_ids))
 
     def leadership_confirmed(self, asked_at: float) -> None:
         """Record that the store has confirmed this node's leadership.
@@ -106,18 +104,12 @@ class ClusterJournal:
         """
         # This process may have been paused, and another node may have become the leader.
         if self._clock.seconds() - self._confirmed_at > _CONFIRMATION_LIFETIME:
-            acquiring = self._store.acquire_leadership(self._leader_token)
-            self._watch(acquiring.addCallback(_require_leadership))
+            self._watch(self._leadership.renew())
         if self._last_write.called and not self._last_write.paused:
             return succeed(None)
         waiting: Deferred[None] = Deferred()
         self._last_write.addCallback(_fire, waiting)
         return waiting
-
-
-def _require_leadership(is_leader: bool) -> None:
-    if not is_leader:
-        raise ClusterStoreLostError("another node is the leader")
 
 
 def _fire(result: None, waiting: "Deferred[None]") -> None:

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 
 import msgspec
 
+from reverb.webhooks.cluster.interfaces import QueueEntry
 from reverb.webhooks.delivery import DECODE_ERRORS, Delivery, StoredEvent, check_body
-from reverb.webhooks.interfaces import QueueEntry
+from reverb.webhooks.events import OCCUPANCY_EVENTS
 
 _FIELDS = {b"k": "kind", b"a": "app_id", b"c": "channel", b"d": "detail"}
-_KINDS_WITH_JSON = ("client_event", "cache_miss", "subscription_count")
 _NO_BODY = b""
 
 
@@ -40,7 +40,7 @@ def decode_entry(entry_id: bytes, fields: Sequence[bytes]) -> QueueEntry:
     try:
         content = {_FIELDS[name]: value.decode() for name, value in pairs if name in _FIELDS}
         entry = msgspec.convert({"id": entry_id.decode(), **content}, QueueEntry)
-        if entry.kind in _KINDS_WITH_JSON:
+        if entry.kind != "delivery" and entry.kind not in OCCUPANCY_EVENTS:
             msgspec.json.decode(entry.detail, type=StoredEvent)
     except DECODE_ERRORS as error:
         raise CorruptRecordError(f"entry {entry_id!a}: {error}") from None
@@ -48,8 +48,8 @@ def decode_entry(entry_id: bytes, fields: Sequence[bytes]) -> QueueEntry:
 
 
 def encode_delivery(delivery: Delivery) -> bytes:
-    """Encode a delivery without its body, and without its event ids, which only this node uses."""
-    return msgspec.msgpack.encode(msgspec.structs.replace(delivery, body=_NO_BODY, event_ids=()))
+    """Encode a delivery without its body."""
+    return msgspec.msgpack.encode(msgspec.structs.replace(delivery, body=_NO_BODY))
 
 
 def decode_delivery(encoded: bytes, body: bytes | None) -> Delivery:

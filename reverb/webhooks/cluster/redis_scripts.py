@@ -22,16 +22,22 @@ PUBLISH = Script(
     + """
 local kind, app, channel, json, mute_ms = ARGV[4], ARGV[5], ARGV[6], ARGV[7], tonumber(ARGV[8])
 local muted = key('webhooks', 'cache_miss', app, channel)
-if mute_ms > 0 and not redis.call('SET', muted, 1, 'PX', mute_ms, 'NX') then
+if mute_ms > 0 and redis.call('EXISTS', muted) == 1 then
   return 1
 end
-return enqueue(kind, app, channel, json) and 1 or 0
+if not enqueue(kind, app, channel, json) then
+  return 0
+end
+if mute_ms > 0 then
+  redis.call('SET', muted, 1, 'PX', mute_ms)
+end
+return 1
 """
 )
 """Add an event to the queue; return 0 if the queue is full, else 1.
 
-If ARGV[8] is positive, the event is a cache miss. The script then ignores later cache misses of the
-channel for that many milliseconds, and returns 1.
+If ARGV[8] is positive, the event is a cache miss. If it is added, later cache misses of the channel
+are ignored for that many milliseconds; for these, the script returns 1.
 """
 
 ACQUIRE_LEADERSHIP = Script(
@@ -46,7 +52,10 @@ redis.call('SET', leader, ARGV[4], 'PX', ARGV[5])
 return 1
 """
 )
-"""Acquire the leadership, or renew it; return 0 if another node leads, else 1."""
+"""Acquire the leadership; return 0 if another node leads, else 1."""
+
+RENEW_LEADERSHIP = Script(REQUIRE_LEADER + "return 1")
+"""Renew the leadership."""
 
 RELEASE_LEADERSHIP = Script(REQUIRE_LEADER + "return redis.call('DEL', leader)")
 """Release the leadership."""
@@ -182,21 +191,23 @@ local max_count, max_bytes = tonumber(ARGV[4]), tonumber(ARGV[5])
 local app, id, url, created, body = ARGV[6], ARGV[7], ARGV[8], ARGV[9], ARGV[11]
 local queued = tonumber(redis.call('HGET', key('webhooks', 'queued'), app .. ' ' .. url) or 0)
 local bytes = tonumber(redis.call('HGET', key('webhooks', 'bytes'), app .. ' ' .. url) or 0)
+if redis.call('ZSCORE', key('webhooks', 'pending'), app .. ':' .. id) then
+  return 'pending'
+end
 if queued > 0 and (queued >= max_count or bytes + #body > max_bytes)
-  or redis.call('ZSCORE', key('webhooks', 'pending'), app .. ':' .. id)
   or not enqueue('delivery', app, '', id) then
-  return 0
+  return 'full'
 end
 redis.call('HSET', key('webhooks', 'delivery'), id, ARGV[10])
 redis.call('HSET', key('webhooks', 'body'), id, body)
 set_state(app, id, url, 'pending', created)
-return 1
+return 'added'
 """
 )
 """Write a pending delivery, and notify the leader through a queue entry.
 
-Return 0, and change nothing, if the cluster's queue is full, if the endpoint has too many pending
-deliveries, or if this delivery is pending already. Otherwise return 1.
+Return ``added``. Otherwise change nothing: return ``pending`` if this delivery is pending already,
+and ``full`` if the cluster's queue is full, or if the endpoint has too many pending deliveries.
 """
 
 PENDING = Script(
@@ -247,6 +258,6 @@ return queued and tonumber(queued) or 0
 """Return the number of pending deliveries of an endpoint."""
 
 ALL = (
-    *(PUBLISH, ACQUIRE_LEADERSHIP, RELEASE_LEADERSHIP, APPS, AUDIT, ANNOUNCE_STOP, POLL),
-    *(REMOVE_ENTRIES, PUT, ADD, PENDING, LIST_IDS, FIND, COUNT_QUEUED),
+    *(PUBLISH, ACQUIRE_LEADERSHIP, RENEW_LEADERSHIP, RELEASE_LEADERSHIP, APPS, AUDIT),
+    *(ANNOUNCE_STOP, POLL, REMOVE_ENTRIES, PUT, ADD, PENDING, LIST_IDS, FIND, COUNT_QUEUED),
 )

@@ -5,7 +5,7 @@ from zope.interface import implementer
 
 from reverb.webhooks.delivery import Delivery, State
 from reverb.webhooks.events import WebhookEvent
-from reverb.webhooks.interfaces import IDeliveryArchive, QueueFullError
+from reverb.webhooks.interfaces import DeliveryPendingError, IDeliveryArchive, QueueFullError
 from reverb.webhooks.sender import Sender
 from reverb.webhooks.single.journal import Journal
 
@@ -44,6 +44,9 @@ class JournalArchive:
 
     def replay(self, delivery: Delivery) -> "Deferred[None]":
         """Queue a delivered or dead delivery again; see :class:`IDeliveryArchive`."""
+        current = self._journal.get(delivery.id)
+        if current is not None and current.state == "pending":
+            return fail(DeliveryPendingError(delivery.id))
         try:
             self._sender.replay(delivery)
         except QueueFullError as error:

@@ -1,6 +1,6 @@
 """The event source of a single node: its hub's notices, debounced in memory."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -14,6 +14,7 @@ from reverb.protocol.notices import (
     MemberRemoved,
     Notice,
 )
+from reverb.webhooks.delivery_factory import IdGenerator
 from reverb.webhooks.events import ChannelNotice, WebhookEvent, make_event
 from reverb.webhooks.interfaces import IWebhookEventSource
 from reverb.webhooks.single.debouncer import Debouncer
@@ -24,53 +25,48 @@ from reverb.webhooks.single.journal import Journal
 class HubEventSource:
     """Debounces the notices of this process's hub, and emits them as events.
 
+    :meth:`on_notice` must be a listener of the hub.
+
     The journal records which channels and members were last reported as present. After a crash,
     the next process reports each of them as vacated or removed, unless it returns within the
     debounce delay.
 
     Args:
-        add_listener: Registers a listener for the hub's notices.
         wants_app: Returns, for an app's id, whether an endpoint or a listener wants any event.
         debounce: Seconds for which a departure is delayed; see :class:`Debouncer`.
         clock: Schedules the delayed events.
         journal: Records the reported occupancy.
-        next_id: Generates the ids of events.
+        ids: Generates the ids of events.
     """
 
     def __init__(
         self,
-        add_listener: "Callable[[Callable[[Notice], None]], None]",
         *,
         wants_app: Callable[[str], bool],
         debounce: float,
         clock: IReactorTime,
         journal: Journal,
-        next_id: Callable[[], str],
+        ids: IdGenerator,
     ) -> None:
-        self._add_listener = add_listener
         self._wants_app = wants_app
         self._debouncer = Debouncer(debounce)
         self._clock = clock
         self._journal = journal
-        self._next_id = next_id
+        self._ids = ids
         self._emit: Callable[[Sequence[WebhookEvent]], None] | None = None
         self._timer: IDelayedCall | None = None
-        self._is_listening = False
 
     def start(self, emit: "Callable[[Sequence[WebhookEvent]], None]") -> "Deferred[None]":
         """Start to emit events; fires at once."""
         self._emit = emit
-        if not self._is_listening:
-            self._is_listening = True
-            self._add_listener(self._on_notice)
         # The journal has a channel before its members. In reverse order, the members leave first.
         for app_id, channel, user_id in reversed(self._journal.reported()):
             if not self._wants_app(app_id):
                 self._journal.set_reported((app_id, channel, user_id), present=False)
             elif user_id:
-                self._on_notice(MemberRemoved(app_id=app_id, channel=channel, user_id=user_id))
+                self.on_notice(MemberRemoved(app_id=app_id, channel=channel, user_id=user_id))
             else:
-                self._on_notice(ChannelVacated(app_id=app_id, channel=channel))
+                self.on_notice(ChannelVacated(app_id=app_id, channel=channel))
         return succeed(None)
 
     def stop(self) -> "Deferred[None]":
@@ -82,10 +78,11 @@ class HubEventSource:
             self._timer = None
         return succeed(None)
 
-    def acknowledge(self, ids: Collection[str]) -> None:
-        """Do nothing: the journal keeps the events that are not delivered yet."""
+    def on_notice(self, notice: Notice) -> None:
+        """Emit the event of a notice, unless it is debounced, unwanted or of an internal channel.
 
-    def _on_notice(self, notice: Notice) -> None:
+        Between :meth:`stop` and :meth:`start`, notices are ignored.
+        """
         if self._emit is None or not self._wants_app(notice.app_id):
             return
         if isinstance(notice, ChannelNotice) and not notice.channel.startswith(INTERNAL_PREFIX):
@@ -108,7 +105,7 @@ class HubEventSource:
             return
         for notice in notices:
             self._record_occupancy(notice)
-        self._emit([make_event(self._next_id(), notice) for notice in notices])
+        self._emit([make_event(self._ids.next(), notice) for notice in notices])
 
     def _record_occupancy(self, notice: ChannelNotice) -> None:
         """Record a reported arrival or departure in the journal, for the next process."""

@@ -108,6 +108,10 @@ class Journal:
         for delivery in list(self._contents.deliveries.values()):
             self._apply_retention(delivery)
 
+    def latest_id(self) -> str:
+        """Return the greatest id of a delivery; empty if there is none."""
+        return max(self._contents.deliveries, default="")
+
     @property
     def is_persistent(self) -> bool:
         """Whether the journal has a storage, so that its contents survive a restart."""

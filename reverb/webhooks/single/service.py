@@ -1,21 +1,20 @@
 """The webhooks of a single node, which sends the events of its own source."""
 
-from contextlib import suppress
-
-from twisted.internet import defer
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from reverb.webhooks.dispatcher import Dispatcher, EventListener
+from reverb.deferred import returns_deferred
+from reverb.webhooks.delivery_factory import IdGenerator
+from reverb.webhooks.dispatcher import EventListener
 from reverb.webhooks.interfaces import (
     DRAIN_TIMEOUT,
     IWebhookEventSource,
     IWebhooks,
     IWebhookTransport,
 )
-from reverb.webhooks.sender import Sender
+from reverb.webhooks.pipeline import Pipeline
 from reverb.webhooks.single.archive import JournalArchive
 from reverb.webhooks.single.journal import Journal
 
@@ -26,16 +25,16 @@ class SingleNodeWebhooks:
 
     Args:
         source: Emits events.
-        dispatcher: Routes the source's events.
+        pipeline: Delivers the source's events.
         listeners: The dispatcher's listeners, as a list that :meth:`add_listener` extends.
         journal: Records events and deliveries.
-        sender: Sends deliveries.
+        ids: Generates the ids of events and deliveries.
         transport: The sender's transport; it is stopped after the sender.
         clock: Times how long a stop may take.
 
     Attributes:
         journal: The journal.
-        sender: The sender.
+        pipeline: The pipeline.
         archive: Lists and replays the journal's deliveries.
     """
 
@@ -45,19 +44,19 @@ class SingleNodeWebhooks:
         self,
         *,
         source: IWebhookEventSource,
-        dispatcher: Dispatcher,
+        pipeline: Pipeline,
         listeners: list[EventListener],
         journal: Journal,
-        sender: Sender,
+        ids: IdGenerator,
         transport: IWebhookTransport,
         clock: IReactorTime,
     ) -> None:
         self._source = source
-        self._dispatcher = dispatcher
+        self.pipeline = pipeline
         self._listeners = listeners
         self.journal = journal
-        self.sender = sender
-        self.archive = JournalArchive(journal, sender)
+        self.archive = JournalArchive(journal, pipeline.sender)
+        self._ids = ids
         self._transport = transport
         self._clock = clock
         self._is_stopping = False
@@ -68,7 +67,7 @@ class SingleNodeWebhooks:
 
     def queued(self, app_id: str) -> int:
         """Return the number of an app's pending deliveries."""
-        return self.sender.queued(app_id)
+        return self.pipeline.sender.queued(app_id)
 
     def start(self) -> "Deferred[None]":
         """Read the journal, resume its pending deliveries and events, and start the source.
@@ -80,32 +79,39 @@ class SingleNodeWebhooks:
             JournalError: The journal cannot be read or written.
         """
         self.journal.open()
-        self.sender.resume(self.journal.pending())
-        return Deferred.fromCoroutine(self._start())
+        # The wall clock may have been set back since the last process generated its ids.
+        self._ids.advance_past(self.journal.latest_id())
+        self.pipeline.sender.resume(self.journal.pending())
+        return self._start()
 
+    @returns_deferred
     async def _start(self) -> None:
-        await self._dispatcher.resume(self.journal.unbatched())
+        await self.pipeline.dispatcher.resume(self.journal.unbatched())
         if not self._is_stopping:
-            await self._source.start(self._dispatcher.dispatch)
+            await self._source.start(self.pipeline.dispatcher.dispatch)
 
-    def stop(self) -> "Deferred[None]":
+    @returns_deferred
+    async def stop(self) -> None:
         """Stop the source, send what is pending for up to ``DRAIN_TIMEOUT`` seconds, and stop.
 
         Returns:
             Fires when everything has stopped. The journal's storage, if there is one, then has the
             deliveries that are still pending.
         """
-        return Deferred.fromCoroutine(self._stop())
-
-    async def _stop(self) -> None:
         self._is_stopping = True
         deadline = self._clock.seconds() + DRAIN_TIMEOUT
-        await self._source.stop()
-        await self._wait_until(deadline, self._dispatcher.routed())
-        self._dispatcher.flush()
-        await self._wait_until(deadline, self.sender.idle())
-        self._dispatcher.stop()
-        unfinished = self.sender.stop()
+        try:
+            await self._source.stop().addTimeout(DRAIN_TIMEOUT, self._clock)
+        except Exception:  # noqa: BLE001 - an application's source must not keep the journal open
+            self._log.failure("webhooks: could not stop the source of events {s}", s=self._source)
+        await self.pipeline.drain(deadline - self._clock.seconds())
+        self._log_unfinished(self.pipeline.stop())
+        try:
+            await self.journal.close()
+        finally:
+            await self._transport.stop()
+
+    def _log_unfinished(self, unfinished: int) -> None:
         if unfinished and self.journal.is_persistent:
             self._log.info(
                 "{count} webhook deliveries are unfinished; the next start resumes them",
@@ -117,9 +123,3 @@ class SingleNodeWebhooks:
                 "across restarts",
                 count=unfinished,
             )
-        await self.journal.close()
-        await self._transport.stop()
-
-    async def _wait_until(self, deadline: float, finished: "Deferred[None]") -> None:
-        with suppress(defer.TimeoutError):
-            await finished.addTimeout(max(0.0, deadline - self._clock.seconds()), self._clock)

@@ -11,6 +11,7 @@ storage retries periodically, and then writes the complete contents again from m
 
 import sqlite3
 from collections.abc import Callable, Iterable
+from enum import Enum
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,9 +19,9 @@ import msgspec
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.threads import deferToThreadPool
-from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
+from reverb.deferred import returns_deferred
 from reverb.webhooks.delivery import DECODE_ERRORS, Delivery, StoredEvent, check_body
 from reverb.webhooks.events import OccupancyKey, WebhookEvent
 from reverb.webhooks.interfaces import JournalError, UnbatchedEvent
@@ -50,6 +51,12 @@ _DELIVERY_COLUMNS = (
     *("id", "app_id", "url", "body", "created", "state", "attempts", "attempted", "status"),
     "error",
 )
+_COLUMNS = {
+    "deliveries": _DELIVERY_COLUMNS,
+    "unbatched": ("event_id", "url", "app_id", "name", "channel", "json"),
+    "reported": ("app_id", "channel", "user_id"),
+}
+"""The columns of each table, in the order of the schema."""
 _PUT_DELIVERY = "INSERT OR REPLACE INTO deliveries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _REMOVE_DELIVERY = "DELETE FROM deliveries WHERE id = ?"
 _PUT_UNBATCHED = "INSERT OR REPLACE INTO unbatched VALUES (?, ?, ?, ?, ?, ?)"
@@ -63,6 +70,32 @@ class _Statement(NamedTuple):
 
     sql: str
     values: tuple[Any, ...] = ()
+
+
+class _Phase(Enum):
+    """The phase of a storage.
+
+    - CLOSED → IDLE: :meth:`SqliteJournalStorage.open`.
+    - IDLE → SCHEDULED: a change.
+    - SCHEDULED → WRITING: this turn of the reactor ends.
+    - WRITING → IDLE: the thread has written all changes.
+    - WRITING → FAILED: a write has failed.
+    - FAILED → WRITING: the retry delay is over; the thread writes the complete contents.
+    - any but CLOSED → CLOSING → CLOSED: :meth:`SqliteJournalStorage.close`.
+    """
+
+    CLOSED = "closed"
+    """There is no file; changes are ignored."""
+    IDLE = "idle"
+    """The file has all changes."""
+    SCHEDULED = "scheduled"
+    """Changes are collected until this turn of the reactor ends."""
+    WRITING = "writing"
+    """The thread writes; changes are collected for its next transaction."""
+    FAILED = "failed"
+    """Changes are not collected, because the retry writes the complete contents."""
+    CLOSING = "closing"
+    """The thread writes what was collected before; changes are ignored."""
 
 
 class SqliteJournalStorage:
@@ -84,10 +117,10 @@ class SqliteJournalStorage:
         self._pool = ThreadPool(0, 1, "reverb-journal")
         self._statements: list[_Statement] = []
         self._waiters: list[Deferred[None]] = []
-        self._writing: Deferred[None] | None = None
+        self._phase = _Phase.CLOSED
+        # The end of the present phase: of SCHEDULED and FAILED, and of WRITING.
         self._timer: IDelayedCall | None = None
-        self._has_failed = False
-        self._is_closing = False
+        self._writing: Deferred[None] = succeed(None)
 
     def open(self, contents: JournalContents) -> JournalContents:
         """Open and read the file; see :class:`reverb.webhooks.single.journal.IJournalStorage`."""
@@ -104,6 +137,7 @@ class SqliteJournalStorage:
             problem = " ".join(_describe_error(error).split())
             raise JournalError(f"{self.path} {problem}") from None
         self._pool.start()
+        self._phase = _Phase.IDLE
         return self._contents
 
     # Changes
@@ -135,71 +169,87 @@ class SqliteJournalStorage:
     # Writing
 
     def _write(self, statement: _Statement) -> None:
-        # After a failure, the retry writes all contents, including this change. After close(),
-        # changes are ignored.
-        if self._has_failed or self._is_closing:
-            return
-        self._statements.append(statement)
-        if self._writing is None and self._timer is None:
-            self._timer = self._reactor.callLater(0, self._flush)
+        match self._phase:
+            case _Phase.IDLE:
+                self._statements.append(statement)
+                self._schedule(_Phase.SCHEDULED, 0)
+            case _Phase.SCHEDULED | _Phase.WRITING:
+                self._statements.append(statement)
+
+    def _schedule(self, phase: _Phase, seconds: float) -> None:
+        self._phase = phase
+        self._timer = self._reactor.callLater(seconds, self._start_writing)
 
     def written(self) -> "Deferred[None]":
         """Fire when all changes so far are in the file, or when writing has failed."""
-        if self._has_failed or (not self._statements and self._writing is None):
+        if self._phase not in (_Phase.SCHEDULED, _Phase.WRITING, _Phase.CLOSING):
             return succeed(None)
         waiter: Deferred[None] = Deferred()
         self._waiters.append(waiter)
         return waiter
 
-    def _flush(self) -> None:
+    def _start_writing(self) -> None:
+        if self._phase is _Phase.FAILED:
+            self._statements = list(_snapshot_statements(self._contents))
         self._timer = None
-        statements, self._statements = self._statements, []
+        self._phase = _Phase.WRITING
+        self._writing = self._write_all()
+
+    @returns_deferred
+    async def _write_all(self) -> None:
+        """Write until no change is left, or until a write fails."""
+        while self._statements:
+            statements, self._statements = self._statements, []
+            waiters, self._waiters = self._waiters, []
+            error = await self._write_once(statements)
+            if error is not None:
+                self._fail(error)
+                _fire(waiters)
+                break
+            _fire(waiters)
+        if self._phase is _Phase.WRITING:
+            self._phase = _Phase.IDLE
         waiters, self._waiters = self._waiters, []
-        if self._has_failed:
-            statements = list(_snapshot_statements(self._contents))
-            self._has_failed = False  # Later changes are written after these statements.
-        assert self._connection is not None
-        self._writing = deferToThreadPool(
-            self._reactor, self._pool, _execute, self._connection, statements
-        )
-        self._writing.addErrback(self._on_write_error)
-        self._writing.addCallback(self._on_flushed, waiters)
+        _fire(waiters)
 
-    def _on_write_error(self, failure: Failure) -> None:
-        assert failure.value is not None
-        self._on_failure(f"{self.path} {_describe_error(failure.value)}")
-        self._has_failed = True
+    def _fail(self, error: Exception) -> None:
+        """Drop the collected changes, and schedule the retry, which writes everything."""
         self._statements.clear()
+        if self._phase is _Phase.WRITING:
+            self._schedule(_Phase.FAILED, _RETRY_DELAY)
+        self._on_failure(f"{self.path} {_describe_error(error)}")
 
-    def _on_flushed(self, _: object, waiters: "list[Deferred[None]]") -> None:
-        self._writing = None
-        if self._has_failed:
-            waiters, self._waiters = waiters + self._waiters, []
-            if not self._is_closing:
-                self._timer = self._reactor.callLater(_RETRY_DELAY, self._flush)
-        elif self._statements or self._waiters:
-            self._flush()
-        for waiter in waiters:
-            if not waiter.called:
-                waiter.callback(None)
+    async def _write_once(self, statements: list[_Statement]) -> Exception | None:
+        """Write changes in one transaction; return the error if that fails."""
+        assert self._connection is not None
+        try:
+            await deferToThreadPool(
+                self._reactor, self._pool, _execute, self._connection, statements
+            )
+        except Exception as error:  # noqa: BLE001 - after any error, the retry follows
+            return error
+        return None
 
-    def close(self) -> "Deferred[None]":
+    @returns_deferred
+    async def close(self) -> None:
         """Write the remaining changes, and close; fires when that is done."""
-        return Deferred.fromCoroutine(self._close())
-
-    async def _close(self) -> None:
-        if self._connection is None or self._is_closing:
+        if self._phase in (_Phase.CLOSED, _Phase.CLOSING):
             return
-        self._is_closing = True
         if self._timer is not None:
             self._timer.cancel()
-            self._flush()
-        # The thread runs its jobs in order. When this empty job is done, the running write is done,
-        # and _on_flushed has queued the last changes. So they are written before the close.
-        await deferToThreadPool(self._reactor, self._pool, lambda: None)
-        connection, self._connection = self._connection, None
-        await deferToThreadPool(self._reactor, self._pool, connection.close)
+            self._start_writing()
+        self._phase = _Phase.CLOSING
+        await self._writing
+        self._phase = _Phase.CLOSED
+        assert self._connection is not None
+        await deferToThreadPool(self._reactor, self._pool, self._connection.close)
         self._pool.stop()
+
+
+def _fire(waiters: "Iterable[Deferred[None]]") -> None:
+    for waiter in waiters:
+        if not waiter.called:
+            waiter.callback(None)
 
 
 def _load(connection: sqlite3.Connection, contents: JournalContents) -> JournalContents:
@@ -222,8 +272,25 @@ def _load(connection: sqlite3.Connection, contents: JournalContents) -> JournalC
             connection.execute(statement)
     connection.execute(f"PRAGMA user_version = {_VERSION}")
     connection.execute("COMMIT")
+    _check_columns(connection)
     _read_all(connection, contents)
     return contents
+
+
+def _check_columns(connection: sqlite3.Connection) -> None:
+    """Check that another program has not made the tables.
+
+    Raises:
+        JournalError: A table has other columns than the schema.
+    """
+    for table, columns in _COLUMNS.items():
+        found = connection.execute(f"SELECT * FROM {table} LIMIT 0")  # noqa: S608 - constant names
+        names = tuple(name for name, *_ in found.description)
+        if names != columns:
+            raise JournalError(
+                f"is corrupt, or not a journal: the columns of table {table} must be "
+                f"{', '.join(columns)}, and are {', '.join(names)}"
+            )
 
 
 def _read_all(connection: sqlite3.Connection, contents: JournalContents) -> None:
@@ -253,7 +320,7 @@ def _execute(connection: sqlite3.Connection, statements: Iterable[_Statement]) -
 
 def _snapshot_statements(contents: JournalContents) -> Iterable[_Statement]:
     """Return the statements that replace everything in the file by the given contents."""
-    for table in ("deliveries", "unbatched", "reported"):
+    for table in _COLUMNS:
         yield _Statement(f"DELETE FROM {table}")  # noqa: S608 - constant names
     for delivery in contents.deliveries.values():
         yield _Statement(_PUT_DELIVERY, _delivery_row(delivery))

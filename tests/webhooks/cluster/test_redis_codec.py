@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 
+from reverb.webhooks.cluster.interfaces import QueueEntry
 from reverb.webhooks.cluster.redis_codec import (
     CorruptRecordError,
     decode_delivery,
@@ -10,7 +11,6 @@ from reverb.webhooks.cluster.redis_codec import (
     encode_delivery,
 )
 from reverb.webhooks.delivery import Delivery
-from reverb.webhooks.interfaces import QueueEntry
 
 ID = "00000000000001"
 BODY = b'{"time_ms":1,"events":[{"name":"channel_occupied","channel":"old"}]}'

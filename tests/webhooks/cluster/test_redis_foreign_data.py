@@ -5,7 +5,6 @@ import re
 import msgspec
 import pytest
 
-from reverb.meter import Meter
 from tests.support.unique import unique
 from tests.support.waiting import until, wait
 from tests.webhooks.cluster.webhook_nodes import ROOM, URL, node_starter, until_received
@@ -31,8 +30,7 @@ def leader(start):
 
 @pytest.fixture
 def meter(leader):
-    meter = leader.webhooks._store._meter = Meter()
-    return meter
+    return leader.service._meter
 
 
 def run(node, command, key, *words):

@@ -4,6 +4,7 @@ import pytest
 
 from reverb.protocol.names import ONLINE_PREFIX
 from reverb.webhooks.cluster import forwarder
+from reverb.webhooks.events import WebhookEvent
 from tests.support.waiting import pause, until
 from tests.webhooks.cluster.webhook_nodes import ROOM, WebhookNode, received, until_received
 
@@ -165,10 +166,12 @@ def test_a_response_that_cannot_be_stored_does_not_count(
     status,
 ):
     receiver.answer = None
+    read = []
+    nodes[0].service.on(WebhookEvent, read.append)
     nodes[1].send_client_event("client-x")
     until("asked", lambda: receiver.requests)
-    nodes[1].send_client_event("client-y")  # It waits for its batch.
-    until("read", lambda: nodes[0].webhooks.term._dispatcher._timers)
+    nodes[1].send_client_event("client-y")
+    until("read", lambda: len(read) == 2)  # It waits for its batch.
     receiver.answer = 200
     own_redis.pause()
     nodes[0].link.reset("the test says so")

@@ -10,10 +10,11 @@ from twisted.internet import defer
 from reverb.apps import Webhook
 from reverb.service import ReverbService
 from reverb.settings import Settings
+from reverb.stores.redis.occupancy_lua import MAX_EVENTS
 from reverb.testing import WebhookReceiver
-from reverb.webhooks.cluster import redis_store
+from reverb.webhooks.cluster import redis_leadership
 from reverb.webhooks.events import WebhookEvent, sample_event
-from reverb.webhooks.interfaces import QueueFullError
+from reverb.webhooks.interfaces import DeliveryPendingError, QueueFullError
 from tests.support.unique import unique
 from tests.support.waiting import pause, until, wait
 from tests.webhooks.cluster.webhook_nodes import (
@@ -345,45 +346,56 @@ class TestLeadership:
         redis.ask("DEL", leader_key)
         assert until_received(receiver, 2) == [f"occupied {ROOM}", f"added {ROOM} ann"]
 
-    def test_a_leader_that_may_have_been_paused_confirms_the_leadership_before_it_sends(
-        self,
-        start,
-        receiver,
-        redis,
-    ):
-        node = start().until_leader()
-        journal = node.webhooks.term._journal
-        journal._confirmed_at -= 100
-        writing = journal.written()
-        assert not writing.called
-        wait(writing)
+    @pytest.fixture
+    def fill_queue(self, redis):
+        """Add as many entries to a node's queue as it can hold; they concern another app."""
 
-        redis.ask("SET", f"{node.link.url.prefix}:webhooks:leader", "another")
-        journal._confirmed_at -= 100
-        writing = journal.written()
-        until("lost", lambda: not node.is_leader)
-        assert not writing.called
+        def fill(prefix):
+            redis.ask(
+                "EVAL",
+                f"for i = 1, {MAX_EVENTS} do redis.call('XADD', KEYS[1], '*', 'k', 'client_event',"
+                " 'a', '2', 'c', 'x', 'd', '{}') end",
+                "1",
+                f"{prefix}:webhooks:events",
+            )
 
-    def test_a_full_queue_loses_no_occupancy_events(self, start, receiver, redis):
+        return fill
+
+    def test_a_full_queue_loses_no_occupancy_events(self, start, receiver, redis, fill_queue):
         node = start(debounce=0, lease=60).until_leader()  # The test takes longer than 1 s.
         prefix = node.link.url.prefix
         redis.ask("SET", f"{prefix}:webhooks:leader", "another")
         until("lost", lambda: not node.is_leader)
         sockets = [node.join("ann"), node.join("bob")]
-        redis.ask(
-            "EVAL",
-            "for i = 1, 100000 do redis.call('XADD', KEYS[1], '*', 'k', 'client_event',"
-            " 'a', '2', 'c', 'x', 'd', '{}') end",
-            "1",
-            f"{prefix}:webhooks:events",
-        )
+        fill_queue(prefix)
         node.leave(sockets[0])
         node.join("cid")
-        assert not wait(node.webhooks._store.publish(sample_event("1", "client_event", "x"), 0))
         redis.ask("DEL", f"{prefix}:webhooks:events", f"{prefix}:webhooks:leader")
 
         # The test has deleted the queue; these events did not fit into it before.
         assert sorted(until_received(receiver, 2)) == [f"added {ROOM} cid", f"removed {ROOM} ann"]
+
+    def test_a_cache_miss_that_a_full_queue_drops_mutes_no_later_one(
+        self,
+        start,
+        receiver,
+        redis,
+        fill_queue,
+        log,
+    ):
+        node = start(debounce=60, lease=60).until_leader()
+        prefix = node.link.url.prefix
+        redis.ask("SET", f"{prefix}:webhooks:leader", "another")
+        until("lost", lambda: not node.is_leader)
+        fill_queue(prefix)
+        node.miss_cache()
+        assert "dropped 1 events of app 1" in until("dropped", log.problems)[0][0]
+        redis.ask("DEL", f"{prefix}:webhooks:events", f"{prefix}:webhooks:leader")
+        node.miss_cache()
+        node.miss_cache()
+        node.send_client_event("client-x")
+
+        assert until_received(receiver, 2) == ["miss cache-a", "event private-a client-x"]
 
 
 def test_the_documented_redis_acl_is_sufficient(redis, receiver, log):
@@ -452,7 +464,7 @@ class TestArchive:
         first, second, delivery = dead
         receiver.answer = None
         wait(first.archive.replay(delivery))
-        with pytest.raises(QueueFullError):
+        with pytest.raises(DeliveryPendingError):
             wait(second.archive.replay(delivery))
 
     def test_any_node_sends_a_test_event(self, pair, receiver):
@@ -494,7 +506,7 @@ class TestArchive:
         until("empty", lambda: wait(node.archive.queued("1", URL)) == 0)
 
     def test_old_deliveries_are_deleted(self, pair, receiver, monkeypatch, log):
-        monkeypatch.setitem(redis_store._RETENTION, "delivered", (3, 10**9))
+        monkeypatch.setitem(redis_leadership._RETENTION, "delivered", (3, 10**9))
         for number in range(6):
             pair[1].send_client_event(f"client-{number}")
             until_received(receiver, number + 1)

@@ -68,7 +68,7 @@ class WebhookNode:
     @property
     def is_leader(self):
         """Whether the node is the leader and has begun its term."""
-        return self.webhooks.term is not None and self.webhooks.term._dispatcher is not None
+        return self.webhooks.election.term is not None
 
     def until_leader(self):
         until("the node is the leader", lambda: self.is_leader)
@@ -85,13 +85,10 @@ class WebhookNode:
     def die(self):
         """Vanish like a killed process: release nothing in Redis, and send nothing more."""
         self.is_running = False
-        webhooks = self.webhooks
-        webhooks._is_stopping = True
-        if webhooks.term is not None:
-            webhooks.term.end()
+        term = self.webhooks.election.term
+        if term is not None:
+            term.end()
         wait(self.broker.stop())
-        webhooks._wake()
-        wait(webhooks._running)
         wait(self.service.stopService())
 
     # Actions of clients

@@ -3,7 +3,8 @@
 import pytest
 
 from reverb.webhooks.batches import make_body
-from reverb.webhooks.delivery import Delivery, make_ids
+from reverb.webhooks.delivery import Delivery
+from reverb.webhooks.delivery_factory import IdGenerator
 from reverb.webhooks.single import journal as journal_module
 from reverb.webhooks.single.journal import Journal
 
@@ -15,12 +16,12 @@ def journal():
 
 @pytest.fixture
 def make():
-    next_id = make_ids(lambda: 5.0)
+    ids = IdGenerator(lambda: 5.0)
 
     def make_delivery(state="pending", app_id="1", body=None, **fields):
         body = body or make_body(1, [b'{"name":"channel_occupied","channel":"c"}'])
         return Delivery(
-            id=next_id(),
+            id=ids.next(),
             app_id=app_id,
             url="http://x",
             body=body,
@@ -95,12 +96,3 @@ class TestBounds:
 
         assert journal.get(first.id) is first
         assert journal.dead("1") == [second]
-
-
-class TestIds:
-    def test_ids_sort_by_time(self):
-        times = iter([1.0, 1.0, 0.5, 2.0])
-        next_id = make_ids(lambda: next(times))
-        made = [next_id() for _ in range(4)]
-
-        assert made == sorted(set(made))

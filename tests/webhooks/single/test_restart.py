@@ -1,15 +1,20 @@
 """A server that is killed, and the next one with the same state directory."""
 
+import time
+
 import pytest
 import pytest_twisted
 from twisted.internet import reactor
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import deferLater
+from webhooks.single.test_event_source import Source
 
 from reverb.apps import App, Webhook
 from reverb.protocol.notices import ChannelOccupied, ClientEvent, MemberAdded
 from reverb.service import ReverbService
 from reverb.settings import Settings, WebhookSettings
 from reverb.testing import WebhookReceiver
+from reverb.webhooks.single import service as service_module
 from reverb.webhooks.single.sqlite import FILE_NAME
 
 APP = App(id="1", key="key", secret="secret", webhooks=(Webhook(url="http://x"),))
@@ -21,10 +26,12 @@ class Nodes:
     def __init__(self, tmp_path):
         self.path, self.count, self.running = tmp_path, 0, []
 
-    def start(self, receiver, **settings):
+    def start(self, receiver, *, now=time.time, source=None, **settings):
         directory = self.path / str(self.count)
         service = ReverbService(
             Settings(apps=(APP,), port=0, state_dir=str(directory), **settings),
+            now=now,
+            webhook_events=source,
             webhook_transport=receiver,
         )
         service.privilegedStartService()
@@ -40,7 +47,7 @@ class Nodes:
         target.mkdir()
         for part in (self.path / str(self.count - 1)).glob(f"{FILE_NAME}*"):
             (target / part.name).write_bytes(part.read_bytes())
-        service.webhooks.sender.stop()
+        service.webhooks.pipeline.stop()
 
 
 @pytest.fixture
@@ -133,7 +140,47 @@ async def test_dead_letters_survive_a_restart(nodes, log):
     assert "dead letters" in log.problems()[0][0]
 
     receiver.answer = 200
-    second.webhooks.sender.replay(delivery)
+    await second.webhooks.archive.replay(delivery)
     await until(lambda: receiver.taken)
     assert names(receiver)[0] == ("channel_occupied", "a")
     assert receiver.taken[0].time_ms > receiver.requests[0].time_ms
+
+
+@pytest_twisted.ensureDeferred
+async def test_paging_lists_every_delivery_after_the_clock_was_set_back(nodes):
+    receiver, channels = WebhookReceiver(), ["a", "b", "c", "d"]
+    first = nodes.start(receiver, now=lambda: 2_000_000_000.0)
+    for channel in channels[:2]:
+        first.hub._notify(ChannelOccupied(app_id="1", channel=channel))
+        await until(lambda: len(receiver.taken) == channels.index(channel) + 1)  # noqa: B023
+    await nodes.kill(first)
+    second = nodes.start(
+        receiver, now=lambda: 1_000_000_000.0, webhooks=WebhookSettings(debounce=60)
+    )
+    for channel in channels[2:]:
+        second.hub._notify(ChannelOccupied(app_id="1", channel=channel))
+        await until(lambda: len(receiver.taken) == channels.index(channel) + 1)  # noqa: B023
+
+    listed, after = [], None
+    while page := await second.webhooks.archive.page("1", None, 1, after):
+        listed += [delivery.events[0]["channel"] for delivery in page]
+        after = page[0].id
+    assert listed == channels[::-1]
+
+
+@pytest.mark.parametrize("stop", [lambda: fail(ValueError("no")), Deferred], ids=["fails", "hangs"])
+@pytest_twisted.ensureDeferred
+async def test_a_source_that_does_not_stop_keeps_neither_journal_nor_connections_open(
+    nodes, log, monkeypatch, stop
+):
+    monkeypatch.setattr(service_module, "DRAIN_TIMEOUT", 0.1)
+    source, receiver, closed = Source(), WebhookReceiver(), []
+    source.stop = stop
+    monkeypatch.setattr(receiver, "stop", lambda: closed.append(1) or succeed(None))
+    first = nodes.start(receiver, source=source)
+    nodes.running.remove(first)
+    await first.stopService()
+
+    assert closed
+    assert "could not stop the source of events" in log.problems()[0][0]
+    nodes.start(receiver)  # It fails if the journal is in use.

@@ -53,6 +53,19 @@ def open_journal(tmp_path, failures):
         pytest_twisted.blockon(journal.close())
 
 
+@pytest.fixture
+def connections(monkeypatch):
+    """The connections to SQLite that journals have opened."""
+    connections, connect = [], sqlite3.connect
+
+    def connect_and_record(*args, **kwargs):
+        connections.append(connect(*args, **kwargs))
+        return connections[-1]
+
+    monkeypatch.setattr(sqlite3, "connect", connect_and_record)
+    return connections
+
+
 def copy(path, target):
     """Copy the file and its write-ahead log, as ``kill -9`` would leave them."""
     target.mkdir()
@@ -123,36 +136,35 @@ class TestStorage:
 
     @pytest_twisted.ensureDeferred
     async def test_a_full_disk_affects_only_the_copy(
-        self, open_journal, failures, tmp_path, monkeypatch
+        self, open_journal, connections, failures, tmp_path, monkeypatch
     ):
         monkeypatch.setattr(sqlite_module, "_RETRY_DELAY", 0.01)
         journal = open_journal()
-        connection = journal._storage._connection
-        connection.execute("PRAGMA max_page_count = 1")
+        connections[0].execute("PRAGMA max_page_count = 1")
         for number in range(20):
             journal.put(make_delivery(number, body=b'{"events":[]}' + b" " * 4000))
         await journal.written()
         assert "database or disk is full" in failures[0]
         assert len(journal.pending()) == 20
 
-        connection.execute("PRAGMA max_page_count = 100000")
-        while journal._storage._has_failed:
-            await deferLater(reactor, 0.01)
+        connections[0].execute("PRAGMA max_page_count = 100000")
+        await deferLater(reactor, 0.2)  # The retry.
         journal.put(make_delivery(20))
+        await journal.written()
+        assert len(open_journal(copy(tmp_path, tmp_path / "copy")).pending()) == 21
         await journal.close()
         assert len(open_journal().pending()) == 21
 
     @pytest_twisted.ensureDeferred
     async def test_changes_during_the_recovery_are_written(
-        self, open_journal, tmp_path, monkeypatch
+        self, open_journal, connections, tmp_path, monkeypatch
     ):
         monkeypatch.setattr(sqlite_module, "_RETRY_DELAY", 0.01)
         journal = open_journal()
-        storage = journal._storage
-        storage._connection.execute("PRAGMA query_only = 1")
+        connections[0].execute("PRAGMA query_only = 1")
         journal.put(make_delivery(1))
         await journal.written()
-        storage._connection.execute("PRAGMA query_only = 0")
+        connections[0].execute("PRAGMA query_only = 0")
         make_statements, calls = sqlite_module._snapshot_statements, []
         # The storage calls it for the attempt that will succeed.
         monkeypatch.setattr(
@@ -169,14 +181,38 @@ class TestStorage:
         assert killed.pending() == [make_delivery(1), make_delivery(2)]
 
     @pytest_twisted.ensureDeferred
-    async def test_it_can_be_closed_while_it_fails(self, open_journal, failures):
+    async def test_it_can_be_closed_while_it_fails(self, open_journal, connections, failures):
         journal = open_journal()
-        journal._storage._connection.execute("PRAGMA query_only = 1")
+        connections[0].execute("PRAGMA query_only = 1")
         journal.put(make_delivery(1))
         await journal.written()
         await journal.close()
         assert failures
         assert "cannot be written: attempt to write a readonly database" in failures[0]
+
+    @pytest_twisted.ensureDeferred
+    async def test_changes_while_it_writes_are_in_the_file_after_the_close(self, open_journal):
+        journal = open_journal()
+        journal.put(make_delivery(1))
+        await deferLater(reactor, 0)  # The thread writes.
+        journal.put(make_delivery(2))
+        await journal.close()
+
+        assert open_journal().pending() == [make_delivery(1), make_delivery(2)]
+
+    @pytest_twisted.ensureDeferred
+    async def test_a_close_while_it_fails_writes_everything_if_it_can(
+        self, open_journal, connections
+    ):
+        journal = open_journal()
+        connections[0].execute("PRAGMA query_only = 1")
+        journal.put(make_delivery(1))
+        await journal.written()
+        journal.put(make_delivery(2))
+        connections[0].execute("PRAGMA query_only = 0")
+        await journal.close()
+
+        assert open_journal().pending() == [make_delivery(1), make_delivery(2)]
 
     @pytest_twisted.ensureDeferred
     async def test_changes_after_the_close_are_not_written(self, open_journal, tmp_path, log):
@@ -264,6 +300,28 @@ class TestOpening:
         connection.execute("CREATE TABLE deliveries (x)")
         connection.close()
         with pytest.raises(JournalError, match="is corrupt, or not a journal: table deliveries"):
+            open_journal()
+
+    @pytest.mark.parametrize(
+        ("change", "problem"),
+        [
+            ("ALTER TABLE deliveries DROP COLUMN error", "deliveries must be id, .* status, error"),
+            ("ALTER TABLE deliveries ADD COLUMN x", "deliveries must be .*, and are .*, error, x"),
+            ("ALTER TABLE unbatched DROP COLUMN json", "unbatched must be .* json, and are event_"),
+            ("ALTER TABLE reported RENAME COLUMN channel TO c", "reported .* are app_id, c, user"),
+            ("DROP TABLE reported", "no such table: reported"),
+        ],
+    )
+    @pytest_twisted.ensureDeferred
+    async def test_a_journal_with_other_columns(self, open_journal, tmp_path, change, problem):
+        journal = open_journal()
+        journal.put(make_delivery(1))
+        await journal.close()
+        connection = sqlite3.connect(tmp_path / FILE_NAME)
+        connection.execute(change)
+        connection.close()
+
+        with pytest.raises(JournalError, match=f"is corrupt, or not a journal: .*{problem}"):
             open_journal()
 
     def test_the_journal_of_another_version(self, open_journal, tmp_path):

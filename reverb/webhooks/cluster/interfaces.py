@@ -1,0 +1,183 @@
+"""The store that the nodes of a cluster share for webhooks, and the leadership that it gives."""
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Literal
+
+import msgspec
+from twisted.internet.defer import Deferred
+from zope.interface import Attribute, Interface
+
+from reverb.apps import EventName
+from reverb.webhooks.delivery import Delivery, State
+from reverb.webhooks.events import WebhookEvent
+from reverb.webhooks.policies import QueueLimits
+
+
+class QueueEntry(msgspec.Struct, frozen=True):
+    """An entry of the queue that the nodes of a cluster share.
+
+    It is an event, or it notifies the leader of a delivery that a node has added with
+    :meth:`IWebhookClusterStore.add`.
+    """
+
+    id: str
+    """Identifies the entry and its position in the queue."""
+    kind: EventName | Literal["delivery"]
+    app_id: str
+    channel: str
+    detail: str
+    """Depends on the kind.
+
+    ``member_added`` and ``member_removed``: the user's id; ``channel_occupied`` and
+    ``channel_vacated``: empty; other events: the JSON; ``delivery``: the delivery's id.
+    """
+
+
+class ILeadership(Interface):
+    """A node's leadership of the cluster's webhooks, and what only the leader may do.
+
+    Every method renews it. It expires some seconds after the last call, or when the node loses its
+    connection to the store. From then on another node may lead.
+
+    Every Deferred fails with ClusterStoreLostError if the leadership has expired, if the store is
+    unreachable, or if it refuses the call.
+    """
+
+    def renew() -> "Deferred[None]":
+        """Renew the leadership; fires when the store has confirmed it."""
+
+    def release() -> "Deferred[None]":
+        """Release the leadership; fires when another node may acquire it."""
+
+    def audit(delay_ms: int, wanted: "Callable[[str], bool]") -> "Deferred[None]":
+        """Schedule a check of each channel or member that was reported as present but is absent.
+
+        Args:
+            delay_ms: Milliseconds after which to run the checks.
+            wanted: As for :meth:`IWebhookClusterStore.track_occupancy`. The store deletes the
+                reported occupancy of apps for which it returns False.
+
+        Returns:
+            Fires when all checks are scheduled.
+        """
+
+    def pending() -> "Deferred[list[Delivery]]":
+        """Fire with the pending deliveries, in the order of their ids; corrupt ones are skipped."""
+
+    def poll(after: str, *, stopping: bool) -> "Deferred[list[QueueEntry]]":
+        """Run the occupancy checks that are due, and read the next entries of the queue.
+
+        Corrupt entries are removed from the queue and not returned.
+
+        Args:
+            after: The id of the last entry that was read; empty to read from the first.
+            stopping: Whether this node is stopping. If all nodes are, every check counts as due.
+
+        Returns:
+            Fires with the next entries, in order; the list is empty if the queue has no more.
+        """
+
+    def put(delivery: Delivery, *, is_new: bool) -> "Deferred[None]":
+        """Write a new or changed delivery.
+
+        Args:
+            delivery: The delivery.
+            is_new: True if the store does not have the delivery's body yet.
+
+        Returns:
+            Fires when the delivery is stored. Later calls of this node take effect after this one,
+            even if they are made before it fires.
+        """
+
+    def remove_entries(ids: "Collection[str]") -> "Deferred[None]":
+        """Remove entries from the queue; fires when they are removed."""
+
+
+AddResult = Literal["added", "full", "pending"]
+"""The result of :meth:`IWebhookClusterStore.add`."""
+
+
+class IWebhookClusterStore(Interface):
+    """The queue, the deliveries and the leadership, which the nodes of a cluster share.
+
+    The store itself creates the events about occupancy: whether a channel has subscribers, and
+    whether a user is one of its members. An arrival adds its event to the queue in the same atomic
+    step as the change, unless the channel or member is already reported as present. A departure
+    schedules a check at the end of the debounce delay. The check adds an event only if the channel
+    is still vacant, or the member still absent. So each change adds at most one event, even if
+    several nodes see it, and a departure with a return within the delay adds none.
+
+    The nodes elect one leader, which sends the webhooks of all nodes. The methods of
+    :class:`ILeadership` are for the leader, all methods here for every node.
+
+    Every Deferred fails with ClusterStoreLostError if the store is unreachable or refuses the call.
+    """
+
+    is_available: bool = Attribute("Whether the store appears to be reachable.")
+
+    def track_occupancy(debounce_ms: int, wanted: "Callable[[str], bool]") -> None:
+        """Start to report changes of occupancy.
+
+        Args:
+            debounce_ms: Milliseconds by which to delay the report of a departure.
+            wanted: Returns, for an app's id, whether an endpoint or a listener wants occupancy
+                events of the app.
+        """
+
+    def publish(event: WebhookEvent, mute_ms: int) -> "Deferred[bool]":
+        """Add to the queue an event that is not about occupancy.
+
+        Args:
+            event: The event.
+            mute_ms: For a cache miss, milliseconds for which later cache misses of the channel are
+                ignored; 0 for any other event.
+
+        Returns:
+            Fires with False if the event was dropped because the queue is full. Fires with True
+            otherwise, even if the event was an ignored cache miss.
+        """
+
+    def acquire_leadership() -> "Deferred[ILeadership | None]":
+        """Become the leader.
+
+        After it has lost the store, a leader may acquire the leadership again at once.
+
+        Returns:
+            Fires with the leadership, or with None if another node is the leader.
+        """
+
+    def announce_stop() -> "Deferred[bool]":
+        """Record that this node is stopping.
+
+        The record lasts until the node registers again or is reaped.
+
+        Returns:
+            Fires with True if all nodes are stopping, and occupancy checks or queue entries are
+            left. The caller should then try to become the leader, to process them before it stops.
+        """
+
+    def add(delivery: Delivery, limits: QueueLimits) -> "Deferred[AddResult]":
+        """Write a pending delivery, and notify the leader through a queue entry.
+
+        Args:
+            delivery: A new delivery, or a delivered or dead one that was renewed for a replay.
+            limits: Limits the pending deliveries of its endpoint.
+
+        Returns:
+            Fires with ``added``. Otherwise the store is unchanged: with ``full`` if there is no
+            room, with ``pending`` if the delivery is pending already.
+        """
+
+    def list_ids(
+        app_id: str, state: State | None, limit: int, after: str | None
+    ) -> "Deferred[list[str]]":
+        """Fire with the ids of a page of an app's deliveries, the newest first.
+
+        The arguments are those of :meth:`reverb.webhooks.interfaces.IDeliveryArchive.page`.
+        """
+
+    def find(ids: "Sequence[str]") -> "Deferred[list[Delivery]]":
+        """Fire with the deliveries of these ids that exist and are not corrupt."""
+
+    def queued(app_id: str, url: str) -> "Deferred[int]":
+        """Fire with the number of pending deliveries of an endpoint."""

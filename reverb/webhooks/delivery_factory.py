@@ -1,0 +1,82 @@
+"""Creates deliveries, with ids that increase."""
+
+from collections.abc import Callable, Sequence
+
+from reverb.webhooks.batches import make_body, renew_body
+from reverb.webhooks.delivery import ID_DIGITS, Delivery
+from reverb.webhooks.events import WebhookEvent
+
+
+class IdGenerator:
+    """Generates increasing ids from the time.
+
+    Args:
+        now: The wall clock, in seconds since 1970. The ids increase even if the clock is set back.
+        make_suffix: Makes the end of each id. Where several processes generate ids at the same
+            time, a random suffix makes them differ.
+    """
+
+    def __init__(self, now: Callable[[], float], make_suffix: Callable[[], str] = str) -> None:
+        self._now = now
+        self._make_suffix = make_suffix
+        self._latest = 0
+
+    def next(self) -> str:
+        """Return the next id."""
+        # An id is the time in microseconds, so that a restart repeats none, but at least 1 more
+        # than the id before.
+        self._latest = max(self._latest + 1, int(self._now() * 1_000_000))
+        return f"{self._latest:0{ID_DIGITS}x}{self._make_suffix()}"
+
+    def advance_past(self, used: str) -> None:
+        """Make all later ids exceed an id, even if it comes from a clock that was ahead.
+
+        Args:
+            used: An id that has been generated before, perhaps by another process; empty for none.
+        """
+        self._latest = max(self._latest, int(used[:ID_DIGITS] or "0", 16))
+
+
+class DeliveryFactory:
+    """Creates deliveries.
+
+    Args:
+        ids: Generates their ids.
+        now: The wall clock, in seconds since 1970.
+    """
+
+    def __init__(self, ids: IdGenerator, now: Callable[[], float]) -> None:
+        self._ids = ids
+        self._now = now
+
+    def create(self, app_id: str, url: str, events: Sequence[WebhookEvent]) -> Delivery:
+        """Create a delivery that contains the given events.
+
+        Args:
+            app_id: The app's id.
+            url: The endpoint's URL.
+            events: The events, all of this app.
+        """
+        created = self._now()
+        return Delivery(
+            id=self._ids.next(),
+            app_id=app_id,
+            url=url,
+            body=make_body(int(created * 1000), [event.json for event in events]),
+            created=created,
+        )
+
+    def renew(self, delivery: Delivery) -> Delivery:
+        """Return a copy of a finished delivery for a replay: pending, and without any attempt.
+
+        The copy has the same id and a new creation time. Its body gets a new ``time_ms``, because
+        Pusher's Python SDK refuses bodies older than five minutes.
+        """
+        now = self._now()
+        return Delivery(
+            id=delivery.id,
+            app_id=delivery.app_id,
+            url=delivery.url,
+            body=renew_body(delivery.body, int(now * 1000)),
+            created=now,
+        )

@@ -1,0 +1,51 @@
+"""How deliveries are retried, and how many an endpoint's queue holds."""
+
+import msgspec
+
+from reverb.backoff import Backoff
+from reverb.webhooks.delivery import Delivery
+
+FIRST_DELAY = 1.0
+"""Seconds before the first retry, without jitter."""
+MAX_DELAY = 60.0
+"""The most seconds before a retry."""
+MAX_QUEUED_BYTES = 32 * 1024 * 1024
+"""The most bytes of the bodies in one queue; a single body may be larger."""
+
+
+class RetryPolicy(msgspec.Struct, frozen=True):
+    """When a failed delivery is sent again, and when it is given up."""
+
+    backoff: Backoff
+    retry_for: float
+    """Seconds after the creation of a delivery for which it is retried."""
+
+    def next_delay(self, delivery: Delivery, now: float) -> float | None:
+        """Return the seconds until the next attempt; None if it would be too late for one.
+
+        Args:
+            delivery: A delivery whose latest attempt has failed, with that attempt counted.
+            now: The wall clock, in seconds since 1970.
+        """
+        delay = self.backoff.delay(delivery.attempts)
+        return None if now + delay > delivery.created + self.retry_for else delay
+
+
+class QueueLimits(msgspec.Struct, frozen=True):
+    """How many deliveries may be pending for one endpoint."""
+
+    max_deliveries: int
+    max_bytes: int = MAX_QUEUED_BYTES
+    """The most bytes of the bodies of these deliveries; a single body may be larger."""
+
+    def allow(self, deliveries: int, total_bytes: int, more_bytes: int) -> bool:
+        """Return whether one more delivery is allowed; an empty queue allows any.
+
+        Args:
+            deliveries: The number of deliveries in the queue.
+            total_bytes: The bytes of their bodies.
+            more_bytes: The bytes of the body of the delivery to add.
+        """
+        return not deliveries or (
+            deliveries < self.max_deliveries and total_bytes + more_bytes <= self.max_bytes
+        )
