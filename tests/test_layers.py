@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 
 # From the bottom to the top. A part imports only parts of the floors below its own.
 FLOORS = (
-    ("memoize", "envelope", "host_port", "log_throttle", "logs", "meter"),
+    ("memoize", "envelope", "host_port", "http", "log_throttle", "logs", "meter"),
     ("apps",),
     ("protocol",),
     ("interfaces", "settings"),
@@ -133,7 +133,14 @@ class TestFloors:
 
 OUTSIDE_OF_PROTOCOL = ["twisted", "autobahn", "txaio", "zope", "time", "datetime", "socket"]
 OUTSIDE_OF_PROTOCOL += ["asyncio", "random", "secrets", "select", "ssl", "threading"]
-PURE = ["apps.py", "envelope.py", "protocol", "webhooks/batches.py", "webhooks/delivery.py"]
+PURE = [
+    "apps.py",
+    "envelope.py",
+    "http.py",
+    "protocol",
+    "webhooks/batches.py",
+    "webhooks/delivery.py",
+]
 PURE += ["webhooks/events.py", "webhooks/single/debouncer.py"]
 
 
@@ -157,10 +164,10 @@ def test_the_meter_knows_nothing_but_how_to_count():
 @pytest.mark.parametrize(
     ("folder", "libraries"),
     [
-        ("api", ["autobahn", "txaio"]),
+        ("api", ["autobahn", "txaio", "twisted.web"]),
         ("brokers", ["autobahn", "twisted.web"]),
         ("hub", ["autobahn", "txaio", "treq", "twisted.web"]),
-        ("metrics", ["autobahn"]),
+        ("metrics", ["autobahn", "twisted.web"]),
         ("stores", ["autobahn", "twisted.web"]),
         ("webhooks", ["autobahn", "txaio"]),
         ("workers", ["autobahn", "twisted.web"]),
