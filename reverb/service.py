@@ -20,10 +20,12 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IAddress
 from twisted.logger import Logger
 
-from reverb.api.resources import ApiContext
-from reverb.api.root import make_root
+from reverb.api.authentication import Authenticator
+from reverb.api.context import ApiContext
+from reverb.api.routes import make_router
 from reverb.apps import App
 from reverb.backends import build_backends, build_webhook_cluster_store
+from reverb.http import Handler
 from reverb.hub.hub import Hub
 from reverb.interfaces import IApps, IBroker, IChannelStore
 from reverb.listening.addresses import format_address, listening_addresses
@@ -37,7 +39,7 @@ from reverb.settings import Settings
 from reverb.static_apps import StaticApps
 from reverb.transport.broadcast import BroadcastTarget
 from reverb.transport.factory import PusherFactory
-from reverb.transport.http import ApiSite
+from reverb.transport.http import HttpFactory, HttpLimits
 from reverb.transport.multiplexer import MultiplexingFactory
 from reverb.transport.outbox import SocketTable
 from reverb.transport.timing_wheel import TimingWheel
@@ -81,6 +83,8 @@ class ReverbService(MultiService):
         hub: This node's connections and channels.
         factory: The protocol factory for WebSocket and HTTP, for applications that
             listen themselves.
+        handle_request: Answers a request of the HTTP API. A :class:`HttpResource` mounts it
+            into a tree of twisted.web.
         metrics: Serves the metrics; None when metrics are off.
         webhooks: Sends webhooks; None while no app can have any and no listener for
             webhook events has been added.
@@ -133,9 +137,10 @@ class ReverbService(MultiService):
         if apps is not None or any(app.webhooks for app in settings.apps):
             self.webhooks = self._make_webhooks()
         self._websockets = self._make_websockets()
+        self.handle_request = self._make_api()
         self.factory = MultiplexingFactory(
             websockets=self._websockets,
-            site=self._make_site(),
+            http=self._make_http_factory(self.handle_request, self._meter),
             timing_wheel=self._timing_wheel,
             handshake_timeout=settings.handshake_timeout,
             max_request_head_bytes=settings.max_request_head_bytes,
@@ -159,7 +164,7 @@ class ReverbService(MultiService):
             return None
         # These modules import prometheus_client, which nothing else needs.
         from reverb.metrics.collector import NodeCollector, make_registry  # noqa: PLC0415
-        from reverb.metrics.page import make_page  # noqa: PLC0415
+        from reverb.metrics.page import make_router as make_metrics_router  # noqa: PLC0415
 
         collector = NodeCollector(
             meter=self._meter,
@@ -169,15 +174,10 @@ class ReverbService(MultiService):
             unavailable_reason=self.unavailable_reason,
             queued=lambda app_id: self.webhooks.queued(app_id) if self.webhooks else 0,
         )
-        settings = self.settings
-        site = ApiSite(
-            make_page(make_registry(collector)),
-            reactor=self._clock,
-            timeout=settings.request_timeout,
-            max_request_bytes=settings.max_request_bytes,
-            max_request_head_bytes=settings.max_request_head_bytes,
-        )
-        metrics = MetricsListener(site, settings.metrics_listen, self._listening_reactor)
+        # A meter of its own: a scrape does not count as a response of the API.
+        router = make_metrics_router(make_registry(collector))
+        http = self._make_http_factory(router.handle, Meter())
+        metrics = MetricsListener(http, self.settings.metrics_listen, self._listening_reactor)
         metrics.setServiceParent(self)
         return metrics
 
@@ -218,27 +218,28 @@ class ReverbService(MultiService):
             return builder.build_cluster(cluster_store)
         return builder.build_single_node(self._webhook_events)
 
-    def _make_site(self) -> ApiSite:
-        settings = self.settings
-        context = ApiContext(
-            hub=self.hub,
-            store=self._store,
+    def _make_api(self) -> Handler:
+        authenticator = Authenticator(
             apps=self._apps,
             clock=self._clock,
             now=self._now,
-            path=settings.path,
-            tolerance=settings.signature_tolerance,
+            prefix=self.settings.path,
+            tolerance=self.settings.signature_tolerance,
             meter=self._meter,
+        )
+        context = ApiContext(
+            authenticator=authenticator,
+            hub=self.hub,
+            store=self._store,
             webhooks=self.webhooks,
+            unavailable_reason=self.unavailable_reason,
         )
-        return ApiSite(
-            make_root(context, self.unavailable_reason),
-            reactor=self._clock,
-            timeout=settings.request_timeout,
-            max_request_bytes=settings.max_request_bytes,
-            max_request_head_bytes=settings.max_request_head_bytes,
-            meter=self._meter,
-        )
+        return make_router(context, self.settings.path).handle
+
+    def _make_http_factory(self, handle: Handler, meter: Meter) -> HttpFactory:
+        s = self.settings
+        limits = HttpLimits(s.request_timeout, s.max_request_bytes, s.max_request_head_bytes)
+        return HttpFactory(handle, limits, reactor=self._clock, meter=meter)
 
     # For the embedding application
 
@@ -335,7 +336,6 @@ class ReverbService(MultiService):
         self._start_webhooks()
         self._timing_wheel.start()
         self._websockets.open()
-        self.factory.site.startFactory()
         started = self._store.start(self.hub.store_changed)
         started.addCallback(lambda _: self._broker.start(self.hub.deliver))
         started.addCallbacks(
@@ -386,7 +386,6 @@ class ReverbService(MultiService):
         # Send also the counts that the store has returned since the first flush.
         await self._stage("counts", self.hub.flush)
         await self._stage("broker", self._broker.stop)
-        self.factory.site.stopFactory()
         if self.metrics is not None:
             await self._stage("metrics", self.metrics.stopService)
         self._timing_wheel.stop()

@@ -1,1 +1,1 @@
-"""The Pusher HTTP API, as twisted.web resources."""
+"""The Pusher HTTP API: functions from a request to a response."""

@@ -1,133 +1,123 @@
-"""Verification of the signatures of API requests.
+"""Authentication of requests: finds the app, and checks its signature and its rate limit."""
 
-Source: Pusher's documentation, "HTTP API: Authentication".
-"""
+from collections.abc import Callable, Coroutine
+from typing import Any, NamedTuple
 
-import hashlib
-import re
-from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
-from urllib.parse import unquote, unquote_plus
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 
-from reverb.api.query import Query
 from reverb.api.responses import ApiError
+from reverb.api.signature import check_signature
 from reverb.apps import App
-from reverb.protocol.signing import constant_time_equal, request_text, sign
+from reverb.http import Query, Request
+from reverb.hub.rate_limit import RateLimit
+from reverb.interfaces import IApps
+from reverb.meter import Meter
 
-_VERSION = "1.0"
-_TIMESTAMP = re.compile(r"[0-9]{1,12}", re.ASCII)
-_ARRAY = re.compile(r"(.*)\[[^\]]*\]")
+
+class SignedRequest(NamedTuple):
+    """A request whose signature is valid, with the app that signed it."""
+
+    app: App
+    query: Query
+    body: bytes
 
 
-def check_signature(
-    app: App,
-    *,
-    method: str,
-    path: str,
-    prefix: str,
-    query: Query,
-    body: bytes,
-    now: float,
-    tolerance: int,
-) -> None:
-    """Check that a request and its body were signed recently with the app's secret.
+class Authenticator:
+    """Authenticates requests.
 
     Args:
-        app: The app that the request is for.
-        method: The HTTP method.
-        path: The path as received, without the query.
-        prefix: The prefix of this node's routes. SDKs differ in whether they sign it.
-        query: The query of the request.
-        body: The body as received.
-        now: The current time, in seconds since 1970.
-        tolerance: Seconds by which the request's timestamp may differ from ``now``.
-
-    Raises:
-        ApiError: With 400 if ``auth_key`` is not the app's key, and with 401 for any other
-            problem. The message says what was expected, but does not contain the secret.
+        apps: Finds apps by id and by key.
+        clock: A monotonic clock, for rate limits.
+        now: Returns the wall clock's time in seconds since 1970, for timestamps.
+        prefix: The prefix of every route: empty, or a path such as ``/realtime``.
+        tolerance: Seconds by which a request's timestamp may differ from ``now()``.
+        meter: The node's meter.
     """
-    pairs = query.pairs
-    parameters = {name.lower(): value for name, value in pairs}
-    for name in ("auth_key", "auth_timestamp", "auth_version", "auth_signature"):
-        if not parameters.get(name):
-            raise ApiError(401, f"Missing {name}: every request must be signed")
-    if not constant_time_equal(app.key, parameters["auth_key"]):
-        raise ApiError(400, f"Unknown auth_key: it is not the key of app {app.id}")
-    if parameters["auth_version"] != _VERSION:
-        raise ApiError(401, f"Unsupported auth_version: expected {_VERSION}")
-    _check_timestamp(parameters["auth_timestamp"], now, tolerance)
-    _check_body(parameters.get("body_md5"), body)
-    received = parameters["auth_signature"]
-    expected = request_text(method, path.removeprefix(prefix), _join_arrays(pairs))
-    if constant_time_equal(sign(app.secret, expected), received):
-        return
-    if not any(
-        constant_time_equal(sign(app.secret, text), received)
-        for text in _signed_text_variants(method, path, prefix, query.raw)
-    ):
-        shown = expected.replace("\n", "\\n")
-        raise ApiError(
-            401,
-            f'Invalid signature: you should have sent HmacSHA256Hex("{shown}", your_secret_key), '
-            f'but you sent "{received[:100]}"',
-        )
 
+    def __init__(
+        self,
+        *,
+        apps: IApps,
+        clock: IReactorTime,
+        now: Callable[[], float],
+        prefix: str,
+        tolerance: int,
+        meter: Meter,
+    ) -> None:
+        self._apps = apps
+        self._clock = clock
+        self._now = now
+        self._prefix = prefix
+        self._tolerance = tolerance
+        self._meter = meter
+        self._rates: dict[str, RateLimit] = {}
 
-def _check_timestamp(timestamp: str, now: float, tolerance: int) -> None:
-    if not _TIMESTAMP.fullmatch(timestamp):
-        raise ApiError(401, "Invalid auth_timestamp: expected seconds since 1970")
-    if abs(now - int(timestamp)) > tolerance:
-        raise ApiError(
-            401,
-            f"Timestamp expired: Given timestamp ({_format_time(int(timestamp))}) not within "
-            f"{tolerance}s of server time ({_format_time(now)})",
-        )
+    def authenticate(
+        self, request: Request, app_id: str | None
+    ) -> SignedRequest | Coroutine[Any, Any, SignedRequest]:
+        """Find the app of a request, and check the request's signature and the app's rate limit.
 
+        Args:
+            request: The request.
+            app_id: The app's id from the path, or None where ``auth_key`` identifies the app.
 
-def _format_time(seconds: float) -> str:
-    try:
-        return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    except (OverflowError, ValueError):
-        return "out of range"
+        Returns:
+            The signed request; a coroutine that returns it if the source of apps has to wait.
 
+        Raises:
+            ApiError: There is no such app, it is disabled, the signature is invalid, or the
+                request exceeds the rate limit.
+        """
+        found = self._find_app(request, app_id)
+        if found.called and isinstance(found.result, App):
+            return self._verify(found.result, request)  # No need to wait.
+        return self._verify_when_found(found, request, app_id)
 
-def _check_body(body_md5: str | None, body: bytes) -> None:
-    # Ignore body_md5 if there is no body: the Python SDK sends it even then.
-    if not body:
-        return
-    if not body_md5:
-        raise ApiError(401, "Missing body_md5: a request with a body must sign its MD5")
-    expected = hashlib.md5(body, usedforsecurity=False).hexdigest()
-    if not constant_time_equal(expected, body_md5.lower()):
-        raise ApiError(
-            401,
-            f"Invalid body_md5: the MD5 of the received body is {expected}, "
-            f"but you sent {body_md5[:64]}",
-        )
+    def _find_app(self, request: Request, app_id: str | None) -> "Deferred[App | None]":
+        if app_id is not None:
+            return self._apps.by_id(app_id)
+        key = request.query.get("auth_key")
+        if not key:
+            raise ApiError(401, "Missing auth_key: every request must be signed")
+        return self._apps.by_key(key)
 
+    async def _verify_when_found(
+        self, found: "Deferred[App | None]", request: Request, app_id: str | None
+    ) -> SignedRequest:
+        app = await found
+        if app is not None:
+            return self._verify(app, request)
+        if app_id is None:
+            raise ApiError(400, "Unknown auth_key: no app has this key")
+        raise ApiError(404, f"No app has the id {app_id[:100]!r}")
 
-def _signed_text_variants(
-    method: str, path: str, prefix: str, query: Sequence[tuple[str, str]]
-) -> Iterator[str]:
-    """Yield the texts that an SDK may have signed for this request.
+    def _verify(self, app: App, request: Request) -> SignedRequest:
+        self._check_signature(app, request)
+        if not app.enabled:
+            raise ApiError(403, f"App {app.id} is disabled")
+        self._check_rate(app)
+        return SignedRequest(app, request.query, request.body)
 
-    SDKs differ in whether the signed path includes the prefix, whether the path and the query are
-    percent-encoded, and whether ``+`` in the query means a space.
-    """
-    without_prefix = path.removeprefix(prefix)
-    paths = (without_prefix, path, unquote(without_prefix), unquote(path))
-    for candidate in dict.fromkeys(paths):
-        for decode in (unquote, unquote_plus, str):
-            pairs = [(decode(name), decode(value)) for name, value in query]
-            yield request_text(method, candidate, _join_arrays(pairs))
+    def _check_signature(self, app: App, request: Request) -> None:
+        """Check that a request is signed with the app's secret, and count a failure."""
+        try:
+            check_signature(
+                app, request, prefix=self._prefix, now=self._now(), tolerance=self._tolerance
+            )
+        except ApiError:
+            self._meter.apps[app.id].auth_failures["api"] += 1
+            raise
 
-
-def _join_arrays(pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Join the elements of each array, such as ``info[0]``, with commas, as the PHP SDK does."""
-    if "[" not in "".join([name for name, _ in pairs]):
-        return pairs
-    values: dict[str, list[str]] = {}
-    for name, value in pairs:
-        array = _ARRAY.fullmatch(name)
-        values.setdefault(array[1] if array else name, []).append(value)
-    return [(name, ",".join(elements)) for name, elements in values.items()]
+    def _check_rate(self, app: App) -> None:
+        """Count a request against the app's rate limit, and refuse it above the limit."""
+        if not app.api_requests_per_second:
+            return
+        rate = self._rates.setdefault(app.id, RateLimit(app.api_requests_per_second))
+        if not rate.allow(self._clock.seconds()):
+            self._meter.apps[app.id].limit_hits["api_requests_per_second"] += 1
+            raise ApiError(
+                429,
+                f"Too many requests: the app may send {rate.per_second} per second",
+                {"Retry-After": "1"},
+            )

@@ -3,16 +3,18 @@
 Source: Pusher's documentation, "HTTP API: Publishing events".
 """
 
+from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 import msgspec
 from twisted.internet.defer import Deferred, ensureDeferred, gatherResults, succeed
 
+from reverb.api.authentication import SignedRequest
 from reverb.api.channel_info import make_channel_info, parse_info
-from reverb.api.query import Query
-from reverb.api.resources import ApiContext, PublishingResource, PublishResult, SignedRequest
-from reverb.api.responses import ApiError
+from reverb.api.context import ApiContext
+from reverb.api.responses import ApiError, make_publish_response
 from reverb.apps import App
+from reverb.http import Query, Response
 from reverb.protocol.codes import ClientError
 from reverb.protocol.events import EventError, check_event
 from reverb.protocol.messages import NOT_JSON, data_text, json_problem
@@ -104,93 +106,85 @@ def _get_data(event: _Event) -> str:
         raise ApiError(400, error.message) from None
 
 
-class PublishEvent(PublishingResource):
-    """``POST /apps/{id}/events``."""
-
-    def handle_signed(self, request: SignedRequest) -> Any:
-        """Publish one event to one or more channels, and return the requested attributes."""
-        body = request.body
-        decoded = _decode(_event_decoder, body) if body else _event_from_query(request.query)
-        event = CheckedEvent(request.app, decoded)
-        all_nodes = event.publish(self.context, request.app)
-        return (
-            self._add_info(request.app, event, all_nodes)
-            if event.info_attributes
-            else PublishResult(all_nodes, {})
-        )
-
-    async def _add_info(self, app: App, event: CheckedEvent, all_nodes: bool) -> PublishResult:
-        info = await event.channel_info(self.context, app)
-        return PublishResult(all_nodes, {"channels": info})
+def publish_event(
+    context: ApiContext, request: SignedRequest
+) -> Response | Coroutine[Any, Any, Response]:
+    """Publish one event to one or more channels, and return the requested attributes."""
+    body = request.body
+    decoded = _decode(_event_decoder, body) if body else _event_from_query(request.query)
+    event = CheckedEvent(request.app, decoded)
+    all_nodes = event.publish(context, request.app)
+    if event.info_attributes:
+        return _respond_with_info(context, request.app, event, all_nodes)
+    return make_publish_response({}, all_nodes=all_nodes)
 
 
-class PublishBatch(PublishingResource):
-    """``POST /apps/{id}/batch_events``."""
-
-    def handle_signed(self, request: SignedRequest) -> Any:
-        """Publish a batch of events, each to one channel. If one event is invalid, publish none."""
-        app = request.app
-        batch = _decode(_batch_decoder, request.body).batch
-        limit = app.max_batch_events
-        if limit and len(batch) > limit:
-            raise ApiError(400, f"Batch too large: {len(batch)} events, but the limit is {limit}")
-        events = [self._check(app, index, event) for index, event in enumerate(batch)]
-        results = [event.publish(self.context, app) for event in events]
-        all_nodes = all(results)
-        if any(event.info_attributes for event in events):
-            return self._add_info(app, events, all_nodes)
-        return PublishResult(all_nodes, {})
-
-    def _check(self, app: App, index: int, event: _Event) -> CheckedEvent:
-        try:
-            if event.channels is not None:
-                raise ApiError(400, "channels: an event of a batch has one channel")
-            return CheckedEvent(app, event)
-        except ApiError as error:
-            raise ApiError(error.status, f"batch[{index}]: {error.message}") from None
-
-    async def _add_info(
-        self, app: App, events: list[CheckedEvent], all_nodes: bool
-    ) -> PublishResult:
-        """Return the requested attributes of each event's channel, in the order of the events.
-
-        They are empty for an event that requests none.
-        """
-        requests: list[Deferred[Any]] = [
-            ensureDeferred(event.channel_info(self.context, app))
-            if event.info_attributes
-            else succeed({})
-            for event in events
-        ]
-        infos = await gatherResults(requests, consumeErrors=True)
-        batch = [info.get(event.channels[0], {}) for event, info in zip(events, infos, strict=True)]
-        return PublishResult(all_nodes, {"batch": batch})
+async def _respond_with_info(
+    context: ApiContext, app: App, event: CheckedEvent, all_nodes: bool
+) -> Response:
+    info = await event.channel_info(context, app)
+    return make_publish_response({"channels": info}, all_nodes=all_nodes)
 
 
-class PublishToChannel(PublishingResource):
-    """``POST /apps/{id}/channels/{name}/events``, which Pusher has deprecated.
+def publish_batch(
+    context: ApiContext, request: SignedRequest
+) -> Response | Coroutine[Any, Any, Response]:
+    """Publish a batch of events, each to one channel. If one event is invalid, publish none."""
+    app = request.app
+    batch = _decode(_batch_decoder, request.body).batch
+    limit = app.max_batch_events
+    if limit and len(batch) > limit:
+        raise ApiError(400, f"Batch too large: {len(batch)} events, but the limit is {limit}")
+    events = [_check_batch_event(app, index, event) for index, event in enumerate(batch)]
+    results = [event.publish(context, app) for event in events]
+    all_nodes = all(results)
+    if any(event.info_attributes for event in events):
+        return _respond_with_batch_info(context, app, events, all_nodes)
+    return make_publish_response({}, all_nodes=all_nodes)
 
-    The body of the request is the event's data.
+
+def _check_batch_event(app: App, index: int, event: _Event) -> CheckedEvent:
+    try:
+        if event.channels is not None:
+            raise ApiError(400, "channels: an event of a batch has one channel")
+        return CheckedEvent(app, event)
+    except ApiError as error:
+        raise ApiError(error.status, f"batch[{index}]: {error.message}") from None
+
+
+async def _respond_with_batch_info(
+    context: ApiContext, app: App, events: list[CheckedEvent], all_nodes: bool
+) -> Response:
+    """Return the requested attributes of each event's channel, in the order of the events.
+
+    They are empty for an event that requests none.
     """
+    requests: list[Deferred[Any]] = [
+        ensureDeferred(event.channel_info(context, app)) if event.info_attributes else succeed({})
+        for event in events
+    ]
+    infos = await gatherResults(requests, consumeErrors=True)
+    batch = [info.get(event.channels[0], {}) for event, info in zip(events, infos, strict=True)]
+    return make_publish_response({"batch": batch}, all_nodes=all_nodes)
 
-    def __init__(self, context: ApiContext, app_id: str, channel: str) -> None:
-        super().__init__(context, app_id)
-        self.channel = channel
 
-    def handle_signed(self, request: SignedRequest) -> Any:
-        """Publish one event to the channel in the path."""
-        try:
-            data = request.body.decode()
-        except UnicodeDecodeError as error:
-            raise ApiError(400, f"The body is not UTF-8: {error}") from None
-        event = _Event(
-            name=request.query.get("name") or "",
-            channel=self.channel,
-            data=msgspec.Raw(msgspec.json.encode(data)),
-            socket_id=request.query.get("socket_id"),
-        )
-        checked = CheckedEvent(request.app, event)
-        return PublishResult(checked.publish(self.context, request.app), {})
+def publish_to_channel(context: ApiContext, request: SignedRequest, channel: str) -> Response:
+    """Publish one event to the channel in the path. The body is the event's data.
+
+    Pusher has deprecated this route.
+    """
+    try:
+        data = request.body.decode()
+    except UnicodeDecodeError as error:
+        raise ApiError(400, f"The body is not UTF-8: {error}") from None
+    event = _Event(
+        name=request.query.get("name") or "",
+        channel=channel,
+        data=msgspec.Raw(msgspec.json.encode(data)),
+        socket_id=request.query.get("socket_id"),
+    )
+    all_nodes = CheckedEvent(request.app, event).publish(context, request.app)
+    return make_publish_response({}, all_nodes=all_nodes)
 
 
 _event_decoder = msgspec.json.Decoder(_Event)

@@ -1,42 +1,38 @@
-"""Health checks for load balancers and process managers: ``GET /up`` and ``GET /ready``."""
+"""Routes that need no signature: health checks, and the WebSocket route without an upgrade."""
 
-from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
-from reverb.api.resources import JsonResource
-from reverb.api.responses import ApiError, Request
-
-
-class Up(JsonResource):
-    """``GET /up``: whether the process is running. Laravel Reverb sends the same response."""
-
-    methods = ("GET", "HEAD")
-
-    def handle(self, request: Request) -> Any:
-        """Report that the process is running."""
-        return {"health": "OK"}
+from reverb.api.context import ApiContext
+from reverb.api.responses import ApiError
+from reverb.http import Request
 
 
-class Ready(JsonResource):
-    """``GET /ready``: whether the node should receive new clients.
+def show_up(_context: ApiContext, _request: Request) -> dict[str, Any]:
+    """Report that the process is running. Laravel Reverb sends the same response."""
+    return {"health": "OK"}
 
-    Args:
-        unavailable_reason: Returns why the node is not ready, or None when it is.
+
+def show_ready(context: ApiContext, _request: Request) -> dict[str, Any]:
+    """Report that the node should receive new clients.
+
+    Raises:
+        ApiError: With 503 and the reason when the node is not ready.
     """
+    unavailable_reason = context.unavailable_reason()
+    if unavailable_reason is not None:
+        raise ApiError(503, unavailable_reason)
+    return {"ready": True}
 
-    methods = ("GET", "HEAD")
 
-    def __init__(self, unavailable_reason: Callable[[], str | None]) -> None:
-        super().__init__()
-        self._unavailable_reason = unavailable_reason
+def require_upgrade(_context: ApiContext, _request: Request) -> NoReturn:
+    """Refuse a plain request for ``/app/{key}`` with 426 (RFC 9110, 15.5.22).
 
-    def handle(self, request: Request) -> Any:
-        """Report that the node is ready.
-
-        Raises:
-            ApiError: With 503 and the reason when the node is not ready.
-        """
-        unavailable_reason = self._unavailable_reason()
-        if unavailable_reason is not None:
-            raise ApiError(503, unavailable_reason)
-        return {"ready": True}
+    Raises:
+        ApiError: With 426.
+    """
+    raise ApiError(
+        426,
+        "This route is for WebSocket clients, but the request does not ask for an upgrade. "
+        "A proxy in front of the server must forward the Upgrade and Connection headers",
+        {"Upgrade": "websocket", "Connection": "Upgrade"},
+    )

@@ -1,15 +1,16 @@
-"""JSON responses of the HTTP API, and the exception that is sent as one.
+"""JSON responses of the HTTP API, and the exceptions that become one."""
 
-:func:`reverb.transport.http.encode_response` adds the headers that all responses have.
-"""
-
-from collections.abc import Iterable, Mapping
-from typing import Any, Protocol
+from collections.abc import Mapping
+from typing import Any
 
 import msgspec
-from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 
-Headers = Iterable[tuple[str, str]]
+from reverb.http import Request, Response
+from reverb.interfaces import StoreRefusedError
+from reverb.webhooks.interfaces import ClusterStoreLostError
+
+_log = Logger()
 
 
 class ApiError(Exception):
@@ -28,41 +29,52 @@ class ApiError(Exception):
         self.headers = headers or {}
 
 
-class Request(Protocol):
-    """The part of a twisted.web request that resources use."""
-
-    method: bytes
-    uri: bytes
-    path: bytes
-    requestHeaders: Any
-    content: Any
-    channel: object
-    """None when the client has disconnected."""
-
-    def respond(self, status: int, headers: Headers, body: bytes = b"") -> None:
-        """Send the complete response and finish the request."""
-
-    def notifyFinish(self) -> "Deferred[None]":
-        """Return a Deferred that fires when the response has been sent.
-
-        It fails if the client disconnects before.
-        """
-
-
-def send_json(request: Request, status: int, content: Any, headers: Headers = ()) -> None:
-    """Send a JSON response and finish the request.
+def make_json_response(
+    content: Any, status: int = 200, headers: tuple[tuple[str, str], ...] = ()
+) -> Response:
+    """Make a response whose body is JSON.
 
     Args:
-        request: The request.
-        status: The HTTP status.
         content: A value that msgspec can encode as JSON.
+        status: The HTTP status.
         headers: Headers in addition to Content-Type and Content-Length.
     """
     body = msgspec.json.encode(content)
     length = ("Content-Length", str(len(body)))
-    request.respond(status, [("Content-Type", "application/json"), length, *headers], body)
+    return Response(status, (("Content-Type", "application/json"), length, *headers), body)
 
 
-def send_error(request: Request, error: ApiError) -> None:
-    """Send an error as a JSON response and finish the request."""
-    send_json(request, error.status, {"error": error.message}, error.headers.items())
+def make_publish_response(content: Any, *, all_nodes: bool) -> Response:
+    """Make the response to a request that publishes, which says whether all nodes were reached.
+
+    Args:
+        content: A value that msgspec can encode as JSON.
+        all_nodes: Whether everything that the request publishes was sent to all nodes.
+    """
+    return make_json_response(
+        content, headers=() if all_nodes else (("Reverb-Reached", "this-node"),)
+    )
+
+
+def make_error_response(error: Exception, request: Request) -> Response:
+    """Make the response to a request whose handler raised an exception.
+
+    Call it in the ``except`` clause: it logs the exception if the exception is unexpected.
+    """
+    error = _to_api_error(error, request)
+    return make_json_response({"error": error.message}, error.status, tuple(error.headers.items()))
+
+
+def _to_api_error(error: Exception, request: Request) -> ApiError:
+    if isinstance(error, ApiError):
+        return error
+    if isinstance(error, StoreRefusedError):  # The store has logged it.
+        return ApiError(500, "The server's stored data is unusable: see the server's log")
+    if isinstance(error, ClusterStoreLostError):
+        return ApiError(
+            503,
+            f"Webhooks are stored in Redis, which is unreachable: {error}",
+            {"Retry-After": "5"},
+        )
+    _log.failure("failed to handle {method} {path}", method=request.method, path=request.path)
+    return ApiError(500, "Internal server error: see the server's log")

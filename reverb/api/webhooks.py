@@ -1,253 +1,131 @@
 """Webhook administration: list, replay and test the deliveries of an app.
 
-Pusher has no such routes. Requests to them must be signed, as to all routes of an app.
+Pusher has no such routes. Each function may raise :class:`ClusterStoreLostError`, which becomes
+a response with status 503: the archive is unreachable.
 """
 
 from typing import Any, get_args
 
 import msgspec
 
-from reverb.api.resources import ApiContext, NotFound, SignedRequest, SignedResource
-from reverb.api.responses import ApiError, Request
+from reverb.api.authentication import SignedRequest
+from reverb.api.context import ApiContext
+from reverb.api.responses import ApiError
 from reverb.apps import EVENT_NAMES, App, EventName, Webhook
 from reverb.protocol.messages import json_problem
 from reverb.protocol.names import channel_name_problem
 from reverb.webhooks.delivery import Delivery, State
 from reverb.webhooks.events import TEST_CHANNEL, WebhookEvent, sample_event
-from reverb.webhooks.interfaces import (
-    ClusterStoreLostError,
-    DeliveryPendingError,
-    IDeliveryArchive,
-    QueueFullError,
-)
+from reverb.webhooks.interfaces import DeliveryPendingError, IDeliveryArchive, QueueFullError
 
 _STATES: dict[str, State] = {state: state for state in get_args(State)}
 _MAX_LIMIT = 1_000
 
 
-class WebhookResource(SignedResource):
-    """A route that uses the archive of webhook deliveries."""
+async def list_webhooks(context: ApiContext, request: SignedRequest) -> dict[str, Any]:
+    """List the app's endpoints, each with the number of its unfinished deliveries.
 
-    async def handle_signed(self, request: SignedRequest) -> Any:
-        """Handle the request with the archive.
-
-        Raises:
-            ApiError: With 503 if the archive is unreachable.
-        """
-        webhooks = self.context.webhooks
-        try:
-            return await self.handle_with_archive(
-                request, None if webhooks is None else webhooks.archive
-            )
-        except ClusterStoreLostError as error:
-            raise ApiError(
-                503,
-                f"Webhooks are stored in Redis, which is unreachable: {error}",
-                {"Retry-After": "5"},
-            ) from None
-
-    async def handle_with_archive(
-        self, request: SignedRequest, archive: IDeliveryArchive | None
-    ) -> Any:
-        """Handle the request.
-
-        Args:
-            request: The request.
-            archive: The archive of deliveries, or None if no app has webhooks.
-
-        Raises:
-            ApiError: The request is refused.
-            ClusterStoreLostError: The archive is unreachable.
-        """
-        raise NotImplementedError
-
-
-class ListWebhooks(WebhookResource):
-    """``GET /apps/{id}/webhooks``."""
-
-    methods = ("GET", "HEAD")
-
-    def __init__(self, context: ApiContext, app_id: str) -> None:
-        super().__init__(context, app_id)
-        self.putChild(b"deliveries", ListDeliveries(context, app_id))
-        self.putChild(b"test", SendTestEvent(context, app_id))
-        dead_letters = NotFound()
-        dead_letters.putChild(b"replay", ReplayDeadLetters(context, app_id))
-        self.putChild(b"dead_letters", dead_letters)
-
-    async def handle_with_archive(
-        self, request: SignedRequest, archive: IDeliveryArchive | None
-    ) -> Any:
-        """List the app's endpoints, each with the number of its unfinished deliveries.
-
-        The HTTP headers of an endpoint are left out, because they may be secret.
-        """
-        return {
-            "webhooks": [
-                {
-                    "url": webhook.url,
-                    "events": webhook.events,
-                    "channel_prefix": webhook.channel_prefix,
-                    "channel_suffix": webhook.channel_suffix,
-                    "batch": webhook.batch,
-                    "queued": 0
-                    if archive is None
-                    else await archive.queued(request.app.id, webhook.url),
-                }
-                for webhook in request.app.webhooks
-            ]
-        }
-
-
-class ListDeliveries(WebhookResource):
-    """``GET /apps/{id}/webhooks/deliveries``."""
-
-    methods = ("GET", "HEAD")
-
-    def getChild(self, path: bytes, request: Request) -> "ShowDelivery":
-        """Return the route of one delivery, by its id."""
-        assert self.app_id is not None
-        return ShowDelivery(self.context, self.app_id, path.decode("utf-8", "replace"))
-
-    async def handle_with_archive(
-        self, request: SignedRequest, archive: IDeliveryArchive | None
-    ) -> Any:
-        """List the app's deliveries, newest first: one page of those in the requested state.
-
-        Raises:
-            ApiError: With 400 if ``state`` or ``limit`` is invalid, or a parameter is repeated.
-        """
-        state_name = _get_parameter(request, "state") or None
-        state = _STATES.get(state_name or "")
-        if state_name is not None and state is None:
-            raise ApiError(400, f"state must be one of {', '.join(_STATES)}")
-        limit = _parse_limit(_get_parameter(request, "limit") or "100")
-        after = _get_parameter(request, "after") or None
-        if archive is None:
-            return {"deliveries": []}
-        page = await archive.page(request.app.id, state, limit, after)
-        return {"deliveries": [summarize_delivery(delivery) for delivery in page]}
-
-
-class DeliveryResource(WebhookResource):
-    """A route of one delivery.
-
-    Args:
-        context: The services and settings that the resources share.
-        app_id: The app's id.
-        delivery_id: The delivery's id. The app may have no such delivery.
+    The HTTP headers of an endpoint are left out, because they may be secret.
     """
-
-    def __init__(self, context: ApiContext, app_id: str, delivery_id: str) -> None:
-        super().__init__(context, app_id)
-        self.delivery_id = delivery_id
-
-    async def handle_with_archive(
-        self, request: SignedRequest, archive: IDeliveryArchive | None
-    ) -> Any:
-        """Find the delivery and handle the request.
-
-        Raises:
-            ApiError: With 404 if the app has no delivery with this id.
-        """
-        delivery = None
-        if archive is not None:
-            delivery = await archive.get(request.app.id, self.delivery_id)
-        if archive is None or delivery is None:
-            raise ApiError(404, f"No delivery has the id {self.delivery_id[:100]!r}")
-        return await self.handle_delivery(delivery, request, archive)
-
-    async def handle_delivery(
-        self, delivery: Delivery, request: SignedRequest, archive: IDeliveryArchive
-    ) -> Any:
-        """Handle a request for a delivery of the app.
-
-        Args:
-            delivery: The delivery with the id in the path.
-            request: The request.
-            archive: The archive that contains the delivery.
-
-        Raises:
-            ApiError: The request is refused.
-            ClusterStoreLostError: The archive is unreachable.
-        """
-        raise NotImplementedError
+    archive = _get_archive(context)
+    return {
+        "webhooks": [
+            {
+                "url": webhook.url,
+                "events": webhook.events,
+                "channel_prefix": webhook.channel_prefix,
+                "channel_suffix": webhook.channel_suffix,
+                "batch": webhook.batch,
+                "queued": 0
+                if archive is None
+                else await archive.queued(request.app.id, webhook.url),
+            }
+            for webhook in request.app.webhooks
+        ]
+    }
 
 
-class ShowDelivery(DeliveryResource):
-    """``GET /apps/{id}/webhooks/deliveries/{delivery}``."""
+async def list_deliveries(context: ApiContext, request: SignedRequest) -> dict[str, Any]:
+    """List the app's deliveries, newest first: one page of those in the requested state.
 
-    methods = ("GET", "HEAD")
-
-    def __init__(self, context: ApiContext, app_id: str, delivery_id: str) -> None:
-        super().__init__(context, app_id, delivery_id)
-        self.putChild(b"replay", ReplayDelivery(context, app_id, delivery_id))
-
-    async def handle_delivery(
-        self, delivery: Delivery, request: SignedRequest, archive: IDeliveryArchive
-    ) -> Any:
-        """Return the delivery, including its body."""
-        return summarize_delivery(delivery) | {"body": delivery.body.decode()}
-
-
-class ReplayDelivery(DeliveryResource):
-    """``POST /apps/{id}/webhooks/deliveries/{delivery}/replay``."""
-
-    methods = ("POST",)
-
-    async def handle_delivery(
-        self, delivery: Delivery, request: SignedRequest, archive: IDeliveryArchive
-    ) -> Any:
-        """Queue the delivery again.
-
-        Raises:
-            ApiError: With 409 if the delivery is pending, 400 if its endpoint is no longer
-                configured, or 503 if the endpoint's queue is full.
-        """
-        if delivery.state == "pending":
-            raise _make_pending_error()
-        _check_endpoint(request.app, delivery.url)
-        try:
-            await archive.replay(delivery)
-        except DeliveryPendingError:  # Another request has replayed it meanwhile.
-            raise _make_pending_error() from None
-        except QueueFullError:
-            raise _make_queue_full_error(delivery.url) from None
-        return {"replayed": 1}
+    Raises:
+        ApiError: With 400 if ``state`` or ``limit`` is invalid, or a parameter is repeated.
+    """
+    state_name = _get_parameter(request, "state") or None
+    state = _STATES.get(state_name or "")
+    if state_name is not None and state is None:
+        raise ApiError(400, f"state must be one of {', '.join(_STATES)}")
+    limit = _parse_limit(_get_parameter(request, "limit") or "100")
+    after = _get_parameter(request, "after") or None
+    archive = _get_archive(context)
+    if archive is None:
+        return {"deliveries": []}
+    page = await archive.page(request.app.id, state, limit, after)
+    return {"deliveries": [summarize_delivery(delivery) for delivery in page]}
 
 
-class ReplayDeadLetters(WebhookResource):
-    """``POST /apps/{id}/webhooks/dead_letters/replay``."""
+async def show_delivery(
+    context: ApiContext, request: SignedRequest, delivery_id: str
+) -> dict[str, Any]:
+    """Return a delivery, including its body.
 
-    methods = ("POST",)
+    Raises:
+        ApiError: With 404 if the app has no delivery with this id.
+    """
+    delivery, _ = await _find_delivery(context, request.app, delivery_id)
+    return summarize_delivery(delivery) | {"body": delivery.body.decode()}
 
-    async def handle_with_archive(
-        self, request: SignedRequest, archive: IDeliveryArchive | None
-    ) -> Any:
-        """Queue the app's dead letters again, and return how many were queued and how many left.
 
-        A dead letter is left as it is if its endpoint's queue is full, if the endpoint is no longer
-        configured, or if another request has replayed it meanwhile.
-        """
-        replayed = left = 0
-        for delivery_id in () if archive is None else await archive.dead(request.app.id):
-            assert archive is not None
-            if await self._replay(delivery_id, request.app, archive):
-                replayed += 1
-            else:
-                left += 1
-        return {"replayed": replayed, "left": left}
+async def replay_delivery(
+    context: ApiContext, request: SignedRequest, delivery_id: str
+) -> dict[str, Any]:
+    """Queue a delivery again.
 
-    @staticmethod
-    async def _replay(delivery_id: str, app: App, archive: IDeliveryArchive) -> bool:
-        delivery = await archive.get(app.id, delivery_id)
-        if delivery is None or app.webhook(delivery.url) is None:
-            return False
-        try:
-            await archive.replay(delivery)
-        except (DeliveryPendingError, QueueFullError):
-            return False
-        return True
+    Raises:
+        ApiError: With 404 if the app has no delivery with this id, 409 if the delivery is
+            pending, 400 if its endpoint is no longer configured, or 503 if the endpoint's queue
+            is full.
+    """
+    delivery, archive = await _find_delivery(context, request.app, delivery_id)
+    if delivery.state == "pending":
+        raise _make_pending_error()
+    _check_endpoint(request.app, delivery.url)
+    try:
+        await archive.replay(delivery)
+    except DeliveryPendingError:  # Another request has replayed it meanwhile.
+        raise _make_pending_error() from None
+    except QueueFullError:
+        raise _make_queue_full_error(delivery.url) from None
+    return {"replayed": 1}
+
+
+async def replay_dead_letters(context: ApiContext, request: SignedRequest) -> dict[str, Any]:
+    """Queue the app's dead letters again, and return how many were queued and how many left.
+
+    A dead letter is left as it is if its endpoint's queue is full, if the endpoint is no longer
+    configured, or if another request has replayed it meanwhile.
+    """
+    archive = _get_archive(context)
+    if archive is None:
+        return {"replayed": 0, "left": 0}
+    replayed = left = 0
+    for delivery_id in await archive.dead(request.app.id):
+        if await _replay_dead_letter(delivery_id, request.app, archive):
+            replayed += 1
+        else:
+            left += 1
+    return {"replayed": replayed, "left": left}
+
+
+async def _replay_dead_letter(delivery_id: str, app: App, archive: IDeliveryArchive) -> bool:
+    delivery = await archive.get(app.id, delivery_id)
+    if delivery is None or app.webhook(delivery.url) is None:
+        return False
+    try:
+        await archive.replay(delivery)
+    except (DeliveryPendingError, QueueFullError):
+        return False
+    return True
 
 
 class _TestEventOptions(msgspec.Struct, forbid_unknown_fields=True):
@@ -256,55 +134,76 @@ class _TestEventOptions(msgspec.Struct, forbid_unknown_fields=True):
     channel: str | None = None
 
 
-class SendTestEvent(WebhookResource):
-    """``POST /apps/{id}/webhooks/test``."""
+async def send_test_event(context: ApiContext, request: SignedRequest) -> dict[str, Any]:
+    """Queue a sample event for one of the app's endpoints or for all of them.
 
-    methods = ("POST",)
+    Raises:
+        ApiError: With 400 if the request is invalid or the app has no webhooks, or with 503 if
+            an endpoint's queue is full.
+    """
+    app = request.app
+    options = _parse_test_event(request)
+    channel = options.channel or TEST_CHANNEL
+    archive = _get_archive(context)
+    if archive is None or not app.webhooks:
+        raise ApiError(400, "The app has no webhooks")
+    return {
+        "deliveries": [
+            await _send(archive, w, sample_event(app.id, options.event or w.events[0], channel))
+            for w in app.webhooks
+            if options.url in (None, w.url)
+        ]
+    }
 
-    async def handle_with_archive(
-        self, request: SignedRequest, archive: IDeliveryArchive | None
-    ) -> Any:
-        """Queue a sample event for one of the app's endpoints or for all of them.
 
-        Raises:
-            ApiError: With 400 if the request is invalid or the app has no webhooks, or with 503 if
-                an endpoint's queue is full.
-        """
-        try:
-            options = msgspec.json.decode(request.body or b"{}", type=_TestEventOptions)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise ApiError(
-                400,
-                "The body must be a JSON object with url, event "
-                f"({', '.join(EVENT_NAMES)}) and channel, all optional: {json_problem(error)}",
-            ) from None
-        app = request.app
-        channel = TEST_CHANNEL if options.channel is None else options.channel
-        problem = channel_name_problem(channel, app.max_channel_name)
-        if problem is not None:
-            raise ApiError(400, problem)
-        if options.url is not None:
-            _check_endpoint(app, options.url)
-        if archive is None or not app.webhooks:
-            raise ApiError(400, "The app has no webhooks")
-        return {
-            "deliveries": [
-                await self._send(
-                    archive, w, sample_event(app.id, options.event or w.events[0], channel)
-                )
-                for w in app.webhooks
-                if options.url in (None, w.url)
-            ]
-        }
+def _parse_test_event(request: SignedRequest) -> _TestEventOptions:
+    """Decode and check the body of a request for a test event.
 
-    @staticmethod
-    async def _send(
-        archive: IDeliveryArchive, webhook: Webhook, event: WebhookEvent
-    ) -> dict[str, Any]:
-        try:
-            return summarize_delivery(await archive.send(event.app_id, webhook.url, event))
-        except QueueFullError:
-            raise _make_queue_full_error(webhook.url) from None
+    Raises:
+        ApiError: With 400 if the body, the name of the channel or the URL is invalid.
+    """
+    try:
+        options = msgspec.json.decode(request.body or b"{}", type=_TestEventOptions)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ApiError(
+            400,
+            "The body must be a JSON object with url, event "
+            f"({', '.join(EVENT_NAMES)}) and channel, all optional: {json_problem(error)}",
+        ) from None
+    channel = TEST_CHANNEL if options.channel is None else options.channel
+    problem = channel_name_problem(channel, request.app.max_channel_name)
+    if problem is not None:
+        raise ApiError(400, problem)
+    if options.url is not None:
+        _check_endpoint(request.app, options.url)
+    return options
+
+
+async def _send(archive: IDeliveryArchive, webhook: Webhook, event: WebhookEvent) -> dict[str, Any]:
+    try:
+        return summarize_delivery(await archive.send(event.app_id, webhook.url, event))
+    except QueueFullError:
+        raise _make_queue_full_error(webhook.url) from None
+
+
+def _get_archive(context: ApiContext) -> IDeliveryArchive | None:
+    """Return the archive of deliveries, or None if no app has webhooks."""
+    return None if context.webhooks is None else context.webhooks.archive
+
+
+async def _find_delivery(
+    context: ApiContext, app: App, delivery_id: str
+) -> tuple[Delivery, IDeliveryArchive]:
+    """Return a delivery of the app, and the archive that contains it.
+
+    Raises:
+        ApiError: With 404 if the app has no delivery with this id.
+    """
+    archive = _get_archive(context)
+    delivery = None if archive is None else await archive.get(app.id, delivery_id)
+    if archive is None or delivery is None:
+        raise ApiError(404, f"No delivery has the id {delivery_id[:100]!r}")
+    return delivery, archive
 
 
 def _get_parameter(request: SignedRequest, name: str) -> str | None:

@@ -6,9 +6,9 @@ from typing import Any
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred
 from twisted.protocols.policies import WrappingFactory
-from twisted.web.server import Site
 
 from reverb.listening.certificates import listen_service
+from reverb.transport.http import HttpFactory
 
 
 class MetricsListener(MultiService):
@@ -23,10 +23,10 @@ class MetricsListener(MultiService):
         factory: Makes the protocols and keeps track of the open ones.
     """
 
-    def __init__(self, site: Site, endpoints: Iterable[str], reactor: Any) -> None:
+    def __init__(self, http: HttpFactory, endpoints: Iterable[str], reactor: Any) -> None:
         super().__init__()
-        self.factory = WrappingFactory(site)
-        self.factory.noisy = site.noisy = False
+        self.factory = WrappingFactory(http)
+        self.factory.noisy = False
         for endpoint in endpoints:
             listen_service(endpoint, self.factory, reactor).setServiceParent(self)
 

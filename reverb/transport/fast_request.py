@@ -8,6 +8,8 @@ headers do not change how the request is read. twisted.web reads all other reque
 import re
 from typing import NamedTuple
 
+from reverb.http import Request, make_request
+
 _HEAD = re.compile(
     rb"(GET|POST) (/[!-~]*) HTTP/1\.1\r\n"
     rb"((?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~]*\r\n)*)\r\n"
@@ -31,6 +33,10 @@ class FastRequestHead(NamedTuple):
     """The index in the received bytes at which the body begins."""
     body_end: int
     """The index at which the body ends, beyond the received bytes if the body is incomplete."""
+
+    def complete(self, body: bytes) -> Request:
+        """Return the request with its complete body."""
+        return make_request(self.method, self.uri, self.headers, body)
 
 
 def parse_fast_request(data: bytes) -> FastRequestHead | None:

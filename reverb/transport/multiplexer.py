@@ -1,7 +1,7 @@
 """The multiplexer: serves WebSocket and HTTP on one port.
 
 It reads the head of a request. It turns a connection that asks for a WebSocket into a
-:class:`PusherConnection`, and passes any other request to an HTTP channel of the API's site.
+:class:`PusherConnection`, and passes any other request to an HTTP channel.
 
 A ``twisted.web`` channel could read both kinds. But then each upgrade would be parsed twice, the
 channel would stay in memory as long as the WebSocket, and the headers would be encoded again
@@ -20,7 +20,7 @@ from zope.interface import implementer
 
 from reverb.transport.factory import PusherFactory
 from reverb.transport.fast_upgrade import parse_fast_upgrade
-from reverb.transport.http import ApiChannel, ApiSite
+from reverb.transport.http import HttpChannel, HttpFactory
 from reverb.transport.timing_wheel import TimingWheel
 from reverb.transport.websocket import ORIGIN_HEADER, PusherConnection
 
@@ -42,7 +42,7 @@ class MultiplexingProtocol(Protocol):
     def connectionMade(self) -> None:
         """Wait for the head of a request, for at most ``handshake_timeout`` seconds."""
         self._head = b""
-        self._channel: ApiChannel | None = None
+        self._channel: HttpChannel | None = None
         self.factory.http_connections.add(self)
         self._deadline = self.factory.timing_wheel.schedule(
             self.factory.handshake_timeout, self._time_out
@@ -123,11 +123,11 @@ class MultiplexingProtocol(Protocol):
         """Send an error response, and close the connection."""
         self._open_channel().refuse(status, message)
 
-    def _open_channel(self) -> ApiChannel:
+    def _open_channel(self) -> HttpChannel:
         if self._channel is None:
             # The channel has timeouts of its own.
             self.factory.timing_wheel.cancel(self._deadline, self._time_out)
-            self._channel = self.factory.site.make_channel()
+            self._channel = self.factory.http.buildProtocol(self.transport.getPeer())
             self._channel.makeConnection(self.transport)
         return self._channel
 
@@ -156,7 +156,7 @@ class MultiplexingFactory(Factory):
 
     Args:
         websockets: Serves the upgrades to WebSocket.
-        site: Serves all other requests.
+        http: Makes the channels that serve all other requests.
         timing_wheel: Schedules the timeouts of new connections.
         handshake_timeout: Seconds in which a new connection must send the head of a request.
         max_request_head_bytes: The maximum size of a request's head in bytes.
@@ -172,13 +172,13 @@ class MultiplexingFactory(Factory):
         self,
         *,
         websockets: PusherFactory,
-        site: ApiSite,
+        http: HttpFactory,
         timing_wheel: TimingWheel,
         handshake_timeout: int,
         max_request_head_bytes: int,
     ) -> None:
         self.websockets = websockets
-        self.site = site
+        self.http = http
         self.timing_wheel = timing_wheel
         self.handshake_timeout = handshake_timeout
         self.max_request_head_bytes = max_request_head_bytes

@@ -24,7 +24,7 @@ from reverb.transport.deflate import (
     negotiate,
 )
 from reverb.transport.fast_frame import is_empty_pong, parse_text_frame
-from reverb.transport.http import encode_error
+from reverb.transport.http_response import encode_error
 
 _UNSUPPORTED_DATA = 1003
 

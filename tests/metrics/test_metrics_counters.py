@@ -6,6 +6,8 @@ from reverb.apps import App
 from reverb.protocol import messages
 from reverb.protocol.frames import text_frame
 from reverb.protocol.names import ChannelKind
+from reverb.service import ReverbService
+from reverb.stores.memory import MemoryStore
 from reverb.testing import APP, HeldBroker, MemoryServer, frame, signed_query
 from reverb.transport.close_reason import REASONS
 
@@ -317,20 +319,18 @@ def test_apps_are_counted_separately(make_server, scrape):
     )
 
 
-def test_the_state_of_the_node_the_broker_and_the_store(make_server, scrape, monkeypatch):
-    server = make_server()
+def test_the_state_of_the_node_the_broker_and_the_store(make_server, scrape):
+    broker, stores = HeldBroker(), []
+
+    def service(settings, **more):
+        stores.append(MemoryStore(more["reactor"].seconds))
+        return ReverbService(settings, broker=broker, store=stores[0], **more)
+
+    server = make_server(service=service)
     parts = ("ready", "broker_connected", "store_connected")
     assert [scrape(server)(part, app="") for part in parts] == [1, 1, 1]
-    broker, store = HeldBroker(), server.service._store
-    broker.connected = store.connected = False
-    monkeypatch.setattr(server.service, "_broker", broker)
-    monkeypatch.setattr(collector_of(server), "_broker", broker)
+    broker.connected = stores[0].connected = False
     assert [scrape(server)(part, app="") for part in parts] == [0, 0, 0]
-
-
-def collector_of(server):
-    page = server.service.metrics.factory.wrappedFactory.resource.children[b"metrics"]
-    return next(c for c in page._registry._collector_to_names if hasattr(c, "_broker"))
 
 
 def test_the_lag_of_the_event_loop(server, scrape):

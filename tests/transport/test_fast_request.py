@@ -15,6 +15,14 @@ def test_a_simple_request_is_parsed():
     assert (head.body_start, head.body_end) == (len(POST), len(POST) + 2)
 
 
+def test_the_head_and_a_body_make_a_request():
+    request = parse_fast_request(POST + b"{}").complete(b"{}")
+
+    assert (request.method, request.path, request.body) == ("POST", "/apps/1/events", b"{}")
+    assert request.query.pairs == [("a", "b")]
+    assert request.headers.get("host") == "x"
+
+
 @pytest.mark.parametrize(
     ("header", "length"),
     [

@@ -1,0 +1,144 @@
+"""Finds the handler of a request by path and method, and makes the response from its result."""
+
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, NamedTuple
+from urllib.parse import unquote
+
+from reverb.api.responses import ApiError, make_error_response, make_json_response
+from reverb.http import Request, Response
+from reverb.memoize import memoize_short_keys
+
+ANY_METHOD = "*"
+
+Result = Response | dict[str, Any]
+"""What a route's function returns: a response, or the content of a JSON response."""
+
+RouteFunction = Callable[..., Result | Coroutine[Any, Any, Result]]
+"""A route's function: it is called with the router's context, the request, and the parameters of
+the path by name. It returns the result or a coroutine, or raises an exception."""
+
+
+class Route(NamedTuple):
+    """One row of a table of routes."""
+
+    method: str
+    """``GET``, which includes HEAD, or another method, or :data:`ANY_METHOD`."""
+    pattern: str
+    """A path. A segment in braces is a parameter, which matches one segment of any text, even an
+    empty one. A final ``/**`` matches the path before it and all paths below."""
+    function: RouteFunction
+
+
+class _Endpoint:
+    """The routes with one pattern.
+
+    Attributes:
+        functions: The functions by method.
+    """
+
+    def __init__(self, pattern: str) -> None:
+        self._segments = pattern.removesuffix("/**").split("/")
+        self._includes_paths_below = pattern.endswith("/**")
+        self.functions: dict[str, RouteFunction] = {}
+
+    def add(self, route: Route) -> None:
+        """Add a route whose pattern is that of this endpoint."""
+        self.functions[route.method] = route.function
+        if route.method == "GET":
+            self.functions["HEAD"] = route.function
+
+    def match(self, segments: list[str]) -> dict[str, str] | None:
+        """Return the parameters of a path, or None if the path does not match.
+
+        Args:
+            segments: The percent-decoded segments of the path.
+        """
+        surplus = len(segments) - len(self._segments)
+        if surplus < 0 or (surplus > 0 and not self._includes_paths_below):
+            return None
+        parameters = {}
+        for expected, segment in zip(self._segments, segments, strict=False):
+            if expected[:1] == "{":
+                parameters[expected[1:-1]] = segment
+            elif expected != segment:
+                return None
+        return parameters
+
+    def fallback(self, method: str) -> RouteFunction:
+        """Return the function of a method that no route of this pattern names.
+
+        Raises:
+            ApiError: With 405 and the allowed methods if the method is not allowed.
+        """
+        if ANY_METHOD in self.functions:
+            return self.functions[ANY_METHOD]
+        if method == "OPTIONS":
+            return self._show_methods
+        raise ApiError(
+            405,
+            f"{method[:20]} is not allowed here: use {' or '.join(self.functions)}",
+            {"Allow": self._allowed_methods()},
+        )
+
+    def _show_methods(self, _context: object, _request: Request, **_parameters: str) -> Response:
+        return Response(204, (("Allow", self._allowed_methods()),))
+
+    def _allowed_methods(self) -> str:
+        return ", ".join((*self.functions, "OPTIONS"))
+
+
+class Router:
+    """Handles requests with the functions of a table of routes.
+
+    All responses to errors are JSON.
+
+    Args:
+        routes: The table.
+        context: The first argument of each function.
+        prefix: The prefix of all paths: empty, or a path such as ``/realtime``.
+    """
+
+    def __init__(self, routes: Iterable[Route], context: object, prefix: str = "") -> None:
+        endpoints: dict[str, _Endpoint] = {}
+        for route in routes:
+            pattern = prefix + route.pattern
+            endpoints.setdefault(pattern, _Endpoint(pattern)).add(route)
+        self._endpoints = tuple(endpoints.values())
+        self._context = context
+        self._find = memoize_short_keys(self._match, max_entries=1024, max_length=200)
+
+    def handle(self, request: Request) -> Response | Coroutine[Any, Any, Response]:
+        """Handle a request. It is a :data:`reverb.http.Handler`."""
+        try:
+            result = self._call_function(request)
+            if isinstance(result, dict):
+                return make_json_response(result)
+        except Exception as error:  # noqa: BLE001 - the client gets a response, the log the failure
+            return make_error_response(error, request)
+        return result if isinstance(result, Response) else _complete(result, request)
+
+    def _call_function(self, request: Request) -> Result | Coroutine[Any, Any, Result]:
+        found = self._find(request.path)
+        if found is None:
+            raise ApiError(404, f"Not found: no route {request.path[:200]}")
+        endpoint, parameters = found
+        method = request.method
+        function = endpoint.functions.get(method) or endpoint.fallback(method)
+        return function(self._context, request, **parameters)
+
+    def _match(self, path: str) -> tuple[_Endpoint, dict[str, str]] | None:
+        """Return the endpoint of a path with the path's parameters, or None for an unknown path."""
+        segments = [unquote(segment) for segment in path.split("/")]
+        for endpoint in self._endpoints:
+            parameters = endpoint.match(segments)
+            if parameters is not None:
+                return endpoint, parameters
+        return None
+
+
+async def _complete(running: Coroutine[Any, Any, Result], request: Request) -> Response:
+    try:
+        content = await running
+        return content if isinstance(content, Response) else make_json_response(content)
+    except Exception as error:  # noqa: BLE001 - the client gets a response, the log the failure
+        return make_error_response(error, request)
