@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 
 # From the bottom to the top. A part imports only parts of the floors below its own.
 FLOORS = (
-    ("memoize", "envelope", "host_port", "log_throttle", "logs", "meter"),
+    ("memoize", "envelope", "host_port", "log_throttle", "logs", "meter", "validation"),
     ("apps",),
     ("protocol",),
     ("interfaces", "settings"),
@@ -133,8 +133,13 @@ class TestFloors:
 
 OUTSIDE_OF_PROTOCOL = ["twisted", "autobahn", "txaio", "zope", "time", "datetime", "socket"]
 OUTSIDE_OF_PROTOCOL += ["asyncio", "random", "secrets", "select", "ssl", "threading"]
-PURE = ["apps.py", "envelope.py", "protocol", "webhooks/batches.py", "webhooks/delivery.py"]
-PURE += ["webhooks/events.py", "webhooks/single/debouncer.py"]
+PURE = ["apps.py", "envelope.py", "protocol", "settings.py", "validation.py"]
+PURE += [
+    "webhooks/batches.py",
+    "webhooks/delivery.py",
+    "webhooks/events.py",
+    "webhooks/single/debouncer.py",
+]
 
 
 @pytest.mark.parametrize("path", PURE)
