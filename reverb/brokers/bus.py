@@ -1,9 +1,9 @@
 """The common part of the brokers that connect nodes over a message bus.
 
-A node subscribes to one topic for each channel that has local subscribers, and
-to the broadcast topic, which concerns all nodes. Local subscribers are served
-without a round trip over the bus, so the node drops its own messages when the
-bus returns them.
+A node subscribes to one topic for each channel of its interest, and to the
+broadcast topic, whose envelopes concern all nodes. The node delivers its own
+publications to local subscribers directly, so it drops them when the bus
+returns them.
 """
 
 from collections.abc import Callable
@@ -88,17 +88,21 @@ class BusBroker:
     def unsubscribe(self, app_id: str, channel: str) -> None:
         """Unsubscribe from a channel after a delay.
 
-        Does nothing if the node subscribes again before then.
+        A new subscription within the delay cancels the unsubscription.
         """
         if self._deliver is not None:
             self._interest.unsubscribe_later(self._topic(app_id, channel))
 
     def publish(self, envelope: Envelope) -> bool:
-        """Deliver to this node, and send to the others when this turn of the reactor ends."""
+        """Deliver to this node, and send to the others when this turn of the reactor ends.
+
+        Returns:
+            Whether the envelope will be sent to the other nodes.
+        """
         if self._deliver is None:
             return False
         sent = False
-        if self.link.is_open:  # Sent first, because the delivery may publish the next envelope.
+        if self.link.is_open:  # Sent before the delivery, which may publish the next envelope.
             topic = self._broadcast_topic
             if not isinstance(envelope, Termination):
                 topic = self._topic(envelope.app_id, envelope.channel)

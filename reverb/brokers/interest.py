@@ -6,18 +6,20 @@ from twisted.internet.interfaces import IDelayedCall
 from reverb.brokers.link import Link, wait_for_all
 
 UNSUBSCRIBE_DELAY = 2.0
-"""Seconds between a channel's last local unsubscription and the node's own on the bus. Many
-clients return within that time."""
+"""Seconds from the last local unsubscription from a channel until the node unsubscribes from its
+topic. Many clients return within that time."""
 _CHUNK_SIZE = 1_000
-"""Names in one subscribe command."""
+"""The most names in one call of :meth:`Link.subscribe`."""
 
 
 class Interest:
-    """Keeps a link subscribed to the names that the node is interested in.
+    """Keeps a link subscribed to the topics of the node's interest.
+
+    A *name* is the name of a topic on the bus.
 
     Args:
         link: The link to the bus.
-        broadcast_topic: A name that the node is always subscribed to.
+        broadcast_topic: The name of the topic to which every node is subscribed.
     """
 
     def __init__(self, link: Link, broadcast_topic: bytes) -> None:
@@ -26,14 +28,17 @@ class Interest:
         self._subscribed: set[bytes] = set()
         self._awaiting_confirmation: dict[bytes, Deferred[None]] = {}
         self._unsubscribe_calls: dict[bytes, IDelayedCall] = {}
-        # The first hook: a store may ask for members only after the node has subscribed.
+        # This hook runs first: a store must not read members before the node has subscribed to
+        # their changes.
         link.connect_hooks.insert(0, self._resubscribe)
 
     def subscribe(self, name: bytes) -> "Deferred[None] | None":
         """Subscribe to a name, and cancel a pending unsubscription.
 
         Returns:
-            As :meth:`reverb.interfaces.IBroker.subscribe`.
+            None if the subscription is in place, or if the link is down: the node subscribes when
+            it reconnects. Otherwise fires when the bus has confirmed the subscription, or when the
+            link is lost; it never fails.
         """
         unsubscribe_call = self._unsubscribe_calls.pop(name, None)
         if unsubscribe_call is not None:
@@ -55,7 +60,7 @@ class Interest:
         confirmation.addBoth(self._confirmed, name)
 
     def _confirmed(self, _: object, name: bytes) -> None:
-        # Also called when the link was lost: the next connect subscribes again.
+        # Also called when the link is lost: after the next connect, the node subscribes again.
         self._awaiting_confirmation.pop(name, None)
 
     def unsubscribe_later(self, name: bytes) -> None:
@@ -71,20 +76,20 @@ class Interest:
     def _unsubscribe(self, name: bytes) -> None:
         del self._unsubscribe_calls[name]
         if name in self._awaiting_confirmation:
-            # Its late confirmation would be mistaken for that of the next subscription.
+            # A late confirmation would be mistaken for that of the next subscription.
             self._schedule_unsubscribe(name)
             return
         self._subscribed.discard(name)
         self._link.unsubscribe(name)
 
     def stop(self) -> None:
-        """Cancel the pending unsubscriptions, because the link is about to close."""
+        """Cancel the pending unsubscriptions; called before the link is closed."""
         for call in self._unsubscribe_calls.values():
             call.cancel()
         self._unsubscribe_calls.clear()
 
     async def _resubscribe(self) -> None:
-        """Subscribe to all names after a connect."""
+        """Subscribe to all names after a connect, and wait for the confirmations."""
         names = [self._broadcast_topic, *self._subscribed]
         confirmations: list[Deferred[None]] = []
         for start in range(0, len(names), _CHUNK_SIZE):

@@ -1,4 +1,4 @@
-"""A connection to Redis or NATS that reconnects automatically, with backoff and jitter."""
+"""The base class of the links to Redis and NATS, which reconnect with backoff and jitter."""
 
 import random
 from collections.abc import Awaitable, Callable, Iterable
@@ -16,13 +16,13 @@ REPLY_TIMEOUT = 5
 _HEARTBEAT = 3
 """Seconds between two heartbeats."""
 _FIRST_DELAY, _MAX_DELAY = 0.1, 2.0
-"""Seconds of the shortest and of the longest delay before an attempt to reconnect."""
+"""The shortest and the longest delay before an attempt to reconnect, in seconds."""
 RECONNECT_GRACE = _MAX_DELAY + 0.5
-"""Seconds after a connect within which the other nodes will have reconnected, too."""
+"""Seconds after this node's reconnect by which the other nodes should have reconnected, too."""
 _DRAIN_TIMEOUT = 3
-"""Seconds that a stopping node waits until the server has read everything sent to it."""
+"""The most seconds that a stopping node waits until the server has read everything sent to it."""
 _LOG_INTERVAL = 60
-"""Seconds between two log lines about the same outage."""
+"""The least number of seconds between two log lines about the same outage."""
 
 
 class LinkLostError(Exception):
@@ -33,10 +33,10 @@ class Link:
     """Connects, sends heartbeats, and reconnects when the connection is lost.
 
     A subclass connects in :meth:`_run_connection` and disconnects in
-    :meth:`_close_connection`. Names and messages of the bus are ``bytes``.
+    :meth:`_close_connection`. A *name* is the name of a topic on the bus.
 
     Args:
-        reactor: For connections and time.
+        reactor: Makes the connections, and measures time.
         node: This node's name, unique in the cluster.
         prefix: The prefix of every name on the bus.
 
@@ -44,12 +44,12 @@ class Link:
         service_name: The name of the server software, for logs and error messages.
         node: This node's name, unique in the cluster.
         prefix: The prefix of every name on the bus.
-        clock: The reactor, for time.
-        unavailable_reason: Why the link cannot be used; None when it can, which is
-            once all connect hooks have run.
+        clock: The reactor, as a clock.
+        unavailable_reason: Why the link cannot be used. None while the link is up: from
+            the return of the last connect hook until the loss of the connection.
         on_message: Called with the name and the content of each message from the bus.
-        connect_hooks: Called in order after each connect, before the link counts
-            as up. If a hook raises, the connection is closed.
+        connect_hooks: Called and awaited in order after each connect, before the link
+            is up. If a hook raises, the link closes the connection and reconnects.
         loss_hooks: Called when an open connection is lost; exceptions are logged.
         heartbeat_hooks: Called after each successful heartbeat, every few seconds;
             exceptions are logged.
@@ -99,8 +99,9 @@ class Link:
         """Subscribe to names on the bus.
 
         Returns:
-            One Deferred for each name. It fires when the subscription is in place: messages
-            sent from then on are received. It fails with LinkLostError.
+            One Deferred for each name. It fires when the subscription is in place: the node
+            receives each message that is sent from then on. If the link is lost before, or is
+            down already, it fails with LinkLostError.
         """
         raise NotImplementedError
 
@@ -109,7 +110,7 @@ class Link:
         raise NotImplementedError
 
     def catch_up(self) -> "Deferred[None]":
-        """Fire when all messages published until now have arrived, or the link is lost."""
+        """Fire when all messages published until now have arrived here, or the link is lost."""
         raise NotImplementedError
 
     def _flushed(self) -> "Deferred[None]":
@@ -117,7 +118,11 @@ class Link:
         raise NotImplementedError
 
     async def _run_connection(self) -> str:
-        """Connect, await :meth:`_run_connect_hooks`, and return why the connection ended."""
+        """Connect, await :meth:`_run_connect_hooks`, and wait for the end of the connection.
+
+        Returns:
+            Why the connection ended.
+        """
         raise NotImplementedError
 
     def _close_connection(self, why: str) -> bool:
@@ -127,13 +132,16 @@ class Link:
     # Connecting and disconnecting
 
     def start(self) -> None:
-        """Start to connect; attempts continue until one succeeds."""
+        """Start to connect; the link reconnects after each failure and loss, until :meth:`stop`."""
         self._stopping = False
         self._running = Deferred.fromCoroutine(self._run())
         self._running.addErrback(_ignore_cancelled)
 
     async def stop(self) -> None:
-        """Wait until the server has read everything sent to it, then close the connection."""
+        """Close the connection, but first wait until the server has read everything sent to it.
+
+        The wait ends after a few seconds at most.
+        """
         self._stopping = True
         running, self._running = self._running, None
         if running is None:
@@ -145,17 +153,17 @@ class Link:
         await running
 
     def reset(self, why: str) -> None:
-        """Close the connection because of an error; the link then reconnects.
+        """Close the connection, if there is one; a link that is not stopping then reconnects.
 
         Args:
-            why: The error, for the log.
+            why: The reason, for the log and for ``unavailable_reason``.
         """
         self.unavailable_reason = f"{self.service_name} is not connected: {why}"
         if self._close_connection(why):
             self._run_hooks(self.loss_hooks)
 
     def _run_hooks(self, hooks: Iterable[Callable[[], None]]) -> None:
-        """Call all hooks; log any exception that one raises."""
+        """Call all hooks; log each exception that a hook raises."""
         for hook in hooks:
             try:
                 hook()
@@ -210,7 +218,7 @@ class Link:
             await self._sleep(_HEARTBEAT)
 
     def _measure_latency(self, reply: "Deferred[Any]", meter: LinkMeter) -> "Deferred[None]":
-        """Record the seconds from now until a reply arrives."""
+        """Record the seconds from now until a reply arrives; return a Deferred that fires then."""
         start = self.clock.seconds()
         return reply.addCallback(lambda _: meter.latency.observe(self.clock.seconds() - start))
 

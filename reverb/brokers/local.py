@@ -30,13 +30,16 @@ class LocalBroker:
         return succeed(None)
 
     def subscribe(self, app_id: str, channel: str) -> None:
-        """Do nothing: every publication of a single node is delivered on it anyway."""
+        """Do nothing: a single node receives every publication anyway."""
 
     def unsubscribe(self, app_id: str, channel: str) -> None:
         """Do nothing, as in :meth:`subscribe`."""
 
     def publish(self, envelope: Envelope) -> bool:
-        """Deliver to this node; drop the envelope before the start and after the stop."""
+        """Deliver to this node, and return True.
+
+        Before the start and after the stop, the envelope is dropped.
+        """
         if self._deliver is not None:
             self._deliver(envelope)
         return True

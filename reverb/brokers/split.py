@@ -1,11 +1,11 @@
 """The broker of nodes that publish over NATS and keep their state in Redis.
 
-Two kinds of traffic stay on Redis's own bus; everything else goes over NATS:
+Two kinds of messages stay on Redis's own bus; all others go over NATS:
 
-- Member changes: the script that changes the members in Redis also announces the change.
-- Publications to cache channels: a new subscriber gets the cached event exactly once, replayed
-  or live. This requires a common order of cache writes and publications. A single Redis provides
-  one; Redis and NATS together do not.
+- Member changes: the script that changes the members in Redis also publishes the change.
+- Publications to cache channels: a new subscriber gets the cached event exactly once, either from
+  the cache or live. This requires one order of cache writes and publications. Redis alone provides
+  that order; Redis and NATS together do not.
 """
 
 from collections.abc import Callable
@@ -28,7 +28,7 @@ class SplitBroker:
         redis: Carries member changes, and publications to cache channels.
 
     Attributes:
-        link_meter: The counters of NATS; the store has the ones of Redis.
+        link_meter: The counters of the link to NATS; the store has those of the link to Redis.
     """
 
     def __init__(self, nats: BusBroker, redis: BusBroker) -> None:
@@ -65,7 +65,7 @@ class SplitBroker:
     def unsubscribe(self, app_id: str, channel: str) -> None:
         """Unsubscribe from a channel after a delay.
 
-        Does nothing if the node subscribes again before then.
+        A new subscription within the delay cancels the unsubscription.
         """
         for bus in self._buses(channel):
             bus.unsubscribe(app_id, channel)
@@ -77,7 +77,11 @@ class SplitBroker:
         return (self._nats, self._redis) if type_.kind is ChannelKind.PRESENCE else (self._nats,)
 
     def publish(self, envelope: Envelope) -> bool:
-        """Deliver to this node, and send to the others when this turn of the reactor ends."""
+        """Deliver to this node, and send to the others when this turn of the reactor ends.
+
+        Returns:
+            Whether the envelope will be sent to the other nodes.
+        """
         if isinstance(envelope, Termination) or not channel_type(envelope.channel).cached:
             return self._nats.publish(envelope)
         return self._redis.publish(envelope)

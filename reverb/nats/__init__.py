@@ -1,1 +1,1 @@
-"""NATS connections, and the broker on them."""
+"""The connection to NATS, and the broker that uses it."""

@@ -8,7 +8,7 @@ from reverb.memoize import memoize_short_keys
 from reverb.nats.link import NatsLink
 
 _MAX_TOKEN_BYTES = 1_000
-"""Bytes of one token of a subject. NATS accepts some 4,000 for the whole line of a command."""
+"""The most bytes of one token of a subject. NATS accepts about 4,000 for a command's whole line."""
 
 
 class NatsBroker(BusBroker):
@@ -27,10 +27,10 @@ class NatsBroker(BusBroker):
 
 
 def _make_token(name: str) -> bytes:
-    """Map a name to one token of a subject, a different one for each name.
+    """Map a name to one token of a subject; different names have different tokens.
 
-    Most names are their own tokens. Special characters are percent-encoded, and a name whose
-    token would be too long is hashed.
+    The token of most names is the name itself. Special characters are percent-encoded, and a name
+    whose token would be too long is hashed.
     """
     token = quote(name, safe="=@,;#").replace(".", "%2E")
     if len(token) > _MAX_TOKEN_BYTES:

@@ -1,14 +1,14 @@
 """One connection to NATS, on top of nats-py.
 
-nats-py connects, logs in, reads and parses. Its usual interface is bypassed,
-because it costs a queue and two futures for each subscription, 3.6 KB, and
-several tasks for each message. Instead, this module writes commands to the
-transport, with one write for each turn of the reactor, and takes messages from
-the parser. It uses three private attributes of nats-py: ``Client._transport``,
-``Client._process_msg``, and the transport's ``_io_writer``, to abort a
-connection. Tests fail when these change.
+nats-py connects, logs in, reads and parses. This module bypasses the usual
+interface of nats-py, which costs a queue and two futures (3.6 KB) for each
+subscription, and several tasks for each message. Instead, this module writes
+commands to the transport, with one write for each turn of the reactor, and
+receives messages from the parser. It uses three private attributes of nats-py:
+``Client._transport``, ``Client._process_msg``, and the transport's
+``_io_writer``. Tests fail when these change.
 
-It needs a running asyncio event loop: the one of Twisted's asyncio reactor.
+The module needs the running asyncio event loop of Twisted's asyncio reactor.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ from reverb.host_port import Address, format_host_port
 from reverb.nats.url import NatsUrl
 
 MAX_UNSENT_BYTES = 32 * 1_048_576
-"""Bytes that may wait to be sent. A NATS that lags further behind counts as lost."""
+"""The most bytes that may wait to be sent. If more wait, the connection is aborted."""
 
 
 class _Transport(TcpTransport):
@@ -44,7 +44,7 @@ class _Transport(TcpTransport):
         """The number of reads that have returned."""
 
     def __bool__(self) -> bool:
-        """Return True even before the connect: nats-py replaces a false transport."""
+        """Return True, even before the connect: nats-py replaces a transport that is falsy."""
         return True
 
     async def connect_tls(self, *arguments: Any, **options: Any) -> None:
@@ -87,7 +87,7 @@ class NatsConnection:
     """A connection that does not reconnect when it is lost.
 
     Args:
-        on_message: Called with the subject and the content of each message; it must not raise.
+        on_message: Called with the subject and the content of each message. It must not raise.
 
     Attributes:
         lost: Fires with the reason when the connection has ended.
@@ -140,13 +140,16 @@ class NatsConnection:
                 error_cb=self._error_reported,
                 closed_cb=self._closed,
             )
-        except errors.NoServersError:  # It does not carry the cause, which was reported before.
+        except errors.NoServersError:  # _error_reported() has recorded the cause.
             raise LinkLostError(self._error) from None
         except (errors.Error, OSError, TimeoutError) as error:
             raise LinkLostError(describe_nats_error(error)) from None
 
     async def _error_reported(self, error: Exception) -> None:
-        """Handle an error that nats-py reports, such as a subject that this user may not use."""
+        """Record an error that nats-py reports; abort an established connection.
+
+        NATS reports, for example, that the user may not use a subject.
+        """
         self._error = describe_nats_error(error)
         if self._client is not None and self._client.is_connected:
             self.abort(self._error)
@@ -158,7 +161,11 @@ class NatsConnection:
         )
 
     def abort(self, why: str) -> None:
-        """End the connection at once, and fail all pending replies with LinkLostError."""
+        """End the connection at once, and fail all pending round trips with LinkLostError.
+
+        Args:
+            why: The reason, with which ``lost`` fires.
+        """
         if self.lost.called:
             return
         self._turn = []
@@ -167,7 +174,7 @@ class NatsConnection:
         for task in self._tasks:
             task.cancel()
         if self._client is not None and not self._client.is_closed:
-            # nats-py ends its own tasks, one after the other.
+            # This ends the tasks of nats-py.
             closing = asyncio.get_running_loop().create_task(self._client.close())
             closing.add_done_callback(_ignore_failure)
         callers = self._waiting_callers + self._unanswered_callers
@@ -177,7 +184,7 @@ class NatsConnection:
             caller.errback(LinkLostError(why))
 
     def _start_task(self, coroutine: Coroutine[Any, Any, None]) -> "Deferred[None]":
-        """Run a coroutine in asyncio; it is cancelled when the connection ends."""
+        """Run a coroutine as a task of asyncio, which is cancelled when the connection ends."""
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -191,7 +198,10 @@ class NatsConnection:
         return 0 if self._client is None else self._client.max_payload
 
     def publish(self, subject: bytes, message: bytes) -> None:
-        """Publish a message when this turn of the reactor ends."""
+        """Publish a message when this turn of the reactor ends.
+
+        If the connection has ended, the message is dropped.
+        """
         self._send(b"PUB %b %d\r\n%b\r\n" % (subject, len(message), message))
 
     def subscribe(self, subject: bytes) -> "Deferred[None]":
@@ -241,7 +251,7 @@ class NatsConnection:
             return
         turn, self._turn = self._turn, []
         callers, self._waiting_callers = self._waiting_callers, []
-        # Before the write: abort() fails the callers of this turn too.
+        # Before the write, so that abort() fails the callers of this turn, too.
         self._unanswered_callers += callers
         if turn:
             self._transport.write(b"".join(turn))
@@ -256,20 +266,20 @@ class NatsConnection:
         reads = transport.reads
         assert self._client is not None
         await self._client.flush(REPLY_TIMEOUT)
-        # nats-py does not wait for the PONG when its reading task has ended.
+        # If the reading task of nats-py has ended, flush() returns without a PONG.
         if transport.reads == reads:
             raise LinkLostError("nats-py has stopped reading from the connection")
 
     def _answered(self, _: None, callers: "list[Deferred[None]]") -> None:
         if self.lost.called:  # The PONG came too late: abort() has already failed the callers.
             return
-        # NATS answers in order, so these callers are the first ones of the list.
+        # NATS answers in order, so these callers are at the beginning of the list.
         del self._unanswered_callers[: len(callers)]
         for caller in callers:
             caller.callback(None)
 
     def _not_answered(self, failure: Failure) -> None:
-        # A late PONG would be mistaken for the reply to the next PING.
+        # Otherwise a late PONG would be mistaken for the reply to the next PING.
         assert failure.value is not None
         self.abort(describe_nats_error(failure.value))
 

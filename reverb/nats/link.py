@@ -1,4 +1,4 @@
-"""A node's link to NATS: one connection, to one server of the cluster at a time."""
+"""A node's link to NATS: one connection, to one of the NATS servers at a time."""
 
 from collections import deque
 from typing import Any
@@ -12,7 +12,7 @@ from reverb.nats.url import NatsUrl
 
 
 class NatsLink(Link):
-    """Keeps the connection open; when it is lost, reconnects to the next server.
+    """Keeps a connection open; after a loss, connects to the next server of the URL.
 
     Args:
         url: NATS's URL.
@@ -41,11 +41,17 @@ class NatsLink(Link):
 
     @property
     def address(self) -> str:
-        """The URL of all servers, without the password."""
+        """The URL with all servers, without the credentials."""
         return self.url.redacted
 
     def send(self, name: bytes, message: bytes) -> bool:
-        """Publish a message when this turn of the reactor ends; drop one that is too large."""
+        """Publish a message when this turn of the reactor ends.
+
+        A message that is larger than NATS's ``max_payload`` is dropped.
+
+        Returns:
+            Whether the message will be sent.
+        """
         if self._connection is None:
             return False
         if len(message) <= self._connection.max_payload:
@@ -63,7 +69,12 @@ class NatsLink(Link):
         return False
 
     def subscribe(self, names: list[bytes]) -> "list[Deferred[None]]":
-        """Subscribe to subjects; each Deferred fails with LinkLostError."""
+        """Subscribe to subjects.
+
+        Returns:
+            One Deferred for each subject. It fires when the subscription is in place, or fails
+            with LinkLostError.
+        """
         if self._connection is None:
             return [defer.fail(LinkLostError("NATS is not connected")) for _ in names]
         return [self._connection.subscribe(name) for name in names]
@@ -74,7 +85,7 @@ class NatsLink(Link):
             self._connection.unsubscribe(name)
 
     def catch_up(self) -> "Deferred[None]":
-        """Fire when all messages published until now have arrived, or the link is lost."""
+        """Fire when all messages published until now have arrived here, or the link is lost."""
         if self._connection is None:
             return defer.succeed(None)
         return self._connection.round_trip().addErrback(lambda _: None)

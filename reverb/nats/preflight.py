@@ -1,4 +1,4 @@
-"""Checks before the reactor runs that NATS accepts this server: the preflight check."""
+"""The preflight of NATS: checks, before the reactor runs, that NATS accepts this server."""
 
 import socket
 import ssl
@@ -10,24 +10,24 @@ from reverb.host_port import Address, format_host_port
 from reverb.nats.url import NatsUrl
 
 _REPLY_TIMEOUT = 2.0
-"""Seconds that a NATS server that does not answer may delay the start."""
+"""Seconds that connecting to a NATS server, and each read from it, may take."""
 _TEMPORARY_ERRORS = ("maximum", "authorization timeout", "stale connection")
-"""Beginnings, in lower case, of errors that may pass with time."""
+"""Beginnings, in lower case, of NATS errors that may disappear by themselves."""
 
 
 def refusal_reason(url: NatsUrl) -> str | None:
-    """Check the servers in turn, until one answers.
+    """Ask the NATS servers of the URL, one by one, until one answers.
 
     Returns:
-        Why this server cannot work with NATS, as one line without the password.
-        None if it can work with it, or if it is out of reach: that may be
-        repaired while this server runs.
+        Why this server cannot use NATS, as one line without the password. None if
+        it can, or if the obstacle may disappear while it runs: no NATS server
+        answers, or NATS reports a temporary error.
     """
     for server in url.servers:
         try:
             why = _server_refusal(url, server)
         except (OSError, ValueError):
-            continue  # If no server answers, the link keeps trying.
+            continue  # If no NATS server answers, the link keeps trying after the start.
         return why and f"NATS at {format_host_port(*server)} cannot be used: {why}"
     return None
 
@@ -47,7 +47,7 @@ def _server_refusal(url: NatsUrl, server: Address) -> str | None:
 
 
 def _parse_info(line: bytes) -> dict[str, Any]:
-    """Parse the INFO line of a server; raises ValueError when it is not one of NATS."""
+    """Parse the INFO line of a NATS server; raise ValueError if it is malformed."""
     operation, _, text = line.partition(b" ")
     if operation != b"INFO":
         raise ValueError("the server does not speak the NATS protocol")

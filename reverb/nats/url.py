@@ -21,7 +21,7 @@ _PREFIX = re.compile(r"(?=.{1,100}\Z)[-0-9A-Z_a-z]+(\.[-0-9A-Z_a-z]+)*")
 
 
 class NatsUrlError(ValueError):
-    """The URL cannot be used; the text says why, and shows no password."""
+    """The URL cannot be used; the text says why, without the password."""
 
 
 class NatsUrl(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,13 +30,13 @@ class NatsUrl(msgspec.Struct, frozen=True, kw_only=True):
     tls: bool = False
     """Whether TLS is required: a server that offers none is refused."""
     servers: tuple[Address, ...]
-    """The servers of one cluster; a node connects to one of them at a time."""
+    """The servers of one NATS cluster; a node connects to one of them at a time."""
     username: str = ""
     password: str = ""
     token: str = ""
-    """A token, which replaces user and password."""
+    """The token with which to log in, instead of a user and a password."""
     prefix: str = DEFAULT_PREFIX
-    """Begins every subject."""
+    """The beginning of every subject."""
 
     @property
     def scheme(self) -> str:
@@ -65,7 +65,7 @@ def parse_nats_url(text: str) -> NatsUrl:
     if parts is None or scheme not in ("nats", "tls"):
         raise NatsUrlError("a NATS URL must begin with nats:// or tls://")
     if parts["path"].strip("/"):
-        raise NatsUrlError("the NATS URL has a path after the host; the prefix is ?prefix=myapp")
+        raise NatsUrlError("the NATS URL has a path; write the prefix as ?prefix=myapp")
     credentials, at, hosts = parts["netloc"].rpartition("@")
     username, colon, password = (unquote(part) for part in credentials.partition(":"))
     if at and not (username and password if colon else username):
@@ -104,11 +104,11 @@ def _parse_prefix(query: str) -> str:
                 f"the NATS URL has an unknown parameter {name[:40]!r}; it may have prefix"
             )
     if len(parameters) > 1:
-        raise NatsUrlError("the NATS URL has a parameter twice")
+        raise NatsUrlError("the NATS URL has the parameter prefix twice")
     prefix = dict(parameters).get("prefix", DEFAULT_PREFIX)
     if not _PREFIX.fullmatch(prefix):
         raise NatsUrlError(
-            "the prefix of the NATS URL must be 1 to 100 letters, digits and the characters "
-            "- _, with dots between them if need be"
+            "the prefix of the NATS URL must be 1 to 100 characters: letters, digits, - and _, "
+            "and single dots between them"
         )
     return prefix

@@ -1,1 +1,1 @@
-"""Redis connections, scripts, and the broker on Redis's publish/subscribe."""
+"""The connections to Redis, the base of the Lua scripts, and the broker on Redis Pub/Sub."""

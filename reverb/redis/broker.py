@@ -1,4 +1,4 @@
-"""The broker of nodes that share a Redis, on its publish/subscribe."""
+"""The broker of nodes that share a Redis; the bus is Redis Pub/Sub."""
 
 from collections.abc import Callable
 
@@ -8,11 +8,11 @@ from reverb.redis.link import RedisLink
 
 
 class RedisBroker(BusBroker):
-    """Delivers to this process synchronously, and to the other nodes through Redis.
+    """Delivers envelopes to this node synchronously, and to the other nodes through Redis.
 
     Args:
         link: The link to Redis; started and stopped with the broker.
-        member_changed: Called with each member change that a node's store announces.
+        member_changed: Called with each member change that the store of any node publishes.
     """
 
     def __init__(self, link: RedisLink, member_changed: Callable[[MemberChange], None]) -> None:
@@ -24,7 +24,7 @@ class RedisBroker(BusBroker):
 
     def _dispatch(self, received: BusMessage) -> None:
         if isinstance(received.body, MemberChange):
-            # This node's own changes too, so that all nodes see all changes in one order.
+            # Also this node's own changes, so that all nodes apply all changes in one order.
             self._member_changed(received.body)
         else:
             super()._dispatch(received)

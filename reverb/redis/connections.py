@@ -1,7 +1,7 @@
 """The two kinds of connection to Redis, on top of txredisapi.
 
-Importing this module installs the reactor, because txredisapi does. So it may
-be imported only where Redis is configured, and only after the reactor is chosen.
+txredisapi installs the default reactor when it is imported. So this module may be imported only
+where Redis is configured, and only after the reactor has been chosen.
 """
 
 from collections import deque
@@ -18,7 +18,7 @@ from reverb.brokers.link import LinkLostError
 from reverb.redis.resp import Argument, pack_command
 
 MAX_UNANSWERED_BYTES = 32 * 1_048_576
-"""Bytes of commands that may await replies. A Redis that lags further behind counts as lost."""
+"""The most bytes of commands without a reply; beyond that, the connection is closed."""
 
 
 class RedisReplyError(Exception):
@@ -26,16 +26,16 @@ class RedisReplyError(Exception):
 
 
 class RedisConnection(txredisapi.RedisProtocol):  # type: ignore[misc]
-    """The common part of both connections: replies arrive in the order of the commands."""
+    """The base of the connections; the replies arrive in the order of the commands."""
 
     def __init__(self) -> None:
         super().__init__(charset=None, convertNumbers=False)
         self.lost: Deferred[Exception] = Deferred()
-        """Fires with the reason when the connection has ended."""
+        """Fires with the reason, a LinkLostError, when the connection has ended."""
         self._replies: deque[Deferred[Any] | None] = deque()
 
     def connectionMade(self) -> None:
-        """Do nothing: the link logs in, rather than the base class."""
+        """Do nothing: the caller logs in, and not txredisapi as in the base class."""
 
     def dataReceived(self, data: bytes, unpause: bool = False) -> None:
         """Parse replies; abort the connection on a protocol error."""
@@ -51,7 +51,7 @@ class RedisConnection(txredisapi.RedisProtocol):  # type: ignore[misc]
         self.connectionLost(Failure(LinkLostError(why)))
 
     def connectionLost(self, why: Failure) -> None:
-        """Fail all pending replies, and all further calls."""
+        """Fire ``lost``, and fail all pending replies; every later call fails, too."""
         if not self.lost.called:
             self.lost.callback(LinkLostError(why.getErrorMessage()))
         replies, self._replies = self._replies, deque()
@@ -63,8 +63,8 @@ class RedisConnection(txredisapi.RedisProtocol):  # type: ignore[misc]
         """Send a command at once.
 
         Returns:
-            Fires with the reply. Fails with LinkLostError, or with RedisReplyError when the
-            reply is an error.
+            Fires with the reply. Fails with RedisReplyError if the reply is an error, and with
+            LinkLostError if the connection ends before the reply.
         """
         if self.lost.called:
             return fail(LinkLostError("the connection has ended"))
@@ -74,8 +74,8 @@ class RedisConnection(txredisapi.RedisProtocol):  # type: ignore[misc]
         return reply
 
     def replyReceived(self, reply: Any) -> None:
-        """Fire the Deferred of the oldest command with its reply."""
-        if not self._replies:  # A reply without a command can only be an error.
+        """Fire the Deferred of the oldest command without a reply."""
+        if not self._replies:  # Redis sends a reply without a command only for an error.
             self.abort(str(reply))
             return
         pending = self._replies.popleft()
@@ -88,10 +88,10 @@ class RedisConnection(txredisapi.RedisProtocol):  # type: ignore[misc]
 
 
 class SingleConnectionFactory(Factory):
-    """Builds exactly one connection, whose protocol is given.
+    """Makes one connection, with a given protocol instance.
 
     Args:
-        connection: The protocol, not connected yet.
+        connection: The protocol instance, not connected yet.
     """
 
     noisy = False
@@ -105,7 +105,11 @@ class SingleConnectionFactory(Factory):
 
 
 class CommandConnection(RedisConnection):
-    """Sends all commands of one turn of the reactor with one write."""
+    """Sends all commands of one turn of the reactor with one write.
+
+    Args:
+        clock: The reactor.
+    """
 
     def __init__(self, clock: Any) -> None:
         super().__init__()
@@ -116,9 +120,11 @@ class CommandConnection(RedisConnection):
     def send(self, command: bytes, reply: "Deferred[Any] | None") -> None:
         """Send a packed command when this turn of the reactor ends.
 
+        Does nothing if the connection has ended; ``reply`` does not fire then.
+
         Args:
-            command: The command, packed.
-            reply: Fires with the reply; None to ignore it.
+            command: The command, as :func:`reverb.redis.resp.pack_command` encodes it.
+            reply: Fires or fails as :meth:`call` does; None to ignore the reply.
         """
         if self.lost.called:
             return
@@ -128,7 +134,7 @@ class CommandConnection(RedisConnection):
         self._replies.append(reply)
 
     def call(self, *arguments: Argument) -> "Deferred[Any]":
-        """Send a command when this turn of the reactor ends; returns as in the base class."""
+        """Send a command when this turn of the reactor ends; the result is as in the base class."""
         if self.lost.called:
             return fail(LinkLostError("the connection has ended"))
         reply: Deferred[Any] = Deferred()
@@ -142,14 +148,14 @@ class CommandConnection(RedisConnection):
 
     def _flush(self) -> None:
         turn, self._turn = self._turn, []
-        if not turn:  # The connection was lost meanwhile.
+        if not turn:  # The connection has been lost since the turn began.
             return
         data = b"".join(turn)
         self._unanswered += len(data)
         if self._unanswered > MAX_UNANSWERED_BYTES:
             self.abort("it does not keep up with this node")
             return
-        # The reply to the turn's last command shows that Redis has read all of the turn.
+        # The reply to the turn's last command shows that Redis has read all commands of the turn.
         last = self._replies[-1]
         if last is None:
             last = self._replies[-1] = Deferred()
@@ -163,10 +169,10 @@ class CommandConnection(RedisConnection):
 
 
 class SubscriberConnection(RedisConnection):
-    """Receives the messages of the channels that it is subscribed to.
+    """Receives the messages of the Redis channels to which it is subscribed.
 
     Args:
-        on_message: Called with the channel and the content of each message.
+        on_message: Called with the channel's name and the content of each message.
     """
 
     def __init__(self, on_message: Callable[[bytes, bytes], None]) -> None:
@@ -175,11 +181,11 @@ class SubscriberConnection(RedisConnection):
         self._confirmations: dict[bytes, Deferred[None]] = {}
 
     def subscribe(self, channels: list[bytes]) -> "list[Deferred[None]]":
-        """Subscribe to channels.
+        """Subscribe to Redis channels.
 
         Returns:
-            One Deferred for each channel. It fires when Redis has confirmed the
-            subscription, and fails with LinkLostError.
+            One Deferred for each channel. It fires when Redis has confirmed the subscription. It
+            fails with LinkLostError if the connection ends before that.
         """
         if self.lost.called:
             return [fail(LinkLostError("the connection has ended")) for _ in channels]
@@ -189,11 +195,11 @@ class SubscriberConnection(RedisConnection):
         return [self._confirmations[channel] for channel in channels]
 
     def unsubscribe(self, channel: bytes) -> None:
-        """Unsubscribe from a channel; messages in flight may still arrive."""
+        """Unsubscribe from a Redis channel; messages in flight may still arrive."""
         self.transport.write(pack_command(b"UNSUBSCRIBE", channel))
 
     def connectionLost(self, why: Failure) -> None:
-        """Fail all pending replies and confirmations."""
+        """Fire ``lost``, and fail all pending replies and confirmations."""
         super().connectionLost(why)
         confirmations, self._confirmations = self._confirmations, {}
         for confirmation in confirmations.values():

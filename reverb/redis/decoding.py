@@ -11,16 +11,17 @@ import msgspec
 from reverb.log_throttle import LogThrottle
 
 _MAX_LOGGED_CHARACTERS = 60
-"""Characters of corrupt data that the log shows."""
+"""The most characters of corrupt data that the log shows."""
 
 
 class ReplyDecoder:
     """Decodes replies to strings, numbers and structures.
 
-    Every method takes the key, without the deployment's prefix, for the log.
+    Every method takes the Redis key that the data comes from, without the deployment's prefix. The
+    log names this key if the data is corrupt.
 
     Args:
-        problems: Logs corrupt data.
+        problems: Logs corrupt data, at a limited rate.
     """
 
     def __init__(self, problems: LogThrottle) -> None:
@@ -31,7 +32,7 @@ class ReplyDecoder:
         self._problems.record(f"{key} holds corrupt data: {shown}")
 
     def text(self, raw: bytes, key: str) -> str | None:
-        """Decode a UTF-8 string; None if it is not valid."""
+        """Decode a UTF-8 string; return None if it is not valid UTF-8."""
         try:
             return raw.decode()
         except UnicodeDecodeError:
@@ -39,11 +40,11 @@ class ReplyDecoder:
             return None
 
     def texts(self, raws: Iterable[bytes], key: str) -> list[str]:
-        """Decode UTF-8 strings, without the ones that are not valid."""
+        """Decode UTF-8 strings; skip those that are not valid UTF-8."""
         return [text for raw in raws if (text := self.text(raw, key)) is not None]
 
     def mapping(self, flat: list[bytes], key: str) -> dict[str, str]:
-        """Decode the reply of HGETALL, without the fields that are not valid UTF-8."""
+        """Decode the reply to HGETALL; skip fields whose name or value is not valid UTF-8."""
         found = {}
         for raw_name, raw_value in zip(flat[::2], flat[1::2], strict=True):
             name, value = self.text(raw_name, key), self.text(raw_value, key)
@@ -52,14 +53,14 @@ class ReplyDecoder:
         return found
 
     def number(self, raw: int | bytes, key: str) -> int:
-        """Decode a number; 0 if the script found something else, and returned that."""
+        """Return a number; 0 if the script returned a text, because the key has no number."""
         if isinstance(raw, int):
             return raw
         self._corrupt(raw, key)
         return 0
 
     def msgpack(self, raw: bytes, kind: Any, key: str) -> Any:
-        """Decode MessagePack of one type; None if it is malformed or of another type."""
+        """Decode MessagePack as the type ``kind``; None if it is malformed or of another type."""
         try:
             return msgspec.msgpack.decode(raw, type=kind)
         except (msgspec.DecodeError, UnicodeDecodeError):

@@ -1,8 +1,7 @@
 """A node's link to Redis: one connection for commands, one for subscriptions.
 
-Both live and end together: an error on either closes both. So there is one
-state, whether Redis is available, and one recovery, the connect hooks that run
-after every connect.
+The two connections are opened and closed together: an error on one closes both. So Redis is either
+available or not, and the node recovers in one way: the connect hooks run after every connect.
 """
 
 from collections.abc import Coroutine
@@ -25,7 +24,7 @@ from reverb.redis.url import RedisUrl
 
 
 class RedisLink(Link):
-    """Keeps both connections open, and reconnects when they are lost.
+    """Keeps both connections open, and reconnects both when one is lost.
 
     Args:
         url: Redis's URL.
@@ -51,7 +50,7 @@ class RedisLink(Link):
 
     @property
     def address(self) -> str:
-        """The master's address as last found; before that, the URL without the password."""
+        """The address for the log: the master's if sentinels have named it, otherwise the URL's."""
         return self._master.address
 
     @property
@@ -63,36 +62,36 @@ class RedisLink(Link):
         """Send a command when this turn of the reactor ends.
 
         Returns:
-            Fires with the reply. Fails with LinkLostError, or with
-            RedisReplyError when the reply is an error.
+            Fires with the reply. Fails with RedisReplyError if the reply is an error, and with
+            LinkLostError if Redis is not connected or the connection ends before the reply.
         """
         if self._commands is None:
             return defer.fail(LinkLostError("Redis is not connected"))
         return self._commands.call(*arguments)
 
     def send_only(self, *arguments: Argument) -> None:
-        """Send a command and ignore its reply; drop it when Redis is not connected."""
+        """Send a command, and ignore the reply; drop the command if Redis is not connected."""
         if self._commands is not None:
             self._commands.send(pack_command(*arguments), None)
 
     def send(self, name: bytes, message: bytes) -> bool:
-        """Publish a message when this turn of the reactor ends; drop it when not connected."""
+        """Publish a message when this turn of the reactor ends; return whether it will be sent."""
         self.send_only(b"PUBLISH", name, message)
         return self.is_open
 
     def subscribe(self, names: list[bytes]) -> "list[Deferred[None]]":
-        """Subscribe to channels of the bus; each Deferred fails with LinkLostError."""
+        """Subscribe to Redis channels; each Deferred fires or fails as in the base class."""
         if self._subscriptions is None:
             return [defer.fail(LinkLostError("Redis is not connected")) for _ in names]
         return self._subscriptions.subscribe(names)
 
     def unsubscribe(self, name: bytes) -> None:
-        """Unsubscribe from a channel of the bus; messages in flight may still arrive."""
+        """Unsubscribe from a Redis channel; messages in flight may still arrive."""
         if self._subscriptions is not None:
             self._subscriptions.unsubscribe(name)
 
     def catch_up(self) -> "Deferred[None]":
-        """Fire when all messages published until now have arrived, or the link is lost."""
+        """Fire when all messages published until now have arrived, or when the link is lost."""
         if self._subscriptions is None:
             return defer.succeed(None)
         return self._subscriptions.call(b"PING").addBoth(lambda _: None)
@@ -144,7 +143,7 @@ class RedisLink(Link):
         super()._mark_up()
 
     def _log_in(self, connection: RedisConnection) -> "Deferred[None]":
-        """Authenticate and select the database; fires when Redis has accepted both."""
+        """Send the URL's password and database, if it has them; fires when Redis accepts both."""
         replies = []
         if self.url.password:
             user = [self.url.username] if self.url.username else []
@@ -155,7 +154,7 @@ class RedisLink(Link):
         return wait_for_all(replies)
 
     def _ping(self, commands: RedisConnection, subscriptions: RedisConnection) -> "Deferred[None]":
-        """Check that both connections still answer, and that they are to the master."""
+        """Check that both connections answer; with sentinels, also that Redis is the master."""
         return wait_for_all(
             [
                 self._measure_latency(commands.call("PING"), self.command_meter),

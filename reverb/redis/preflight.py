@@ -1,4 +1,4 @@
-"""Checks before the reactor runs that Redis accepts this server: the preflight check."""
+"""The preflight of Redis: checks, before the reactor runs, that Redis accepts this server."""
 
 import socket
 import ssl
@@ -11,7 +11,7 @@ from reverb.redis.resp import Argument, ErrorReply, pack_command, read_reply
 from reverb.redis.url import RedisUrl
 
 _REPLY_TIMEOUT = 2.0
-"""Seconds that a Redis or a sentinel that does not answer may delay the start."""
+"""Seconds that a connect to Redis or to a sentinel, and each reply, may take."""
 _OLDEST_VERSION = 6
 _TEMPORARY_ERRORS = (
     "LOADING",
@@ -21,7 +21,7 @@ _TEMPORARY_ERRORS = (
     "IDONTKNOW",
     "ERR max number of clients",
 )
-"""Beginnings of errors that may pass with time."""
+"""Prefixes of temporary errors: after one of them the server starts, and the link keeps trying."""
 _UNSUPPORTED_MODES = {
     "cluster": "it is a node of a Redis Cluster, which is not supported",
     "sentinel": "it is a sentinel; redis+sentinel://HOST/NAME names the master that it watches",
@@ -36,7 +36,7 @@ class _BlockingConnection:
         self._stream = stream
 
     def call(self, *command: Argument) -> Any:
-        """Return the reply to one command; raises ErrorReply."""
+        """Send one command, and return the reply; raises ErrorReply if it is an error."""
         self._connection.sendall(pack_command(*command))
         return read_reply(self._stream)
 
@@ -48,12 +48,14 @@ class _BlockingConnection:
 
 
 def refusal_reason(url: RedisUrl) -> str | None:
-    """Check Redis; with sentinels, ask them first for the master.
+    """Check whether this server can work with the Redis that a URL names; blocks.
+
+    If the URL names sentinels, they are first asked for the master.
 
     Returns:
-        Why the server cannot work with this Redis, as one line without the
-        password. None if it can work with it, or if it is out of reach: that
-        may be repaired while this server runs.
+        The reason why this server cannot work with this Redis, as one line without the password.
+        None if no such reason is found. That is also the case if Redis is out of reach or replies
+        with a temporary error: the link tries again while the server runs.
     """
     try:
         if not url.sentinels:
@@ -107,7 +109,7 @@ def _redis_refusal(url: RedisUrl, address: Address) -> str | None:
 
 
 def _unsupported_reason(info: dict[str, str]) -> str | None:
-    """Return why a server is not supported, from its ``INFO``; None when it is."""
+    """Return why a Redis with this ``INFO`` is not supported; None if it is supported."""
     version = info.get("redis_version", "")
     if version and int(version.split(".")[0]) < _OLDEST_VERSION:
         return f"it is Redis {version}, but Redis {_OLDEST_VERSION} or newer is required"
@@ -116,19 +118,19 @@ def _unsupported_reason(info: dict[str, str]) -> str | None:
 
 
 class _SentinelRefusalError(Exception):
-    """Sentinels were reached, but cannot be used; the text says why."""
+    """A sentinel replied, but cannot be used; the text says why."""
 
 
 def _ask_sentinels(url: RedisUrl) -> Address | None:
     """Ask the sentinels in turn for the master's address.
 
     Returns:
-        The first address that a sentinel names. None if no sentinel names one, and none
-        refuses: each is unreachable, or fails in a way that may be repaired.
+        The first address that a sentinel names. None if each sentinel is out of reach, or replies
+        with a temporary error or with something unexpected.
 
     Raises:
-        _SentinelRefusalError: No sentinel names a master, and at least one does not know it or
-            refuses the request.
+        _SentinelRefusalError: No sentinel names an address, and at least one does not know the
+            master or refuses the request.
     """
     refusal: _SentinelRefusalError | None = None
     for sentinel in url.sentinels:

@@ -10,7 +10,7 @@ class ErrorReply(Exception):  # noqa: N818 - Redis's own name for it
 
 
 def pack_command(*arguments: Argument) -> bytes:
-    """Encode one command."""
+    """Encode one command: its name and its arguments."""
     parts = [b"*%d\r\n" % len(arguments)]
     for argument in arguments:
         data = argument if isinstance(argument, bytes) else str(argument).encode()
@@ -19,14 +19,14 @@ def pack_command(*arguments: Argument) -> bytes:
 
 
 def read_reply(stream: BinaryIO) -> Any:
-    """Read and decode one reply; blocks until it is complete.
+    """Read and decode one reply; blocks until the reply is complete.
 
     Returns:
-        A string, a number, a list of these, or None.
+        A string, a number, None, or a list of these.
 
     Raises:
         ErrorReply: The reply is an error.
-        ValueError: The reply is not RESP.
+        ValueError: The reply is not RESP, or the connection ended before it.
     """
     line = stream.readline().decode("utf-8", "replace")
     kind, rest = line[:1], line[1:].rstrip("\r\n")

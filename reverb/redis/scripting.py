@@ -17,7 +17,8 @@ local function leased(name)
   return redis.call('EXISTS', key('lease', name)) == 1
 end
 
--- Adds to a number in a hash, and deletes the field when the result is not positive.
+-- Adds an amount, which may be negative, to a number in a hash; returns the sum. If the sum is not
+-- positive, deletes the field, and returns 0.
 local function add(hash, field, amount)
   local sum = redis.call('HINCRBY', hash, field, amount)
   if sum <= 0 then
@@ -27,16 +28,16 @@ local function add(hash, field, amount)
   return sum
 end
 
--- Reads a number in a hash, 0 if it is missing. A value that is not a number is returned as
--- it is: nil would truncate the reply.
+-- Returns a number in a hash, or 0 if the field does not exist. A value that is not a number is
+-- returned unchanged, because a nil would truncate the script's reply.
 local function number_of(hash, field)
   local value = redis.call('HGET', hash, field) or 0
   return tonumber(value) or value
 end
 """
 
-# A node has a new session after each connect. So a command of an earlier connection that Redis
-# runs late cannot change what the node has registered since.
+# Each connect begins a new session of the node. So a command of an earlier connection that Redis
+# runs late cannot change the state that the node has registered since.
 REQUIRE_SESSION = """
 if redis.call('GET', key('lease', node)) ~= token then
   return redis.error_reply('LOST the lease of this node has expired')
@@ -48,8 +49,9 @@ end
 class Script:
     """A Lua script, and the SHA-1 digest by which EVALSHA runs it.
 
-    Every script gets three arguments before its own: the deployment's prefix, the name of the
-    node that it is about, and the token of the calling node's session.
+    The first three arguments of every script are the deployment's prefix, the name of the node
+    that the script concerns, and the token of the calling node's session. The script's own
+    arguments follow, from ARGV[4] on.
 
     Args:
         text: The Lua code, which may use the common functions of this module.

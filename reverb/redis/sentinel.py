@@ -1,4 +1,4 @@
-"""Finds the Redis to connect to: the URL's own, or the one that sentinels name as the master."""
+"""Finds the Redis to connect to: the one at the URL's address, or the master of the sentinels."""
 
 from collections import deque
 from typing import Any
@@ -22,37 +22,38 @@ from reverb.redis.connections import (
 from reverb.redis.url import RedisUrl
 
 _REPLY_TIMEOUT = 2.0
-"""Seconds that each connect to a sentinel, and each of its replies, may take. It is short because
-other sentinels can be asked."""
+"""Seconds that a connect to a sentinel, and each reply, may take. The timeout is short because the
+next sentinel can be asked."""
 
 
 class _UnknownMasterError(Exception):
-    """A sentinel does not know the master; the text continues a sentence about the sentinel."""
+    """A sentinel does not know the master; the text can follow the sentinel's address."""
 
 
 class MasterFinder:
-    """Finds the endpoint of the Redis that accepts writes.
+    """Finds the endpoint of the Redis to connect to; with sentinels, that of the master.
 
     Args:
-        url: Redis's own address, or the sentinels' addresses.
+        url: The URL, with the address of Redis or the addresses of the sentinels.
         reactor: For connections and time.
 
     Attributes:
-        address: The address for the log; without the password.
+        address: The address for the log, without the credentials: that of the master if the
+            sentinels have named it, otherwise the URL's.
     """
 
     def __init__(self, url: RedisUrl, reactor: Any) -> None:
         self.address = url.redacted
         self._url = url
         self._reactor = reactor
-        # The first one is asked first; a sentinel that failed moves to the end.
+        # In the order in which they are asked; a sentinel that failed moves to the end.
         self._sentinels = deque(url.sentinels)
 
     async def find(self) -> IStreamClientEndpoint:
-        """Return the master's endpoint, asking the sentinels in turn.
+        """Return the endpoint of Redis; with sentinels, ask them in turn for the master's.
 
         Raises:
-            LinkLostError: No sentinel names a master; the text has the error of each.
+            LinkLostError: No sentinel names the master; the text has the error of each sentinel.
         """
         if self._url.scheme == "unix":
             return UNIXClientEndpoint(self._reactor, self._url.path)
@@ -74,14 +75,14 @@ class MasterFinder:
         raise LinkLostError("; ".join(problems))
 
     def try_next_sentinel(self) -> None:
-        """Ask another sentinel first the next time, because this one named no usable master."""
+        """Move the first sentinel to the end, because it named no usable master."""
         self._sentinels.rotate(-1)
 
     async def check(self, connection: RedisConnection) -> None:
         """Check that a connection is to the master; does nothing without sentinels.
 
         Raises:
-            LinkLostError: The server is not the master.
+            LinkLostError: The server is not the master, or the connection ended.
             RedisReplyError: The server refuses to state its role.
         """
         if self._sentinels:
@@ -118,7 +119,7 @@ class MasterFinder:
 
 
 def _describe_sentinel_error(error: BaseException) -> str:
-    """Describe an error as the rest of a sentence that begins with the sentinel."""
+    """Describe an error in words that can follow the sentinel's address."""
     if isinstance(error, defer.TimeoutError):
         return "did not answer"
     if isinstance(error, _UnknownMasterError):

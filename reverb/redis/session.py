@@ -1,4 +1,4 @@
-"""This node's session in Redis: runs scripts under the node's name while its lease lasts."""
+"""This node's session in Redis: runs scripts, with the token that fences off late commands."""
 
 import re
 import secrets
@@ -18,19 +18,20 @@ from reverb.redis.resp import Argument
 from reverb.redis.scripting import Script
 
 _OPERATION_ERRORS = ("ERR", "WRONGTYPE")
-"""Codes of errors that concern one key or one script. Any other code (OOM, READONLY, NOSCRIPT,
-LOST and so on) would meet every operation."""
+"""Codes of errors that concern only one operation. All other codes (OOM, READONLY, NOSCRIPT, LOST
+and so on) concern the whole session."""
 _OLD_ERROR_FRAME = re.compile(r"^ERR Error running script .*user_script: ?\d+: -?")
-"""What Redis before 7 puts before the error of a command in a script."""
+"""The text that Redis before version 7 puts before the error of a command in a script."""
 _NEW_ERROR_FRAME = re.compile(r" script: ([0-9a-f]+, )?on @user_script:\d+\.$")
-"""What Redis since 7, and Valkey, put after it."""
+"""The text that Redis 7 and newer, and Valkey, put after the error of a command in a script."""
 _NO_PERMISSION = re.compile(r"ACL failure in script|The user executing the script")
+"""Errors of a missing permission: they concern the whole session, even with the code ERR."""
 _MAX_LOGGED_CHARACTERS = 100
-"""Characters of an argument that the log shows."""
+"""The most characters of an argument that the log shows."""
 
 
 class RedisSession:
-    """Runs scripts in the name of this node, for every part that keeps state in Redis.
+    """Runs scripts for this node, on behalf of each part that keeps state in Redis.
 
     The store begins and ends the session, because it holds the lease.
 
@@ -38,8 +39,8 @@ class RedisSession:
         link: The link to Redis.
 
     Attributes:
-        token: The fencing token of the session; None in degraded mode.
-        problems: Logs corrupt data and failed scripts, each problem at most once a minute.
+        token: The session token; None in degraded mode.
+        problems: Logs corrupt data and failed scripts; repeats the same text at most once a minute.
         decoder: Decodes replies, and skips corrupt data.
     """
 
@@ -55,29 +56,29 @@ class RedisSession:
         self._log.warn("in Redis: {problem} ({count} times)", problem=problem, count=count)
 
     def make_token(self) -> str:
-        """Create the token of the next session."""
+        """Create a random token for the next session."""
         return secrets.token_hex(8)
 
     def load(self, scripts: tuple[Script, ...]) -> None:
-        """Load scripts into Redis; needed again after each connect."""
+        """Load scripts into Redis; this is necessary after each connect."""
         for script in scripts:
             self._link.send_only("SCRIPT", "LOAD", script.text)
 
     def run(
         self, script: Script, *arguments: Argument, node: Argument = "", token: str = ""
     ) -> "Deferred[Any]":
-        """Run a script in the name of this node, or of another one that it concerns.
+        """Run a script, even if this node has no session yet.
 
         Args:
-            script: The script; it must have been loaded.
-            arguments: Its own arguments, which follow the ones that all scripts have.
-            node: The other node's name; empty for this node.
+            script: The script, which must be loaded.
+            arguments: The script's own arguments, from ARGV[4] on.
+            node: The name of another node that the script concerns; empty for this node.
             token: The session token; empty for the current one.
 
         Returns:
-            Fires with the script's reply. Fails with LinkLostError, with
-            StoreRefusedError when Redis cannot do this one operation, or with
-            RedisReplyError when it refuses the whole session.
+            Fires with the script's reply. Fails with LinkLostError if Redis is out of reach, with
+            StoreRefusedError if Redis cannot perform this one operation, or with RedisReplyError
+            if Redis refuses the whole session.
         """
         prefix, token = self._link.url.prefix, token or self.token or ""
         reply = self._link.call(
@@ -102,11 +103,12 @@ class RedisSession:
     async def call(self, script: Script, *arguments: Argument, node: Argument = "") -> Any:
         """Run a script within the session.
 
-        When Redis refuses the session, the link is reset, and this node registers again.
+        If Redis refuses the session, the link is reset: it reconnects, and this node registers
+        again.
 
         Args:
-            script: The script; it must have been loaded.
-            arguments: Its own arguments, which follow the ones that all scripts have.
+            script: The script, which must be loaded.
+            arguments: The script's own arguments, from ARGV[4] on.
             node: The name of another node that the script concerns; empty for this node.
 
         Returns:
@@ -114,15 +116,15 @@ class RedisSession:
 
         Raises:
             LinkLostError: This node is in degraded mode, or has just entered it.
-            StoreRefusedError: Redis cannot do this one operation; that has been logged.
+            StoreRefusedError: Redis cannot perform this one operation; that has been logged.
         """
         if self.token is None:
             raise LinkLostError("this node has no session in Redis")
         try:
             return await self.run(script, *arguments, node=node)
         except RedisReplyError as error:
-            # The lease has expired, the scripts are missing, or Redis is full or has become a
-            # replica. A reconnect repairs what can be repaired, and reports the rest.
+            # For example, the lease has expired, the scripts are missing, or Redis is full or has
+            # become a replica. A reconnect repairs the first two; the link reports the others.
             self._link.reset(str(error))
             raise LinkLostError(str(error)) from None
 

@@ -1,9 +1,12 @@
 """Parses Redis URLs: the address, the credentials, the database and the prefix.
 
-The forms are ``redis://user:password@host:6379/0?prefix=myapp``, ``rediss://``
-for TLS, ``unix://user:password@/run/redis.sock?db=0&prefix=myapp``, and, where
-sentinels name the master,
-``redis+sentinel://user:password@sentinel1:26379,sentinel2:26379/mymaster/0``.
+The forms are:
+
+- ``redis://user:password@host:6379/0?prefix=myapp``;
+- ``unix://user:password@/run/redis.sock?db=0&prefix=myapp``;
+- ``redis+sentinel://user:password@sentinel1:26379,sentinel2:26379/mymaster/0``, with sentinels that
+  name the master;
+- with TLS, ``rediss://`` and ``rediss+sentinel://``.
 """
 
 import re
@@ -33,7 +36,7 @@ _PARAMETERS = {
 
 
 class RedisUrlError(ValueError):
-    """The URL cannot be used; the text says why, and shows no password."""
+    """The URL is malformed or not supported; the text says why, without the password."""
 
 
 class RedisUrl(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,14 +47,14 @@ class RedisUrl(msgspec.Struct, frozen=True, kw_only=True):
     host: str = ""
     port: int = DEFAULT_PORT
     path: str = ""
-    """The socket's path, with ``unix``."""
+    """The socket's path; empty unless the scheme is ``unix``."""
     username: str = ""
     password: str = ""
     database: int = 0
     prefix: str = DEFAULT_PREFIX
-    """Begins every key and every channel name in Redis."""
+    """The beginning of every key and every channel's name in Redis."""
     sentinels: tuple[Address, ...] = ()
-    """The sentinels, with ``redis+sentinel``; ``host`` and ``port`` are not used then."""
+    """The sentinels' addresses. If there are any, ``host`` and ``port`` are not used."""
     master: str = ""
     """The name by which the sentinels know the master."""
     sentinel_user: str = ""
@@ -59,12 +62,12 @@ class RedisUrl(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def tls(self) -> bool:
-        """Whether connections are encrypted; the ones to sentinels are, too."""
+        """Whether all connections, also those to sentinels, are encrypted."""
         return self.scheme.startswith("rediss")
 
     @property
     def redacted(self) -> str:
-        """The URL without user and password, for the log."""
+        """The URL without the credentials and the prefix, for the log."""
         if self.scheme == "unix":
             return f"unix://{self.path}?db={self.database}"
         if self.sentinels:
@@ -77,7 +80,7 @@ def parse_redis_url(text: str) -> RedisUrl:
     """Parse a Redis URL.
 
     Raises:
-        RedisUrlError: The URL cannot be used.
+        RedisUrlError: The URL is malformed or not supported.
     """
     if not text.isprintable() or " " in text:
         raise RedisUrlError("the Redis URL contains a space or a control character")

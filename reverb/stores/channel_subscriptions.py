@@ -11,17 +11,19 @@ ChannelKey = tuple[str, str]
 """An app's id and a channel's name."""
 
 NO_MEMBERS: Mapping[str, str] = MappingProxyType({})
-"""The members of a channel that has none: a shared, read-only mapping."""
+"""The members of a channel without members: an empty, read-only mapping."""
 
 
 class ChannelSubscriptions:
-    """The subscriptions to one channel, and the members that follow from them.
+    """The subscriptions to one channel, and the members of a presence channel.
+
+    A user is a member while the user has at least one subscription.
 
     Attributes:
-        sockets: The user id of each subscribed socket id; None for a subscriber without a user,
-            as on every channel but a presence channel.
+        sockets: Maps the socket id of each subscriber to the user id of the member. The user id
+            is None if the channel is not a presence channel.
         roster: The members.
-        sockets_per_user: The number of subscriptions of each user id.
+        sockets_per_user: Maps the user id of each member to the number of the user's subscriptions.
     """
 
     __slots__ = ("roster", "sockets", "sockets_per_user")
@@ -32,7 +34,7 @@ class ChannelSubscriptions:
         self.sockets_per_user: dict[str, int] = {}
 
     def join(self, socket_id: str, member: Member | None) -> bool:
-        """Add a subscription, and return whether its user is a new member."""
+        """Add a subscription, and return whether that makes its user a new member."""
         if member is None:
             self.sockets[socket_id] = None
             return False
@@ -44,7 +46,11 @@ class ChannelSubscriptions:
         return not count
 
     def leave(self, socket_id: str) -> str | None:
-        """Remove a subscription, and return the user id of the member that left with it, if any."""
+        """Remove a subscription.
+
+        Returns:
+            The user's id if this was the last subscription of a member; otherwise None.
+        """
         user_id = self.sockets.pop(socket_id)
         if user_id is None:
             return None
@@ -57,5 +63,5 @@ class ChannelSubscriptions:
         return user_id
 
     def counts(self) -> ChannelCounts:
-        """Return the numbers of subscriptions and of users."""
+        """Return the numbers of subscriptions and of distinct users."""
         return ChannelCounts(len(self.sockets), len(self.roster))

@@ -7,7 +7,7 @@ from reverb.stores.channel_subscriptions import ChannelKey
 
 
 class EventCache:
-    """Keeps the last event of each channel until its time to live is over.
+    """Keeps the last event of each channel until the event expires.
 
     Args:
         seconds: A monotonic clock, in seconds.
@@ -15,15 +15,18 @@ class EventCache:
 
     def __init__(self, seconds: Callable[[], float]) -> None:
         self._seconds = seconds
-        # In the order of writing, which is also the order of expiry while all events have the
-        # same time to live.
+        # In the order in which the events were stored. They also expire in this order, if all
+        # have the same time to live.
         self._events: dict[ChannelKey, tuple[str, str, float]] = {}
 
     def __len__(self) -> int:
         return len(self._events)
 
     def put(self, key: ChannelKey, event: str, data: str, ttl: float) -> None:
-        """Store a channel's last event for ``ttl`` seconds, and drop expired events."""
+        """Store a channel's last event for ``ttl`` seconds.
+
+        Also drops the oldest events, up to the first one that has not expired.
+        """
         now = self._seconds()
         self._events.pop(key, None)
         self._events[key] = (event, data, now + ttl)
@@ -34,7 +37,7 @@ class EventCache:
             del self._events[oldest]
 
     def get(self, key: ChannelKey) -> CachedEvent | None:
-        """Return a channel's last event, or None if it has none or the event has expired."""
+        """Return a channel's last event, or None if there is none or it has expired."""
         event, data, expires = self._events.get(key, ("", "", 0.0))
         remaining = expires - self._seconds()
         if remaining <= 0:

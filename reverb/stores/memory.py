@@ -38,7 +38,7 @@ class MemoryStore:
         self._cache = EventCache(seconds)
 
     def start(self, changed: Callable[[StoreChange], None]) -> "Deferred[None]":
-        """Do nothing: with one node, every change comes from the caller."""
+        """Do nothing: there is no other node whose changes this store could report."""
         return succeed(None)
 
     def stop(self) -> "Deferred[None]":
@@ -46,7 +46,7 @@ class MemoryStore:
         return succeed(None)
 
     def connect(self, app_id: str, socket_id: str, limit: int) -> "Deferred[bool]":
-        """Count a connection, unless the app has ``limit`` connections already."""
+        """Count a connection, unless the app already has ``limit`` connections (0: no limit)."""
         sockets = self._connections.setdefault(app_id, set())
         admitted = not limit or len(sockets) < limit
         if admitted:
@@ -65,7 +65,7 @@ class MemoryStore:
     def join(
         self, app_id: str, channel: str, socket_id: str, member: Member | None, max_members: int
     ) -> "Deferred[JoinResult]":
-        """Add a subscription, and return what it changed."""
+        """Add a subscription, and return its effect; fails if the channel is full."""
         channels = self._channels.setdefault(app_id, {})
         subscriptions = channels.get(channel)
         if member is not None and max_members:
@@ -80,7 +80,7 @@ class MemoryStore:
         return succeed(JoinResult(occupied, added, len(subscriptions.sockets), members))
 
     def leave(self, app_id: str, channel: str, socket_id: str) -> "Deferred[LeaveResult | None]":
-        """Remove a subscription; a channel that has no other is deleted."""
+        """Remove a subscription, and return the effect; None if the subscription did not exist."""
         channels = self._channels.get(app_id, {})
         subscriptions = channels.get(channel)
         if subscriptions is None or socket_id not in subscriptions.sockets:
@@ -92,17 +92,17 @@ class MemoryStore:
         return succeed(LeaveResult(vacated, removed, len(subscriptions.sockets)))
 
     def members(self, app_id: str, channel: str) -> "Deferred[Mapping[str, str]]":
-        """Return a presence channel's members, as a read-only view."""
+        """Return a presence channel's members, as a view that shows later changes too."""
         subscriptions = self._channels.get(app_id, {}).get(channel)
         return succeed(NO_MEMBERS if subscriptions is None else subscriptions.roster)
 
     def counts(self, app_id: str, channel: str) -> "Deferred[ChannelCounts]":
-        """Return the numbers of a channel's subscriptions and users."""
+        """Return the numbers of a channel's subscriptions and distinct users."""
         subscriptions = self._channels.get(app_id, {}).get(channel)
         return succeed(ChannelCounts(0, 0) if subscriptions is None else subscriptions.counts())
 
     def occupied(self, app_id: str, channels: Sequence[str]) -> "Deferred[Mapping[str, bool]]":
-        """Return for each of some channels whether it is occupied."""
+        """Return whether each of the given channels is occupied."""
         occupied = self._channels.get(app_id, {})
         return succeed({channel: channel in occupied for channel in channels})
 
@@ -114,10 +114,10 @@ class MemoryStore:
     def cache_event(
         self, app_id: str, channel: str, event: str, data: str, ttl: int
     ) -> "Deferred[None]":
-        """Store a cache channel's last event, and drop expired events."""
+        """Store a cache channel's last event for ``ttl`` seconds."""
         self._cache.put((app_id, channel), event, data, ttl)
         return succeed(None)
 
     def get_cached_event(self, app_id: str, channel: str) -> "Deferred[CachedEvent | None]":
-        """Return a cache channel's last event, or None."""
+        """Return a cache channel's last event, or None if there is none or it has expired."""
         return succeed(self._cache.get((app_id, channel)))

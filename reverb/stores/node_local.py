@@ -1,7 +1,7 @@
-"""The channel store of a node that shares a broker with other nodes, but no store.
+"""The channel store of a node that shares a broker, but no store, with other nodes.
 
-Publications reach all nodes. Members, counts, limits and cached events are per node, so a
-subscriber sees only the members on its own node.
+Publications reach all nodes. Each node has its own members, counts, limits and cached events. So
+a subscriber sees only the members that are connected to the same node.
 """
 
 from collections.abc import Callable
@@ -16,10 +16,10 @@ from reverb.stores.memory import MemoryStore
 
 
 class NodeLocalStore(MemoryStore):
-    """A memory store that announces members to this node's subscribers only.
+    """A memory store that announces member changes to this node's subscribers only.
 
-    It reports each member change to the hub itself and marks its results as ``announced``, so
-    that the hub does not publish the change to the other nodes.
+    It reports each member change to the hub, and sets ``announced`` in its results. So the hub
+    does not publish the change to the other nodes.
 
     Args:
         seconds: A monotonic clock, in seconds; cached events expire by it.
@@ -32,10 +32,11 @@ class NodeLocalStore(MemoryStore):
         self._on_change: Callable[[StoreChange], None] = lambda _change: None
 
     def start(self, changed: Callable[[StoreChange], None]) -> "Deferred[None]":
-        """Start, and log a warning that names what the nodes do not share.
+        """Start, and log a warning that lists the data that the nodes do not share.
 
         Args:
-            changed: Called with each :class:`MemberJoined` and :class:`MemberLeft` of this node.
+            changed: Called with a :class:`MemberJoined` or :class:`MemberLeft` for each change of
+                the members on this node.
 
         Returns:
             A Deferred that has already fired.
@@ -50,7 +51,7 @@ class NodeLocalStore(MemoryStore):
     def join(
         self, app_id: str, channel: str, socket_id: str, member: Member | None, max_members: int
     ) -> "Deferred[JoinResult]":
-        """Add a subscription, and announce a new member to this node's subscribers."""
+        """Add a subscription; if its user is a new member, announce that on this node."""
 
         def announce(joined: JoinResult) -> JoinResult:
             if member is not None and joined.added:
@@ -61,7 +62,7 @@ class NodeLocalStore(MemoryStore):
         return joining.addCallback(announce)
 
     def leave(self, app_id: str, channel: str, socket_id: str) -> "Deferred[LeaveResult | None]":
-        """Remove a subscription, and announce a member that left to this node's subscribers."""
+        """Remove a subscription; if its user is no longer a member, announce that on this node."""
 
         def announce(left: LeaveResult | None) -> LeaveResult | None:
             if left is None:

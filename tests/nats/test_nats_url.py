@@ -46,7 +46,7 @@ def test_a_url_is_parsed(text, expected):
         ("nats://h:99999", "malformed"),
         ("nats://h:0", "malformed"),
         ("nats://[::1", "malformed"),
-        ("nats://h/0", "a path after the host; the prefix is ?prefix=myapp"),
+        ("nats://h/0", "the NATS URL has a path; write the prefix as ?prefix=myapp"),
         ("nats://h?db=1", "unknown parameter 'db'; it may have prefix"),
         ("nats://h?prefix=a&prefix=b", "twice"),
         ("nats://h?prefix=", "prefix of the NATS URL must be"),

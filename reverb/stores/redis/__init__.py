@@ -1,1 +1,1 @@
-"""The channel store of a cluster: its nodes share a Redis."""
+"""The channel store of a cluster, in the Redis that the nodes share."""

@@ -19,7 +19,7 @@ class RedisEventCache:
     """Keeps the last event of each channel in Redis, or in memory while Redis is out of reach.
 
     Args:
-        link: The connection to Redis.
+        link: The link to Redis.
         session: This node's session in Redis.
     """
 
@@ -29,13 +29,13 @@ class RedisEventCache:
         self._fallback = EventCache(link.clock.seconds)
 
     def write_back(self) -> "Iterator[Deferred[Any]]":
-        """Write to Redis the events that were cached in memory while it was out of reach.
+        """Write to Redis the events that were kept in memory while Redis was out of reach.
 
         Yields:
-            One Deferred for each event, which fires when Redis has stored it. It fails with
-            StoreRefusedError if Redis refused only this event, which is then dropped; or with
-            LinkLostError or RedisReplyError, and then the event is back in memory, unless memory
-            has a newer one.
+            One Deferred for each event, which fires when Redis has stored the event. It fails with
+            StoreRefusedError if Redis refuses only this event; the event is then dropped. It fails
+            with LinkLostError or RedisReplyError if Redis is out of reach or refuses all commands;
+            the event is then in memory again, unless a newer one is there.
         """
         for key, cached in self._fallback.pop_all().items():
             ttl = _milliseconds(cached.ttl)
@@ -43,13 +43,13 @@ class RedisEventCache:
             yield writing.addErrback(self._restore, key, cached)
 
     def _restore(self, failure: Failure, key: ChannelKey, cached: CachedEvent) -> Failure:
-        """Return an event to memory after its write-back failed, unless memory has a newer one."""
+        """Put an event back into memory, unless Redis refused it or memory has a newer one."""
         if not failure.check(StoreRefusedError) and self._fallback.get(key) is None:
             self._fallback.put(key, cached.event, cached.data, cached.ttl)
         return failure
 
     async def put(self, key: ChannelKey, event: str, data: str, ttl: int) -> None:
-        """Store a channel's last event for ``ttl`` seconds.
+        """Store a channel's last event for ``ttl`` seconds; in degraded mode, in memory.
 
         Raises:
             StoreRefusedError: Redis refused to store this event.
@@ -60,19 +60,19 @@ class RedisEventCache:
             self._fallback.put(key, event, data, ttl)
 
     async def get(self, key: ChannelKey) -> CachedEvent | None:
-        """Return a channel's last event, or None.
+        """Return a channel's last event, or None if there is none or it has expired.
 
-        If this node receives the publication of that event, it has been delivered before this
-        returns.
+        If this node was subscribed to the channel when the event was published, the broker has
+        delivered the publication before this method returns.
         """
         try:
             found = await self._session.call(GET_CACHED_EVENT, *key)
         except LinkLostError:
             return self._fallback.get(key)
         except StoreRefusedError:
-            found = None  # An unusable key counts as empty; the next event overwrites it.
-        # An event is published before it is cached. So once the bus has caught up, the
-        # publication of this event has arrived, too.
+            found = None  # A corrupt key counts as empty; the next event overwrites it.
+        # An event is published before it is cached. So the publication of this event is among
+        # the messages that catch_up() waits for.
         await self._link.catch_up()
         if found is None:
             return None

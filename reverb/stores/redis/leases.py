@@ -1,7 +1,7 @@
 """Renews this node's lease in Redis, and reaps nodes whose lease has expired.
 
-:mod:`reverb.stores.redis.store` begins and ends the lease. Its length is the setting
-``redis_lease``.
+:mod:`reverb.stores.redis.store` begins and ends the lease. The setting ``redis_lease`` is the
+duration of the lease.
 """
 
 from collections.abc import Callable
@@ -18,22 +18,22 @@ from reverb.redis.session import RedisSession
 from reverb.stores.redis import scripts
 
 _RENEWALS_PER_LEASE = 3
-"""The number of renewals within the duration of one lease."""
+"""How often a node renews its lease within the duration of one lease."""
 
 
 class LeaseKeeper:
-    """Renews the lease periodically, and with each renewal reaps the nodes that have died.
+    """Renews the lease periodically, and after each renewal reaps the nodes without a lease.
 
     Args:
         session: This node's session in Redis.
-        lease_ms: The lease's time to live in milliseconds; a node that does not renew it for
-            that long counts as dead.
+        lease_ms: The duration of the lease in milliseconds; a node that does not renew its lease
+            for that long counts as dead.
         clock: Times the renewals.
-        may_reap: Returns whether a node without a lease counts as dead. Just after an outage of
-            Redis it does not: such a node may simply be slower to reconnect than this one.
+        may_reap: Returns whether to reap the nodes without a lease. The answer is no just after
+            this node has connected, because other nodes may still be reconnecting.
         debounce_ms: Returns the delay of ``channel_vacated`` and ``member_removed`` webhooks in
             milliseconds; negative if there are no webhooks.
-        on_reaped: Called with each channel that a dead node was subscribed to.
+        on_reaped: Called once for each channel to which a reaped node was subscribed.
     """
 
     _log = Logger()
@@ -80,7 +80,7 @@ class LeaseKeeper:
             for node in dead if self._may_reap() else ():
                 await self._reap(node)
         except (LinkLostError, StoreRefusedError):
-            return  # The node registers again, or the next renewal tries again.
+            return  # After LinkLostError the node reconnects; else the next renewal tries again.
 
     async def _reap(self, node: bytes) -> None:
         name = node.decode("utf-8", "replace")
@@ -89,7 +89,7 @@ class LeaseKeeper:
                 scripts.REAP, self._debounce_ms(), node=node
             )
         except StoreRefusedError:
-            return  # The next renewal tries again; meanwhile the other dead nodes are reaped.
+            return  # The next renewal tries again. The other dead nodes are reaped now.
         for failure in failures:
             why = failure.decode("utf-8", "replace")
             self._session.problems.record(f"node {name} cannot be reaped completely: {why}")

@@ -1,4 +1,4 @@
-"""One cluster node's own connections and subscriptions, from which it answers in degraded mode."""
+"""The connections and subscriptions of this node; in degraded mode the store answers from them."""
 
 from collections.abc import Callable, Mapping
 
@@ -20,14 +20,17 @@ class LocalState:
     """This node's connections and subscriptions, in memory.
 
     Args:
-        on_change: Called with each member that joins or leaves, as far as this node's
-            subscribers are concerned.
-        refetch: Called with a channel whose members must be fetched from Redis again.
+        on_change: Called with each change of the members that this node's subscribers do not know
+            yet, a :class:`MemberJoined` or a :class:`MemberLeft`.
+        refetch: Called with the key of each channel whose members the node must fetch from Redis
+            again.
 
     Attributes:
-        connections: The socket ids of each app; apps without connections have no entry.
-        channels: The channels to which this node has subscriptions.
-        replicas: The member replica of each of these channels that is a presence channel.
+        connections: Maps each app's id to the socket ids of its connections to this node. An app
+            without connections has no entry.
+        channels: Maps each channel to this node's subscriptions. A channel without subscriptions
+            has no entry.
+        replicas: Maps each presence channel in ``channels`` to its member replica.
     """
 
     def __init__(
@@ -42,13 +45,13 @@ class LocalState:
     # Connections
 
     def connect(self, app_id: str, socket_id: str) -> int:
-        """Add a connection, and return how many the app has now."""
+        """Add a connection, and return the number of the app's connections to this node."""
         sockets = self.connections.setdefault(app_id, set())
         sockets.add(socket_id)
         return len(sockets)
 
     def disconnect(self, app_id: str, socket_id: str) -> bool:
-        """Remove a connection, and return whether it was counted."""
+        """Remove a connection, and return whether there was one to remove."""
         sockets = self.connections.get(app_id, set())
         if socket_id not in sockets:
             return False
@@ -65,8 +68,8 @@ class LocalState:
         """Add a subscription.
 
         Returns:
-            The channel's member replica, and whether the member is new to this node and to the
-            replica. None and False if the subscriber is not a member.
+            The channel's member replica, and whether the user was a member neither on this node
+            nor in the replica. None and False if the subscriber is not a member.
         """
         is_first = self.channels.setdefault(key, ChannelSubscriptions()).join(socket_id, member)
         if member is None:
@@ -82,7 +85,7 @@ class LocalState:
         return replica, is_first and member.user_id not in replica.roster
 
     def _refetch_if_subscribed(self, key: ChannelKey) -> None:
-        # A snapshot may arrive late, after this node's last subscription to the channel ended.
+        # A late snapshot may arrive after this node's last subscription to the channel has ended.
         if key in self.replicas:
             self._refetch(key)
 
@@ -90,8 +93,8 @@ class LocalState:
         """Remove a subscription.
 
         Returns:
-            The user's id if this was the user's last subscription to the channel on this node;
-            otherwise None, also if the subscriber was not a member.
+            The user's id if the subscriber was a member, and this was the user's last
+            subscription to the channel on this node; otherwise None.
         """
         subscriptions = self.channels[key]
         removed_user_id = subscriptions.leave(socket_id)
@@ -101,7 +104,7 @@ class LocalState:
         return removed_user_id
 
     def enter_degraded_mode(self) -> None:
-        """Stop following Redis: add this node's members to the replicas and release all waiters."""
+        """Stop following Redis: add this node's members to the replicas, and detach these."""
         for key, replica in self.replicas.items():
             for user_id, user_info in self.channels[key].roster.items():
                 replica.add(Member(user_id, user_info))
@@ -110,12 +113,12 @@ class LocalState:
             replica.detach()
 
     def drop_unconfirmed(self) -> None:
-        """Remove from all replicas the members that the latest snapshot did not contain."""
+        """Remove from each replica the members that are still unconfirmed."""
         for replica in list(self.replicas.values()):
             replica.drop_unconfirmed()
 
     def on_heartbeat(self) -> None:
-        """Let each replica check whether it has waited too long for a change."""
+        """Let each replica check for a lost change; called after each heartbeat of the link."""
         for replica in list(self.replicas.values()):
             replica.on_heartbeat()
 
@@ -130,18 +133,17 @@ class LocalState:
         *,
         is_new: bool,
     ) -> JoinResult:
-        """Return what a subscription changed, as far as this node knows.
+        """Add a subscriber's member to the replica; return the effect, as far as this node knows.
 
         Args:
             key: The channel.
-            socket_id: The subscriber's socket id; :meth:`join` has added its subscription.
-            member: The subscriber's user, on a presence channel.
-            max_members: Distinct users that the channel may have, 0 for any number.
-            is_new: What :meth:`join` returned.
+            socket_id: The subscriber's socket id; :meth:`join` has added the subscription.
+            member: The member on a presence channel; None on other channels.
+            max_members: The number of distinct users that the channel may have, 0 for no limit.
+            is_new: The second value that :meth:`join` returned.
 
         Raises:
-            ChannelFullError: The channel has too many members; the subscription has been
-                removed again.
+            ChannelFullError: The channel is full; the subscription has been removed again.
         """
         subscriptions = self.channels[key]
         count = len(subscriptions.sockets)
@@ -157,11 +159,11 @@ class LocalState:
         return JoinResult(count == 1, is_new, count, replica.roster, announced=True)
 
     def local_leave_result(self, key: ChannelKey, removed_user_id: str | None) -> LeaveResult:
-        """Remove the member from the replica, and return what this node knows of the change.
+        """Remove a user from the replica; return the effect, as far as this node knows.
 
         Args:
             key: The channel.
-            removed_user_id: What :meth:`leave` returned.
+            removed_user_id: The value that :meth:`leave` returned.
         """
         subscriptions = self.channels.get(key)
         if subscriptions is None:
@@ -178,17 +180,17 @@ class LocalState:
         )
 
     def members(self, key: ChannelKey) -> Mapping[str, str]:
-        """Return a copy of the members of a channel that this node knows."""
+        """Return a copy of a channel's members, as far as this node knows them."""
         replica = self.replicas.get(key)
         return NO_MEMBERS if replica is None else dict(replica.roster)
 
     def counts(self, key: ChannelKey) -> ChannelCounts:
-        """Return the numbers of this node's subscriptions to a channel and of their users."""
+        """Return the numbers of subscriptions and distinct users of a channel on this node."""
         subscriptions = self.channels.get(key)
         return ChannelCounts(0, 0) if subscriptions is None else subscriptions.counts()
 
     def channel_counts(self, app_id: str, prefix: str) -> dict[str, ChannelCounts]:
-        """Return the counts of this node's channels whose names begin with the prefix."""
+        """Return this node's counts of an app's channels whose names begin with the prefix."""
         return {
             channel: subscriptions.counts()
             for (channel_app_id, channel), subscriptions in self.channels.items()

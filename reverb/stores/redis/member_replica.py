@@ -1,9 +1,9 @@
-"""One node's copy of a presence channel's members: those that its subscribers know of.
+"""One node's copy of a presence channel's members, as the subscribers on this node know them.
 
-The copy starts from one snapshot, which the shared store returns with its version. From then on
-the bus delivers every change, each with the next version. If a change is missed, the replica
-requests another snapshot, and reports the differences as members who joined or left. The
-subscribers' view therefore converges to the store's, whichever change was lost.
+The store in Redis returns one snapshot of the members, with a version. From then on the bus
+delivers the changes, each with the next version. If a change is lost, the replica requests another
+snapshot, and reports the differences as members who joined or left. So the members that the
+subscribers know become those of the store again.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,14 +14,14 @@ from reverb.protocol.messages import Member
 from reverb.protocol.roster import Roster
 
 _ANY_VERSION = float("-inf")
-"""Marks a waiter that the next snapshot satisfies; its version does not matter."""
+"""The version of a waiter that any snapshot releases."""
 
 
 class MemberReplica:
     """A replica of one channel's members.
 
     Args:
-        on_joined: Called with each member that is new to the subscribers.
+        on_joined: Called with each member that the subscribers do not know yet.
         on_left: Called with the user id of each member that has left.
         refetch: Called when a change has been missed; it must fetch a snapshot and pass it to
             :meth:`load_snapshot`.
@@ -64,17 +64,18 @@ class MemberReplica:
         self._buffered: dict[int, tuple[str, str | None]] = {}
         self._waiters: list[tuple[float, Deferred[None]]] = []
         self._oldest_waiter: Deferred[None] | None = None
-        # The number of further heartbeats for which the bus may still deliver changes that the
-        # snapshot already contains.
+        # The number of heartbeats during which the bus may still deliver changes that the snapshot
+        # already contains.
         self._stale_heartbeats = 0
 
     def apply(self, version: int, user_id: str, user_info: str | None) -> None:
         """Apply a change that the bus delivered.
 
-        A change that arrives while a snapshot is being fetched is buffered and applied after it.
-        A change that the snapshot already contains is ignored for as long as it may still be
-        under way; after that, an old version means that the channel's versions have started
-        over, and the replica requests a snapshot.
+        While the version of the roster is unknown, a change is buffered until a snapshot is
+        loaded. Otherwise the change with the next version is applied, and a later version is a gap,
+        for which the replica requests a snapshot. For up to two heartbeats after a snapshot, an old
+        version is ignored, because the snapshot contains that change. Later, an old version means
+        that the channel's versions have started over, and the replica requests a snapshot.
 
         Args:
             version: The version of the members after the change.
@@ -99,9 +100,9 @@ class MemberReplica:
     def on_heartbeat(self) -> None:
         """Request a snapshot if a waiter has been waiting since the previous heartbeat.
 
-        Called every few seconds, whenever a heartbeat has shown that the bus works. A waiter waits
-        only for a change that has already been published; if it still waits one heartbeat later,
-        that change has been lost.
+        Called after each successful heartbeat of the link, every few seconds. A waiter waits for a
+        change that has already been published. If it still waits one heartbeat later, that change
+        has been lost.
         """
         self._stale_heartbeats = max(0, self._stale_heartbeats - 1)
         oldest = self._waiters[0][1] if self._waiters else None
@@ -110,10 +111,10 @@ class MemberReplica:
         self._oldest_waiter = oldest
 
     def _request_snapshot(self) -> None:
-        """Request a snapshot, which will satisfy all waiters.
+        """Request a snapshot, which will release all waiters.
 
-        The snapshot includes every change that they wait for. It also releases a waiter whose
-        version does not exist, because the version in Redis was corrupt.
+        The snapshot contains every change for which they wait. A corrupt version in Redis may also
+        have made a waiter wait for a change that does not exist; the snapshot releases it too.
         """
         self.version = None
         self.is_fetching = True
@@ -122,11 +123,11 @@ class MemberReplica:
         self._refetch()
 
     def load_snapshot(self, members: Mapping[str, str], version: int) -> None:
-        """Load a snapshot of the members, and report those that are new to the subscribers.
+        """Load a snapshot of the members, and report those that the subscribers do not know yet.
 
-        Members that the snapshot does not contain become unconfirmed; they stay in the roster
-        until :meth:`drop_unconfirmed`. A snapshot that arrives when the version is known is
-        ignored: the changes since have been applied.
+        Members that the snapshot does not contain become unconfirmed: they stay in the roster
+        until a change or :meth:`drop_unconfirmed` removes them. If the version of the roster is
+        already known, the snapshot is ignored: the bus delivers all changes after that version.
 
         Args:
             members: The ``user_info`` JSON text of each user id.
@@ -136,7 +137,7 @@ class MemberReplica:
         if self.version is not None:
             return
         self.version = version
-        # Two, as the heartbeat under way may have begun before the snapshot was requested.
+        # Two, because the current heartbeat may have begun before the snapshot was requested.
         self._stale_heartbeats = 2
         self.unconfirmed = {user_id for user_id in self.roster if user_id not in members}
         for user_id, user_info in members.items():
@@ -154,7 +155,7 @@ class MemberReplica:
             self.remove(user_id)
 
     def add(self, member: Member) -> None:
-        """Add a member, or replace its ``user_info``; report it if it is new."""
+        """Add a member, or replace the member's ``user_info``; report only a new member."""
         self.unconfirmed.discard(member.user_id)
         is_known = member.user_id in self.roster
         self.roster.add(member.user_id, member.user_info)
@@ -162,7 +163,7 @@ class MemberReplica:
             self._on_joined(member)
 
     def remove(self, user_id: str) -> None:
-        """Remove a member and report that it left; does nothing if the user is not a member."""
+        """Remove a member and report the departure; does nothing if the user is not a member."""
         self.unconfirmed.discard(user_id)
         if user_id in self.roster:
             self.roster.remove(user_id)
@@ -192,7 +193,7 @@ class MemberReplica:
             waiter.callback(None)
 
     def detach(self) -> None:
-        """Stop following the shared store: discard the version, and release all waiters.
+        """Stop following the store's changes: discard the version, and release all waiters.
 
         The roster stays as it is.
         """

@@ -7,9 +7,9 @@ from reverb.envelope import FORMAT
 
 MEMBERSHIP = (
     """
--- Publishes a member change with the next version of the channel's members.
--- Versions start from the time in microseconds. So a channel that was vacated and is used
--- again does not reuse a version that a node has seen before.
+-- Publishes a member change with the next version of the channel's members; info is nil if the
+-- user left. The first version is the time in microseconds. So a channel that was vacated and is
+-- occupied again does not repeat a version that a node has already seen.
 local function announce(app, channel, user, info)
   local versions = key('versions', app)
   if not tonumber(redis.call('HGET', versions, channel)) then
@@ -27,7 +27,8 @@ local function version_of(app, channel)
   return number_of(key('versions', app), channel)
 end
 
--- Adds subscriptions of a user; returns whether the user is a new member.
+-- Adds a number of subscriptions of a user, and announces a new member or a new info; returns
+-- whether the user is a new member.
 local function add_member(app, channel, user, info, sockets)
   add(key('sockets', app, channel), user, sockets)
   add(key('users', node, app, channel), user, sockets)
@@ -40,7 +41,8 @@ local function add_member(app, channel, user, info, sockets)
   return not old_info
 end
 
--- Removes subscriptions of a user; returns whether the user is no longer a member.
+-- Removes a number of subscriptions of a user; if none is left, removes and announces the member,
+-- and returns true.
 local function remove_member(app, channel, user, sockets)
   add(key('users', node, app, channel), user, -sockets)
   if add(key('sockets', app, channel), user, -sockets) > 0 then
@@ -53,8 +55,8 @@ local function remove_member(app, channel, user, sockets)
   return false
 end
 
--- Adds to the node's subscriptions to a channel, or subtracts from them; returns the number that
--- all nodes have.
+-- Adds an amount, which may be negative, to the node's number of subscriptions to a channel and to
+-- the total; returns the total.
 local function add_subscriptions(app, channel, amount)
   add(key('held', node), app .. ':' .. channel, amount)
   local total = add(key('channels', app), channel, amount)

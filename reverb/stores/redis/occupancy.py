@@ -1,4 +1,4 @@
-"""Tracks this node's channels and members for webhooks, across a flush of Redis."""
+"""Tracks this node's channels and members, so that a flush of Redis hides no departure."""
 
 import secrets
 from collections import deque
@@ -19,23 +19,22 @@ from reverb.stores.redis.occupancy_lua import EPOCH, MARK_UNCONFIRMED
 NOT_TRACKED = -1
 """The debounce delay of a channel whose occupancy no webhook reports."""
 _REPORT_MARGIN = 10.0
-"""A departure has been reported at most this many seconds after its debounce delay, unless Redis
-fails."""
+"""Seconds after the debounce delay within which a departure is reported, unless Redis fails."""
 
 
 class Occupancy:
-    """Knows the debounce delay of each channel, and what to report again after a flush of Redis.
+    """Knows the debounce delay of each channel, and keeps departures across a flush of Redis.
 
-    While Redis is connected, the store's scripts update the occupancy there. When the connection
-    is lost, this class takes a snapshot of the node's channels and members, with the departures
-    that may not have been reported yet. If Redis comes back empty, this class marks there
-    every channel and member of the snapshot that has left in the meantime, so that the leader
-    reports the departure.
+    While Redis is connected, the store's scripts update the occupancy in Redis. When the connection
+    is lost, this class takes a snapshot of the node's channels and members, and of the departures
+    that may not be reported yet. If Redis has been flushed when the node reconnects, this class
+    marks as unconfirmed each channel and member of the snapshot that this node no longer has. The
+    leader then reports those that no other node has.
 
     Args:
         local_state: The connections and subscriptions of this node.
         session: This node's session in Redis.
-        clock: Measures the age of departures.
+        clock: Measures how long ago departures happened.
 
     Attributes:
         debounce_ms: The configured debounce delay in milliseconds; ``NOT_TRACKED`` until
@@ -60,7 +59,7 @@ class Occupancy:
         """Start to track occupancy.
 
         Args:
-            debounce_ms: Milliseconds by which to delay the report of a departure.
+            debounce_ms: The debounce delay, in milliseconds.
             wanted: Returns whether an app, by its id, has a webhook that reports occupancy.
             scripts: The scripts that webhooks run in Redis; they are loaded after each connect.
         """
@@ -79,21 +78,24 @@ class Occupancy:
         return self.debounce_ms if is_tracked else NOT_TRACKED
 
     def reconnect_debounce_ms_for(self, key: ChannelKey) -> int:
-        """Return a channel's debounce delay while other nodes may still be reconnecting.
+        """Return a channel's debounce delay in milliseconds while nodes may be reconnecting.
 
-        The delay is at least ``RECONNECT_GRACE``, so that a member who is still connected to
-        another node is not reported as removed before that node has registered again.
+        The delay is at least ``RECONNECT_GRACE``, or ``NOT_TRACKED``. So a member who is still
+        connected to another node is not reported as removed before that node registers again.
         """
         debounce_ms = self.debounce_ms_for(key)
         return debounce_ms if debounce_ms < 0 else max(debounce_ms, int(RECONNECT_GRACE * 1000))
 
     def record_departure(self, key: ChannelKey, user_id: str | None) -> None:
-        """Remember a departure until it has been reported, even if Redis loses it.
+        """Remember a departure for as long as a flush of Redis may prevent its report.
+
+        Does nothing if no webhook reports the channel, or if nothing has departed: ``user_id`` is
+        None, and this node still has subscriptions to the channel.
 
         Args:
             key: The channel.
-            user_id: The user whose last subscription on this node has ended; None if only the
-                channel itself may have become empty.
+            user_id: The user whose last subscription to the channel on this node has ended; None
+                if there is no such user.
         """
         if self.debounce_ms_for(key) < 0 or (user_id is None and key in self._local_state.channels):
             return
@@ -106,9 +108,9 @@ class Occupancy:
             self._departures.popleft()
 
     def take_snapshot(self) -> None:
-        """Add the present members and the recent departures to the snapshot.
+        """Add this node's channels and members, and the recent departures, to the snapshot.
 
-        Called when Redis is lost.
+        Called when the connection to Redis is lost.
         """
         self._drop_old_departures()
         for _, key, user_id in self._departures:
@@ -118,9 +120,9 @@ class Occupancy:
                 self._snapshot.setdefault(key, set()).update(here.roster)
 
     async def check_epoch(self) -> None:
-        """Check whether Redis has been flushed since the last connect.
+        """Check whether Redis has been flushed since the previous connect.
 
-        Call it after each connect, before this node's session begins.
+        Called after each connect, before this node's session begins.
         """
         if self.debounce_ms < 0:
             return
@@ -131,12 +133,14 @@ class Occupancy:
             self._was_flushed = True
 
     def mark_unconfirmed(self) -> "Iterable[Deferred[Any]]":
-        """Mark departures in Redis, if it has been flushed.
+        """After a flush of Redis, mark departures in Redis as unconfirmed.
 
-        These are the channels and members of the snapshot that this node no longer has.
+        These are the channels and members of the snapshot that this node no longer has. Without a
+        flush, marks nothing.
 
         Yields:
-            One Deferred for each channel; it fires when the channel is marked.
+            One Deferred for each channel, which fires when Redis has marked the channel and its
+            departed members.
         """
         for key, users in self._snapshot.items() if self._was_flushed else ():
             here = self._local_state.channels.get(key)
@@ -150,6 +154,6 @@ class Occupancy:
                 )
 
     def clear_snapshot(self) -> None:
-        """Drop the snapshot, as Redis has all of this node's state again."""
+        """Drop the snapshot, because this node's local state is registered in Redis again."""
         self._was_flushed = False
         self._snapshot.clear()

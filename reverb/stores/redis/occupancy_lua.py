@@ -1,34 +1,33 @@
 """Lua functions that decide which occupancy events webhooks send.
 
-The occupancy of a channel is whether it has subscribers; the occupancy of a user is whether the
-user is a member of a channel. For each app, Redis keeps the set of channels and users that the
-endpoints believe to be present (``reported``). The scripts compare this set with the store's own
-keys whenever a subscriber or a member joins, and again when the debounce delay after a departure is
-over. If they differ, the same script adds an event to the queue and updates the set. The result
-therefore depends neither on which node runs the comparison, nor on how often it runs, nor on what
-happened in between.
+A channel is present while it has subscribers. A user is present on a channel while the user is a
+member of it. For each app, the set ``reported`` has the channels and users that webhooks last
+reported as present. A script compares this set with the store's own keys when a subscriber or a
+member joins, and when the debounce delay after a departure is over. If they differ, the same script
+adds an event to the queue and updates the set. So it does not matter which node runs the
+comparison, how often it runs, or what happened in between.
 
 The keys, all below ``PREFIX:webhooks``; :mod:`reverb.webhooks.cluster.redis_lua` has the others:
 
 ====================  ==================================================================
 ``apps``              set of the apps with an entry in ``reported``
-``reported:APP``      set of the channels and users that endpoints believe to be
-                      present: ``CHANNEL``, or ``CHANNEL:USER``
+``reported:APP``      set of the channels and users last reported as present:
+                      ``CHANNEL`` or ``CHANNEL:USER``
 ``unconfirmed:APP``   set of the channels and users that were present, and perhaps
-                      reported, before Redis was flushed; each stays until it is
-                      checked
+                      reported, before Redis was flushed; the check of each removes
+                      it from the set
 ``due``               sorted set of the pending checks, ``APP:CHANNEL`` or
                       ``APP:CHANNEL:USER``, by the time in milliseconds at which each is
                       due
 ``events``            stream: the entries that the leader has not processed
-``epoch``             a random id, which is new after Redis has been flushed
+``epoch``             a random id; after Redis has been flushed, it is another one
 ====================  ==================================================================
 """
 
 from reverb.redis.scripting import REQUIRE_SESSION, Script
 
 MAX_EVENTS = 100_000
-"""The most entries in the queue; a full queue rejects new ones until the leader removes some."""
+"""The maximum number of entries in the queue; a full queue accepts no more."""
 
 OCCUPANCY = (
     """
@@ -48,16 +47,16 @@ local function occupancy_key(channel, user)
   return user and channel .. ':' .. user or channel
 end
 
--- Schedules a check in delay_ms. The half millisecond makes a channel due after the users who
--- left it in the same step.
+-- Schedules a check of a channel or user in delay_ms. The half millisecond makes the check of a
+-- channel due after the checks of the users who left it in the same step.
 local function schedule_check(delay_ms, app, channel, user)
   local now = redis.call('TIME')
   local at = now[1] * 1000 + math.floor(now[2] / 1000) + delay_ms + (user and 0 or 0.5)
   redis.call('ZADD', key('webhooks', 'due'), at, app .. ':' .. occupancy_key(channel, user))
 end
 
--- Reports a channel or user as present, unless it is reported already or not tracked (a negative
--- debounce delay). If the queue is full, a scheduled check tries the report again.
+-- Reports a channel or user as present, if it is not reported yet. Does nothing if the debounce
+-- delay is negative. If the queue is full, schedules a check, which tries the report again.
 local function arrived(debounce_ms, app, channel, user)
   if debounce_ms < 0
     or redis.call('SADD', key('webhooks', 'reported', app), occupancy_key(channel, user)) == 0 then
@@ -71,8 +70,8 @@ local function arrived(debounce_ms, app, channel, user)
   end
 end
 
--- Compares the reported occupancy of a channel or user with the actual one, and reports the
--- difference; returns false if the queue is full.
+-- Checks a channel or user. Reports it as present if it is. Reports its departure if it is absent,
+-- but was reported as present or is unconfirmed; returns false if the queue is too full for that.
 local function reconcile(app, channel, user)
   local reported = key('webhooks', 'reported', app)
   local present
@@ -96,7 +95,8 @@ local function reconcile(app, channel, user)
   return true
 end
 
--- Schedules the check that follows a departure, or runs it at once if there is no debounce delay.
+-- Schedules the check that follows a departure. If the debounce delay is 0, checks at once, and
+-- schedules another check only if the queue is full. Does nothing if the delay is negative.
 local function departed(debounce_ms, app, channel, user)
   if debounce_ms > 0 or debounce_ms == 0 and not reconcile(app, channel, user) then
     schedule_check(debounce_ms, app, channel, user)
@@ -104,7 +104,7 @@ local function departed(debounce_ms, app, channel, user)
 end
 """
 )
-"""Functions for scripts that change or check occupancy."""
+"""Functions for scripts that change or check the occupancy of channels and users."""
 
 MARK_UNCONFIRMED = Script(
     REQUIRE_SESSION
@@ -121,16 +121,17 @@ schedule_check(delay_ms, app, channel)
 return 1
 """
 )
-"""Mark a channel, and users on it, as present before a flush of Redis, and schedule their checks.
+"""Add a channel and users on it to ``unconfirmed``, and schedule a check of each.
 
-ARGV: app id, channel, delay of the checks in milliseconds, user ids.
+A node runs this after a flush of Redis, for those that left meanwhile. ARGV[4] to ARGV[6] are the
+app's id, the channel, and the delay of the checks in milliseconds; the user ids follow.
 """
 
 EPOCH = Script("""
 redis.call('SET', key('webhooks', 'epoch'), ARGV[4], 'NX')
 return redis.call('GET', key('webhooks', 'epoch'))
 """)
-"""Return the id of the current epoch, which begins when Redis is flushed.
+"""Return the id of the current epoch.
 
-ARGV[4] becomes the id if Redis has none.
+If Redis has none, as after a flush, a new epoch begins, and ARGV[4] becomes its id.
 """

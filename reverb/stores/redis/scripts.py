@@ -1,30 +1,31 @@
-"""The store's operations in Redis: each is one Lua script, and so atomic.
+"""The store's operations in Redis: each is one Lua script, so no other command interrupts it.
 
-The keys, all of which begin with the deployment's prefix:
+These are the keys. Each begins with the deployment's prefix:
 
 ======================================  ===============================================
 ``lease:NODE``                          the node's session token; expires unless renewed
 ``nodes``                               set of the registered nodes
-``held:NODE``                           hash of the node's counts: of connections by ``APP``,
-                                        of subscriptions by ``APP:CHANNEL``
+``held:NODE``                           hash of the node's connection counts by ``APP``, and
+                                        of its subscription counts by ``APP:CHANNEL``
 ``users:NODE:APP:CHANNEL``              hash of the node's subscription counts by user id
 ``connections``                         hash of all nodes' connection counts by app
 ``channels:APP``                        hash of all nodes' subscription counts by channel
 ``sockets:APP:CHANNEL``                 hash of all nodes' subscription counts by user id
 ``members:APP:CHANNEL``                 hash of ``user_info`` by user id
-``versions:APP``                        hash of the version of each channel's members
+``versions:APP``                        hash of the version of the members by channel
 ``cache:APP:CHANNEL``                   a cache channel's last event; expires
 ======================================  ===============================================
 
-The totals are at all times the sums of the nodes' own counts (``held``, ``users``). So a dead
-node can be reaped without asking the other nodes.
+A script that changes the counts of a node (``held``, ``users``) changes the totals of all nodes
+with them. So the totals are the sums of the nodes' counts. To reap a dead node, a script subtracts
+that node's counts from the totals; it needs nothing from the other nodes.
 
-A script that changes a channel's members publishes the change in the same atomic step, with
-the next version. So every node receives a channel's changes in the order in which they were
-made, and no failure can separate a change from its publication.
+A script that changes a channel's members also publishes the change, with the next version. So
+every node receives a channel's changes in the order in which they were made, and a crash of the
+node cannot separate a change from its publication.
 
-In the scripts, ``debounce`` is the delay of the webhooks ``channel_vacated`` and
-``member_removed`` in milliseconds; negative if webhooks do not report the channel.
+The debounce delay that a script receives is the delay of the webhooks ``channel_vacated`` and
+``member_removed``, in milliseconds. It is negative if no webhook reports the channel.
 """
 
 from reverb.protocol.names import INTERNAL_PREFIX
@@ -34,7 +35,7 @@ from reverb.stores.redis.membership_lua import MEMBERSHIP
 from reverb.stores.redis.occupancy_lua import OCCUPANCY
 
 FULL = -1
-"""The number of subscriptions that :data:`JOIN` returns if the channel has too many members."""
+"""What :data:`JOIN` returns, in place of the number of subscriptions, if the channel is full."""
 
 REGISTER = Script(
     """
@@ -45,7 +46,11 @@ return redis.call('HKEYS', key('held', node))
 """,
     name="register",
 )
-"""Start a session with a lease of ARGV[4] milliseconds; return the field names of ``held``."""
+"""Start a session of this node, with a lease of ARGV[4] milliseconds.
+
+Returns the field names of the node's ``held`` hash: the apps and channels for which Redis still has
+counts of an earlier session.
+"""
 
 RENEW = Script(
     REQUIRE_SESSION
@@ -61,14 +66,14 @@ return dead
 """,
     name="renew",
 )
-"""Renew the lease for ARGV[4] milliseconds; return the names of registered nodes without one."""
+"""Renew this node's lease for ARGV[4] milliseconds; return the registered nodes without a lease."""
 
 REAP = Script(
     MEMBERSHIP
     + OCCUPANCY
     + """
 local changes, debounces = {}, {}
--- If webhooks have reported nothing about an app, no departure needs a report.
+-- If webhooks report nothing of an app as present, no departure from it needs a report.
 local function debounce_of(app, channel)
   if string.sub(channel, 1, 1) == '"""
     + INTERNAL_PREFIX
@@ -84,8 +89,8 @@ end
 if leased(node) or redis.call('SISMEMBER', key('nodes'), node) == 0 then
   return {changes, {}}
 end
--- Each step subtracts the same amount from the node's count and from the total. So a failed
--- attempt can be repeated.
+-- Subtracts one count of the node. Each step subtracts the same amount from the node's count and
+-- from the total, so that another attempt can follow a failed one.
 local function reap(name, count)
   local app, channel = string.match(name, '^([^:]*):(.*)$')
   if not app then
@@ -124,12 +129,13 @@ return {changes, failures}
 """,
     name="reap",
 )
-"""Reap a node: remove its connections and subscriptions, if it has no lease.
+"""Reap node ARGV[2]: remove its connections and subscriptions. Do nothing if it has a lease.
 
-ARGV[2] is the dead node. ARGV[4] is the webhook debounce delay in milliseconds, negative
-without webhooks. Returns the changes, a list of ``{app, channel, subscriptions left, user ids
-removed}``, and a list of failures. Of several nodes that run this for the same node, only the
-first gets the changes. After a failure the node stays registered, for another attempt.
+ARGV[4] is the debounce delay in milliseconds; it is negative without webhooks.
+
+Returns a list of the changes and a list of failures. A change is ``{app, channel, number of
+subscriptions left, ids of the removed users}``. If several nodes reap the same node, each change is
+returned to only one of them. After a failure the dead node stays registered, for another attempt.
 """
 
 CONNECT = Script(
@@ -145,9 +151,9 @@ return 1
 """,
     name="connect",
 )
-"""Count a connection of app ARGV[4] and return 1.
+"""Count a connection of app ARGV[4], and return 1.
 
-Return 0 if the app already has ARGV[5] connections. ARGV[5] is 0 for no limit.
+If the app already has ARGV[5] connections, count nothing, and return 0. ARGV[5] is 0 for no limit.
 """
 
 DISCONNECT = Script(
@@ -159,10 +165,10 @@ return 1
 """,
     name="disconnect",
 )
-"""Subtract a connection of app ARGV[4]."""
+"""Subtract one from the numbers of connections of app ARGV[4]: this node's, and the total."""
 
 CONNECTIONS = Script("return number_of(key('connections'), ARGV[4])", name="connections")
-"""Return the number of connections of app ARGV[4]."""
+"""Return the number of connections of app ARGV[4] on all nodes."""
 
 JOIN = Script(
     REQUIRE_SESSION
@@ -190,13 +196,13 @@ return {total, added and 1 or 0, version_of(app, channel), snapshot}
 """,
     name="join",
 )
-"""Add a subscription; also run for the sign-ins of apps with watchlists.
+"""Add a subscription.
 
 ARGV[4] to ARGV[11] are the app's id, the channel, 1 if the subscriber is a member, 1 if the members
 are wanted, the user id, the ``user_info``, the maximum number of members (0 for no limit), and the
-debounce delay. The third to sixth are empty if the subscriber is not a member.
+debounce delay. ARGV[6] to ARGV[9] are empty if the subscriber is not a member.
 
-Returns the total number of subscriptions (or :data:`FULL`), whether the user is a new member,
+Returns the number of subscriptions on all nodes (or :data:`FULL`), 1 if the user is a new member,
 the version of the members, and the members if they are wanted.
 """
 
@@ -219,7 +225,12 @@ return {remaining, removed and 1 or 0}
 """,
     name="leave",
 )
-"""Remove a subscription; return how many are left, and whether its user is no longer a member."""
+"""Remove a subscription.
+
+ARGV[4] to ARGV[8] are the app's id, the channel, 1 if the subscriber is a member, the user id, and
+the debounce delay. Returns the number of subscriptions that are left on all nodes, and 1 if the
+user is therefore no longer a member.
+"""
 
 SYNC_CONNECTIONS = Script(
     REQUIRE_SESSION
@@ -232,7 +243,7 @@ return 1
 """,
     name="sync_connections",
 )
-"""Set the number of this node's connections of app ARGV[4] to ARGV[5]."""
+"""Set this node's number of connections of app ARGV[4] to ARGV[5], and adapt the total."""
 
 SYNC_CHANNEL = Script(
     REQUIRE_SESSION
@@ -261,7 +272,7 @@ local function sync_members()
     end
   end
 end
--- The subscription count is synchronized even if the member keys are corrupt.
+-- Even if a key of the members is corrupt, the subscription count is set.
 local done, why = pcall(sync_members)
 local old_count = tonumber(redis.call('HGET', key('held', node), app .. ':' .. channel) or 0)
 if add_subscriptions(app, channel, count - old_count) == 0 then
@@ -274,10 +285,11 @@ return {version_of(app, channel), redis.call('HGETALL', key('members', app, chan
 """,
     name="sync_channel",
 )
-"""Replace this node's subscriptions to a channel; return the version and all nodes' members.
+"""Replace this node's subscriptions to a channel.
 
-ARGV[6] is the number of subscriptions, ARGV[7] the debounce delay. From ARGV[8] on follow the user
-id, the ``user_info`` and the number of subscriptions of each user.
+ARGV[4] to ARGV[7] are the app's id, the channel, the number of subscriptions, and the debounce
+delay. The user id, the ``user_info`` and the number of subscriptions of each member follow.
+Returns the version of the members, and the members on all nodes.
 """
 
 _MEMBERS = (
@@ -289,12 +301,12 @@ return {version_of(app, channel), redis.call('HGETALL', key('members', app, chan
 )
 
 MEMBERS = Script(_MEMBERS, name="members")
-"""Return the version and the members of a channel."""
+"""Return the version and the members of channel ARGV[5] of app ARGV[4]."""
 
 MEMBERS_IF_REGISTERED = Script(REQUIRE_SESSION + _MEMBERS, name="members_if_registered")
-"""The same as :data:`MEMBERS`, but refused if this node has no lease.
+"""The same as :data:`MEMBERS`, but refused if this node has lost its lease.
 
-Without a lease the node's own members may have been reaped, and would be missing.
+Another node may then have reaped this node, so that this node's own members would be missing.
 """
 
 COUNTS = Script(
@@ -307,7 +319,7 @@ return {
 """,
     name="counts",
 )
-"""Return the numbers of subscriptions and of members of a channel."""
+"""Return the numbers of subscriptions and of members of channel ARGV[5] of app ARGV[4]."""
 
 OCCUPIED = Script(
     """
@@ -320,7 +332,7 @@ return occupied
 """,
     name="occupied",
 )
-"""Return 1 or 0 for each channel from ARGV[5] on: whether it has subscriptions."""
+"""For each channel of app ARGV[4], from ARGV[5] on, return 1 if it has a subscription, else 0."""
 
 CHANNELS = Script(
     """
@@ -337,7 +349,7 @@ return found
 """,
     name="channels",
 )
-"""Return the occupied channels whose names begin with ARGV[5].
+"""Return the occupied channels of app ARGV[4] whose names begin with ARGV[5].
 
 Each is ``{name, number of subscriptions, number of members}``.
 """
@@ -350,7 +362,7 @@ return 1
 """,
     name="cache_event",
 )
-"""Cache event name ARGV[6] and data ARGV[7] of a channel for ARGV[8] milliseconds."""
+"""Cache the event with name ARGV[6] and data ARGV[7] of a channel, for ARGV[8] milliseconds."""
 
 GET_CACHED_EVENT = Script(
     """
@@ -363,14 +375,14 @@ return {packed, redis.call('PTTL', cache)}
 """,
     name="get_cached_event",
 )
-"""Return a channel's cached event in MessagePack and its remaining milliseconds, or nil."""
+"""Return a channel's cached event in MessagePack and the milliseconds until it expires, or nil."""
 
 ALL = (
     *(REGISTER, RENEW, REAP, CONNECT, DISCONNECT, CONNECTIONS, JOIN, LEAVE),
     *(SYNC_CONNECTIONS, SYNC_CHANNEL, MEMBERS, MEMBERS_IF_REGISTERED, COUNTS, OCCUPIED, CHANNELS),
     *(CACHE_EVENT, GET_CACHED_EVENT),
 )
-"""All scripts of the store, which it loads after each connect."""
+"""All scripts of this module; the store loads them after each connect."""
 
 
 def parse_channel_field(field: str) -> ChannelKey:

@@ -1,8 +1,8 @@
 """The channel store of nodes that share a Redis.
 
-The node also keeps its own connections and subscriptions in memory (the local state). It answers
-from them while Redis is out of reach. When Redis is back, it registers them again, even if Redis
-has lost its data. :mod:`reverb.stores.redis.scripts` documents the keys in Redis.
+Each node also keeps its own connections and subscriptions in memory: its local state. While Redis
+is out of reach, the node answers from its local state. When Redis is back, the node registers its
+local state again, even if Redis lost its data. :mod:`reverb.stores.redis.scripts` lists the keys.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -53,13 +53,13 @@ class RedisStore:
     """A channel store in Redis, shared by the nodes of a cluster.
 
     Args:
-        link: The connection to Redis; the broker starts and stops it.
+        link: The link to Redis; the broker starts and stops it.
         lease: Seconds after which a node that has not renewed its lease counts as dead.
 
     Attributes:
         link_meter: Counters of the connection for commands.
         session: This node's session in Redis, for other parts that run scripts there.
-        occupancy: Tracks for webhooks which channels are occupied, and by which members.
+        occupancy: Tracks this node's channels and members, for webhooks.
     """
 
     _log = Logger()
@@ -92,16 +92,16 @@ class RedisStore:
 
     @property
     def connected(self) -> bool:
-        """Whether this node is registered, and Redis answers."""
+        """Whether this node has a session in Redis; if not, it is in degraded mode."""
         return self.session.token is not None
 
     def start(self, changed: Callable[[StoreChange], None]) -> "Deferred[None]":
-        """Start, without waiting for Redis: until it is connected, the local state answers."""
+        """Start, and fire at once; the node is in degraded mode until Redis is connected."""
         self._on_change = changed
         return succeed(None)
 
     def stop(self) -> "Deferred[None]":
-        """Remove this node from Redis, if it is connected; fires after 3 seconds at the latest."""
+        """Remove this node from Redis, if Redis is connected; fires within 3 seconds."""
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
@@ -120,13 +120,13 @@ class RedisStore:
             )
 
     async def _register(self) -> None:
-        """Register this node with all that its local state contains; called after each connect."""
+        """Register this node and its local state in Redis; called after each connect."""
         self.session.load(scripts.ALL)
         await self.occupancy.check_epoch()
         token = self.session.make_token()
         held = await self._run(scripts.REGISTER, self._lease_ms, token=token)
-        # No await from here to the last command: a command of a later request must reach Redis
-        # after the local state is registered.
+        # No await from here until all commands are sent. So each command of a later request
+        # reaches Redis after the commands that register the local state.
         self.session.token = token
         local = self._local_state
         names = self._decoder.texts(held, f"held:{self._link.node}")
@@ -139,26 +139,26 @@ class RedisStore:
         replies += [self._sync_channel(key, local.replicas.get(key)) for key in keys]
         replies += self._cache.write_back()
         replies += self.occupancy.mark_unconfirmed()
-        # A corrupt key has been logged and stays corrupt; the rest is registered.
+        # Redis may refuse a command because a key is corrupt. That is logged, and not fatal.
         await wait_for_all(r.addErrback(lambda f: f.trap(StoreRefusedError)) for r in replies)
         self.occupancy.clear_snapshot()
         self._grace_timer = self._link.clock.callLater(RECONNECT_GRACE, self._end_grace)
         self._leases.start()
 
     def _end_grace(self) -> None:
-        """Remove members that no node has registered again since Redis is back."""
+        """Remove the members that no node has registered again since this node reconnected."""
         self._grace_timer = None
         self._local_state.drop_unconfirmed()
         self._notify(StoreRestored())
 
     async def announce_restored(self) -> None:
-        """Send StoreRestored, as the bus has reconnected and may have lost invalidations."""
+        """Report StoreRestored: NATS has reconnected, and may have lost invalidations meanwhile."""
         self._notify(StoreRestored())
 
     def _sync_channel(self, key: ChannelKey, replica: MemberReplica | None) -> "Deferred[Any]":
         """Replace this node's subscriptions to a channel in Redis by those of its local state.
 
-        The replica, if given, loads the snapshot of the members that Redis returns.
+        Redis returns a snapshot of the channel's members, which the replica, if given, loads.
         """
         subscriptions = self._local_state.channels.get(key) or ChannelSubscriptions()
         users: list[Argument] = []
@@ -185,13 +185,13 @@ class RedisStore:
         self._on_change(change)
 
     def member_changed(self, change: MemberChange) -> None:
-        """Apply a member change that the broker has received from another node, or this one."""
+        """Apply a member change from the bus, which this node or another one has made."""
         replica = self._local_state.replicas.get((change.app_id, change.channel))
         if replica is not None:
             replica.apply(change.version, change.user_id, change.user_info)
 
     def _refetch_members(self, key: ChannelKey) -> None:
-        """Fetch a snapshot of a channel's members, as the replica has missed a change."""
+        """Fetch a snapshot of a channel's members, because the replica has missed a change."""
         self._log.warn("missed a change to the members of {channel}; reloading", channel=key[1])
         replica = self._local_state.replicas[key]
         fetching = Deferred.fromCoroutine(self._call(scripts.MEMBERS_IF_REGISTERED, *key))
@@ -208,13 +208,13 @@ class RedisStore:
 
     def _load_refetched(self, reply: list[Any], key: ChannelKey, replica: MemberReplica) -> None:
         self._load(reply, key, replica)
-        if self._grace_timer is None:  # Otherwise _end_grace drops them, a moment later.
+        if self._grace_timer is None:  # Otherwise _end_grace drops them later.
             replica.drop_unconfirmed()
 
     # Connections
 
     def connect(self, app_id: str, socket_id: str, limit: int) -> "Deferred[bool]":
-        """Count a connection, unless the app has ``limit`` connections already."""
+        """Count a connection, unless the app already has ``limit`` connections (0: no limit)."""
         return Deferred.fromCoroutine(self._connect(app_id, socket_id, limit))
 
     async def _connect(self, app_id: str, socket_id: str, limit: int) -> bool:
@@ -236,7 +236,7 @@ class RedisStore:
             try:
                 await self._call(scripts.DISCONNECT, app_id)
             except (LinkLostError, StoreRefusedError):
-                return  # The next registration subtracts it.
+                return  # The next registration corrects the count.
 
     def connections(self, app_id: str) -> "Deferred[int]":
         """Return the number of the app's connections."""
@@ -254,7 +254,7 @@ class RedisStore:
     def join(
         self, app_id: str, channel: str, socket_id: str, member: Member | None, max_members: int
     ) -> "Deferred[JoinResult]":
-        """Add a subscription, and return what it changed across all nodes."""
+        """Add a subscription, and return its effect on all nodes; fails if the channel is full."""
         key = (app_id, channel)
         return Deferred.fromCoroutine(self._join(key, socket_id, member, max_members))
 
@@ -299,14 +299,14 @@ class RedisStore:
         return JoinResult(total == 1, bool(added), total, replica.roster, announced=True)
 
     def _resync(self, key: ChannelKey, *, needs_snapshot: bool) -> None:
-        """Synchronize this node's subscriptions to a channel, after a script failed half-way."""
+        """Correct this node's subscriptions to a channel in Redis after a script failed halfway."""
         if self.session.token is not None:
             replica = self._local_state.replicas.get(key) if needs_snapshot else None
             syncing = self._sync_channel(key, replica)
             syncing.addErrback(lambda failure: failure.trap(*_REDIS_ERRORS))
 
     def leave(self, app_id: str, channel: str, socket_id: str) -> "Deferred[LeaveResult | None]":
-        """Remove a subscription, and return what that changed across all nodes."""
+        """Remove a subscription, and return the effect on all nodes; None if none existed."""
         return Deferred.fromCoroutine(self._leave((app_id, channel), socket_id))
 
     async def _leave(self, key: ChannelKey, socket_id: str) -> LeaveResult | None:
@@ -327,7 +327,7 @@ class RedisStore:
             return self._local_state.local_leave_result(key, local_removed)
         return LeaveResult(total == 0, user_id if removed else None, total, announced=True)
 
-    # Queries
+    # Queries: in degraded mode, the local state answers
 
     def members(self, app_id: str, channel: str) -> "Deferred[Mapping[str, str]]":
         """Return a presence channel's members on all nodes."""
@@ -341,7 +341,7 @@ class RedisStore:
         return self._decoder.mapping(members, f"members:{key[0]}:{key[1]}")
 
     def counts(self, app_id: str, channel: str) -> "Deferred[ChannelCounts]":
-        """Return the numbers of a channel's subscriptions and users on all nodes."""
+        """Return the numbers of a channel's subscriptions and distinct users on all nodes."""
         return Deferred.fromCoroutine(self._counts((app_id, channel)))
 
     async def _counts(self, key: ChannelKey) -> ChannelCounts:
@@ -352,7 +352,7 @@ class RedisStore:
         return ChannelCounts(self._decoder.number(total, f"channels:{key[0]}"), users)
 
     def occupied(self, app_id: str, channels: Sequence[str]) -> "Deferred[Mapping[str, bool]]":
-        """Return whether each channel is occupied; in degraded mode, by this node's subscribers."""
+        """Return whether channels are occupied; in degraded mode, omit those not occupied here."""
         return Deferred.fromCoroutine(self._occupied(app_id, channels))
 
     async def _occupied(self, app_id: str, channels: Sequence[str]) -> Mapping[str, bool]:
@@ -364,7 +364,7 @@ class RedisStore:
         return {channel: bool(reply) for channel, reply in zip(channels, replies, strict=True)}
 
     def channels(self, app_id: str, prefix: str) -> "Deferred[Mapping[str, ChannelCounts]]":
-        """Return the counts of all nodes' channels whose names begin with the prefix."""
+        """Return the counts, on all nodes, of the channels whose names begin with the prefix."""
         return Deferred.fromCoroutine(self._channels(app_id, prefix))
 
     async def _channels(self, app_id: str, prefix: str) -> Mapping[str, ChannelCounts]:
@@ -389,12 +389,12 @@ class RedisStore:
         return Deferred.fromCoroutine(self._cache.put((app_id, channel), event, data, ttl))
 
     def get_cached_event(self, app_id: str, channel: str) -> "Deferred[CachedEvent | None]":
-        """Return a cache channel's last event, or None."""
+        """Return a cache channel's last event, or None if there is none or it has expired."""
         return Deferred.fromCoroutine(self._cache.get((app_id, channel)))
 
 
 def _detach_if_refused(failure: Failure, replica: MemberReplica | None) -> Failure:
-    """Release the waiters if Redis refuses to return the snapshot."""
+    """Detach the replica if Redis refuses to return its snapshot, so that nothing waits for it."""
     if replica is not None and failure.check(StoreRefusedError):
         replica.detach()
     return failure

@@ -14,17 +14,17 @@ from reverb.webhooks.interfaces import IDeliveryArchive, IWebhookClusterStore, Q
 from reverb.webhooks.sender import renew_delivery
 
 _NO_LIMIT = 1_000_000
-"""More dead letters than the store ever keeps."""
+"""A limit above the number of dead letters that the store keeps."""
 
 
 @implementer(IDeliveryArchive)
 class ClusterArchive:
-    """Queries the cluster store, and passes replays and test events to the leader through it.
+    """Queries the cluster store. It also queues replays and test events there, for the leader.
 
     Args:
         store: The cluster store.
         now: The wall clock, in seconds since 1970.
-        next_id: Makes ids of deliveries.
+        next_id: Generates the ids of deliveries.
         max_queued: The most deliveries that may be pending for one endpoint.
     """
 
@@ -44,11 +44,11 @@ class ClusterArchive:
     def page(
         self, app_id: str, state: State | None, limit: int, after: str | None
     ) -> "Deferred[list[Delivery]]":
-        """List deliveries, the newest first."""
+        """List an app's deliveries, the newest first; see :meth:`IDeliveryArchive.page`."""
         return self._store.list_ids(app_id, state, limit, after).addCallback(self._store.find)
 
     def get(self, app_id: str, delivery_id: str) -> "Deferred[Delivery | None]":
-        """Find a delivery of an app."""
+        """Find an app's delivery; fires with None if the app has none with this id."""
         return Deferred.fromCoroutine(self._get(app_id, delivery_id))
 
     async def _get(self, app_id: str, delivery_id: str) -> Delivery | None:
@@ -65,17 +65,27 @@ class ClusterArchive:
         return self._store.queued(app_id, url)
 
     def replay(self, delivery: Delivery) -> "Deferred[None]":
-        """Send a delivered or dead delivery once more."""
+        """Queue a delivered or dead delivery again, for the leader to send.
+
+        Returns:
+            Fires when the delivery is queued. Fails with QueueFullError if the cluster's or the
+            endpoint's queue is full, or if the delivery is pending already.
+        """
         return Deferred.fromCoroutine(self._add(renew_delivery(delivery, self._now())))
 
     def send(self, app_id: str, url: str, event: WebhookEvent) -> "Deferred[Delivery]":
-        """Send a test event."""
+        """Queue a delivery of a test event, for the leader to send.
+
+        Returns:
+            Fires with the delivery when it is queued. Fails with QueueFullError if the cluster's or
+            the endpoint's queue is full.
+        """
         return Deferred.fromCoroutine(self._send(app_id, url, event))
 
     async def _send(self, app_id: str, url: str, event: WebhookEvent) -> Delivery:
         created = self._now()
         delivery = Delivery(
-            # The random part keeps apart the ids that two nodes make at the same moment.
+            # Two nodes may generate an id at the same moment; the random part makes them differ.
             id=f"{self._next_id()}{secrets.token_hex(4)}",
             app_id=app_id,
             url=url,

@@ -1,4 +1,4 @@
-"""Forwards the webhook events that only this node sees to the cluster's queue."""
+"""Forwards webhook events of this node's hub to the cluster's queue."""
 
 from collections import deque
 from collections.abc import Callable
@@ -18,22 +18,24 @@ from reverb.webhooks.interfaces import ClusterStoreLostError, IWebhookClusterSto
 MAX_QUEUED = 10_000
 """The most events that wait on this node while the cluster store is unreachable."""
 MAX_QUEUED_BYTES = 8 * 1024 * 1024
+"""The most bytes that the JSON of these events may have."""
 
 
 class EventForwarder:
     """Publishes the client events, cache misses and counts of this node's hub to the cluster store.
 
-    Occupancy events are not among them: the store's scripts create those. While the store is
-    unreachable, events wait here in order, up to ``MAX_QUEUED`` events and ``MAX_QUEUED_BYTES``;
-    further events are dropped.
+    This class ignores changes of occupancy, because the store's scripts report them. While the
+    store is unreachable, events wait here in order, up to ``MAX_QUEUED`` events and
+    ``MAX_QUEUED_BYTES``; further events are dropped.
 
     Args:
         add_listener: Adds a listener to the hub's notices.
         store: The cluster store, which has the queue.
         wants: Returns whether an endpoint or a listener wants an event, given the app's id, the
             event's name and the channel.
-        debounce: Seconds for which one cache miss of a channel mutes its later ones.
-        clock: Limits the rate of log lines.
+        debounce: Seconds after a cache miss for which further cache misses of the same channel are
+            ignored.
+        clock: Measures the time between log lines, whose rate is limited.
         meter: The node's meter; None to measure nothing.
     """
 
@@ -56,7 +58,7 @@ class EventForwarder:
         self._meter = meter
         self._queue: deque[WebhookEvent] = deque()
         self._bytes = 0
-        # The number of events, from the left of the queue, that were sent and not confirmed yet.
+        # The number of events at the left of the queue that were sent but are not confirmed yet.
         self._unconfirmed = 0
         self._is_listening = False
         self._is_open = False
@@ -64,14 +66,14 @@ class EventForwarder:
         self._dropped = LogThrottle(self._log_dropped, clock)
 
     def start(self) -> None:
-        """Start to take events."""
+        """Start to forward events."""
         self._is_open = True
         if not self._is_listening:
             self._is_listening = True
             self._add_listener(self._on_notice)
 
     def stop(self) -> int:
-        """Stop taking events; return the number of events that are lost."""
+        """Stop accepting events; return the number of events that the store has not confirmed."""
         self._is_open = False
         return len(self._queue)
 
@@ -91,7 +93,7 @@ class EventForwarder:
             self._publish(event)
 
     def flush(self) -> None:
-        """Publish the events that wait, as far as the store is available."""
+        """Publish the waiting events in order; stop when the store becomes unavailable."""
         self._has_failed = False
         for event in list(islice(self._queue, self._unconfirmed, None)):
             if self._has_failed or not self._store.is_available:
@@ -116,7 +118,10 @@ class EventForwarder:
             self._drop(event)
 
     def _on_failure(self, failure: Failure) -> None:
-        """Have all queued events sent again, as it is unknown whether they have arrived."""
+        """Mark all queued events as not sent, because it is unknown which of them have arrived.
+
+        The next :meth:`flush` publishes them again.
+        """
         self._unconfirmed = 0
         self._has_failed = True
         failure.trap(ClusterStoreLostError)

@@ -12,20 +12,21 @@ from reverb.webhooks.events import WebhookEvent
 from reverb.webhooks.interfaces import ClusterStoreLostError, IWebhookClusterStore
 
 _CONFIRMATION_LIFETIME = 4
-"""Seconds for which a confirmation of the leadership is trusted; ``LEADER_LEASE_MS`` is longer."""
+"""Seconds for which a confirmation of the leadership is valid; less than ``LEADER_LEASE_MS``."""
 
 
 class ClusterJournal:
     """Writes deliveries on behalf of the leader, in the order in which they change.
 
-    An event stays in the cluster's queue until it is in a delivery for each endpoint that wants it.
+    An event stays in the cluster's queue until, for each endpoint that wants it, it is part of a
+    delivery or has been dropped.
 
     Args:
         store: The cluster store.
         leader_token: The token with which this node acquired the leadership.
         clock: Measures the time since the leadership was last confirmed.
-        on_lost: Called when a write fails. Nothing that happens from then on may be sent, as
-            another node may be the leader and send it.
+        on_lost: Called when a write fails. From then on, this node must not send any delivery:
+            another node may have become the leader.
     """
 
     def __init__(
@@ -59,11 +60,14 @@ class ClusterJournal:
         self._stored.add(delivery.id)
 
     def put_unbatched(self, event: WebhookEvent, urls: Collection[str]) -> None:
-        """Keep an event's queue entry until the event is in a delivery to each of the URLs."""
+        """Keep an event's queue entry until :meth:`remove_unbatched` is called for each URL.
+
+        If there are no URLs, the entry is removed at once.
+        """
         self._unbatched.track(event.id, len(urls))
 
     def remove_unbatched(self, event_ids: Collection[str], url: str) -> None:
-        """Record that events are in a delivery for an endpoint, or were dropped for it."""
+        """Record that events are part of a delivery for an endpoint, or were dropped for it."""
         self._unbatched.done(event_ids)
 
     def remove_entries(self, entry_ids: Collection[str]) -> None:
@@ -74,8 +78,8 @@ class ClusterJournal:
         """Record that the store has confirmed this node's leadership.
 
         Args:
-            asked_at: The clock's time in seconds at which the store was asked. The time of the
-                reply does not count, as this process may have been paused before reading it.
+            asked_at: The clock's time in seconds when the request to the store was made. The time
+                of the reply would be too late: this process may be paused before it reads it.
         """
         self._confirmed_at = max(self._confirmed_at, asked_at)
 
@@ -88,15 +92,17 @@ class ClusterJournal:
     def _failed(self, failure: Failure) -> "Deferred[None]":
         self._on_lost()
         failure.trap(ClusterStoreLostError)
-        return Deferred()  # It never fires: the requests that wait for it end with the term.
+        return Deferred()  # Never fires: the end of the term cancels the requests that wait for it.
 
     def written(self) -> "Deferred[None]":
         """Wait until everything that was written so far is in the store.
 
-        If the leadership has not been confirmed for some seconds, it is confirmed first.
+        If the store has not confirmed this node's leadership for some seconds, this method asks for
+        a confirmation, and waits for it too.
 
         Returns:
-            Fires when all writes have succeeded. It never fires if one of them has failed.
+            Fires when the last write, and with it every earlier one, has succeeded. If the last
+            write fails, it never fires.
         """
         # This process may have been paused, and another node may have become the leader.
         if self._clock.seconds() - self._confirmed_at > _CONFIRMATION_LIFETIME:

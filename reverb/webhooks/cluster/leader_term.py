@@ -22,23 +22,23 @@ from reverb.webhooks.interfaces import (
 from reverb.webhooks.sender import Sender
 
 POLL_INTERVAL = 0.25
-"""Seconds between two polls of the cluster's queue, while it is empty."""
+"""Seconds between two polls of the cluster's queue while the queue is empty."""
 
 MakeSender = Callable[[IJournal, str], Sender]
-"""Makes a sender, given its journal and a delivery id; the sender's new ids sort after that id."""
+"""Makes a sender, given a journal and a delivery id. The ids of new deliveries sort after it."""
 
 
 class LeaderTerm:
     """Sends the webhooks of all nodes, from this node's election until it loses the leadership.
 
-    Call :meth:`begin`, then :meth:`poll` again and again, then :meth:`finish` for an orderly
-    handover. :meth:`end` ends the term at once.
+    Call :meth:`begin` once, then :meth:`poll` repeatedly. When the node stops, call :meth:`finish`,
+    which hands over to the next leader. :meth:`end` ends the term at once.
 
     Args:
         leader_token: The token with which this node has acquired the leadership.
         store: The cluster store.
         apps: The apps, with their endpoints.
-        make_sender: Makes the sender.
+        make_sender: Makes the sender, given the journal and the id of the latest pending delivery.
         listeners: Called with every event.
         clock: Times batches and timeouts.
     """
@@ -66,15 +66,15 @@ class LeaderTerm:
         self._has_ended = False
 
     def queued(self, app_id: str) -> int:
-        """Count an app's pending deliveries."""
+        """Count an app's pending deliveries; 0 until :meth:`begin` has read them."""
         return 0 if self._sender is None else self._sender.queued(app_id)
 
     async def begin(self, debounce_ms: int, wanted: Callable[[str], bool]) -> None:
         """Begin the term: audit the reported occupancy, and resume the pending deliveries.
 
         Args:
-            debounce_ms: Milliseconds after which to check a channel or user that is reported as
-                present but no longer is.
+            debounce_ms: Milliseconds after which to check each channel or user that is reported as
+                present but is absent now.
             wanted: Returns whether an app, by its id, has a webhook that reports occupancy.
 
         Raises:
@@ -111,7 +111,8 @@ class LeaderTerm:
             The number of entries that were read; 0 when the queue has no more.
 
         Raises:
-            ClusterStoreLostError: As for :meth:`begin`.
+            ClusterStoreLostError: Another node is the leader, the store is unreachable, or this
+                term has ended.
         """
         if self._has_ended:
             raise ClusterStoreLostError("the journal could not be written")
@@ -134,16 +135,18 @@ class LeaderTerm:
         self._journal.remove_entries([entry.id])
 
     async def finish(self, deadline: float) -> None:
-        """Drain the queue and the deliveries, as this node is stopping, and hand over.
+        """Process the queue, send the pending deliveries, and release the leadership.
+
+        Called when this node is stopping.
 
         Args:
             deadline: The clock's time in seconds after which pending deliveries are left to the
                 next leader.
 
         Raises:
-            ClusterStoreLostError: As for :meth:`begin`.
+            ClusterStoreLostError: As for :meth:`poll`.
         """
-        # The other nodes may stop meanwhile, too, and add to the queue.
+        # Other nodes may be stopping at the same time, and still add entries to the queue.
         while not await self._drain() and self._clock.seconds() < deadline:
             pass
         with suppress(defer.TimeoutError):
@@ -152,10 +155,11 @@ class LeaderTerm:
         await self._store.release_leadership(self._leader_token)
 
     async def _drain(self) -> bool:
-        """Process the whole queue.
+        """Process the whole queue, then wait until its events are routed and sent.
 
         Returns:
-            Whether routing and sending then each finished within ``POLL_INTERVAL``.
+            True if every delivery is finished; False if the routing or the sending took longer than
+            ``POLL_INTERVAL``.
         """
         while await self.poll(stopping=True):
             pass
@@ -188,14 +192,14 @@ _MEMBER_NOTICES: dict[str, Callable[..., ChannelNotice]] = {
 
 
 def make_entry_event(entry: QueueEntry, name: EventName) -> WebhookEvent:
-    """Make the event that an entry of the queue stands for.
+    """Make the event that an entry of the queue describes.
 
     Args:
         entry: The entry.
         name: The entry's kind, which is the name of an event.
 
     Returns:
-        The event; its id is the entry's.
+        The event, with the id of the entry.
     """
     app_id, channel = entry.app_id, entry.channel
     if name in _CHANNEL_NOTICES:

@@ -17,9 +17,9 @@ _NO_BODY = b""
 
 
 class CorruptRecordError(Exception):
-    """A record was written by another program or by a newer version of this server.
+    """A queue entry or a delivery in Redis is malformed.
 
-    The text is one line.
+    Another program or another version of this server may have written it. The text is one line.
     """
 
 
@@ -28,13 +28,13 @@ def decode_entry(entry_id: bytes, fields: Sequence[bytes]) -> QueueEntry:
 
     Args:
         entry_id: The entry's id in the stream.
-        fields: Field names and values in turn; unknown names are ignored.
+        fields: The name and the value of each field, in one flat list. Unknown names are ignored.
 
     Returns:
         The entry.
 
     Raises:
-        CorruptRecordError: The fields are not those of an entry.
+        CorruptRecordError: A field is missing or malformed.
     """
     pairs = zip(fields[::2], fields[1::2], strict=True)
     try:
@@ -48,7 +48,7 @@ def decode_entry(entry_id: bytes, fields: Sequence[bytes]) -> QueueEntry:
 
 
 def encode_delivery(delivery: Delivery) -> bytes:
-    """Encode a delivery without its body, and without the event ids that only this node knows."""
+    """Encode a delivery without its body, and without its event ids, which only this node uses."""
     return msgspec.msgpack.encode(msgspec.structs.replace(delivery, body=_NO_BODY, event_ids=()))
 
 

@@ -1,18 +1,19 @@
 """Lua functions that the webhook scripts share.
 
 All keys of webhooks begin with ``PREFIX:webhooks``. :mod:`reverb.stores.redis.occupancy_lua`
-documents those of occupancy and of the queue. The others are:
+documents the keys of occupancy and of the queue. The other keys are:
 
 ==========================  ============================================================
 ``leader``                  the token of the leader; expires unless it is renewed
 ``stopping``                set of the nodes that are stopping
 ``cache_miss:APP:CHANNEL``  exists while a channel's cache misses are muted; expires
-``delivery``, ``body``      hashes of the deliveries, by id
-``STATE``                   sorted set of the deliveries of a state as ``APP:ID``, by
+``delivery``, ``body``      hashes: each delivery without its body, and its body, by id
+``STATE``                   sorted set of the deliveries in a state as ``APP:ID``, by
                             the time of creation
 ``STATE:APP``               the same for one app, as ``ID``
 ``queued``, ``bytes``       hashes: the number and the size of the pending deliveries
-                            of each endpoint, by ``APP URL``
+                            of each endpoint, by ``APP URL``; the field ``dead`` of
+                            ``bytes`` is the size of all dead letters
 ==========================  ============================================================
 """
 
@@ -28,10 +29,10 @@ end
 redis.call('PEXPIRE', leader, ARGV[5])
 """
 )
-"""The beginning of a script that only the leader may run: it extends the leadership.
+"""The beginning of a script that only the leader may run.
 
-ARGV[4] is the leader token, ARGV[5] the lifetime of the leader lock in
-milliseconds. The script returns nil if another node leads.
+It checks that the leader lock has the token ARGV[4], and renews the lock for ARGV[5] milliseconds.
+If the lock has expired or has another token, the script returns nil.
 """
 
 STOPPING = """
@@ -55,13 +56,13 @@ The node counts as stopping until it registers again or is reaped.
 DELIVERIES = """
 local states = {'pending', 'delivered', 'dead'}
 
--- Adds to the number and the size of an endpoint's pending deliveries.
+-- Adds to the number and to the size, in bytes, of an endpoint's pending deliveries.
 local function count(app, url, by, size)
   add(key('webhooks', 'queued'), app .. ' ' .. url, by)
   add(key('webhooks', 'bytes'), app .. ' ' .. url, size)
 end
 
--- Moves a delivery to a state, and updates the counters of its endpoint.
+-- Moves a delivery to a state, and updates the counters of its endpoint and of dead letters.
 local function set_state(app, id, url, state, created)
   local size = redis.call('HSTRLEN', key('webhooks', 'body'), id)
   local name = app .. ':' .. id
@@ -85,7 +86,7 @@ local function set_state(app, id, url, state, created)
   end
 end
 
--- Deletes the oldest deliveries of a state, until the rest are within the limits.
+-- Deletes the oldest deliveries in a state, until the rest are within the limits.
 local function trim(state, max_count, max_bytes)
   local all, bytes = key('webhooks', state), key('webhooks', 'bytes')
   while redis.call('ZCARD', all) > max_count

@@ -1,11 +1,12 @@
-"""The Redis scripts of webhooks; each step is one script, and so is atomic.
+"""The Redis scripts of webhooks. Each step is one script, so that it is atomic.
 
-:mod:`reverb.stores.redis.occupancy_lua` documents the keys. Joins and leaves are recorded by the
-scripts of :mod:`reverb.stores.redis.scripts`, in the same step as the change itself.
+:mod:`reverb.stores.redis.occupancy_lua` and :mod:`reverb.webhooks.cluster.redis_lua` document the
+keys. The scripts of :mod:`reverb.stores.redis.scripts` report joins and leaves, each in the same
+step as the change itself.
 
-The arguments of every script begin with those of :class:`reverb.redis.scripting.Script` (ARGV[1] to
-ARGV[3]); a leader's script then takes the leader token and the lifetime of the leader lock in
-milliseconds (ARGV[4] and ARGV[5]).
+ARGV[1] to ARGV[3] of every script are those of :class:`reverb.redis.scripting.Script`. In the
+leader's scripts, ARGV[4] is the leader token, and ARGV[5] is the lifetime of the leader lock in
+milliseconds.
 """
 
 from reverb.redis.scripting import REQUIRE_SESSION, Script
@@ -13,7 +14,7 @@ from reverb.stores.redis.occupancy_lua import OCCUPANCY
 from reverb.webhooks.cluster.redis_lua import DELIVERIES, REQUIRE_LEADER, STOPPING
 
 CHUNK_SIZE = 200
-"""The most occupancy checks, or queue entries, that one script processes."""
+"""The most occupancy checks, and the most queue entries, that one script processes."""
 
 PUBLISH = Script(
     REQUIRE_SESSION
@@ -29,8 +30,8 @@ return enqueue(kind, app, channel, json) and 1 or 0
 )
 """Add an event to the queue; return 0 if the queue is full, else 1.
 
-If ARGV[8] is positive, the event is a cache miss: later cache misses of the channel are ignored for
-that many milliseconds.
+If ARGV[8] is positive, the event is a cache miss. The script then ignores later cache misses of the
+channel for that many milliseconds, and returns 1.
 """
 
 ACQUIRE_LEADERSHIP = Script(
@@ -51,7 +52,7 @@ RELEASE_LEADERSHIP = Script(REQUIRE_LEADER + "return redis.call('DEL', leader)")
 """Release the leadership."""
 
 APPS = Script(REQUIRE_LEADER + "return redis.call('SMEMBERS', key('webhooks', 'apps'))")
-"""List the apps that have channels or users reported as present."""
+"""List the apps that may have channels or users reported as present."""
 
 AUDIT = Script(
     REQUIRE_LEADER
@@ -83,11 +84,11 @@ end
 return found[1]
 """
 )
-"""Schedule a check for each channel and user that is reported as present but no longer is.
+"""Schedule a check for each channel and user that is reported as present but is absent now.
 
-One call scans one chunk of an app's ``reported`` set; it returns the cursor of the next chunk, or 0
-at the end. If the delay of the checks (ARGV[8], in milliseconds) is negative, the whole set is
-deleted instead.
+One call scans one chunk of an app's ``reported`` set. It returns the cursor of the next chunk, or 0
+at the end. ARGV[8] is the delay of the checks in milliseconds. If it is negative, the script
+deletes the whole set instead.
 """
 
 ANNOUNCE_STOP = Script(
@@ -103,7 +104,8 @@ return redis.call('ZCARD', due) + redis.call('XLEN', events) > 0 and 1 or 0
 )
 """Record that this node is stopping.
 
-Return 1 if all nodes with a lease are stopping and checks or entries are left, else 0.
+Return 1 if all nodes with a lease are stopping, and occupancy checks or queue entries are left;
+else 0.
 """
 
 POLL = Script(
@@ -139,8 +141,8 @@ return {redis.call('XRANGE', key('webhooks', 'events'), start, '+', 'COUNT', """
 )
 """Run the occupancy checks that are due, and read the queue.
 
-Return the next entries of the queue, and the number of checks whose name is malformed; these are
-removed. If all nodes are stopping, every scheduled check counts as due.
+Return the next entries of the queue, and the number of checks that were removed because their name
+is malformed. If all nodes are stopping, every scheduled check counts as due.
 """
 
 REMOVE_ENTRIES = Script(
@@ -166,9 +168,9 @@ return 1
 )
 """Write a delivery.
 
-If it is no longer pending, delete the oldest deliveries in its state beyond the limits. ARGV[6] and
-ARGV[7] are the limits: a number of deliveries, and bytes. ARGV[14], the body, is given only for a
-new delivery.
+If the delivery is no longer pending, delete the oldest deliveries in its state that are beyond the
+limits: at most ARGV[6] deliveries with ARGV[7] bytes are kept. ARGV[14], the body, is given only
+for a new delivery.
 """
 
 ADD = Script(
@@ -193,8 +195,8 @@ return 1
 )
 """Write a pending delivery, and notify the leader through a queue entry.
 
-Return 0, and change nothing, if the queue or the endpoint is full or the delivery is pending
-already; else 1.
+Return 0, and change nothing, if the cluster's queue is full, if the endpoint has too many pending
+deliveries, or if this delivery is pending already. Otherwise return 1.
 """
 
 PENDING = Script(
@@ -203,7 +205,7 @@ PENDING = Script(
 return redis.call('ZRANGE', key('webhooks', 'pending'), ARGV[6], ARGV[7])
 """
 )
-"""List pending deliveries, from index ARGV[6] to ARGV[7], as ``APP:ID``."""
+"""List the pending deliveries from index ARGV[6] to ARGV[7], the oldest first, as ``APP:ID``."""
 
 LIST_IDS = Script("""
 local app, before, limit = ARGV[4], ARGV[5], tonumber(ARGV[6])
@@ -220,7 +222,10 @@ for i = #found, limit + 1, -1 do
 end
 return found
 """)
-"""List the ids of an app's deliveries in the given states (ARGV[7] and later), newest first."""
+"""List the ids of an app's deliveries, the newest first.
+
+ARGV: app id, upper bound of the ids as in ``ZREVRANGEBYLEX``, maximum number of ids, states.
+"""
 
 FIND = Script("""
 local found = {}
@@ -233,7 +238,7 @@ for i = 4, #ARGV do
 end
 return found
 """)
-"""Return deliveries, each followed by its body, or by nil if the body is missing."""
+"""Return the deliveries that exist, each followed by its body, or by nil if it has none."""
 
 COUNT_QUEUED = Script("""
 local queued = redis.call('HGET', key('webhooks', 'queued'), ARGV[4] .. ' ' .. ARGV[5])

@@ -1,7 +1,8 @@
 """The cluster store of webhooks, in Redis.
 
 Redis holds events, URLs and bodies, but no secrets and no headers.
-:mod:`reverb.stores.redis.occupancy_lua` documents the keys.
+:mod:`reverb.stores.redis.occupancy_lua` and :mod:`reverb.webhooks.cluster.redis_lua` document the
+keys.
 """
 
 from collections.abc import Callable, Collection, Coroutine, Sequence
@@ -36,11 +37,11 @@ LEADER_LEASE_MS = 6_000
 """Milliseconds for which the leadership lasts after its last renewal."""
 _STATES: tuple[State, ...] = ("pending", "delivered", "dead")
 _CHUNK_SIZE = 50
-"""Deliveries, with their bodies, that one script call reads."""
+"""The most deliveries that one call of a script reads."""
 _RETENTION = {"delivered": (MAX_DELIVERED, MAX_DEAD_BYTES), "dead": (MAX_DEAD, MAX_DEAD_BYTES)}
-"""For each final state, how many deliveries and how many bytes are retained.
+"""For each final state, the most deliveries and the most bytes that are retained.
 
-The byte limit applies only to dead letters: the bytes of delivered ones are not counted.
+The limit in bytes applies only to dead letters: the bytes of delivered deliveries are not counted.
 """
 
 
@@ -50,7 +51,7 @@ class RedisWebhookStore:
 
     Args:
         store: This node's channel store, whose scripts record joins and leaves.
-        clock: The clock by which the rate of log lines is limited.
+        clock: Measures the time between log lines, whose rate is limited.
         meter: The node's meter; None to measure nothing.
     """
 
@@ -61,8 +62,8 @@ class RedisWebhookStore:
     ) -> None:
         self._store = store
         self._session = store.session
-        # The token of the session in which this node acquired the leadership: a fencing token, as
-        # the leadership does not outlive the session.
+        # The token of the Redis session in which this node last asked for the leadership. The
+        # leadership ends with that session.
         self._leader_session: str | None = None
         self._meter = meter
         self._corrupt = LogThrottle(self._log_corrupt, clock)
@@ -80,12 +81,17 @@ class RedisWebhookStore:
             raise ClusterStoreLostError(str(error)) from None
 
     async def _call_as_leader(self, leader_token: str, script: Script, *arguments: Argument) -> Any:
-        """Run a script that only the leader may run, if this is still the leader's session."""
+        """Run a script that only the leader may run.
+
+        Raises:
+            ClusterStoreLostError: The session in which this node asked for the leadership has
+                ended, the leadership has expired, or Redis is unreachable.
+        """
         if self._session.token != self._leader_session:
             raise ClusterStoreLostError("the connection to Redis was lost")
         reply = await self._call(script, leader_token, LEADER_LEASE_MS, *arguments)
         if reply is None:
-            raise ClusterStoreLostError("another node is the leader")
+            raise ClusterStoreLostError("its leadership has expired")
         return reply
 
     def _record_corrupt(self, what: str, problem: str) -> None:
@@ -97,7 +103,7 @@ class RedisWebhookStore:
     def _log_corrupt(self, what: str, count: int) -> None:
         self._log.error(
             "webhooks: skipped {count} corrupt {what} in Redis, which another program or a newer "
-            "version of this server has written; most recently: {problem}",
+            "version of this server may have written; most recently: {problem}",
             what=what,
             count=count,
             problem=self._last_problem[:300],
@@ -110,7 +116,11 @@ class RedisWebhookStore:
         self._store.occupancy.track(debounce_ms, wanted, scripts.ALL)
 
     def publish(self, event: WebhookEvent, mute_ms: int) -> "Deferred[bool]":
-        """Add to the queue an event that is not about occupancy."""
+        """Add to the queue an event that is not about occupancy.
+
+        Returns:
+            Fires with False if the queue is full, and the event is dropped; with True otherwise.
+        """
         return _start(
             self._call(
                 scripts.PUBLISH, event.name, event.app_id, event.channel, event.json, mute_ms
@@ -121,7 +131,7 @@ class RedisWebhookStore:
     # For the leader
 
     def acquire_leadership(self, leader_token: str) -> "Deferred[bool]":
-        """Become the leader if there is none, or renew the leadership."""
+        """Become the leader, or renew the leadership; fires with whether this node leads."""
         self._leader_session = self._session.token
         return _start(self._call(scripts.ACQUIRE_LEADERSHIP, leader_token, LEADER_LEASE_MS), bool)
 
@@ -130,13 +140,17 @@ class RedisWebhookStore:
         return _start(self._call_as_leader(leader_token, scripts.RELEASE_LEADERSHIP), _ignore_reply)
 
     def announce_stop(self) -> "Deferred[bool]":
-        """Record that this node is stopping."""
+        """Record that this node is stopping.
+
+        Returns:
+            Fires with True if all nodes are stopping, and checks or entries are left.
+        """
         return _start(self._call(scripts.ANNOUNCE_STOP), bool)
 
     def audit(
         self, leader_token: str, delay_ms: int, wanted: Callable[[str], bool]
     ) -> "Deferred[None]":
-        """Schedule checks of channels and users that are reported as present but no longer are."""
+        """Schedule checks of the channels and users reported as present that are absent now."""
         return Deferred.fromCoroutine(self._audit(leader_token, delay_ms, wanted))
 
     async def _audit(self, leader_token: str, delay_ms: int, wanted: Callable[[str], bool]) -> None:
@@ -219,7 +233,12 @@ class RedisWebhookStore:
     # For every node
 
     def add(self, delivery: Delivery, max_queued: int, max_bytes: int) -> "Deferred[bool]":
-        """Write a pending delivery, and notify the leader through a queue entry."""
+        """Write a pending delivery, and notify the leader through a queue entry.
+
+        Returns:
+            Fires with False, having changed nothing, if there is no room or the delivery is pending
+            already; with True otherwise.
+        """
         return _start(
             self._call(
                 scripts.ADD,
@@ -235,13 +254,13 @@ class RedisWebhookStore:
     def list_ids(
         self, app_id: str, state: State | None, limit: int, after: str | None
     ) -> "Deferred[list[str]]":
-        """List the ids of deliveries, the newest first."""
+        """List the ids of an app's deliveries, the newest first."""
         states = _STATES if state is None else (state,)
         before = f"({after}" if after else "+"
         return _start(self._call(scripts.LIST_IDS, app_id, before, limit, *states), _decode_ids)
 
     def find(self, ids: Sequence[str]) -> "Deferred[list[Delivery]]":
-        """Get the deliveries that still exist."""
+        """Get the deliveries with these ids, in the same order; skip missing and corrupt ones."""
         return Deferred.fromCoroutine(self._find(ids))
 
     async def _find(self, ids: Sequence[str]) -> list[Delivery]:
@@ -272,7 +291,7 @@ def _ignore_reply(_: object) -> None:
 def _is_wanted(app_id: bytes, wanted: Callable[[str], bool]) -> bool:
     try:
         return wanted(app_id.decode())
-    except UnicodeDecodeError:  # Another program has written it.
+    except UnicodeDecodeError:  # Another program has written the id.
         return False
 
 
@@ -291,6 +310,6 @@ def _parse_delivery_id(name: bytes) -> str:
 
 
 def _next_entry_id(after: str) -> str:
-    """Return the lowest id of a stream entry that may follow another."""
+    """Return the lowest possible id of an entry after ``after``; ``-`` if ``after`` is empty."""
     milliseconds, _, number = after.partition("-")
     return f"{milliseconds}-{int(number) + 1}" if after else "-"

@@ -1,6 +1,6 @@
 """The webhooks of a node in a cluster: leader election, and the leader's terms.
 
-The nodes elect one leader, which sends the webhooks of all of them.
+The nodes elect one leader, which sends the webhooks of all nodes.
 """
 
 import secrets
@@ -27,7 +27,11 @@ from reverb.webhooks.interfaces import (
 _ELECTION_INTERVAL = 2.0
 """Seconds between two attempts of a node to become the leader."""
 _RECONNECT_GRACE_MS = 3_000
-"""Milliseconds within which the nodes that lost Redis together with the last leader reconnect."""
+"""The least delay, in milliseconds, of the checks that a new leader schedules when it begins.
+
+The other nodes may have lost Redis together with the last leader; the delay gives them time to
+reconnect.
+"""
 
 
 @implementer(IWebhooks)
@@ -42,12 +46,12 @@ class ClusterWebhooks:
         listeners: Called with every event, on the leader.
         wanted: Returns whether an app, by its id, has a webhook that reports occupancy.
         debounce: Seconds by which to delay the report of a departure.
-        transport: Carries the requests of all terms; it is stopped with this object.
+        transport: Sends the requests of all terms; :meth:`stop` stops it.
         clock: Times the election.
 
     Attributes:
         archive: The archive of the cluster's deliveries.
-        term: The present term; None while this node is not the leader.
+        term: The current term; None while this node is not the leader.
     """
 
     _log = Logger()
@@ -99,9 +103,10 @@ class ClusterWebhooks:
         return succeed(None)
 
     def stop(self) -> "Deferred[None]":
-        """Stop; a leader first drains its queue for up to ``DRAIN_TIMEOUT`` seconds.
+        """Stop; a leader first sends its pending deliveries, for up to ``DRAIN_TIMEOUT`` seconds.
 
-        If all nodes are stopping, one of them reports the departures that are left.
+        If all nodes are stopping, one of them reports the remaining departures, without waiting for
+        the end of the debounce delay.
         """
         return Deferred.fromCoroutine(self._stop())
 
@@ -115,7 +120,7 @@ class ClusterWebhooks:
         lost = self._forwarder.stop()
         if lost:
             self._log.warn(
-                "webhooks: {count} events are lost, as they could not be written to Redis before "
+                "webhooks: {count} events may be lost, because Redis had not confirmed them when "
                 "this node stopped",
                 count=lost,
             )
@@ -128,7 +133,10 @@ class ClusterWebhooks:
         await self._attempt(self._lead_last)
 
     async def _attempt(self, lead: Callable[[], Awaitable[object]]) -> None:
-        """Try to lead, if the store is available; log what fails."""
+        """Publish the waiting events and try to lead, if the store is available.
+
+        ClusterStoreLostError is ignored, and any other exception is logged.
+        """
         try:
             if self._store.is_available:
                 self._forwarder.flush()
@@ -141,7 +149,7 @@ class ClusterWebhooks:
             self._log.failure("webhooks: the leader failed with an error; this node tries again")
 
     async def _lead_last(self) -> None:
-        """Send what is left if all nodes are stopping, as no node will do it later."""
+        """If all nodes are stopping, lead and send the remaining events: no other node will."""
         while await self._store.announce_stop() and self._clock.seconds() < self._stop_deadline:
             if not await self._lead():
                 await deferLater(self._clock, POLL_INTERVAL)
