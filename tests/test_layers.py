@@ -21,7 +21,7 @@ FLOORS = (
     ("nats", "redis", "transport", "webhooks"),
     ("api", "config", "stores/redis", "webhooks/single"),
     ("commands", "metrics", "webhooks/cluster"),
-    ("backends", "webhook_builder"),
+    ("arguments", "backends", "lifecycle", "runtime", "webhook_builder"),
     ("service",),
     ("process", "testing/contracts"),
     ("testing", "workers"),

@@ -6,11 +6,13 @@ import pytest
 import pytest_twisted
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.testing import MemoryReactorClock
 from twisted.internet.threads import deferToThread
 from twisted.test.iosim import FakeTransport
 
 from reverb.apps import App
 from reverb.brokers.local import LocalBroker
+from reverb.runtime import Runtime
 from reverb.service import ReverbService
 from reverb.settings import Settings
 from reverb.stores.memory import MemoryStore
@@ -261,6 +263,46 @@ def test_a_broker_that_starts_during_the_stop_does_not_make_the_node_ready(make_
     server.advance(10)
 
 
+@pytest.mark.parametrize("settings", [{}, {"state_dir": "state"}])
+def test_a_stopped_node_cannot_start_again_but_a_new_one_can(
+    make_server, settings, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    server = make_server(**settings)
+    server.stop()
+    for start in (server.service.privilegedStartService, server.service.startService):
+        with pytest.raises(RuntimeError, match=r"starts only once.*create a new one"):
+            start()
+
+    assert "stopped" in server.service.unavailable_reason()
+    assert make_server(**settings).service.unavailable_reason() is None
+
+
+def test_a_running_node_cannot_start_a_second_time(server):
+    with pytest.raises(RuntimeError, match="starts only once"):
+        server.service.startService()
+
+    assert server.service.unavailable_reason() is None
+    assert server.client().socket_id
+
+
+def test_a_node_that_has_not_been_started_is_not_ready():
+    service = ReverbService(Settings(apps=(APP,)), runtime=Runtime(reactor=MemoryReactorClock()))
+    assert "not been started" in service.unavailable_reason()
+
+
+def test_a_bug_in_the_stop_is_logged_and_the_stop_still_ends(server, log):
+    def fail_to_abort():
+        raise RuntimeError("bug")
+
+    server.service.factory.abort_all = fail_to_abort
+    stopped = server.service.stopService()
+    server.settle()
+    assert stopped.called
+    assert len(log.problems()) == 1
+    server.advance(0)
+
+
 def test_publishing_after_the_stop_is_harmless(server):
     server.stop()
     server.service.publish(server.app, ["news"], "event", "data")
@@ -358,12 +400,6 @@ def wait_briefly():
     from twisted.internet import reactor, task  # noqa: PLC0415
 
     return task.deferLater(reactor, 0.01)
-
-
-def test_the_global_reactor_is_used_when_none_is_given():
-    from twisted.internet import reactor  # noqa: PLC0415
-
-    assert ReverbService(Settings(apps=(APP,)))._clock is reactor
 
 
 @pytest_twisted.ensureDeferred

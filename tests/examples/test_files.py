@@ -15,8 +15,8 @@ from ports import reserve_port
 from reverb.apps import App
 from reverb.config.loader import load
 from reverb.config.sources import read_environment
+from reverb.lifecycle import STOP_STAGE_TIMEOUT
 from reverb.listening import endpoint_strings
-from reverb.service import STOP_STAGE_TIMEOUT
 from reverb.settings import Settings
 
 UNITS = EXAMPLES / "systemd"

@@ -1,0 +1,126 @@
+"""The phases of a node, the transitions between them, and the stages of its stop."""
+
+from collections.abc import Awaitable, Callable
+from enum import Enum, auto
+
+from twisted.internet import defer
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+_log = Logger()
+
+STOP_STAGE_TIMEOUT = 5
+"""Timeout in seconds of each stage of the stop, except the one that waits for clients."""
+
+
+class Phase(Enum):
+    """A phase of a node. Each follows the one before it, but a node may stop in any phase."""
+
+    CREATED = auto()
+    STARTING = auto()
+    """The store and the broker are starting. The node already serves clients."""
+    READY = auto()
+    STOPPING = auto()
+    STOPPED = auto()
+
+
+_TRANSITIONS = {
+    Phase.CREATED: (Phase.STARTING, Phase.STOPPING),
+    Phase.STARTING: (Phase.READY, Phase.STOPPING),
+    Phase.READY: (Phase.STOPPING,),
+    Phase.STOPPING: (Phase.STOPPED,),
+    Phase.STOPPED: (),
+}
+_UNAVAILABLE_REASONS = {
+    Phase.CREATED: "the node has not been started",
+    Phase.STARTING: "the node is starting",
+    Phase.STOPPING: "the node is stopping",
+    Phase.STOPPED: "the node has stopped",
+}
+
+
+class Lifecycle:
+    """The current phase of a node, which starts once and stops once."""
+
+    def __init__(self) -> None:
+        self._phase = Phase.CREATED
+        self._waiters: list[Deferred[None]] = []
+
+    @property
+    def unavailable_reason(self) -> str | None:
+        """Why the node's phase keeps it from being ready; None in the phase ``READY``."""
+        return _UNAVAILABLE_REASONS.get(self._phase)
+
+    def require_new(self) -> None:
+        """Check that the node has never been started or stopped.
+
+        Raises:
+            RuntimeError: It has been started or stopped before.
+        """
+        if self._phase is not Phase.CREATED:
+            raise RuntimeError(
+                "a ReverbService starts only once: to start again after its stop, create a new one"
+            )
+
+    def start(self) -> None:
+        """Enter the phase ``STARTING``.
+
+        Raises:
+            RuntimeError: The node has been started or stopped before.
+        """
+        self.require_new()
+        self._enter(Phase.STARTING)
+
+    def finish_start(self) -> None:
+        """Enter the phase ``READY``, unless the node stopped while it was starting."""
+        if self._phase is Phase.STARTING:
+            self._enter(Phase.READY)
+
+    def stop(self) -> bool:
+        """Enter the phase ``STOPPING``; return False if the node had entered it before."""
+        if self._phase in {Phase.STOPPING, Phase.STOPPED}:
+            return False
+        self._enter(Phase.STOPPING)
+        return True
+
+    def finish_stop(self) -> None:
+        """Enter the phase ``STOPPED``."""
+        self._enter(Phase.STOPPED)
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            waiter.callback(None)
+
+    def stopped(self) -> "Deferred[None]":
+        """Fire when the node has entered the phase ``STOPPED``."""
+        if self._phase is Phase.STOPPED:
+            return succeed(None)
+        waiter: Deferred[None] = Deferred()
+        self._waiters.append(waiter)
+        return waiter
+
+    def _enter(self, phase: Phase) -> None:
+        assert phase in _TRANSITIONS[self._phase], f"{self._phase} cannot become {phase}"
+        self._phase = phase
+
+
+async def run_stage(
+    clock: IReactorTime,
+    name: str,
+    stop: "Callable[[], Awaitable[object] | None]",
+    seconds: float = STOP_STAGE_TIMEOUT,
+) -> None:
+    """Run one stage of the stop. Log a failure or a timeout instead of raising it.
+
+    Args:
+        clock: Measures the timeout.
+        name: What the stage stops, for the log.
+        stop: Stops it.
+        seconds: The timeout.
+    """
+    try:
+        await maybeDeferred(stop).addTimeout(seconds, clock)
+    except defer.TimeoutError:
+        _log.warn("stopping: gave up on {name} after {s} s", name=name, s=seconds)
+    except Exception:  # noqa: BLE001 - the other parts must still be stopped
+        _log.failure("could not stop {name}", name=name)
