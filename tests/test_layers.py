@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import pytest
 
+import reverb
+
 ROOT = Path(__file__).parent.parent
 
 # From the bottom to the top. A part imports only parts of the floors below its own.
@@ -118,8 +120,19 @@ class TestFloors:
 
         assert parts == FLOOR_OF.keys()
 
+    def test_nothing_imports_from_the_public_face(self):
+        """The face imports every part, so an import from it would point upwards."""
+        names = [f"reverb.{name}" for name in reverb.__all__]
+
+        assert names
+        assert_none(forbidden("reverb", *names))
+
     def test_imports_point_downwards(self):
-        inside = [i for i in forbidden("reverb", "reverb") if i.name != "reverb.__version__"]
+        inside = [
+            found
+            for found in forbidden("reverb", "reverb")
+            if found.name.removeprefix("reverb.") not in {"__version__", *reverb.__all__}
+        ]
         assert_none(
             [
                 found
