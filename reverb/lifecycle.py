@@ -15,9 +15,11 @@ STOP_STAGE_TIMEOUT = 5
 
 
 class Phase(Enum):
-    """A phase of a node. Each follows the one before it, but a node may stop in any phase."""
+    """A phase of a node."""
 
     CREATED = auto()
+    BOUND = auto()
+    """The ports are bound, or binding them has failed."""
     STARTING = auto()
     """The store and the broker are starting. The node already serves clients."""
     READY = auto()
@@ -26,14 +28,16 @@ class Phase(Enum):
 
 
 _TRANSITIONS = {
-    Phase.CREATED: (Phase.STARTING, Phase.STOPPING),
-    Phase.STARTING: (Phase.READY, Phase.STOPPING),
-    Phase.READY: (Phase.STOPPING,),
-    Phase.STOPPING: (Phase.STOPPED,),
-    Phase.STOPPED: (),
+    Phase.CREATED: {Phase.BOUND, Phase.STOPPED},
+    Phase.BOUND: {Phase.BOUND, Phase.STARTING, Phase.STOPPING},
+    Phase.STARTING: {Phase.READY, Phase.STOPPING},
+    Phase.READY: {Phase.STOPPING},
+    Phase.STOPPING: {Phase.STOPPED},
+    Phase.STOPPED: {Phase.BOUND},
 }
 _UNAVAILABLE_REASONS = {
     Phase.CREATED: "the node has not been started",
+    Phase.BOUND: "the node is starting",
     Phase.STARTING: "the node is starting",
     Phase.STOPPING: "the node is stopping",
     Phase.STOPPED: "the node has stopped",
@@ -41,7 +45,7 @@ _UNAVAILABLE_REASONS = {
 
 
 class Lifecycle:
-    """The current phase of a node, which starts once and stops once."""
+    """The current phase of a node, and those who wait for its stop."""
 
     def __init__(self) -> None:
         self._phase = Phase.CREATED
@@ -52,24 +56,21 @@ class Lifecycle:
         """Why the node's phase keeps it from being ready; None in the phase ``READY``."""
         return _UNAVAILABLE_REASONS.get(self._phase)
 
-    def require_new(self) -> None:
-        """Check that the node has never been started or stopped.
+    @property
+    def is_bound(self) -> bool:
+        """Whether the node's ports have been bound for the next start."""
+        return self._phase is Phase.BOUND
+
+    def bind(self) -> None:
+        """Enter the phase ``BOUND``, before the ports are bound.
 
         Raises:
-            RuntimeError: It has been started or stopped before.
+            RuntimeError: The node is running, or it is stopping.
         """
-        if self._phase is not Phase.CREATED:
-            raise RuntimeError(
-                "a ReverbService starts only once: to start again after its stop, create a new one"
-            )
+        self._enter(Phase.BOUND)
 
     def start(self) -> None:
-        """Enter the phase ``STARTING``.
-
-        Raises:
-            RuntimeError: The node has been started or stopped before.
-        """
-        self.require_new()
+        """Enter the phase ``STARTING``."""
         self._enter(Phase.STARTING)
 
     def finish_start(self) -> None:
@@ -78,7 +79,14 @@ class Lifecycle:
             self._enter(Phase.READY)
 
     def stop(self) -> bool:
-        """Enter the phase ``STOPPING``; return False if the node had entered it before."""
+        """Enter the phase ``STOPPING``.
+
+        Returns:
+            True if the caller must stop the node's parts now, and then call
+            :meth:`finish_stop`. False if they are stopping already, or have never been started.
+        """
+        if self._phase is Phase.CREATED:
+            self._enter(Phase.STOPPED)
         if self._phase in {Phase.STOPPING, Phase.STOPPED}:
             return False
         self._enter(Phase.STOPPING)
@@ -100,7 +108,9 @@ class Lifecycle:
         return waiter
 
     def _enter(self, phase: Phase) -> None:
-        assert phase in _TRANSITIONS[self._phase], f"{self._phase} cannot become {phase}"
+        if phase not in _TRANSITIONS[self._phase]:
+            reason = self.unavailable_reason or "the node is running"
+            raise RuntimeError(f"{reason}; it can start when the Deferred of stopService has fired")
         self._phase = phase
 
 

@@ -1,12 +1,4 @@
-"""The composition root: builds one node from its parts, and starts and stops them in order.
-
-An application embeds the server like this::
-
-    app = App(id="1", key="key", secret="secret")
-    service = ReverbService(Settings(apps=(app,)))
-    service.setServiceParent(application)
-    service.publish(app, ["news"], "headline", {"text": "Hello"})
-"""
+"""The composition root: builds one node from its parts, and starts and stops them in order."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -59,8 +51,8 @@ class ReverbService(MultiService):
     The start binds the ports and starts the node's parts. The stop closes the
     listening ports, asks every client to reconnect, and waits until the clients
     have closed; then it stops the other parts in a fixed order. Every stage has
-    a timeout, so no part can block the stop. A service starts only once: to start
-    again after the stop, create a new one, with the same ``state_dir`` if it had one.
+    a timeout, so no part can block the stop. After the stop, the service can be
+    started again.
 
     Args:
         settings: The settings of the node.
@@ -328,20 +320,22 @@ class ReverbService(MultiService):
         """Bind the ports.
 
         Raises:
-            RuntimeError: The service has been started or stopped before.
+            RuntimeError: The service is running or stopping.
         """
-        self._lifecycle.require_new()
+        self._lifecycle.bind()
         super().privilegedStartService()
 
     def startService(self) -> None:
         """Start the node's parts, and serve clients.
 
         Raises:
-            RuntimeError: The service has been started or stopped before.
+            RuntimeError: The service is running or stopping.
             JournalError: The webhooks' journal in ``state_dir`` cannot be read or written.
         """
-        self._lifecycle.start()
+        if not self._lifecycle.is_bound:
+            self.privilegedStartService()
         self._start_webhooks()
+        self._lifecycle.start()
         self._timing_wheel.start()
         self._websockets.open()
         self.factory.site.startFactory()

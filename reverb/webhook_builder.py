@@ -31,7 +31,7 @@ from reverb.webhooks.interfaces import (
 from reverb.webhooks.sender import Sender
 from reverb.webhooks.single.event_source import HubEventSource
 from reverb.webhooks.single.journal import Journal
-from reverb.webhooks.single.service import SingleNodeWebhooks
+from reverb.webhooks.single.service import SingleNodeParts, SingleNodeWebhooks
 from reverb.webhooks.single.sqlite import SqliteJournalStorage
 from reverb.webhooks.transport import HttpTransport
 
@@ -127,6 +127,14 @@ class _Builder:
         Args:
             source: The source of events; None for the hub.
         """
+        return SingleNodeWebhooks(
+            make_parts=partial(self._make_single_node_parts, source),
+            listeners=self._listeners,
+            transport=self._transport,
+            clock=self._reactor,
+        )
+
+    def _make_single_node_parts(self, source: IWebhookEventSource | None) -> SingleNodeParts:
         journal = Journal(_make_storage(self._settings.state_dir, self._reactor, self._meter))
         if source is None:
             source = HubEventSource(
@@ -147,15 +155,7 @@ class _Builder:
             track=ack_tracker.track,
             clock=self._reactor,
         )
-        return SingleNodeWebhooks(
-            source=source,
-            dispatcher=dispatcher,
-            listeners=self._listeners,
-            journal=journal,
-            sender=sender,
-            transport=self._transport,
-            clock=self._reactor,
-        )
+        return SingleNodeParts(source, dispatcher, journal, sender)
 
     def build_cluster(self, shared: IWebhookClusterStore) -> ClusterWebhooks:
         """Build the webhooks of one node of a cluster.

@@ -1,4 +1,4 @@
-"""A node starts once and stops once, and says in which phase it is."""
+"""A node starts and stops, and says in which phase it is."""
 
 import pytest
 from twisted.internet.defer import Deferred
@@ -12,22 +12,46 @@ def lifecycle():
     return Lifecycle()
 
 
-def test_each_phase_says_why_the_node_is_not_ready(lifecycle):
-    reasons = [lifecycle.unavailable_reason]
-    for step in (lifecycle.start, lifecycle.finish_start, lifecycle.stop, lifecycle.finish_stop):
-        step()
-        reasons.append(lifecycle.unavailable_reason)
+def run_through(lifecycle):
+    """Pass through a start and a stop; yield after each step."""
+    for step in ("bind", "start", "finish_start", "stop", "finish_stop"):
+        getattr(lifecycle, step)()
+        yield step
 
-    assert reasons == [
-        "the node has not been started",
-        "the node is starting",
-        None,
-        "the node is stopping",
-        "the node has stopped",
-    ]
+
+def test_each_phase_says_why_the_node_is_not_ready(lifecycle):
+    assert lifecycle.unavailable_reason == "the node has not been started"
+    for _ in range(2):
+        assert [lifecycle.unavailable_reason for _ in run_through(lifecycle)] == [
+            "the node is starting",
+            "the node is starting",
+            None,
+            "the node is stopping",
+            "the node has stopped",
+        ]
+
+
+def test_it_starts_again_only_after_its_stop(lifecycle):
+    refused = []
+    for step in run_through(lifecycle):
+        if step in {"start", "finish_start", "stop"}:
+            with pytest.raises(RuntimeError) as caught:
+                lifecycle.bind()
+            refused.append(str(caught.value).partition(";")[0])
+    lifecycle.bind()
+
+    assert refused == ["the node is starting", "the node is running", "the node is stopping"]
+
+
+def test_a_port_that_could_not_be_bound_may_be_tried_again(lifecycle):
+    assert not lifecycle.is_bound
+    lifecycle.bind()
+    lifecycle.bind()
+    assert lifecycle.is_bound
 
 
 def test_a_start_that_ends_during_the_stop_changes_nothing(lifecycle):
+    lifecycle.bind()
     lifecycle.start()
     lifecycle.stop()
     lifecycle.finish_start()
@@ -35,17 +59,8 @@ def test_a_start_that_ends_during_the_stop_changes_nothing(lifecycle):
     assert lifecycle.unavailable_reason == "the node is stopping"
 
 
-def test_it_starts_only_once(lifecycle):
-    lifecycle.require_new()
-    for step in (lifecycle.start, lifecycle.finish_start, lifecycle.stop, lifecycle.finish_stop):
-        step()
-        with pytest.raises(RuntimeError, match="starts only once"):
-            lifecycle.start()
-        with pytest.raises(RuntimeError, match="starts only once"):
-            lifecycle.require_new()
-
-
 def test_everybody_who_waits_learns_of_the_one_stop(lifecycle):
+    lifecycle.bind()
     early = lifecycle.stopped()
     assert lifecycle.stop()
     assert not lifecycle.stop()
@@ -57,6 +72,12 @@ def test_everybody_who_waits_learns_of_the_one_stop(lifecycle):
     assert early.called
     assert late.called
     assert lifecycle.stopped().called
+
+
+def test_there_is_nothing_to_stop_before_the_first_start(lifecycle):
+    assert not lifecycle.stop()
+    assert lifecycle.stopped().called
+    assert lifecycle.unavailable_reason == "the node has stopped"
 
 
 class TestStages:

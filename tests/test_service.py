@@ -10,16 +10,26 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.internet.threads import deferToThread
 from twisted.test.iosim import FakeTransport
 
-from reverb.apps import App
+from reverb.apps import App, Webhook
 from reverb.brokers.local import LocalBroker
 from reverb.runtime import Runtime
 from reverb.service import ReverbService
 from reverb.settings import Settings
 from reverb.stores.memory import MemoryStore
-from reverb.testing import APP, HeldBroker, MemoryServer, frame, parse_frame, upgrade_request
+from reverb.testing import (
+    APP,
+    HeldBroker,
+    MemoryServer,
+    WebhookReceiver,
+    frame,
+    parse_frame,
+    upgrade_request,
+)
+from reverb.webhooks.events import WebhookEvent
 from support import exchange
 
 UPGRADE = upgrade_request("/app/app-key?protocol=7")
+SUBSCRIBE = frame(b'{"event":"pusher:subscribe","data":{"channel":"news"}}')
 
 
 @pytest.fixture
@@ -263,32 +273,27 @@ def test_a_broker_that_starts_during_the_stop_does_not_make_the_node_ready(make_
     server.advance(10)
 
 
-@pytest.mark.parametrize("settings", [{}, {"state_dir": "state"}])
-def test_a_stopped_node_cannot_start_again_but_a_new_one_can(
-    make_server, settings, tmp_path, monkeypatch
-):
-    monkeypatch.chdir(tmp_path)
-    server = make_server(**settings)
-    server.stop()
-    for start in (server.service.privilegedStartService, server.service.startService):
-        with pytest.raises(RuntimeError, match=r"starts only once.*create a new one"):
-            start()
-
-    assert "stopped" in server.service.unavailable_reason()
-    assert make_server(**settings).service.unavailable_reason() is None
-
-
 def test_a_running_node_cannot_start_a_second_time(server):
-    with pytest.raises(RuntimeError, match="starts only once"):
+    with pytest.raises(RuntimeError, match="the node is running"):
         server.service.startService()
 
     assert server.service.unavailable_reason() is None
     assert server.client().socket_id
 
 
-def test_a_node_that_has_not_been_started_is_not_ready():
+def test_a_stopping_node_cannot_start(server):
+    client = server.client()
+    client.answers_close = False
+    server.service.stopService()
+    with pytest.raises(RuntimeError, match="the node is stopping; it can start when"):
+        server.service.startService()
+    server.advance(server.service.settings.shutdown_timeout)
+
+
+def test_a_node_that_has_not_been_started_is_not_ready_and_stops_at_once():
     service = ReverbService(Settings(apps=(APP,)), runtime=Runtime(reactor=MemoryReactorClock()))
     assert "not been started" in service.unavailable_reason()
+    assert service.stopService().called
 
 
 def test_a_bug_in_the_stop_is_logged_and_the_stop_still_ends(server, log):
@@ -376,6 +381,35 @@ async def test_every_port_serves_clients_and_has_an_address(real_service, tmp_pa
     assert service.addresses() == []
     with pytest.raises(ConnectionRefusedError):
         await deferToThread(exchange, (first.host, first.port), b"", b"x")
+
+
+@pytest.mark.parametrize("state_dir", ["", "state"])
+@pytest_twisted.ensureDeferred
+async def test_a_stopped_node_can_start_again(log, state_dir, tmp_path):
+    app = App(id="1", key="app-key", secret="s", webhooks=(Webhook(url="http://x"),))
+    settings = Settings(
+        apps=(app,),
+        listen=("tcp:0:interface=127.0.0.1",),
+        state_dir=str(tmp_path / state_dir) if state_dir else "",
+    )
+    receiver = WebhookReceiver()
+    service = ReverbService(settings, webhook_transport=receiver)
+    seen = []
+    service.on(WebhookEvent, lambda event: seen.append(event.name))
+    for number in (1, 2, 3):
+        service.startService()
+        (address,) = service.addresses()
+        answer = await deferToThread(
+            exchange, (address.host, address.port), UPGRADE + SUBSCRIBE, b"subscription_succeeded"
+        )
+        assert b"subscription_succeeded" in answer
+        while service.unavailable_reason() is not None:
+            await wait_briefly()
+        await service.stopService()
+
+        names = ["channel_occupied", "channel_vacated"] * number
+        assert seen == names
+        assert [event["name"] for event in receiver.events] == names
 
 
 @pytest_twisted.ensureDeferred

@@ -1,6 +1,8 @@
 """The webhooks of a single node, which sends the events of its own source."""
 
+from collections.abc import Callable
 from contextlib import suppress
+from typing import NamedTuple
 
 from twisted.internet import defer
 from twisted.internet.defer import Deferred
@@ -20,17 +22,27 @@ from reverb.webhooks.single.archive import JournalArchive
 from reverb.webhooks.single.journal import Journal
 
 
+class SingleNodeParts(NamedTuple):
+    """The parts that deliver a node's events from one start to the next stop."""
+
+    source: IWebhookEventSource
+    """Emits events."""
+    dispatcher: Dispatcher
+    """Routes the source's events."""
+    journal: Journal
+    """Records events and deliveries."""
+    sender: Sender
+    """Sends deliveries."""
+
+
 @implementer(IWebhooks)
 class SingleNodeWebhooks:
     """Starts and stops the parts that deliver this node's events.
 
     Args:
-        source: Emits events.
-        dispatcher: Routes the source's events.
-        listeners: The dispatcher's listeners, as a list that :meth:`add_listener` extends.
-        journal: Records events and deliveries.
-        sender: Sends deliveries.
-        transport: The sender's transport; it is stopped after the sender.
+        make_parts: Makes the parts, now and for each start after a stop.
+        listeners: The dispatchers' listeners, as a list that :meth:`add_listener` extends.
+        transport: The senders' transport; it is stopped after the sender.
         clock: Times how long a stop may take.
 
     Attributes:
@@ -44,22 +56,20 @@ class SingleNodeWebhooks:
     def __init__(
         self,
         *,
-        source: IWebhookEventSource,
-        dispatcher: Dispatcher,
+        make_parts: Callable[[], SingleNodeParts],
         listeners: list[EventListener],
-        journal: Journal,
-        sender: Sender,
         transport: IWebhookTransport,
         clock: IReactorTime,
     ) -> None:
-        self._source = source
-        self._dispatcher = dispatcher
+        self._make_parts = make_parts
         self._listeners = listeners
-        self.journal = journal
-        self.sender = sender
-        self.archive = JournalArchive(journal, sender)
         self._transport = transport
         self._clock = clock
+        self._renew_parts()
+
+    def _renew_parts(self) -> None:
+        self._source, self._dispatcher, self.journal, self.sender = self._make_parts()
+        self.archive = JournalArchive(self.journal, self.sender)
         self._is_stopping = False
 
     def add_listener(self, listener: EventListener) -> None:
@@ -79,6 +89,8 @@ class SingleNodeWebhooks:
         Raises:
             JournalError: The journal cannot be read or written.
         """
+        if self._is_stopping:
+            self._renew_parts()
         self.journal.open()
         self.sender.resume(self.journal.pending())
         return Deferred.fromCoroutine(self._start())

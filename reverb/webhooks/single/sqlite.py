@@ -100,6 +100,7 @@ class SqliteJournalStorage:
         except (sqlite3.Error, OSError, JournalError, *DECODE_ERRORS) as error:
             if self._connection is not None:
                 self._connection.close()
+                self._connection = None
             # SQLite describes a corrupt page in several lines.
             problem = " ".join(_describe_error(error).split())
             raise JournalError(f"{self.path} {problem}") from None
