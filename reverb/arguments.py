@@ -4,7 +4,7 @@ Each function raises an :class:`InvalidArgumentError` that names the argument. T
 setting has been checked before, by the settings themselves.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -58,13 +58,15 @@ def check_publication(app: object, event: object, socket_id: object) -> None:
         raise _mismatch("socket_id", "a string or None", socket_id)
 
 
-def check_channels(channels: object) -> list[str]:
+def check_channels(channels: Any) -> list[str]:
     """Return the distinct names of channels, in order."""
-    if isinstance(channels, Iterable) and not isinstance(channels, str | bytes):
-        names = list(channels)
-        if all(isinstance(name, str) for name in names):
-            return list(dict.fromkeys(names))
-    raise _mismatch("channels", "a list of channel names", channels)
+    if isinstance(channels, str | bytes) or not hasattr(channels, "__iter__"):
+        raise _mismatch("channels", "a list of channel names", channels)
+    names = list(channels)
+    for name in names:
+        if not isinstance(name, str):
+            raise _mismatch("channels", "a list of channel names", names)
+    return list(dict.fromkeys(names))
 
 
 def encode_data(data: Any) -> str:
