@@ -16,10 +16,7 @@ from twisted.application.internet import TimerService
 from twisted.application.service import Application
 from twisted.logger import Logger
 
-from reverb.apps import App
-from reverb.protocol.notices import ClientEvent, MemberAdded, MemberRemoved
-from reverb.service import ReverbService
-from reverb.settings import Settings
+from reverb import App, ClientEvent, MemberAdded, MemberRemoved, ReverbService, Settings
 
 # Client events are allowed on public channels too, so that a client can ask without an
 # endpoint that signs its subscription.

@@ -13,10 +13,7 @@ import os
 from twisted.application.service import Application
 from twisted.logger import Logger
 
-from reverb.apps import App
-from reverb.service import ReverbService
-from reverb.settings import Settings
-from reverb.webhooks.events import WebhookEvent
+from reverb import App, ReverbService, Settings, WebhookEvent
 
 APP = App(id="1001", key="presence-key", secret="presence-secret")  # noqa: S106
 

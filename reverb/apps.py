@@ -10,6 +10,8 @@ from typing import Annotated, Literal, get_args
 
 import msgspec
 
+from reverb.validation import InvalidArgumentError, find_duplicate, validate_fields
+
 EventName = Literal[
     "channel_occupied",
     "channel_vacated",
@@ -24,7 +26,14 @@ EVENT_NAMES: tuple[EventName, ...] = get_args(EventName)
 _PORT = r"(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3})"
 _HOST = r"([A-Za-z0-9]([-.A-Za-z0-9_]*[A-Za-z0-9])?\.?|\[[0-9A-Fa-f:.]+\])"
 Url = Annotated[
-    str, msgspec.Meta(pattern=rf"^https?://{_HOST}(:{_PORT})?([/?][!\"$-;=?-Z\[\]_a-z~&%|]*)?\Z")
+    str,
+    msgspec.Meta(
+        pattern=rf"^https?://{_HOST}(:{_PORT})?([/?][!\"$-;=?-Z\[\]_a-z~&%|]*)?\Z",
+        extra={
+            "expected": "an http:// or https:// URL of ASCII characters, without user, password "
+            "or fragment"
+        },
+    ),
 ]
 """An HTTP URL without user and fragment.
 
@@ -39,6 +48,16 @@ HeaderName = Annotated[
     str, msgspec.Meta(pattern=rf"^(?!(?i:{_RESERVED})\Z)[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
 ]
 HeaderValue = Annotated[str, msgspec.Meta(pattern=r"^([!-~]([ -~]*[!-~])?)?\Z")]
+Headers = Annotated[
+    dict[HeaderName, HeaderValue],
+    msgspec.Meta(
+        extra={
+            "expected": "a table of HTTP headers in printable ASCII, without the headers that "
+            "every webhook request has, such as Content-Type and X-Pusher-Key",
+            "is_secret": True,
+        }
+    ),
+]
 
 
 class Webhook(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -55,10 +74,13 @@ class Webhook(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """The endpoint receives only events of channels whose names begin with this prefix."""
     channel_suffix: str = ""
     """The endpoint receives only events of channels whose names end with this suffix."""
-    headers: dict[HeaderName, HeaderValue] = {}
+    headers: Headers = {}
     """Additional headers of every request, such as ``Authorization``."""
     batch: bool = True
     """Whether a request may carry several events; otherwise each carries exactly one."""
+
+    def __post_init__(self) -> None:
+        validate_fields(self)
 
     def wants(self, name: str, channel: str) -> bool:
         """Return whether the endpoint receives the event ``name`` of ``channel``."""
@@ -74,11 +96,31 @@ LARGEST = 2**31 - 1
 Count = Annotated[int, msgspec.Meta(ge=0, le=LARGEST)]
 """A limit or a time limit; 0 means none."""
 Seconds = Annotated[int, msgspec.Meta(ge=1, le=LARGEST)]
-Name = Annotated[str, msgspec.Meta(min_length=1, pattern=r"^[-.0-9A-Z_a-z~]*$")]
+Name = Annotated[
+    str,
+    msgspec.Meta(
+        min_length=1,
+        pattern=r"^[-.0-9A-Z_a-z~]*$",
+        extra={"expected": "a string of letters, digits and - . _ ~"},
+    ),
+]
 """An app's id or key. Both are parts of URLs, so they consist of unreserved URL characters."""
-Secret = Annotated[str, msgspec.Meta(min_length=1)]
+Secret = Annotated[
+    str,
+    msgspec.Meta(min_length=1, extra={"expected": "a string that is not empty", "is_secret": True}),
+]
 HostPattern = Annotated[str, msgspec.Meta(pattern=r"^([^/:\s]+|[0-9A-Fa-f:]+)$")]
 """A pattern for the host of a browser's Origin; the Origin's scheme and port are not compared."""
+HostPatterns = Annotated[
+    tuple[HostPattern, ...],
+    msgspec.Meta(
+        min_length=1,
+        extra={
+            "expected": "a list of hosts, such as 'example.com' or '*.example.com', without scheme "
+            "or port"
+        },
+    ),
+]
 
 
 class App(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -98,7 +140,7 @@ class App(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
     If not, the server rejects its clients with 4003 and its API requests with 403.
     """
-    allowed_origins: Annotated[tuple[HostPattern, ...], msgspec.Meta(min_length=1)] = ("*",)
+    allowed_origins: HostPatterns = ("*",)
     """Host patterns that a browser's Origin header must match.
 
     ``*`` matches any run of characters. Only the pattern ``*`` by itself admits
@@ -151,6 +193,15 @@ class App(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """Whether signed-in users receive the presence of the users on their watchlist."""
     webhooks: tuple[Webhook, ...] = ()
     """The webhook endpoints of the app's server; their URLs are distinct."""
+
+    def __post_init__(self) -> None:
+        validate_fields(self)
+        if duplicate := find_duplicate(webhook.url for webhook in self.webhooks):
+            again, first = duplicate
+            raise InvalidArgumentError(
+                f"App.webhooks[{again}].url: {self.webhooks[again].url!r} is already the URL of "
+                f"webhooks[{first}]; add a query, such as ?2, to make it a different endpoint"
+            )
 
     def webhook(self, url: str) -> Webhook | None:
         """Return the app's webhook with this URL; None if the app has none."""

@@ -1,22 +1,11 @@
-"""The composition root: builds one node from its parts, and starts and stops them in order.
+"""The composition root: builds one node from its parts, and starts and stops them in order."""
 
-An application embeds the server like this::
-
-    app = App(id="1", key="key", secret="secret")
-    service = ReverbService(Settings(apps=(app,)))
-    service.setServiceParent(application)
-    service.publish(app, ["news"], "headline", {"text": "Hello"})
-"""
-
-import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar, cast
 
-import msgspec
 from twisted.application.service import MultiService, Service
-from twisted.internet import defer
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress
 from twisted.logger import Logger
 
@@ -24,10 +13,18 @@ from reverb.api.authentication import Authenticator
 from reverb.api.context import ApiContext
 from reverb.api.routes import make_router
 from reverb.apps import App
+from reverb.arguments import (
+    check_channels,
+    check_listener,
+    check_publication,
+    check_settings,
+    encode_data,
+)
 from reverb.backends import build_backends, build_webhook_cluster_store
 from reverb.http import Handler
 from reverb.hub.hub import Hub
 from reverb.interfaces import IApps, IBroker, IChannelStore
+from reverb.lifecycle import Lifecycle, run_stage
 from reverb.listening.addresses import format_address, listening_addresses
 from reverb.listening.certificates import listen_service
 from reverb.meter import AppMeter, Meter
@@ -35,6 +32,7 @@ from reverb.metrics.listener import MetricsListener
 from reverb.protocol.codes import Code
 from reverb.protocol.events import check_event
 from reverb.protocol.notices import Notice
+from reverb.runtime import Runtime
 from reverb.settings import Settings
 from reverb.static_apps import StaticApps
 from reverb.transport.broadcast import BroadcastTarget
@@ -49,12 +47,6 @@ from reverb.webhooks.interfaces import IWebhookEventSource, IWebhooks, IWebhookT
 
 N = TypeVar("N", bound=Notice)
 
-_STARTING = "the node is starting"
-_STOPPING = "the node is stopping"
-
-STOP_STAGE_TIMEOUT = 5
-"""Timeout in seconds of each shutdown stage, except the one that waits for clients."""
-
 
 class ReverbService(MultiService):
     """One node.
@@ -62,21 +54,25 @@ class ReverbService(MultiService):
     The start binds the ports and starts the node's parts. The stop closes the
     listening ports, asks every client to reconnect, and waits until the clients
     have closed; then it stops the other parts in a fixed order. Every stage has
-    a timeout, so no part can block the stop.
+    a timeout, so no part can block the stop. After the stop, the service can be
+    started again.
 
     Args:
         settings: The settings of the node.
-        reactor: The reactor, or a fake one in tests; None for Twisted's global reactor.
         apps: The source of apps; None for the apps of the settings.
         broker: The broker that carries publications; None for one on the Redis or the
             NATS that the settings name, or in this process if they name neither.
         store: The channel store; None for one in the Redis that the settings name, or in
             this process's memory if they name none.
-        now: The wall clock, in seconds since the epoch.
         webhook_events: The source of webhook events; None for this node's notices, or
             with Redis for the events of all nodes.
         webhook_transport: Sends the HTTP requests of webhooks; None for the network.
-        listening_reactor: The reactor that endpoints listen with; None for ``reactor``.
+        runtime: The reactor and the clock; None for Twisted's global reactor and the wall clock.
+
+    Raises:
+        InvalidArgumentError: The settings are not valid for one node.
+        ValueError: Only one of broker and store is given, and the settings name a Redis or a NATS.
+        WrongReactorError: The settings name a NATS, and the reactor is not asyncio's.
 
     Attributes:
         settings: The settings of the node.
@@ -96,42 +92,26 @@ class ReverbService(MultiService):
         self,
         settings: Settings,
         *,
-        reactor: Any = None,
         apps: IApps | None = None,
         broker: IBroker | None = None,
         store: IChannelStore | None = None,
-        now: Callable[[], float] = time.time,
         webhook_events: IWebhookEventSource | None = None,
         webhook_transport: IWebhookTransport | None = None,
-        listening_reactor: Any = None,
+        runtime: Runtime | None = None,
     ) -> None:
         super().__init__()
-        if reactor is None:
-            # Import it only here: the import installs the default reactor.
-            from twisted.internet import reactor  # noqa: PLC0415
+        check_settings(settings)
         self.settings = settings
-        self._clock = reactor
-        self._listening_reactor = listening_reactor if listening_reactor is not None else reactor
+        self._runtime = runtime = Runtime() if runtime is None else runtime
+        self._clock = reactor = runtime.reactor
+        self._now = runtime.now
+        self._lifecycle = Lifecycle()
         self._apps = apps if apps is not None else StaticApps(settings.apps)
         self._broker, self._store = build_backends(settings, reactor, broker, store)
         self._meter = self._make_meter()
         self._timing_wheel = TimingWheel(reactor, self._meter)
-        self._unavailable_reason: str | None = _STARTING
         self._sockets = SocketTable()
-        self.hub = Hub(
-            broker=self._broker,
-            store=self._store,
-            apps=self._apps,
-            clock=reactor,
-            cache_ttl=settings.cache_ttl,
-            make_fanout_target=partial(
-                BroadcastTarget,
-                sockets=self._sockets,
-                compression_min_bytes=settings.compression_min_bytes,
-            ),
-            meter=self._meter,
-        )
-        self._now = now
+        self.hub = self._make_hub()
         self._webhook_events, self._webhook_transport = webhook_events, webhook_transport
         self.webhooks: IWebhooks | None = None
         if apps is not None or any(app.webhooks for app in settings.apps):
@@ -145,12 +125,33 @@ class ReverbService(MultiService):
             handshake_timeout=settings.handshake_timeout,
             max_request_head_bytes=settings.max_request_head_bytes,
         )
-        self._ports = MultiService()
-        for endpoint in settings.endpoints:
-            listening = listen_service(endpoint, self.factory, self._listening_reactor)
-            listening.setServiceParent(self._ports)
-        self._ports.setServiceParent(self)
+        self._ports = self._make_ports()
         self.metrics = self._make_metrics()
+
+    def _make_hub(self) -> Hub:
+        settings = self.settings
+        make_fanout_target = partial(
+            BroadcastTarget,
+            sockets=self._sockets,
+            compression_min_bytes=settings.compression_min_bytes,
+        )
+        return Hub(
+            broker=self._broker,
+            store=self._store,
+            apps=self._apps,
+            clock=self._clock,
+            cache_ttl=settings.cache_ttl,
+            make_fanout_target=make_fanout_target,
+            meter=self._meter,
+        )
+
+    def _make_ports(self) -> MultiService:
+        ports = MultiService()
+        for endpoint in self.settings.endpoints:
+            listening = listen_service(endpoint, self.factory, self._runtime.listening_reactor)
+            listening.setServiceParent(ports)
+        ports.setServiceParent(self)
+        return ports
 
     def _make_meter(self) -> Meter:
         """Make the meter, with the counters of every configured app."""
@@ -177,7 +178,9 @@ class ReverbService(MultiService):
         # A meter of its own: a scrape does not count as a response of the API.
         router = make_metrics_router(make_registry(collector))
         http = self._make_http_factory(router.handle, Meter())
-        metrics = MetricsListener(http, self.settings.metrics_listen, self._listening_reactor)
+        metrics = MetricsListener(
+            http, self.settings.metrics_listen, self._runtime.listening_reactor
+        )
         metrics.setServiceParent(self)
         return metrics
 
@@ -268,9 +271,10 @@ class ReverbService(MultiService):
 
         Raises:
             EventError: The event breaks a rule of the protocol or exceeds a limit of the app.
+            InvalidArgumentError: An argument has a wrong type.
         """
-        text = data if isinstance(data, str) else msgspec.json.encode(data).decode()
-        names = list(dict.fromkeys(channels))
+        check_publication(app, event, socket_id)
+        names, text = check_channels(channels), encode_data(data)
         check_event(app, name=event, channels=names, data=text, socket_id=socket_id)
         return self.hub.publish(app, names, event, text, socket_id, source="application")
 
@@ -285,7 +289,11 @@ class ReverbService(MultiService):
                 that share a Redis, only the leader gets webhook events: those of all nodes.
             callback: Called in the reactor's thread, so it must not block. An exception
                 that it raises is logged and has no other effect.
+
+        Raises:
+            InvalidArgumentError: ``kind`` is no such class, or ``callback`` is no function.
         """
+        check_listener(kind, callback)
         if issubclass(kind, WebhookEvent):
             if self.webhooks is None:
                 self.webhooks = self._make_webhooks()
@@ -302,8 +310,8 @@ class ReverbService(MultiService):
 
     def unavailable_reason(self) -> str | None:
         """Return why the node is not ready for new clients; None if it is ready."""
-        if self._unavailable_reason is not None:
-            return self._unavailable_reason
+        if (reason := self._lifecycle.unavailable_reason) is not None:
+            return reason
         if not self._broker.connected:
             return self._broker.unavailable_reason or "the broker is not connected"
         return None if self._store.connected else "the channel store is not connected"
@@ -326,20 +334,32 @@ class ReverbService(MultiService):
 
     # Start and stop
 
+    def privilegedStartService(self) -> None:
+        """Bind the ports.
+
+        Raises:
+            RuntimeError: The service is running or stopping.
+        """
+        self._lifecycle.bind()
+        super().privilegedStartService()
+
     def startService(self) -> None:
         """Start the node's parts, and serve clients.
 
         Raises:
+            RuntimeError: The service is running or stopping.
             JournalError: The webhooks' journal in ``state_dir`` cannot be read or written.
         """
-        self._unavailable_reason = _STARTING
+        if not self._lifecycle.is_bound:
+            self.privilegedStartService()
         self._start_webhooks()
+        self._lifecycle.start()
         self._timing_wheel.start()
         self._websockets.open()
         started = self._store.start(self.hub.store_changed)
         started.addCallback(lambda _: self._broker.start(self.hub.deliver))
         started.addCallbacks(
-            self._started,
+            lambda _: self._lifecycle.finish_start(),
             lambda failure: self._log.failure("could not start the store and the broker", failure),
         )
         super().startService()
@@ -354,52 +374,37 @@ class ReverbService(MultiService):
                 lambda failure: self._log.failure("could not start the webhooks", failure)
             )
 
-    def _started(self, _: object) -> None:
-        if self._unavailable_reason == _STARTING:
-            self._unavailable_reason = None
-
     def stopService(self) -> "Deferred[None]":
         """Stop all parts in order.
 
         Returns:
             Fires when every stage is complete or has timed out. The timeout is
-            ``shutdown_timeout`` for the clients, and :data:`STOP_STAGE_TIMEOUT` for
-            each other stage.
+            ``shutdown_timeout`` for the clients, and 5 seconds for each other stage.
         """
-        self._unavailable_reason = _STOPPING
-        Service.stopService(self)
-        return Deferred.fromCoroutine(self._stop())
+        if self._lifecycle.stop():
+            Service.stopService(self)
+            stopping = Deferred.fromCoroutine(self._stop())
+            stopping.addErrback(lambda failure: self._log.failure("could not stop", failure))
+            stopping.addCallback(lambda _: self._lifecycle.finish_stop())
+        return self._lifecycle.stopped()
 
     async def _stop(self) -> None:
-        await self._stage("listening ports", self._ports.stopService)
-        await self._stage(
+        stage = partial(run_stage, self._clock)
+        await stage("listening ports", self._ports.stopService)
+        await stage(
             "clients",
             lambda: self._websockets.close_all(Code.RECONNECT, "Please reconnect immediately"),
             self.settings.shutdown_timeout,
         )
-        await self._stage("clients that did not close", self._websockets.abort_all)
+        await stage("clients that did not close", self._websockets.abort_all)
         self.factory.abort_all()
-        await self._stage("counts", self.hub.flush)
+        await stage("counts", self.hub.flush)
         if self.webhooks is not None:
-            await self._stage("webhooks", self.webhooks.stop)
-        await self._stage("store", self._store.stop)
+            await stage("webhooks", self.webhooks.stop)
+        await stage("store", self._store.stop)
         # Send also the counts that the store has returned since the first flush.
-        await self._stage("counts", self.hub.flush)
-        await self._stage("broker", self._broker.stop)
+        await stage("counts", self.hub.flush)
+        await stage("broker", self._broker.stop)
         if self.metrics is not None:
-            await self._stage("metrics", self.metrics.stopService)
+            await stage("metrics", self.metrics.stopService)
         self._timing_wheel.stop()
-
-    async def _stage(
-        self,
-        name: str,
-        stop: Callable[[], "Awaitable[object] | None"],
-        seconds: float = STOP_STAGE_TIMEOUT,
-    ) -> None:
-        """Run one stage of the stop. Log a failure or a timeout instead of raising it."""
-        try:
-            await maybeDeferred(stop).addTimeout(seconds, self._clock)
-        except defer.TimeoutError:
-            self._log.warn("stopping: gave up on {name} after {s} s", name=name, s=seconds)
-        except Exception:  # noqa: BLE001 - the other parts must still be stopped
-            self._log.failure("could not stop {name}", name=name)

@@ -12,13 +12,30 @@ docs/configuration.md. A command-line option also needs an entry in
 :mod:`reverb.config.sources` and :mod:`reverb.tap`.
 """
 
+import re
 from typing import Annotated
 
 import msgspec
 
 from reverb.apps import LARGEST, App, Count, Seconds
+from reverb.validation import InvalidArgumentError, find_duplicate, validate_fields
 
 Port = Annotated[int, msgspec.Meta(ge=0, le=65_535)]
+_PATH = re.compile(r"(/(?!\.{1,2}(/|\Z))[A-Za-z0-9._~-]+)*")
+
+
+def normalize_path(given: str) -> str:
+    """Convert the prefix of all routes to the form ``/a/b``, or to an empty string.
+
+    Raises:
+        ValueError: It has characters that a route must not have.
+    """
+    path = "/" + given.strip("/") if given.strip("/") else ""
+    if not _PATH.fullmatch(path):
+        raise ValueError(
+            f"expected a URL path of letters, digits and the characters - . _ ~ /, got {given!r}"
+        )
+    return path
 
 
 class WebhookSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -44,6 +61,9 @@ class WebhookSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """
     max_queued: Annotated[int, msgspec.Meta(ge=1, le=LARGEST)] = 10_000
     """Maximum number of deliveries queued for one endpoint; further ones are dropped."""
+
+    def __post_init__(self) -> None:
+        validate_fields(self)
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -99,6 +119,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """
     webhooks: WebhookSettings = WebhookSettings()
     """How webhooks are sent."""
+
+    def __post_init__(self) -> None:
+        validate_fields(self)
+        for name in ("id", "key"):
+            if duplicate := find_duplicate(getattr(app, name) for app in self.apps):
+                again, first = duplicate
+                raise InvalidArgumentError(
+                    f"Settings.apps[{again}].{name}: {getattr(self.apps[again], name)!r} is "
+                    f"already the {name} of apps[{first}]"
+                )
+        try:
+            msgspec.structs.force_setattr(self, "path", normalize_path(self.path))
+        except ValueError as error:
+            raise InvalidArgumentError(f"Settings.path: {error}") from None
 
     @property
     def endpoints(self) -> tuple[str, ...]:

@@ -3,7 +3,8 @@
 import msgspec
 import pytest
 
-from reverb.apps import App
+from reverb.apps import App, Webhook
+from reverb.validation import InvalidArgumentError
 
 MINIMUM = {"id": "1", "key": "k", "secret": "s"}
 LIMITS = [field.name for field in msgspec.structs.fields(App) if "max_" in field.name] + [
@@ -73,3 +74,55 @@ def test_an_unknown_setting_is_refused_by_name():
 def test_it_cannot_be_changed():
     with pytest.raises(AttributeError):
         convert().secret = "x"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"secret": ""}, "App.secret: expected a string that is not empty, got ''"),
+        ({"id": 1001}, "App.id: expected a string of letters, digits and - . _ ~, got 1001"),
+        ({"key": "a b"}, "App.key: expected a string of letters, digits and - . _ ~, got 'a b'"),
+        (
+            {"client_events": "yes"},
+            "App.client_events: expected one of 'all', 'members', 'none', got 'yes'",
+        ),
+        (
+            {"allowed_origins": "*"},
+            (
+                "App.allowed_origins: expected a list of hosts, such as 'example.com' or "
+                "'*.example.com', without scheme or port, got '*'"
+            ),
+        ),
+        (
+            {"webhooks": "http://x"},
+            "App.webhooks: expected a list of instances of Webhook, got 'http://x'",
+        ),
+        (
+            {"webhooks": (Webhook(url="http://x"), Webhook(url="http://x"))},
+            (
+                "App.webhooks[1].url: 'http://x' is already the URL of webhooks[0]; add a query, "
+                "such as ?2, to make it a different endpoint"
+            ),
+        ),
+    ],
+)
+def test_an_app_that_is_made_in_python_is_checked_too(arguments, message):
+    with pytest.raises(InvalidArgumentError) as caught:
+        App(**{**MINIMUM, **arguments})
+
+    assert str(caught.value) == message
+
+
+def test_a_webhook_that_is_made_in_python_is_checked_too():
+    with pytest.raises(InvalidArgumentError, match=r"^Webhook\.url: expected an http:// or https"):
+        Webhook(url="example.com")
+    with pytest.raises(InvalidArgumentError, match=r"^Webhook\.headers: .*\(not shown\)$"):
+        Webhook(url="http://x", headers={"Authorization": 1})
+
+
+def test_later_changes_of_the_given_headers_have_no_effect():
+    headers = {"A": "b"}
+    webhook = Webhook(url="http://x", headers=headers)
+    headers["Host"] = "x"
+
+    assert webhook.headers == {"A": "b"}

@@ -9,13 +9,15 @@ from typing import NamedTuple
 
 import pytest
 
+import reverb
+
 ROOT = Path(__file__).parent.parent
 
 # From the bottom to the top. A part imports only parts of the floors below its own.
 FLOORS = (
     (
         *("backoff", "deferred", "envelope", "host_port", "http", "log_throttle", "logs"),
-        *("memoize", "meter", "state_machine", "timing"),
+        *("memoize", "meter", "state_machine", "timing", "validation"),
     ),
     ("apps",),
     ("protocol",),
@@ -24,7 +26,7 @@ FLOORS = (
     ("nats", "redis", "transport", "webhooks"),
     ("api", "config", "stores/redis", "webhooks/single"),
     ("commands", "metrics", "webhooks/cluster"),
-    ("backends", "webhook_builder"),
+    ("arguments", "backends", "lifecycle", "runtime", "webhook_builder"),
     ("service",),
     ("process", "testing/contracts"),
     ("testing", "workers"),
@@ -121,8 +123,19 @@ class TestFloors:
 
         assert parts == FLOOR_OF.keys()
 
+    def test_nothing_imports_from_the_public_face(self):
+        """The face imports every part, so an import from it would point upwards."""
+        names = [f"reverb.{name}" for name in reverb.__all__]
+
+        assert names
+        assert_none(forbidden("reverb", *names))
+
     def test_imports_point_downwards(self):
-        inside = [i for i in forbidden("reverb", "reverb") if i.name != "reverb.__version__"]
+        inside = [
+            found
+            for found in forbidden("reverb", "reverb")
+            if found.name.removeprefix("reverb.") not in {"__version__", *reverb.__all__}
+        ]
         assert_none(
             [
                 found
@@ -136,7 +149,8 @@ class TestFloors:
 
 OUTSIDE_OF_PROTOCOL = ["twisted", "autobahn", "txaio", "zope", "time", "datetime", "socket"]
 OUTSIDE_OF_PROTOCOL += ["asyncio", "random", "secrets", "select", "ssl", "threading"]
-PURE = ["apps.py", "backoff.py", "envelope.py", "http.py", "protocol"]
+PURE = ["apps.py", "backoff.py", "envelope.py", "http.py", "protocol", "settings.py"]
+PURE += ["validation.py"]
 PURE += [f"webhooks/{name}.py" for name in ("batches", "delivery", "delivery_factory", "events")]
 PURE += ["webhooks/policies.py", "webhooks/single/debouncer.py"]
 

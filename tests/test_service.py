@@ -6,18 +6,30 @@ import pytest
 import pytest_twisted
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.testing import MemoryReactorClock
 from twisted.internet.threads import deferToThread
 from twisted.test.iosim import FakeTransport
 
-from reverb.apps import App
+from reverb.apps import App, Webhook
 from reverb.brokers.local import LocalBroker
+from reverb.runtime import Runtime
 from reverb.service import ReverbService
 from reverb.settings import Settings
 from reverb.stores.memory import MemoryStore
-from reverb.testing import APP, HeldBroker, MemoryServer, frame, parse_frame, upgrade_request
+from reverb.testing import (
+    APP,
+    HeldBroker,
+    MemoryServer,
+    WebhookReceiver,
+    frame,
+    parse_frame,
+    upgrade_request,
+)
+from reverb.webhooks.events import WebhookEvent
 from tests.support.exchange import exchange
 
 UPGRADE = upgrade_request("/app/app-key?protocol=7")
+SUBSCRIBE = frame(b'{"event":"pusher:subscribe","data":{"channel":"news"}}')
 
 
 @pytest.fixture
@@ -261,6 +273,41 @@ def test_a_broker_that_starts_during_the_stop_does_not_make_the_node_ready(make_
     server.advance(10)
 
 
+def test_a_running_node_cannot_start_a_second_time(server):
+    with pytest.raises(RuntimeError, match="the node is running"):
+        server.service.startService()
+
+    assert server.service.unavailable_reason() is None
+    assert server.client().socket_id
+
+
+def test_a_stopping_node_cannot_start(server):
+    client = server.client()
+    client.answers_close = False
+    server.service.stopService()
+    with pytest.raises(RuntimeError, match="the node is stopping; it can start when"):
+        server.service.startService()
+    server.advance(server.service.settings.shutdown_timeout)
+
+
+def test_a_node_that_has_not_been_started_is_not_ready_and_stops_at_once():
+    service = ReverbService(Settings(apps=(APP,)), runtime=Runtime(reactor=MemoryReactorClock()))
+    assert "not been started" in service.unavailable_reason()
+    assert service.stopService().called
+
+
+def test_a_bug_in_the_stop_is_logged_and_the_stop_still_ends(server, log):
+    def fail_to_abort():
+        raise RuntimeError("bug")
+
+    server.service.factory.abort_all = fail_to_abort
+    stopped = server.service.stopService()
+    server.settle()
+    assert stopped.called
+    assert len(log.problems()) == 1
+    server.advance(0)
+
+
 def test_publishing_after_the_stop_is_harmless(server):
     server.stop()
     server.service.publish(server.app, ["news"], "event", "data")
@@ -336,6 +383,35 @@ async def test_every_port_serves_clients_and_has_an_address(real_service, tmp_pa
         await deferToThread(exchange, (first.host, first.port), b"", b"x")
 
 
+@pytest.mark.parametrize("state_dir", ["", "state"])
+@pytest_twisted.ensureDeferred
+async def test_a_stopped_node_can_start_again(log, state_dir, tmp_path):
+    app = App(id="1", key="app-key", secret="s", webhooks=(Webhook(url="http://x"),))
+    settings = Settings(
+        apps=(app,),
+        listen=("tcp:0:interface=127.0.0.1",),
+        state_dir=str(tmp_path / state_dir) if state_dir else "",
+    )
+    receiver = WebhookReceiver()
+    service = ReverbService(settings, webhook_transport=receiver)
+    seen = []
+    service.on(WebhookEvent, lambda event: seen.append(event.name))
+    for number in (1, 2, 3):
+        service.startService()
+        (address,) = service.addresses()
+        answer = await deferToThread(
+            exchange, (address.host, address.port), UPGRADE + SUBSCRIBE, b"subscription_succeeded"
+        )
+        assert b"subscription_succeeded" in answer
+        while service.unavailable_reason() is not None:
+            await wait_briefly()
+        await service.stopService()
+
+        names = ["channel_occupied", "channel_vacated"] * number
+        assert seen == names
+        assert [event["name"] for event in receiver.events] == names
+
+
 @pytest_twisted.ensureDeferred
 async def test_an_application_can_embed_a_node(real_service):
     parent = MultiService()
@@ -358,12 +434,6 @@ def wait_briefly():
     from twisted.internet import reactor, task  # noqa: PLC0415
 
     return task.deferLater(reactor, 0.01)
-
-
-def test_the_global_reactor_is_used_when_none_is_given():
-    from twisted.internet import reactor  # noqa: PLC0415
-
-    assert ReverbService(Settings(apps=(APP,)))._clock is reactor
 
 
 @pytest_twisted.ensureDeferred

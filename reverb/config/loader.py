@@ -4,10 +4,9 @@ Of these four sources, a later one overrides an earlier one. :mod:`reverb.config
 each source. This module merges them, and rejects values that contradict each other.
 """
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -28,11 +27,12 @@ from reverb.config.sources import (
 from reverb.listening import endpoint_strings
 from reverb.nats.url import parse_nats_url
 from reverb.redis.url import parse_redis_url
-from reverb.settings import Settings, WebhookSettings
+from reverb.settings import Settings, normalize_path
+from reverb.validation import find_duplicate
 
 __all__ = ["Configuration", "ConfigurationError", "load"]
 
-_PATH = re.compile(r"(/(?!\.{1,2}(/|\Z))[A-Za-z0-9._~-]+)*")
+T = TypeVar("T", bound=msgspec.Struct)
 
 
 class _Library(NamedTuple):
@@ -95,7 +95,8 @@ def load(
         apps = [file.app_defaults | environment.app | _development_credentials()]
     _check_distinct(apps)
     _check_webhooks(apps)
-    settings = _make_settings(apps, values)
+    all_apps = tuple(_build(App, app) for app in apps)
+    settings = _build(Settings, values | {"apps": Value(all_apps, "")})
     if is_development:
         development.require_loopback(settings)
     return Configuration(settings=settings, is_development=is_development)
@@ -125,46 +126,39 @@ def _check_complete(apps: list[Values], prefix: str) -> None:
 
 
 def _check_distinct(apps: list[Values]) -> None:
+    """Reject two apps with the same id or key."""
     for name in ("id", "key"):
-        first_uses: dict[str, str] = {}
-        for app in apps:
-            value, origin = app[name]
-            if value in first_uses:
-                raise ConfigurationError(
-                    f"{origin}: {value!r} is already the {name} of the app at {first_uses[value]}"
-                )
-            first_uses[value] = origin
+        if duplicate := find_duplicate(app[name].value for app in apps):
+            again, first = (apps[index][name] for index in duplicate)
+            raise ConfigurationError(
+                f"{again.origin}: {again.value!r} is already the {name} of the app at "
+                f"{first.origin}"
+            )
 
 
 def _check_webhooks(apps: list[Values]) -> None:
     """Reject two webhooks of an app with the same URL, because the URL identifies the endpoint."""
     for app in apps:
         value = app.get("webhooks", Value((), ""))
-        first_uses: dict[str, str] = {}
-        for index, webhook in enumerate(value.value):
-            origin = f"{value.origin}[{index}].url"
-            if webhook.url in first_uses:
-                raise ConfigurationError(
-                    f"{origin}: {webhook.url!r} is already used at {first_uses[webhook.url]}; add "
-                    "a query, such as ?2, to make it a different endpoint"
-                )
-            first_uses[webhook.url] = origin
+        webhooks, origin = value.value, value.origin
+        if duplicate := find_duplicate(webhook.url for webhook in webhooks):
+            again, first = duplicate
+            raise ConfigurationError(
+                f"{origin}[{again}].url: {webhooks[again].url!r} is already used at "
+                f"{origin}[{first}].url; add a query, such as ?2, to make it a different endpoint"
+            )
 
 
-def _make_settings(apps: list[Values], values: Values) -> Settings:
-    plain, webhooks = {}, {}
-    for name, value in _unwrap(values).items():
-        table, dot, key = name.partition(".")
-        if dot:
-            assert table == "webhooks"
-            webhooks[key] = value
-        else:
-            plain[name] = value
-    return Settings(
-        apps=tuple(App(**_unwrap(app)) for app in apps),
-        webhooks=WebhookSettings(**webhooks),
-        **plain,
-    )
+def _build(struct: type[T], values: Values, prefix: str = "") -> T:
+    """Build a struct, and the structs nested in it, whose values have names such as ``a.b``."""
+    arguments: dict[str, Any] = {}
+    for field in msgspec.structs.fields(struct):
+        name = prefix + field.name
+        if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):
+            arguments[field.name] = _build(field.type, values, f"{name}.")
+        elif name in values:
+            arguments[field.name] = values[name].value
+    return struct(**arguments)
 
 
 def _check_addresses(values: Values, command_line: Overrides) -> None:
@@ -187,8 +181,11 @@ def _check_metrics_addresses(values: Values) -> None:
     if "metrics_listen" not in values:
         return
     given, origin = values["metrics_listen"]
-    plain = _unwrap({name: values[name] for name in ("host", "port", "listen") if name in values})
-    used = [(endpoint, "the server listens on") for endpoint in Settings(**plain).endpoints]
+    names = ("host", "port", "listen")
+    addresses: Values = {name: values[name] for name in names if name in values}
+    used = [
+        (endpoint, "the server listens on") for endpoint in _build(Settings, addresses).endpoints
+    ]
     endpoints = []
     for address in given:
         endpoint = endpoint_strings.from_address(address)
@@ -252,17 +249,13 @@ def _check_workers(values: Values) -> None:
 
 
 def _normalize_path(values: Values) -> None:
-    """Convert the path to the form ``/a/b``, or to an empty string; reject other characters."""
     if "path" not in values:
         return
     given, origin = values["path"]
-    path = "/" + given.strip("/") if given.strip("/") else ""
-    if not _PATH.fullmatch(path):
-        raise ConfigurationError(
-            f"{origin}: expected a URL path of letters, digits and the characters - . _ ~ /, "
-            f"got {given!r}"
-        )
-    values["path"] = Value(path, origin)
+    try:
+        values["path"] = Value(normalize_path(given), origin)
+    except ValueError as error:
+        raise ConfigurationError(f"{origin}: {error}") from None
 
 
 def _development_credentials() -> Values:
@@ -270,7 +263,3 @@ def _development_credentials() -> Values:
         name: Value(text, "the development app")
         for name, text in development.make_credentials().items()
     }
-
-
-def _unwrap(values: Values) -> dict[str, Any]:
-    return {name: value for name, (value, _) in values.items()}

@@ -16,8 +16,8 @@ from msgspec import inspect
 
 from reverb.apps import App
 from reverb.config import laravel
-from reverb.config.expectations import describe_expected
 from reverb.settings import Settings
+from reverb.validation import convert, describe_value, plain_type
 
 
 class ConfigurationError(Exception):
@@ -66,8 +66,6 @@ def _field_types(struct: type[msgspec.Struct]) -> dict[str, Any]:
 
 
 CREDENTIALS = ("id", "key", "secret")
-_SECRET = ("secret", "headers")
-"""The keys whose values no error message may show."""
 SETTINGS_FIELDS = {name: kind for name, kind in _field_types(Settings).items() if name != "apps"}
 """The type of each field by its name; the fields of a table are named ``table.name``."""
 APP_FIELDS = _field_types(App)
@@ -106,7 +104,6 @@ _UNSET = ("", "null", "(null)")
 _BOOLEANS = dict.fromkeys(("true", "1", "yes", "on"), True) | dict.fromkeys(
     ("false", "0", "no", "off"), False
 )
-_MAX_SHOWN_CHARACTERS = 60
 
 
 def read_file(path: str) -> FileValues:
@@ -125,7 +122,9 @@ def read_file(path: str) -> FileValues:
     defaults = document.pop("app_defaults", {})
     apps = document.pop("apps", [])
     if not isinstance(apps, list):
-        raise ConfigurationError(f"{path}: apps: expected [[apps]] tables, got {_display(apps)}")
+        raise ConfigurationError(
+            f"{path}: apps: expected [[apps]] tables, got {describe_value(apps)}"
+        )
     redis = document.pop("redis") if isinstance(document.get("redis"), dict) else {}
     settings = _read_table(document, SETTINGS_FIELDS, f"{path}: ")
     return FileValues(
@@ -166,7 +165,7 @@ def read_environment(environ: Mapping[str, str]) -> Overrides:
             settings[name] = _convert_text(text, SETTINGS_FIELDS[name], variable)
         else:
             name = app_names[variable]
-            app[name] = _convert_text(text, APP_FIELDS[name], variable, secret=name == "secret")
+            app[name] = _convert_text(text, APP_FIELDS[name], variable)
     if "redis" not in settings:
         settings |= _read_laravel_redis(environ)
     credentials = _pop_credentials(app, APP_VARIABLES)
@@ -223,7 +222,7 @@ def _read_table(table: Mapping[str, Any], fields: Mapping[str, Any], prefix: str
         }
         if nested and isinstance(raw, list) and key in APP_FIELDS:
             raise ConfigurationError(
-                f"{origin}: expected a table, got {_display(raw)}; the {key} of an app "
+                f"{origin}: expected a table, got {describe_value(raw)}; the {key} of an app "
                 f"belong in [[apps.{key}]] tables"
             )
         if nested:
@@ -233,7 +232,7 @@ def _read_table(table: Mapping[str, Any], fields: Mapping[str, Any], prefix: str
             continue
         if key not in fields:
             raise ConfigurationError(f"{origin}: unknown key{_unknown_key_hint(key, fields)}")
-        values[key] = _convert(raw, fields[key], origin, secret=key in _SECRET)
+        values[key] = _convert(raw, fields[key], origin)
     return values
 
 
@@ -250,7 +249,7 @@ def _read_redis(table: Mapping[str, Any], others: Values, prefix: str) -> Values
 
 def _require_table(raw: object, origin: str) -> Mapping[str, Any]:
     if not isinstance(raw, dict):
-        raise ConfigurationError(f"{origin}: expected a table, got {_display(raw)}")
+        raise ConfigurationError(f"{origin}: expected a table, got {describe_value(raw)}")
     return raw
 
 
@@ -273,7 +272,7 @@ def _read_known_options(
     for name, label in labels.items():
         given = options.get(label.removeprefix("--"))
         if isinstance(given, str):
-            values[name] = _convert_text(given, fields[name], label, secret=name == "secret")
+            values[name] = _convert_text(given, fields[name], label)
         elif given:
             values[name] = _convert(given, fields[name], label)
     return values
@@ -290,14 +289,14 @@ def _pop_credentials(app: Values, labels: Mapping[str, str]) -> Values:
     return credentials
 
 
-def _convert_text(text: str, kind: Any, origin: str, *, secret: bool = False) -> Value:
+def _convert_text(text: str, kind: Any, origin: str) -> Value:
     """Convert a string from the environment or the command line to a field's type."""
     try:
         text.encode()
     except UnicodeEncodeError:
         raise ConfigurationError(f"{origin}: is not UTF-8") from None
     raw: object = text
-    match inspect.type_info(kind):
+    match plain_type(kind):
         case inspect.VarTupleType():
             raw = [part.strip() for part in text.split(",") if part.strip()]
             if _item_struct(kind) is not None:
@@ -306,7 +305,7 @@ def _convert_text(text: str, kind: Any, origin: str, *, secret: bool = False) ->
             raw = _BOOLEANS.get(text.strip().lower(), text)
         case inspect.IntType():
             raw = int(text) if re.fullmatch(r"\s*-?[0-9]{1,20}\s*", text) else text
-    return _convert(raw, kind, origin, secret=secret)
+    return _convert(raw, kind, origin)
 
 
 def _decode_json(text: str, origin: str) -> object:
@@ -318,7 +317,7 @@ def _decode_json(text: str, origin: str) -> object:
 
 def _item_struct(kind: Any) -> type[msgspec.Struct] | None:
     """Return the struct type of a list's items, or None for any other type."""
-    match inspect.type_info(kind):
+    match plain_type(kind):
         case inspect.VarTupleType(item_type=inspect.StructType(cls=struct)):
             return struct
     return None
@@ -327,7 +326,7 @@ def _item_struct(kind: Any) -> type[msgspec.Struct] | None:
 def _read_list(raw: object, struct: type[msgspec.Struct], origin: str) -> Value:
     """Read a list of tables, such as ``[[apps.webhooks]]``."""
     if not isinstance(raw, list):
-        raise ConfigurationError(f"{origin}: expected a list of tables, got {_display(raw)}")
+        raise ConfigurationError(f"{origin}: expected a list of tables, got {describe_value(raw)}")
     fields, items = _field_types(struct), []
     for index, table in enumerate(raw):
         item_origin = f"{origin}[{index}]"
@@ -339,33 +338,14 @@ def _read_list(raw: object, struct: type[msgspec.Struct], origin: str) -> Value:
     return Value(tuple(items), origin)
 
 
-def _convert(raw: object, kind: Any, origin: str, *, secret: bool = False) -> Value:
+def _convert(raw: object, kind: Any, origin: str) -> Value:
     struct = _item_struct(kind)
     if struct is not None:
         return _read_list(raw, struct, origin)
     try:
-        return Value(msgspec.convert(raw, kind), origin)
-    except msgspec.ValidationError:
-        got = "something else (not shown)" if secret and raw else _display(raw)
-        raise ConfigurationError(
-            f"{origin}: expected {describe_expected(kind)}, got {got}"
-        ) from None
-
-
-def _display(raw: object) -> str:
-    """Format a value for an error message, but show no table and no URL with credentials."""
-    match raw:
-        case bool():
-            shown = str(raw).lower()
-        case dict():
-            shown = "a table"
-        case list():
-            shown = f"[{', '.join(map(_display, raw))}]"
-        case str() if "://" in raw and "@" in raw:
-            shown = "a URL (not shown)"
-        case _:
-            shown = repr(raw)
-    return shown if len(shown) <= _MAX_SHOWN_CHARACTERS else shown[:_MAX_SHOWN_CHARACTERS] + "..."
+        return Value(convert(raw, kind), origin)
+    except ValueError as error:
+        raise ConfigurationError(f"{origin}: {error}") from None
 
 
 def _unknown_key_hint(key: str, fields: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ from twisted.test.iosim import FakeTransport
 from reverb.apps import App
 from reverb.protocol import signing
 from reverb.protocol.signing import signed_query
+from reverb.runtime import Runtime
 from reverb.service import ReverbService
 from reverb.settings import Settings
 from reverb.testing.webhooks import WebhookReceiver
@@ -237,8 +238,7 @@ class MemoryServer:
         more = {} if receiver is None else {"webhook_transport": receiver}
         self.service = service(
             Settings(apps=apps, **settings),
-            reactor=self.clock,
-            now=lambda: NOW + self.clock.seconds(),
+            runtime=Runtime(reactor=self.clock, now=self.now),
             **more,
         )
         self.service.privilegedStartService()

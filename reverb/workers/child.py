@@ -20,6 +20,7 @@ from twisted.python.reflect import namedModule
 
 from reverb.logs import LineObserver, format_json
 from reverb.process import NodeProcess
+from reverb.runtime import Runtime
 from reverb.workers.heartbeat import start_heartbeat
 from reverb.workers.sockets import InheritedSockets
 from reverb.workers.worker_config import FIRST_SOCKET_DESCRIPTOR, HEARTBEAT_DESCRIPTOR, read_config
@@ -40,7 +41,8 @@ def main() -> None:
     observer = LineObserver(sys.stdout, "debug", format_json)
     globalLogBeginner.beginLoggingTo([observer])
     sockets = InheritedSockets(reactor, FIRST_SOCKET_DESCRIPTOR)
-    service = NodeProcess(config.settings, reactor=reactor, listening_reactor=sockets)
+    runtime = Runtime(reactor=reactor, listening_reactor=sockets)
+    service = NodeProcess(config.settings, runtime=runtime)
     service.privilegedStartService()
     service.startService()
     _SupervisorWatch(reactor).startReading()

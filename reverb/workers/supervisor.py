@@ -12,9 +12,9 @@ from twisted.internet.error import CannotListenError
 from twisted.logger import Logger, globalLogPublisher
 
 from reverb.backends import check_reactor
+from reverb.lifecycle import STOP_STAGE_TIMEOUT
 from reverb.listening.addresses import format_address
 from reverb.process import fail_start, ignore_further_signals, run_preflight
-from reverb.service import STOP_STAGE_TIMEOUT
 from reverb.settings import Settings
 from reverb.workers.backoff import RestartBackoff
 from reverb.workers.heartbeat import HEARTBEAT_INTERVAL, MAX_MISSED_HEARTBEATS

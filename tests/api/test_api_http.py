@@ -388,7 +388,7 @@ def slow(make_server, wire, signed):
     stores = []
 
     def service(settings, **more):
-        stores.append(SlowStore(more["reactor"].seconds))
+        stores.append(SlowStore(more["runtime"].reactor.seconds))
         return ReverbService(settings, store=stores[0], **more)
 
     server = make_server(service=service)

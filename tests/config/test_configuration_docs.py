@@ -20,6 +20,7 @@ from reverb.config.sources import (
     SETTINGS_VARIABLES,
 )
 from reverb.settings import Settings, WebhookSettings
+from reverb.validation import plain_type
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
 EXAMPLE = re.search(r"```toml\n(.*?)```", DOCUMENT, re.DOTALL)[1]
@@ -79,7 +80,7 @@ def shown_default(default):
 
 
 def type_of(kind):  # noqa: PLR0911 - one return for each type
-    match msgspec.inspect.type_info(kind):
+    match plain_type(kind):
         case msgspec.inspect.IntType(ge=low, le=2_147_483_647):
             return f"integer, {low} or more"
         case msgspec.inspect.IntType(ge=low, le=high):

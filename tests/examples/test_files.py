@@ -13,8 +13,8 @@ from twisted.scripts.twistd import ServerOptions
 from reverb.apps import App
 from reverb.config.loader import load
 from reverb.config.sources import read_environment
+from reverb.lifecycle import STOP_STAGE_TIMEOUT
 from reverb.listening import endpoint_strings
-from reverb.service import STOP_STAGE_TIMEOUT
 from reverb.settings import Settings
 from tests.support.ports import reserve_port
 from tests.support.programs import find_program

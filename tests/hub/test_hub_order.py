@@ -15,9 +15,9 @@ class SlowServer(MemoryServer):
     def __init__(self):
         super().__init__(service=self._make_service)
 
-    def _make_service(self, settings, *, reactor, now):
-        self.store = SlowStore(reactor.seconds)
-        return ReverbService(settings, reactor=reactor, now=now, store=self.store)
+    def _make_service(self, settings, *, runtime):
+        self.store = SlowStore(runtime.reactor.seconds)
+        return ReverbService(settings, runtime=runtime, store=self.store)
 
     def fire(self):
         self.store.fire()

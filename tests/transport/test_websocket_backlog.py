@@ -41,7 +41,7 @@ def slow(make_server):
     stores = []
 
     def service(settings, **more):
-        stores.append(SlowStore(more["reactor"].seconds))
+        stores.append(SlowStore(more["runtime"].reactor.seconds))
         return ReverbService(settings, store=stores[0], **more)
 
     app = msgspec.structs.replace(APP, ping_interval=20, pong_timeout=10)

@@ -9,6 +9,7 @@ from twisted.internet.task import deferLater
 from twisted.internet.testing import MemoryReactorClock
 
 from reverb.apps import App, Webhook
+from reverb.runtime import Runtime
 from reverb.service import ReverbService
 from reverb.settings import Settings
 from tests.webhooks.cluster.webhook_nodes import WebhookNode, received, until_received
@@ -87,7 +88,9 @@ def test_the_stop_does_not_wait_forever(server, receiver, apps):
 def test_a_stop_during_the_start(apps, log):
     clock = apps.clock = MemoryReactorClock()
     source = Source()
-    webhooks = ReverbService(Settings(), reactor=clock, apps=apps, webhook_events=source).webhooks
+    runtime = Runtime(reactor=clock)
+    service = ReverbService(Settings(), runtime=runtime, apps=apps, webhook_events=source)
+    webhooks = service.webhooks
     webhooks.journal.put_unbatched(occupied(1), [URL])  # As the last process left it.
     webhooks.start()
     stopped = webhooks.stop()
