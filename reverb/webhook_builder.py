@@ -111,7 +111,7 @@ class WebhookBuilder:
         ids = IdGenerator(self._time.now)
         return SingleNodeWebhooks(
             source=self._make_hub_source(journal, ids) if source is None else source,
-            pipeline=self._make_pipeline(journal, ids),
+            make_pipeline=partial(self._make_pipeline, journal, ids),
             listeners=self._listeners,
             journal=journal,
             ids=ids,

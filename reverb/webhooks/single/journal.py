@@ -91,19 +91,23 @@ class Journal:
 
     def __init__(self, storage: IJournalStorage | None = None) -> None:
         self._storage = storage
+        self._clear()
+
+    def _clear(self) -> None:
         self._contents = JournalContents()
         self._delivered: OrderedDict[str, None] = OrderedDict()
         self._dead: OrderedDict[str, int] = OrderedDict()
         self._dead_bytes = 0
 
     def open(self) -> None:
-        """Read the contents from the storage.
+        """Read the contents from the storage; a journal without one keeps what it has.
 
         Raises:
             JournalError: The storage cannot be read or written.
         """
         if self._storage is None:
             return
+        self._clear()
         self._contents = self._storage.open(self._contents)
         for delivery in list(self._contents.deliveries.values()):
             self._apply_retention(delivery)

@@ -1,5 +1,8 @@
 """The webhooks of a single node, which sends the events of its own source."""
 
+from collections.abc import Callable
+from enum import Enum
+
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -19,13 +22,22 @@ from reverb.webhooks.single.archive import JournalArchive
 from reverb.webhooks.single.journal import Journal
 
 
+class _Phase(Enum):
+    """The phase of a node's webhooks: CREATED, then RUNNING and STOPPED in turn."""
+
+    CREATED = "created"
+    RUNNING = "running"
+    STOPPED = "stopped"
+    """A stop has begun."""
+
+
 @implementer(IWebhooks)
 class SingleNodeWebhooks:
     """Starts and stops the parts that deliver this node's events.
 
     Args:
         source: Emits events.
-        pipeline: Delivers the source's events.
+        make_pipeline: Makes what delivers the source's events from one start to the next stop.
         listeners: The dispatcher's listeners, as a list that :meth:`add_listener` extends.
         journal: Records events and deliveries.
         ids: Generates the ids of events and deliveries.
@@ -34,7 +46,7 @@ class SingleNodeWebhooks:
 
     Attributes:
         journal: The journal.
-        pipeline: The pipeline.
+        pipeline: The pipeline of the latest start.
         archive: Lists and replays the journal's deliveries.
     """
 
@@ -44,7 +56,7 @@ class SingleNodeWebhooks:
         self,
         *,
         source: IWebhookEventSource,
-        pipeline: Pipeline,
+        make_pipeline: Callable[[], Pipeline],
         listeners: list[EventListener],
         journal: Journal,
         ids: IdGenerator,
@@ -52,14 +64,18 @@ class SingleNodeWebhooks:
         clock: IReactorTime,
     ) -> None:
         self._source = source
-        self.pipeline = pipeline
+        self._make_pipeline = make_pipeline
         self._listeners = listeners
         self.journal = journal
-        self.archive = JournalArchive(journal, pipeline.sender)
         self._ids = ids
         self._transport = transport
         self._clock = clock
-        self._is_stopping = False
+        self._phase = _Phase.CREATED
+        self._renew_pipeline()
+
+    def _renew_pipeline(self) -> None:
+        self.pipeline = self._make_pipeline()
+        self.archive = JournalArchive(self.journal, self.pipeline.sender)
 
     def add_listener(self, listener: EventListener) -> None:
         """Call a function with each event; an exception that it raises is only logged."""
@@ -78,7 +94,10 @@ class SingleNodeWebhooks:
         Raises:
             JournalError: The journal cannot be read or written.
         """
+        if self._phase is _Phase.STOPPED:
+            self._renew_pipeline()
         self.journal.open()
+        self._phase = _Phase.RUNNING
         # The wall clock may have been set back since the last process generated its ids.
         self._ids.advance_past(self.journal.latest_id())
         self.pipeline.sender.resume(self.journal.pending())
@@ -87,7 +106,7 @@ class SingleNodeWebhooks:
     @returns_deferred
     async def _start(self) -> None:
         await self.pipeline.dispatcher.resume(self.journal.unbatched())
-        if not self._is_stopping:
+        if self._phase is _Phase.RUNNING:
             await self._source.start(self.pipeline.dispatcher.dispatch)
 
     @returns_deferred
@@ -98,7 +117,7 @@ class SingleNodeWebhooks:
             Fires when everything has stopped. The journal's storage, if there is one, then has the
             deliveries that are still pending.
         """
-        self._is_stopping = True
+        self._phase = _Phase.STOPPED
         deadline = self._clock.seconds() + DRAIN_TIMEOUT
         try:
             await self._source.stop().addTimeout(DRAIN_TIMEOUT, self._clock)

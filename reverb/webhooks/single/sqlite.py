@@ -114,7 +114,7 @@ class SqliteJournalStorage:
         self._on_failure = on_failure
         self._contents = JournalContents()
         self._connection: sqlite3.Connection | None = None
-        self._pool = ThreadPool(0, 1, "reverb-journal")
+        self._pool: ThreadPool
         self._statements: list[_Statement] = []
         self._waiters: list[Deferred[None]] = []
         self._phase = _Phase.CLOSED
@@ -136,6 +136,8 @@ class SqliteJournalStorage:
             # SQLite describes a corrupt page in several lines.
             problem = " ".join(_describe_error(error).split())
             raise JournalError(f"{self.path} {problem}") from None
+        # A thread pool that was stopped cannot be started again.
+        self._pool = ThreadPool(0, 1, "reverb-journal")
         self._pool.start()
         self._phase = _Phase.IDLE
         return self._contents

@@ -7,15 +7,15 @@ import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import deferLater
-from webhooks.single.test_event_source import Source
 
 from reverb.apps import App, Webhook
-from reverb.protocol.notices import ChannelOccupied, ClientEvent, MemberAdded
+from reverb.protocol.notices import CacheMiss, ChannelOccupied, ClientEvent, MemberAdded
 from reverb.service import ReverbService
 from reverb.settings import Settings, WebhookSettings
 from reverb.testing import WebhookReceiver
 from reverb.webhooks.single import service as service_module
 from reverb.webhooks.single.sqlite import FILE_NAME
+from tests.webhooks.single.test_event_source import Source
 
 APP = App(id="1", key="key", secret="secret", webhooks=(Webhook(url="http://x"),))
 
@@ -144,6 +144,28 @@ async def test_dead_letters_survive_a_restart(nodes, log):
     await until(lambda: receiver.taken)
     assert names(receiver)[0] == ("channel_occupied", "a")
     assert receiver.taken[0].time_ms > receiver.requests[0].time_ms
+
+
+@pytest.mark.parametrize("is_persistent", [True, False])
+@pytest_twisted.ensureDeferred
+async def test_the_same_node_resumes_after_a_stop(tmp_path, log, monkeypatch, is_persistent):
+    monkeypatch.setattr(service_module, "DRAIN_TIMEOUT", 0.1)
+    receiver = WebhookReceiver("connection refused")
+    settings = Settings(apps=(APP,), port=0, state_dir=str(tmp_path) if is_persistent else "")
+    service = ReverbService(settings, webhook_transport=receiver)
+    webhooks = service.webhooks
+    await webhooks.start()
+    service.hub._notify(ChannelOccupied(app_id="1", channel="a"))
+    await until(lambda: receiver.requests)
+    await webhooks.stop()
+    service.hub._notify(ChannelOccupied(app_id="1", channel="ignored"))
+
+    receiver.answer = 200
+    await webhooks.start()
+    service.hub._notify(CacheMiss(app_id="1", channel="cache-b"))
+    await until(lambda: len(receiver.events) == 2)
+    await webhooks.stop()
+    assert sorted(names(receiver)[:2]) == [("cache_miss", "cache-b"), ("channel_occupied", "a")]
 
 
 @pytest_twisted.ensureDeferred
