@@ -2,7 +2,6 @@
 
 import pytest
 from redis_nodes import _numbers, redis, until, wait  # noqa: F401 - a fixture
-from webhooks.cluster.webhook_nodes import app_with, node_starter
 
 from reverb.meter import Meter
 from reverb.redis.connections import RedisReplyError
@@ -12,6 +11,7 @@ from reverb.webhooks.cluster.redis_store import RedisWebhookStore
 from reverb.webhooks.delivery import Delivery
 from reverb.webhooks.events import sample_event
 from reverb.webhooks.interfaces import ClusterStoreLostError
+from tests.webhooks.cluster.webhook_nodes import app_with, node_starter
 
 pytestmark = pytest.mark.outside_reactor
 
