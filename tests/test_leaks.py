@@ -13,12 +13,13 @@ ROOT = Path(__file__).parent.parent
 TESTS = """
 import gc
 import socket
+import time
 
 import pytest
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory
-from twisted.internet.task import Clock
+from twisted.internet.task import Clock, LoopingCall
 
 
 def ring():
@@ -94,12 +95,16 @@ def test_handled_deferred():
 
 @pytest.fixture(scope="module")
 def shared():
+    loop = LoopingCall(ring)
+    loop.start(0.001, now=False)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         yield listening
+    loop.stop()
 
 
-def test_socket_of_the_module(shared):
-    pass
+@pytest.mark.parametrize("number", range(2))
+def test_what_belongs_to_the_module(shared, number):
+    time.sleep(0.002)  # The loop is due.
 
 
 def test_failing():

@@ -56,22 +56,23 @@ _unhandled_errors = UnhandledErrors()
 
 
 class Open(NamedTuple):
-    """What is scheduled in the reactor, watched by it, or open in the process."""
+    """What is scheduled in the reactor, watched by it, or open in the process, each by a key."""
 
-    calls: set
+    calls: dict
     watched: dict
     sockets: dict
 
     @classmethod
     def now(cls):
-        return cls(set(reactor.getDelayedCalls()), _watched(), _open_sockets())
+        return cls(_scheduled(), _watched(), _open_sockets())
 
     def since(self, before):
         """Return what was not open before."""
         return Open(
-            self.calls - before.calls,
-            {key: self.watched[key] for key in self.watched.keys() - before.watched.keys()},
-            {key: self.sockets[key] for key in self.sockets.keys() - before.sockets.keys()},
+            *(
+                {key: now[key] for key in now.keys() - then.keys()}
+                for now, then in zip(self, before, strict=True)
+            )
         )
 
     def descriptions(self):
@@ -79,7 +80,7 @@ class Open(NamedTuple):
         watched = self.watched.values()
         descriptors = {fd for one in watched if (fd := one.fileno()) >= 0}
         return [
-            *(f"a delayed call: {_describe_call(call)}" for call in self.calls),
+            *(f"a delayed call: {_describe_call(call)}" for call in self.calls.values()),
             *(f"a reader or writer in the reactor: {_describe_watched(one)}" for one in watched),
             *(
                 f"an open socket: {_describe_socket(fd)}"
@@ -87,6 +88,12 @@ class Open(NamedTuple):
                 if fd not in descriptors
             ),
         ]
+
+
+def _scheduled():
+    """The delayed calls; that of a loop by the loop, which makes a new one each time."""
+    calls = reactor.getDelayedCalls()
+    return {call.func if isinstance(call.func, task.LoopingCall) else call: call for call in calls}
 
 
 def _watched():
