@@ -7,7 +7,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 from twisted.logger import globalLogBeginner, globalLogPublisher
 
-from support import Log, Wire
+from tests.support.log import Log
+from tests.support.wire import Wire
 
 settings.register_profile(
     "bounded",

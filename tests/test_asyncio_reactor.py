@@ -4,8 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from nats_server import nats_program
-from redis_server import redis_program
+from tests.support.nats_server import nats_program
+from tests.support.redis_server import redis_program
 
 TESTS = Path(__file__).parent
 

@@ -15,7 +15,7 @@ from reverb.service import ReverbService
 from reverb.settings import Settings
 from reverb.stores.memory import MemoryStore
 from reverb.testing import APP, HeldBroker, MemoryServer, frame, parse_frame, upgrade_request
-from support import exchange
+from tests.support.exchange import exchange
 
 UPGRADE = upgrade_request("/app/app-key?protocol=7")
 

@@ -7,7 +7,8 @@ import pytest
 from twisted.logger import globalLogPublisher
 
 from reverb.testing import APP, MemoryServer, frame
-from support import Log, Wire
+from tests.support.log import Log
+from tests.support.wire import Wire
 
 
 class AttackedServer:

@@ -4,13 +4,14 @@ from array import array
 from itertools import permutations
 
 import pytest
-from bench_fakes import FakeClient, event, server_frame
 
 from bench.frames import PING
 from bench.ledger import GarbledError, Ledger, MemberLedger, MessageKey
 from bench.results import RowFailedError
 from bench.stream import Stream, Tally
 from bench.subscriber import Subscriber
+
+from .fakes import FakeClient, event, server_frame
 
 PLENTY = 12
 

@@ -3,11 +3,12 @@
 import zlib
 
 import pytest
-from bench_fakes import server_frame
 
 from bench import frames
 from bench.frames import FrameError, masked, split
 from reverb.protocol.frames import text_frame
+
+from .fakes import server_frame
 
 
 @pytest.mark.parametrize("length", [0, 1, 125, 126, 65_535, 65_536, 70_000])

@@ -10,13 +10,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from bench_fakes import FaultyServer
 
 from bench import driving
 from bench.context import Context, Theirs
 from bench.results import RowFailedError, RowSkipped
 from bench.rows import ROWS, fanout, variants
 from bench.server import Server
+
+from .fakes import FaultyServer
 
 ROOT = Path(__file__).parents[2]
 BOUND = 60

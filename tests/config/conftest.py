@@ -1,9 +1,10 @@
 """Fixtures for the tests of the loader."""
 
 import pytest
-from loader_support import CERTIFICATES, PEM
 
 from reverb.config.loader import load
+
+from .loading import CERTIFICATES, PEM
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -1,17 +1,18 @@
 """The loader merges the sources in order, and reads the command line, credentials and paths."""
 
 import pytest
-from loader_support import (
+
+from reverb.apps import App
+from reverb.config.loader import load
+from reverb.settings import Settings
+
+from .loading import (
     APP_TABLE,
     CREDENTIALS,
     error_message,
     from_environment,
     from_options,
 )
-
-from reverb.apps import App
-from reverb.config.loader import load
-from reverb.settings import Settings
 
 
 class TestOrder:

@@ -1,7 +1,12 @@
 """The addresses of the server, of the metrics and of several workers."""
 
 import pytest
-from loader_support import (
+
+from bench.certificate import make_certificate
+from reverb.config.loader import ConfigurationError
+from reverb.listening import endpoint_strings
+
+from .loading import (
     ANY_ADDRESS,
     APP_TABLE,
     CERTIFICATES,
@@ -10,10 +15,6 @@ from loader_support import (
     from_environment,
     from_options,
 )
-
-from bench.certificate import make_certificate
-from reverb.config.loader import ConfigurationError
-from reverb.listening import endpoint_strings
 
 BEGINNING = b"-----BEGIN CERT"
 OTHER = make_certificate()

@@ -1,9 +1,10 @@
 """The fields that identify an app, and the development app."""
 
 import pytest
-from loader_support import ANY_ADDRESS, CERTIFICATES, error_message, from_environment
 
 from reverb.config.loader import load
+
+from .loading import ANY_ADDRESS, CERTIFICATES, error_message, from_environment
 
 
 @pytest.mark.parametrize(

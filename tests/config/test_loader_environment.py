@@ -4,11 +4,12 @@ import operator
 
 import msgspec
 import pytest
-from loader_support import ANY_ADDRESS, APP_TABLE, error_message, from_environment
 
 from reverb.apps import Webhook
 from reverb.config.loader import load
 from reverb.config.sources import APP_FIELDS, APP_VARIABLES, SETTINGS_FIELDS, SETTINGS_VARIABLES
+
+from .loading import ANY_ADDRESS, APP_TABLE, error_message, from_environment
 
 
 def sample(kind):

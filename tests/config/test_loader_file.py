@@ -3,11 +3,12 @@
 import errno
 
 import pytest
-from loader_support import APP_TABLE, error_message
 
 from reverb.apps import App
 from reverb.config.loader import load
 from reverb.settings import Settings
+
+from .loading import APP_TABLE, error_message
 
 
 class TestFile:

@@ -1,11 +1,12 @@
 """The webhooks of apps, and the settings of all webhooks."""
 
 import pytest
-from loader_support import APP_TABLE, from_environment
 
 from reverb.apps import EVENT_NAMES, Webhook
 from reverb.config.loader import ConfigurationError
 from reverb.settings import WebhookSettings
+
+from .loading import APP_TABLE, from_environment
 
 HOOK = APP_TABLE + "[[apps.webhooks]]\n"
 ALL_EVENTS = ", ".join(map(repr, sorted(EVENT_NAMES)))

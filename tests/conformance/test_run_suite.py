@@ -4,7 +4,8 @@ import subprocess
 import sys
 
 import pytest
-from run_suite import CASES, find_python, main, summarize, verdict
+
+from .run_suite import CASES, find_python, main, summarize, verdict
 
 
 @pytest.fixture

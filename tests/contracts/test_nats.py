@@ -3,10 +3,10 @@
 import pytest
 from twisted.internet import defer
 
-from nats_nodes import NatsNode, SplitNode, nats, numbers, settle  # noqa: F401 - a fixture
-from redis_nodes import redis, until, wait  # noqa: F401 - a fixture
 from reverb.envelope import Publication
 from reverb.testing.contracts import BrokerContract, SharedBrokerContract, SharedStoreContract
+from tests.support.nats_nodes import NatsNode, SplitNode, nats, numbers, settle  # noqa: F401 - a fixture
+from tests.support.redis_nodes import redis, until, wait  # noqa: F401 - a fixture
 
 pytestmark = [pytest.mark.outside_reactor, pytest.mark.asyncio_reactor]
 

@@ -3,7 +3,6 @@
 import pytest
 from twisted.internet import defer
 
-from redis_nodes import Node, _numbers, pause, redis, until, wait  # noqa: F401 - a fixture
 from reverb.envelope import Publication, Termination
 from reverb.testing.contracts import (
     BrokerContract,
@@ -12,6 +11,7 @@ from reverb.testing.contracts import (
     StoreContract,
 )
 from reverb.testing.contracts.broker import ENVELOPES
+from tests.support.redis_nodes import Node, _numbers, pause, redis, until, wait  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.outside_reactor
 

@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pusher
 import pytest
-from e2e_auth import AuthServer
-from e2e_node import Clients, Driver
-from e2e_programs import HERE, find_node
-from e2e_scaling import connect, nats, nodes, redis, start_node  # noqa: F401 - fixtures
-from e2e_server import APP_OPTIONS, Server
-from e2e_webhooks import node_sdk, receiver  # noqa: F401 - fixtures
 
 from bench.certificate import make_certificate
+
+from .auth import AuthServer
+from .javascript import Clients, Driver
+from .programs import HERE, find_node
+from .scaling import connect, nats, nodes, redis, start_node  # noqa: F401 - fixtures
+from .server import APP_OPTIONS, Server
+from .webhooks import node_sdk, receiver  # noqa: F401 - fixtures
 
 StartServer = Callable[..., Server]
 

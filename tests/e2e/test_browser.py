@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from e2e_node import Driver, connection_options
-from e2e_programs import HERE, NODE_MODULES, find_chromium, find_node
-from e2e_server import APP, TIMEOUT, Server, clean_environment, poll
+
+from .javascript import Driver, connection_options
+from .programs import HERE, NODE_MODULES, find_chromium, find_node
+from .server import APP, TIMEOUT, Server, clean_environment, poll
 
 CHAT = HERE.parents[1] / "examples" / "chat" / "app.py"
 PUSHER_JS = NODE_MODULES / "pusher-js" / "dist" / "web" / "pusher.min.js"

@@ -5,8 +5,9 @@ import subprocess
 import sys
 
 import pytest
-from e2e_node import Clients
-from e2e_server import APP, APP_OPTIONS, TIMEOUT, Server
+
+from .javascript import Clients
+from .server import APP, APP_OPTIONS, TIMEOUT, Server
 
 LONG_DATA = {"text": "The same over and over. " * 300}
 AUTOBAHN_CLIENT = """

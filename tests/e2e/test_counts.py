@@ -1,10 +1,11 @@
 """Subscription counts, of one node and of several: pusher-js and a real Redis."""
 
 import pytest
-from e2e_node import Clients
-from e2e_scaling import publish, status
-from e2e_server import APP, APP_OPTIONS, poll
-from e2e_webhooks import NodeSdk, Receiver
+
+from .javascript import Clients
+from .scaling import publish, status
+from .server import APP, APP_OPTIONS, poll
+from .webhooks import NodeSdk, Receiver
 
 COUNTS_ENABLED = "[app_defaults]\nsubscription_counts = true\n"
 

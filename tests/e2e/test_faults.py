@@ -3,12 +3,13 @@
 import time
 
 import pytest
-from e2e_ledger import SubscriptionLedger
-from e2e_scaling import LEASE, is_ready, publish, status, users
-from e2e_server import poll
 
-from redis_proxy import TO_NODE, TO_REDIS, Proxy
-from redis_server import RedisServer
+from tests.support.proxy import TO_NODE, TO_REDIS, Proxy
+from tests.support.redis_server import RedisServer
+
+from .ledger import SubscriptionLedger
+from .scaling import LEASE, is_ready, publish, status, users
+from .server import poll
 
 DETECTION_TIMEOUT = 10
 """Seconds within which a node must detect a fault, and every request must be answered."""

@@ -1,8 +1,9 @@
 """Laravel Echo, with its two broadcasters that speak the Pusher protocol."""
 
 import pytest
-from e2e_node import Clients
-from e2e_server import Server, poll
+
+from .javascript import Clients
+from .server import Server, poll
 
 
 @pytest.fixture(params=["reverb", "pusher"])

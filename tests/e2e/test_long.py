@@ -14,14 +14,15 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 import pytest
-from e2e_crowd import Client, Crowd
-from e2e_endpoint import OccupancyEndpoint, OccupancyKey
-from e2e_scaling import LEASE, publish, status, users
-from e2e_server import Server
 
-from nats_server import NatsServer
-from redis_proxy import TO_NODE, TO_REDIS, Proxy
-from redis_server import RedisServer
+from tests.support.nats_server import NatsServer
+from tests.support.proxy import TO_NODE, TO_REDIS, Proxy
+from tests.support.redis_server import RedisServer
+
+from .crowd import Client, Crowd
+from .endpoint import OccupancyEndpoint, OccupancyKey
+from .scaling import LEASE, publish, status, users
+from .server import Server
 
 pytestmark = pytest.mark.long
 

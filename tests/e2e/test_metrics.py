@@ -5,9 +5,10 @@ import re
 import subprocess
 
 import pytest
-from e2e_raw import RawWebSocket, message
-from e2e_server import APP_OPTIONS, TIMEOUT, TWISTD, clean_environment, poll
 from prometheus_client.parser import text_string_to_metric_families
+
+from .raw_websocket import RawWebSocket, message
+from .server import APP_OPTIONS, TIMEOUT, TWISTD, clean_environment, poll
 
 
 @pytest.fixture

@@ -7,12 +7,13 @@ import time
 from functools import partial
 
 import pytest
-from e2e_scaling import is_ready, publish, status
-from e2e_server import APP, APP_OPTIONS, poll
 from pusher.http import POST, Request
 from pusher.pusher_client import PusherClient
 
-from nats_server import NatsServer
+from tests.support.nats_server import NatsServer
+
+from .scaling import is_ready, publish, status
+from .server import APP, APP_OPTIONS, poll
 
 DETECTION_TIMEOUT = 10
 """Seconds within which a node must detect that NATS does not answer."""

@@ -4,10 +4,11 @@ import signal
 import time
 
 import pytest
-from e2e_scaling import is_ready, publish
-from e2e_server import poll
 
-from nats_cluster import NatsCluster
+from tests.support.nats_cluster import NatsCluster
+
+from .scaling import is_ready, publish
+from .server import poll
 
 
 @pytest.fixture

@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from e2e_raw import CLOSE, RawWebSocket, frame, message
-from e2e_server import APP_OPTIONS, SYSTEMD_OPTIONS, Credentials, Server, poll, socket_activation
+
+from .raw_websocket import CLOSE, RawWebSocket, frame, message
+from .server import APP_OPTIONS, SYSTEMD_OPTIONS, Credentials, Server, poll, socket_activation
 
 
 @pytest.fixture

@@ -4,9 +4,9 @@ A test takes the events of a channel in order. It publishes a last event as a fe
 is the next one, no unexpected event was delivered before it.
 """
 
-from e2e_auth import FORBIDDEN
-from e2e_node import Clients
-from e2e_server import APP, Server, poll
+from .auth import FORBIDDEN
+from .javascript import Clients
+from .server import APP, Server, poll
 
 
 def test_events_arrive_unchanged_and_in_order(server: Server, clients: Clients, sdk):

@@ -2,8 +2,8 @@
 
 import time
 
-from e2e_node import Clients
-from e2e_server import APP, APP_OPTIONS, SYSTEMD_OPTIONS, Server, poll, socket_activation
+from .javascript import Clients
+from .server import APP, APP_OPTIONS, SYSTEMD_OPTIONS, Server, poll, socket_activation
 
 MALFORMED = "Auth value for subscription to private-a is invalid"
 

@@ -1,8 +1,8 @@
 """pusher-js: presence channels."""
 
-from e2e_auth import SDK
-from e2e_node import Clients
-from e2e_server import Server, poll
+from .auth import SDK
+from .javascript import Clients
+from .server import Server, poll
 
 CHANNEL = "presence-room"
 ALICE = {"id": "alice", "info": {"name": "Alice"}}

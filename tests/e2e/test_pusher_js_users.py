@@ -1,7 +1,7 @@
 """pusher-js: sign-in, events to a user, and termination of a user's connections."""
 
-from e2e_node import Clients, PusherJs
-from e2e_server import SYSTEMD_OPTIONS, Server, poll, socket_activation
+from .javascript import Clients, PusherJs
+from .server import SYSTEMD_OPTIONS, Server, poll, socket_activation
 
 
 def sign_in(client: PusherJs, server: Server) -> None:

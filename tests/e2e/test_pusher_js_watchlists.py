@@ -1,8 +1,9 @@
 """pusher-js: which users on a watchlist are online."""
 
 import pytest
-from e2e_node import Clients, PusherJs, auth_options
-from e2e_server import APP_OPTIONS, Server
+
+from .javascript import Clients, PusherJs, auth_options
+from .server import APP_OPTIONS, Server
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ from typing import Any
 
 import pysher
 import pytest
-from e2e_server import APP, TIMEOUT, Server
+
+from .server import APP, TIMEOUT, Server
 
 Connect = Callable[..., "Client"]
 

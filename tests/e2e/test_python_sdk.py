@@ -5,9 +5,10 @@ from collections.abc import Iterator
 
 import pusher
 import pytest
-from e2e_raw import RawWebSocket, message
-from e2e_server import APP, Server
 from pusher.errors import PusherBadAuth, PusherBadRequest, PusherBadStatus
+
+from .raw_websocket import RawWebSocket, message
+from .server import APP, Server
 
 
 class Subscriber(RawWebSocket):

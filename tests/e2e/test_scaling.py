@@ -6,11 +6,12 @@ import socket
 import time
 
 import pytest
-from e2e_scaling import is_ready, publish, status, users
-from e2e_server import APP_OPTIONS, poll
 
-from ports import reserve_port
-from redis_server import RedisServer
+from tests.support.ports import reserve_port
+from tests.support.redis_server import RedisServer
+
+from .scaling import is_ready, publish, status, users
+from .server import APP_OPTIONS, poll
 
 
 def test_a_node_paused_for_longer_than_its_lease_rejoins(nodes, connect):

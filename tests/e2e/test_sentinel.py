@@ -4,13 +4,14 @@ import time
 from functools import partial
 
 import pytest
-from e2e_scaling import is_ready, publish, status, users
-from e2e_server import APP_OPTIONS, poll
-from e2e_webhooks import deliveries
 
-from ports import reserve_port
-from redis_sentinel import NAME, Sentinel, SentinelDeployment
-from redis_server import RedisServer
+from tests.support.ports import reserve_port
+from tests.support.redis_sentinel import NAME, Sentinel, SentinelDeployment
+from tests.support.redis_server import RedisServer
+
+from .scaling import is_ready, publish, status, users
+from .server import APP_OPTIONS, poll
+from .webhooks import deliveries
 
 DETECTION_TIMEOUT = 10
 """Seconds within which a node must detect that its Redis is no longer the master."""

@@ -4,10 +4,11 @@ import time
 from functools import partial
 
 import pytest
-from e2e_auth import SDK
-from e2e_raw import CLOSE, message
-from e2e_scaling import LEASE, publish, users
-from e2e_server import poll
+
+from .auth import SDK
+from .raw_websocket import CLOSE, message
+from .scaling import LEASE, publish, users
+from .server import poll
 
 
 @pytest.fixture(params=["redis", "nats"])

@@ -5,11 +5,12 @@ import ssl
 from pathlib import Path
 
 import pytest
-from e2e_node import Clients
-from e2e_raw import RawWebSocket, frame
-from e2e_server import APP_OPTIONS, TIMEOUT, Server, poll
 
 from bench.certificate import make_certificate
+
+from .javascript import Clients
+from .raw_websocket import RawWebSocket, frame
+from .server import APP_OPTIONS, TIMEOUT, Server, poll
 
 
 @pytest.fixture

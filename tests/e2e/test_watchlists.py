@@ -5,10 +5,11 @@ import time
 from functools import partial
 
 import pytest
-from e2e_scaling import LEASE, Client, is_ready
-from e2e_server import Server, poll
 
-from redis_proxy import TO_NODE, TO_REDIS, Proxy
+from tests.support.proxy import TO_NODE, TO_REDIS, Proxy
+
+from .scaling import LEASE, Client, is_ready
+from .server import Server, poll
 
 WATCHLISTS_ENABLED = "[app_defaults]\nwatchlists = true\n"
 

@@ -3,11 +3,12 @@
 import json
 
 import pytest
-from e2e_raw import RawWebSocket, message
-from e2e_server import APP, poll
-from e2e_webhooks import Receiver, deliveries, endpoint_toml, webhooks_command
 
 from reverb.protocol.signing import channel_text, sign
+
+from .raw_websocket import RawWebSocket, message
+from .server import APP, poll
+from .webhooks import Receiver, deliveries, endpoint_toml, webhooks_command
 
 
 @pytest.fixture

@@ -4,10 +4,11 @@ import signal
 import time
 
 import pytest
-from e2e_raw import message
-from e2e_scaling import LEASE, is_ready
-from e2e_server import APP, poll
-from e2e_webhooks import deliveries, endpoint_toml, webhooks_command
+
+from .raw_websocket import message
+from .scaling import LEASE, is_ready
+from .server import APP, poll
+from .webhooks import deliveries, endpoint_toml, webhooks_command
 
 BECAME_LEADER = "this node sends the webhooks of all nodes"
 ROOM = "presence-room"

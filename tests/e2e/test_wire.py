@@ -2,8 +2,8 @@
 
 import socket
 
-from e2e_raw import CLOSE, PING, PONG, RawWebSocket, frame, message
-from e2e_server import APP_OPTIONS, Server
+from .raw_websocket import CLOSE, PING, PONG, RawWebSocket, frame, message
+from .server import APP_OPTIONS, Server
 
 SUBSCRIBE = message("pusher:subscribe", data={"channel": "news"})
 

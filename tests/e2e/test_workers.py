@@ -11,10 +11,14 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
-from e2e_endpoint import OccupancyEndpoint
-from e2e_raw import CLOSE, RawWebSocket, frame
-from e2e_scaling import LEASE, Client, publish
-from e2e_server import (
+
+from tests.support.nats_server import NatsServer
+from tests.support.redis_server import RedisServer
+
+from .endpoint import OccupancyEndpoint
+from .raw_websocket import CLOSE, RawWebSocket, frame
+from .scaling import LEASE, Client, publish
+from .server import (
     APP,
     APP_OPTIONS,
     SYSTEMD_OPTIONS,
@@ -24,9 +28,6 @@ from e2e_server import (
     poll,
     socket_activation,
 )
-
-from nats_server import NatsServer
-from redis_server import RedisServer
 
 CONNECTIONS = 40
 """Enough connections that each of two workers accepts some, except once in 2 ** 39 runs."""

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from example_support import CREDENTIALS, TWISTD, Program
+
+from .programs import CREDENTIALS, TWISTD, Program
 
 Start = Callable[..., Program]
 

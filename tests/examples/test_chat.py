@@ -10,7 +10,8 @@ from urllib.parse import urlencode
 from urllib.request import ProxyHandler, build_opener
 
 import pytest
-from example_support import EXAMPLES, Client, Program
+
+from .programs import EXAMPLES, Client, Program
 
 APP = EXAMPLES / "chat/app.py"
 

@@ -3,9 +3,10 @@
 import json
 
 import pytest
-from example_support import EXAMPLES, TWISTD, Client
 
 from reverb.protocol.signing import channel_text, sign
+
+from .programs import EXAMPLES, TWISTD, Client
 
 
 @pytest.fixture

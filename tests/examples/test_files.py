@@ -8,16 +8,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from example_support import EXAMPLES, TWISTD, Client
 from twisted.scripts.twistd import ServerOptions
 
-from ports import reserve_port
 from reverb.apps import App
 from reverb.config.loader import load
 from reverb.config.sources import read_environment
 from reverb.listening import endpoint_strings
 from reverb.service import STOP_STAGE_TIMEOUT
 from reverb.settings import Settings
+from tests.support.ports import reserve_port
+
+from .programs import EXAMPLES, TWISTD, Client
 
 UNITS = EXAMPLES / "systemd"
 SERVICES = ["reverb.service", "reverb@.service", "reverb-socket-activated.service"]

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 import yaml
-from example_support import EXAMPLES
 from prometheus_client.parser import text_string_to_metric_families
 
 from reverb.testing import APP, MemoryServer
-from support import fetch_metrics
+from tests.support.metrics import fetch_metrics
+
+from .programs import EXAMPLES
 
 DASHBOARD = json.loads((EXAMPLES / "grafana-dashboard.json").read_text())
 ALERTS = yaml.safe_load((EXAMPLES / "prometheus-alerts.yml").read_text())

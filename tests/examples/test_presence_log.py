@@ -2,9 +2,9 @@
 
 import json
 
-from example_support import EXAMPLES, TWISTD, Client
-
 from reverb.protocol.signing import channel_text, sign
+
+from .programs import EXAMPLES, TWISTD, Client
 
 
 def test_it_logs_joins_and_leaves(start):

@@ -17,9 +17,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from example_support import EXAMPLES, Client, Program
 
-from ports import reserve_port
+from tests.support.ports import reserve_port
+
+from .programs import EXAMPLES, Client, Program
 
 
 def make_certificate(folder: Path) -> ssl.SSLContext:

@@ -3,9 +3,10 @@
 import sys
 
 import pytest
-from example_support import CREDENTIALS, EXAMPLES, Client
 
-from ports import reserve_port
+from tests.support.ports import reserve_port
+
+from .programs import CREDENTIALS, EXAMPLES, Client
 
 
 @pytest.fixture

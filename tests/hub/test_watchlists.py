@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from .conftest import APP, limited, result_of
-from .watchlist_support import WATCHING, sign_in, watchlist_events
+from .watchlist_nodes import WATCHING, sign_in, watchlist_events
 
 OTHER = limited(id="2", key="other-key", watchlists=True)
 

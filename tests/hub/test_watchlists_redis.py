@@ -7,14 +7,14 @@ import pytest
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
-from redis_nodes import Node, own_redis, pause, until, wait  # noqa: F401
 from reverb.hub.hub import Hub
 from reverb.protocol.messages import User
 from reverb.static_apps import StaticApps
 from reverb.testing import MemoryConnection
+from tests.support.redis_nodes import Node, own_redis, pause, until, wait  # noqa: F401
 
 from .conftest import TTL
-from .watchlist_support import WATCHING, pair_of
+from .watchlist_nodes import WATCHING, pair_of
 
 pytestmark = pytest.mark.outside_reactor
 

@@ -9,7 +9,7 @@ from reverb.interfaces import ChannelReaped, StoreRestored
 
 from .conftest import APP, Node, result_of
 from .slow_store import SlowStore
-from .watchlist_support import (
+from .watchlist_nodes import (
     WATCHING,
     DegradableStore,
     SharedBroker,

@@ -1,9 +1,10 @@
 """Fixtures: servers with metrics enabled."""
 
 import pytest
-from metrics_support import Scrape
 
 from reverb.testing import MemoryServer
+
+from .scrape import Scrape
 
 LISTEN = ("tcp:9100:interface=127.0.0.1",)
 

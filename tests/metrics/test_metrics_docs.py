@@ -4,12 +4,13 @@ import re
 from pathlib import Path
 
 import pytest
-from metrics_support import Scrape
 
 from reverb.meter import LIMITS, SOURCES, AppMeter
 from reverb.metrics import collector
 from reverb.protocol.names import ChannelKind
 from reverb.transport.close_reason import REASONS
+
+from .scrape import Scrape
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
 

@@ -9,7 +9,7 @@ from twisted.test.iosim import FakeTransport
 from reverb.service import ReverbService
 from reverb.settings import Settings
 from reverb.testing import APP, MemoryServer
-from support import exchange
+from tests.support.exchange import exchange
 
 REQUEST = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
 

@@ -5,7 +5,7 @@ from prometheus_client.openmetrics.parser import (
     text_string_to_metric_families as parse_openmetrics,
 )
 
-from support import fetch_metrics
+from tests.support.metrics import fetch_metrics
 
 
 def test_the_default_format_is_text(server):

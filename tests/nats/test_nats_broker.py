@@ -12,14 +12,14 @@ from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.protocol import Factory, Protocol
 from twisted.logger import globalLogPublisher
 
-from nats_nodes import NatsNode, make_node, nats, own_nats, settle  # noqa: F401 - fixtures
-from nats_server import NatsServer
-from redis_nodes import pause, until, wait
-from redis_proxy import TO_NODE, TO_REDIS, Proxy
 from reverb.brokers import interest
 from reverb.envelope import Publication, Termination, encode
 from reverb.nats import connection as nats_connection
-from support import Log
+from tests.support.log import Log
+from tests.support.nats_nodes import NatsNode, make_node, nats, own_nats, settle  # noqa: F401 - fixtures
+from tests.support.nats_server import NatsServer
+from tests.support.proxy import TO_NODE, TO_REDIS, Proxy
+from tests.support.redis_nodes import pause, until, wait
 
 pytestmark = [pytest.mark.outside_reactor, pytest.mark.asyncio_reactor]
 

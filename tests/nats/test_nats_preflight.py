@@ -6,9 +6,9 @@ import threading
 
 import pytest
 
-from ports import reserve_port
 from reverb.nats.preflight import refusal_reason
 from reverb.nats.url import parse_nats_url
+from tests.support.ports import reserve_port
 
 INFO = b'INFO {"server_id":"x","version":"2.10.0"}\r\n'
 

@@ -4,11 +4,11 @@ import pytest
 from twisted.internet import defer
 from twisted.logger import globalLogPublisher
 
-from redis_nodes import Node, make_node, own_redis, pause, redis, until, wait  # noqa: F401
 from reverb.brokers import interest
 from reverb.envelope import CountChanged, Publication, encode
 from reverb.redis import connections as redis_connections
-from support import Log
+from tests.support.log import Log
+from tests.support.redis_nodes import Node, make_node, own_redis, pause, redis, until, wait  # noqa: F401
 
 pytestmark = pytest.mark.outside_reactor
 

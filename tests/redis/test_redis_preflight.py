@@ -5,9 +5,9 @@ import threading
 
 import pytest
 
-from ports import reserve_port
 from reverb.redis.preflight import refusal_reason
 from reverb.redis.url import parse_redis_url
+from tests.support.ports import reserve_port
 
 
 def info(version, mode=b"redis_mode:standalone"):

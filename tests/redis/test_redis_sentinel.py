@@ -6,12 +6,12 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.protocol import Factory, Protocol
 
-from redis_nodes import until, wait
 from reverb.brokers.link import LinkLostError
 from reverb.redis import sentinel as redis_sentinel
 from reverb.redis.link import RedisLink
 from reverb.redis.sentinel import MasterFinder
 from reverb.redis.url import parse_redis_url
+from tests.support.redis_nodes import until, wait
 
 pytestmark = pytest.mark.outside_reactor
 

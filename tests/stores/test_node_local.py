@@ -6,7 +6,7 @@ from twisted.logger import globalLogPublisher
 from reverb.interfaces import MemberJoined, MemberLeft
 from reverb.protocol.messages import Member
 from reverb.stores.node_local import NodeLocalStore
-from support import Log
+from tests.support.log import Log
 
 ANN = Member("ann", "{}")
 ROOM = ("1", "presence-room")

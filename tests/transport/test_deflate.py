@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from reverb.protocol.frames import DEFLATE_WINDOW_BITS
 from reverb.transport.deflate import DeflateError, SizeError, inflate, negotiate
-from support import deflate
+from tests.support.deflate import deflate
 
 NAME = "permessage-deflate"
 RESPONSE = f"{NAME}; server_no_context_takeover; client_no_context_takeover"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from reverb.testing import APP, MemoryServer, frame, signed_query
 from reverb.testing.server import NOW
-from support import Wire
+from tests.support.wire import Wire
 
 PATH = "/apps/app-id/events"
 BODY = b'{"name":"e","channel":"news","data":"x"}'

@@ -8,7 +8,7 @@ import pytest
 
 from reverb.protocol.frames import compressed_text_frame
 from reverb.testing import APP, frame, parse_frame, upgrade_request
-from support import deflate
+from tests.support.deflate import deflate
 
 RESPONSE = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
 BROWSER = "permessage-deflate; client_max_window_bits"

@@ -8,13 +8,13 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import deferLater
 from twisted.internet.testing import MemoryReactorClock
 
-from redis_nodes import redis  # noqa: F401 - a fixture
 from reverb.apps import App, Webhook
 from reverb.service import ReverbService
 from reverb.settings import Settings
-from webhooks.cluster.webhook_nodes import WebhookNode, received, until_received
-from webhooks.conftest import URL
-from webhooks.single.test_event_source import Source, occupied
+from tests.support.redis_nodes import redis  # noqa: F401 - a fixture
+from tests.webhooks.cluster.webhook_nodes import WebhookNode, received, until_received
+from tests.webhooks.conftest import URL
+from tests.webhooks.single.test_event_source import Source, occupied
 
 APP = App(id="1", key="key", secret="secret", webhooks=(Webhook(url=URL),))
 

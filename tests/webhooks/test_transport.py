@@ -15,7 +15,7 @@ from bench.certificate import make_certificate
 from reverb.webhooks import transport as transport_module
 from reverb.webhooks.interfaces import WebhookTransportError
 from reverb.webhooks.transport import HttpTransport
-from webhooks.test_public_addresses import StubResolver
+from tests.webhooks.test_public_addresses import StubResolver
 
 
 class Hook(Resource):

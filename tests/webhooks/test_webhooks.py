@@ -9,7 +9,7 @@ from reverb.apps import App, Webhook
 from reverb.settings import WebhookSettings
 from reverb.testing import MemoryServer
 from reverb.webhooks.events import WebhookEvent, sample_event
-from webhooks.conftest import URL
+from tests.webhooks.conftest import URL
 
 
 def names(receiver):

@@ -8,10 +8,11 @@ import pytest
 from twisted.internet.defer import fail, succeed
 from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import Factory
-from workers_support import Reactor
 
 from reverb.workers import sockets
 from reverb.workers.sockets import Binder, InheritedSockets, SocketsError
+
+from .fakes import Reactor
 
 LOOPBACK = "tcp:0:interface=127.0.0.1"
 

@@ -4,13 +4,14 @@ import signal
 
 import msgspec
 import pytest
-from workers_support import Reactor
 
 from reverb.apps import App
 from reverb.process import StartError
 from reverb.settings import Settings
 from reverb.workers.supervisor import WorkerSupervisor
 from reverb.workers.worker_config import FIRST_SOCKET_DESCRIPTOR, WorkerConfig
+
+from .fakes import Reactor
 
 SETTINGS = Settings(
     apps=(App(id="1", key="key", secret="secret"),),
@@ -57,7 +58,7 @@ def test_every_worker_has_its_own_settings_and_sockets(supervisor, reactor):
 
     assert [process.arguments[-1] for process in reactor.processes] == ["1", "2"]
     assert [config.settings.workers for config in configs] == [1, 1]
-    assert {config.reactor for config in configs} == {"workers_support"}
+    assert {config.reactor for config in configs} == {Reactor.__module__}
     sockets = [
         fd
         for process in reactor.processes

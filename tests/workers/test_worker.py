@@ -6,11 +6,12 @@ import sys
 import pytest
 from twisted.internet.defer import gatherResults
 from twisted.logger import formatEvent
-from workers_support import Reactor
 
 from reverb.workers.backoff import Backoff
 from reverb.workers.log_relay import LogRelay
 from reverb.workers.worker import Worker
+
+from .fakes import Reactor
 
 MAX_MISSED_HEARTBEATS = 3
 

@@ -3,12 +3,12 @@
 import pytest
 from twisted.internet import defer, reactor
 
-from redis_nodes import Node, make_node, own_redis, pause, redis, until, wait  # noqa: F401
-from redis_proxy import Proxy
 from reverb.interfaces import ChannelCounts, ChannelFullError, ChannelReaped, StoreRestored
 from reverb.protocol.messages import Member
 from reverb.redis.connections import RedisReplyError
 from reverb.stores.redis import scripts
+from tests.support.proxy import Proxy
+from tests.support.redis_nodes import Node, make_node, own_redis, pause, redis, until, wait  # noqa: F401
 
 pytestmark = pytest.mark.outside_reactor
 

@@ -4,10 +4,10 @@ import msgspec
 import pytest
 from twisted.internet import reactor
 
-from redis_nodes import Node, make_node, own_redis, pause, redis, until, wait  # noqa: F401
-from redis_proxy import TO_NODE, Proxy
 from reverb.envelope import FORMAT
 from reverb.protocol.messages import Member
+from tests.support.proxy import TO_NODE, Proxy
+from tests.support.redis_nodes import Node, make_node, own_redis, pause, redis, until, wait  # noqa: F401
 
 pytestmark = pytest.mark.outside_reactor
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from redis_nodes import make_node, redis, until, wait  # noqa: F401
 from reverb.interfaces import ChannelCounts, ChannelReaped, StoreRefusedError
+from tests.support.redis_nodes import make_node, redis, until, wait  # noqa: F401
 
 pytestmark = pytest.mark.outside_reactor
 

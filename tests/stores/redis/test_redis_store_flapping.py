@@ -4,9 +4,9 @@ import random
 
 import pytest
 
-from redis_nodes import Node, own_redis, pause, until, wait  # noqa: F401
 from reverb.interfaces import ChannelCounts, ChannelReaped
 from reverb.protocol.messages import Member
+from tests.support.redis_nodes import Node, own_redis, pause, until, wait  # noqa: F401
 
 pytestmark = pytest.mark.outside_reactor
 

@@ -6,12 +6,12 @@ import pytest
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
 
-from redis_nodes import Node, own_redis, until, wait  # noqa: F401
-from redis_server import RedisServer
 from reverb.interfaces import ChannelCounts, StoreRefusedError
 from reverb.redis.connections import RedisReplyError
 from reverb.redis.session import RedisSession
 from reverb.stores.redis.scripts import COUNTS
+from tests.support.redis_nodes import Node, own_redis, until, wait  # noqa: F401
+from tests.support.redis_server import RedisServer
 
 OUT_OF_MEMORY = "OOM command not allowed when used memory > 'maxmemory'."
 FRAME_BEFORE_7 = "ERR Error running script (call to f_0a1b): @user_script:79: @user_script: 79: "

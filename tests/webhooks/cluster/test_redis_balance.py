@@ -6,12 +6,12 @@ from functools import partial
 import pytest
 from twisted.internet import defer
 
-from redis_nodes import own_redis, pause, until, wait  # noqa: F401 - a fixture
 from reverb.apps import Webhook
 from reverb.protocol.messages import Member
 from reverb.testing import WebhookReceiver
-from webhooks.cluster.webhook_nodes import URL, WebhookNode, app_with
-from webhooks.test_balance import occupancy_from
+from tests.support.redis_nodes import own_redis, pause, until, wait  # noqa: F401 - a fixture
+from tests.webhooks.cluster.webhook_nodes import URL, WebhookNode, app_with
+from tests.webhooks.test_balance import occupancy_from
 
 pytestmark = pytest.mark.outside_reactor
 

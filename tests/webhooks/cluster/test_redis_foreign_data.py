@@ -5,9 +5,9 @@ import re
 import msgspec
 import pytest
 
-from redis_nodes import _numbers, redis, until, wait  # noqa: F401 - a fixture
 from reverb.meter import Meter
-from webhooks.cluster.webhook_nodes import ROOM, URL, node_starter, until_received
+from tests.support.redis_nodes import _numbers, redis, until, wait  # noqa: F401 - a fixture
+from tests.webhooks.cluster.webhook_nodes import ROOM, URL, node_starter, until_received
 
 pytestmark = pytest.mark.outside_reactor
 

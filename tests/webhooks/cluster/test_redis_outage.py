@@ -2,10 +2,10 @@
 
 import pytest
 
-from redis_nodes import own_redis, pause, until  # noqa: F401 - a fixture
 from reverb.protocol.names import ONLINE_PREFIX
 from reverb.webhooks.cluster import forwarder
-from webhooks.cluster.webhook_nodes import ROOM, WebhookNode, received, until_received
+from tests.support.redis_nodes import own_redis, pause, until  # noqa: F401 - a fixture
+from tests.webhooks.cluster.webhook_nodes import ROOM, WebhookNode, received, until_received
 
 pytestmark = pytest.mark.outside_reactor
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from twisted.internet import defer
 
-from redis_nodes import _numbers, pause, redis, until, wait  # noqa: F401 - a fixture
 from reverb.apps import Webhook
 from reverb.service import ReverbService
 from reverb.settings import Settings
@@ -15,7 +14,8 @@ from reverb.testing import WebhookReceiver
 from reverb.webhooks.cluster import redis_store
 from reverb.webhooks.events import WebhookEvent, sample_event
 from reverb.webhooks.interfaces import QueueFullError
-from webhooks.cluster.webhook_nodes import (
+from tests.support.redis_nodes import _numbers, pause, redis, until, wait  # noqa: F401 - a fixture
+from tests.webhooks.cluster.webhook_nodes import (
     APP,
     ROOM,
     URL,

@@ -3,12 +3,12 @@
 import itertools
 from contextlib import contextmanager
 
-from redis_nodes import until, wait
 from reverb.apps import App, Webhook
 from reverb.hub.notices import CacheMiss, ClientEvent
 from reverb.protocol.messages import Member
 from reverb.service import ReverbService
 from reverb.settings import Settings, WebhookSettings
+from tests.support.redis_nodes import until, wait
 
 URL = "https://example.com/hook"
 ROOM = "presence-room"

@@ -2,7 +2,7 @@
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from support import fetch_metrics
+from tests.support.metrics import fetch_metrics
 
 
 class Scrape:

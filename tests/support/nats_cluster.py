@@ -3,8 +3,8 @@
 import time
 from pathlib import Path
 
-from nats_server import BOUND, NatsServer
-from ports import reserve_port
+from tests.support.nats_server import BOUND, NatsServer
+from tests.support.ports import reserve_port
 
 _LAME_DUCK = "lame_duck_duration: 30s\nlame_duck_grace_period: 1s"
 """A server with few clients disconnects each of them within a second after the grace period."""

@@ -7,7 +7,8 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import pusher
-from e2e_server import APP, MASTER_KEY
+
+from .server import APP, MASTER_KEY
 
 SDK = pusher.Pusher(*APP, encryption_master_key_base64=MASTER_KEY)
 FORBIDDEN = "private-forbidden"

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 from twisted.internet import reactor
 
-from nats_server import NatsServer
-from redis_nodes import Node, until, wait
 from reverb.brokers.split import SplitBroker
 from reverb.envelope import Publication
 from reverb.nats.broker import NatsBroker
 from reverb.nats.link import NatsLink
 from reverb.nats.url import parse_nats_url
+from tests.support.nats_server import NatsServer
+from tests.support.redis_nodes import Node, until, wait
 
 numbers = itertools.count(1)
 

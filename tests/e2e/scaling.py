@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from e2e_auth import SDK
-from e2e_raw import TEXT, RawWebSocket, message
-from e2e_server import APP, APP_OPTIONS, Server, poll
 
-from nats_server import NatsServer
-from redis_server import RedisServer
+from tests.support.nats_server import NatsServer
+from tests.support.redis_server import RedisServer
+
+from .auth import SDK
+from .raw_websocket import TEXT, RawWebSocket, message
+from .server import APP, APP_OPTIONS, Server, poll
 
 LEASE = 2
 """Seconds; shorter than the default, so that tests notice a dead node sooner."""

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 import pusher
 import pytest
-from e2e_programs import HERE, find_node
-from e2e_server import APP, TIMEOUT, TWISTD, Server, clean_environment
+
+from .programs import HERE, find_node
+from .server import APP, TIMEOUT, TWISTD, Server, clean_environment
 
 REVERB = Path(TWISTD).with_name("reverb")
 

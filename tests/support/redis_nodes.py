@@ -7,7 +7,6 @@ import pytest
 import pytest_twisted
 from twisted.internet import reactor, task
 
-from redis_server import RedisServer
 from reverb.envelope import Publication
 from reverb.interfaces import ChannelReaped, MemberJoined, MemberLeft, StoreRestored
 from reverb.protocol.messages import Member
@@ -15,6 +14,7 @@ from reverb.redis.broker import RedisBroker
 from reverb.redis.link import RedisLink
 from reverb.redis.url import parse_redis_url
 from reverb.stores.redis.store import RedisStore
+from tests.support.redis_server import RedisServer
 
 BOUND = 20
 _numbers = itertools.count(1)

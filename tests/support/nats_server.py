@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from ports import reserve_port
-from server_process import BOUND, ServerProcess
+from tests.support.ports import reserve_port
+from tests.support.server_process import BOUND, ServerProcess
 
 
 def nats_program() -> str:

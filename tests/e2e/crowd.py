@@ -10,9 +10,9 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 from typing import Any
 
-from e2e_ledger import SubscriptionLedger, WatchlistLedger
-from e2e_raw import CLOSE, TEXT, frame, message
-from e2e_server import APP, Server
+from .ledger import SubscriptionLedger, WatchlistLedger
+from .raw_websocket import CLOSE, TEXT, frame, message
+from .server import APP, Server
 
 ANSWER_TIMEOUT = 30
 """Seconds within which the server must answer every request of a client."""

@@ -9,8 +9,8 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from e2e_programs import HERE
-from e2e_server import APP, TIMEOUT, Server
+from .programs import HERE
+from .server import APP, TIMEOUT, Server
 
 
 class Driver:

@@ -7,7 +7,7 @@ import os
 import socket
 from typing import Any, NamedTuple, Self
 
-from e2e_server import APP
+from .server import APP
 
 TEXT, CLOSE, PING, PONG = 1, 8, 9, 10
 _GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"

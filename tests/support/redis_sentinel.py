@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-from redis_server import BOUND, RedisServer
+from tests.support.redis_server import BOUND, RedisServer
 
 NAME = "mymaster"
 

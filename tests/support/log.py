@@ -1,0 +1,25 @@
+"""What the code under test logs."""
+
+from twisted.logger import LogLevel, formatEvent
+
+_SEVERE = (LogLevel.error, LogLevel.critical)
+
+
+class Log:
+    """A log observer that keeps all events."""
+
+    def __init__(self):
+        self.events = []
+
+    def __call__(self, event):
+        self.events.append(event)
+
+    def problems(self):
+        """Take the failures and errors; return the text and the failure of each."""
+        severe = [e for e in self.events if "log_failure" in e or e["log_level"] in _SEVERE]
+        self.events = [e for e in self.events if e not in severe]
+        return [(formatEvent(e), e.get("log_failure")) for e in severe]
+
+    def lines(self, prefix):
+        """Return the logged lines that begin with a prefix."""
+        return [text for e in self.events if (text := formatEvent(e)).startswith(prefix)]
