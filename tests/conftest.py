@@ -1,4 +1,4 @@
-"""Fixtures and hooks for all folders of tests."""
+"""Hooks for all folders of tests; the fixtures are those of ``tests.support``."""
 
 import os
 import signal
@@ -7,8 +7,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from twisted.logger import globalLogBeginner, globalLogPublisher
 
-from tests.support.log import Log
-from tests.support.wire import Wire
+pytest_plugins = ["tests.support"]
 
 settings.register_profile(
     "bounded",
@@ -61,44 +60,3 @@ def pytest_pyfunc_call(pyfuncitem):
     names = pyfuncitem._fixtureinfo.argnames
     pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names})
     return True
-
-
-@pytest.fixture
-def log():
-    """Observe the log. A logged failure fails the test, unless the test takes it."""
-    log = Log()
-    globalLogPublisher.addObserver(log)
-    yield log
-    globalLogPublisher.removeObserver(log)
-    assert log.problems() == []
-
-
-@pytest.fixture
-def servers(log):
-    """Collect the test's servers; stop them at the end, and check that no connection is left."""
-    servers = []
-    yield servers
-    for server in servers:
-        if server.service.running:
-            server.stop()
-        assert not server.service._websockets.connections
-
-
-@pytest.fixture
-def server(make_server):
-    """Start a server with the ``make_server`` fixture of the folder."""
-    return make_server()
-
-
-@pytest.fixture
-def wire(server):
-    """Return a function that opens a raw connection to the server, or to a given server."""
-    wires = []
-
-    def open_wire(to=None):
-        wires.append(Wire(to or server))
-        return wires[-1]
-
-    yield open_wire
-    for wire in wires:
-        wire.vanish()

@@ -8,7 +8,6 @@ from twisted.logger import globalLogPublisher
 
 from reverb.testing import APP, MemoryServer, frame
 from tests.support.log import Log
-from tests.support.wire import Wire
 
 
 class AttackedServer:
@@ -90,9 +89,3 @@ def no_unhandled_errors():
 @pytest.fixture
 def attacked(attack):
     return attack()
-
-
-@pytest.fixture
-def wire():
-    """The class of raw connections to a server."""
-    return Wire

@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reverb.testing import APP, NOW, signed_query, upgrade_request
+from tests.support.wire import Wire
 
 FIXED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 
@@ -184,9 +185,9 @@ sizes = st.sampled_from([0, 0, 0, 1, 40])
 STATUS = re.compile(rb"HTTP/1\.1 ([0-9]{3}) ")
 
 
-def check(attacked, wire, parts, size):
+def check(attacked, parts, size):
     """Send all requests on one connection, which must get valid responses and be closed."""
-    connection = wire(attacked.server)
+    connection = Wire(attacked.server)
     try:
         send(connection, b"".join(parts), size)
     finally:
@@ -213,28 +214,28 @@ def send(connection, data, size):
             assert body.startswith(b'{"error":"')
 
 
-def test_requests_of_any_kind(attacked, wire):
+def test_requests_of_any_kind(attacked):
     @settings(max_examples=400, deadline=None, database=None, suppress_health_check=FIXED)
     @given(st.lists(requests() | upgrades, min_size=1, max_size=3), sizes)
     def run(parts, size):
-        check(attacked, wire, parts, size)
+        check(attacked, parts, size)
 
     run()
 
 
-def test_mutated_requests(attacked, wire):
+def test_mutated_requests(attacked):
     @settings(max_examples=400, deadline=None, database=None, suppress_health_check=FIXED)
     @given(st.lists(mutated(requests() | upgrades), min_size=1, max_size=3), sizes)
     def run(parts, size):
-        check(attacked, wire, parts, size)
+        check(attacked, parts, size)
 
     run()
 
 
-def test_random_bytes_as_requests(attacked, wire):
+def test_random_bytes_as_requests(attacked):
     @settings(max_examples=150, deadline=None, database=None, suppress_health_check=FIXED)
     @given(st.binary(min_size=1, max_size=200), st.sampled_from([b"", b"\r\n\r\n"]), sizes)
     def run(data, end, size):
-        check(attacked, wire, [data + end], size)
+        check(attacked, [data + end], size)
 
     run()

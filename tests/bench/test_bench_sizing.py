@@ -1,19 +1,14 @@
 """The load of each step on Redis, counted with two real nodes."""
 
-import os
-import shutil
-
 import pytest
 
 from bench.sizing import measure
+from tests.support.programs import find_program
 
 
 @pytest.fixture(scope="module")
 def rows():
-    if not shutil.which("redis-server"):
-        if os.environ.get("CI") == "true":
-            pytest.fail("CI=true, but redis-server is not installed", pytrace=False)
-        pytest.skip("redis-server is not installed")
+    find_program("redis-server")
     return {row.step: row for row in measure(64)}
 
 

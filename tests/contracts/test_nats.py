@@ -5,8 +5,9 @@ from twisted.internet import defer
 
 from reverb.envelope import Publication
 from reverb.testing.contracts import BrokerContract, SharedBrokerContract, SharedStoreContract
-from tests.support.nats_nodes import NatsNode, SplitNode, nats, numbers, settle  # noqa: F401 - a fixture
-from tests.support.redis_nodes import redis, until, wait  # noqa: F401 - a fixture
+from tests.support.nats_nodes import NatsNode, SplitNode, settle
+from tests.support.unique import unique
+from tests.support.waiting import until, wait
 
 pytestmark = [pytest.mark.outside_reactor, pytest.mark.asyncio_reactor]
 
@@ -25,8 +26,8 @@ class NatsBrokers(Brokers):
     """Creates brokers that share a prefix."""
 
     @pytest.fixture
-    def deployment(self, nats):  # noqa: F811
-        self.url = nats.url(f"contract{next(numbers)}")
+    def deployment(self, nats):
+        self.url = nats.url(unique("contract"))
         self.links = []
 
     def make_broker(self):
@@ -50,8 +51,8 @@ class SplitNodes(Brokers):
     """Creates nodes of one deployment."""
 
     @pytest.fixture
-    def deployment(self, nats, redis):  # noqa: F811
-        prefix = f"contract{next(numbers)}"
+    def deployment(self, nats, redis):
+        prefix = unique("contract")
         self.urls = redis.url(prefix), nats.url(prefix)
         self.nodes = []
 

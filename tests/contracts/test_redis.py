@@ -11,7 +11,9 @@ from reverb.testing.contracts import (
     StoreContract,
 )
 from reverb.testing.contracts.broker import ENVELOPES
-from tests.support.redis_nodes import Node, _numbers, pause, redis, until, wait  # noqa: F401 - a fixture
+from tests.support.redis_nodes import RedisNode
+from tests.support.unique import unique
+from tests.support.waiting import pause, until, wait
 
 pytestmark = pytest.mark.outside_reactor
 
@@ -20,8 +22,8 @@ class Stores:
     """Makes stores that share a key prefix; each has a broker of its own, as on a real node."""
 
     @pytest.fixture
-    def deployment(self, redis):  # noqa: F811
-        self.prefix = f"contract{next(_numbers)}"
+    def deployment(self, redis):
+        self.prefix = unique("contract")
         self.url = redis.url(self.prefix)
         self.nodes = {}
         yield
@@ -30,7 +32,7 @@ class Stores:
         assert {key for key in redis.keys(self.prefix) if ":cache:" not in key} == set()
 
     def make_store(self, clock):
-        node = Node(self.url).start()
+        node = RedisNode(self.url).start()
         self.nodes[node.store] = node
         return node.store
 
@@ -55,12 +57,12 @@ class Brokers:
     """Makes brokers that share a key prefix."""
 
     @pytest.fixture
-    def deployment(self, redis):  # noqa: F811
-        self.url = redis.url(f"contract{next(_numbers)}")
+    def deployment(self, redis):
+        self.url = redis.url(unique("contract"))
         self.brokers = []
 
     def make_broker(self):
-        self.brokers.append(Node(self.url).broker)
+        self.brokers.append(RedisNode(self.url).broker)
         return self.brokers[-1]
 
     def start(self, broker, delivered):

@@ -9,13 +9,15 @@ import pusher
 import pytest
 
 from bench.certificate import make_certificate
+from tests.support.nats_server import NatsServer
+from tests.support.redis_server import RedisServer
 
 from .auth import AuthServer
 from .javascript import Clients, Driver
 from .programs import HERE, find_node
-from .scaling import connect, nats, nodes, redis, start_node  # noqa: F401 - fixtures
-from .server import APP_OPTIONS, Server
-from .webhooks import node_sdk, receiver  # noqa: F401 - fixtures
+from .scaling import LEASE, Client, is_ready
+from .server import APP, APP_OPTIONS, Server, poll
+from .webhooks import NodeSdk, Receiver
 
 StartServer = Callable[..., Server]
 
@@ -120,3 +122,82 @@ def tls_server(request: pytest.FixtureRequest, start_server: StartServer, pem: P
         "tls": f"tls:{pem.parent}:port=0:interface=127.0.0.1",
     }
     return start_server("--listen", endpoints[request.param], *APP_OPTIONS, certificate=pem)
+
+
+@pytest.fixture
+def redis(own_redis: RedisServer) -> RedisServer:
+    """The Redis that the nodes of a test share, and that the test may stop."""
+    return own_redis
+
+
+@pytest.fixture
+def nats(own_nats: NatsServer) -> NatsServer:
+    """The NATS that the nodes of a test share, and that the test may stop."""
+    return own_nats
+
+
+@pytest.fixture
+def start_node(
+    request: pytest.FixtureRequest, tmp_path: Path, start_server: Callable[..., Server]
+) -> StartServer:
+    config = tmp_path / "reverb.toml"
+
+    def start(
+        *,
+        redis_url: str = "",
+        broker: str = "",
+        wait: bool = True,
+        extra_config: str = "",
+        webhook: str = "",
+    ) -> Server:
+        redis_url = redis_url or request.getfixturevalue("redis").url("shop")
+        app: tuple[str, ...] = APP_OPTIONS
+        if webhook:  # Only the file can configure an app with webhooks.
+            app = ()
+            extra_config += (
+                f"[[apps]]\nid = '{APP.id}'\nkey = '{APP.key}'\nsecret = '{APP.secret}'\n"
+            )
+            extra_config += f"[[apps.webhooks]]\nurl = '{webhook}'\n"
+        config.write_text(
+            f'redis = "{redis_url}"\nbroker = "{broker}"\nredis_lease = {LEASE}\n{extra_config}'
+        )
+        reactor = "asyncio" if broker else ""
+        server = start_server("--port", "0", "--config", str(config), *app, reactor=reactor)
+        if wait:
+            poll("the node is ready", lambda: is_ready(server))
+        return server
+
+    return start
+
+
+@pytest.fixture
+def nodes(start_node: StartServer) -> tuple[Server, Server]:
+    return start_node(), start_node()
+
+
+@pytest.fixture
+def connect() -> Iterator[Callable[[Server], Client]]:
+    clients: list[Client] = []
+
+    def connect(server: Server) -> Client:
+        clients.append(Client(server))
+        return clients[-1]
+
+    yield connect
+    for client in clients:
+        client.socket.close()
+
+
+@pytest.fixture(scope="module")
+def node_sdk() -> Iterator[NodeSdk]:
+    sdk = NodeSdk()
+    yield sdk
+    sdk.close()
+
+
+@pytest.fixture
+def receiver(node_sdk: NodeSdk) -> Iterator[Receiver]:
+    running = Receiver(node_sdk)
+    yield running
+    running.close()
+    assert running.problems == []

@@ -3,17 +3,10 @@
 import http.client
 import json
 import select
-from collections.abc import Callable, Iterator
-from pathlib import Path
-
-import pytest
-
-from tests.support.nats_server import NatsServer
-from tests.support.redis_server import RedisServer
 
 from .auth import SDK
 from .raw_websocket import TEXT, RawWebSocket, message
-from .server import APP, APP_OPTIONS, Server, poll
+from .server import Server
 
 LEASE = 2
 """Seconds; shorter than the default, so that tests notice a dead node sooner."""
@@ -96,81 +89,6 @@ class Client(RawWebSocket):
     def assert_nothing_received(self) -> None:
         self.catch_up()
         self.assert_received()
-
-
-StartNode = Callable[..., Server]
-
-
-@pytest.fixture
-def redis(tmp_path: Path) -> Iterator[RedisServer]:
-    directory = tmp_path / "redis"
-    directory.mkdir()
-    server = RedisServer(directory)
-    yield server
-    server.resume()
-    server.kill()
-
-
-@pytest.fixture
-def nats(tmp_path: Path) -> Iterator[NatsServer]:
-    directory = tmp_path / "nats"
-    directory.mkdir()
-    server = NatsServer(directory)
-    yield server
-    server.resume()
-    server.kill()
-
-
-@pytest.fixture
-def start_node(
-    request: pytest.FixtureRequest, tmp_path: Path, start_server: StartNode
-) -> StartNode:
-    config = tmp_path / "reverb.toml"
-
-    def start(
-        *,
-        redis_url: str = "",
-        broker: str = "",
-        wait: bool = True,
-        extra_config: str = "",
-        webhook: str = "",
-    ) -> Server:
-        redis_url = redis_url or request.getfixturevalue("redis").url("shop")
-        app: tuple[str, ...] = APP_OPTIONS
-        if webhook:  # Only the file can configure an app with webhooks.
-            app = ()
-            extra_config += (
-                f"[[apps]]\nid = '{APP.id}'\nkey = '{APP.key}'\nsecret = '{APP.secret}'\n"
-            )
-            extra_config += f"[[apps.webhooks]]\nurl = '{webhook}'\n"
-        config.write_text(
-            f'redis = "{redis_url}"\nbroker = "{broker}"\nredis_lease = {LEASE}\n{extra_config}'
-        )
-        reactor = "asyncio" if broker else ""
-        server = start_server("--port", "0", "--config", str(config), *app, reactor=reactor)
-        if wait:
-            poll("the node is ready", lambda: is_ready(server))
-        return server
-
-    return start
-
-
-@pytest.fixture
-def nodes(start_node: StartNode) -> tuple[Server, Server]:
-    return start_node(), start_node()
-
-
-@pytest.fixture
-def connect() -> Iterator[Callable[[Server], Client]]:
-    clients: list[Client] = []
-
-    def connect(server: Server) -> Client:
-        clients.append(Client(server))
-        return clients[-1]
-
-    yield connect
-    for client in clients:
-        client.socket.close()
 
 
 def status(server: Server, path: str) -> tuple[int, str]:

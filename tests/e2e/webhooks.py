@@ -4,13 +4,12 @@ import json
 import queue
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pusher
-import pytest
 
 from .programs import HERE, find_node
 from .server import APP, TIMEOUT, TWISTD, Server, clean_environment
@@ -150,21 +149,6 @@ class Receiver:
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
-
-
-@pytest.fixture(scope="module")
-def node_sdk() -> Iterator[NodeSdk]:
-    sdk = NodeSdk()
-    yield sdk
-    sdk.close()
-
-
-@pytest.fixture
-def receiver(node_sdk: NodeSdk) -> Iterator[Receiver]:
-    running = Receiver(node_sdk)
-    yield running
-    running.close()
-    assert running.problems == []
 
 
 def endpoint_toml(url: str, **settings: object) -> str:

@@ -1,8 +1,6 @@
 """Fixtures that start programs, and stop them after the test."""
 
 import itertools
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -34,19 +32,3 @@ def start(tmp_path: Path) -> Iterator[Start]:
 def reverb(start: Start) -> Program:
     """A server on a free port, with the app of the examples' README."""
     return start(TWISTD, "--nodaemon", "--pidfile=", "reverb", *CREDENTIALS, "--port", "0")
-
-
-@pytest.fixture
-def need() -> Callable[[str], str]:
-    """Return a function that finds a program, or skips the test; in CI it fails instead."""
-
-    def need(name: str) -> str:
-        # Debian installs servers in directories outside a user's PATH.
-        found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin:/lib/systemd")
-        if found is None and os.environ.get("CI") == "true":
-            pytest.fail(f"{name} is not installed, but CI requires it")
-        if found is None:
-            pytest.skip(f"{name} is not installed")
-        return found
-
-    return need

@@ -17,6 +17,7 @@ from reverb.listening import endpoint_strings
 from reverb.service import STOP_STAGE_TIMEOUT
 from reverb.settings import Settings
 from tests.support.ports import reserve_port
+from tests.support.programs import find_program
 
 from .programs import EXAMPLES, TWISTD, Client
 
@@ -73,13 +74,13 @@ def test_a_unit_may_write_to_the_documented_state_directory(name):
     assert all(f"--state-dir {directory}\n" in document.read_text() for document in documents)
 
 
-def test_systemd_accepts_the_units(need, tmp_path):
+def test_systemd_accepts_the_units(tmp_path):
     for unit in UNITS.glob("reverb*.s*"):
         text = unit.read_text().replace("/opt/reverb/bin/twistd", str(TWISTD))
         # A template is verified as one of its instances.
         (tmp_path / unit.name.replace("@.", "@8081.")).write_text(text)
     done = subprocess.run(
-        [need("systemd-analyze"), "verify", *map(str, sorted(tmp_path.glob("*.s*")))],
+        [find_program("systemd-analyze"), "verify", *map(str, sorted(tmp_path.glob("*.s*")))],
         capture_output=True,
         timeout=60,
         check=False,
@@ -117,13 +118,13 @@ def test_the_name_of_an_instance_is_its_port(start, tmp_path):
     assert server.stop() == -15
 
 
-def test_the_server_uses_a_socket_from_systemd(start, need):
+def test_the_server_uses_a_socket_from_systemd(start):
     _, *words = shlex.split(dict(lines(UNITS / "reverb-socket-activated.service"))["ExecStart"])
     name = dict(lines(UNITS / "reverb-socket-activated.socket"))["FileDescriptorName"]
     port = reserve_port()
     # An IPv6 socket like the unit's, but on loopback only.
     activator = start(
-        need("systemd-socket-activate"),
+        find_program("systemd-socket-activate"),
         f"--listen=[::ffff:127.0.0.1]:{port}",
         f"--fdname={name}",
         *(f"--setenv={key}={value}" for key, value in environment(UNITS / "reverb.env").items()),

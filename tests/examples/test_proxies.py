@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from tests.support.ports import reserve_port
+from tests.support.programs import find_program
 
 from .programs import EXAMPLES, Client, Program
 
@@ -131,10 +132,10 @@ def check_websockets(port: int, context: ssl.SSLContext | None) -> None:
 
 
 @pytest.fixture
-def nginx(start, need, reverb: Program, tmp_path: Path) -> Nginx:
+def nginx(start, reverb: Program, tmp_path: Path) -> Nginx:
     text = (EXAMPLES / "nginx.conf").read_text()
     text = change(text, ("127.0.0.1:8080", f"127.0.0.1:{reverb.port()}"))
-    return Nginx(start, need("nginx"), tmp_path, text)
+    return Nginx(start, find_program("nginx"), tmp_path, text)
 
 
 def test_nginx_passes_websockets_over_tls(nginx):
@@ -159,11 +160,11 @@ def test_nginx_sends_plain_http_to_https(nginx):
         assert response.headers["Location"] == "https://127.0.0.1/up?a=b"
 
 
-def test_nginx_can_limit_the_api_to_internal_networks(start, need, reverb, tmp_path):
+def test_nginx_can_limit_the_api_to_internal_networks(start, reverb, tmp_path):
     text = (EXAMPLES / "nginx.conf").read_text()
     text = change(text, ("127.0.0.1:8080", f"127.0.0.1:{reverb.port()}"))
     text = uncomment(text, "# location ~", "# }")
-    nginx = Nginx(start, need("nginx"), tmp_path, text)
+    nginx = Nginx(start, find_program("nginx"), tmp_path, text)
     assert nginx.get("/apps/1001/channels")[0] == 403
     assert nginx.get("/users/1/terminate_connections")[0] == 403
     assert nginx.get("/up")[0] == 200
@@ -179,9 +180,9 @@ def test_the_timeouts_of_nginx_exceed_the_ping_interval():
 
 
 @pytest.fixture
-def caddy(start, need, reverb: Program, tmp_path: Path):
+def caddy(start, reverb: Program, tmp_path: Path):
     """Return a function that starts Caddy with a Caddyfile, without TLS, and returns its port."""
-    program = need("caddy")
+    program = find_program("caddy")
     port = reserve_port()
     home = {"XDG_DATA_HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)}
 
@@ -200,8 +201,8 @@ def caddy(start, need, reverb: Program, tmp_path: Path):
     return run
 
 
-def test_caddy_accepts_the_file(need, tmp_path):
-    words = [need("caddy"), "adapt", "--validate", "--adapter", "caddyfile", "--config"]
+def test_caddy_accepts_the_file(tmp_path):
+    words = [find_program("caddy"), "adapt", "--validate", "--adapter", "caddyfile", "--config"]
     done = subprocess.run(
         [*words, str(EXAMPLES / "Caddyfile")],
         capture_output=True,

@@ -11,7 +11,8 @@ from reverb.hub.hub import Hub
 from reverb.protocol.messages import User
 from reverb.static_apps import StaticApps
 from reverb.testing import MemoryConnection
-from tests.support.redis_nodes import Node, own_redis, pause, until, wait  # noqa: F401
+from tests.support.redis_nodes import RedisNode
+from tests.support.waiting import pause, until, wait
 
 from .conftest import TTL
 from .watchlist_nodes import WATCHING, pair_of
@@ -46,7 +47,7 @@ class EventListener:
             self.known |= changes
 
 
-class FlappingNode(Node):
+class FlappingNode(RedisNode):
     """A node whose users sign in and leave at random; it records who is signed in."""
 
     def __init__(self, url, rng):
@@ -153,7 +154,7 @@ class Cluster:
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_all_sessions_converge_on_the_correct_state(own_redis, seed):  # noqa: F811
+def test_all_sessions_converge_on_the_correct_state(own_redis, seed):
     rng = random.Random(seed)  # noqa: S311 - the test must be reproducible
     cluster = Cluster(own_redis, rng)
     faults = [

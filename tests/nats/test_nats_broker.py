@@ -16,10 +16,10 @@ from reverb.brokers import interest
 from reverb.envelope import Publication, Termination, encode
 from reverb.nats import connection as nats_connection
 from tests.support.log import Log
-from tests.support.nats_nodes import NatsNode, make_node, nats, own_nats, settle  # noqa: F401 - fixtures
+from tests.support.nats_nodes import NatsNode, settle
 from tests.support.nats_server import NatsServer
 from tests.support.proxy import TO_NODE, TO_REDIS, Proxy
-from tests.support.redis_nodes import pause, until, wait
+from tests.support.waiting import pause, until, wait
 
 pytestmark = [pytest.mark.outside_reactor, pytest.mark.asyncio_reactor]
 
@@ -33,15 +33,15 @@ def log():
 
 
 @pytest.fixture
-def pair(make_node):  # noqa: F811
-    one, other = make_node(), make_node()
+def pair(make_nats_node):
+    one, other = make_nats_node(), make_nats_node()
     for node in (one, other):
         node.subscribe("news")
     return one, other
 
 
 @pytest.fixture
-def own_pair(own_nats):  # noqa: F811
+def own_pair(own_nats):
     nodes = [NatsNode(own_nats.url()).start() for _ in range(2)]
     for node in nodes:
         node.subscribe("news")
@@ -104,7 +104,7 @@ def test_a_confirmed_subscription_receives_all_later_publications(pair):
     assert other.payloads() == [b"%d" % number for number in range(50)]
 
 
-def test_a_node_unsubscribes_after_a_delay_and_only_without_subscribers(pair, monkeypatch, nats):  # noqa: F811
+def test_a_node_unsubscribes_after_a_delay_and_only_without_subscribers(pair, monkeypatch, nats):
     one, other = pair
     monkeypatch.setattr(interest, "UNSUBSCRIBE_DELAY", 0.2)
     subject = f"{one.link.prefix}.channel.1.news"
@@ -134,7 +134,7 @@ def test_each_name_has_its_own_token(pair, name):
     assert other.delivered == [Publication(name, name, b"1")]
 
 
-def test_a_malformed_message_is_counted_logged_once_and_dropped(pair, nats, log):  # noqa: F811
+def test_a_malformed_message_is_counted_logged_once_and_dropped(pair, nats, log):
     one, other = pair
     prefix = one.link.prefix
     newer = encode(other.name, Termination("1", "ann")).replace(b"\x93\x01", b"\x93\x02")
@@ -203,9 +203,9 @@ def test_a_message_above_max_payload_is_delivered_on_this_node_only(tmp_path, lo
         server.kill()
 
 
-def test_the_last_publication_before_the_stop_arrives(make_node, pair):  # noqa: F811
+def test_the_last_publication_before_the_stop_arrives(make_nats_node, pair):
     _, other = pair
-    stopping = make_node()
+    stopping = make_nats_node()
     stopping.publish(b"last")
     stopping.stop()
     settle(other.link)
@@ -214,7 +214,7 @@ def test_the_last_publication_before_the_stop_arrives(make_node, pair):  # noqa:
 
 
 class TestOutage:
-    def test_local_delivery_continues_and_nothing_is_queued(self, own_pair, own_nats, log):  # noqa: F811
+    def test_local_delivery_continues_and_nothing_is_queued(self, own_pair, own_nats, log):
         one, other = own_pair
         own_nats.kill()
         until("lost", lambda: not one.broker.connected and not other.broker.connected)
@@ -235,7 +235,7 @@ class TestOutage:
         assert other.payloads() == [b"after", b"new"]
         assert len(log.lines("NATS at")) == 2  # One for each node.
 
-    def test_a_nats_that_does_not_keep_up_is_disconnected(self, own_pair, own_nats, monkeypatch):  # noqa: F811
+    def test_a_nats_that_does_not_keep_up_is_disconnected(self, own_pair, own_nats, monkeypatch):
         monkeypatch.setattr(nats_connection, "MAX_UNSENT_BYTES", 100_000)
         one, _ = own_pair
         own_nats.pause()
@@ -253,7 +253,7 @@ class TestOutage:
         # Also the last one, of the turn in which the limit was exceeded.
         assert all(deferred.called for deferred in catching_up)
 
-    def test_a_pending_subscription_fires_when_nats_dies(self, own_pair, own_nats):  # noqa: F811
+    def test_a_pending_subscription_fires_when_nats_dies(self, own_pair, own_nats):
         one, _ = own_pair
         own_nats.pause()
         pending = one.broker.subscribe("1", "new")
@@ -265,7 +265,7 @@ class TestOutage:
         assert wait(defer.gatherResults([pending, catching_up])) == [None, None]
 
     @pytest.mark.parametrize("directions", [(TO_REDIS,), (TO_NODE,), (TO_REDIS, TO_NODE)])
-    def test_a_half_open_connection_is_detected(self, own_nats, directions):  # noqa: F811
+    def test_a_half_open_connection_is_detected(self, own_nats, directions):
         proxy = Proxy(own_nats.port)
         node = NatsNode(f"nats://127.0.0.1:{proxy.port}").start()
         try:
@@ -278,7 +278,7 @@ class TestOutage:
             node.stop()
             proxy.stop()
 
-    def test_the_next_server_is_tried(self, own_nats, tmp_path, log):  # noqa: F811
+    def test_the_next_server_is_tried(self, own_nats, tmp_path, log):
         directory = tmp_path / "second"
         directory.mkdir()
         second = NatsServer(directory)
@@ -351,7 +351,7 @@ class TestAccess:
             server.kill()
 
 
-def test_the_private_attributes_of_nats_py_that_are_used_still_exist(nats):  # noqa: F811
+def test_the_private_attributes_of_nats_py_that_are_used_still_exist(nats):
     """Check the attributes that the docstring of ``reverb.nats.connection`` names."""
 
     async def use_them():

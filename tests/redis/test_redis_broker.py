@@ -8,14 +8,15 @@ from reverb.brokers import interest
 from reverb.envelope import CountChanged, Publication, encode
 from reverb.redis import connections as redis_connections
 from tests.support.log import Log
-from tests.support.redis_nodes import Node, make_node, own_redis, pause, redis, until, wait  # noqa: F401
+from tests.support.redis_nodes import RedisNode
+from tests.support.waiting import pause, until, wait
 
 pytestmark = pytest.mark.outside_reactor
 
 
 @pytest.fixture
-def nodes(make_node):  # noqa: F811
-    one, other = make_node(), make_node()
+def nodes(make_redis_node):
+    one, other = make_redis_node(), make_redis_node()
     for node in (one, other):
         node.subscribe("news")
     return one, other
@@ -85,7 +86,7 @@ def test_a_confirmed_subscription_receives_all_later_publications(nodes):
     assert other.payloads() == [b"%d" % number for number in range(50)]
 
 
-def test_a_node_unsubscribes_after_a_delay_and_only_without_subscribers(nodes, monkeypatch, redis):  # noqa: F811
+def test_a_node_unsubscribes_after_a_delay_and_only_without_subscribers(nodes, monkeypatch, redis):
     one, other = nodes
     monkeypatch.setattr(interest, "UNSUBSCRIBE_DELAY", 0.2)
     name = f"{one.link.url.prefix}:1:news"
@@ -105,7 +106,7 @@ def test_a_node_unsubscribes_after_a_delay_and_only_without_subscribers(nodes, m
     assert subscribers() == 2
 
 
-def test_a_malformed_message_is_counted_logged_once_and_dropped(nodes, redis):  # noqa: F811
+def test_a_malformed_message_is_counted_logged_once_and_dropped(nodes, redis):
     one, other = nodes
     log = Log()
     globalLogPublisher.addObserver(log)
@@ -122,8 +123,8 @@ def test_a_malformed_message_is_counted_logged_once_and_dropped(nodes, redis):  
     assert len(log.lines("dropped a message")) == 2  # One for each node.
 
 
-def test_a_delivery_that_fails_does_not_end_the_connection(make_node):  # noqa: F811
-    one, other = make_node(), make_node()
+def test_a_delivery_that_fails_does_not_end_the_connection(make_redis_node):
+    one, other = make_redis_node(), make_redis_node()
     other.subscribe("news")
     log = Log()
     globalLogPublisher.addObserver(log)
@@ -156,15 +157,15 @@ def test_the_bus_carries_only_the_envelope(nodes):
 
 class TestOutage:
     @pytest.fixture
-    def pair(self, own_redis):  # noqa: F811
-        nodes = [Node(own_redis.url()).start() for _ in range(2)]
+    def pair(self, own_redis):
+        nodes = [RedisNode(own_redis.url()).start() for _ in range(2)]
         for node in nodes:
             node.subscribe("news")
         yield nodes
         for node in nodes:
             node.stop()
 
-    def test_local_delivery_continues_and_nothing_is_queued(self, pair, own_redis):  # noqa: F811
+    def test_local_delivery_continues_and_nothing_is_queued(self, pair, own_redis):
         one, other = pair
         own_redis.kill()
         until("lost", lambda: not one.broker.connected and not other.broker.connected)
@@ -183,7 +184,7 @@ class TestOutage:
         assert one.payloads()[1_000:] == [b"after", b"new"]
         assert other.payloads() == [b"after", b"new"]
 
-    def test_a_redis_that_does_not_keep_up_is_disconnected(self, pair, own_redis, monkeypatch):  # noqa: F811
+    def test_a_redis_that_does_not_keep_up_is_disconnected(self, pair, own_redis, monkeypatch):
         monkeypatch.setattr(redis_connections, "MAX_UNANSWERED_BYTES", 100_000)
         one, _ = pair
         own_redis.pause()
@@ -195,7 +196,7 @@ class TestOutage:
         assert "does not keep up" in one.broker.unavailable_reason
         assert len(one.payloads()) == 20
 
-    def test_a_pending_subscription_fires_when_redis_dies(self, pair, own_redis):  # noqa: F811
+    def test_a_pending_subscription_fires_when_redis_dies(self, pair, own_redis):
         one, _ = pair
         own_redis.pause()
         pending = one.broker.subscribe("1", "new")

@@ -11,7 +11,7 @@ from reverb.redis import sentinel as redis_sentinel
 from reverb.redis.link import RedisLink
 from reverb.redis.sentinel import MasterFinder
 from reverb.redis.url import parse_redis_url
-from tests.support.redis_nodes import until, wait
+from tests.support.waiting import until, wait
 
 pytestmark = pytest.mark.outside_reactor
 

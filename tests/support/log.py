@@ -1,6 +1,7 @@
 """What the code under test logs."""
 
-from twisted.logger import LogLevel, formatEvent
+import pytest
+from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 
 _SEVERE = (LogLevel.error, LogLevel.critical)
 
@@ -23,3 +24,13 @@ class Log:
     def lines(self, prefix):
         """Return the logged lines that begin with a prefix."""
         return [text for e in self.events if (text := formatEvent(e)).startswith(prefix)]
+
+
+@pytest.fixture
+def log():
+    """Observe the log. A logged failure fails the test, unless the test takes it."""
+    log = Log()
+    globalLogPublisher.addObserver(log)
+    yield log
+    globalLogPublisher.removeObserver(log)
+    assert log.problems() == []

@@ -1,8 +1,5 @@
 """Runs the NATS brokers of several nodes in one process, on the asyncio reactor."""
 
-import itertools
-from pathlib import Path
-
 import pytest
 from twisted.internet import reactor
 
@@ -11,34 +8,16 @@ from reverb.envelope import Publication
 from reverb.nats.broker import NatsBroker
 from reverb.nats.link import NatsLink
 from reverb.nats.url import parse_nats_url
-from tests.support.nats_server import NatsServer
-from tests.support.redis_nodes import Node, until, wait
-
-numbers = itertools.count(1)
-
-
-@pytest.fixture(scope="module")
-def nats(tmp_path_factory):
-    """A NATS that all tests of a module share, each test with its own prefix."""
-    server = NatsServer(tmp_path_factory.mktemp("nats"))
-    yield server
-    server.kill()
-
-
-@pytest.fixture
-def own_nats(tmp_path: Path):
-    """A NATS for one test, which may kill or pause it."""
-    server = NatsServer(tmp_path)
-    yield server
-    server.resume()
-    server.kill()
+from tests.support.redis_nodes import RedisNode
+from tests.support.unique import unique
+from tests.support.waiting import until, wait
 
 
 class NatsNode:
     """One node's broker, with its deliveries."""
 
     def __init__(self, url):
-        self.name = f"node{next(numbers)}"
+        self.name = unique("node")
         self.link = NatsLink(parse_nats_url(url), reactor=reactor, node=self.name)
         self.broker = NatsBroker(self.link)
         self.delivered = []
@@ -66,7 +45,7 @@ class NatsNode:
         return [envelope.payload for envelope in self.delivered]
 
 
-class SplitNode(Node):
+class SplitNode(RedisNode):
     """One node's Redis store, with a broker on NATS and Redis."""
 
     def __init__(self, redis_url, nats_url):
@@ -83,10 +62,10 @@ def settle(*links):
 
 
 @pytest.fixture
-def make_node(nats):
+def make_nats_node(nats):
     """Create nodes that share a prefix, and stop them after the test."""
     nodes = []
-    url = nats.url(f"test{next(numbers)}")
+    url = nats.url(unique("test"))
 
     def make():
         nodes.append(NatsNode(url))

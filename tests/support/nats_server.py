@@ -2,8 +2,6 @@
 
 import http.client
 import json
-import os
-import shutil
 import socket
 import subprocess
 import time
@@ -12,19 +10,13 @@ from pathlib import Path
 import pytest
 
 from tests.support.ports import reserve_port
+from tests.support.programs import find_program
 from tests.support.server_process import BOUND, ServerProcess
 
 
 def nats_program() -> str:
     """Return the path of nats-server; without it, skip the test, or fail it in CI."""
-    # Debian installs it in a directory that only root has in PATH.
-    program = shutil.which("nats-server") or shutil.which("nats-server", path="/usr/sbin")
-    if program is None:
-        why = "nats-server is not installed"
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"CI=true, but {why}", pytrace=False)
-        pytest.skip(why)
-    return program
+    return find_program("nats-server")
 
 
 class NatsServer(ServerProcess):
@@ -93,3 +85,22 @@ class NatsServer(ServerProcess):
             return json.loads(connection.getresponse().read())
         finally:
             connection.close()
+
+
+@pytest.fixture(scope="module")
+def nats(tmp_path_factory):
+    """A NATS that all tests of a module share, each test with its own prefix."""
+    server = NatsServer(tmp_path_factory.mktemp("nats"))
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def own_nats(tmp_path: Path):
+    """A NATS for one test, which may kill or pause it."""
+    directory = tmp_path / "nats"
+    directory.mkdir()
+    server = NatsServer(directory)
+    yield server
+    server.resume()
+    server.kill()

@@ -17,3 +17,9 @@ def reserve_port() -> int:
     _reserving.append(reserving)
     port: int = reserving.getsockname()[1]
     return port
+
+
+def pytest_unconfigure():
+    """Release the ports at the end of the test run."""
+    while _reserving:
+        _reserving.pop().close()

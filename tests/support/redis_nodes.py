@@ -1,11 +1,9 @@
 """Runs the Redis stores and brokers of several nodes in one process, on the real reactor."""
 
 import itertools
-from pathlib import Path
 
 import pytest
-import pytest_twisted
-from twisted.internet import reactor, task
+from twisted.internet import reactor
 
 from reverb.envelope import Publication
 from reverb.interfaces import ChannelReaped, MemberJoined, MemberLeft, StoreRestored
@@ -14,52 +12,15 @@ from reverb.redis.broker import RedisBroker
 from reverb.redis.link import RedisLink
 from reverb.redis.url import parse_redis_url
 from reverb.stores.redis.store import RedisStore
-from tests.support.redis_server import RedisServer
-
-BOUND = 20
-_numbers = itertools.count(1)
+from tests.support.unique import unique
+from tests.support.waiting import until, wait
 
 
-def wait(deferred, seconds=BOUND):
-    """Run the reactor until a Deferred has fired; return its result."""
-    return pytest_twisted.blockon(deferred.addTimeout(seconds, reactor))
-
-
-def pause(seconds):
-    wait(task.deferLater(reactor, seconds))
-
-
-def until(what, ask, seconds=BOUND):
-    """Run the reactor until a function returns a true value; return that value."""
-    end = reactor.seconds() + seconds
-    while not (answer := ask()):
-        assert reactor.seconds() < end, f"{what}: not within {seconds} s"
-        pause(0.01)
-    return answer
-
-
-@pytest.fixture(scope="module")
-def redis(tmp_path_factory):
-    """A Redis that all tests of a module share, each test with its own prefix."""
-    server = RedisServer(tmp_path_factory.mktemp("redis"))
-    yield server
-    server.kill()
-
-
-@pytest.fixture
-def own_redis(tmp_path: Path):
-    """A Redis for one test, which may kill or pause it."""
-    server = RedisServer(tmp_path)
-    yield server
-    server.resume()
-    server.kill()
-
-
-class Node:
+class RedisNode:
     """One node's store and broker, with what they have delivered and reported."""
 
     def __init__(self, url, lease=15, name=None):
-        self.name = name or f"node{next(_numbers)}"
+        self.name = name or unique("node")
         self.link = RedisLink(parse_redis_url(url), reactor=reactor, node=self.name)
         self.store = RedisStore(self.link, lease=lease)
         self.broker = RedisBroker(self.link, self.store.member_changed)
@@ -132,13 +93,13 @@ class Node:
 
 
 @pytest.fixture
-def make_node(redis):
+def make_redis_node(redis):
     """Create nodes that share a prefix, and stop them after the test."""
     nodes = []
-    url = redis.url(f"test{next(_numbers)}")
+    url = redis.url(unique("test"))
 
     def make(*, url=url, connected=True, **more):
-        nodes.append(Node(url, **more))
+        nodes.append(RedisNode(url, **more))
         return nodes[-1].start(connected)
 
     yield make

@@ -1,7 +1,5 @@
 """A Redis server process for tests, on a free port and without persistence."""
 
-import os
-import shutil
 import socket
 import subprocess
 import time
@@ -10,18 +8,13 @@ from pathlib import Path
 import pytest
 
 from tests.support.ports import reserve_port
+from tests.support.programs import find_program
 from tests.support.server_process import BOUND, ServerProcess
 
 
 def redis_program() -> str:
     """Return the path of redis-server; without it, skip the test, or fail it in CI."""
-    program = shutil.which("redis-server") or shutil.which("valkey-server")
-    if program is None:
-        why = "redis-server is not installed"
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"CI=true, but {why}", pytrace=False)
-        pytest.skip(why)
-    return program
+    return find_program("redis-server", "valkey-server")
 
 
 class RedisServer(ServerProcess):
@@ -80,3 +73,22 @@ class RedisServer(ServerProcess):
         """Return the keys of a deployment."""
         lines = self.ask("KEYS", f"{prefix}:*").split("\r\n")
         return {line for line in lines if line.startswith(f"{prefix}:")}
+
+
+@pytest.fixture(scope="module")
+def redis(tmp_path_factory):
+    """A Redis that all tests of a module share, each test with its own prefix."""
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path):
+    """A Redis for one test, which may kill or pause it."""
+    directory = tmp_path / "redis"
+    directory.mkdir()
+    server = RedisServer(directory)
+    yield server
+    server.resume()
+    server.kill()

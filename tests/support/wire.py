@@ -1,5 +1,6 @@
 """Raw connections to servers in memory."""
 
+import pytest
 from twisted.test.iosim import FakeTransport
 
 from reverb.testing import parse_response
@@ -67,3 +68,17 @@ class Wire:
             assert end
             data = rest[len(responses[-1].body) :]
         return responses
+
+
+@pytest.fixture
+def wire(server):
+    """Return a function that opens a raw connection to the server, or to a given server."""
+    wires = []
+
+    def open_wire(to=None):
+        wires.append(Wire(to or server))
+        return wires[-1]
+
+    yield open_wire
+    for wire in wires:
+        wire.vanish()

@@ -1,4 +1,4 @@
-"""Fixtures for the tests of the transport: servers in memory, and clients on real sockets."""
+"""Fixtures for the tests of the transport: clients on real sockets."""
 
 import select
 import socket
@@ -9,18 +9,7 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.posixbase import _DisconnectSelectableMixin
 from twisted.python.failure import Failure
 
-from reverb.testing import MemoryServer, parse_frame, upgrade_request
-
-
-@pytest.fixture
-def make_server(servers):
-    """Return a function that starts a server in memory."""
-
-    def make(*apps, **settings):
-        servers.append(MemoryServer(*apps, **settings))
-        return servers[-1]
-
-    return make
+from reverb.testing import parse_frame, upgrade_request
 
 
 class RealClient:

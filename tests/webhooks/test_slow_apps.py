@@ -11,7 +11,6 @@ from twisted.internet.testing import MemoryReactorClock
 from reverb.apps import App, Webhook
 from reverb.service import ReverbService
 from reverb.settings import Settings
-from tests.support.redis_nodes import redis  # noqa: F401 - a fixture
 from tests.webhooks.cluster.webhook_nodes import WebhookNode, received, until_received
 from tests.webhooks.conftest import URL
 from tests.webhooks.single.test_event_source import Source, occupied
@@ -100,7 +99,7 @@ def test_a_stop_during_the_start(apps, log):
 
 
 @pytest.mark.outside_reactor
-def test_departures_are_reported_when_all_nodes_stop(redis, receiver, apps, log):  # noqa: F811
+def test_departures_are_reported_when_all_nodes_stop(redis, receiver, apps, log):
     apps.clock = reactor
     node = WebhookNode(redis.url("slow-apps"), receiver, apps=apps).start().until_leader()
     news = node.join(channel="news")

@@ -8,14 +8,15 @@ from reverb.protocol.messages import Member
 from reverb.redis.connections import RedisReplyError
 from reverb.stores.redis import scripts
 from tests.support.proxy import Proxy
-from tests.support.redis_nodes import Node, make_node, own_redis, pause, redis, until, wait  # noqa: F401
+from tests.support.redis_nodes import RedisNode
+from tests.support.waiting import pause, until, wait
 
 pytestmark = pytest.mark.outside_reactor
 
 
 @pytest.fixture
-def nodes(make_node):  # noqa: F811
-    return make_node(), make_node()
+def nodes(make_redis_node):
+    return make_redis_node(), make_redis_node()
 
 
 def until_members(expected, *nodes):
@@ -86,7 +87,7 @@ class TestTwoNodes:
             changes = node.member_changes()
             assert len(changes) == len(set(changes)) == 60
 
-    def test_a_node_that_stops_leaves_no_keys(self, nodes, redis):  # noqa: F811
+    def test_a_node_that_stops_leaves_no_keys(self, nodes, redis):
         one, other = nodes
         one.join("ann")
         other.join("bob")
@@ -110,8 +111,8 @@ ANN = Member("ann", "{}")
 
 
 class TestDeath:
-    def test_a_dead_node_is_reaped_once(self, make_node):  # noqa: F811
-        one, other, dead = (make_node(lease=1) for _ in range(3))
+    def test_a_dead_node_is_reaped_once(self, make_redis_node):
+        one, other, dead = (make_redis_node(lease=1) for _ in range(3))
         one.join("ann")
         other.join("bob")
         dead.join("ann")
@@ -145,8 +146,8 @@ class TestDeath:
             "presence-x": ChannelCounts(2, 2),
         }
 
-    def test_a_live_node_is_not_reaped(self, make_node):  # noqa: F811
-        one, other = make_node(lease=1), make_node(lease=1)
+    def test_a_live_node_is_not_reaped(self, make_redis_node):
+        one, other = make_redis_node(lease=1), make_redis_node(lease=1)
         one.join("ann")
         other.join("bob")
         pause(2.5)
@@ -154,8 +155,8 @@ class TestDeath:
         assert one.members() == {"ann": "{}", "bob": "{}"}
         assert one.member_changes() + other.member_changes() == ["+ann", "+bob", "+ann", "+bob"]
 
-    def test_a_node_that_lost_its_lease_registers_again(self, make_node, redis):  # noqa: F811
-        one, other = make_node(lease=1), make_node(lease=1)
+    def test_a_node_that_lost_its_lease_registers_again(self, make_redis_node, redis):
+        one, other = make_redis_node(lease=1), make_redis_node(lease=1)
         one.join("ann")
         other.join("bob")
         wait(other.store.connect("1", "2.2", 0))
@@ -171,8 +172,8 @@ class TestDeath:
         assert [c for c in one.member_changes() if c != reaped] == ["+ann", "+bob", "-bob", "+bob"]
         assert other.member_changes() == ["+ann", "+bob", "-bob", "+bob"]
 
-    def test_flushing_redis_removes_no_members(self, own_redis):  # noqa: F811
-        one, other = (Node(own_redis.url(), lease=15).start() for _ in range(2))
+    def test_flushing_redis_removes_no_members(self, own_redis):
+        one, other = (RedisNode(own_redis.url(), lease=15).start() for _ in range(2))
         try:
             one.join("ann")
             other.join("bob")
@@ -193,11 +194,11 @@ class TestDeath:
 
     def test_a_member_that_joins_while_its_node_is_reaped_remains_a_member(
         self,
-        make_node,  # noqa: F811
-        redis,  # noqa: F811
+        make_redis_node,
+        redis,
         monkeypatch,
     ):
-        one, other = make_node(lease=60), make_node(lease=60)
+        one, other = make_redis_node(lease=60), make_redis_node(lease=60)
         one.join("bob")
         call = one.store._call
 
@@ -222,8 +223,8 @@ class TestDeath:
         assert set(one.members()) == one.view() == {"ann", "bob"}
         assert one.member_changes() == ["+bob"]
 
-    def test_nothing_is_written_without_a_lease(self, make_node, redis):  # noqa: F811
-        node = make_node(lease=1)
+    def test_nothing_is_written_without_a_lease(self, make_redis_node, redis):
+        node = make_redis_node(lease=1)
         prefix = node.link.url.prefix
         redis.ask("DEL", f"{prefix}:lease:{node.name}")
         _, joined = node.join("ann")
@@ -232,9 +233,9 @@ class TestDeath:
         node.until_connected()
         until("the node registers again", lambda: node.members() == {"ann": "{}"})
 
-    def test_a_delayed_command_of_an_earlier_session_changes_nothing(self, make_node):  # noqa: F811
+    def test_a_delayed_command_of_an_earlier_session_changes_nothing(self, make_redis_node):
         """The connection was lost since, and the node has registered its changes again."""
-        node = make_node()
+        node = make_redis_node()
         old_token = node.store.session.token
         node.link.reset("the test says so")
         node.until_connected()
@@ -248,8 +249,8 @@ class TestDeath:
 
 class TestOutage:
     @pytest.fixture
-    def pair(self, own_redis):  # noqa: F811
-        nodes = [Node(own_redis.url(), lease=2).start() for _ in range(2)]
+    def pair(self, own_redis):
+        nodes = [RedisNode(own_redis.url(), lease=2).start() for _ in range(2)]
         yield nodes
         for node in nodes:
             node.stop()
@@ -261,7 +262,7 @@ class TestOutage:
 
         return wait_until_lost
 
-    def test_changes_during_an_outage_are_announced_afterwards(self, pair, own_redis, until_lost):  # noqa: F811
+    def test_changes_during_an_outage_are_announced_afterwards(self, pair, own_redis, until_lost):
         one, other = pair
         one.join("ann")
         bob, _ = other.join("bob")
@@ -298,7 +299,7 @@ class TestOutage:
         for node in pair:
             until("restored", lambda node=node: StoreRestored() in node.changes)
 
-    def test_occupied_covers_only_this_node_during_an_outage(self, pair, own_redis, until_lost):  # noqa: F811
+    def test_occupied_covers_only_this_node_during_an_outage(self, pair, own_redis, until_lost):
         one, other = pair
         one.join(None, "#online-ann")
         bob, _ = other.join(None, "#online-bob")
@@ -322,7 +323,7 @@ class TestOutage:
             answer = wait(node.store.occupied("1", names))
             assert list(answer.values()) == [True, False, False]
 
-    def test_a_query_under_way_when_redis_dies_is_answered_locally(self, pair, own_redis):  # noqa: F811
+    def test_a_query_under_way_when_redis_dies_is_answered_locally(self, pair, own_redis):
         one, other = pair
         one.join(None, "#online-ann")
         other.join(None, "#online-bob")
@@ -332,7 +333,7 @@ class TestOutage:
 
         assert wait(asking) == {"#online-ann": True}
 
-    def test_a_hanging_redis_is_detected_and_requests_are_answered(self, pair, own_redis):  # noqa: F811
+    def test_a_hanging_redis_is_detected_and_requests_are_answered(self, pair, own_redis):
         one, _ = pair
         one.join("ann")
         own_redis.pause()
@@ -346,7 +347,7 @@ class TestOutage:
         one.until_connected()
         until("the members are registered", lambda: set(one.members()) == {"ann", "bob"})
 
-    def test_requests_under_way_when_redis_dies_are_answered_locally(self, pair, own_redis):  # noqa: F811
+    def test_requests_under_way_when_redis_dies_are_answered_locally(self, pair, own_redis):
         one, other = pair
         one.subscribe("presence-x")
         own_redis.pause()
@@ -369,7 +370,7 @@ class TestOutage:
         assert wait(other.store.counts("1", "presence-x")) == ChannelCounts(3, 3)
 
     @pytest.mark.parametrize("pauses", [True, False])
-    def test_requests_made_in_reaction_to_the_loss_are_answered(self, pair, own_redis, pauses):  # noqa: F811
+    def test_requests_made_in_reaction_to_the_loss_are_answered(self, pair, own_redis, pauses):
         one, _ = pair
         answers = []
         if pauses:
@@ -383,7 +384,7 @@ class TestOutage:
 
         assert wait(defer.gatherResults(answers), 5) == [ChannelCounts(0, 0)] * 5
 
-    def test_a_released_waiter_may_leave_another_channel(self, pair, own_redis):  # noqa: F811
+    def test_a_released_waiter_may_leave_another_channel(self, pair, own_redis):
         one, _ = pair
         one.join("ann")
         bob, _ = one.join("bob", "presence-y")
@@ -399,7 +400,7 @@ class TestOutage:
         one.until_connected()
         assert one.members("presence-y") == {}
 
-    def test_a_second_outage_loses_no_cached_event(self, pair, own_redis, until_lost):  # noqa: F811
+    def test_a_second_outage_loses_no_cached_event(self, pair, own_redis, until_lost):
         one, other = pair
         own_redis.kill()
         until_lost()
@@ -425,9 +426,9 @@ class TestOutage:
         ]
         assert found == ["1", "2"]
 
-    def test_a_node_starts_without_redis_and_keeps_trying_to_connect(self, own_redis):  # noqa: F811
+    def test_a_node_starts_without_redis_and_keeps_trying_to_connect(self, own_redis):
         own_redis.kill()
-        node = Node(own_redis.url()).start(connected=False)
+        node = RedisNode(own_redis.url()).start(connected=False)
         assert not node.broker.connected
         _, joined = node.join("ann")
         assert joined.added
@@ -439,11 +440,11 @@ class TestOutage:
         node.stop()
 
 
-def test_a_partitioned_node_runs_degraded_and_reconciles(redis, make_node):  # noqa: F811
-    one = make_node(lease=1)
+def test_a_partitioned_node_runs_degraded_and_reconciles(redis, make_redis_node):
+    one = make_redis_node(lease=1)
     proxy = Proxy(redis.port)
     url = f"redis://127.0.0.1:{proxy.port}/0?prefix={one.link.url.prefix}"
-    partitioned = make_node(url=url, lease=1)
+    partitioned = make_redis_node(url=url, lease=1)
     one.join("ann")
     bob, _ = partitioned.join("bob")
     partitioned.join("eve")

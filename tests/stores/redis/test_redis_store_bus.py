@@ -7,7 +7,8 @@ from twisted.internet import reactor
 from reverb.envelope import FORMAT
 from reverb.protocol.messages import Member
 from tests.support.proxy import TO_NODE, Proxy
-from tests.support.redis_nodes import Node, make_node, own_redis, pause, redis, until, wait  # noqa: F401
+from tests.support.redis_nodes import RedisNode
+from tests.support.waiting import pause, until, wait
 
 pytestmark = pytest.mark.outside_reactor
 
@@ -22,8 +23,8 @@ def join(node, user):
     return node.store.join("1", "presence-x", f"{node.name}-{user}", Member(user, "{}"), 0)
 
 
-def test_a_lost_message_is_repaired(make_node):  # noqa: F811
-    node, other = make_node(), make_node()
+def test_a_lost_message_is_repaired(make_redis_node):
+    node, other = make_redis_node(), make_redis_node()
     node.join("ann")
     on_message, node.link.on_message = node.link.on_message, lambda channel, message: None
     bob = join(node, "bob")
@@ -39,8 +40,8 @@ def test_a_lost_message_is_repaired(make_node):  # noqa: F811
     assert sorted(changes) == ["+ann", "+bob", "+cat", "+dan"]
 
 
-def test_a_member_whose_departure_was_lost_is_removed(make_node):  # noqa: F811
-    node, other = make_node(), make_node()
+def test_a_member_whose_departure_was_lost_is_removed(make_redis_node):
+    node, other = make_redis_node(), make_redis_node()
     node.join("ann")
     bob, _ = other.join("bob")
     until("bob is a member", lambda: node.view() == {"ann", "bob"})
@@ -56,9 +57,9 @@ def test_a_member_whose_departure_was_lost_is_removed(make_node):  # noqa: F811
     assert node.member_changes() == ["+ann", "+bob", "+cat", "-bob"]
 
 
-def test_a_half_open_subscriber_connection_is_detected(redis):  # noqa: F811
+def test_a_half_open_subscriber_connection_is_detected(redis):
     proxy = Proxy(redis.port)
-    node = Node(proxy.url("half-open")).start()
+    node = RedisNode(proxy.url("half-open")).start()
     node.join("ann")
     began = reactor.seconds()
     proxy.lose(TO_NODE, connection=1)
@@ -73,10 +74,10 @@ def test_a_half_open_subscriber_connection_is_detected(redis):  # noqa: F811
     proxy.stop()
 
 
-def test_without_permission_to_subscribe_the_node_runs_degraded(own_redis):  # noqa: F811
+def test_without_permission_to_subscribe_the_node_runs_degraded(own_redis):
     rights = ("on", ">pass", "~*", "&*", "+@all", "-subscribe")
     own_redis.ask("ACL", "SETUSER", "ann", *rights)
-    node = Node(own_redis.url(credentials="ann:pass@")).start(connected=False)
+    node = RedisNode(own_redis.url(credentials="ann:pass@")).start(connected=False)
     until(
         "the reason is reported", lambda: "NOPERM" in node.broker.unavailable_reason, ANSWER_TIMEOUT
     )
@@ -92,8 +93,8 @@ def test_without_permission_to_subscribe_the_node_runs_degraded(own_redis):  # n
     node.stop()
 
 
-def test_latency_and_reconnects_are_counted(own_redis):  # noqa: F811
-    node = Node(own_redis.url()).start()
+def test_latency_and_reconnects_are_counted(own_redis):
+    node = RedisNode(own_redis.url()).start()
     meters = node.broker.link_meter, node.store.link_meter
     until("both have answered", lambda: all(sum(meter.latency.counts) for meter in meters))
     assert all(0 <= meter.latency.sum < ANSWER_TIMEOUT for meter in meters)
@@ -107,8 +108,8 @@ def test_latency_and_reconnects_are_counted(own_redis):  # noqa: F811
     node.stop()
 
 
-def test_a_change_that_never_happened_is_refetched_once(make_node, log):  # noqa: F811
-    node, other = make_node(), make_node()
+def test_a_change_that_never_happened_is_refetched_once(make_redis_node, log):
+    node, other = make_redis_node(), make_redis_node()
     node.join("ann")
     body = ["member", "1", "presence-x", 2**53, "ghost", "{}"]
     wait(
@@ -127,8 +128,8 @@ def test_a_change_that_never_happened_is_refetched_once(make_node, log):  # noqa
     assert len(log.lines("missed a change")) == 1
 
 
-def test_members_without_a_version_are_accepted(make_node):  # noqa: F811
-    node, other = make_node(), make_node()
+def test_members_without_a_version_are_accepted(make_redis_node):
+    node, other = make_redis_node(), make_redis_node()
     node.join("ann")
     wait(node.link.call("DEL", f"{node.link.url.prefix}:versions:1"))
 
@@ -137,8 +138,8 @@ def test_members_without_a_version_are_accepted(make_node):  # noqa: F811
     until("all members are known", lambda: node.view() == {"ann", "bob"}, ANSWER_TIMEOUT)
 
 
-def test_versions_that_went_backwards_are_noticed(make_node):  # noqa: F811
-    node, other = make_node(), make_node()
+def test_versions_that_went_backwards_are_noticed(make_redis_node):
+    node, other = make_redis_node(), make_redis_node()
     node.join("ann")
     until("ann is known", lambda: node.view() == {"ann"})
     wait(node.link.call("HSET", f"{node.link.url.prefix}:versions:1", "presence-x", 5))
@@ -148,8 +149,8 @@ def test_versions_that_went_backwards_are_noticed(make_node):  # noqa: F811
     assert set(wait(join(node, "cat"), ANSWER_TIMEOUT).members) == {"ann", "bob", "cat"}
 
 
-def test_a_failing_hook_does_not_end_the_link(own_redis, log):  # noqa: F811
-    node = Node(own_redis.url()).start(connected=False)
+def test_a_failing_hook_does_not_end_the_link(own_redis, log):
+    node = RedisNode(own_redis.url()).start(connected=False)
 
     def fail():
         raise RuntimeError("the test says so")
@@ -170,8 +171,8 @@ def test_a_failing_hook_does_not_end_the_link(own_redis, log):  # noqa: F811
     node.stop()
 
 
-def test_a_late_snapshot_of_a_channel_without_subscriptions_is_ignored(make_node):  # noqa: F811
-    node = make_node()
+def test_a_late_snapshot_of_a_channel_without_subscriptions_is_ignored(make_redis_node):
+    node = make_redis_node()
     ann, _ = node.join("ann")
     replica = node.store._local_state.replicas["1", "presence-x"]
     node.leave(ann)

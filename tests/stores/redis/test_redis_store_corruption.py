@@ -3,18 +3,18 @@
 import pytest
 
 from reverb.interfaces import ChannelCounts, ChannelReaped, StoreRefusedError
-from tests.support.redis_nodes import make_node, redis, until, wait  # noqa: F401
+from tests.support.waiting import until, wait
 
 pytestmark = pytest.mark.outside_reactor
 
 
 @pytest.fixture
-def node(make_node, log):  # noqa: F811
-    return make_node(lease=1)
+def node(make_redis_node, log):
+    return make_redis_node(lease=1)
 
 
 @pytest.fixture
-def put(redis, node):  # noqa: F811
+def put(redis, node):
     """Run a command on a key of the deployment."""
 
     def put(command, key, *more):
@@ -79,8 +79,8 @@ def test_a_connection_is_counted_locally_when_redis_refuses(node, put, log):
     assert node.broker.connected
 
 
-def test_reaping_that_failed_is_tried_again(make_node, node, put, log):  # noqa: F811
-    dead = make_node(lease=1)
+def test_reaping_that_failed_is_tried_again(make_redis_node, node, put, log):
+    dead = make_redis_node(lease=1)
     dead.join("ann", "presence-t")
     dead.join("bob", "presence-u")
     put("SET", "members:1:presence-t", "x")
@@ -116,12 +116,15 @@ def test_undecodable_values_are_skipped_and_logged_once(node, put, log):
     assert sum("channels:1 holds" in line for line in lines) == 2
 
 
-def test_undecodable_members_do_not_prevent_joins(make_node, node, put, log):  # noqa: F811
+def test_undecodable_members_do_not_prevent_joins(make_redis_node, node, put, log):
     put("HSET", "members:1:presence-t", b"\xff\xfe", "{}")
     put("HSET", "versions:1", "presence-t", "new")
 
     assert dict(node.join("ann", "presence-t")[1].members) == {"ann": "{}"}
-    assert dict(make_node().join("bob", "presence-t")[1].members) == {"ann": "{}", "bob": "{}"}
+    assert dict(make_redis_node().join("bob", "presence-t")[1].members) == {
+        "ann": "{}",
+        "bob": "{}",
+    }
 
 
 @pytest.mark.parametrize("corrupt", [b"\x01garbage", b"\xc1", b"\x92\xa1\xff\xa1x", b""])

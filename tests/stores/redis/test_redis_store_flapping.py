@@ -6,7 +6,8 @@ import pytest
 
 from reverb.interfaces import ChannelCounts, ChannelReaped
 from reverb.protocol.messages import Member
-from tests.support.redis_nodes import Node, own_redis, pause, until, wait  # noqa: F401
+from tests.support.redis_nodes import RedisNode
+from tests.support.waiting import pause, until, wait
 
 pytestmark = pytest.mark.outside_reactor
 
@@ -14,7 +15,7 @@ CHANNEL = "presence-x"
 USERS = [f"user{number}" for number in range(8)]
 
 
-class FlappingNode(Node):
+class FlappingNode(RedisNode):
     """A node whose users join and leave at random; the test keeps its own record of them."""
 
     def __init__(self, url, rng):
@@ -112,7 +113,7 @@ class Cluster:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_all_nodes_converge_after_failures(own_redis, seed):  # noqa: F811
+def test_all_nodes_converge_after_failures(own_redis, seed):
     rng = random.Random(seed)  # noqa: S311 - repeatable
     cluster = Cluster(own_redis, rng)
     faults = [

@@ -10,8 +10,9 @@ from reverb.interfaces import ChannelCounts, StoreRefusedError
 from reverb.redis.connections import RedisReplyError
 from reverb.redis.session import RedisSession
 from reverb.stores.redis.scripts import COUNTS
-from tests.support.redis_nodes import Node, own_redis, until, wait  # noqa: F401
+from tests.support.redis_nodes import RedisNode
 from tests.support.redis_server import RedisServer
+from tests.support.waiting import until, wait
 
 OUT_OF_MEMORY = "OOM command not allowed when used memory > 'maxmemory'."
 FRAME_BEFORE_7 = "ERR Error running script (call to f_0a1b): @user_script:79: @user_script: 79: "
@@ -82,8 +83,8 @@ def test_an_error_of_one_query_is_reported_with_the_operation_and_channel(error_
 
 @pytest.mark.outside_reactor
 class TestRealRedis:
-    def test_a_full_redis_counts_as_unavailable(self, own_redis):  # noqa: F811
-        node = Node(own_redis.url()).start()
+    def test_a_full_redis_counts_as_unavailable(self, own_redis):
+        node = RedisNode(own_redis.url()).start()
         node.join("ann")
         own_redis.ask("CONFIG", "SET", "maxmemory-policy", "noeviction")
         own_redis.ask("CONFIG", "SET", "maxmemory", "1")
@@ -100,14 +101,14 @@ class TestRealRedis:
         assert wait(node.store.counts("1", "presence-x")) == ChannelCounts(2, 2)
         node.stop()
 
-    def test_a_node_waits_until_a_replica_becomes_the_master(self, own_redis, tmp_path):  # noqa: F811
+    def test_a_node_waits_until_a_replica_becomes_the_master(self, own_redis, tmp_path):
         directory = tmp_path / "replica"
         directory.mkdir()
         replica = RedisServer(directory, "--replicaof", "127.0.0.1", str(own_redis.port))
         until(
             "the replica is online", lambda: "state=online" in own_redis.ask("INFO", "replication")
         )
-        node = Node(replica.url()).start(connected=False)
+        node = RedisNode(replica.url()).start(connected=False)
         why = "Redis is not connected: READONLY You can't write against a read only replica."
         until("the reason is reported", lambda: node.broker.unavailable_reason == why)
         replica.ask("REPLICAOF", "NO", "ONE")

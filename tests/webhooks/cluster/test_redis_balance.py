@@ -9,7 +9,7 @@ from twisted.internet import defer
 from reverb.apps import Webhook
 from reverb.protocol.messages import Member
 from reverb.testing import WebhookReceiver
-from tests.support.redis_nodes import own_redis, pause, until, wait  # noqa: F401 - a fixture
+from tests.support.waiting import pause, until, wait
 from tests.webhooks.cluster.webhook_nodes import URL, WebhookNode, app_with
 from tests.webhooks.test_balance import occupancy_from
 
@@ -99,7 +99,7 @@ class Run:
 
 
 @pytest.fixture
-def run(own_redis, log, seed):  # noqa: F811
+def run(own_redis, log, seed):
     run = Run(own_redis, seed)
     yield run
     run.stop()

@@ -6,7 +6,8 @@ import msgspec
 import pytest
 
 from reverb.meter import Meter
-from tests.support.redis_nodes import _numbers, redis, until, wait  # noqa: F401 - a fixture
+from tests.support.unique import unique
+from tests.support.waiting import until, wait
 from tests.webhooks.cluster.webhook_nodes import ROOM, URL, node_starter, until_received
 
 pytestmark = pytest.mark.outside_reactor
@@ -17,9 +18,9 @@ SKIPPED = re.compile(r"webhooks: skipped 1 corrupt [\w ]+ in Redis, .*; most rec
 
 
 @pytest.fixture
-def start(redis, receiver, log):  # noqa: F811
+def start(redis, receiver, log):
     """Start nodes that share a prefix; they are stopped after the test."""
-    with node_starter(redis.url(f"foreign{next(_numbers)}"), receiver) as start_node:
+    with node_starter(redis.url(unique("foreign")), receiver) as start_node:
         yield start_node
 
 

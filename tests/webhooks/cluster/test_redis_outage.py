@@ -4,14 +4,14 @@ import pytest
 
 from reverb.protocol.names import ONLINE_PREFIX
 from reverb.webhooks.cluster import forwarder
-from tests.support.redis_nodes import own_redis, pause, until  # noqa: F401 - a fixture
+from tests.support.waiting import pause, until
 from tests.webhooks.cluster.webhook_nodes import ROOM, WebhookNode, received, until_received
 
 pytestmark = pytest.mark.outside_reactor
 
 
 @pytest.fixture
-def nodes(own_redis, receiver, log):  # noqa: F811
+def nodes(own_redis, receiver, log):
     """Two nodes; the first is the webhook leader."""
     nodes = [WebhookNode(own_redis.url(), receiver, lease=10).start() for _ in range(2)]
     until("a node is the leader", lambda: any(node.is_leader for node in nodes))
@@ -22,7 +22,7 @@ def nodes(own_redis, receiver, log):  # noqa: F811
 
 
 @pytest.fixture
-def lose_redis(nodes, own_redis):  # noqa: F811
+def lose_redis(nodes, own_redis):
     """A function that stops Redis, with or without its data, until the nodes have noticed."""
 
     def lose(*, flush):
@@ -38,7 +38,7 @@ def lose_redis(nodes, own_redis):  # noqa: F811
 
 
 @pytest.fixture
-def restore_redis(nodes, own_redis):  # noqa: F811
+def restore_redis(nodes, own_redis):
     """A function that resumes Redis, or starts it empty if it was killed."""
 
     def restore():
@@ -160,7 +160,7 @@ def test_a_request_under_way_when_redis_fails_is_sent_again(
 def test_a_response_that_cannot_be_stored_does_not_count(
     nodes,
     receiver,
-    own_redis,  # noqa: F811
+    own_redis,
     restore_redis,
     status,
 ):

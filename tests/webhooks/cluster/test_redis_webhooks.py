@@ -14,7 +14,8 @@ from reverb.testing import WebhookReceiver
 from reverb.webhooks.cluster import redis_store
 from reverb.webhooks.events import WebhookEvent, sample_event
 from reverb.webhooks.interfaces import QueueFullError
-from tests.support.redis_nodes import _numbers, pause, redis, until, wait  # noqa: F401 - a fixture
+from tests.support.unique import unique
+from tests.support.waiting import pause, until, wait
 from tests.webhooks.cluster.webhook_nodes import (
     APP,
     ROOM,
@@ -30,9 +31,9 @@ pytestmark = pytest.mark.outside_reactor
 
 
 @pytest.fixture
-def start(redis, receiver, log):  # noqa: F811
+def start(redis, receiver, log):
     """Start nodes that share a prefix; they are stopped after the test."""
-    with node_starter(redis.url(f"hooks{next(_numbers)}"), receiver) as start_node:
+    with node_starter(redis.url(unique("hooks")), receiver) as start_node:
         yield start_node
 
 
@@ -133,7 +134,7 @@ class TestEachEventOnce:
 
         assert [event.fields.get("user_id") for event in seen] == [None, "ann"]
 
-    def test_nothing_is_kept_in_redis_of_an_app_without_webhooks(self, start, redis):  # noqa: F811
+    def test_nothing_is_kept_in_redis_of_an_app_without_webhooks(self, start, redis):
         node = start(app=app_with())
         node.leave(node.join("ann"))
         node.join("bob")
@@ -155,7 +156,7 @@ class TestEachEventOnce:
         self,
         start,
         receiver,
-        redis,  # noqa: F811
+        redis,
     ):
         node = start(app=app_with(Webhook(url=URL, events=("client_event",))))
         node.join("ann")
@@ -252,7 +253,7 @@ class TestNodesThatStopOrDie:
         self,
         start,
         receiver,
-        redis,  # noqa: F811
+        redis,
     ):
         answering = receiver.answer
         leader = start(debounce=60).until_leader()
@@ -296,7 +297,7 @@ class TestNodesThatStopOrDie:
         self,
         pair,
         receiver,
-        redis,  # noqa: F811
+        redis,
     ):
         leader, other = pair
         bob = other.join("bob")
@@ -331,7 +332,7 @@ class TestLeadership:
         self,
         start,
         receiver,
-        redis,  # noqa: F811
+        redis,
     ):
         node = start().until_leader()
         leader_key = f"{node.store._link.url.prefix}:webhooks:leader"
@@ -348,7 +349,7 @@ class TestLeadership:
         self,
         start,
         receiver,
-        redis,  # noqa: F811
+        redis,
     ):
         node = start().until_leader()
         journal = node.webhooks.term._journal
@@ -363,7 +364,7 @@ class TestLeadership:
         until("lost", lambda: not node.is_leader)
         assert not writing.called
 
-    def test_a_full_queue_loses_no_occupancy_events(self, start, receiver, redis):  # noqa: F811
+    def test_a_full_queue_loses_no_occupancy_events(self, start, receiver, redis):
         node = start(debounce=0, lease=60).until_leader()  # The test takes longer than 1 s.
         prefix = node.store._link.url.prefix
         redis.ask("SET", f"{prefix}:webhooks:leader", "another")
@@ -385,7 +386,7 @@ class TestLeadership:
         assert sorted(until_received(receiver, 2)) == [f"added {ROOM} cid", f"removed {ROOM} ann"]
 
 
-def test_the_documented_redis_acl_is_sufficient(redis, receiver, log):  # noqa: F811
+def test_the_documented_redis_acl_is_sufficient(redis, receiver, log):
     text = Path("docs/clustering.md").read_text("utf-8")
     (names,) = re.findall(r"`(resetchannels [^`]+) \+@all`", text)
     text = text.partition("Instead of `+@all`")[2]
@@ -402,7 +403,7 @@ def test_the_documented_redis_acl_is_sufficient(redis, receiver, log):  # noqa: 
     node.stop()
 
 
-def test_the_state_directory_is_not_used(redis, tmp_path, log):  # noqa: F811
+def test_the_state_directory_is_not_used(redis, tmp_path, log):
     settings = Settings(apps=(APP,), redis=redis.url(), state_dir=str(tmp_path / "state"))
     ReverbService(settings)
 
@@ -510,7 +511,7 @@ class TestArchive:
         assert wait(link.call("XLEN", f"{prefix}:webhooks:events")) == 0
 
 
-def test_no_secrets_or_headers_go_through_redis(start, receiver, redis):  # noqa: F811
+def test_no_secrets_or_headers_go_through_redis(start, receiver, redis):
     hook = Webhook(url=URL, headers={"Authorization": "Bearer hidden-word"})
     receiver.answers = [500]
     with socket.create_connection(("127.0.0.1", redis.port), 20) as monitor:

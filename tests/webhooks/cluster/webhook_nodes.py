@@ -8,7 +8,7 @@ from reverb.hub.notices import CacheMiss, ClientEvent
 from reverb.protocol.messages import Member
 from reverb.service import ReverbService
 from reverb.settings import Settings, WebhookSettings
-from tests.support.redis_nodes import until, wait
+from tests.support.waiting import until, wait
 
 URL = "https://example.com/hook"
 ROOM = "presence-room"
