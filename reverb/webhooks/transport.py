@@ -1,6 +1,6 @@
 """Posts webhooks with treq: persistent connections, verified certificates, no redirects."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from hyperlink import EncodedURL
@@ -105,6 +105,8 @@ class HttpTransport:
             reactor, policy or BrowserLikePolicyForHTTPS(), allow_private=allow_private
         )
         self._agent = Agent.usingEndpointFactory(reactor, endpoints, self._pool)
+        self._drains: set[_BodyDrain] = set()
+        self._is_stopped = False
 
     def post(self, url: str, headers: Mapping[str, str], body: bytes) -> "Deferred[int]":
         """Send one request; see :class:`IWebhookTransport`."""
@@ -128,29 +130,49 @@ class HttpTransport:
         """
         code: int = response.code
         if response.length != 0:
-            response.deliverBody(_BodyDrain(self._reactor))
+            drain = _BodyDrain(self._reactor, self._drained)
+            self._drains.add(drain)
+            response.deliverBody(drain)
         return code
 
+    def _drained(self, drain: "_BodyDrain") -> None:
+        self._drains.remove(drain)
+        if self._is_stopped:  # The connection may have just become idle.
+            self._pool.closeCachedConnections()
+
     def stop(self) -> "Deferred[None]":
-        """Close the idle connections; fires when they are closed."""
+        """Close the idle connections, and fire when they are closed.
+
+        A connection whose response has not arrived completely is closed too.
+        """
+        self._is_stopped = True
+        for drain in tuple(self._drains):
+            drain.close()
         closed: Deferred[None] = self._pool.closeCachedConnections()
         return closed
 
 
 class _BodyDrain(Protocol):
-    """Reads and ignores a body; closes the connection if the body is too large or too slow."""
+    """Reads and ignores a body; closes the connection if the body is too large or too slow.
 
-    def __init__(self, reactor: Any) -> None:
+    Args:
+        reactor: Schedules the timeout.
+        ended: Called with this object when there is no more to read.
+    """
+
+    def __init__(self, reactor: Any, ended: "Callable[[_BodyDrain], None]") -> None:
         self._left = _MAX_BODY
-        self._timer: IDelayedCall = reactor.callLater(TIMEOUT, self._close)
+        self._timer: IDelayedCall = reactor.callLater(TIMEOUT, self.close)
+        self._ended = ended
 
     def dataReceived(self, data: bytes) -> None:
         """Count the bytes, and close the connection if they are too many."""
         self._left -= len(data)
         if self._left < 0:
-            self._close()
+            self.close()
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Close the connection."""
         if self.transport is not None:
             self.transport.loseConnection()
 
@@ -158,6 +180,7 @@ class _BodyDrain(Protocol):
         """Cancel the timeout."""
         if self._timer.active():
             self._timer.cancel()
+        self._ended(self)
 
 
 def _on_timeout(result: "int | Failure", seconds: float) -> int:

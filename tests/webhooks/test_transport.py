@@ -185,6 +185,18 @@ class TestPost:
         while not factory.lost:
             await deferLater(reactor, 0.01)
 
+    @pytest_twisted.ensureDeferred
+    async def test_a_stop_closes_a_connection_without_a_complete_body(
+        self, make_transport, serve_raw
+    ):
+        factory, url = serve_raw(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", endless=False)
+        transport = make_transport()
+        await transport.post(url, {}, b"{}")
+        await transport.stop()
+        await deferLater(reactor, 0.1)
+
+        assert factory.lost
+
 
 class TestPrivateAddresses:
     @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
