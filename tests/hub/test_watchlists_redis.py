@@ -99,9 +99,16 @@ class FlappingNode(RedisNode):
         )
 
     def end(self):
+        self.end_sessions()
+        self.stop()
+
+    def die(self):
+        super().die()
+        self.end_sessions()  # Otherwise the hub would continue to look at their watchlists.
+
+    def end_sessions(self):
         for listener in self.listeners:
             self.hub.end_session(listener.session)
-        self.stop()
 
 
 class Cluster:

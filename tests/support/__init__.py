@@ -6,6 +6,7 @@ Test modules import helpers from the modules of this package, and never a fixtur
 import pytest
 
 _PARTS = (
+    "leaks",
     "log",
     "memory_servers",
     "nats_nodes",

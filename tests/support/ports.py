@@ -2,7 +2,8 @@
 
 import socket
 
-_reserving: list[socket.socket] = []
+reserved: list[socket.socket] = []
+"""The sockets that reserve ports."""
 
 
 def reserve_port() -> int:
@@ -14,12 +15,12 @@ def reserve_port() -> int:
     reserving = socket.socket()
     reserving.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     reserving.bind(("127.0.0.1", 0))
-    _reserving.append(reserving)
+    reserved.append(reserving)
     port: int = reserving.getsockname()[1]
     return port
 
 
 def pytest_unconfigure():
     """Release the ports at the end of the test run."""
-    while _reserving:
-        _reserving.pop().close()
+    while reserved:
+        reserved.pop().close()
