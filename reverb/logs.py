@@ -90,7 +90,7 @@ def json() -> LineObserver:
 
 
 def lowest_level(environ: Mapping[str, str]) -> str:
-    """Return the lowest level to write, from REVERB_LOG_LEVEL.
+    """Return the lowest level of messages to write, from REVERB_LOG_LEVEL.
 
     Args:
         environ: The environment.

@@ -148,7 +148,7 @@ class LinkMeter:
 
 
 class Meter:
-    """Counters of one node.
+    """Counters and other measurements of one node.
 
     Attributes:
         apps: The counters of each app, by its id.

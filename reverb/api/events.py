@@ -155,9 +155,9 @@ def _check_batch_event(app: App, index: int, event: _Event) -> CheckedEvent:
 async def _respond_with_batch_info(
     context: ApiContext, app: App, events: list[CheckedEvent], all_nodes: bool
 ) -> Response:
-    """Return the requested attributes of each event's channel, in the order of the events.
+    """Make the response to a batch, with the attributes of channels that its events request.
 
-    They are empty for an event that requests none.
+    The response has one entry for each event, in order; it is empty if the event requests none.
     """
     requests: list[Deferred[Any]] = [
         ensureDeferred(event.channel_info(context, app)) if event.info_attributes else succeed({})

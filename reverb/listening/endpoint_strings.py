@@ -49,7 +49,7 @@ class EndpointString(NamedTuple):
 
     @property
     def port_position(self) -> int:
-        """The index among the positional arguments that the port has if it is one of them."""
+        """The port's index among the positional arguments, if it is not given by name."""
         # The first argument of tls: is the directory with the certificates.
         return 1 if self.kind == "tls" else 0
 

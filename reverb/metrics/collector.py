@@ -1,5 +1,7 @@
 """The names, help texts and current values of all metrics.
 
+A new metric needs a counter in :mod:`reverb.meter` and a row in docs/metrics.md.
+
 A label is an app's id or has a small set of values; no label is a channel or a
 user. For reasons, results, sources, kinds and limits, each value has a series from
 the start, with 0. The series of a code or a status begins with its first event.

@@ -10,6 +10,10 @@ The session owns its state. The transport calls :meth:`Session.receive`,
 :meth:`Session.begin_close` and :meth:`Session.end`; the hub sends through it,
 and calls :meth:`Session.drop` for a subscription that has failed.
 
+This module has the texts of most refusals. Those of malformed messages are in
+:mod:`reverb.protocol.messages` and :mod:`reverb.protocol.names`, that of a full
+channel is in :mod:`reverb.hub.subscriptions`.
+
 Source: Pusher's documentation, "WebSocket protocol". An error that Pusher's
 live service also sends has the same text here.
 """

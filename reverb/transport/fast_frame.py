@@ -1,7 +1,8 @@
 """The fast path for nearly every client message: a single, small, complete text frame.
 
 A frame takes this path if it is a complete, unfragmented, uncompressed, masked text frame whose
-payload is shorter than 65,536 bytes. Autobahn parses all other frames, at ten times the cost.
+payload is shorter than 65,536 bytes. This module also recognizes a pong without a payload. Autobahn
+parses all other frames, at ten times the cost.
 """
 
 _EMPTY_PONG = b"\x8a\x80"

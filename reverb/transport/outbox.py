@@ -54,7 +54,7 @@ class NullOutbox:
 
 
 class SocketTable:
-    """The state of a node's sockets that the fan-out needs before it writes to them directly.
+    """Tells the fan-out which of a node's sockets it must not write to directly.
 
     It covers only the sockets that have a :class:`DirectOutbox`.
 

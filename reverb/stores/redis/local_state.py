@@ -165,7 +165,9 @@ class LocalState:
         return JoinResult(count == 1, is_new, count, replica.roster, announced=True)
 
     def local_leave_result(self, key: ChannelKey, removed_user_id: str | None) -> LeaveResult:
-        """Remove a user from the replica; return the effect, as far as this node knows.
+        """Return the effect of a :meth:`leave`, as far as this node knows.
+
+        If a user left with it, remove the user from the replica.
 
         Args:
             key: The channel.

@@ -1,6 +1,7 @@
 """The store's operations in Redis: each is one Lua script, so no other command interrupts it.
 
-These are the keys. Each begins with the deployment's prefix:
+These are the keys, except those of webhooks (:mod:`reverb.stores.redis.occupancy_lua`). Each
+begins with the deployment's prefix:
 
 ======================================  ===============================================
 ``lease:NODE``                          the node's session token; expires unless renewed
@@ -206,7 +207,7 @@ return {total, added and 1 or 0, version_of(app, channel), snapshot}
 """,
     name="join",
 )
-"""Add a subscription.
+"""Add a subscription. :data:`SYNC_CHANNEL` adds those of a node that registers again.
 
 ARGV[4] to ARGV[11] are the app's id, the channel, 1 if the subscriber is a member, 1 if the members
 are wanted, the user id, the ``user_info``, the maximum number of members (0 for no limit), and the

@@ -100,7 +100,7 @@ class ClusterJournal:
 
         Returns:
             Fires when the last write, and with it every earlier one, has succeeded. If the last
-            write fails, it never fires.
+            write fails, the Deferred never fires.
         """
         # This process may have been paused, and another node may have become the leader.
         if self._clock.seconds() - self._confirmed_at > _CONFIRMATION_LIFETIME:

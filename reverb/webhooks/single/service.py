@@ -38,7 +38,7 @@ class SingleNodeWebhooks:
     Args:
         source: Emits events.
         make_pipeline: Makes what delivers the source's events from one start to the next stop.
-        listeners: The dispatcher's listeners, as a list that :meth:`add_listener` extends.
+        listeners: The dispatcher's listeners, to which :meth:`add_listener` adds.
         journal: Records events and deliveries.
         ids: Generates the ids of events and deliveries.
         transport: The sender's transport; it is stopped after the sender.

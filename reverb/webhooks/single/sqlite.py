@@ -255,7 +255,7 @@ def _fire(waiters: "Iterable[Deferred[None]]") -> None:
 
 
 def _load(connection: sqlite3.Connection, contents: JournalContents) -> JournalContents:
-    """Lock the file, check its integrity and version, create tables in a new file, and read it."""
+    """Lock the file, check it, create the tables if it is new, and read its contents."""
     connection.execute("PRAGMA locking_mode = EXCLUSIVE")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
