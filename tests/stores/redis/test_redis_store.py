@@ -258,6 +258,17 @@ class TestDeath:
         assert redis.keys(node.link.url.prefix) == set()
         assert not node.store.connected
 
+    def test_a_stopped_node_may_start_again(self, make_redis_node):
+        node = make_redis_node()
+        ann, _ = node.join("ann")
+        node.stop()
+        node.leave(ann)
+        node.running = True
+        node.start()
+
+        assert node.join("bob")[1].added
+        assert node.members() == {"bob": "{}"}
+
     def test_a_store_that_stops_while_it_registers_leaves_nothing(self, own_redis):
         node = RedisNode(own_redis.url())
         wait(node.store.start(node.changes.append))
