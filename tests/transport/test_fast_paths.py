@@ -144,6 +144,7 @@ def test_requests(edits, cuts, at_lines):
 @given(edits, cuts, st.booleans(), st.booleans())
 @example([], [], False, True)
 @example([], [20, 30], False, False)
+@example([(1, 0, b"Sec-WebSocket-Extensions: permessage-deflate\r\n")], [], True, True)
 def test_upgrades_and_the_frames_after_them(edits, cuts, at_lines, compression):
     data = UPGRADE + SUBSCRIBE + PING
     where = at_line_ends(data, edits) if at_lines else edits
