@@ -308,6 +308,18 @@ class ReverbService(MultiService):
         """Return the addresses that the node listens on."""
         return listening_addresses(self._ports)
 
+    def sizes(self) -> dict[str, int]:
+        """Return how many objects of each kind the node keeps for its connections.
+
+        All numbers are 0 when no connection is left.
+        """
+        return {
+            "WebSocket connections": len(self._websockets.connections),
+            "HTTP connections": len(self.factory.http_connections),
+            "timeouts": len(self._timing_wheel),
+            **self.hub.sizes(),
+        }
+
     # Start and stop
 
     def startService(self) -> None:

@@ -124,6 +124,10 @@ class CountManager:
         # Whether the store was out of reach at any time since it was last restored.
         self._was_degraded = False
 
+    def sizes(self) -> dict[str, int]:
+        """Return how much the counts take; see :meth:`reverb.hub.hub.Hub.sizes`."""
+        return {"counted channels": len(self._counts)}
+
     # Changes of a count
 
     def subscription_changed(self, app: App, name: str, *, joined: bool = False) -> None:

@@ -116,6 +116,22 @@ class Hub:
         """The channels with subscribers on this node, by app id and name."""
         return self._channels
 
+    def sizes(self) -> dict[str, int]:
+        """Return how many objects of each kind the hub keeps, under a name for people.
+
+        All numbers are 0 when no connection is left.
+        """
+        return {
+            "sessions": len(self._sessions),
+            "connections being admitted": len(self._reserved),
+            "rate limits": len(self._client_event_rates),
+            "channels": len(self._channels),
+            "subscriptions being made": len(self._subscriptions.joining),
+            **self._counts.sizes(),
+            **self._users.sizes(),
+            **self._watchlists.sizes(),
+        }
+
     async def admit(self, app: App, connection: IConnection) -> Session | None:
         """Count a connection, and open its session.
 

@@ -43,6 +43,14 @@ class UserManager:
         # The users whose invalidation could not be sent to the other nodes.
         self._unpublished: set[UserKey] = set()
 
+    def sizes(self) -> dict[str, int]:
+        """Return how much the users take; see :meth:`reverb.hub.hub.Hub.sizes`."""
+        return {
+            "signed-in users": len(self.sessions),
+            "online sessions": len(self._online),
+            "sessions that go online": len(self._joining),
+        }
+
     async def sign_in(self, session: Session, user: User) -> None:
         """Add a session to a user's sessions, unless it is one of them already.
 

@@ -98,6 +98,10 @@ class WatchlistManager:
         self._rechecking = LoopingCall(self.recheck)
         self._rechecking.clock = clock
 
+    def sizes(self) -> dict[str, int]:
+        """Return how much the watchlists take; see :meth:`reverb.hub.hub.Hub.sizes`."""
+        return {"watchlists": len(self._watchlists), "watched users": len(self._watched)}
+
     async def watch(self, session: Session, user_ids: tuple[str, ...]) -> None:
         """Send a session the online state of some users now, and each later change of the state.
 

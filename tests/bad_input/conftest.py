@@ -40,9 +40,8 @@ class AttackedServer:
             self.server.clients[:] = [self.healthy]
             self.healthy.take()
         self.check()
-        sessions = self.server.service.hub.sessions
-        assert set(sessions) == {self.healthy.socket_id}
-        assert len(self.server.service._websockets.connections) == 1
+        assert set(self.server.service.hub.sessions) == {self.healthy.socket_id}
+        assert self.server.service.sizes()["WebSocket connections"] == 1
 
     def _use(self, client):
         if client.connected and client.close_code is None:

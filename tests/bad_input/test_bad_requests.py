@@ -196,7 +196,7 @@ def check(attacked, parts, size):
         attacked.healthy.take()
     attacked.check()
     assert not attacked.server.service.factory.http_connections
-    assert len(attacked.server.service._websockets.connections) == 1
+    assert attacked.server.service.sizes()["WebSocket connections"] == 1
 
 
 def send(connection, data, size):

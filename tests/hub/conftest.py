@@ -159,16 +159,7 @@ class Node:
 
     def assert_empty(self):
         """Assert that no connection, no subscription and no scheduled call is left."""
-        hub = self.hub
-        assert hub.sessions == {}
-        assert hub.channels == {}
-        assert hub._users.sessions == {}
-        assert (hub._users._online, hub._users._joining) == (set(), set())
-        assert (hub._watchlists._watchlists, hub._watchlists._watched) == ({}, {})
-        assert hub._client_event_rates == {}
-        assert hub._reserved == set()
-        assert hub._subscriptions.joining == set()
-        assert hub._counts._counts == {}
+        assert {kind: size for kind, size in self.hub.sizes().items() if size} == {}
         self.turn()
         assert self.clock.getDelayedCalls() == []
 

@@ -93,7 +93,7 @@ class TestSending:
 
         assert client.events() == ["subscription_succeeded"]
         assert notices(node) == []
-        assert node.hub._counts._counts == {}
+        assert node.hub.sizes()["counted channels"] == 0
 
     def test_apps_do_not_count_each_others_subscriptions(self, node):
         one, other = node.connect(COUNTED), node.connect()
@@ -466,4 +466,4 @@ def test_the_last_count_is_correct_once_changes_stop(steps, others):
     while cluster.subscribed:
         cluster.leave(0)
     cluster.settle()
-    assert [node.hub._counts._counts for node in cluster.nodes] == [{}, {}]
+    assert [node.hub.sizes()["counted channels"] for node in cluster.nodes] == [0, 0]

@@ -5,6 +5,11 @@ import pytest
 from reverb.testing import MemoryServer
 
 
+def connections_of(server):
+    """Return the server's sides of its WebSocket connections."""
+    return server.service._websockets.connections
+
+
 @pytest.fixture
 def servers(log):
     """Collect the test's servers; stop them at the end, and check that no connection is left."""
@@ -13,7 +18,7 @@ def servers(log):
     for server in servers:
         if server.service.running:
             server.stop()
-        assert not server.service._websockets.connections
+        assert server.service.sizes()["WebSocket connections"] == 0
 
 
 @pytest.fixture

@@ -299,10 +299,9 @@ def test_a_malformed_upgrade_gets_a_json_error(server, wire, head):
 def test_nothing_is_left_of_a_client_that_vanishes_in_the_middle_of_a_head(server, wire):
     client = wire()
     client.send(UPGRADE[:30])
-    assert len(server.service.factory.http_connections) == 1
+    assert server.service.sizes()["HTTP connections"] == 1
     client.vanish()
-    assert not server.service.factory.http_connections
-    assert len(server.service._timing_wheel) == 0
+    assert not any(server.service.sizes().values())
 
 
 def test_a_transport_without_tcp_options_is_served(server):

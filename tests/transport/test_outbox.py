@@ -11,6 +11,7 @@ from twisted.python.failure import Failure
 
 from reverb.testing import frame
 from reverb.transport.outbox import BufferedOutbox, DirectOutbox, SocketTable, make_outbox, send_now
+from tests.support.memory_servers import connections_of
 
 LIMIT = 100_000
 
@@ -394,7 +395,7 @@ def test_a_full_transport_that_is_not_a_plain_socket_is_closed_with_4100(make_se
     for client in (slow, healthy):
         client.subscribe("news")
         client.take()
-    for connection in server.service._websockets.connections:
+    for connection in connections_of(server):
         if connection.socket_id == slow.socket_id:
             connection.transport.producer.pauseProducing()
     server.publish("news", "event", "x" * 2000)

@@ -6,6 +6,7 @@ from twisted.internet.task import Clock
 from twisted.test.iosim import FakeTransport
 
 from reverb.transport.rfc6455 import TextServerProtocol
+from tests.support.memory_servers import connections_of
 
 # Made on demand, or set on each connection.
 NOT_ON_THE_CLASS = {"utf8validator", "peer", "transport", "factory", "connected"}
@@ -41,7 +42,7 @@ def test_an_open_connection_has_few_attributes(make_server):
     server = make_server()
     client = server.client()
     client.subscribe("news")
-    (connection,) = server.service._websockets.connections
+    (connection,) = connections_of(server)
     kept = set(vars(connection))
     assert len(kept) < 20, kept
     assert not [name for name in kept if name.startswith(("http_", "websocket_"))]
@@ -50,7 +51,7 @@ def test_an_open_connection_has_few_attributes(make_server):
 def test_connections_share_no_state_of_fragmented_messages(make_server):
     server = make_server()
     one, other = server.client(), server.client()
-    protocols = [*server.service._websockets.connections]
+    protocols = [*connections_of(server)]
     assert protocols[0].utf8validator is not protocols[1].utf8validator
     assert protocols[0].utf8validator is protocols[0].utf8validator
     assert one.connected

@@ -40,7 +40,7 @@ def test_a_client_that_is_not_authorized_gets_an_error_and_is_closed(server):
         "Connection not authorized within timeout",
     )
     server.assert_empty()
-    assert len(server.service._timing_wheel) == 0
+    assert server.service.sizes()["timeouts"] == 0
 
 
 AUTHORIZED = {
@@ -100,7 +100,7 @@ def test_it_is_off_by_default(make_server):
     server.advance(1_000)
 
     assert client.connected
-    assert len(server.service._timing_wheel) == 1
+    assert server.service.sizes()["timeouts"] == 1
 
 
 def test_each_app_has_its_own_timeout(make_server):
@@ -114,11 +114,11 @@ def test_each_app_has_its_own_timeout(make_server):
 
 def test_the_timeout_is_canceled_with_the_connection(server):
     clients = [server.client() for _ in range(5)]
-    assert len(server.service._timing_wheel) == 10
+    assert server.service.sizes()["timeouts"] == 10
     for client in clients:
         client.vanish()
 
-    assert len(server.service._timing_wheel) == 0
+    assert server.service.sizes()["timeouts"] == 0
 
 
 class _HeldStore(MemoryStore):

@@ -7,6 +7,7 @@ from twisted.internet.defer import Deferred
 from reverb.service import ReverbService
 from reverb.stores.memory import MemoryStore
 from reverb.testing import APP, frame
+from tests.support.memory_servers import connections_of
 
 PING = frame(b'{"event":"pusher:ping","data":"' + b"x" * 1000 + b'"}')
 PONG = b'{"event":"pusher:pong","data":"{}"}'
@@ -48,7 +49,7 @@ def slow(make_server):
 
 
 def backlog_bytes(server):
-    return sum(len(m) for c in server.service._websockets.connections for m in c._backlog or ())
+    return sum(len(m) for c in connections_of(server) for m in c._backlog or ())
 
 
 def flood(client, data, max_bytes=50_000_000):

@@ -9,6 +9,7 @@ import pytest
 from reverb.protocol.frames import compressed_text_frame
 from reverb.testing import APP, frame, parse_frame, upgrade_request
 from tests.support.deflate import deflate
+from tests.support.memory_servers import connections_of
 
 RESPONSE = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
 BROWSER = "permessage-deflate; client_max_window_bits"
@@ -36,7 +37,7 @@ def connect(server, offer=BROWSER):
 
 
 def connection(server):
-    (only,) = server.service._websockets.connections
+    (only,) = connections_of(server)
     return only
 
 
@@ -114,7 +115,7 @@ class TestTheHandshake:
     def test_connections_share_the_replacement_of_autobahns_inflater(self, server):
         connect(server)
         connect(server)
-        assert len({c._perMessageCompress for c in server.service._websockets.connections}) == 1
+        assert len({c._perMessageCompress for c in connections_of(server)}) == 1
 
 
 class TestMessages:

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from reverb.testing import APP, frame, upgrade_request
+from tests.support.memory_servers import connections_of
 
 PING = b'{"event":"pusher:ping","data":{}}'
 SUBSCRIBE = frame(b'{"event":"pusher:subscribe","data":{"channel":"late"}}')
@@ -257,7 +258,7 @@ def test_both_sides_may_close_at_the_same_time(server):
 def test_a_second_close_does_nothing(server, log):
     client = server.client()
     client.answers_close = False
-    (connection,) = server.service._websockets.connections
+    (connection,) = connections_of(server)
     connection.close(4200, "first")
     connection.close(4100, "second")
     server.settle()

@@ -9,6 +9,7 @@ from reverb.service import ReverbService
 from reverb.static_apps import StaticApps
 from reverb.stores.memory import MemoryStore
 from reverb.testing import APP, frame
+from tests.support.memory_servers import connections_of
 
 QUERY = "protocol=7&client=js&version=8.6.0"
 SUBSCRIBE = frame(b'{"event":"pusher:subscribe","data":{"channel":"news"}}')
@@ -215,7 +216,7 @@ def test_nothing_is_left_of_a_client_that_vanishes_while_its_app_is_looked_up(sl
     server.settle()
     server.assert_empty()
     assert log.lines("connected ") == []
-    assert not server.service._websockets.connections
+    assert server.service.sizes()["WebSocket connections"] == 0
 
 
 def test_a_client_that_is_not_admitted_in_time_is_aborted(slow):
@@ -247,7 +248,7 @@ def test_the_messages_queued_during_a_lookup_are_limited(slow):
     big = frame(b"x" * 10_000)
     for _ in range(500):
         client.send_raw(big)
-    kept = sum(len(m) for c in server.service._websockets.connections for m in c._backlog or ())
+    kept = sum(len(m) for c in connections_of(server) for m in c._backlog or ())
     apps.lookups.pop().callback(server.app)
     assert kept <= 2 * server.service.settings.max_buffered_bytes
 

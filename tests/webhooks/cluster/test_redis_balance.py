@@ -121,7 +121,7 @@ def test_the_last_events_match_the_occupancy_after_nodes_lose_redis(run):
         run.take_random_steps()
         if run.dice.random() < 0.1:
             run.wait_for_replies()
-            run.dice.choice(run.nodes).store._link.reset("the test says so")
+            run.dice.choice(run.nodes).link.reset("the test says so")
     run.wait_for_replies()
     for node in run.nodes:
         node.until_connected()

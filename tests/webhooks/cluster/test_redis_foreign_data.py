@@ -37,8 +37,8 @@ def meter(leader):
 
 def run(node, command, key, *words):
     """Run a Redis command on a key of webhooks."""
-    prefix = node.store._link.url.prefix
-    return wait(node.store._link.call(command, f"{prefix}:webhooks:{key}", *words))
+    prefix = node.link.url.prefix
+    return wait(node.link.call(command, f"{prefix}:webhooks:{key}", *words))
 
 
 def packed(**fields):

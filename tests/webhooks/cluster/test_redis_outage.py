@@ -31,7 +31,7 @@ def lose_redis(nodes, own_redis):
         else:
             own_redis.pause()
             for node in nodes:
-                node.store._link.reset("the test says so")
+                node.link.reset("the test says so")
         until("lost", lambda: not any(node.store.connected for node in nodes))
 
     return lose
@@ -171,7 +171,7 @@ def test_a_response_that_cannot_be_stored_does_not_count(
     until("read", lambda: nodes[0].webhooks.term._dispatcher._timers)
     receiver.answer = 200
     own_redis.pause()
-    nodes[0].store._link.reset("the test says so")
+    nodes[0].link.reset("the test says so")
     receiver.unanswered[0].callback(status)
     restore_redis()
 

@@ -110,7 +110,7 @@ class TestEachEventOnce:
     def test_events_of_both_nodes_keep_their_order(self, pair, receiver):
         for number in range(100):
             pair[number % 2].send_client_event(f"client-{number}")
-            wait(pair[number % 2].store._link.call("PING"))
+            wait(pair[number % 2].link.call("PING"))
 
         assert until_received(receiver, 100) == [f"event private-a client-{n}" for n in range(100)]
 
@@ -139,7 +139,7 @@ class TestEachEventOnce:
         node.leave(node.join("ann"))
         node.join("bob")
 
-        assert not [key for key in redis.keys(node.store._link.url.prefix) if ":webhooks:" in key]
+        assert not [key for key in redis.keys(node.link.url.prefix) if ":webhooks:" in key]
 
     def test_internal_channels_are_not_reported(self, pair, receiver):
         leader, other = pair
@@ -164,7 +164,7 @@ class TestEachEventOnce:
         node.send_client_event("client-x")
 
         assert until_received(receiver, 1) == ["event private-a client-x"]
-        assert not [key for key in redis.keys(node.store._link.url.prefix) if ":reported:" in key]
+        assert not [key for key in redis.keys(node.link.url.prefix) if ":reported:" in key]
 
 
 class TestNodesThatStopOrDie:
@@ -192,7 +192,7 @@ class TestNodesThatStopOrDie:
         start()
         first.join("ann")
         first.send_client_event("client-x", ROOM)
-        wait(first.store._link.call("PING"))
+        wait(first.link.call("PING"))
         first.die()
 
         assert until_received(receiver, 5) == [
@@ -275,7 +275,7 @@ class TestNodesThatStopOrDie:
         wait(defer.gatherResults(stopping))
 
         assert received(receiver)[2:] == [f"removed {ROOM} ann", f"vacated {ROOM}"]
-        prefix = leader.store._link.url.prefix
+        prefix = leader.link.url.prefix
         assert f"{prefix}:webhooks:stopping" not in redis.keys(prefix)
 
     def test_deliveries_that_fail_while_all_nodes_stop_are_sent_after_the_next_start(
@@ -310,7 +310,7 @@ class TestNodesThatStopOrDie:
         pause(2)
 
         assert len(received(receiver)) == 2
-        prefix = leader.store._link.url.prefix
+        prefix = leader.link.url.prefix
         assert f"{prefix}:webhooks:stopping" not in redis.keys(prefix)
 
     def test_the_first_node_after_all_have_died_reports_the_departures(self, start, receiver):
@@ -335,7 +335,7 @@ class TestLeadership:
         redis,
     ):
         node = start().until_leader()
-        leader_key = f"{node.store._link.url.prefix}:webhooks:leader"
+        leader_key = f"{node.link.url.prefix}:webhooks:leader"
         redis.ask("SET", leader_key, "another")
         until("lost", lambda: not node.is_leader)
         node.join("ann")
@@ -358,7 +358,7 @@ class TestLeadership:
         assert not writing.called
         wait(writing)
 
-        redis.ask("SET", f"{node.store._link.url.prefix}:webhooks:leader", "another")
+        redis.ask("SET", f"{node.link.url.prefix}:webhooks:leader", "another")
         journal._confirmed_at -= 100
         writing = journal.written()
         until("lost", lambda: not node.is_leader)
@@ -366,7 +366,7 @@ class TestLeadership:
 
     def test_a_full_queue_loses_no_occupancy_events(self, start, receiver, redis):
         node = start(debounce=0, lease=60).until_leader()  # The test takes longer than 1 s.
-        prefix = node.store._link.url.prefix
+        prefix = node.link.url.prefix
         redis.ask("SET", f"{prefix}:webhooks:leader", "another")
         until("lost", lambda: not node.is_leader)
         sockets = [node.join("ann"), node.join("bob")]
@@ -505,7 +505,7 @@ class TestArchive:
             "client-4",
             "client-3",
         ]
-        link, prefix = pair[0].store._link, pair[0].store._link.url.prefix
+        link, prefix = pair[0].link, pair[0].link.url.prefix
         for name in ("delivery", "body"):
             assert wait(link.call("HLEN", f"{prefix}:webhooks:{name}")) == 3
         assert wait(link.call("XLEN", f"{prefix}:webhooks:events")) == 0

@@ -53,6 +53,11 @@ class WebhookNode:
         until("connected", lambda: self.broker.connected)
 
     @property
+    def link(self):
+        """The node's connections to Redis."""
+        return self.store._link
+
+    @property
     def webhooks(self):
         return self.service.webhooks
 
