@@ -17,7 +17,12 @@ from reverb.redis.url import parse_redis_url
 from reverb.settings import Settings
 from reverb.stores.memory import MemoryStore
 from reverb.stores.node_local import NodeLocalStore
+<<<<<<< HEAD
 from reverb.webhooks.cluster.interfaces import IWebhookClusterStore
+=======
+from reverb.validation import InvalidArgumentError
+from reverb.webhooks.interfaces import IWebhookClusterStore
+>>>>>>> face
 
 
 class WrongReactorError(ValueError):
@@ -54,7 +59,7 @@ def build_backends(
         store: The application's own store; None to build one.
 
     Raises:
-        ValueError: Only one of the two is given, and the settings name a Redis or a NATS.
+        InvalidArgumentError: Only one of the two is given, and the settings name a Redis or a NATS.
         WrongReactorError: The settings name a NATS, and the reactor is not asyncio's.
     """
     is_cluster = bool(settings.redis or settings.broker)
@@ -65,7 +70,9 @@ def build_backends(
         )
     if broker is not None or store is not None:
         backend = "Redis" if settings.redis else "NATS"
-        raise ValueError(f"with {backend}, give both a broker and a store of your own, or neither")
+        raise InvalidArgumentError(
+            f"with {backend}, give both a broker and a store of your own, or neither"
+        )
     node = secrets.token_hex(8)
     nats = _build_nats(settings, reactor, node) if settings.broker else None
     if settings.redis:

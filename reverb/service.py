@@ -70,8 +70,8 @@ class ReverbService(MultiService):
         runtime: The reactor and the clock; None for Twisted's global reactor and the wall clock.
 
     Raises:
-        InvalidArgumentError: The settings are not valid for one node.
-        ValueError: Only one of broker and store is given, and the settings name a Redis or a NATS.
+        InvalidArgumentError: The settings are not valid for one node, or they name a Redis or a
+            NATS, and only one of broker and store is given.
         WrongReactorError: The settings name a NATS, and the reactor is not asyncio's.
 
     Attributes:

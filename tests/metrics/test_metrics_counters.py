@@ -323,7 +323,7 @@ def test_the_state_of_the_node_the_broker_and_the_store(make_server, scrape):
     broker, stores = HeldBroker(), []
 
     def service(settings, **more):
-        stores.append(MemoryStore(more["reactor"].seconds))
+        stores.append(MemoryStore(more["runtime"].reactor.seconds))
         return ReverbService(settings, broker=broker, store=stores[0], **more)
 
     server = make_server(service=service)

@@ -1,7 +1,6 @@
 """The leadership in Redis: it ends with the session of its node, and with its lock."""
 
 import pytest
-from redis_nodes import _numbers, redis, until, wait  # noqa: F401 - a fixture
 
 from reverb.meter import Meter
 from reverb.redis.connections import RedisReplyError
@@ -11,6 +10,8 @@ from reverb.webhooks.cluster.redis_store import RedisWebhookStore
 from reverb.webhooks.delivery import Delivery
 from reverb.webhooks.events import sample_event
 from reverb.webhooks.interfaces import ClusterStoreLostError
+from tests.support.unique import unique
+from tests.support.waiting import until, wait
 from tests.webhooks.cluster.webhook_nodes import app_with, node_starter
 
 pytestmark = pytest.mark.outside_reactor
@@ -21,21 +22,21 @@ class Candidate:
 
     def __init__(self, node):
         self.node = node
-        self.store = RedisWebhookStore(node.store, clock=node.store._link.clock, meter=Meter())
+        self.store = RedisWebhookStore(node.store, clock=node.store.link.clock, meter=Meter())
         self.store.track_occupancy(0, lambda _app_id: False)
 
     def acquire(self):
         return wait(self.store.acquire_leadership())
 
     def reconnect(self):
-        self.node.store._link.reset("the test says so")
+        self.node.store.link.reset("the test says so")
         until("connected", lambda: self.store.is_available)
 
 
 @pytest.fixture
-def pair(redis, receiver, log):  # noqa: F811
+def pair(redis, receiver, log):
     """Two nodes that share a prefix."""
-    with node_starter(redis.url(f"leader{next(_numbers)}"), receiver) as start:
+    with node_starter(redis.url(unique("leader")), receiver) as start:
         yield [Candidate(start(app=app_with(), lease=10)) for _ in range(2)]
 
 
@@ -59,7 +60,7 @@ def test_one_node_leads_until_it_releases_the_leadership(pair):
 def test_every_use_renews_the_leadership(pair, monkeypatch):
     monkeypatch.setattr(redis_leadership, "LEASE_MS", 60_000)
     leadership = pair[0].acquire()
-    link = pair[0].node.store._link
+    link = pair[0].node.store.link
     wait(leadership.renew())
 
     assert wait(link.call("PTTL", f"{link.url.prefix}:webhooks:leader")) > 10_000

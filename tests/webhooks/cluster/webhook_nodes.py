@@ -107,7 +107,7 @@ class WebhookNode:
         wait(self.store.leave("1", channel, socket_id))
 
     def send_client_event(self, event, channel="private-a", data=""):
-        self.hub._notify(
+        self.hub._publisher.notify(
             ClientEvent(
                 app_id="1",
                 channel=channel,
@@ -119,7 +119,7 @@ class WebhookNode:
         )
 
     def miss_cache(self, channel="cache-a"):
-        self.hub._notify(CacheMiss(app_id="1", channel=channel))
+        self.hub._publisher.notify(CacheMiss(app_id="1", channel=channel))
 
     # Answers of the API
 

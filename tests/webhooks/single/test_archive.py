@@ -28,8 +28,14 @@ def archive(delivery, sender):
     return JournalArchive(journal, sender)
 
 
+def failures_of(deferred):
+    failures = []
+    deferred.addErrback(failures.append)
+    return failures
+
+
 def test_a_pending_delivery_is_not_replayed(archive, sender, delivery):
-    failure = archive.replay(delivery).result
+    (failure,) = failures_of(archive.replay(delivery))
     failure.trap(DeliveryPendingError)
 
     sender.replay.assert_not_called()
@@ -38,6 +44,6 @@ def test_a_pending_delivery_is_not_replayed(archive, sender, delivery):
 def test_a_full_queue_refuses_a_replay(archive, sender, delivery):
     delivery.state = "dead"
     sender.replay.side_effect = QueueFullError(delivery.url)
-    failure = archive.replay(delivery).result
+    (failure,) = failures_of(archive.replay(delivery))
 
     failure.trap(QueueFullError)

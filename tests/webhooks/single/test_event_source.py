@@ -65,7 +65,7 @@ def test_its_events_are_delivered_to_the_endpoints_that_want_them(start_with, so
 
 def test_notices_of_the_hub_are_ignored(start_with, source, receiver):
     server = start_with()
-    server.service.hub._notify(CacheMiss(app_id="1", channel="cache-a"))
+    server.service.hub._publisher.notify(CacheMiss(app_id="1", channel="cache-a"))
     server.advance(1)
 
     assert receiver.requests == []

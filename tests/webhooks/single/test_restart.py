@@ -10,6 +10,7 @@ from twisted.internet.task import deferLater
 
 from reverb.apps import App, Webhook
 from reverb.protocol.notices import CacheMiss, ChannelOccupied, ClientEvent, MemberAdded
+from reverb.runtime import Runtime
 from reverb.service import ReverbService
 from reverb.settings import Settings, WebhookSettings
 from reverb.testing import WebhookReceiver
@@ -30,7 +31,7 @@ class Nodes:
         directory = self.path / str(self.count)
         service = ReverbService(
             Settings(apps=(APP,), port=0, state_dir=str(directory), **settings),
-            now=now,
+            runtime=Runtime(now=now),
             webhook_events=source,
             webhook_transport=receiver,
         )
@@ -71,7 +72,7 @@ def names(receiver):
 async def test_the_next_start_sends_pending_deliveries(nodes):
     dead, alive = WebhookReceiver("connection refused"), WebhookReceiver()
     first = nodes.start(dead)
-    first.hub._notify(ChannelOccupied(app_id="1", channel="a"))
+    first.hub._publisher.notify(ChannelOccupied(app_id="1", channel="a"))
     await until(lambda: dead.requests)
     await nodes.kill(first)
 
@@ -86,7 +87,7 @@ async def test_the_next_start_sends_events_that_waited_for_a_batch(nodes):
     first_receiver, second_receiver = WebhookReceiver(), WebhookReceiver()
     first = nodes.start(first_receiver)
     for number in range(3):
-        first.hub._notify(
+        first.hub._publisher.notify(
             ClientEvent(
                 app_id="1",
                 channel="a",
@@ -113,15 +114,15 @@ async def test_the_next_start_reports_departures_unless_the_member_returns(nodes
     receiver = WebhookReceiver()
     first = nodes.start(receiver)
     for channel in ("presence-a", "presence-b"):
-        first.hub._notify(ChannelOccupied(app_id="1", channel=channel))
-        first.hub._notify(MemberAdded(app_id="1", channel=channel, user_id="7"))
+        first.hub._publisher.notify(ChannelOccupied(app_id="1", channel=channel))
+        first.hub._publisher.notify(MemberAdded(app_id="1", channel=channel, user_id="7"))
     await until(lambda: len(receiver.events) == 4)
     await nodes.kill(first)
 
     receiver.taken.clear()
     second = nodes.start(receiver, webhooks=WebhookSettings(debounce=1))
-    second.hub._notify(ChannelOccupied(app_id="1", channel="presence-b"))
-    second.hub._notify(MemberAdded(app_id="1", channel="presence-b", user_id="7"))
+    second.hub._publisher.notify(ChannelOccupied(app_id="1", channel="presence-b"))
+    second.hub._publisher.notify(MemberAdded(app_id="1", channel="presence-b", user_id="7"))
     await until(lambda: receiver.taken)
     assert names(receiver) == [("member_removed", "presence-a"), ("channel_vacated", "presence-a")]
 
@@ -130,7 +131,7 @@ async def test_the_next_start_reports_departures_unless_the_member_returns(nodes
 async def test_dead_letters_survive_a_restart(nodes, log):
     receiver = WebhookReceiver(500)
     first = nodes.start(receiver, webhooks=WebhookSettings(retry_for=1))
-    first.hub._notify(ChannelOccupied(app_id="1", channel="a"))
+    first.hub._publisher.notify(ChannelOccupied(app_id="1", channel="a"))
     await until(lambda: first.webhooks.journal.dead("1"))
     await nodes.kill(first)
 
@@ -155,14 +156,14 @@ async def test_the_same_node_resumes_after_a_stop(tmp_path, log, monkeypatch, is
     service = ReverbService(settings, webhook_transport=receiver)
     webhooks = service.webhooks
     await webhooks.start()
-    service.hub._notify(ChannelOccupied(app_id="1", channel="a"))
+    service.hub._publisher.notify(ChannelOccupied(app_id="1", channel="a"))
     await until(lambda: receiver.requests)
     await webhooks.stop()
-    service.hub._notify(ChannelOccupied(app_id="1", channel="ignored"))
+    service.hub._publisher.notify(ChannelOccupied(app_id="1", channel="ignored"))
 
     receiver.answer = 200
     await webhooks.start()
-    service.hub._notify(CacheMiss(app_id="1", channel="cache-b"))
+    service.hub._publisher.notify(CacheMiss(app_id="1", channel="cache-b"))
     await until(lambda: len(receiver.events) == 2)
     await webhooks.stop()
     assert sorted(names(receiver)[:2]) == [("cache_miss", "cache-b"), ("channel_occupied", "a")]
@@ -173,14 +174,14 @@ async def test_paging_lists_every_delivery_after_the_clock_was_set_back(nodes):
     receiver, channels = WebhookReceiver(), ["a", "b", "c", "d"]
     first = nodes.start(receiver, now=lambda: 2_000_000_000.0)
     for channel in channels[:2]:
-        first.hub._notify(ChannelOccupied(app_id="1", channel=channel))
+        first.hub._publisher.notify(ChannelOccupied(app_id="1", channel=channel))
         await until(lambda: len(receiver.taken) == channels.index(channel) + 1)  # noqa: B023
     await nodes.kill(first)
     second = nodes.start(
         receiver, now=lambda: 1_000_000_000.0, webhooks=WebhookSettings(debounce=60)
     )
     for channel in channels[2:]:
-        second.hub._notify(ChannelOccupied(app_id="1", channel=channel))
+        second.hub._publisher.notify(ChannelOccupied(app_id="1", channel=channel))
         await until(lambda: len(receiver.taken) == channels.index(channel) + 1)  # noqa: B023
 
     listed, after = [], None
