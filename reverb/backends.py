@@ -17,12 +17,8 @@ from reverb.redis.url import parse_redis_url
 from reverb.settings import Settings
 from reverb.stores.memory import MemoryStore
 from reverb.stores.node_local import NodeLocalStore
-<<<<<<< HEAD
-from reverb.webhooks.cluster.interfaces import IWebhookClusterStore
-=======
 from reverb.validation import InvalidArgumentError
-from reverb.webhooks.interfaces import IWebhookClusterStore
->>>>>>> face
+from reverb.webhooks.cluster.interfaces import IWebhookClusterStore
 
 
 class WrongReactorError(ValueError):
