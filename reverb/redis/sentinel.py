@@ -9,8 +9,10 @@ from twisted.internet.endpoints import (
     UNIXClientEndpoint,
     wrapClientTLS,
 )
+from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.ssl import optionsForClientTLS
+from twisted.python.failure import Failure
 
 from reverb.brokers.link import LinkLostError
 from reverb.deferred import returns_deferred
@@ -59,6 +61,8 @@ class MasterFinder:
             sentinel = self._sentinels[0]
             try:
                 address = await self._ask(sentinel)
+            except (defer.CancelledError, ConnectingCancelledError):  # The link is stopping.
+                raise
             except Exception as error:  # noqa: BLE001 - after any error, the next one is asked
                 problem = _describe_sentinel_error(error)
                 problems.append(f"the sentinel at {format_host_port(*sentinel)} {problem}")
@@ -90,7 +94,7 @@ class MasterFinder:
         connection = RedisConnection()
         try:
             connecting = self._endpoint(sentinel).connect(SingleConnectionFactory(connection))
-            await connecting.addTimeout(_REPLY_TIMEOUT, self._reactor)
+            await connecting.addTimeout(_REPLY_TIMEOUT, self._reactor, _timed_out)
             reply = None
             for command in master_commands(self._url):
                 reply = await connection.call(*command).addTimeout(_REPLY_TIMEOUT, self._reactor)
@@ -103,6 +107,13 @@ class MasterFinder:
         if self._url.tls:
             endpoint = wrapClientTLS(optionsForClientTLS(address[0]), endpoint)
         return endpoint
+
+
+def _timed_out(result: object, seconds: float) -> object:
+    """Report a timeout as such; a connect that is cancelled fails with an error of its own."""
+    if isinstance(result, Failure):
+        raise defer.TimeoutError(seconds)
+    return result
 
 
 def _describe_sentinel_error(error: BaseException) -> str:

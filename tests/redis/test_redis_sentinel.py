@@ -87,7 +87,7 @@ def test_the_first_sentinel_that_knows_the_master_is_used(start_fake):
 
 
 def test_without_a_master_the_error_names_the_reason_of_each_sentinel(start_fake, monkeypatch):
-    monkeypatch.setattr(redis_sentinel, "_REPLY_TIMEOUT", 0.2)
+    monkeypatch.setattr(redis_sentinel, "_REPLY_TIMEOUT", 1.0)
     stopped, ignorant, hanging = start_fake(), start_fake(b"*-1\r\n"), start_fake()
     refusing = start_fake(b"-NOAUTH no.\r\n")
     stopped.stop()
@@ -119,3 +119,14 @@ def test_a_sentinel_that_missed_the_failover_does_not_block_the_node(start_fake)
     )
     until("the next is asked", lambda: right.received, 5)
     wait(link.stop())
+
+
+def test_a_link_that_stops_while_a_sentinel_hangs_asks_no_other(start_fake):
+    hanging, other = start_fake(), start_fake(master_reply(1))
+    link = RedisLink(url(hanging, other), reactor=reactor, node="n")
+    link.start(lambda name, message: None)
+    until("the sentinel is asked", lambda: hanging.received, 5)
+    wait(link.stop(), 1)
+
+    assert other.received == []
+    assert "the node is stopping" in link.unavailable_reason
