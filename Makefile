@@ -12,7 +12,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 NODE_MODULES := $(if $(shell command -v npm),tests/e2e/node_modules/.package-lock.json)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test long conformance lint types bench clean
+.PHONY: help serve test quick long conformance lint types bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ serve: $(VENV)/.serve ## Run the server on port 8080, or on PORT=...
 # Tests mostly wait for processes and leases, so three files run in parallel.
 test: $(VENV)/.test $(NODE_MODULES) ## Run the tests in parallel, or pytest with ARGS=...
 	$(BIN)/pytest $(or $(ARGS),-n 3)
+
+quick: $(VENV)/.test ## Run the tests that start no program and do not wait, in under a minute
+	$(BIN)/pytest --quick $(or $(ARGS),-n 2)
 
 long: $(VENV)/.test ## Run the chaos test: many clients, failing nodes; LONG_SECONDS=..., LONG_SEED=...
 	$(BIN)/pytest -m long -s $(ARGS)
