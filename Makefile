@@ -9,34 +9,70 @@ PYTHONS ?= python3.13 python3.12 python3.11 python3
 PYTHONS27 ?= python2.7 $(wildcard $(HOME)/.pyenv/versions/2.7.*/bin/python2.7)
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # The JavaScript clients of the end-to-end tests. Without npm these tests are skipped.
+# With COVERAGE=1, and in continuous integration, the tests measure their coverage.
+MEASURED := $(or $(COVERAGE),$(filter true,$(CI)))
+PYTEST := $(BIN)/$(if $(MEASURED),coverage run -m )pytest
+NOX := PATH="$(CURDIR)/$(BIN):$$PATH" nox
 NODE_MODULES := $(if $(shell command -v npm),tests/e2e/node_modules/.package-lock.json)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test long conformance lint types bench clean
+.PHONY: help serve test quick long conformance coverage coverage-check matrix lowest
+.PHONY: lint types docs changelog hooks bench clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 serve: $(VENV)/.serve ## Run the server on port 8080, or on PORT=...
 	@exec $(BIN)/twistd -n --pidfile= reverb --port $(PORT)
 
 # Tests mostly wait for processes and leases, so three files run in parallel.
 test: $(VENV)/.test $(NODE_MODULES) ## Run the tests in parallel, or pytest with ARGS=...
-	$(BIN)/pytest $(or $(ARGS),-n 3)
+	$(if $(MEASURED),$(BIN)/coverage erase)
+	$(PYTEST) $(or $(ARGS),-n 3)
+
+quick: $(VENV)/.test ## Run the tests that start no program and do not wait, in under a minute
+	$(BIN)/pytest --quick $(or $(ARGS),-n 2)
 
 long: $(VENV)/.test ## Run the chaos test: many clients, failing nodes; LONG_SECONDS=..., LONG_SEED=...
 	$(BIN)/pytest -m long -s $(ARGS)
+
+coverage: ## Run the tests, and check how much of the code they cover
+	$(MAKE) test COVERAGE=1
+	$(MAKE) coverage-check
+
+coverage-check: $(VENV)/.test ## Check the coverage that the last test run has measured
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage html --quiet --fail-under=0
+	$(BIN)/coverage json --quiet --fail-under=0
+	$(BIN)/coverage report --skip-covered
+	$(BIN)/python .ci/coverage_floors.py
+
+matrix: $(VENV)/.dev ## Run the quick tests on each Python, with the lowest and the latest dependencies
+	$(NOX) $(ARGS)
+
+lowest: $(VENV)/.dev ## The same on one Python, with the lowest dependencies
+	$(NOX) --tags lowest --python $$($(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 
 conformance: $(VENV)/.serve ## Run Autobahn's test suite (minutes); needs Python 2.7
 	$(BIN)/python tests/conformance/run_suite.py --environment $(VENV)/wstest \
 	  --reports build/conformance $(PYTHONS27)
 
-lint: $(VENV)/.lint ## Check style and formatting
+lint: $(VENV)/.lint ## Check style, formatting and the fragments of the changelog
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/towncrier build --draft >/dev/null
 
 types: $(VENV)/.test $(VENV)/.lint ## Check the types
 	$(BIN)/mypy
+
+docs: $(VENV)/.docs ## Write the API reference to build/api
+	$(BIN)/pydoctor
+
+changelog: $(VENV)/.lint ## Show what the next release changes
+	@$(BIN)/towncrier build --draft
+
+hooks: $(VENV)/.dev $(VENV)/.test $(VENV)/.lint ## Check each commit with lint and types
+	$(BIN)/pre-commit install
 
 bench: $(VENV)/.bench ## Run the benchmark and write docs/performance.md; ARGS=--list shows its parts
 	@exec $(BIN)/python -m bench $(ARGS)
@@ -44,7 +80,7 @@ bench: export BENCH_COMMAND = make bench$(if $(ARGS), ARGS="$(ARGS)")
 
 clean: ## Remove everything that make has created
 	rm -rf $(VENV) tests/e2e/node_modules build dist *.egg-info
-	rm -rf .mypy_cache .ruff_cache .hypothesis twisted/plugins/dropin.cache
+	rm -rf .mypy_cache .ruff_cache .hypothesis .nox twisted/plugins/dropin.cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(BIN)/python:
@@ -69,6 +105,10 @@ $(VENV)/.test: $(PACKAGING) | $(BIN)/python
 
 $(VENV)/.lint: $(PACKAGING) | $(BIN)/python
 	$(PIP_INSTALL) --editable '.[lint]'
+	@touch $@ $(VENV)/.serve
+
+$(VENV)/.docs $(VENV)/.dev: $(VENV)/.%: $(PACKAGING) | $(BIN)/python
+	$(PIP_INSTALL) --editable '.[$*]'
 	@touch $@ $(VENV)/.serve
 
 $(VENV)/.bench: $(PACKAGING) | $(BIN)/python

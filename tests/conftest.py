@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from twisted.logger import globalLogBeginner, globalLogPublisher
 
-pytest_plugins = ["tests.support"]
+pytest_plugins = ["tests.support", "tests.support.rings"]
 
 settings.register_profile(
     "bounded",

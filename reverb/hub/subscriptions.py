@@ -54,7 +54,7 @@ class SubscriptionManager:
     # Joining
 
     async def join(
-        self, session: Session, name: str, type_: ChannelType, member: Member | None
+        self, session: Session, name: str, channel_type: ChannelType, member: Member | None
     ) -> None:
         """Subscribe a session to a channel, send it the confirmation, and announce the effects.
 
@@ -63,14 +63,14 @@ class SubscriptionManager:
         Args:
             session: The session.
             name: The channel's name.
-            type_: The channel's type.
+            channel_type: The channel's type.
             member: The new member on a presence channel; None on other channels.
 
         Raises:
             ClientError: The channel has as many members as the app allows.
         """
         socket_id = session.socket_id
-        channel = self._reserve(session, name, type_)
+        channel = self._reserve(session, name, channel_type)
         try:
             joined = await self._join_store(session, name, member)
         except BaseException:
@@ -81,7 +81,7 @@ class SubscriptionManager:
             return
         self._announce(session, name, member, joined, channel)
         try:
-            if type_.cached and session.open:
+            if channel_type.cached and session.open:
                 await self._replay(session, name, channel)
         finally:
             if socket_id in channel:  # A session that is closing is in no channel any more.

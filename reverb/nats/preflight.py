@@ -20,8 +20,8 @@ def refusal_reason(url: NatsUrl) -> str | None:
 
     Returns:
         Why this server cannot use NATS, as one line without the password. None if
-        it can, or if the obstacle may disappear while it runs: no NATS server
-        answers, or NATS reports a temporary error.
+        it can, or if the obstacle may disappear while it runs, as when no NATS
+        server answers or NATS reports a temporary error.
     """
     for server in url.servers:
         try:

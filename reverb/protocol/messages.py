@@ -287,7 +287,7 @@ def presence_subscription_succeeded(channel: str, members: Mapping[str, str]) ->
     Args:
         channel: The channel's name.
         members: The ``user_info`` JSON text of each user id, including the new
-            member. A :class:`~reverb.protocol.roster.Roster` is faster than
+            member. A :class:`Roster` is faster than
             another mapping, because its members are encoded already.
     """
     roster = members if isinstance(members, Roster) else Roster(members)

@@ -77,7 +77,7 @@ def refusal_reason(url: RedisUrl) -> str | None:
     Returns:
         The reason why this server cannot work with this Redis, as one line without the password.
         None if no such reason is found. That is also the case if Redis is out of reach or replies
-        with a temporary error: the link tries again while the server runs.
+        with a temporary error, because the link tries again while the server runs.
     """
     try:
         if not url.sentinels:

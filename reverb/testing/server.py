@@ -210,7 +210,7 @@ class MemoryServer:
 
     Args:
         apps: The apps; :data:`APP` if none is given.
-        service: Called in place of :class:`~reverb.service.ReverbService`, with its arguments.
+        service: Called in place of :class:`reverb.service.ReverbService`, with its arguments.
             For example, a ``partial`` of it with a broker and a store.
         receiver: Receives the webhooks. With None the server would post them over the network,
             which does not work on the clock of a test.

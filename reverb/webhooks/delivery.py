@@ -6,6 +6,7 @@ import msgspec
 
 ID_DIGITS = 14
 """The least number of hexadecimal digits in an id."""
+_ID_FORM = msgspec.Meta(pattern=rf"^[0-9a-f]{{{ID_DIGITS},}}\Z")
 _YEAR_10000 = 253_402_300_800
 """Seconds from 1970 to the year 10000, the first that ``datetime`` cannot represent."""
 
@@ -50,7 +51,7 @@ class Delivery(msgspec.Struct, kw_only=True):
     delivery is read from storage.
     """
 
-    id: Annotated[str, msgspec.Meta(pattern=rf"^[0-9a-f]{{{ID_DIGITS},}}\Z")]
+    id: Annotated[str, _ID_FORM]
     """Newer deliveries have greater ids, as far as the wall clocks of the nodes are correct."""
     app_id: str
     url: str

@@ -25,7 +25,7 @@ class Worker:
 
     Args:
         number: The worker's number, from 1.
-        config: The encoded :class:`~reverb.workers.worker_config.WorkerConfig`.
+        config: The encoded :class:`reverb.workers.worker_config.WorkerConfig`.
         sockets: The file descriptors that the process listens on, in the order of its endpoints.
         reactor: The reactor, or a fake one in tests.
         backoff: The delays before the restarts.

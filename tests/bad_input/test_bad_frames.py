@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -97,6 +98,7 @@ def send(attacked, parts, size, *, with_upgrade=False):
     attacked.check_client(client)
 
 
+@pytest.mark.slow
 def test_frames_of_any_kind(attacked):
     @settings(max_examples=400, deadline=None, database=None, suppress_health_check=FIXED)
     @given(st.lists(one_frame, max_size=8), sizes, st.booleans())
@@ -106,6 +108,7 @@ def test_frames_of_any_kind(attacked):
     run()
 
 
+@pytest.mark.slow
 def test_mutated_frames(attacked):
     @settings(max_examples=400, deadline=None, database=None, suppress_health_check=FIXED)
     @given(st.lists(mutated(one_frame), max_size=8), sizes)
@@ -158,6 +161,7 @@ steps = st.tuples(
 )
 
 
+@pytest.mark.slow
 def test_messages_of_authorized_clients(attack):
     """Signed subscriptions and sign-ins, in any order, with any frames between them."""
     attacked = attack(client_events="all", max_channels_per_connection=3, max_presence_members=2)

@@ -3,6 +3,7 @@
 import json
 import re
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -214,6 +215,7 @@ def send(connection, data, size):
             assert body.startswith(b'{"error":"')
 
 
+@pytest.mark.slow
 def test_requests_of_any_kind(attacked):
     @settings(max_examples=400, deadline=None, database=None, suppress_health_check=FIXED)
     @given(st.lists(requests() | upgrades, min_size=1, max_size=3), sizes)
@@ -223,6 +225,7 @@ def test_requests_of_any_kind(attacked):
     run()
 
 
+@pytest.mark.slow
 def test_mutated_requests(attacked):
     @settings(max_examples=400, deadline=None, database=None, suppress_health_check=FIXED)
     @given(st.lists(mutated(requests() | upgrades), min_size=1, max_size=3), sizes)

@@ -96,6 +96,7 @@ def test_others_on_the_machine_are_remarked_on(run):
     assert remarks(crowded)[0].startswith("Other processes, or the host, used 25 % of the machine")
 
 
+@pytest.mark.slow
 def test_the_report(run, tmp_path):
     text = write_report(run, "make bench", tmp_path).read_text()
     assert "`make bench` generates this file" in text
@@ -108,6 +109,7 @@ def test_the_report(run, tmp_path):
     assert drawn == {"throughput.svg", "latency.svg"}
 
 
+@pytest.mark.slow
 def test_the_same_figures_make_the_same_charts(run, tmp_path):
     write_report(run, "make bench", tmp_path / "a")
     write_report(run, "make bench", tmp_path / "b")

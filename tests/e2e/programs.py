@@ -19,4 +19,4 @@ def find_node(*modules: str) -> str:
 
 def find_chromium() -> str:
     """Return the path of Chromium."""
-    return find_program("chromium", "chromium-browser", "google-chrome")
+    return find_program("chromium")

@@ -5,6 +5,7 @@ from collections import defaultdict
 from functools import partial
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet import tcp
@@ -177,6 +178,7 @@ def by_channel(messages):
 nodes = st.sampled_from([Node, SocketNode])
 
 
+@pytest.mark.slow
 @settings(max_examples=500)
 @given(nodes, steps)
 def test_every_client_receives_what_the_naive_hub_sends(make_node, sequence):

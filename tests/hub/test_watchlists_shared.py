@@ -376,6 +376,7 @@ class Watchers:
             assert client.known == {user: user in online for user in client.lists[-1]}
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(held, st.booleans(), steps)
 def test_all_sessions_converge_on_the_correct_state(holds, applies_at_once, sequence):

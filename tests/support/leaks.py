@@ -161,6 +161,10 @@ def _left_since(before):
     while (left.watched or left.sockets) and time.monotonic() < end:
         pytest_twisted.blockon(task.deferLater(reactor, 0.01))
         left = Open.now().since(before)
+    if left.sockets:
+        # A socket that is garbage is no leak, but a ResourceWarning, which pyproject.toml judges.
+        gc.collect()
+        left = Open.now().since(before)
     return left._replace(calls=calls)
 
 

@@ -14,7 +14,7 @@ from tests.support.server_process import BOUND, ServerProcess
 
 def redis_program() -> str:
     """Return the path of redis-server; without it, skip the test, or fail it in CI."""
-    return find_program("redis-server", "valkey-server")
+    return find_program("redis-server")
 
 
 class RedisServer(ServerProcess):
