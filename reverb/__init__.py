@@ -69,7 +69,52 @@ _NAMES_BY_MODULE = {
 }
 _MODULES = {name: module for module, names in _NAMES_BY_MODULE.items() for name in names}
 
-__all__ = sorted(_MODULES)  # noqa: PLE0605 - the table has the names
+__all__ = [
+    "App",
+    "CacheMiss",
+    "CachedEvent",
+    "ChannelCounts",
+    "ChannelFullError",
+    "ChannelOccupied",
+    "ChannelReaped",
+    "ChannelVacated",
+    "ClientEvent",
+    "Connected",
+    "CountChanged",
+    "Disconnected",
+    "Envelope",
+    "EventError",
+    "HttpResource",
+    "IApps",
+    "IBroker",
+    "IChannelStore",
+    "IWebhookEventSource",
+    "IWebhookTransport",
+    "InvalidArgumentError",
+    "JoinResult",
+    "JournalError",
+    "LeaveResult",
+    "Member",
+    "MemberAdded",
+    "MemberJoined",
+    "MemberLeft",
+    "MemberRemoved",
+    "Notice",
+    "Publication",
+    "ReverbService",
+    "Runtime",
+    "Settings",
+    "StoreChange",
+    "StoreRefusedError",
+    "StoreRestored",
+    "SubscriptionCount",
+    "Termination",
+    "Webhook",
+    "WebhookEvent",
+    "WebhookSettings",
+    "WebhookTransportError",
+    "WrongReactorError",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -98,7 +98,7 @@ def find_duplicate(values: Iterable[str]) -> tuple[int, int] | None:
 
 
 def plain_type(kind: Any) -> inspect.Type:
-    """Return msgspec's description of a type, without what :data:`msgspec.Meta.extra` adds."""
+    """Return msgspec's description of a type, without what ``msgspec.Meta.extra`` adds."""
     described = inspect.type_info(kind)
     return described.type if isinstance(described, inspect.Metadata) else described
 

@@ -82,8 +82,8 @@ class MasterFinder:
         """Check that a connection is to the master; does nothing without sentinels.
 
         Returns:
-            Fires if it is. Fails with LinkLostError if it is not, or if the connection ends.
-            RedisReplyError: The server refuses to state its role.
+            Fires if it is. Fails with LinkLostError if it is not or if the connection ends, and
+            with RedisReplyError if the server refuses to state its role.
         """
         if self._sentinels:
             role, *_ = await connection.call("ROLE")
