@@ -8,7 +8,7 @@ connections and channels are not kept here: each scrape reads them from the hub.
 
 from bisect import bisect_left
 from collections import Counter, defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal, get_args
 
 Source = Literal["api", "client", "application", "presence"]
@@ -150,6 +150,9 @@ class LinkMeter:
 class Meter:
     """Counters and other measurements of one node.
 
+    Args:
+        app_ids: The ids of apps whose metrics exist, with 0, before their first event.
+
     Attributes:
         apps: The counters of each app, by its id.
         rejected: Connections rejected because no app was found, by the protocol's code.
@@ -161,8 +164,9 @@ class Meter:
 
     __slots__ = ("apps", "journal_errors", "lags", "rejected", "responses", "webhooks_unreadable")
 
-    def __init__(self) -> None:
+    def __init__(self, app_ids: Iterable[str] = ()) -> None:
         self.apps: defaultdict[str, AppMeter] = defaultdict(AppMeter)
+        self.apps.update((app_id, AppMeter()) for app_id in app_ids)
         self.rejected: Counter[int] = Counter()
         self.responses: Counter[int] = Counter()
         self.lags: deque[float] = deque(maxlen=_MAX_LAGS)

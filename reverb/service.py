@@ -27,7 +27,7 @@ from reverb.interfaces import IApps, IBroker, IChannelStore
 from reverb.lifecycle import Lifecycle, run_stage
 from reverb.listening.addresses import format_address, listening_addresses
 from reverb.listening.certificates import listen_service
-from reverb.meter import AppMeter, Meter
+from reverb.meter import Meter
 from reverb.metrics.listener import MetricsListener
 from reverb.protocol.codes import Code
 from reverb.protocol.events import check_event
@@ -40,8 +40,8 @@ from reverb.transport.factory import PusherFactory
 from reverb.transport.http import HttpFactory, HttpLimits
 from reverb.transport.multiplexer import MultiplexingFactory
 from reverb.transport.outbox import SocketTable
+from reverb.transport.rfc6455 import WebSocketOptions
 from reverb.transport.timing_wheel import TimingWheel
-from reverb.transport.websocket import WebSocketOptions
 from reverb.webhooks.events import WebhookEvent
 from reverb.webhooks.interfaces import IWebhookEventSource, IWebhooks, IWebhookTransport
 
@@ -108,7 +108,7 @@ class ReverbService(MultiService):
         self._lifecycle = Lifecycle()
         self._apps = apps if apps is not None else StaticApps(settings.apps)
         self._broker, self._store = build_backends(settings, reactor, broker, store)
-        self._meter = self._make_meter()
+        self._meter = Meter(app.id for app in settings.apps)
         self._timing_wheel = TimingWheel(reactor, self._meter)
         self._sockets = SocketTable()
         self.hub = self._make_hub()
@@ -152,13 +152,6 @@ class ReverbService(MultiService):
             listening.setServiceParent(ports)
         ports.setServiceParent(self)
         return ports
-
-    def _make_meter(self) -> Meter:
-        """Make the meter, with the counters of every configured app."""
-        meter = Meter()
-        for app in self.settings.apps:
-            meter.apps[app.id] = AppMeter()
-        return meter
 
     def _make_metrics(self) -> MetricsListener | None:
         if not self.settings.metrics_listen:
@@ -321,10 +314,7 @@ class ReverbService(MultiService):
         return listening_addresses(self._ports)
 
     def sizes(self) -> dict[str, int]:
-        """Return how many objects of each kind the node keeps for its connections.
-
-        All numbers are 0 when no connection is left.
-        """
+        """Return how many objects of each kind the node keeps; all 0 without a connection."""
         return {
             "WebSocket connections": len(self._websockets.connections),
             "HTTP connections": len(self.factory.http_connections),

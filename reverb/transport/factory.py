@@ -10,8 +10,9 @@ from reverb.meter import Meter
 from reverb.protocol.codes import Code
 from reverb.protocol.handshake import Rejection
 from reverb.transport.outbox import SocketTable
+from reverb.transport.rfc6455 import WebSocketOptions
 from reverb.transport.timing_wheel import TimingWheel
-from reverb.transport.websocket import PusherConnection, WebSocketOptions
+from reverb.transport.websocket import PusherConnection
 
 
 class PusherFactory(WebSocketServerFactory):  # type: ignore[misc] # Autobahn is not typed

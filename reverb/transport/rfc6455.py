@@ -5,7 +5,7 @@ It accepts only text messages. It is independent of the Pusher protocol.
 
 import re
 from collections import deque
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import txaio
 from autobahn.twisted.util import peer2str
@@ -27,6 +27,19 @@ from reverb.transport.fast_frame import is_empty_pong, parse_text_frame
 from reverb.transport.http_response import encode_error
 
 _UNSUPPORTED_DATA = 1003
+
+
+class WebSocketOptions(NamedTuple):
+    """The settings of a node that concern WebSocket connections."""
+
+    path: str = ""
+    """The prefix of every route: empty, or a path such as ``/realtime``."""
+    max_buffered_bytes: int = 0
+    """Bytes that may be queued for one client; 0 for no limit."""
+    handshake_timeout: int = 10
+    """Seconds that the admission of a client may take."""
+    compression: bool = True
+    """Whether to negotiate compression with clients that offer it."""
 
 
 class _PassThroughInflater:

@@ -6,7 +6,7 @@ session's answers. :mod:`reverb.transport.broadcast` writes the fan-out's frames
 
 from collections import deque
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import Protocol
 from urllib.parse import parse_qs, unquote
 
 from autobahn.websocket.types import ConnectionRequest
@@ -37,7 +37,7 @@ from reverb.protocol.session import Completion, Session
 from reverb.transport.close_reason import make_close_reason
 from reverb.transport.fast_upgrade import FastUpgrade
 from reverb.transport.outbox import NullOutbox, Outbox, SocketTable, make_outbox
-from reverb.transport.rfc6455 import TextServerProtocol
+from reverb.transport.rfc6455 import TextServerProtocol, WebSocketOptions
 from reverb.transport.timing_wheel import TimingWheel
 
 # Clients that use the same library and version send the same query.
@@ -51,27 +51,12 @@ ORIGIN_HEADER = "reverb-origin"
 Autobahn would refuse an upgrade whose origin it cannot parse, but each app has a rule of its own.
 """
 
-# Not a class attribute: log events would then refer to the connection, and an observer that keeps
-# events would keep it in memory.
+# A class attribute would put the connection into log events, which an observer may keep.
 _log = Logger()
 
 _NULL_OUTBOX = NullOutbox()
-
 _CLOSE_TIMEOUT = 2
 """Seconds in which a client must answer a close frame. They do not apply while the node stops."""
-
-
-class WebSocketOptions(NamedTuple):
-    """The settings of a node that concern WebSocket connections."""
-
-    path: str = ""
-    """The prefix of every route: empty, or a path such as ``/realtime``."""
-    max_buffered_bytes: int = 0
-    """Bytes that may be queued for one client; 0 for no limit."""
-    handshake_timeout: int = 10
-    """Seconds that the admission of a client may take."""
-    compression: bool = True
-    """Whether to negotiate compression with clients that offer it."""
 
 
 class ConnectionFactory(Protocol):
