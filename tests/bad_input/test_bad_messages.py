@@ -6,6 +6,7 @@ import pytest
 
 from reverb.protocol import signing
 from reverb.testing import APP, frame
+from tests.support.nesting import limits_nesting
 
 DEEP = 10_000
 
@@ -160,6 +161,7 @@ def sign(text):
     return f"{APP.key}:{signing.sign(APP.secret, text)}"
 
 
+@limits_nesting
 @pytest.mark.parametrize(
     "nested",
     ["[" * DEEP + "]" * DEEP, "[" * DEEP, '{"a":' * DEEP + "1" + "}" * DEEP, '[{"a":' * DEEP],
@@ -179,6 +181,7 @@ def test_deep_nesting(client, nested):
         refused(client, message)
 
 
+@limits_nesting
 def test_deep_nesting_in_signed_data(client):
     for nested in (
         "[" * DEEP + "]" * DEEP,

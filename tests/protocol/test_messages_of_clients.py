@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from reverb.protocol import messages
 from reverb.protocol.codes import ClientError
+from tests.support.nesting import limits_nesting
 
 DEEP = 10_000
 WRONG = ["1", "1.5", "true", "[]", "{}", '["x"]', '{"a":"b"}']
@@ -127,6 +128,7 @@ class TestDecodeMessage:
 
         assert "$.channel" in refusal(messages.decode_message, payload)
 
+    @limits_nesting
     @pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}")])
     @pytest.mark.parametrize(
         "template", ["%s", '{"event":%s}', '{"event":"e","data":%s}', '{"x":%s,"event":"e"}']
@@ -203,6 +205,7 @@ class TestDecodeData:
 
             assert f"$.{key}" in refusal(decode, raw(encode(text)))
 
+    @limits_nesting
     @pytest.mark.parametrize("event", DECODERS)
     def test_deep_nesting(self, event):
         decode, data = DECODERS[event]
@@ -309,6 +312,7 @@ class TestDataText:
     def test_lone_surrogates(self, text):
         refusal(messages.data_text, raw(text))
 
+    @limits_nesting
     @pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}")])
     def test_deep_nesting(self, opening, closing):
         refusal(messages.data_text, raw(nested(opening, closing)))

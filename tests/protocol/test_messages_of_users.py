@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from reverb.protocol import messages
 from reverb.protocol.codes import ClientError
 from reverb.protocol.messages import Member, User
+from tests.support.nesting import limits_nesting
 
 INVALID_INFO = "is invalid - if supplied it must be a type of hash"
 BROKEN = ["", "{", "x", "{'user_id':1}", '{"user_id":1,"id":"1"', '{"user_id":01}', "\\ud800"]
@@ -93,6 +94,7 @@ class TestDecodeMember:
     def test_channel_data_is_a_json_object(self, data):
         refusal(messages.decode_member, data, 0)
 
+    @limits_nesting
     def test_deep_nesting(self):
         deep = '{"a":' * 10_000 + "1" + "}" * 10_000
 

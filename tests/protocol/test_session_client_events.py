@@ -2,6 +2,8 @@
 
 import pytest
 
+from tests.support.nesting import limits_nesting
+
 PRIVATE = ["private-x", "private-cache-x", "private-encrypted-x"]
 PRESENCE = ["presence-x", "presence-cache-x"]
 PUBLIC = ["news", "cache-news"]
@@ -108,7 +110,15 @@ class TestShape:
 
         assert peer.hub.calls == [("client_event", "private-x", "client-x", text)]
 
-    @pytest.mark.parametrize("data", ["{", '{"a":01}', '"\\ud800"', "[" * 10_000 + "]" * 10_000])
+    @pytest.mark.parametrize(
+        "data",
+        [
+            "{",
+            '{"a":01}',
+            '"\\ud800"',
+            pytest.param("[" * 10_000 + "]" * 10_000, marks=limits_nesting),
+        ],
+    )
     def test_data_that_is_not_json(self, make_peer, data):
         peer = make_subscribed_peer(make_peer, "private-x", max_event_bytes=0)
         peer.send(f'{{"event":"client-x","channel":"private-x","data":{data}}}'.encode())

@@ -2,6 +2,7 @@
 
 import re
 import sqlite3
+from contextlib import closing
 from random import Random
 
 import pytest
@@ -129,9 +130,8 @@ class TestStorage:
         journal.put(make_delivery(1))
         await journal.close()
 
-        columns = (
-            sqlite3.connect(tmp_path / FILE_NAME).execute("SELECT * FROM deliveries").description
-        )
+        with closing(sqlite3.connect(tmp_path / FILE_NAME)) as connection:
+            columns = connection.execute("SELECT * FROM deliveries").description
         assert {"secret", "signature", "headers"}.isdisjoint(name for name, *_ in columns)
 
     @pytest_twisted.ensureDeferred
