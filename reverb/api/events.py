@@ -192,7 +192,7 @@ _batch_decoder = msgspec.json.Decoder(_Batch)
 
 
 def _decode(decoder: msgspec.json.Decoder[S], body: bytes) -> S:
-    """Decode a JSON body, whatever its Content-Type.
+    """Decode a JSON body; the Content-Type is ignored.
 
     Raises:
         ApiError: With 400 if the body is not JSON, or a field is missing or has a wrong type.
