@@ -1,9 +1,10 @@
 """Free ports for servers that cannot choose one themselves, and ports without a server."""
 
+import os
 import socket
 
-reserved: list[socket.socket] = []
-"""The sockets that reserve ports."""
+reserved: dict[tuple[int, int], socket.socket] = {}
+"""The sockets that reserve ports, each by its device and inode."""
 
 
 def reserve_port() -> int:
@@ -15,7 +16,8 @@ def reserve_port() -> int:
     reserving = socket.socket()
     reserving.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     reserving.bind(("127.0.0.1", 0))
-    reserved.append(reserving)
+    status = os.fstat(reserving.fileno())
+    reserved[status.st_dev, status.st_ino] = reserving
     port: int = reserving.getsockname()[1]
     return port
 
@@ -23,4 +25,4 @@ def reserve_port() -> int:
 def pytest_unconfigure():
     """Release the ports at the end of the test run."""
     while reserved:
-        reserved.pop().close()
+        reserved.popitem()[1].close()
