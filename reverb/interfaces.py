@@ -39,7 +39,7 @@ class IConnection(Interface):
         """
 
     def send_batch(batch: FrameBatch) -> None:
-        """Send the messages of a batch with one write; otherwise as :meth:`send`."""
+        """Send the messages of a batch with one write, by the same rules as :meth:`send`."""
 
     def close(code: int, reason: str) -> None:
         """Send ``pusher:error`` and a close frame, both with the code and the reason.

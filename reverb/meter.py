@@ -151,7 +151,7 @@ class Meter:
     """Counters and other measurements of one node.
 
     Args:
-        app_ids: The ids of apps whose metrics exist, with 0, before their first event.
+        app_ids: The ids of apps whose counters exist from the start, with the value 0.
 
     Attributes:
         apps: The counters of each app, by its id.

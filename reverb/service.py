@@ -70,8 +70,8 @@ class ReverbService(MultiService):
         runtime: The reactor and the clock; None for Twisted's global reactor and the wall clock.
 
     Raises:
-        InvalidArgumentError: The settings are not valid for one node, or they name a Redis or a
-            NATS, and only one of broker and store is given.
+        InvalidArgumentError: The settings are not valid for one node, or only one of ``broker``
+            and ``store`` is given although the settings name a Redis or a NATS.
         WrongReactorError: The settings name a NATS, and the reactor is not asyncio's.
 
     Attributes:
@@ -79,8 +79,8 @@ class ReverbService(MultiService):
         hub: This node's connections and channels.
         factory: The protocol factory for WebSocket and HTTP, for applications that
             listen themselves.
-        handle_request: Answers a request of the HTTP API. A :class:`HttpResource` mounts it
-            into a tree of twisted.web.
+        handle_request: The handler of the HTTP API. An :class:`HttpResource` makes it a resource
+            of a twisted.web site.
         metrics: Serves the metrics; None when metrics are off.
         webhooks: Sends webhooks; None while no app can have any and no listener for
             webhook events has been added.
@@ -168,7 +168,7 @@ class ReverbService(MultiService):
             unavailable_reason=self.unavailable_reason,
             queued=lambda app_id: self.webhooks.queued(app_id) if self.webhooks else 0,
         )
-        # A meter of its own: a scrape does not count as a response of the API.
+        # The router gets another meter, because a scrape is no response of the API.
         router = make_metrics_router(make_registry(collector))
         http = self._make_http_factory(router.handle, Meter())
         metrics = MetricsListener(
@@ -259,12 +259,12 @@ class ReverbService(MultiService):
             socket_id: The one connection that must not receive the event; None if all may.
 
         Returns:
-            True if the event was sent to all nodes; False if, on a channel, only this
-            node's clients receive it.
+            True if the event was sent to all nodes. False if, on at least one channel, it was
+            delivered on this node only.
 
         Raises:
             EventError: The event breaks a rule of the protocol or exceeds a limit of the app.
-            InvalidArgumentError: An argument has a wrong type.
+            InvalidArgumentError: An argument has a wrong type, or JSON cannot represent ``data``.
         """
         check_publication(app, event, socket_id)
         names, text = check_channels(channels), encode_data(data)
@@ -284,7 +284,7 @@ class ReverbService(MultiService):
                 that it raises is logged and has no other effect.
 
         Raises:
-            InvalidArgumentError: ``kind`` is no such class, or ``callback`` is no function.
+            InvalidArgumentError: ``kind`` is no such class, or ``callback`` is not callable.
         """
         check_listener(kind, callback)
         if issubclass(kind, WebhookEvent):
@@ -314,7 +314,7 @@ class ReverbService(MultiService):
         return listening_addresses(self._ports)
 
     def sizes(self) -> dict[str, int]:
-        """Return how many objects of each kind the node keeps; all 0 without a connection."""
+        """Return how many objects of each kind the node keeps, as :meth:`Hub.sizes` does."""
         return {
             "WebSocket connections": len(self._websockets.connections),
             "HTTP connections": len(self.factory.http_connections),

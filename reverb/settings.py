@@ -28,7 +28,8 @@ def normalize_path(given: str) -> str:
     """Convert the prefix of all routes to the form ``/a/b``, or to an empty string.
 
     Raises:
-        ValueError: It has characters that a route must not have.
+        ValueError: The prefix has an invalid character, or a segment that is empty, ``.`` or
+            ``..``.
     """
     path = "/" + given.strip("/") if given.strip("/") else ""
     if not _PATH.fullmatch(path):
@@ -82,7 +83,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     workers: Annotated[int, msgspec.Meta(ge=1, le=256)] = 1
     """Number of processes, each a node, that serve the same addresses; several need ``redis``."""
     metrics_listen: tuple[str, ...] = ()
-    """Twisted endpoint strings to serve metrics on; if empty, none are served."""
+    """Twisted endpoint strings to serve metrics on; if empty, no metrics are served."""
     max_request_bytes: Count = 1_048_576
     """Maximum size of an HTTP request's body, in bytes."""
     max_request_head_bytes: Annotated[int, msgspec.Meta(ge=256, le=LARGEST)] = 16_384

@@ -1,4 +1,4 @@
-"""The interface of the parts that act when a link connects or is lost, and their order."""
+"""The interface of a link's observers, and the phases that order their calls."""
 
 from enum import IntEnum
 
@@ -6,7 +6,7 @@ from enum import IntEnum
 class ConnectPhase(IntEnum):
     """The phases of each connect, in their order. The link is up after the last one.
 
-    The link awaits the observers of one phase before those of the next one.
+    The link awaits all observers of one phase before it calls those of the next one.
     """
 
     SUBSCRIBE = 1

@@ -150,7 +150,10 @@ def _check_webhooks(apps: list[Values]) -> None:
 
 
 def _build(struct: type[T], values: Values, prefix: str = "") -> T:
-    """Build a struct, and the structs nested in it, whose values have names such as ``a.b``."""
+    """Build a struct, and the structs in its fields.
+
+    The values for a struct in the field ``a`` have names such as ``a.b``.
+    """
     arguments: dict[str, Any] = {}
     for field in msgspec.structs.fields(struct):
         name = prefix + field.name
@@ -229,7 +232,7 @@ def _check_url(
         parse(url)
     except ValueError as error:
         raise ConfigurationError(f"{origin}: {error}") from None
-    # Do not import a library: txredisapi would install the reactor.
+    # Do not import the library: importing txredisapi installs the reactor.
     for library in libraries:
         if find_spec(library.module) is None:
             raise ConfigurationError(

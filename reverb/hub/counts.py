@@ -43,16 +43,16 @@ ChannelKey = tuple[str, str]
 
 
 class _Phase(Enum):
-    """The phase of a count. The methods under "Refreshing" make all transitions."""
+    """The phase of a count. Only the methods below the comment "Refreshing" change it."""
 
     IDLE = "idle"
-    """The count is as fresh as this node knows."""
+    """The node knows of no change since it last asked the store."""
     SCHEDULED = "scheduled"
-    """The store is asked at the end of this turn of the reactor."""
+    """The node asks the store at the end of this turn of the reactor."""
     ASKING = "asking"
     """A call of the store is in progress."""
     WAITING = "waiting"
-    """The channel is large, and its interval is not over."""
+    """The channel is above ``LARGE_CHANNEL``, and the interval after the last count is not over."""
 
 
 class _Count:
@@ -64,9 +64,8 @@ class _Count:
             if it sent none, or if a subscriber has joined since.
         changed_since: Whether the count may have changed since the store was asked
             last; only in the phases ASKING and WAITING.
-        changed_here: Whether a change on this node is to be announced. If so,
-            this node invalidates the count on the other nodes, and notifies the
-            listeners.
+        changed_here: Whether this node must still announce a change: it then
+            invalidates the count on the other nodes, and notifies the listeners.
         last_notified: The count in this node's last notice; None if it sent
             none, or if another node seems to have sent a later one.
         uncertain: Whether the count in the last notice may be wrong, because the
@@ -140,7 +139,7 @@ class CountManager:
         self._was_degraded = False
 
     def sizes(self) -> dict[str, int]:
-        """Return how much the counts take; see :meth:`reverb.hub.hub.Hub.sizes`."""
+        """Return how many counts this node keeps; see :meth:`reverb.hub.hub.Hub.sizes`."""
         return {"counted channels": len(self._counts)}
 
     # Changes of a count
@@ -210,7 +209,7 @@ class CountManager:
     # Refreshing
 
     def _changed(self, key: ChannelKey, count: _Count) -> None:
-        """Refresh a count at the end of the turn, or after the phase ASKING or WAITING."""
+        """Refresh a changed count at the end of the turn, or after the phase ASKING or WAITING."""
         if count.phase is _Phase.IDLE:
             count.phase = _Phase.SCHEDULED
             if not self._scheduled:
@@ -277,8 +276,8 @@ class CountManager:
     def _release(self, key: ChannelKey, count: _Count) -> None:
         """End the phase ASKING or WAITING.
 
-        Refresh the count if it has changed since. Otherwise delete it if this node
-        has no subscribers to the channel.
+        Refresh the count if it may have changed during the phase. Otherwise delete
+        it if this node has no subscribers to the channel.
         """
         count.phase = _Phase.IDLE
         count.interval = None

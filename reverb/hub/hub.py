@@ -111,9 +111,10 @@ class Hub:
         return self._channels
 
     def sizes(self) -> dict[str, int]:
-        """Return how many objects of each kind the hub keeps, under a name for people.
+        """Return how many objects of each kind the hub keeps, by a readable name of the kind.
 
-        All numbers are 0 when no connection is left.
+        After the last connection has ended, all numbers return to 0. Counts are
+        kept for the rest of their interval, and while the broker is disconnected.
         """
         return {
             "sessions": len(self._sessions),
@@ -160,8 +161,8 @@ class Hub:
     def end_session(self, session: Session) -> None:
         """Remove a session that has ended: its subscriptions, its sign-in and its connection.
 
-        On this node they are removed at once. The store is asked when the session's step in
-        flight is done.
+        On this node, all are removed at once. The store removes the connection at once, and the
+        subscriptions and the sign-in when the session's step in flight is done.
         """
         app_id, socket_id = session.app.id, session.socket_id
         del self._sessions[socket_id]

@@ -12,7 +12,7 @@ from reverb.protocol.notices import Notice
 
 
 class Publisher:
-    """Carries out the effects of changes.
+    """Publishes messages and sends notices, among them those of :class:`Effects`.
 
     Args:
         broker: Carries publications to all nodes.
@@ -45,7 +45,7 @@ class Publisher:
         return self._broker.publish(publication)
 
     def publish_effects(self, source: Source, app_id: str, channel: str, effects: Effects) -> None:
-        """Publish the publication of some effects, if they have one."""
+        """Publish the message that the effects of a change have for the channel, if any."""
         payload = effects.publication
         if payload is not None:
             self.publish(source, Publication(app_id, channel, payload, effects.exclude))
@@ -63,6 +63,6 @@ class Publisher:
                 )
 
     def notify_effects(self, effects: Effects) -> None:
-        """Send the notices of some effects to every listener."""
+        """Send the notices that are effects of a change to every listener."""
         for notice in effects.notices:
             self.notify(notice)

@@ -41,7 +41,7 @@ class UserManager:
         self._unpublished: set[UserKey] = set()
 
     def sizes(self) -> dict[str, int]:
-        """Return how much the users take; see :meth:`reverb.hub.hub.Hub.sizes`."""
+        """Return how many users and sessions are kept; see :meth:`reverb.hub.hub.Hub.sizes`."""
         return {
             "signed-in users": len(self.sessions),
             "online sessions": len(self._online),
@@ -76,11 +76,14 @@ class UserManager:
             self.sessions.pop(key, None)
 
     def is_online(self, session: Session) -> bool:
-        """Return whether the store records the connection as one of a signed-in user."""
+        """Return whether the session is (being) subscribed to its user's online channel."""
         return session.socket_id in self._online
 
     async def leave(self, session: Session) -> None:
-        """Remove a signed-in connection from the store."""
+        """Remove a signed-in connection from the store.
+
+        If the user is then offline, publish an invalidation.
+        """
         self._online.discard(session.socket_id)
         if session.user is None:
             return

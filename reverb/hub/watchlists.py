@@ -99,7 +99,7 @@ class WatchlistManager:
         self._rechecking.clock = clock
 
     def sizes(self) -> dict[str, int]:
-        """Return how much the watchlists take; see :meth:`reverb.hub.hub.Hub.sizes`."""
+        """Return how many watchlists and users are kept; see :meth:`reverb.hub.hub.Hub.sizes`."""
         return {"watchlists": len(self._watchlists), "watched users": len(self._watched)}
 
     async def watch(self, session: Session, user_ids: tuple[str, ...]) -> None:

@@ -1,6 +1,6 @@
 """The names, help texts and current values of all metrics.
 
-A new metric needs a counter in :mod:`reverb.meter` and a row in docs/metrics.md.
+A new counter needs a field in :mod:`reverb.meter`; each new metric needs a row in docs/metrics.md.
 
 A label is an app's id or has a small set of values; no label is a channel or a
 user. For reasons, results, sources, kinds and limits, each value has a series from

@@ -137,12 +137,12 @@ class NatsConnection:
         """Connect, and log in.
 
         Args:
-            server: The server to connect to.
+            server: The host and the port of the server.
             name: The connection's name in NATS's monitoring.
 
         Returns:
-            Fires when the server has accepted the login. Fails with LinkLostError,
-            whose text says why.
+            Fires when the server has accepted the login. Fails with LinkLostError, whose text says
+            why, or with CancelledError if :meth:`abort` is called before the login is accepted.
         """
         self._state.enter(_State.CONNECTING)
         return self._start_task(self._connect(server, name))
@@ -226,7 +226,7 @@ class NatsConnection:
 
     @property
     def max_payload(self) -> int:
-        """The largest message that the server accepts, in bytes, once it is connected."""
+        """The most bytes of a message that the server accepts; valid once the login is accepted."""
         return self._client.max_payload
 
     def publish(self, subject: bytes, message: bytes) -> None:

@@ -19,9 +19,9 @@ def refusal_reason(url: NatsUrl) -> str | None:
     """Ask the NATS servers of the URL, one by one, until one answers.
 
     Returns:
-        Why this server cannot use NATS, as one line without the password. None if
-        it can, or if the obstacle may disappear while it runs, as when no NATS
-        server answers or NATS reports a temporary error.
+        The reason why this server cannot use NATS, as one line without the password. None if no
+        such reason is found. That is also the case if no NATS server answers or NATS reports a
+        temporary error, because the link tries again while this server runs.
     """
     for server in url.servers:
         try:

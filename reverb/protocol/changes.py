@@ -1,7 +1,7 @@
-"""The effects that a store reports: of a subscription, of its end, and of changes on other nodes.
+"""The results that a store returns for a join and a leave, and the changes that it reports.
 
-:class:`reverb.interfaces.IChannelStore` returns the results and reports the changes.
-:mod:`reverb.protocol.effects` decides which messages and notices follow from them.
+:class:`reverb.interfaces.IChannelStore` defines when. :mod:`reverb.protocol.effects` decides
+which messages and notices follow from a result or a change.
 """
 
 from collections.abc import Mapping
@@ -31,11 +31,10 @@ class JoinResult(msgspec.Struct, frozen=True):
     whole list for each new member.
     """
     announced: bool = False
-    """Whether the store reports the new member to all nodes itself.
+    """Whether the store itself reports the new member to the nodes that share the store.
 
-    It then calls the ``changed`` callback of :meth:`reverb.interfaces.IChannelStore.start`
-    on each node.
-    Otherwise the hub publishes ``member_added``.
+    If so, the ``changed`` callback of :meth:`reverb.interfaces.IChannelStore.start` is called on
+    each node with subscribers. If not, the hub publishes ``member_added``.
     """
 
 
@@ -49,7 +48,7 @@ class LeaveResult(msgspec.Struct, frozen=True):
     subscriptions: int
     """The number of subscriptions that remain."""
     announced: bool = False
-    """Whether the store reports the removed member to all nodes itself; see :class:`JoinResult`."""
+    """Whether the store itself reports the removed member; see :attr:`JoinResult.announced`."""
 
 
 class MemberJoined(msgspec.Struct, frozen=True):
@@ -93,4 +92,4 @@ class StoreRestored(msgspec.Struct, frozen=True):
 
 
 StoreChange = MemberJoined | MemberLeft | ChannelReaped | StoreRestored
-"""A change that a store reports by the callback of ``IChannelStore.start``."""
+"""A change that a store reports through the callback ``changed`` of ``IChannelStore.start``."""

@@ -1,4 +1,4 @@
-"""The WebSocket frames that the server sends: encoders, and batches (RFC 6455; RFC 7692)."""
+"""Encodes the WebSocket frames that the server sends, and batches of them (RFC 6455; RFC 7692)."""
 
 import zlib
 from collections.abc import Sequence
@@ -100,8 +100,8 @@ class FrameBatch:
         frames: At least one frame, in the order of publication.
 
     Attributes:
-        frames: The frames. A transport without WebSocket frames sends their payloads.
-        plain: The frames joined, uncompressed.
+        frames: The frames. A transport other than WebSocket sends their payloads instead.
+        plain: The bytes of all frames, uncompressed.
     """
 
     __slots__ = ("frames", "plain")

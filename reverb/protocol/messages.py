@@ -287,8 +287,8 @@ def presence_subscription_succeeded(channel: str, members: Mapping[str, str]) ->
     Args:
         channel: The channel's name.
         members: The ``user_info`` JSON text of each user id, including the new
-            member. A :class:`Roster` is faster than
-            another mapping, because its members are encoded already.
+            member. A :class:`Roster` is faster than another mapping, because its
+            members are encoded already.
     """
     roster = members if isinstance(members, Roster) else Roster(members)
     return roster.subscription_succeeded(channel)

@@ -1,7 +1,7 @@
 """The protocol state machine of one client connection.
 
-A session handles messages from its admission until its connection begins to
-close. It decodes each message of the client, and checks whether the session's
+A session handles messages from the client's admission until the connection
+begins to close. It decodes each message of the client, and checks whether the session's
 state (signed in, subscribed) allows the message. It then either answers at once
 or passes the operation to the hub. It answers a message that breaks a rule with
 ``pusher:error``.
@@ -10,9 +10,9 @@ The session owns its state. The transport calls :meth:`Session.receive`,
 :meth:`Session.begin_close` and :meth:`Session.end`; the hub sends through it,
 and calls :meth:`Session.drop` for a subscription that has failed.
 
-This module has the texts of most refusals. Those of malformed messages are in
-:mod:`reverb.protocol.messages` and :mod:`reverb.protocol.names`, that of a full
-channel is in :mod:`reverb.hub.subscriptions`.
+This module has the texts of most refusals. The texts for malformed messages are
+in :mod:`reverb.protocol.messages` and :mod:`reverb.protocol.names`. The texts for
+a full channel and for too many client events are in :mod:`reverb.hub`.
 
 Source: Pusher's documentation, "WebSocket protocol". An error that Pusher's
 live service also sends has the same text here.
@@ -51,7 +51,7 @@ Otherwise an awaitable. The connection waits for it before it handles the client
 
 
 class Phase(Enum):
-    """The phase of a session. It only ever moves to a later one."""
+    """The phase of a session. It advances in this order, and may skip CLOSING."""
 
     OPEN = "open"
     """The session handles messages."""
@@ -92,10 +92,10 @@ class SessionHub(Protocol):
         """Add the session to the user's sessions, and follow the users on the watchlist."""
 
     def mute(self, session: "Session") -> None:
-        """Send the session's pending frames, and none that are published later."""
+        """Send the session the pending frames of its channels, and no later frames."""
 
     def end_session(self, session: "Session") -> None:
-        """Remove the session, its subscriptions and its sign-in from all nodes."""
+        """Remove the session, its subscriptions and its sign-in from the hub and the store."""
 
 
 class Session:
@@ -154,12 +154,12 @@ class Session:
     def channels(self) -> Mapping[str, Member | None]:
         """The channels that the session is subscribed to or is subscribing to, by name.
 
-        Each has the session's member on that channel; None except on presence channels.
+        The value is the session's member on a presence channel, and None on another channel.
         """
         return MappingProxyType(self._channels)
 
     def drop(self, channel: str) -> None:
-        """Remove a subscription that the hub could not make; unknown names are ignored."""
+        """Remove a subscription that the hub could not make; do nothing if there is none."""
         self._channels.pop(channel, None)
 
     # Closing
@@ -171,7 +171,7 @@ class Session:
             self.connection.close(code, reason)
 
     def begin_close(self) -> None:
-        """Ignore the client's further messages, and stop deliveries to it."""
+        """Ignore the client's further messages, and send no later frames of its channels."""
         if self.open:
             self.phase = Phase.CLOSING
             self.hub.mute(self)

@@ -129,7 +129,7 @@ class RedisLink(Link):
         super()._count_reconnect()
 
     def _log_in(self, connection: RedisConnection) -> "Deferred[None]":
-        """Log in; fires when Redis has accepted all commands."""
+        """Log in; fires when Redis has accepted all commands of the login."""
         return wait_for_all(connection.call(*command) for command in login_commands(self.url))
 
     def _ping(self) -> "Deferred[None]":

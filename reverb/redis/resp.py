@@ -10,12 +10,12 @@ class RedisReplyError(Exception):
 
 
 class ProtocolError(Exception):
-    """The server does not speak the Redis protocol."""
+    """The server does not speak the Redis protocol, or has disconnected before it replied."""
 
 
 def pack_command(*arguments: Argument) -> bytes:
     """Encode one command: its name and its arguments."""
-    # The stub of hiredis allows only one argument.
+    # hiredis annotates the arguments as a tuple of one element.
     packed: bytes = hiredis.pack_command(arguments)  # type: ignore[arg-type]
     return packed
 
@@ -23,7 +23,8 @@ def pack_command(*arguments: Argument) -> bytes:
 def make_reader() -> hiredis.Reader:
     """Make a reader of replies.
 
-    ``gets()`` returns a reply, and False while no reply is complete: bytes, a number, None, a
-    RedisReplyError, or a list of these. It raises ProtocolError.
+    Its method ``gets`` returns the next reply: bytes, a number, None, a RedisReplyError, or a list
+    of these. It returns False while no reply is complete, and raises ProtocolError if the server
+    does not speak the Redis protocol.
     """
     return hiredis.Reader(protocolError=ProtocolError, replyError=RedisReplyError)

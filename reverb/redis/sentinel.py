@@ -82,8 +82,8 @@ class MasterFinder:
         """Check that a connection is to the master; does nothing without sentinels.
 
         Returns:
-            Fires if it is. Fails with LinkLostError if it is not or if the connection ends, and
-            with RedisReplyError if the server refuses to state its role.
+            Fires if the server is the master. Fails with LinkLostError if it is not, or if the
+            connection ends. Fails with RedisReplyError if the server refuses to state its role.
         """
         if self._sentinels:
             role, *_ = await connection.call("ROLE")
@@ -110,7 +110,7 @@ class MasterFinder:
 
 
 def _timed_out(result: object, seconds: float) -> object:
-    """Report a timeout as such; a connect that is cancelled fails with an error of its own."""
+    """Raise TimeoutError after a timeout; otherwise the error would only report a cancellation."""
     if isinstance(result, Failure):
         raise defer.TimeoutError(seconds)
     return result

@@ -60,11 +60,11 @@ class RedisSession:
         return self._token
 
     def begin(self, token: str) -> None:
-        """Begin the session whose token the lease in Redis has."""
+        """Begin a session, with the token that the lease in Redis has."""
         self._token = token
 
     def end(self) -> None:
-        """End the session: this node is in degraded mode."""
+        """End the session: this node enters degraded mode, or stops."""
         self._token = None
 
     def _log_problem(self, problem: str, count: int) -> None:

@@ -210,8 +210,8 @@ class MemoryServer:
 
     Args:
         apps: The apps; :data:`APP` if none is given.
-        service: Called in place of :class:`reverb.service.ReverbService`, with its arguments.
-            For example, a ``partial`` of it with a broker and a store.
+        service: Called with the arguments of :class:`reverb.service.ReverbService`, in place of
+            that class. For example, a ``partial`` of the class with a broker and a store.
         receiver: Receives the webhooks. With None the server would post them over the network,
             which does not work on the clock of a test.
         settings: Further settings, by the names of the fields of

@@ -107,7 +107,14 @@ class _Recipients:
         but: Collection[Subscriber],
         busy: Mapping[int, DirectOutbox],
     ) -> int:
-        """Send the frames of a batch, as encoded for these recipients, and return the bytes."""
+        """Send a batch to the recipients, and return the number of bytes sent to all of them.
+
+        Args:
+            batch: The batch, for connections other than WebSockets.
+            frames: The batch's frames, as encoded for these recipients.
+            but: The subscribers to exclude.
+            busy: The outboxes whose sockets must not be written to directly, by descriptor.
+        """
         direct, others = self._direct, self._others
         descriptors: Collection[int] = direct
         if but:
@@ -123,7 +130,7 @@ class _Recipients:
         _write(frames, descriptors, direct)
         for subscriber in others:
             outbox = _outbox(subscriber)
-            if outbox is None:  # Not a WebSocket connection.
+            if outbox is None:  # The connection is no WebSocket.
                 subscriber.send_batch(batch)
             else:
                 outbox.send(frames)

@@ -53,13 +53,13 @@ class _PartialRequest:
 
 
 class _PendingResponse:
-    """The place of a fast-path request among the channel's requests, until it has a response."""
+    """A request of the fast path, as an entry of the channel's ``requests`` until the response."""
 
     def __init__(self, channel: "HttpChannel") -> None:
         self._channel: HttpChannel | None = channel
 
     def connectionLost(self, reason: Failure) -> None:
-        """Drop the response: the client has disconnected."""
+        """Forget the channel, because the client has disconnected: the response is dropped."""
         self._channel = None
 
     def send(self, response: Response) -> None:
@@ -155,8 +155,8 @@ class HttpChannel(HTTPChannel):
     def _respond(self, request: Request) -> None:
         """Respond to a request of the fast path, at once or when the handler's coroutine returns.
 
-        Meanwhile the channel is in the state in which twisted.web waits for a response: it keeps
-        the bytes of the following requests.
+        Until the response, the channel is in the state in which twisted.web waits for one: it
+        keeps the bytes of the following requests.
         """
         response = self.handle(request)
         if isinstance(response, Response):

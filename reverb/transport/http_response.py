@@ -1,4 +1,4 @@
-"""The encoding of HTTP responses."""
+"""Encodes HTTP responses."""
 
 import time
 from collections.abc import Iterable

@@ -41,8 +41,8 @@ class Attempts:
     """Makes attempts.
 
     Args:
-        apps: Provides secrets and endpoints; each attempt looks up its app.
-        journal: Has recorded a delivery when :meth:`make` is called with it.
+        apps: Provides secrets and endpoints; each attempt looks up the delivery's app.
+        journal: Says when a delivery that it has recorded may be sent.
         transport: Sends the requests.
     """
 
@@ -54,10 +54,10 @@ class Attempts:
         self._transport = transport
 
     async def make(self, delivery: Delivery) -> Outcome:
-        """Make one attempt to send a delivery, as soon as the journal has stored it.
+        """Wait until the journal lets a delivery be sent, then make one attempt.
 
         Returns:
-            The outcome, also of an attempt that failed.
+            The outcome, even if the attempt failed.
 
         Raises:
             CancelledError: The attempt was cancelled.

@@ -13,7 +13,7 @@ class IdGenerator:
     Args:
         now: The wall clock, in seconds since 1970. The ids increase even if the clock is set back.
         make_suffix: Makes the end of each id. Where several processes generate ids at the same
-            time, a random suffix makes them differ.
+            time, a random suffix makes their ids differ.
     """
 
     def __init__(self, now: Callable[[], float], make_suffix: Callable[[], str] = str) -> None:
@@ -23,8 +23,8 @@ class IdGenerator:
 
     def next(self) -> str:
         """Return the next id."""
-        # An id is the time in microseconds, so that a restart repeats none, but at least 1 more
-        # than the id before.
+        # An id begins with the time in microseconds, so that a restart repeats no id. If the clock
+        # has not advanced, the number is 1 more than that of the id before.
         self._latest = max(self._latest + 1, int(self._now() * 1_000_000))
         return f"{self._latest:0{ID_DIGITS}x}{self._make_suffix()}"
 

@@ -1,7 +1,7 @@
 """Webhook events: each is made from a notice of the hub, and encoded as JSON once.
 
-A new type of event also needs its name in :data:`reverb.apps.EventName`. If it is about occupancy,
-the scripts of the cluster's channel store must report it.
+A new type of event also needs its name in :data:`reverb.apps.EventName`. If the event is about
+occupancy, the scripts of the cluster's channel store must report it, too.
 
 Source: Pusher's documentation, "Webhooks: Webhook format".
 """

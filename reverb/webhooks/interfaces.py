@@ -20,8 +20,9 @@ class IWebhookEventSource(Interface):
     An application may provide its own source. Without one, a single node uses the notices of its
     hub, and nodes that share a Redis use the cluster's store instead of a source.
 
-    Delivery: the node records each emitted event in its journal, and delivers it at least once;
-    with ``state_dir``, also across a restart.
+    Delivery: the node records each emitted event in its journal, and delivers it at least once,
+    unless the endpoint's queue is full or all retries fail. With ``state_dir``, this also holds
+    across a restart.
     Ordering: events of one channel of an app are emitted in order. A debounced event takes its
     place when its delay ends.
     """

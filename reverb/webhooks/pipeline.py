@@ -1,4 +1,4 @@
-"""The way of an event to the endpoints: dispatcher, then sender."""
+"""The path of an event to the endpoints: the dispatcher, then the sender."""
 
 from contextlib import suppress
 
@@ -32,7 +32,7 @@ class Pipeline:
         """Wait until all events are routed and all deliveries are finished.
 
         Args:
-            seconds: The longest wait. Incomplete batches are sent even when it was too short.
+            seconds: The longest wait. Incomplete batches are passed to the sender in any case.
 
         Returns:
             Whether everything is finished.

@@ -1,4 +1,4 @@
-"""How deliveries are retried, and how many an endpoint's queue holds."""
+"""The policy of retries, and the limits of an endpoint's queue."""
 
 import msgspec
 
@@ -14,14 +14,14 @@ MAX_QUEUED_BYTES = 32 * 1024 * 1024
 
 
 class RetryPolicy(msgspec.Struct, frozen=True):
-    """When a failed delivery is sent again, and when it is given up."""
+    """Decides when a failed delivery is sent again, and when it is given up."""
 
     backoff: Backoff
     retry_for: float
-    """Seconds after the creation of a delivery for which it is retried."""
+    """Seconds from the creation or the last replay of a delivery until its retries end."""
 
     def next_delay(self, delivery: Delivery, now: float) -> float | None:
-        """Return the seconds until the next attempt; None if it would be too late for one.
+        """Return the seconds until the next attempt; None if the retries end before it.
 
         Args:
             delivery: A delivery whose latest attempt has failed, with that attempt counted.
@@ -32,11 +32,11 @@ class RetryPolicy(msgspec.Struct, frozen=True):
 
 
 class QueueLimits(msgspec.Struct, frozen=True):
-    """How many deliveries may be pending for one endpoint."""
+    """Limits the pending deliveries of one endpoint."""
 
     max_deliveries: int
     max_bytes: int = MAX_QUEUED_BYTES
-    """The most bytes of the bodies of these deliveries; a single body may be larger."""
+    """The most bytes of the bodies of all these deliveries; a single body may be larger."""
 
     def allow(self, deliveries: int, total_bytes: int, more_bytes: int) -> bool:
         """Return whether one more delivery is allowed; an empty queue allows any.

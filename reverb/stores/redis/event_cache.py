@@ -25,8 +25,9 @@ return 1
 )
 """Cache the event with name ARGV[6] and data ARGV[7] of a channel, for ARGV[8] milliseconds.
 
-A delayed command of an earlier session must not replace a newer event: this node has kept the
-event in memory, and writes it after it has registered again.
+The script runs only in the current session, so that a delayed command of an earlier session does
+not replace a newer event. When a session ends, the node keeps in memory each event that Redis has
+not confirmed, and writes it when it registers again.
 """
 
 GET_CACHED_EVENT = Script(

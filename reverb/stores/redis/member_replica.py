@@ -23,7 +23,7 @@ class _State(Enum):
     """The states of a replica; ``_TRANSITIONS`` lists the transitions."""
 
     DETACHED = "detached"
-    """The replica has the members that this node knows. It ignores changes."""
+    """The replica keeps its members, and ignores the changes that the bus delivers."""
     FETCHING = "fetching"
     """A snapshot has been requested. The replica buffers changes."""
     FOLLOWING = "following"
@@ -89,7 +89,7 @@ class MemberReplica:
 
     @property
     def needs_snapshot(self) -> bool:
-        """Whether the replica has no snapshot, and has requested none."""
+        """Whether a snapshot must be requested: the replica follows none, and awaits none."""
         return self._state.current is _State.DETACHED
 
     def await_snapshot(self) -> None:
@@ -100,12 +100,12 @@ class MemberReplica:
     def apply(self, version: int, user_id: str, user_info: str | None) -> None:
         """Apply a change that the bus delivered.
 
-        While a snapshot is being fetched, a change is buffered until it is loaded. A detached
-        replica ignores changes: its next snapshot will contain them. Otherwise the change with the
-        next version is applied, and a later version is a gap, for which the replica requests a
-        snapshot. For up to two heartbeats after a snapshot, an old version is ignored, because the
-        snapshot contains that change. Later, an old version means that the channel's versions have
-        started over, and the replica requests a snapshot.
+        While the replica awaits a snapshot, it buffers changes. While it is detached, it ignores
+        them: the next snapshot will contain them. Otherwise it applies the change with the next
+        version. After a gap in the versions, it requests a snapshot. For up to two heartbeats after
+        a snapshot, an old version is ignored, because the snapshot contains that change. Later, an
+        old version means that the channel's versions have started over, and the replica requests a
+        snapshot.
 
         Args:
             version: The version of the members after the change.
@@ -159,8 +159,8 @@ class MemberReplica:
         """Load a snapshot of the members, and report those that the subscribers do not know yet.
 
         Members that the snapshot does not contain become unconfirmed: they stay in the roster
-        until a change or :meth:`drop_unconfirmed` removes them. If no snapshot is awaited, this one
-        is ignored.
+        until a change or :meth:`drop_unconfirmed` removes them. A snapshot that the replica does
+        not await is ignored.
 
         Args:
             members: The ``user_info`` JSON text of each user id.

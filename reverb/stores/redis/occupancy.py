@@ -60,7 +60,8 @@ class Occupancy:
 
         Args:
             debounce_ms: The debounce delay, in milliseconds.
-            wanted: Returns whether an app, by its id, has a webhook that reports occupancy.
+            wanted: Returns, for an app's id, whether an endpoint or a listener wants occupancy
+                events of the app.
             scripts: The scripts that webhooks run in Redis; they are loaded after each connect.
         """
         self.debounce_ms = debounce_ms

@@ -140,9 +140,9 @@ return {changes, failures}
 """Reap node ARGV[2]: remove its connections and subscriptions. Do nothing if it has a lease.
 
 ARGV[4] is the debounce delay in milliseconds; it is negative without webhooks. ARGV[5] is the name
-of the node that runs the script. A node that stops reaps itself: the script deletes the lease of
-the node's own session first. For another node it must be run in the current session, because only
-this run returns the changes, and a delayed one would return them to a connection that has ended.
+of the node that runs the script. A node that stops reaps itself: the script first deletes the lease
+of the node's own session. A node that reaps another one needs its current session: only one run
+returns the changes, and a delayed run would return them to a connection that has ended.
 
 Returns a list of the changes and a list of failures. A change is ``{app, channel, number of
 subscriptions left, ids of the removed users}``. If several nodes reap the same node, each change is

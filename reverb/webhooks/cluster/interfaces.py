@@ -1,4 +1,4 @@
-"""The store that the nodes of a cluster share for webhooks, and the leadership that it gives."""
+"""The store that the nodes of a cluster share for webhooks, and the leadership that it grants."""
 
 from collections.abc import Callable, Collection, Sequence
 from typing import Literal
@@ -34,13 +34,14 @@ class QueueEntry(msgspec.Struct, frozen=True):
 
 
 class ILeadership(Interface):
-    """A node's leadership of the cluster's webhooks, and what only the leader may do.
+    """A node's leadership of the cluster's webhooks: the operations that only the leader may run.
 
-    Every method renews it. It expires some seconds after the last call, or when the node loses its
-    connection to the store. From then on another node may lead.
+    Every call except :meth:`release` renews the leadership. It expires some seconds after the last
+    call; then another node may lead. This object is also invalid once the node has lost its
+    connection to the store.
 
-    Every Deferred fails with ClusterStoreLostError if the leadership has expired, if the store is
-    unreachable, or if it refuses the call.
+    Every Deferred fails with ClusterStoreLostError if the leadership has ended, if the store is
+    unreachable, or if the store refuses the call.
     """
 
     def renew() -> "Deferred[None]":
@@ -70,7 +71,7 @@ class ILeadership(Interface):
         Corrupt entries are removed from the queue and not returned.
 
         Args:
-            after: The id of the last entry that was read; empty to read from the first.
+            after: The id of the last entry that was read; empty to read from the first one.
             stopping: Whether this node is stopping. If all nodes are, every check counts as due.
 
         Returns:
@@ -107,8 +108,8 @@ class IWebhookClusterStore(Interface):
     is still vacant, or the member still absent. So each change adds at most one event, even if
     several nodes see it, and a departure with a return within the delay adds none.
 
-    The nodes elect one leader, which sends the webhooks of all nodes. The methods of
-    :class:`ILeadership` are for the leader, all methods here for every node.
+    The nodes elect one leader, which sends the webhooks of all nodes. Only the leader calls the
+    methods of :class:`ILeadership`; every node may call the methods of this interface.
 
     Every Deferred fails with ClusterStoreLostError if the store is unreachable or refuses the call.
     """
@@ -140,7 +141,7 @@ class IWebhookClusterStore(Interface):
     def acquire_leadership() -> "Deferred[ILeadership | None]":
         """Become the leader.
 
-        After it has lost the store, a leader may acquire the leadership again at once.
+        A leader that has lost the store may acquire the leadership again at once.
 
         Returns:
             Fires with the leadership, or with None if another node is the leader.
@@ -164,8 +165,8 @@ class IWebhookClusterStore(Interface):
             limits: Limits the pending deliveries of its endpoint.
 
         Returns:
-            Fires with ``added``. Otherwise the store is unchanged: with ``full`` if there is no
-            room, with ``pending`` if the delivery is pending already.
+            Fires with ``added``; with ``full`` if there is no room; or with ``pending`` if the
+            delivery is pending already. In the last two cases the store is unchanged.
         """
 
     def list_ids(

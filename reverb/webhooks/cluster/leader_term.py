@@ -25,7 +25,7 @@ reconnect.
 """
 
 MakePipeline = Callable[[IJournal, str], Pipeline]
-"""Makes a pipeline, given a journal and a delivery id. The ids of new deliveries sort after it."""
+"""Makes a pipeline, given a journal and the id after which the ids of new deliveries sort."""
 
 
 class LeaderTerm:
@@ -62,7 +62,7 @@ class LeaderTerm:
         return self._pipeline.sender.queued(app_id)
 
     def resume(self, pending: Sequence[Delivery]) -> None:
-        """Send pending deliveries that the store has, in the given order."""
+        """Queue pending deliveries from the store, in the given order."""
         for delivery in pending:
             self._journal.mark_stored(delivery)
         if not self._has_ended:
@@ -125,7 +125,7 @@ class LeaderTerm:
         """Process the whole queue, then wait until its events are routed and sent.
 
         Returns:
-            True if every delivery is finished; False if that took longer than ``POLL_INTERVAL``.
+            True if every delivery is finished; False if that takes longer than ``POLL_INTERVAL``.
         """
         while await self.poll(stopping=True):
             pass
@@ -151,9 +151,11 @@ async def begin_term(
     Args:
         leadership: This node's leadership.
         store: The cluster store.
-        make_pipeline: Makes the term's pipeline.
+        make_pipeline: Makes the pipeline, given the term's journal and the greatest id of a pending
+            delivery.
         debounce_ms: Milliseconds by which the report of a departure is delayed.
-        wanted: Returns whether an app, by its id, has a webhook that reports occupancy.
+        wanted: Returns, for an app's id, whether an endpoint or a listener wants occupancy events
+            of the app.
         clock: Times batches and timeouts.
 
     Raises:

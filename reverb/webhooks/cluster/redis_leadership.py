@@ -47,7 +47,7 @@ class RedisLeadership:
 
         Raises:
             ClusterStoreLostError: The session in which this node acquired the leadership has
-                ended, the leadership has expired, or Redis is unreachable.
+                ended, the leadership has expired, or Redis is unreachable or refuses the script.
         """
         if self._session.token != self._session_token:
             raise ClusterStoreLostError("the connection to Redis was lost")

@@ -36,8 +36,8 @@ return 1
 )
 """Add an event to the queue; return 0 if the queue is full, else 1.
 
-If ARGV[8] is positive, the event is a cache miss. If it is added, later cache misses of the channel
-are ignored for that many milliseconds; for these, the script returns 1.
+If ARGV[8] is positive, the event is a cache miss. Once it is added, later cache misses of the
+channel are ignored for ARGV[8] milliseconds: for each, the script returns 1, and adds nothing.
 """
 
 ACQUIRE_LEADERSHIP = Script(

@@ -41,8 +41,8 @@ class RedisWebhookStore:
     def __init__(self, store: RedisStore, *, clock: IReactorTime, meter: Meter) -> None:
         self._store = store
         self._session = RedisWebhookSession(store.session, clock, meter)
-        # The same for each term: after a loss of Redis, this node need not wait until the lock
-        # that it holds itself has expired.
+        # All terms have the same token, so after a loss of Redis this node need not wait until its
+        # own lock expires.
         self._leader_token = secrets.token_hex(8)
 
     @property
@@ -88,8 +88,8 @@ class RedisWebhookStore:
         """Write a pending delivery, and notify the leader through a queue entry.
 
         Returns:
-            Fires with ``added``. Otherwise nothing has changed: with ``full`` if there is no room,
-            with ``pending`` if the delivery is pending already.
+            Fires with ``added``; with ``full`` if there is no room; or with ``pending`` if the
+            delivery is pending already. In the last two cases nothing has changed.
         """
         reply = await self._session.run(
             scripts.ADD,
@@ -109,7 +109,7 @@ class RedisWebhookStore:
         states = _STATES if state is None else (state,)
         before = f"({after}" if after else "+"
         ids = await self._session.run(scripts.LIST_IDS, app_id, before, limit, *states)
-        # An id that is not UTF-8 becomes one that does not exist.
+        # An id that is not UTF-8 becomes an id that no delivery has.
         return [delivery_id.decode("utf-8", "replace") for delivery_id in ids]
 
     @returns_deferred

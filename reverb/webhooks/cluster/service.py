@@ -26,7 +26,7 @@ class ClusterWebhooks:
     Args:
         archive: The archive of the cluster's deliveries.
         forwarder: Forwards this node's events to the cluster's queue.
-        election: Lets this node lead.
+        election: The election, in which this node takes part.
         listeners: Called with every event, on the leader.
         transport: Sends the requests of all terms; :meth:`stop` stops it.
 

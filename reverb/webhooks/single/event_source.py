@@ -79,9 +79,10 @@ class HubEventSource:
         return succeed(None)
 
     def on_notice(self, notice: Notice) -> None:
-        """Emit the event of a notice, unless it is debounced, unwanted or of an internal channel.
+        """Emit the event of a notice at once or, for a departure, after the debounce delay.
 
-        Between :meth:`stop` and :meth:`start`, notices are ignored.
+        Ignores notices that are unwanted, of an internal channel, or that the debouncer cancels or
+        mutes. Ignores all notices while the source is not started.
         """
         if self._emit is None or not self._wants_app(notice.app_id):
             return

@@ -37,7 +37,7 @@ class SingleNodeWebhooks:
 
     Args:
         source: Emits events.
-        make_pipeline: Makes what delivers the source's events from one start to the next stop.
+        make_pipeline: Makes a pipeline, which delivers the source's events from a start to a stop.
         listeners: The dispatcher's listeners, to which :meth:`add_listener` adds.
         journal: Records events and deliveries.
         ids: Generates the ids of events and deliveries.

@@ -85,7 +85,7 @@ class _Phase(Enum):
     """
 
     CLOSED = "closed"
-    """There is no file; changes are ignored."""
+    """The file is not open; changes are ignored."""
     IDLE = "idle"
     """The file has all changes."""
     SCHEDULED = "scheduled"
@@ -95,7 +95,7 @@ class _Phase(Enum):
     FAILED = "failed"
     """Changes are not collected, because the retry writes the complete contents."""
     CLOSING = "closing"
-    """The thread writes what was collected before; changes are ignored."""
+    """The thread writes the changes collected before; new changes are ignored."""
 
 
 class SqliteJournalStorage:
@@ -118,7 +118,7 @@ class SqliteJournalStorage:
         self._statements: list[_Statement] = []
         self._waiters: list[Deferred[None]] = []
         self._phase = _Phase.CLOSED
-        # The end of the present phase: of SCHEDULED and FAILED, and of WRITING.
+        # The timer ends the phases SCHEDULED and FAILED; the Deferred fires at the end of WRITING.
         self._timer: IDelayedCall | None = None
         self._writing: Deferred[None] = succeed(None)
 
@@ -136,7 +136,7 @@ class SqliteJournalStorage:
             # SQLite describes a corrupt page in several lines.
             problem = " ".join(_describe_error(error).split())
             raise JournalError(f"{self.path} {problem}") from None
-        # A thread pool that was stopped cannot be started again.
+        # A new thread pool, because one that was stopped cannot be started again.
         self._pool = ThreadPool(0, 1, "reverb-journal")
         self._pool.start()
         self._phase = _Phase.IDLE
@@ -215,7 +215,10 @@ class SqliteJournalStorage:
         _fire(waiters)
 
     def _fail(self, error: Exception) -> None:
-        """Drop the collected changes, and schedule the retry, which writes everything."""
+        """Drop the collected changes, and schedule the retry, which writes everything.
+
+        A closing storage does not retry.
+        """
         self._statements.clear()
         if self._phase is _Phase.WRITING:
             self._schedule(_Phase.FAILED, _RETRY_DELAY)
@@ -280,7 +283,7 @@ def _load(connection: sqlite3.Connection, contents: JournalContents) -> JournalC
 
 
 def _check_columns(connection: sqlite3.Connection) -> None:
-    """Check that another program has not made the tables.
+    """Check the columns of the tables, because another program may have made the file.
 
     Raises:
         JournalError: A table has other columns than the schema.
