@@ -98,7 +98,7 @@ class IBroker(Interface):
         """
 
     def subscribe(app_id: str, channel: str) -> "Deferred[None] | None":
-        """Register interest in the publications of other nodes to a channel.
+        """Register interest in the other nodes' publications to a channel.
 
         The hub calls this for each subscription, even if the interest in the
         channel is registered already.

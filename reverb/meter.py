@@ -1,7 +1,7 @@
 """Counters and histograms of one node: plain numbers, updated once for each event.
 
-The parts of the server increment them, and :mod:`reverb.metrics` reads them at
-each scrape. Counting is on the hot path and must cost almost nothing: it takes
+The parts of the server increment the counters, and :mod:`reverb.metrics` reads
+them at each scrape. Counting is on the hot path and must cost almost nothing: it takes
 no lock, and sending a message looks up no label. The current numbers of
 connections and channels are not kept here: each scrape reads them from the hub.
 """

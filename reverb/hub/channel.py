@@ -64,8 +64,8 @@ class _PendingSubscriber:
 
     Attributes:
         confirmed: Whether the connection has been sent the confirmation of its subscription.
-        first_frame: An index in the channel's ``pending_frames``. The frames
-            from this index on are for the connection, and not yet in ``held_frames``.
+        first_frame: The index, in the channel's ``pending_frames``, of the first frame that is
+            for the connection and not yet in ``held_frames``.
         held_frames: The frames that the connection receives at its activation,
             oldest first.
     """

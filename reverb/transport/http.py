@@ -249,7 +249,7 @@ class HttpChannel(HTTPChannel):
 
 
 class HttpFactory(Factory):
-    """Makes the channels of HTTP connections.
+    """Makes an :class:`HttpChannel` for each HTTP connection.
 
     Args:
         handle: Handles the requests.
@@ -267,5 +267,5 @@ class HttpFactory(Factory):
         self._meter = meter
 
     def buildProtocol(self, addr: object) -> HttpChannel:
-        """Make a channel for one connection."""
+        """Make an :class:`HttpChannel` for one connection."""
         return HttpChannel(self._handle, self._limits, reactor=self._reactor, meter=self._meter)

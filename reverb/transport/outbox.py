@@ -261,5 +261,5 @@ class BufferedOutbox:
         self._queued_bytes = 0
 
     def stopProducing(self) -> None:
-        """Stop counting: the transport is closed."""
+        """Stop counting the queued bytes, as the transport is closed."""
         self._full = False

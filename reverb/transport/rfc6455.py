@@ -210,7 +210,8 @@ class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autob
     def drop_handshake_state(self) -> None:
         """Save memory after the handshake.
 
-        Deletes the attributes that only the handshake needs, and those that have the class's value.
+        Deletes the attributes that only the handshake needs, and each attribute whose value is
+        that of the class attribute with the same name.
         """
         kind = type(self)
         # A new dict, because a dict does not shrink when items are deleted.

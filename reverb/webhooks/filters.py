@@ -13,8 +13,8 @@ class EventFilter:
     Args:
         apps: All apps; None if they are not known in advance, so that every event counts as
             wanted.
-        listeners: The listeners in this process, which want every event. Each call reads the
-            sequence again, so listeners may be added later.
+        listeners: The listeners in this process, which want every event. The filter keeps the
+            sequence itself, not a copy, so that listeners may be added to it later.
     """
 
     def __init__(self, apps: Sequence[App] | None, listeners: Sequence[EventListener]) -> None:

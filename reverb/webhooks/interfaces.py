@@ -86,7 +86,7 @@ class IWebhookTransport(Interface):
 
         Args:
             url: The endpoint's URL.
-            headers: The headers of the request. The transport adds those that HTTP itself needs,
+            headers: The headers of the request. The transport adds headers that HTTP needs,
                 such as ``Host``.
             body: The bytes that were signed.
 

@@ -13,8 +13,8 @@ class LocalState:
     """This node's connections and subscriptions, in memory.
 
     Args:
-        on_change: Called with each change of the members that this node's subscribers do not know
-            yet, a :class:`MemberJoined` or a :class:`MemberLeft`.
+        on_change: Called with a :class:`MemberJoined` or a :class:`MemberLeft` for each change of
+            members that this node's subscribers have not been sent yet.
         refetch: Called with the key of each channel whose members the node must fetch from Redis
             again.
 
@@ -119,7 +119,7 @@ class LocalState:
             replica.detach()
 
     def drop_unconfirmed(self) -> None:
-        """Remove from each replica the members that are still unconfirmed."""
+        """Remove from each replica its unconfirmed members; see :class:`MemberReplica`."""
         for replica in list(self.replicas.values()):
             replica.drop_unconfirmed()
 

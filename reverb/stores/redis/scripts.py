@@ -27,7 +27,7 @@ every node receives a channel's changes in the order in which they were made, an
 node cannot separate a change from its publication.
 
 The debounce delay that a script receives is the delay of the webhooks ``channel_vacated`` and
-``member_removed``, in milliseconds. It is negative if no webhook reports the channel.
+``member_removed``, in milliseconds. The delay is negative if no webhook reports the channel.
 """
 
 from reverb.protocol.names import INTERNAL_PREFIX

@@ -142,7 +142,7 @@ class RedisStore:
     async def join(
         self, app_id: str, channel: str, socket_id: str, member: Member | None, max_members: int
     ) -> JoinResult:
-        """Add a subscription, and return its effect on all nodes; fails if the channel is full."""
+        """Add a subscription, and return its effect across all nodes; a full channel refuses it."""
         key = (app_id, channel)
         local = self._local_state
         replica, is_new = local.join(key, socket_id, member)

@@ -125,7 +125,7 @@ class RedisLeadership:
 
     @returns_deferred
     async def remove_entries(self, ids: Collection[str]) -> None:
-        """Remove entries from the queue."""
+        """Remove entries from the queue of the cluster."""
         await self._run(scripts.REMOVE_ENTRIES, *ids)
 
 

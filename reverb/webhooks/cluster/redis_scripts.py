@@ -34,7 +34,7 @@ end
 return 1
 """
 )
-"""Add an event to the queue; return 0 if the queue is full, else 1.
+"""Add an event to the queue of the cluster; return 0 if the queue is full, else 1.
 
 If ARGV[8] is positive, the event is a cache miss. Once it is added, later cache misses of the
 channel are ignored for ARGV[8] milliseconds: for each, the script returns 1, and adds nothing.
@@ -148,7 +148,7 @@ return {redis.call('XRANGE', key('webhooks', 'events'), start, '+', 'COUNT', """
     + """), malformed}
 """
 )
-"""Run the occupancy checks that are due, and read the queue.
+"""Run the occupancy checks that are due, and read the queue of the cluster.
 
 Return the next entries of the queue, and the number of checks that were removed because their name
 is malformed. If all nodes are stopping, every scheduled check counts as due.
@@ -157,7 +157,7 @@ is malformed. If all nodes are stopping, every scheduled check counts as due.
 REMOVE_ENTRIES = Script(
     REQUIRE_LEADER + "return redis.call('XDEL', key('webhooks', 'events'), unpack(ARGV, 6))"
 )
-"""Remove entries from the queue."""
+"""Remove entries from the queue of the cluster."""
 
 PUT = Script(
     REQUIRE_LEADER

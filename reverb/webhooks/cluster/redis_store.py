@@ -56,7 +56,7 @@ class RedisWebhookStore:
 
     @returns_deferred
     async def publish(self, event: WebhookEvent, mute_ms: int) -> bool:
-        """Add to the queue an event that is not about occupancy.
+        """Add to the queue of the cluster an event that is not about occupancy.
 
         Returns:
             Fires with False if the queue is full, and the event is dropped; with True otherwise.

@@ -215,7 +215,7 @@ class SqliteJournalStorage:
         _fire(waiters)
 
     def _fail(self, error: Exception) -> None:
-        """Drop the collected changes, and schedule the retry, which writes everything.
+        """Schedule a retry, which writes the complete journal instead of the collected changes.
 
         A closing storage does not retry.
         """
@@ -299,7 +299,7 @@ def _check_columns(connection: sqlite3.Connection) -> None:
 
 
 def _read_all(connection: sqlite3.Connection, contents: JournalContents) -> None:
-    """Read and validate all rows, as SQLite does not detect that a value was overwritten."""
+    """Read and validate all rows, as SQLite does not detect damage to a value."""
     for row in connection.execute("SELECT * FROM deliveries ORDER BY id"):
         delivery = _read_delivery(row)
         contents.deliveries[delivery.id] = delivery
