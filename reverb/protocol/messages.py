@@ -207,7 +207,9 @@ def _decode(decoder: msgspec.json.Decoder[S], data: bytes, subject: str) -> S:
 
 def json_problem(error: Exception) -> str:
     """Describe a decoder's error for the sender of the JSON."""
-    problem = str(error).replace("`", "'") or "nested too deeply"
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    problem = str(error).replace("`", "'")
     # The decoder reports half of a surrogate pair, such as "\ud83d", as "truncated" too.
     return problem.replace(
         "Input data was truncated", "it ends too early, or has half of a surrogate pair"
