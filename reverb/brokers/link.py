@@ -132,7 +132,7 @@ class Link:
         raise NotImplementedError
 
     def send(self, name: bytes, message: bytes) -> bool:
-        """Publish a message when this turn of the reactor ends; drop it if that is impossible.
+        """Publish a message when this turn of the reactor ends; drop it if it cannot be sent.
 
         Returns:
             Whether the message will be sent.
@@ -143,9 +143,9 @@ class Link:
         """Subscribe to names on the bus.
 
         Returns:
-            One Deferred for each name. It fires when the subscription is in place: the node
-            receives each message that is sent from then on. If the link is lost before, or is
-            down already, it fails with LinkLostError.
+            One Deferred for each name. Each Deferred fires when its subscription is in place: the
+            node receives every message that is sent to the name after that. If the link is down,
+            or is lost first, the Deferred fails with LinkLostError.
         """
         raise NotImplementedError
 

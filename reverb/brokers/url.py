@@ -46,8 +46,8 @@ def split_url(text: str, *, service: str, known: Mapping[str, tuple[str, ...]]) 
     Args:
         text: The URL.
         service: The name of the server software, for errors.
-        known: Maps each valid scheme to the names of the parameters that it may have. Errors list
-            schemes and names in this order.
+        known: Maps each valid scheme to the names of its valid parameters. Errors list schemes and
+            names in the order of this mapping.
 
     Raises:
         UrlError: The URL is malformed, or its scheme or a parameter is not known.
@@ -82,7 +82,8 @@ def _parse_parameters(query: str, known: tuple[str, ...], service: str) -> dict[
             raise UrlError(
                 f"the {service} URL has a ? before the @; in a password, write it as %3F"
             )
-        if any("password" in name for name, _ in parameters):  # As above.
+        # After a parameter with a password, the unknown name may be the rest of the password.
+        if any("password" in name for name, _ in parameters):
             raise UrlError(
                 f"the {service} URL has an unknown parameter; it may have {', '.join(known)}; "
                 "in a password, write an & as %26"

@@ -4,9 +4,9 @@ nats-py connects, logs in, reads and parses. This module bypasses the usual
 interface of nats-py, which costs a queue and two futures (3.6 KB) for each
 subscription, and several tasks for each message. Instead, this module writes
 commands to the transport, with one write for each turn of the reactor, and
-receives messages from the parser. It uses three private attributes of nats-py:
-``Client._transport``, ``Client._process_msg``, and the transport's
-``_io_writer``. Tests fail when these change.
+receives messages from the parser. This module uses three private attributes of
+nats-py: ``Client._transport``, ``Client._process_msg``, and the transport's
+``_io_writer``. Tests fail when these attributes change.
 
 The module needs the running asyncio event loop of Twisted's asyncio reactor.
 """
@@ -107,11 +107,11 @@ _TRANSITIONS = {
 
 
 class NatsConnection:
-    """A connection that does not reconnect when it is lost.
+    """A connection to NATS, which does not reconnect when it is lost.
 
     Args:
         url: The credentials, and whether to use TLS.
-        on_message: Called with the subject and the content of each message. It must not raise.
+        on_message: Called with the subject and the content of each message; must not raise.
 
     Attributes:
         lost: Fires with the reason when the connection has ended.

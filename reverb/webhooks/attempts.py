@@ -18,7 +18,7 @@ class Outcome(msgspec.Struct, frozen=True):
     """The outcome of one attempt."""
 
     status: int | None = None
-    """The status of the response; None if there was none."""
+    """The status of the response; None if there was no response."""
     error: str | None = None
     """Why the attempt failed; None if the endpoint accepted the request."""
     permanent: bool = False
@@ -38,11 +38,11 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class Attempts:
-    """Makes attempts.
+    """Makes attempts to send deliveries.
 
     Args:
         apps: Provides secrets and endpoints; each attempt looks up the delivery's app.
-        journal: Says when a delivery that it has recorded may be sent.
+        journal: Says when a recorded delivery may be sent.
         transport: Sends the requests.
     """
 

@@ -35,7 +35,7 @@ class Pipeline:
             seconds: The longest wait. Incomplete batches are passed to the sender in any case.
 
         Returns:
-            Whether everything is finished.
+            Whether all events are routed and all deliveries are finished.
         """
         deadline = self._clock.seconds() + seconds
         is_routed = await self._wait(self.dispatcher.routed(), deadline)

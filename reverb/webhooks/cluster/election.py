@@ -27,7 +27,7 @@ class _Phase(Enum):
 
     STOPPED = "stopped"
     RUNNING = "running"
-    """The node is the leader, or tries to become it every few seconds."""
+    """The node is the leader, or tries to become the leader every few seconds."""
     STOPPING = "stopping"
     """A leader finishes its term. If all nodes are stopping, this node may lead once more."""
 
@@ -37,7 +37,7 @@ class Election:
 
     Args:
         store: The cluster store.
-        begin_term: Begins a term, given the leadership.
+        begin_term: Begins a leader term, given the leadership.
         clock: Times the election.
 
     Attributes:

@@ -17,9 +17,9 @@ from reverb.webhooks.interfaces import ClusterStoreLostError
 MAX_QUEUED = 10_000
 """The most events that wait on this node while the cluster store is unreachable."""
 MAX_QUEUED_BYTES = 8 * 1024 * 1024
-"""The most bytes that the JSON of these events may have."""
+"""The most bytes that the JSON of all waiting events may have."""
 RETRY_DELAY = 1.0
-"""Seconds after a failure until the events that wait are published."""
+"""Seconds from a failed publication until the forwarder publishes the waiting events."""
 
 
 class _Phase(Enum):
@@ -40,12 +40,12 @@ class _Phase(Enum):
 
 
 class EventForwarder:
-    """Publishes the client events, cache misses and counts of this node's hub to the cluster store.
+    """Publishes client events, cache misses and subscription counts to the cluster store.
 
-    :meth:`on_notice` must be a listener of the hub. Changes of occupancy are not published, because
-    the store's scripts report them. While the store is unreachable, events wait here in order, up
-    to ``MAX_QUEUED`` events and ``MAX_QUEUED_BYTES``; further events are dropped. An event whose
-    publication failed is published again, perhaps after later events.
+    :meth:`on_notice` must be a listener of the node's hub. Changes of occupancy are not published,
+    because the store's scripts report these changes. While the store is unreachable, events wait on
+    this node in order, up to ``MAX_QUEUED`` events and ``MAX_QUEUED_BYTES``; further events are
+    dropped. An event whose publication failed is published again, perhaps after later events.
 
     Args:
         store: The cluster store, which has the queue.
@@ -149,7 +149,10 @@ class EventForwarder:
             self._drop(event)
 
     def _on_failure(self, failure: Failure, number: int) -> None:
-        """Let the event wait for the retry. If only the reply was lost, the store has the event."""
+        """Let the event wait for the retry.
+
+        If only the reply was lost, the retry adds the event to the queue again.
+        """
         self._published.discard(number)
         self._wait()
         failure.trap(ClusterStoreLostError)

@@ -18,21 +18,21 @@ POLL_INTERVAL = 0.25
 """Seconds between two polls of the cluster's queue while the queue is empty."""
 
 _RECONNECT_GRACE_MS = 3_000
-"""The least delay, in milliseconds, of the checks that a new leader schedules when it begins.
+"""The least delay, in milliseconds, of the checks that :func:`begin_term` schedules.
 
 The other nodes may have lost Redis together with the last leader; the delay gives them time to
 reconnect.
 """
 
 MakePipeline = Callable[[IJournal, str], Pipeline]
-"""Makes a pipeline, given a journal and the id after which the ids of new deliveries sort."""
+"""Makes a pipeline, given a journal and an id that the ids of new deliveries must exceed."""
 
 
 class LeaderTerm:
     """Sends the webhooks of all nodes, from this node's election until it loses the leadership.
 
-    :func:`begin_term` begins one. Call :meth:`poll` repeatedly. When the node stops, call
-    :meth:`finish`, which hands over to the next leader. :meth:`end` ends the term at once.
+    :func:`begin_term` begins a term. Call :meth:`poll` repeatedly. When the node stops, call
+    :meth:`finish`, which releases the leadership. :meth:`end` ends the term at once.
 
     Args:
         leadership: This node's leadership.

@@ -33,7 +33,7 @@ class RedisLeadership:
     """The leadership of this node, from its acquisition until it expires or Redis is lost.
 
     Args:
-        session: Runs the scripts. The leadership ends with the present session of the node.
+        session: Runs the scripts. The leadership ends when the node's session token changes.
         token: The token with which the leadership was acquired.
     """
 
@@ -43,7 +43,7 @@ class RedisLeadership:
         self._token = token
 
     async def _run(self, script: Script, *arguments: Argument) -> Any:
-        """Run a script that only the leader may run, which renews the leadership.
+        """Run a script that only the leader may run; the script also renews the leadership.
 
         Raises:
             ClusterStoreLostError: The session in which this node acquired the leadership has

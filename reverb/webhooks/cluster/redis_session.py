@@ -41,7 +41,7 @@ class RedisWebhookSession:
 
     @property
     def token(self) -> str | None:
-        """The token of the present session, new after each connect; None in degraded mode."""
+        """The node's session token, new after each connect to Redis; None in degraded mode."""
         return self._session.token
 
     async def run(self, script: Script, *arguments: Argument) -> Any:

@@ -41,8 +41,8 @@ class RedisWebhookStore:
     def __init__(self, store: RedisStore, *, clock: IReactorTime, meter: Meter) -> None:
         self._store = store
         self._session = RedisWebhookSession(store.session, clock, meter)
-        # All terms have the same token, so after a loss of Redis this node need not wait until its
-        # own lock expires.
+        # All terms of this node have one token, so after a loss of Redis the node need not
+        # wait until its own lock expires.
         self._leader_token = secrets.token_hex(8)
 
     @property
@@ -79,7 +79,8 @@ class RedisWebhookStore:
         """Record that this node is stopping.
 
         Returns:
-            Fires with True if all nodes are stopping, and checks or entries are left.
+            Fires with True if all nodes are stopping, and occupancy checks or queue entries are
+            left.
         """
         return bool(await self._session.run(scripts.ANNOUNCE_STOP))
 
@@ -89,7 +90,7 @@ class RedisWebhookStore:
 
         Returns:
             Fires with ``added``; with ``full`` if there is no room; or with ``pending`` if the
-            delivery is pending already. In the last two cases nothing has changed.
+            delivery is pending already. Only ``added`` means that the store has changed.
         """
         reply = await self._session.run(
             scripts.ADD,

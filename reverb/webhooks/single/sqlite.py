@@ -1,4 +1,4 @@
-"""The journal's storage: a SQLite file that a thread of its own writes.
+"""The journal's storage: a SQLite file that a separate thread writes.
 
 The reactor waits for the disk only at the start, when it reads the file. Later, the thread writes
 the changes of one turn of the reactor in one transaction. ``kill -9`` loses no transaction that was
@@ -6,7 +6,7 @@ committed. If the machine loses power, the latest transactions may be lost (SQLi
 ``synchronous=NORMAL``).
 
 If the disk fails while the server runs (full, broken, removed), webhooks are still sent. The
-storage retries periodically, and then writes the complete contents again from memory.
+storage retries periodically. A retry writes the journal's complete contents from memory.
 """
 
 import sqlite3
@@ -95,7 +95,7 @@ class _Phase(Enum):
     FAILED = "failed"
     """Changes are not collected, because the retry writes the complete contents."""
     CLOSING = "closing"
-    """The thread writes the changes collected before; new changes are ignored."""
+    """The thread writes the changes collected before the close; new changes are ignored."""
 
 
 class SqliteJournalStorage:
@@ -157,7 +157,7 @@ class SqliteJournalStorage:
         self._write(_Statement(_PUT_UNBATCHED, _unbatched_row(entry)))
 
     def remove_unbatched(self, event_id: str, url: str) -> None:
-        """Remove an event that is now part of a delivery to this URL, or was dropped for it."""
+        """Remove an event that is part of a delivery to an endpoint, or was dropped for it."""
         self._write(_Statement(_REMOVE_UNBATCHED, (event_id, url)))
 
     def put_reported(self, key: OccupancyKey) -> None:
@@ -237,7 +237,7 @@ class SqliteJournalStorage:
 
     @returns_deferred
     async def close(self) -> None:
-        """Write the remaining changes, and close; fires when that is done."""
+        """Write the remaining changes, and close; fires when the file is closed."""
         if self._phase in (_Phase.CLOSED, _Phase.CLOSING):
             return
         if self._timer is not None:
@@ -299,7 +299,7 @@ def _check_columns(connection: sqlite3.Connection) -> None:
 
 
 def _read_all(connection: sqlite3.Connection, contents: JournalContents) -> None:
-    """Read and validate all rows, as SQLite does not detect damage to a value."""
+    """Read and validate all rows, because SQLite does not detect damage to a value."""
     for row in connection.execute("SELECT * FROM deliveries ORDER BY id"):
         delivery = _read_delivery(row)
         contents.deliveries[delivery.id] = delivery
