@@ -59,7 +59,7 @@ def check_publication(app: object, event: object, socket_id: object) -> None:
 
 
 def check_channels(channels: Any) -> list[str]:
-    """Check the channels of ``publish``, and return their names in order, each once."""
+    """Check the channels of ``publish``, and return their names in order, without duplicates."""
     if isinstance(channels, str | bytes) or not hasattr(channels, "__iter__"):
         raise _mismatch("channels", "a list of channel names", channels)
     names = list(channels)
@@ -74,7 +74,7 @@ def encode_data(data: Any) -> str:
     if isinstance(data, str):
         return data
     if isinstance(data, bytes | bytearray | memoryview):
-        # msgspec would encode it in base64.
+        # msgspec would encode bytes in base64.
         raise _mismatch("data", "a string, or a value that JSON can represent", data)
     try:
         return msgspec.json.encode(data).decode()

@@ -22,7 +22,7 @@ from reverb.webhooks.cluster.interfaces import IWebhookClusterStore
 
 
 class WrongReactorError(ValueError):
-    """The configured broker cannot run on this reactor; the text names the one that it needs."""
+    """The configured broker needs a reactor of another class, which the text names."""
 
 
 def check_reactor(settings: Settings, reactor: Any) -> None:
@@ -46,8 +46,8 @@ def build_backends(
 ) -> tuple[IBroker, IChannelStore]:
     """Return the given broker and store, or build those that the settings name.
 
-    If the settings name neither a Redis nor a NATS, one that is not given is built in this
-    process's memory.
+    If the settings name neither a Redis nor a NATS, a broker or a store that is not given is
+    built in this process's memory.
 
     Args:
         settings: The node's settings.
@@ -97,7 +97,9 @@ def _build_redis(
 
 
 class _Announcer(LinkObserver):
-    """Calls a function after each connect to NATS, because invalidations may have been lost before.
+    """Calls a function after each connect to NATS.
+
+    While NATS was out of reach, invalidations may have been lost.
 
     Args:
         announce: The function, called without arguments.
@@ -107,7 +109,7 @@ class _Announcer(LinkObserver):
         self._announce = announce
 
     async def link_connected(self) -> None:
-        """Call the function."""
+        """Call ``announce``."""
         self._announce()
 
 

@@ -1,4 +1,4 @@
-"""Exponential backoff with jitter. It is pure: the caller waits, and supplies the random numbers.
+"""Exponential backoff with jitter. The caller waits, and supplies the random numbers.
 
 Source: Marc Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
 """

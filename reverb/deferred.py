@@ -26,8 +26,8 @@ def returns_deferred(
 
     Returns:
         A function with the same parameters. The Deferred that it returns fires with the
-        coroutine's result when the coroutine is finished, or fails with its exception. Cancelling
-        the Deferred cancels the one for which the coroutine waits.
+        coroutine's result or fails with the coroutine's exception. Cancelling the
+        returned Deferred cancels the Deferred that the coroutine awaits.
     """
 
     @functools.wraps(function)

@@ -25,13 +25,13 @@ class Query:
 
     @property
     def raw(self) -> list[tuple[str, str]]:
-        """Names and values, still percent-encoded."""
+        """The names and values of the parameters, still percent-encoded."""
         parts = [part.partition("=") for part in self._text.split("&") if part]
         return [(name, value) for name, _, value in parts]
 
     @property
     def pairs(self) -> list[tuple[str, str]]:
-        """Names and values, percent-decoded."""
+        """The names and values of the parameters, percent-decoded."""
         if self._pairs is None:
             self._pairs = self.raw
             if "%" in self._text:

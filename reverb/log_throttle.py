@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterable
 from twisted.internet.interfaces import IReactorTime
 
 _MAX_KEYS = 1_000
-"""The number of keys that are tracked at once.
+"""The maximum number of keys that are tracked at once.
 
-When so many keys were logged within one interval, occurrences of further keys are ignored.
+When this many keys have been logged within one interval, occurrences of further keys are ignored.
 """
 
 
@@ -18,7 +18,7 @@ class LogThrottle:
         emit: Called with the key, and with the number of occurrences since the last call for
             this key.
         clock: Measures the interval.
-        seconds: The interval.
+        seconds: The interval in seconds.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class LogThrottle:
         self._counts: dict[str, int] = {}
 
     def record(self, key: str, times: int = 1) -> None:
-        """Count occurrences of a key; call ``emit`` unless it was called within the interval.
+        """Count occurrences of a key, and call ``emit`` if the interval of the key has passed.
 
         Args:
             key: The key.
@@ -58,8 +58,8 @@ class LogThrottle:
     def _make_room(self, now: float) -> bool:
         """Return whether another key can be tracked; forget keys whose interval has passed.
 
-        Keys with suppressed occurrences are forgotten only if there is no room otherwise. Their
-        counts are emitted first.
+        Keys with suppressed occurrences are forgotten only if there is no room otherwise;
+        ``emit`` is called with their counts first.
         """
         if len(self._last_emitted) < _MAX_KEYS:
             return True

@@ -10,6 +10,6 @@ class Time(NamedTuple):
     """The clocks that the parts of a node use; a test replaces both."""
 
     clock: IReactorTime
-    """Schedules calls, and measures durations. Its zero has no meaning."""
+    """Schedules calls, and measures durations. The clock's zero has no meaning."""
     now: Callable[[], float]
     """Returns the seconds since 1970. An operator may set this clock, even back."""

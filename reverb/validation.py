@@ -1,11 +1,11 @@
 """Validates values against the types of settings, and describes the values that a type accepts.
 
 The configuration (:mod:`reverb.config.sources`) and an embedding application
-(:func:`validate_fields`) use the same types, so both accept the same values and get the same error
-messages. A type may have these keys in ``msgspec.Meta(extra=...)``:
+(:func:`validate_fields`) use the same types, so the same values are valid for both, with the
+same error messages. A type may have these keys in ``msgspec.Meta(extra=...)``:
 
 - ``expected``: the values that the type accepts, for an error message after "expected". A type
-  needs it if :func:`describe_expected` cannot derive the text from msgspec's description.
+  needs this key if :func:`describe_expected` cannot derive the text from msgspec's description.
 - ``is_secret``: True if no error message may show a value of the type.
 """
 
@@ -89,7 +89,7 @@ def find_duplicate(values: Iterable[str]) -> tuple[int, int] | None:
     """Find the first value that occurs a second time.
 
     Returns:
-        The indices of its second and of its first occurrence; None if all values are distinct.
+        The indices of the value's second and first occurrence; None if all values are distinct.
     """
     first_indices: dict[str, int] = {}
     for index, value in enumerate(values):

@@ -68,7 +68,7 @@ class Authenticator:
 
         Raises:
             ApiError: No app has this id or key, the app is disabled, the signature is invalid, or
-                the app exceeds its rate limit. The coroutine raises it too.
+                the app exceeds its rate limit. The coroutine raises this error too.
         """
         found = self._find_app(request, app_id)
         if found.called and isinstance(found.result, App):

@@ -20,6 +20,6 @@ class ApiContext:
     store: IChannelStore
     """Knows the channels and connections of all nodes."""
     webhooks: IWebhooks | None
-    """The node's webhooks; None if no app can have any."""
+    """The node's webhooks; None if no app can have webhooks."""
     unavailable_reason: Callable[[], str | None]
     """Returns why the node is not ready for new clients; None if it is ready."""

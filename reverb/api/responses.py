@@ -61,7 +61,8 @@ def make_publish_response(content: Any, *, all_nodes: bool) -> Response:
 def make_error_response(error: Exception, request: Request) -> Response:
     """Make the response to a request whose handler raised an exception.
 
-    Call it in the ``except`` clause, because it logs an unexpected exception with the traceback.
+    Call this function in the ``except`` clause, because it logs an unexpected exception with its
+    traceback.
     """
     error = _to_api_error(error, request)
     return make_json_response({"error": error.message}, error.status, tuple(error.headers.items()))

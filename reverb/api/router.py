@@ -15,8 +15,8 @@ Result = Response | dict[str, Any]
 
 RouteFunction = Callable[..., Result | Coroutine[Any, Any, Result]]
 """A route's function. The router calls it with the context and the request, and passes the path's
-parameters as keyword arguments. It returns the result, or a coroutine that returns the result. Both
-may raise an exception."""
+parameters as keyword arguments. The function returns the result, or a coroutine that returns the
+result. The function and the coroutine may raise an exception."""
 
 
 class Route(NamedTuple):
@@ -68,8 +68,8 @@ class _Endpoint:
     def fallback(self, method: str) -> RouteFunction:
         """Return the function for a method that is not in ``functions``.
 
-        That is the function of the route for any method. If there is no such route, OPTIONS has a
-        function that lists the allowed methods.
+        If the endpoint has a route for any method, return the function of that route. Otherwise,
+        return for OPTIONS a function that lists the allowed methods.
 
         Raises:
             ApiError: With 405 and the allowed methods if the method is not allowed.
@@ -97,7 +97,7 @@ class Router:
     If a function raises an exception, the response is a JSON object with the error.
 
     Args:
-        routes: The table.
+        routes: The table of routes.
         context: The first argument of each function.
         prefix: The prefix of all paths: empty, or a path such as ``/realtime``.
     """

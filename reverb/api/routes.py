@@ -39,10 +39,10 @@ def make_router(context: ApiContext, prefix: str) -> Router:
 
 
 def _signed(function: RouteFunction) -> RouteFunction:
-    """Wrap a route's function: check the signature, then call it with a :class:`SignedRequest`.
+    """Wrap a route's function: check the signature, then call the function.
 
-    The path's parameter ``app_id`` identifies the app. In a path without this parameter,
-    ``auth_key`` does.
+    The function is called with a :class:`SignedRequest`. The path's parameter ``app_id`` identifies
+    the app. For a path without this parameter, the query's ``auth_key`` identifies the app.
     """
     return partial(_call_signed, function)
 

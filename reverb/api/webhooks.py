@@ -46,7 +46,7 @@ async def list_webhooks(context: ApiContext, request: SignedRequest) -> dict[str
 
 
 async def list_deliveries(context: ApiContext, request: SignedRequest) -> dict[str, Any]:
-    """List the app's deliveries, newest first: one page of those in the requested state.
+    """List the app's deliveries, newest first: one page, of all states or of the requested one.
 
     Raises:
         ApiError: With 400 if ``state`` or ``limit`` is invalid, or a parameter is repeated.

@@ -22,7 +22,7 @@ class CommandError(Exception):
 
 
 class Client:
-    """An API client for one app. It uses one connection for all requests.
+    """An API client for one app. The client uses one connection for all requests.
 
     Args:
         url: The server's URL, ``http://`` or ``https://``, including the server's
@@ -71,7 +71,7 @@ class Client:
 
         Args:
             method: The HTTP method.
-            path: The rest of the path after ``/apps/{id}``, percent-encoded.
+            path: The part of the path after ``/apps/{id}``, percent-encoded.
             parameters: The parameters of the query, not encoded.
             content: The body, which is encoded as JSON; None for no body.
 

@@ -14,7 +14,7 @@ def redis_url_from_environment(environ: Mapping[str, str]) -> str | None:
 
     Args:
         environ: The environment. ``REVERB_SCALING_ENABLED`` turns Redis on. The address
-            comes from ``REDIS_URL``, or without it from ``REDIS_HOST``, ``REDIS_PORT``,
+            comes from ``REDIS_URL`` or, if that is not set, from ``REDIS_HOST``, ``REDIS_PORT``,
             ``REDIS_USERNAME``, ``REDIS_PASSWORD`` and ``REDIS_DB``.
             ``REVERB_SCALING_CHANNEL`` becomes the prefix of the URL.
 
