@@ -17,9 +17,9 @@ class StepQueue:
     """The *steps* of this node's sessions: coroutines that may wait for the store.
 
     An open session has at most one step in flight, because its connection waits
-    for a step before it passes the client's next message. The end of the
-    connection does not wait. The hub therefore queues the removal of the session
-    from the store behind the step in flight, with :meth:`run_after`.
+    for a step before it passes the client's next message. A connection may end
+    while a step is in flight. The hub then queues the removal of the session from
+    the store behind the step, with :meth:`run_after`.
     """
 
     _log = Logger()
@@ -63,7 +63,7 @@ class StepQueue:
             del self._in_flight[session]
 
     def _report(self, failure: Failure, session: Session) -> None:
-        """Send an error to the client. Log a failure of the server that is not logged yet."""
+        """Send an error to the client; log a server failure that the store has not logged."""
         if failure.check(ClientError):
             session.send_error(cast(ClientError, failure.value))
             return

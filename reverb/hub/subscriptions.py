@@ -58,7 +58,7 @@ class SubscriptionManager:
     ) -> None:
         """Subscribe a session to a channel, and carry out the effects, such as the confirmation.
 
-        If the session ends meanwhile, the hub calls :meth:`leave` after this call is done.
+        If the session ends before :meth:`join` is done, the hub calls :meth:`leave` afterwards.
 
         Args:
             session: The session.
@@ -100,7 +100,7 @@ class SubscriptionManager:
     async def _join_store(
         self, session: Session, name: str, member: Member | None
     ) -> JoinResult | None:
-        """Register interest, then add the subscription to the store.
+        """Register interest in the channel, then add the subscription to the store.
 
         Returns:
             The store's answer; None if the session began to close before the store was asked.
@@ -130,8 +130,8 @@ class SubscriptionManager:
     ) -> None:
         """Carry out the effects of a subscription.
 
-        The listeners are notified after the confirmation. An event that a listener publishes in
-        response reaches the subscriber.
+        The listeners are notified after the confirmation. So an event that a listener publishes in
+        response to a notice reaches the new subscriber.
         """
         app_id, socket_id = session.app.id, session.socket_id
         follows = effects.of_join(app_id, name, socket_id, member, joined)

@@ -2,9 +2,9 @@
 
 In an app with watchlists the store keeps each signed-in connection as a
 subscription to the user's *online channel*. The store therefore knows whether a
-user is online on any node, and reaping a dead node includes its users. All
-publications to an online channel are invalidations: a node that receives one
-asks the store whether the user is online.
+user is online on any node, also after it has reaped a dead node. All publications
+to an online channel are invalidations: a node that receives such a publication asks
+the store whether the user is online.
 """
 
 from collections.abc import Iterable
@@ -82,7 +82,7 @@ class UserManager:
     async def leave(self, session: Session) -> None:
         """Remove a signed-in connection from the store.
 
-        If the user is then offline, publish an invalidation.
+        If no other connection of the user is signed in, publish an invalidation.
         """
         self._online.discard(session.socket_id)
         if session.user is None:
@@ -97,7 +97,7 @@ class UserManager:
     def publish_invalidation(self, app_id: str, user_id: str) -> None:
         """Publish the invalidation of a user's online state.
 
-        The nodes on which the user is watched then ask the store for the state.
+        The nodes on which the user is watched then ask the store whether the user is online.
         """
         if not self._broker.connected:
             self._unpublished.add((app_id, user_id))
@@ -106,8 +106,9 @@ class UserManager:
     def is_known_offline(self, app_id: str, user_id: str) -> bool:
         """Return whether a user is offline as far as this node knows.
 
-        That is the case if the user's online state changed on this node while
-        the other nodes were out of reach, and the user has no session here now.
+        A user is known to be offline if the user's online state changed on this
+        node while the other nodes were out of reach, and the user has no session on
+        this node now.
         """
         key = (app_id, user_id)
         return key in self._unpublished and key not in self.sessions
@@ -115,8 +116,9 @@ class UserManager:
     def publish_all_invalidations(self) -> None:
         """Publish all invalidations of this node that other nodes may have missed.
 
-        These are one for each user who is online here, and one for each user
-        whose online state changed here while the other nodes were out of reach.
+        Publishes one invalidation for each user who is online on this node, and one
+        for each user whose online state changed on this node while the other nodes
+        were out of reach.
         """
         online = {
             key

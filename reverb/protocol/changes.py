@@ -1,7 +1,7 @@
 """The results that a store returns for a join and a leave, and the changes that it reports.
 
-:class:`reverb.interfaces.IChannelStore` defines when. :mod:`reverb.protocol.effects` decides
-which messages and notices follow from a result or a change.
+:class:`reverb.interfaces.IChannelStore` defines when a store returns a result or reports a change.
+:mod:`reverb.protocol.effects` decides which messages and notices follow from a result or a change.
 """
 
 from collections.abc import Mapping
@@ -33,8 +33,9 @@ class JoinResult(msgspec.Struct, frozen=True):
     announced: bool = False
     """Whether the store itself reports the new member to the nodes that share the store.
 
-    If so, the ``changed`` callback of :meth:`reverb.interfaces.IChannelStore.start` is called on
-    each node with subscribers. If not, the hub publishes ``member_added``.
+    If True, the store calls the ``changed`` callback of
+    :meth:`reverb.interfaces.IChannelStore.start` on each node with subscribers. If False, the hub
+    publishes ``member_added``.
     """
 
 
@@ -42,11 +43,11 @@ class LeaveResult(msgspec.Struct, frozen=True):
     """The effect of the end of a subscription, across all nodes."""
 
     vacated: bool
-    """Whether this was the channel's last subscription."""
+    """Whether the channel's last subscription has ended."""
     removed: str | None
-    """The id of the user if this was the user's last subscription to the channel, else None."""
+    """The user's id if the user's last subscription to the channel has ended; otherwise None."""
     subscriptions: int
-    """The number of subscriptions that remain."""
+    """The number of subscriptions to the channel that remain."""
     announced: bool = False
     """Whether the store itself reports the removed member; see :attr:`JoinResult.announced`."""
 
@@ -70,15 +71,15 @@ class MemberLeft(msgspec.Struct, frozen=True):
 class ChannelReaped(msgspec.Struct, frozen=True):
     """The store removed the subscriptions of a dead node to a channel.
 
-    Only one surviving node gets this change. Its hub sends the notices and updates
-    the subscription count. The nodes with subscribers also get a :class:`MemberLeft`
+    Only one surviving node gets this change. The hub of that node sends the notices and
+    refreshes the subscription count. The nodes with subscribers also get a :class:`MemberLeft`
     for each removed member.
     """
 
     app_id: str
     channel: str
     removed: tuple[str, ...]
-    """The ids of the users who had no subscription on another node."""
+    """The ids of the users who had no subscription to the channel on another node."""
     vacated: bool
     """Whether the channel has no subscription left."""
 
@@ -86,8 +87,8 @@ class ChannelReaped(msgspec.Struct, frozen=True):
 class StoreRestored(msgspec.Struct, frozen=True):
     """The store answers for all nodes again.
 
-    A node gets this change after its link has reconnected, because it may have missed
-    other changes in between.
+    A node gets this change after its link has reconnected, because the node may have missed
+    other changes while the link was down.
     """
 
 

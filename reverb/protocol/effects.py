@@ -1,8 +1,8 @@
 """The effects of a change of a channel: messages to clients, and notices to listeners.
 
-The hub passes a change to one of these functions, and carries out the effects that the function
-returns. For a subscription and its end, the hub asks the store first, and passes the answer. The
-functions are pure.
+The hub passes a change to a function of this module, and carries out the effects that the function
+returns. When a subscription begins or ends, the hub first asks the store, and passes the store's
+answer to the function. The functions are pure.
 
 Source: Pusher's documentation, "WebSocket protocol", "Presence channels" and "Cache channels".
 """
@@ -52,7 +52,7 @@ def of_join(
         channel: The channel's name.
         socket_id: The subscriber's socket id.
         member: The subscriber as a member of a presence channel; None on other channels.
-        result: The store's answer.
+        result: The store's answer to the join.
     """
     occupied = (ChannelOccupied(app_id=app_id, channel=channel),) if result.occupied else ()
     if member is None:
@@ -75,7 +75,7 @@ def of_leave(app_id: str, channel: str, result: LeaveResult) -> Effects:
     Args:
         app_id: The app's id.
         channel: The channel's name.
-        result: The store's answer.
+        result: The store's answer to the leave.
     """
     removed = result.removed
     if removed is None:
@@ -89,7 +89,7 @@ def of_leave(app_id: str, channel: str, result: LeaveResult) -> Effects:
 def of_reap(change: ChannelReaped) -> Effects:
     """Return the effects of the removal of a dead node's subscriptions.
 
-    They include no message: the store reports removed members to the nodes itself.
+    The effects include no message, because the store itself reports removed members to the nodes.
     """
     notices = _departures(change.app_id, change.channel, change.removed, vacated=change.vacated)
     return Effects(notices=notices)

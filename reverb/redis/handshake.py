@@ -13,7 +13,7 @@ Command = tuple[Argument, ...]
 
 
 class UnknownMasterError(Exception):
-    """A sentinel does not know the master; the text can follow the sentinel's address."""
+    """A sentinel does not know the master; the text continues a sentence about the sentinel."""
 
 
 def login_commands(url: RedisUrl) -> list[Command]:

@@ -77,8 +77,8 @@ def refusal_reason(url: RedisUrl) -> str | None:
 
     Returns:
         The reason why this server cannot work with this Redis, as one line without the password.
-        None if no such reason is found. That is also the case if Redis is out of reach or replies
-        with a temporary error, because the link tries again while this server runs.
+        None if no such reason is found. If Redis is out of reach or replies with a temporary error,
+        the result is None, too, because the link tries again while this server runs.
     """
     try:
         if not url.sentinels:
@@ -164,7 +164,7 @@ def _ask_sentinels(url: RedisUrl) -> Address | None:
         except UnknownMasterError as error:
             refusal = _SentinelRefusalError(f"{subject} {error}")
         except _NO_ANSWER:
-            continue  # The next one may answer; if none does, the link keeps trying.
+            continue  # The next sentinel may answer; if none does, the link keeps trying.
     if refusal is not None:
         raise refusal
     return None

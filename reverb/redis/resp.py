@@ -6,7 +6,7 @@ Argument = bytes | str | int
 
 
 class RedisReplyError(Exception):
-    """Redis replied with an error; the text is Redis's."""
+    """Redis replied with an error; the text is that of the reply."""
 
 
 class ProtocolError(Exception):
@@ -23,8 +23,8 @@ def pack_command(*arguments: Argument) -> bytes:
 def make_reader() -> hiredis.Reader:
     """Make a reader of replies.
 
-    Its method ``gets`` returns the next reply: bytes, a number, None, a RedisReplyError, or a list
-    of these. It returns False while no reply is complete, and raises ProtocolError if the server
-    does not speak the Redis protocol.
+    The reader's method ``gets`` returns the next reply: bytes, a number, None, a RedisReplyError,
+    or a list of these. ``gets`` returns False while no reply is complete, and raises ProtocolError
+    if the server does not speak the Redis protocol.
     """
     return hiredis.Reader(protocolError=ProtocolError, replyError=RedisReplyError)

@@ -32,7 +32,7 @@ _MAX_LOGGED_CHARACTERS = 100
 class RedisSession:
     """Runs scripts for this node, on behalf of each part that keeps state in Redis.
 
-    The store begins and ends the session, because it holds the lease.
+    The store begins and ends the session, because the store also registers the node's lease.
 
     Args:
         link: The link to Redis.
@@ -131,7 +131,7 @@ class RedisSession:
 
         Raises:
             LinkLostError: This node is in degraded mode, or has just entered it.
-            StoreRefusedError: Redis cannot perform this one operation; that has been logged.
+            StoreRefusedError: Redis cannot perform this one operation; the error has been logged.
         """
         if self._token is None:
             raise LinkLostError("this node has no session in Redis")

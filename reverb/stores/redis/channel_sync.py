@@ -60,7 +60,7 @@ class ChannelSync:
     def resync(self, key: ChannelKey, *, wants_snapshot: bool) -> None:
         """Correct this node's subscriptions to a channel in Redis after a script failed halfway.
 
-        Does nothing in degraded mode: the next registration corrects them.
+        Does nothing in degraded mode: the next registration corrects the subscriptions.
 
         Args:
             key: The channel.
@@ -97,7 +97,7 @@ class ChannelSync:
 
 
 def _detach_if_refused(failure: Failure, replica: MemberReplica) -> Failure:
-    """Detach the replica if Redis refuses to return its snapshot, so that nothing waits for it."""
+    """Detach the replica if Redis refuses to return its snapshot, so that no join waits for it."""
     if failure.check(StoreRefusedError):
         replica.detach()
     return failure

@@ -82,8 +82,7 @@ class LocalState:
     ) -> None:
         """Add a subscriber's member to the replica, if it is missing and the subscription exists.
 
-        The member is missing if another node has reaped this node after the subscriber joined. This
-        node will then register again.
+        The member is missing if another node has reaped this node after the subscriber joined.
         """
         subscriptions = self.channels.get(key)
         is_subscribed = subscriptions is not None and socket_id in subscriptions.sockets
@@ -167,7 +166,7 @@ class LocalState:
     def local_leave_result(self, key: ChannelKey, removed_user_id: str | None) -> LeaveResult:
         """Return the effect of a :meth:`leave`, as far as this node knows.
 
-        If it was the user's last subscription on this node, remove the user from the replica.
+        If the user has no subscription left on this node, remove the user from the replica.
 
         Args:
             key: The channel.

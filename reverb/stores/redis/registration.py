@@ -40,8 +40,8 @@ class _State(Enum):
     REGISTERING = "registering"
     """Redis is connected, and this node writes its local state there."""
     GRACE = "grace"
-    """This node is registered. The other nodes may still be reconnecting, so none is reaped, and
-    members that no node has registered again remain members."""
+    """This node is registered. The other nodes may still be reconnecting, so no node is reaped,
+    and members that no node has registered again remain members."""
     REGISTERED = "registered"
     """This node is registered, and the other nodes have had time to register again, too."""
 
@@ -62,7 +62,7 @@ class Registration(LinkObserver):
         session: This node's session in Redis.
         local_state: The connections and subscriptions of this node.
         channels: Writes the subscriptions to Redis.
-        occupancy: Detects a flush of Redis, and keeps the departures that it would hide.
+        occupancy: Detects a flush of Redis, and keeps the departures that the flush would hide.
         cache: Writes to Redis the cached events that were kept in memory in degraded mode.
         lease_ms: The duration of this node's lease in milliseconds.
         on_change: Called with each :class:`reverb.protocol.changes.ChannelReaped`, and with
@@ -109,7 +109,8 @@ class Registration(LinkObserver):
     async def stop(self) -> None:
         """Remove this node from Redis, if it is registered, and do not register again.
 
-        Fires when Redis has removed this node, or has failed to; after 3 seconds at most.
+        The Deferred fires when Redis has removed this node or failed to remove it, after 3 seconds
+        at most.
         """
         before = self._state.current
         if before is _State.STOPPED:

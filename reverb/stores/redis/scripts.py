@@ -1,7 +1,7 @@
 """The store's operations in Redis: each is one Lua script, so no other command interrupts it.
 
 These are the keys, except those of webhooks (:mod:`reverb.stores.redis.occupancy_lua`). Each
-begins with the deployment's prefix:
+key begins with the deployment's prefix:
 
 ======================================  ===============================================
 ``lease:NODE``                          the node's session token; expires unless renewed
@@ -18,12 +18,12 @@ begins with the deployment's prefix:
                                         :mod:`reverb.stores.redis.event_cache`
 ======================================  ===============================================
 
-A script that changes the counts of a node (``held``, ``users``) changes the totals of all nodes
-with them. So the totals are the sums of the nodes' counts. To reap a dead node, a script subtracts
+A script that changes the counts of a node (``held``, ``users``) also changes the totals of all
+nodes. So the totals are the sums of the nodes' counts. To reap a dead node, a script subtracts
 that node's counts from the totals; it needs nothing from the other nodes.
 
 A script that changes a channel's members also publishes the change, with the next version. So
-every node receives a channel's changes in the order in which they were made, and a crash of the
+every node receives a channel's changes in the order in which they were made, and a crash of a
 node cannot separate a change from its publication.
 
 The debounce delay that a script receives is the delay of the webhooks ``channel_vacated`` and
@@ -37,7 +37,7 @@ from reverb.stores.redis.membership_lua import MEMBERSHIP
 from reverb.stores.redis.occupancy_lua import OCCUPANCY
 
 FULL = -1
-"""What :data:`JOIN` returns, in place of the number of subscriptions, if the channel is full."""
+"""The value that :data:`JOIN` returns instead of the number of subscriptions to a full channel."""
 
 REGISTER = Script(
     """
@@ -207,7 +207,7 @@ return {total, added and 1 or 0, version_of(app, channel), snapshot}
 """,
     name="join",
 )
-"""Add a subscription. :data:`SYNC_CHANNEL` adds those of a node that registers again.
+"""Add a subscription. :data:`SYNC_CHANNEL` adds the subscriptions of a node that registers again.
 
 ARGV[4] to ARGV[11] are the app's id, the channel, 1 if the subscriber is a member, 1 if the members
 are wanted, the user id, the ``user_info``, the maximum number of members (0 for no limit), and the
