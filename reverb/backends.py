@@ -99,7 +99,8 @@ def _build_redis(
 class _Announcer(LinkObserver):
     """Calls a function after each connect to NATS.
 
-    While NATS was out of reach, invalidations may have been lost.
+    While NATS was out of reach, invalidations may have been lost. The function makes the node ask
+    the store again.
 
     Args:
         announce: The function, called without arguments.

@@ -129,7 +129,7 @@ def format_text(event: LogEvent) -> str:
 
 
 def _format_simple(event: LogEvent) -> str:
-    """Format an event of the most common kind, in a third of Twisted's time.
+    """Format an event of the most common kind, in a third of the time that Twisted takes.
 
     Raises:
         Exception: The event is of another kind, so Twisted has to format it.

@@ -49,7 +49,7 @@ def fail_start(log: Logger, reason: str) -> NoReturn:
 def run_preflight(log: Logger, settings: Settings) -> None:
     """Check that the Redis and the NATS of the settings accept this server.
 
-    The check passes if Redis or NATS is out of reach, because the server connects later.
+    A Redis or NATS that is out of reach does not refuse the server, which connects later.
 
     Raises:
         StartError: Redis or NATS refuses this server.

@@ -82,8 +82,8 @@ class ReverbService(MultiService):
         handle_request: The handler of the HTTP API. An :class:`HttpResource` makes it a resource
             of a twisted.web site.
         metrics: Serves the metrics; None when metrics are off.
-        webhooks: Sends webhooks; None while no app can have any and no listener for
-            webhook events has been added.
+        webhooks: Sends webhooks; None if no app of the settings has one, unless there is a source
+            of apps, or a listener for webhook events.
     """
 
     _log = Logger()

@@ -68,8 +68,8 @@ class _Endpoint:
     def fallback(self, method: str) -> RouteFunction:
         """Return the function for a method that is not in ``functions``.
 
-        If the endpoint has a route for any method, return the function of that route. Otherwise,
-        return for OPTIONS a function that lists the allowed methods.
+        If a route of the endpoint accepts every method, return the function of that route.
+        Otherwise, return for OPTIONS a function that lists the allowed methods.
 
         Raises:
             ApiError: With 405 and the allowed methods if the method is not allowed.

@@ -63,7 +63,7 @@ class IJournal(Protocol):
         """Record that an event must become part of a delivery to each of the given URLs."""
 
     def remove_unbatched(self, event_ids: Collection[str], url: str) -> None:
-        """Record that events are part of a delivery to an endpoint, or were dropped for it."""
+        """Record that events no longer wait for a delivery to the endpoint with this URL."""
 
     def written(self) -> "Deferred[None]":
         """Fire when the deliveries recorded so far may be sent.

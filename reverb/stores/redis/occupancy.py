@@ -137,11 +137,11 @@ class Occupancy:
         """After a flush of Redis, mark departures in Redis as unconfirmed.
 
         The departures are the channels and members of the snapshot that this node no longer has.
-        Without a flush, marks nothing.
+        A channel that only a member has left is marked too. Without a flush, marks nothing.
 
         Yields:
-            One Deferred for each channel, which fires when Redis has marked the channel and its
-            departed members.
+            One Deferred for each channel that was left, by its last subscriber or by a member. The
+            Deferred fires when Redis has marked the channel and its departed members.
         """
         for key, users in self._snapshot.items() if self._was_flushed else ():
             here = self._local_state.channels.get(key)

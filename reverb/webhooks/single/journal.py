@@ -64,7 +64,7 @@ class IJournalStorage(Protocol):
         """Store an event that is not part of a delivery yet."""
 
     def remove_unbatched(self, event_id: str, url: str) -> None:
-        """Remove an event that is part of a delivery to an endpoint, or was dropped for it."""
+        """Remove an event that no longer waits for a delivery to an endpoint."""
 
     def put_reported(self, key: OccupancyKey) -> None:
         """Store that a channel was reported as occupied, or a member as added."""
@@ -208,7 +208,7 @@ class Journal:
                 self._storage.put_unbatched(entry)
 
     def remove_unbatched(self, event_ids: Collection[str], url: str) -> None:
-        """Record that events are part of a delivery to an endpoint, or were dropped for it."""
+        """Record that events no longer wait for a delivery to the endpoint with this URL."""
         for event_id in event_ids:
             if self._contents.unbatched.pop((event_id, url), None) and self._storage is not None:
                 self._storage.remove_unbatched(event_id, url)

@@ -157,7 +157,7 @@ class SqliteJournalStorage:
         self._write(_Statement(_PUT_UNBATCHED, _unbatched_row(entry)))
 
     def remove_unbatched(self, event_id: str, url: str) -> None:
-        """Remove an event that is part of a delivery to an endpoint, or was dropped for it."""
+        """Remove an event that no longer waits for a delivery to an endpoint."""
         self._write(_Statement(_REMOVE_UNBATCHED, (event_id, url)))
 
     def put_reported(self, key: OccupancyKey) -> None:
