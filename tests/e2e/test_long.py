@@ -1,4 +1,4 @@
-"""A soak test: hundreds of clients use three nodes for minutes, while faults are injected.
+"""A soak test: hundreds of clients use three nodes, with faults and a stranger who abuses them.
 
 ``make long`` runs it. ``LONG_SECONDS`` sets the duration, and ``LONG_SEED`` repeats a run.
 """
@@ -23,6 +23,7 @@ from .crowd import Client, Crowd
 from .endpoint import OccupancyEndpoint, OccupancyKey
 from .scaling import LEASE, publish, status, users
 from .server import Server
+from .stranger import Stranger
 
 pytestmark = pytest.mark.long
 
@@ -314,15 +315,18 @@ async def soak(
         pace=PACE,
         nodes=lambda: cluster.nodes,
     )
+    stranger = Stranger(lambda: cluster.nodes, seed)
     began = time.monotonic()
     publishing_rng = random.Random(seed)  # noqa: S311
     publishing = asyncio.create_task(publish_continuously(cluster, publishing_rng))
     try:
         while time.monotonic() - began < SECONDS:
             crowd.resume()
+            stranger.start()
             await asyncio.sleep(rng.uniform(1, 3))
             fault = await cluster.inject_fault()
             await asyncio.sleep(rng.choice([0, 1, 3]))
+            await asyncio.to_thread(stranger.stop)
             await crowd.pause()
             try:
                 cluster.drop_unreportable_occupancy(fault, occupancy(crowd))
@@ -333,13 +337,14 @@ async def soak(
             print(
                 f"{time.monotonic() - began:5.1f} s: {fault}, {crowd.steps} steps,"
                 f" {len(crowd.clients)} clients, "
-                f"{sum(map(len, crowd.subscribers().values()))} subscriptions:"
-                f" exact after {took:.1f} s"
+                f"{sum(map(len, crowd.subscribers().values()))} subscriptions,"
+                f" {stranger.counts.total()} abuses: exact after {took:.1f} s"
             )
         await asyncio.sleep(2 * LEASE)
         await check(crowd, cluster.nodes, cluster.endpoint)
     finally:
         publishing.cancel()
+        await asyncio.to_thread(stranger.stop)
         await crowd.close()
         cluster.close()
 
