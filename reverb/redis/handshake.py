@@ -11,6 +11,8 @@ from reverb.redis.url import RedisUrl
 
 Command = tuple[Argument, ...]
 
+_MAX_PORT = 65_535
+
 
 class UnknownMasterError(Exception):
     """A sentinel does not know the master; the text can follow the sentinel's address."""
@@ -40,7 +42,7 @@ def parse_master(reply: Any, url: RedisUrl) -> Address:
     match reply:
         case None:
             raise UnknownMasterError(f"knows no master named {url.master}")
-        case [bytes(host), bytes(port)] if port.isdigit():
+        case [bytes(host), bytes(port)] if host.isascii() and _is_port(port):
             return host.decode(), int(port)
     raise ValueError("sent an unexpected reply")
 
@@ -49,3 +51,7 @@ def _auth(user: str, password: str) -> list[Command]:
     if not password:
         return []
     return [("AUTH", user, password) if user else ("AUTH", password)]
+
+
+def _is_port(text: bytes) -> bool:
+    return text.isdigit() and len(text) <= len(str(_MAX_PORT)) and 0 < int(text) <= _MAX_PORT

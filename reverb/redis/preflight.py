@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from reverb.bounded_reader import BoundedReader
 from reverb.host_port import Address, format_host_port
 from reverb.redis.handshake import (
     Command,
@@ -14,7 +15,13 @@ from reverb.redis.handshake import (
     master_commands,
     parse_master,
 )
-from reverb.redis.resp import ProtocolError, RedisReplyError, make_reader, pack_command
+from reverb.redis.resp import (
+    MAX_HANDSHAKE_BYTES,
+    ProtocolError,
+    RedisReplyError,
+    make_reader,
+    pack_command,
+)
 from reverb.redis.url import RedisUrl
 
 _REPLY_TIMEOUT = 2.0
@@ -61,8 +68,11 @@ class _BlockingConnection:
         return reply
 
     def _read_reply(self) -> Any:
+        connection = BoundedReader(
+            self._connection, max_bytes=MAX_HANDSHAKE_BYTES, seconds=_REPLY_TIMEOUT
+        )
         while (reply := self._reader.gets()) is False:
-            data = self._connection.recv(_READ_SIZE)
+            data = connection.read(_READ_SIZE)
             if not data:
                 raise ProtocolError("the server disconnected instead of replying")
             self._reader.feed(data)
@@ -119,12 +129,13 @@ def _redis_refusal(url: RedisUrl, address: Address) -> str | None:
         except RedisReplyError as error:
             return None if str(error).startswith(_TEMPORARY_ERRORS) else str(error)
         try:
-            info = redis.call(("INFO", "server")).decode("utf-8", "replace")
+            info = redis.call(("INFO", "server"))
         except RedisReplyError:
             return None  # An ACL may forbid INFO.
-    return _unsupported_reason(
-        dict(line.split(":", 1) for line in info.splitlines() if ":" in line)
-    )
+    if not isinstance(info, bytes):
+        raise ProtocolError("the reply to INFO is not a text")
+    lines = info.decode("utf-8", "replace").splitlines()
+    return _unsupported_reason(dict(line.split(":", 1) for line in lines if ":" in line))
 
 
 def _unsupported_reason(info: dict[str, str]) -> str | None:
