@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred
 from reverb.brokers.link import REPLY_TIMEOUT, Link, LinkLostError, wait_for_all
 from reverb.meter import LinkMeter
 from reverb.redis.connections import (
+    MAX_REPLY_BYTES,
     CommandConnection,
     RedisConnection,
     SingleConnectionFactory,
@@ -105,6 +106,7 @@ class RedisLink(Link):
                 connecting = endpoint.connect(SingleConnectionFactory(connection))
                 await connecting.addTimeout(REPLY_TIMEOUT, self.clock)
                 await self._log_in(connection).addTimeout(REPLY_TIMEOUT, self.clock)
+                connection.max_reply_bytes = MAX_REPLY_BYTES
                 await self._master.check(connection).addTimeout(REPLY_TIMEOUT, self.clock)
         except BaseException:
             self._master.try_next_sentinel()

@@ -25,6 +25,7 @@ from reverb.redis.url import RedisUrl
 _REPLY_TIMEOUT = 2.0
 """Seconds that a connect to a sentinel, and each reply, may take. The timeout is short because the
 next sentinel can be asked."""
+_MAX_ROLE_BYTES = 20
 
 
 class MasterFinder:
@@ -86,9 +87,13 @@ class MasterFinder:
             with RedisReplyError if the server refuses to state its role.
         """
         if self._sentinels:
-            role, *_ = await connection.call("ROLE")
-            if role != b"master":
-                raise LinkLostError(f"it is not the master but a {role.decode('ascii', 'replace')}")
+            match await connection.call("ROLE"):
+                case [b"master", *_]:
+                    return
+                case [bytes(role), *_]:
+                    shown = role[:_MAX_ROLE_BYTES].decode("ascii", "replace")
+                    raise LinkLostError(f"it is not the master but a {shown}")
+            raise LinkLostError("it sent an unexpected reply to ROLE")
 
     async def _ask(self, sentinel: Address) -> Address:
         connection = RedisConnection()
