@@ -18,6 +18,7 @@ from reverb.nats import connection as nats_connection
 from tests.support.log import Log
 from tests.support.nats_nodes import NatsNode, settle
 from tests.support.nats_server import NatsServer
+from tests.support.payloads import wrap
 from tests.support.proxy import TO_NODE, TO_REDIS, Proxy
 from tests.support.waiting import pause, until, wait
 
@@ -126,10 +127,10 @@ def test_each_name_has_its_own_token(pair, name):
     names = ["a%2Eb", "a.b", "a", "b", "%", name + "x", name]
     for channel in names:
         other.subscribe(channel, app=name)
-    one.broker.publish(Publication(name, name, b"1"))
+    one.broker.publish(Publication(name, name, wrap(b"1")))
     settle(one.link, other.link)
 
-    assert other.delivered == [Publication(name, name, b"1")]
+    assert other.delivered == [Publication(name, name, wrap(b"1"))]
 
 
 def test_a_malformed_message_is_counted_logged_once_and_dropped(pair, nats, log):
