@@ -16,6 +16,7 @@ ROOT = Path(__file__).parent.parent
 
 # From the bottom to the top. A part imports only parts of the floors below its own.
 FLOORS = (
+    ("redaction",),
     (
         *("backoff", "bounded_reader", "deferred", "envelope", "host_port", "http"),
         *("log_throttle", "logs", "memoize", "meter", "state_machine", "timing", "validation"),

@@ -5,11 +5,13 @@ A URL is ``SCHEME://USER:PASSWORD@HOST:PORT,HOST:PORT/PATH?NAME=VALUE``. No erro
 
 import re
 from collections.abc import Mapping
+from typing import Annotated
 from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
 from reverb.host_port import Address, parse_host_port
+from reverb.redaction import Password, RedactedStruct
 
 # A pattern, because urlsplit supports one host only.
 _URL = re.compile(r"(?P<scheme>[A-Za-z+]+)://(?P<netloc>[^/?]*)(?P<path>[^?]*)\??(?P<query>.*)")
@@ -20,22 +22,22 @@ class UrlError(ValueError):
     """The URL is malformed or not supported; the text says why, without the password."""
 
 
-class UrlParts(msgspec.Struct, frozen=True):
+class UrlParts(RedactedStruct, frozen=True):
     """The parts of a URL; only the scheme and the parameters' names are checked."""
 
     scheme: str
     """The scheme, in lower case."""
-    credentials: str | None
+    credentials: Annotated[str | None, msgspec.Meta(extra={"is_secret": True})]
     """The text before the ``@``, still encoded; None if there is no ``@``."""
-    username: str
+    username: Password
     """The part of the credentials before the colon, decoded."""
-    password: str
+    password: Password
     """The part of the credentials after the colon, decoded."""
     hosts: str
     """The hosts with their ports."""
     path: str
     """The path, with the slash at its beginning, still encoded."""
-    parameters: Mapping[str, str]
+    parameters: Annotated[Mapping[str, str], msgspec.Meta(extra={"is_secret": True})]
     """The parameters after the ``?``, decoded."""
 
 

@@ -16,6 +16,7 @@ from msgspec import inspect
 
 from reverb.apps import App
 from reverb.config import laravel
+from reverb.redaction import HIDDEN
 from reverb.settings import Settings
 from reverb.validation import convert, describe_value, plain_type
 
@@ -30,6 +31,9 @@ class Value(NamedTuple):
     value: Any
     origin: str
     """For example ``reverb.toml: apps[1].ping_interval``, ``REVERB_LISTEN`` or ``--port``."""
+
+    def __repr__(self) -> str:  # The value may be a secret.
+        return f"Value({HIDDEN}, {self.origin!r})"
 
 
 Values = dict[str, Value]

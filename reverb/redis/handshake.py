@@ -6,7 +6,8 @@ The preflight sends these commands one by one and blocks; the link sends them on
 from typing import Any
 
 from reverb.host_port import Address
-from reverb.redis.resp import Argument
+from reverb.redaction import hide
+from reverb.redis.resp import Argument, RedisReplyError
 from reverb.redis.url import RedisUrl
 
 Command = tuple[Argument, ...]
@@ -30,6 +31,14 @@ def master_commands(url: RedisUrl) -> list[Command]:
     """Return the commands that log in to a sentinel and, last, ask it for the master's address."""
     query = ("SENTINEL", "get-master-addr-by-name", url.master)
     return [*_auth(url.sentinel_user, url.sentinel_password), query]
+
+
+def describe_refusal(error: RedisReplyError, url: RedisUrl) -> str:
+    """Return the text of an error without the passwords, which Redis may repeat.
+
+    It does so if AUTH is renamed: "unknown command 'AUTH', with args beginning with: ...".
+    """
+    return hide(str(error), (url.password, url.sentinel_password))
 
 
 def parse_master(reply: Any, url: RedisUrl) -> Address:

@@ -11,6 +11,7 @@ from reverb.host_port import Address, format_host_port
 from reverb.redis.handshake import (
     Command,
     UnknownMasterError,
+    describe_refusal,
     login_commands,
     master_commands,
     parse_master,
@@ -127,7 +128,8 @@ def _redis_refusal(url: RedisUrl, address: Address) -> str | None:
         try:
             redis.call(*login_commands(url))
         except RedisReplyError as error:
-            return None if str(error).startswith(_TEMPORARY_ERRORS) else str(error)
+            is_temporary = str(error).startswith(_TEMPORARY_ERRORS)
+            return None if is_temporary else describe_refusal(error, url)
         try:
             info = redis.call(("INFO", "server"))
         except RedisReplyError:
@@ -170,7 +172,8 @@ def _ask_sentinels(url: RedisUrl) -> Address | None:
                 return parse_master(connection.call(*master_commands(url)), url)
         except RedisReplyError as error:
             if not str(error).startswith(_TEMPORARY_ERRORS):
-                refusal = _SentinelRefusalError(f"{subject} cannot be used: {error}")
+                why = describe_refusal(error, url)
+                refusal = _SentinelRefusalError(f"{subject} cannot be used: {why}")
         except UnknownMasterError as error:
             refusal = _SentinelRefusalError(f"{subject} {error}")
         except _NO_ANSWER:
