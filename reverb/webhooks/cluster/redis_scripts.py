@@ -252,8 +252,7 @@ return found
 """Return the deliveries that exist, each followed by its body, or by nil if it has none."""
 
 COUNT_QUEUED = Script("""
-local queued = redis.call('HGET', key('webhooks', 'queued'), ARGV[4] .. ' ' .. ARGV[5])
-return queued and tonumber(queued) or 0
+return number_of(key('webhooks', 'queued'), ARGV[4] .. ' ' .. ARGV[5])
 """)
 """Return the number of pending deliveries of an endpoint."""
 
