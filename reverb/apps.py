@@ -11,6 +11,7 @@ from typing import Annotated, Literal, get_args
 
 import msgspec
 
+from reverb.redaction import RedactedStruct
 from reverb.validation import InvalidArgumentError, find_duplicate, validate_fields
 
 EventName = Literal[
@@ -61,7 +62,7 @@ Headers = Annotated[
 ]
 
 
-class Webhook(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Webhook(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One webhook endpoint of an app, and the events that it receives."""
 
     url: Url
@@ -75,7 +76,7 @@ class Webhook(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """The endpoint receives only events of channels whose names begin with this prefix."""
     channel_suffix: str = ""
     """The endpoint receives only events of channels whose names end with this suffix."""
-    headers: Headers = {}
+    headers: Headers = msgspec.field(default_factory=dict)
     """Additional headers of every request to the endpoint, such as ``Authorization``."""
     batch: bool = True
     """Whether a request may carry several events; otherwise each request carries one event."""
@@ -124,7 +125,7 @@ HostPatterns = Annotated[
 ]
 
 
-class App(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class App(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One Pusher app: a tenant of the server, isolated from the others.
 
     In every numeric limit 0 means "no limit".

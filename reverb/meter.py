@@ -138,14 +138,16 @@ class LinkMeter:
         latency: Round-trip times of the periodic health check, in seconds.
         reconnects: Reconnects, not including the first connection.
         dropped: Messages dropped because they were unreadable or too large to send.
+        corrupt: Values in Redis skipped because no node can have written them.
     """
 
-    __slots__ = ("dropped", "latency", "reconnects")
+    __slots__ = ("corrupt", "dropped", "latency", "reconnects")
 
     def __init__(self) -> None:
         self.latency = Histogram(_LINK_LATENCY_BOUNDS)
         self.reconnects = 0
         self.dropped = 0
+        self.corrupt = 0
 
 
 class Meter:

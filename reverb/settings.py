@@ -18,9 +18,12 @@ from typing import Annotated
 import msgspec
 
 from reverb.apps import LARGEST, App, Count, Seconds
+from reverb.redaction import RedactedStruct
 from reverb.validation import InvalidArgumentError, find_duplicate, validate_fields
 
 Port = Annotated[int, msgspec.Meta(ge=0, le=65_535)]
+BackendUrl = Annotated[str, msgspec.Meta(extra={"expected": "a string", "has_secret": True})]
+"""A URL that may contain a password."""
 _PATH = re.compile(r"(/(?!\.{1,2}(/|\Z))[A-Za-z0-9._~-]+)*")
 
 
@@ -68,7 +71,7 @@ class WebhookSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         validate_fields(self)
 
 
-class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Settings(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The settings of one node. Where a limit may be 0, 0 means no limit."""
 
     apps: tuple[App, ...] = ()
@@ -101,9 +104,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Size of the smallest message that is compressed, in bytes."""
     cache_ttl: Seconds = 1_800
     """Seconds that a cache channel keeps its last event."""
-    redis: str = ""
+    redis: BackendUrl = ""
     """URL of the Redis that nodes share, see :mod:`reverb.redis.url`; empty for none."""
-    broker: str = ""
+    broker: BackendUrl = ""
     """URL of the NATS that carries publications between nodes, see :mod:`reverb.nats.url`.
 
     Empty for none; Redis then carries the publications, if ``redis`` is set.

@@ -88,6 +88,10 @@ class Options(usage.Options):
         self["listen"] = []
         self["metrics-listen"] = []
 
+    def __repr__(self) -> str:
+        """Show no values, as one is a secret."""
+        return f"<Options {', '.join(sorted(self))}>"
+
     def opt_version(self) -> None:
         """Display the versions of Reverb and Twisted, and exit."""
         sys.stdout.write(f"reverb {reverb.__version__}, Twisted {twisted.__version__}\n")

@@ -6,7 +6,8 @@ same error messages. A type may have these keys in ``msgspec.Meta(extra=...)``:
 
 - ``expected``: the values that the type accepts, for an error message after "expected". A type
   needs this key if :func:`describe_expected` cannot derive the text from msgspec's description.
-- ``is_secret``: True if no error message may show a value of the type.
+- ``is_secret``: True if no error message may show a value of the type. :mod:`reverb.redaction`
+  hides the value in every ``repr``.
 """
 
 from collections.abc import Iterable
@@ -15,6 +16,8 @@ from typing import Any
 
 import msgspec
 from msgspec import inspect
+
+from reverb.redaction import is_secret
 
 _MAX_SHOWN_CHARACTERS = 60
 
@@ -172,9 +175,7 @@ def describe_value(value: object) -> str:
 
 
 def _describe_mismatch(value: object, kind: Any) -> str:
-    described = inspect.type_info(kind)
-    is_secret = isinstance(described, inspect.Metadata) and (described.extra or {}).get("is_secret")
-    got = "something else (not shown)" if is_secret and value else describe_value(value)
+    got = "something else (not shown)" if is_secret(kind) and value else describe_value(value)
     return f"expected {describe_expected(kind)}, got {got}"
 
 

@@ -16,9 +16,10 @@ ROOT = Path(__file__).parent.parent
 
 # From the bottom to the top. A part imports only parts of the floors below its own.
 FLOORS = (
+    ("redaction",),
     (
-        *("backoff", "deferred", "envelope", "host_port", "http", "log_throttle", "logs"),
-        *("memoize", "meter", "state_machine", "timing", "validation"),
+        *("backoff", "bounded_reader", "deferred", "envelope", "host_port", "http"),
+        *("log_throttle", "logs", "memoize", "meter", "state_machine", "timing", "validation"),
     ),
     ("apps",),
     ("protocol",),
@@ -178,7 +179,7 @@ def test_the_meter_knows_nothing_but_how_to_count():
     [
         ("api", ["autobahn", "txaio", "twisted.web"]),
         ("brokers", ["autobahn", "twisted.web"]),
-        ("hub", ["autobahn", "txaio", "treq", "twisted.web"]),
+        ("hub", ["autobahn", "txaio", "twisted.web"]),
         ("metrics", ["autobahn", "twisted.web"]),
         ("stores", ["autobahn", "twisted.web"]),
         ("webhooks", ["autobahn", "txaio"]),
@@ -283,7 +284,7 @@ class TestLateImports:
             assert [name for name in loading if not is_or_is_in(name, ["reverb.nats"])] == []
             assert not loading & {"reverb.nats.url", "reverb.nats.preflight"}
 
-    @pytest.mark.parametrize("library", ["treq", "sqlite3", "prometheus_client"])
+    @pytest.mark.parametrize("library", ["twisted.web.client", "sqlite3", "prometheus_client"])
     def test_a_server_that_does_not_need_a_library_does_not_load_it(self, library):
         script = f"import reverb.service, sys; print({library!r} in sys.modules)"
 

@@ -15,15 +15,16 @@ from zope.interface import implementer
 from reverb.brokers.interest import Interest
 from reverb.brokers.link import Link
 from reverb.envelope import (
-    BusMessage,
     Envelope,
     MemberChange,
+    Publication,
     Termination,
     decode,
     encode,
 )
 from reverb.interfaces import IBroker, ILinked
 from reverb.log_throttle import LogThrottle
+from reverb.protocol.validity import check_member, check_payload
 
 
 @implementer(IBroker, ILinked)
@@ -116,13 +117,19 @@ class BusBroker:
     def _message_received(self, topic: bytes, message: bytes) -> None:
         try:
             received = decode(message)
+            body = received.body
+            # This node has delivered its own envelopes already. But it applies its own member
+            # changes only here, so that all nodes apply all changes in one order.
+            if received.node == self.link.node and not isinstance(body, MemberChange):
+                return
+            _check(body)
         except ValueError as error:
             self.link_meter.dropped += 1
             self._last_unreadable = f"on {topic!a}: {error}"
             self._unreadable.record("messages from the bus")
             return
         try:
-            self._dispatch(received)
+            self._dispatch(body)
         except Exception:  # noqa: BLE001 - one message's failure must not end the connection
             self._log.failure("failed to deliver a message on {topic}", topic=ascii(topic))
 
@@ -135,11 +142,14 @@ class BusBroker:
             last=self._last_unreadable,
         )
 
-    def _dispatch(self, received: BusMessage) -> None:
-        body = received.body
-        if not isinstance(body, MemberChange) and received.node != self.link.node:
-            self._deliver_envelope(body)
+    def _dispatch(self, body: Envelope | MemberChange) -> None:
+        if self._deliver is not None and not isinstance(body, MemberChange):
+            self._deliver(body)
 
-    def _deliver_envelope(self, envelope: Envelope) -> None:
-        if self._deliver is not None:
-            self._deliver(envelope)
+
+def _check(body: Envelope | MemberChange) -> None:
+    """Check what reaches clients; raise ValueError if it is invalid."""
+    if isinstance(body, Publication):
+        check_payload(body.payload, body.channel)
+    elif isinstance(body, MemberChange):
+        check_member(body.user_id, body.user_info)

@@ -6,11 +6,13 @@ password.
 
 import re
 from collections.abc import Mapping
+from typing import Annotated
 from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
 from reverb.host_port import Address, parse_host_port
+from reverb.redaction import Password, RedactedStruct
 
 # A pattern, because urlsplit supports one host only.
 _URL = re.compile(r"(?P<scheme>[A-Za-z+]+)://(?P<netloc>[^/?]*)(?P<path>[^?]*)\??(?P<query>.*)")
@@ -21,22 +23,22 @@ class UrlError(ValueError):
     """The URL is malformed or not supported; the text says why, without the password."""
 
 
-class UrlParts(msgspec.Struct, frozen=True):
+class UrlParts(RedactedStruct, frozen=True):
     """The parts of a URL; only the scheme and the parameters' names are checked."""
 
     scheme: str
     """The scheme, in lower case."""
-    credentials: str | None
+    credentials: Annotated[str | None, msgspec.Meta(extra={"is_secret": True})]
     """The text between ``://`` and the last ``@``, still encoded; None without an ``@``."""
-    username: str
+    username: Password
     """The credentials before the first colon, decoded; without a colon, all of them."""
-    password: str
+    password: Password
     """The credentials after the first colon, decoded; empty without a colon."""
     hosts: str
     """The hosts with their ports, as one text."""
     path: str
     """The path, with the slash at its beginning, still encoded."""
-    parameters: Mapping[str, str]
+    parameters: Annotated[Mapping[str, str], msgspec.Meta(extra={"is_secret": True})]
     """The parameters after the ``?``, decoded."""
 
 

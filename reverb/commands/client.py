@@ -1,7 +1,9 @@
 """An HTTP client that sends signed API requests to a running server."""
 
 import http.client
+import io
 import re
+import socket
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -10,15 +12,28 @@ from urllib.parse import quote, urlencode, urlsplit
 import msgspec
 
 from reverb.apps import App
+from reverb.bounded_reader import BoundedReader
 from reverb.protocol.signing import signed_query
 
 _TIMEOUT = 15
-"""Seconds that connecting, or one wait for data from the server, may take."""
+"""Seconds that connecting may take, and then the whole response."""
+_MAX_RESPONSE_BYTES = 16 * 1_048_576
+"""The largest response that is read, including its head."""
 _PATH = re.compile(r"[!-~]*")
 
 
 class CommandError(Exception):
     """A command failed. The text is one line for the operator."""
+
+
+class _Response(http.client.HTTPResponse):
+    """A response whose bytes and time are limited: the URL may name any server."""
+
+    def __init__(self, sock: socket.socket, *args: Any, **options: Any) -> None:
+        super().__init__(sock, *args, **options)
+        self.fp.close()
+        reader = BoundedReader(sock, max_bytes=_MAX_RESPONSE_BYTES, seconds=_TIMEOUT)
+        self.fp = io.BufferedReader(reader)
 
 
 class Client:
@@ -53,6 +68,7 @@ class Client:
         try:
             parts.hostname.encode("idna")  # Fails for the names that the DNS lookup rejects.
             self._connection = connection_type(parts.hostname, port, timeout=_TIMEOUT)
+            self._connection.response_class = _Response
         except (UnicodeError, http.client.InvalidURL):
             raise CommandError(f"--url: invalid host name: {parts.hostname!r}") from None
 

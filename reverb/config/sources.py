@@ -16,6 +16,7 @@ from msgspec import inspect
 
 from reverb.apps import App
 from reverb.config import laravel
+from reverb.redaction import HIDDEN
 from reverb.settings import Settings
 from reverb.validation import convert, describe_value, plain_type
 
@@ -30,6 +31,9 @@ class Value(NamedTuple):
     value: Any
     origin: str
     """For example ``reverb.toml: apps[1].ping_interval``, ``REVERB_LISTEN`` or ``--port``."""
+
+    def __repr__(self) -> str:  # The value may be a secret.
+        return f"Value({HIDDEN}, {self.origin!r})"
 
 
 Values = dict[str, Value]
@@ -100,6 +104,8 @@ _IGNORED_VARIABLES = re.compile(
     r"|APP_RATE_LIMITING_ENABLED|APP_RATE_LIMIT_\w+"
     r"|SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_[0-9]+_\w+)"
 )
+_MAX_FILE_BYTES = 16 * 1_048_576
+"""The largest configuration file; the path may also name a device, which has no end."""
 _UNSET = ("", "null", "(null)")
 _BOOLEANS = dict.fromkeys(("true", "1", "yes", "on"), True) | dict.fromkeys(
     ("false", "0", "no", "off"), False
@@ -202,7 +208,11 @@ def read_options(options: Mapping[str, object]) -> Overrides:
 
 def _parse_file(path: str) -> dict[str, Any]:
     try:
-        return tomllib.loads(Path(path).read_bytes().decode())
+        with Path(path).open("rb") as file:
+            content = file.read(_MAX_FILE_BYTES + 1)
+        if len(content) > _MAX_FILE_BYTES:
+            raise ConfigurationError(f"{path}: is larger than {_MAX_FILE_BYTES} bytes")
+        return tomllib.loads(content.decode())
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:

@@ -326,7 +326,7 @@ class Hub:
                 self._watchlists.invalidate(
                     envelope.app_id, envelope.channel.removeprefix(ONLINE_PREFIX)
                 )
-            else:
+            elif envelope.app_id in self._meter.apps:  # The bus may carry any app's id.
                 self._meter.apps[envelope.app_id].fan_out.observe(0)
             return
         if isinstance(envelope, CountChanged):

@@ -1,5 +1,6 @@
 """Parses and checks Twisted endpoint strings before the reactor listens on them."""
 
+import errno
 import ipaddress
 import re
 from pathlib import Path
@@ -26,6 +27,8 @@ from twisted.plugin import getPlugins
 _TWISTED_KINDS = ("tcp", "tcp6", "ssl", "tls", "unix", "systemd", "haproxy")
 _KINDS_WITH_INTERFACE = ("tcp", "tcp6", "ssl", "tls")
 _MAX_PORT = 65_535
+_MAX_PEM_BYTES = 1_048_576
+"""The largest file of certificates and keys."""
 _PRIVATE_KEY = re.compile(
     rb"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL
 )
@@ -259,7 +262,7 @@ def _certificate_problem(endpoint: EndpointString, where: str) -> str:
     keys: set[bytes] = set()
     try:
         for path in _certificate_files(endpoint):
-            pem = path.read_bytes()
+            pem = _read_pem(path)
             item = "private key"
             try:
                 for key in _PRIVATE_KEY.findall(pem):
@@ -281,6 +284,15 @@ def _certificate_problem(endpoint: EndpointString, where: str) -> str:
     if endpoint.kind == "tls" and not any(names_by_key[key] for key in usable):
         return f"found no certificate for a host name in {where}; for an IP address use ssl:"
     return ""
+
+
+def _read_pem(path: Path) -> bytes:
+    """Read a file of certificates and keys; raise OSError also if it is too large."""
+    with path.open("rb") as file:
+        pem = file.read(_MAX_PEM_BYTES + 1)
+    if len(pem) > _MAX_PEM_BYTES:
+        raise OSError(errno.EFBIG, f"it has more than {_MAX_PEM_BYTES} bytes", str(path))
+    return pem
 
 
 def _dns_names(certificate: Certificate) -> list[str]:

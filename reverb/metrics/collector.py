@@ -148,6 +148,11 @@ class NodeCollector(Collector):
             "Messages between nodes dropped because they were unreadable or too large to send.",
             self._link_meters["broker"].dropped,
         )
+        yield CounterMetricFamily(
+            "reverb_store_corrupt_values",
+            "Values in Redis that were skipped because no node can have written them.",
+            self._link_meters["store"].corrupt,
+        )
 
     def _connection_metrics(self, apps: AppMeters) -> Iterator[Metric]:
         yield _make_app_counter(

@@ -4,9 +4,9 @@ nats-py connects, logs in, reads and parses. This module bypasses the usual
 interface of nats-py, which costs a queue and two futures (3.6 KB) for each
 subscription, and several tasks for each message. Instead, this module writes
 commands to the transport, with one write for each turn of the reactor, and
-receives messages from the parser. This module uses three private attributes of
-nats-py: ``Client._transport``, ``Client._process_msg``, and the transport's
-``_io_writer``. Tests fail when these attributes change.
+receives messages from the parser. This module uses four private attributes of
+nats-py: ``Client._transport``, ``Client._process_msg``, ``Client._ps``, and the
+transport's ``_io_writer``. Tests fail when these attributes change.
 
 The module needs the running asyncio event loop of Twisted's asyncio reactor.
 """
@@ -20,6 +20,7 @@ from typing import Any
 from nats import errors
 from nats.aio.client import Client
 from nats.aio.transport import TcpTransport
+from nats.protocol.parser import AWAITING_CONTROL_LINE
 from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.python.failure import Failure
 
@@ -30,6 +31,10 @@ from reverb.state_machine import StateMachine
 
 MAX_UNSENT_BYTES = 32 * 1_048_576
 """The most bytes that may wait to be sent. If more wait, the connection is aborted."""
+MAX_LINE_BYTES = 64 * 1_024
+"""The longest line of the protocol, such as INFO, that a NATS server may send."""
+MAX_MESSAGE_BYTES = 65 * 1_048_576
+"""The largest message: NATS allows 64 MiB, and the header of the message adds to that."""
 
 
 class _Transport(TcpTransport):
@@ -44,6 +49,8 @@ class _Transport(TcpTransport):
         self._awaits_tls = requires_tls
         self.reads = 0
         """The number of reads that have returned."""
+        self.before_read: Callable[[], None] = lambda: None
+        """Called before each read, when the parser has parsed what it could."""
 
     def __bool__(self) -> bool:
         """Return True, even before the connect: nats-py replaces a transport that is falsy."""
@@ -59,6 +66,7 @@ class _Transport(TcpTransport):
         super().write(payload)
 
     async def read(self, buffer_size: int) -> bytes:
+        self.before_read()
         data: bytes = await super().read(buffer_size)
         self.reads += 1
         return data
@@ -74,10 +82,35 @@ class _Transport(TcpTransport):
 
 
 class _Client(Client):
-    def __init__(self, transport: _Transport, on_message: Callable[[bytes, bytes], None]) -> None:
+    """A client whose messages go to a function, and whose parser keeps a limited number of bytes.
+
+    Args:
+        transport: Reads and writes.
+        on_message: Called with the subject and the content of each message.
+        on_excess: Called with the reason if the server sends a line or a message that is too large.
+    """
+
+    def __init__(
+        self,
+        transport: _Transport,
+        on_message: Callable[[bytes, bytes], None],
+        on_excess: Callable[[str], None],
+    ) -> None:
         super().__init__()
         self._transport = transport
         self._on_message = on_message
+        self._on_excess = on_excess
+        transport.before_read = self._check_unparsed
+
+    def _check_unparsed(self) -> None:
+        parser = self._ps
+        reads_line = parser.state == AWAITING_CONTROL_LINE
+        limit = MAX_LINE_BYTES if reads_line else MAX_MESSAGE_BYTES
+        if len(parser.buf) > limit:
+            self._on_excess(
+                f"it sent a {'line' if reads_line else 'message'} of over {limit} bytes"
+            )
+            raise errors.ProtocolError
 
     async def _process_msg(
         self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes
@@ -122,7 +155,7 @@ class NatsConnection:
         self._url = url
         self._state = StateMachine(_State.NEW, _TRANSITIONS)
         self._transport = _Transport(requires_tls=url.tls)
-        self._client = _Client(self._transport, on_message)
+        self._client = _Client(self._transport, on_message, self.abort)
         self._error = ""
         self._turn: list[bytes] = []
         self._waiting_callers: list[Deferred[None]] = []
@@ -170,6 +203,8 @@ class NatsConnection:
             raise LinkLostError(describe_nats_error(error)) from None
         if self._has_ended:
             raise LinkLostError(self._error or "the connection has ended")
+        if type(self.max_payload) is not int:
+            raise LinkLostError("its INFO has a max_payload that is not a number")
         self._state.enter(_State.OPEN)
 
     async def _error_reported(self, error: Exception) -> None:

@@ -1,16 +1,20 @@
 """The preflight of NATS: checks, before the reactor runs, that NATS accepts this server."""
 
+import io
 import socket
 import ssl
-from typing import Any, BinaryIO
+from typing import Any
 
 import msgspec
 
+from reverb.bounded_reader import BoundedReader
 from reverb.host_port import Address, format_host_port
 from reverb.nats.url import NatsUrl
 
 _REPLY_TIMEOUT = 2.0
-"""Seconds that connecting to a NATS server, and each read from it, may take."""
+"""Seconds that connecting to a NATS server, and each of its answers, may take."""
+_MAX_ANSWER_BYTES = 65_536
+"""The largest answer that is read."""
 _TEMPORARY_ERRORS = ("maximum", "authorization timeout", "stale connection")
 """Beginnings, in lower case, of NATS errors that may disappear by themselves."""
 
@@ -35,7 +39,7 @@ def refusal_reason(url: NatsUrl) -> str | None:
 def _server_refusal(url: NatsUrl, server: Address) -> str | None:
     with socket.create_connection(server, _REPLY_TIMEOUT) as connection:
         # Unbuffered, because TLS may begin right after this line.
-        with connection.makefile("rb", buffering=0) as stream:
+        with _read_answer(connection) as stream:
             requires_tls = bool(_parse_info(stream.readline()).get("tls_required"))
         if not requires_tls:
             if url.tls:
@@ -51,7 +55,10 @@ def _parse_info(line: bytes) -> dict[str, Any]:
     operation, _, text = line.partition(b" ")
     if operation != b"INFO":
         raise ValueError("the server does not speak the NATS protocol")
-    return msgspec.json.decode(text, type=dict[str, Any])
+    try:
+        return msgspec.json.decode(text, type=dict[str, Any])
+    except RecursionError:
+        raise ValueError("the server's INFO is nested too deeply") from None
 
 
 def _log_in(connection: socket.socket, url: NatsUrl) -> str | None:
@@ -59,11 +66,15 @@ def _log_in(connection: socket.socket, url: NatsUrl) -> str | None:
     client = {"verbose": False, "pedantic": False, "lang": "python", "version": "0", "protocol": 1}
     options = client | {name: text for name, text in credentials.items() if text}
     connection.sendall(b"CONNECT %b\r\nPING\r\n" % msgspec.json.encode(options))
-    with connection.makefile("rb") as stream:
+    with io.BufferedReader(_read_answer(connection)) as stream:
         return _read_refusal(stream)
 
 
-def _read_refusal(stream: BinaryIO) -> str | None:
+def _read_answer(connection: socket.socket) -> BoundedReader:
+    return BoundedReader(connection, max_bytes=_MAX_ANSWER_BYTES, seconds=_REPLY_TIMEOUT)
+
+
+def _read_refusal(stream: "io.BufferedReader[Any]") -> str | None:
     """Return the lasting error that the server reports before its PONG; None if there is none."""
     for line in stream:
         operation, _, text = line.decode("utf-8", "replace").strip().partition(" ")

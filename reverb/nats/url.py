@@ -7,10 +7,9 @@ TLS, ``nats://token@host``, and, for several servers of one cluster,
 
 import re
 
-import msgspec
-
 from reverb.brokers.url import UrlError, parse_addresses, split_url
 from reverb.host_port import Address, format_host_port
+from reverb.redaction import Password, RedactedStruct
 
 DEFAULT_PORT = 4222
 DEFAULT_PREFIX = "reverb"
@@ -19,7 +18,7 @@ _PARAMETERS = {"nats": ("prefix",), "tls": ("prefix",)}
 _PREFIX = re.compile(r"(?=.{1,100}\Z)[-0-9A-Z_a-z]+(\.[-0-9A-Z_a-z]+)*")
 
 
-class NatsUrl(msgspec.Struct, frozen=True, kw_only=True):
+class NatsUrl(RedactedStruct, frozen=True, kw_only=True):
     """A parsed NATS URL."""
 
     tls: bool = False
@@ -27,8 +26,8 @@ class NatsUrl(msgspec.Struct, frozen=True, kw_only=True):
     servers: tuple[Address, ...]
     """The servers of one NATS cluster; a node connects to one of them at a time."""
     username: str = ""
-    password: str = ""
-    token: str = ""
+    password: Password = ""
+    token: Password = ""
     """The token with which to log in, instead of a user and a password."""
     prefix: str = DEFAULT_PREFIX
     """The beginning of every subject."""

@@ -6,12 +6,19 @@ Source: Pusher's documentation, "HTTP API: Publishing events".
 
 import re
 from collections.abc import Sequence
+from typing import Annotated
+
+import msgspec
 
 from reverb.apps import App
 from reverb.protocol.names import channel_name_problem
 
 _SOCKET_ID = re.compile(r"[0-9]+\.[0-9]+")
 _RESERVED = ("pusher:", "pusher_internal:")
+StoredEventName = Annotated[
+    str, msgspec.Meta(min_length=1, pattern=rf"^(?!{'|'.join(_RESERVED)})[\s\S]")
+]
+"""The name of a published event, as msgspec checks it when an event comes back from a store."""
 
 
 class EventError(ValueError):

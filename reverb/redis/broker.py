@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from reverb.brokers.bus import BusBroker
-from reverb.envelope import BusMessage, MemberChange
+from reverb.envelope import Envelope, MemberChange
 from reverb.redis.link import RedisLink
 
 
@@ -22,9 +22,8 @@ class RedisBroker(BusBroker):
     def _topic(self, app_id: str, channel: str) -> bytes:
         return b"%b:%b:%b" % (self._broadcast_topic, app_id.encode(), channel.encode())
 
-    def _dispatch(self, received: BusMessage) -> None:
-        if isinstance(received.body, MemberChange):
-            # Also this node's own changes, so that all nodes apply all changes in one order.
-            self._member_changed(received.body)
+    def _dispatch(self, body: Envelope | MemberChange) -> None:
+        if isinstance(body, MemberChange):
+            self._member_changed(body)
         else:
-            super()._dispatch(received)
+            super()._dispatch(body)

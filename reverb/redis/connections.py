@@ -15,10 +15,16 @@ from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
 from reverb.brokers.link import LinkLostError
-from reverb.redis.resp import Argument, RedisReplyError, pack_command
+from reverb.redis.resp import MAX_HANDSHAKE_BYTES, Argument, RedisReplyError, pack_command
 
 MAX_UNANSWERED_BYTES = 32 * 1_048_576
 """The most bytes of commands without a reply; beyond that, the connection is closed."""
+MAX_REPLY_BYTES = 128 * 1_048_576
+"""The largest reply or message, after the login; beyond that, the connection is closed."""
+_PUSH_SIZE = 3
+"""The number of items of a message, and of the confirmation of a subscription."""
+_MAX_SHOWN_CHARACTERS = 200
+"""The most characters of an unexpected reply that the log shows."""
 
 
 class RedisConnection(txredisapi.RedisProtocol):  # type: ignore[misc]
@@ -28,17 +34,24 @@ class RedisConnection(txredisapi.RedisProtocol):  # type: ignore[misc]
         super().__init__(charset=None, convertNumbers=False)
         self.lost: Deferred[Exception] = Deferred()
         """Fires with the reason, a LinkLostError, when the connection has ended."""
+        self.max_reply_bytes = MAX_HANDSHAKE_BYTES
+        """The largest reply; whoever logs in raises it afterwards."""
         self._replies: deque[Deferred[Any] | None] = deque()
+        # The bytes that have arrived since the last complete reply.
+        self._reply_bytes = 0
 
     def connectionMade(self) -> None:
         """Do nothing: the owner of the connection logs in, instead of the base class."""
 
     def dataReceived(self, data: bytes, unpause: bool = False) -> None:
-        """Parse replies; abort the connection on a protocol error."""
+        """Parse replies; abort the connection on a protocol error, or if a reply is too large."""
+        self._reply_bytes += len(data)
         try:
             super().dataReceived(data, unpause)
         except txredisapi.InvalidData:
             self.abort("the server there does not speak the Redis protocol")
+        if self._reply_bytes > self.max_reply_bytes:
+            self.abort(f"it sent a reply of over {self.max_reply_bytes} bytes")
 
     def abort(self, why: str) -> None:
         """End the connection at once, without waiting until its transport reports the loss."""
@@ -71,8 +84,9 @@ class RedisConnection(txredisapi.RedisProtocol):  # type: ignore[misc]
 
     def replyReceived(self, reply: Any) -> None:
         """Fire the Deferred of the oldest command without a reply."""
+        self._reply_bytes = 0
         if not self._replies:  # Redis sends a reply without a command only for an error.
-            self.abort(str(reply))
+            self.abort(str(reply)[:_MAX_SHOWN_CHARACTERS])
             return
         pending = self._replies.popleft()
         if pending is None:
@@ -203,10 +217,12 @@ class SubscriberConnection(RedisConnection):
 
     def replyReceived(self, reply: Any) -> None:
         """Dispatch messages, subscription confirmations, and replies to commands."""
-        kind = reply[0] if isinstance(reply, list) and reply else None
-        if kind == b"message":
+        self._reply_bytes = 0
+        # A match statement would take ten times as long.
+        kind = reply[0] if isinstance(reply, list) and len(reply) == _PUSH_SIZE else None
+        if kind == b"message" and isinstance(reply[1], bytes) and isinstance(reply[2], bytes):
             self._on_message(reply[1], reply[2])
-        elif kind == b"subscribe":
+        elif kind == b"subscribe" and isinstance(reply[1], bytes):
             confirmation = self._confirmations.pop(reply[1], None)
             if confirmation is not None:
                 confirmation.callback(None)

@@ -6,10 +6,13 @@ The preflight sends these commands with blocking calls; the link sends them on t
 from typing import Any
 
 from reverb.host_port import Address
-from reverb.redis.resp import Argument
+from reverb.redaction import hide
+from reverb.redis.resp import Argument, RedisReplyError
 from reverb.redis.url import RedisUrl
 
 Command = tuple[Argument, ...]
+
+_MAX_PORT = 65_535
 
 
 class UnknownMasterError(Exception):
@@ -30,6 +33,14 @@ def master_commands(url: RedisUrl) -> list[Command]:
     return [*_auth(url.sentinel_user, url.sentinel_password), query]
 
 
+def describe_refusal(error: RedisReplyError, url: RedisUrl) -> str:
+    """Return the text of an error without the passwords, which Redis may repeat.
+
+    It does so if AUTH is renamed: "unknown command 'AUTH', with args beginning with: ...".
+    """
+    return hide(str(error), (url.password, url.sentinel_password))
+
+
 def parse_master(reply: Any, url: RedisUrl) -> Address:
     """Read the master's address from the reply to the last command of :func:`master_commands`.
 
@@ -40,7 +51,7 @@ def parse_master(reply: Any, url: RedisUrl) -> Address:
     match reply:
         case None:
             raise UnknownMasterError(f"knows no master named {url.master}")
-        case [bytes(host), bytes(port)] if port.isdigit():
+        case [bytes(host), bytes(port)] if host.isascii() and _is_port(port):
             return host.decode(), int(port)
     raise ValueError("sent an unexpected reply")
 
@@ -49,3 +60,7 @@ def _auth(user: str, password: str) -> list[Command]:
     if not password:
         return []
     return [("AUTH", user, password) if user else ("AUTH", password)]
+
+
+def _is_port(text: bytes) -> bool:
+    return text.isdigit() and len(text) <= len(str(_MAX_PORT)) and 0 < int(text) <= _MAX_PORT

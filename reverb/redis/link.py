@@ -4,21 +4,23 @@ The two connections are opened and closed together: an error on one closes both.
 available or not, and the node recovers in one way: it goes through all phases of the connect.
 """
 
-from typing import Any
+from typing import Any, NoReturn
 
 from twisted.internet import defer
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
 from reverb.brokers.link import REPLY_TIMEOUT, Link, LinkLostError, wait_for_all
 from reverb.meter import LinkMeter
 from reverb.redis.connections import (
+    MAX_REPLY_BYTES,
     CommandConnection,
     RedisConnection,
     SingleConnectionFactory,
     SubscriberConnection,
 )
-from reverb.redis.handshake import login_commands
-from reverb.redis.resp import Argument, pack_command
+from reverb.redis.handshake import describe_refusal, login_commands
+from reverb.redis.resp import Argument, RedisReplyError, pack_command
 from reverb.redis.sentinel import MasterFinder
 from reverb.redis.url import RedisUrl
 
@@ -105,6 +107,7 @@ class RedisLink(Link):
                 connecting = endpoint.connect(SingleConnectionFactory(connection))
                 await connecting.addTimeout(REPLY_TIMEOUT, self.clock)
                 await self._log_in(connection).addTimeout(REPLY_TIMEOUT, self.clock)
+                connection.max_reply_bytes = MAX_REPLY_BYTES
                 await self._master.check(connection).addTimeout(REPLY_TIMEOUT, self.clock)
         except BaseException:
             self._master.try_next_sentinel()
@@ -130,7 +133,13 @@ class RedisLink(Link):
 
     def _log_in(self, connection: RedisConnection) -> "Deferred[None]":
         """Log in; fires when Redis has accepted all commands of the login."""
-        return wait_for_all(connection.call(*command) for command in login_commands(self.url))
+        accepted = wait_for_all(connection.call(*command) for command in login_commands(self.url))
+        return accepted.addErrback(self._login_refused)
+
+    def _login_refused(self, failure: Failure) -> NoReturn:
+        if isinstance(failure.value, RedisReplyError):
+            raise RedisReplyError(describe_refusal(failure.value, self.url)) from None
+        failure.raiseException()
 
     def _ping(self) -> "Deferred[None]":
         """Check that both connections answer; with sentinels, also that Redis is the master."""

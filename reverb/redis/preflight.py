@@ -6,15 +6,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from reverb.bounded_reader import BoundedReader
 from reverb.host_port import Address, format_host_port
 from reverb.redis.handshake import (
     Command,
     UnknownMasterError,
+    describe_refusal,
     login_commands,
     master_commands,
     parse_master,
 )
-from reverb.redis.resp import ProtocolError, RedisReplyError, make_reader, pack_command
+from reverb.redis.resp import (
+    MAX_HANDSHAKE_BYTES,
+    ProtocolError,
+    RedisReplyError,
+    make_reader,
+    pack_command,
+)
 from reverb.redis.url import RedisUrl
 
 _REPLY_TIMEOUT = 2.0
@@ -62,8 +70,11 @@ class _BlockingConnection:
         return reply
 
     def _read_reply(self) -> Any:
+        connection = BoundedReader(
+            self._connection, max_bytes=MAX_HANDSHAKE_BYTES, seconds=_REPLY_TIMEOUT
+        )
         while (reply := self._reader.gets()) is False:
-            data = self._connection.recv(_READ_SIZE)
+            data = connection.read(_READ_SIZE)
             if not data:
                 raise ProtocolError("the server disconnected instead of replying")
             self._reader.feed(data)
@@ -118,14 +129,16 @@ def _redis_refusal(url: RedisUrl, address: Address) -> str | None:
         try:
             redis.call(*login_commands(url))
         except RedisReplyError as error:
-            return None if str(error).startswith(_TEMPORARY_ERRORS) else str(error)
+            is_temporary = str(error).startswith(_TEMPORARY_ERRORS)
+            return None if is_temporary else describe_refusal(error, url)
         try:
-            info = redis.call(("INFO", "server")).decode("utf-8", "replace")
+            info = redis.call(("INFO", "server"))
         except RedisReplyError:
             return None  # An ACL may forbid INFO.
-    return _unsupported_reason(
-        dict(line.split(":", 1) for line in info.splitlines() if ":" in line)
-    )
+    if not isinstance(info, bytes):
+        raise ProtocolError("the reply to INFO is not a text")
+    lines = info.decode("utf-8", "replace").splitlines()
+    return _unsupported_reason(dict(line.split(":", 1) for line in lines if ":" in line))
 
 
 def _unsupported_reason(info: dict[str, str]) -> str | None:
@@ -160,7 +173,8 @@ def _ask_sentinels(url: RedisUrl) -> Address | None:
                 return parse_master(connection.call(*master_commands(url)), url)
         except RedisReplyError as error:
             if not str(error).startswith(_TEMPORARY_ERRORS):
-                refusal = _SentinelRefusalError(f"{subject} cannot be used: {error}")
+                why = describe_refusal(error, url)
+                refusal = _SentinelRefusalError(f"{subject} cannot be used: {why}")
         except UnknownMasterError as error:
             refusal = _SentinelRefusalError(f"{subject} {error}")
         except _NO_ANSWER:

@@ -1,4 +1,4 @@
-"""Decodes Redis's replies; skips corrupt data, and logs it at a limited rate.
+"""Decodes Redis's replies; skips corrupt data, counts it, and logs it at a limited rate.
 
 Corrupt data is data that no node of this server can have written.
 """
@@ -7,8 +7,12 @@ from collections.abc import Iterable
 from typing import Any
 
 import msgspec
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
 
 from reverb.log_throttle import LogThrottle
+from reverb.meter import LinkMeter
+from reverb.protocol.validity import MAX_COUNT, check_member, is_channel_name, parse_number
 
 _MAX_LOGGED_CHARACTERS = 60
 """The most characters of corrupt data that the log shows."""
@@ -21,15 +25,29 @@ class ReplyDecoder:
     prefix. The log names the key if the data is corrupt.
 
     Args:
-        problems: Logs corrupt data, at a limited rate.
+        meter: Counts corrupt values.
+        clock: Limits the rate of log lines to one a minute for each key.
     """
 
-    def __init__(self, problems: LogThrottle) -> None:
-        self._problems = problems
+    _log = Logger()
 
-    def _corrupt(self, raw: object, key: str) -> None:
-        shown = repr(raw)[:_MAX_LOGGED_CHARACTERS]
-        self._problems.record(f"{key} holds corrupt data: {shown}")
+    def __init__(self, meter: LinkMeter, clock: IReactorTime) -> None:
+        self._meter = meter
+        self._problems = LogThrottle(self._log_corrupt, clock)
+        self._last = ""
+
+    def _corrupt(self, value: object, key: str) -> None:
+        self._meter.corrupt += 1
+        self._last = ascii(value)[:_MAX_LOGGED_CHARACTERS]
+        self._problems.record(key)
+
+    def _log_corrupt(self, key: str, count: int) -> None:
+        self._log.warn(
+            "in Redis: {key} holds corrupt data: {last} ({count} times)",
+            key=key,
+            last=self._last,
+            count=count,
+        )
 
     def text(self, raw: bytes, key: str) -> str | None:
         """Decode a UTF-8 string; return None if it is not valid UTF-8."""
@@ -43,26 +61,51 @@ class ReplyDecoder:
         """Decode UTF-8 strings; skip those that are not valid UTF-8."""
         return [text for raw in raws if (text := self.text(raw, key)) is not None]
 
-    def mapping(self, flat: list[bytes], key: str) -> dict[str, str]:
-        """Decode the reply to HGETALL; skip fields whose name or value is not valid UTF-8."""
+    def channel(self, raw: bytes, key: str) -> str | None:
+        """Decode the name of a channel; return None if no channel can have it."""
+        name = self.text(raw, key)
+        if name is None or is_channel_name(name):
+            return name
+        self._corrupt(name, key)
+        return None
+
+    def members(self, flat: list[bytes], key: str) -> dict[str, str]:
+        """Decode the ``user_info`` JSON text of each user id, in the reply to HGETALL.
+
+        Skip a member whose id or ``user_info`` is invalid.
+        """
         found = {}
-        for raw_name, raw_value in zip(flat[::2], flat[1::2], strict=True):
-            name, value = self.text(raw_name, key), self.text(raw_value, key)
-            if name is not None and value is not None:
-                found[name] = value
+        for raw_id, raw_info in zip(flat[::2], flat[1::2], strict=True):
+            user_id, user_info = self.text(raw_id, key), self.text(raw_info, key)
+            if user_id is None or user_info is None:
+                continue
+            try:
+                check_member(user_id, user_info)
+            except ValueError:
+                self._corrupt((user_id, user_info), key)
+            else:
+                found[user_id] = user_info
         return found
 
     def number(self, raw: int | bytes, key: str) -> int:
-        """Return a number; 0 if the script returned a text, because the key has no number."""
-        if isinstance(raw, int):
-            return raw
+        """Return a number that is not negative; 0 if the key has something else."""
+        number = parse_number(raw)
+        if number is None:
+            self._corrupt(raw, key)
+        return number or 0
+
+    def count(self, raw: int | bytes, key: str) -> int | None:
+        """Return how many of something there are; None if the key has no such number."""
+        number = parse_number(raw)
+        if number is not None and number <= MAX_COUNT:
+            return number
         self._corrupt(raw, key)
-        return 0
+        return None
 
     def msgpack(self, raw: bytes, kind: Any, key: str) -> Any:
         """Decode MessagePack as the type ``kind``; return None if the data is not of this type."""
         try:
             return msgspec.msgpack.decode(raw, type=kind)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             self._corrupt(raw, key)
             return None

@@ -4,6 +4,9 @@ import hiredis
 
 Argument = bytes | str | int
 
+MAX_HANDSHAKE_BYTES = 65_536
+"""The most bytes of a reply before this server has logged in, or of a sentinel's reply."""
+
 
 class RedisReplyError(Exception):
     """Redis replied with an error; the text is that of the reply."""

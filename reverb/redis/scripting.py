@@ -28,11 +28,10 @@ local function add(hash, field, amount)
   return sum
 end
 
--- Returns a number in a hash, or 0 if the field does not exist. A value that is not a number is
--- returned unchanged, because a nil would truncate the script's reply.
+-- Returns the text of a number in a hash, or 0 if the field does not exist. The caller checks it:
+-- as a number of Lua, 1.5 would become 1 in the script's reply, and 1e300 something negative.
 local function number_of(hash, field)
-  local value = redis.call('HGET', hash, field) or 0
-  return tonumber(value) or value
+  return redis.call('HGET', hash, field) or 0
 end
 """
 

@@ -18,13 +18,19 @@ from reverb.brokers.link import LinkLostError
 from reverb.deferred import returns_deferred
 from reverb.host_port import Address, format_host_port
 from reverb.redis.connections import RedisConnection, SingleConnectionFactory
-from reverb.redis.handshake import UnknownMasterError, master_commands, parse_master
+from reverb.redis.handshake import (
+    UnknownMasterError,
+    describe_refusal,
+    master_commands,
+    parse_master,
+)
 from reverb.redis.resp import RedisReplyError
 from reverb.redis.url import RedisUrl
 
 _REPLY_TIMEOUT = 2.0
 """Seconds that a connect to a sentinel, and each reply, may take. The timeout is short because the
 next sentinel can be asked."""
+_MAX_ROLE_BYTES = 20
 
 
 class MasterFinder:
@@ -64,7 +70,7 @@ class MasterFinder:
             except (defer.CancelledError, ConnectingCancelledError):  # The link is stopping.
                 raise
             except Exception as error:  # noqa: BLE001 - after any error, the next one is asked
-                problem = _describe_sentinel_error(error)
+                problem = _describe_sentinel_error(error, self._url)
                 problems.append(f"the sentinel at {format_host_port(*sentinel)} {problem}")
                 self.try_next_sentinel()
             else:
@@ -87,9 +93,13 @@ class MasterFinder:
             state its role.
         """
         if self._sentinels:
-            role, *_ = await connection.call("ROLE")
-            if role != b"master":
-                raise LinkLostError(f"it is not the master but a {role.decode('ascii', 'replace')}")
+            match await connection.call("ROLE"):
+                case [b"master", *_]:
+                    return
+                case [bytes(role), *_]:
+                    shown = role[:_MAX_ROLE_BYTES].decode("ascii", "replace")
+                    raise LinkLostError(f"it is not the master but a {shown}")
+            raise LinkLostError("it sent an unexpected reply to ROLE")
 
     async def _ask(self, sentinel: Address) -> Address:
         connection = RedisConnection()
@@ -117,12 +127,12 @@ def _timed_out(result: object, seconds: float) -> object:
     return result
 
 
-def _describe_sentinel_error(error: BaseException) -> str:
+def _describe_sentinel_error(error: BaseException, url: RedisUrl) -> str:
     """Describe an error in words that can follow the sentinel's address."""
     if isinstance(error, defer.TimeoutError):
         return "did not answer"
     if isinstance(error, UnknownMasterError | ValueError):
         return str(error)
     if isinstance(error, RedisReplyError):
-        return f"replied with an error: {error}"
+        return f"replied with an error: {describe_refusal(error, url)}"
     return f"cannot be reached: {error or type(error).__name__}"

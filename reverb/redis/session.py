@@ -27,6 +27,8 @@ _NO_PERMISSION = re.compile(r"ACL failure in script|The user executing the scrip
 """Errors of a missing permission: they concern the whole session, even with the code ERR."""
 _MAX_LOGGED_CHARACTERS = 100
 """The most characters of an argument that the log shows."""
+_MAX_LOGGED_REASON = 300
+"""The most characters of Redis's reason that the log shows."""
 
 
 class RedisSession:
@@ -40,7 +42,7 @@ class RedisSession:
     Attributes:
         node: This node's name.
         clock: The reactor, as a clock.
-        problems: Logs corrupt data and failed scripts; repeats the same text at most once a minute.
+        problems: Logs failed scripts; repeats the same text at most once a minute.
         decoder: Decodes replies, and skips corrupt data.
     """
 
@@ -52,7 +54,7 @@ class RedisSession:
         self.node = link.node
         self.clock = link.clock
         self.problems = LogThrottle(self._log_problem, link.clock)
-        self.decoder = ReplyDecoder(self.problems)
+        self.decoder = ReplyDecoder(link.command_meter, link.clock)
 
     @property
     def token(self) -> str | None:
@@ -111,7 +113,7 @@ class RedisSession:
         if (code.isupper() and code not in _OPERATION_ERRORS) or _NO_PERMISSION.search(error):
             raise RedisReplyError(error) from None
         operation = " ".join(_shorten(part) for part in (script.name, *details) if part != "")
-        problem = f"{operation} failed: {why}"
+        problem = f"{operation} failed: {why[:_MAX_LOGGED_REASON]}"
         self.problems.record(problem)
         raise StoreRefusedError(problem) from None
 

@@ -14,10 +14,9 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote
 
-import msgspec
-
 from reverb.brokers.url import UrlError, parse_address, parse_addresses, split_url
 from reverb.host_port import Address, format_host_port
+from reverb.redaction import Password, RedactedStruct
 
 DEFAULT_PORT = 6379
 DEFAULT_SENTINEL_PORT = 26379
@@ -35,7 +34,7 @@ _PARAMETERS = {
 }
 
 
-class RedisUrl(msgspec.Struct, frozen=True, kw_only=True):
+class RedisUrl(RedactedStruct, frozen=True, kw_only=True):
     """A parsed Redis URL."""
 
     scheme: str
@@ -45,7 +44,7 @@ class RedisUrl(msgspec.Struct, frozen=True, kw_only=True):
     path: str = ""
     """The socket's path; empty unless the scheme is ``unix``."""
     username: str = ""
-    password: str = ""
+    password: Password = ""
     database: int = 0
     prefix: str = DEFAULT_PREFIX
     """The beginning of every key and every channel's name in Redis."""
@@ -54,7 +53,7 @@ class RedisUrl(msgspec.Struct, frozen=True, kw_only=True):
     master: str = ""
     """The name by which the sentinels know the master."""
     sentinel_user: str = ""
-    sentinel_password: str = ""
+    sentinel_password: Password = ""
 
     @property
     def tls(self) -> bool:

@@ -64,10 +64,10 @@ class Delivery(msgspec.Struct, kw_only=True):
     The retry period starts at this time.
     """
     state: State = "pending"
-    attempts: int = 0
-    attempted: float | None = None
+    attempts: Annotated[int, msgspec.Meta(ge=0, le=2**31)] = 0
+    attempted: Annotated[float, msgspec.Meta(ge=0, lt=_YEAR_10000)] | None = None
     """When the last attempt ended, in seconds since 1970; None if no attempt has ended yet."""
-    status: int | None = None
+    status: Annotated[int, msgspec.Meta(ge=0, le=999)] | None = None
     """The status of the response to the last attempt; None if there was no response."""
     error: str | None = None
     """Why the last attempt failed; None if it succeeded."""

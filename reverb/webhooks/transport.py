@@ -1,44 +1,33 @@
-"""Posts webhooks with treq: persistent connections, verified certificates, no redirects."""
+"""Posts webhooks with twisted.web: persistent connections, verified certificates, no redirects.
+
+A response counts by its status alone. So nothing else in it has an effect: no redirect is followed,
+no cookie is kept, and no body is decompressed.
+"""
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from hyperlink import EncodedURL
 from OpenSSL import SSL
 from service_identity import VerificationError
-from treq.client import HTTPClient
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
-from twisted.internet.interfaces import (
-    IDelayedCall,
-    IProtocol,
-    IProtocolFactory,
-    IStreamClientEndpoint,
-)
-from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.interfaces import IConsumer, IDelayedCall, IStreamClientEndpoint
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.web.client import URI, Agent, BrowserLikePolicyForHTTPS, HTTPConnectionPool
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IAgentEndpointFactory, IPolicyForHTTPS, IResponse
+from twisted.web.iweb import IAgentEndpointFactory, IBodyProducer, IPolicyForHTTPS, IResponse
 from zope.interface import implementer
 
 from reverb.webhooks.endpoint_queue import MAX_IN_FLIGHT
 from reverb.webhooks.interfaces import IWebhookTransport, WebhookTransportError
 from reverb.webhooks.public_addresses import PublicEndpoint
+from reverb.webhooks.response_limits import LimitedEndpoint
 
 TIMEOUT = 10.0
-"""Seconds for which a request waits for the response's headers, and then again for its body."""
+"""Seconds for which a request waits for the response's head, and then again for its body."""
 _IDLE_TIMEOUT = 60
 """Seconds for which an idle connection is kept for the next request."""
-_MAX_BODY = 64 * 1024
-"""The most bytes of a response body that are read, and discarded, to reuse the connection."""
-
-
-class _Url(EncodedURL):
-    """An ASCII URL that is not encoded again: encoding the host would fail for IPv6 addresses."""
-
-    def to_uri(self) -> "_Url":
-        return self
 
 
 @implementer(IAgentEndpointFactory)
@@ -64,21 +53,26 @@ class _EndpointFactory:
         if uri.scheme == b"https":
             tls = self._policy.creatorForNetloc(uri.host, uri.port)
             endpoint = wrapClientTLS(tls, endpoint)
-        return _QuietEndpoint(endpoint)
+        return LimitedEndpoint(endpoint, self._reactor)
 
 
-@implementer(IStreamClientEndpoint)
-class _QuietEndpoint:
-    """A client endpoint that prevents Twisted from logging every connection."""
+@implementer(IBodyProducer)
+class _Body:
+    """The body of a request. It is written at once, as the limits on the response require."""
 
-    def __init__(self, endpoint: IStreamClientEndpoint) -> None:
-        self._endpoint = endpoint
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+        self.length = len(body)
 
-    def connect(self, protocolFactory: IProtocolFactory) -> "Deferred[IProtocol]":
-        """Connect with a factory that does not log."""
-        if isinstance(protocolFactory, Factory):
-            protocolFactory.noisy = False
-        return self._endpoint.connect(protocolFactory)
+    def startProducing(self, consumer: IConsumer) -> "Deferred[None]":
+        """Write the whole body."""
+        consumer.write(self._body)
+        return succeed(None)
+
+    def pauseProducing(self) -> None:
+        """Do nothing, because everything is written."""
+
+    resumeProducing = stopProducing = pauseProducing
 
 
 @implementer(IWebhookTransport)
@@ -110,13 +104,11 @@ class HttpTransport:
 
     def post(self, url: str, headers: Mapping[str, str], body: bytes) -> "Deferred[int]":
         """Send one request; see :class:`IWebhookTransport`."""
-        # A new client for each request, so that no request sends a cookie of an earlier response.
-        response = HTTPClient(self._agent).post(
-            _Url.from_text(url),
-            data=body,
-            headers=Headers({name: [value] for name, value in headers.items()}),
-            allow_redirects=False,
-            unbuffered=True,
+        response = self._agent.request(
+            b"POST",
+            url.encode("ascii"),
+            Headers({name: [value] for name, value in headers.items()}),
+            _Body(body),
         )
         status: Deferred[int] = response.addCallback(self._discard_body)
         status.addTimeout(TIMEOUT, self._reactor, _on_timeout)
@@ -153,7 +145,7 @@ class HttpTransport:
 
 
 class _BodyDrain(Protocol):
-    """Reads and ignores a body; closes the connection if the body is too large or too slow.
+    """Reads and ignores a body; closes the connection if that takes too long.
 
     Args:
         reactor: Schedules the timeout.
@@ -161,15 +153,11 @@ class _BodyDrain(Protocol):
     """
 
     def __init__(self, reactor: Any, ended: "Callable[[_BodyDrain], None]") -> None:
-        self._left = _MAX_BODY
         self._timer: IDelayedCall = reactor.callLater(TIMEOUT, self.close)
         self._ended = ended
 
     def dataReceived(self, data: bytes) -> None:
-        """Count the bytes, and close the connection if they are too many."""
-        self._left -= len(data)
-        if self._left < 0:
-            self.close()
+        """Ignore the bytes; :class:`LimitedConnection` limits their number."""
 
     def close(self) -> None:
         """Close the connection."""

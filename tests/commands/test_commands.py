@@ -7,7 +7,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from reverb.commands import client
 from reverb.commands.main import main
+from tests.support.endless import endless_server
 
 APP = ("--app-id", "1", "--app-key", "key", "--app-secret", "secret")
 
@@ -188,6 +190,27 @@ class TestErrors:
         assert run("webhooks", "list", *APP, "--url", foreign_server) == (
             1,
             f"reverb: {foreign_server}: the response is not from a Reverb server (HTTP 200)",
+        )
+
+    @pytest.mark.parametrize(
+        ("beginning", "portion"),
+        [
+            (b"HTTP/1.1 200 OK\r\n\r\n", b"x" * 100_000),
+            (b"HTTP/1.1 200 OK\r\nContent-Length: 999999999\r\n\r\n", b"x" * 100_000),
+            (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", b"A: b\r\n" * 9_000),
+            (b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 9_000),
+        ],
+        ids=["body", "length", "trailers", "interim responses"],
+    )
+    def test_an_answer_without_end(self, run, beginning, portion, monkeypatch):
+        monkeypatch.setattr(client, "_MAX_RESPONSE_BYTES", 1_000_000)
+        with endless_server(beginning, portion) as server:
+            url = f"http://127.0.0.1:{server.port}"
+            code, error = run("webhooks", "list", *APP, "--url", url)
+            assert not server.gave_up
+        assert (code, error) == (
+            1,
+            f"reverb: {url}: request failed: the answer is over 1000000 bytes",
         )
 
     def test_several_apps_need_an_app_id(self, run, tmp_path):

@@ -76,6 +76,10 @@ class TestEndpoints:
             ("haproxy:htp:1", "Unknown endpoint type: 'htp'"),
             ("systemd:domain=INET:name=ws", "systemd passed no such socket"),
             (
+                "ssl:1:privateKey=/dev/zero",
+                "'/dev/zero' cannot be read: it has more than 1048576 bytes",
+            ),
+            (
                 "ssl:1:privateKey=/nowhere.pem",
                 "'/nowhere.pem' cannot be read: No such file or directory",
             ),

@@ -186,12 +186,17 @@ class TestFile:
 
         assert message == f"{tmp_path}: cannot be read: Is a directory"
 
+    def test_a_file_without_end(self):
+        message = error_message(load, options={}, environ={}, config_path="/dev/zero")
+
+        assert message == "/dev/zero: is larger than 16777216 bytes"
+
     def test_a_file_without_permission(self, monkeypatch):
-        def refuse(path):
+        def refuse(path, mode):
             raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
         # CI runs as root, which may read every file.
-        monkeypatch.setattr("reverb.config.sources.Path.read_bytes", refuse)
+        monkeypatch.setattr("reverb.config.sources.Path.open", refuse)
         message = error_message(load, options={}, environ={}, config_path="reverb.toml")
 
         assert message == "reverb.toml: cannot be read: Permission denied"

@@ -6,6 +6,7 @@ from twisted.internet import defer
 from reverb.envelope import Publication
 from reverb.testing.contracts import BrokerContract, SharedBrokerContract, SharedStoreContract
 from tests.support.nats_nodes import NatsNode, SplitNode, settle
+from tests.support.payloads import wrap
 from tests.support.unique import unique
 from tests.support.waiting import until, wait
 
@@ -79,7 +80,7 @@ class TestSplitBroker(SplitBrokers, BrokerContract):
 class TestSharedSplitBroker(SplitBrokers, SharedBrokerContract):
     @pytest.mark.parametrize("channel", ["cache-news", "presence-x", "presence-cache-x"])
     def test_every_kind_of_channel_crosses_nodes_once(self, channel):
-        sent = [Publication("1", channel, b"%d" % n) for n in range(50)]
+        sent = [Publication("1", channel, wrap(b"%d" % n)) for n in range(50)]
         assert self.other.subscribe("1", channel) is not None
         self.wait(self.other.subscribe("1", channel))
         for envelope in sent:

@@ -18,6 +18,7 @@ from reverb.nats import connection as nats_connection
 from tests.support.log import Log
 from tests.support.nats_nodes import NatsNode, settle
 from tests.support.nats_server import NatsServer
+from tests.support.payloads import wrap
 from tests.support.proxy import TO_NODE, TO_REDIS, Proxy
 from tests.support.waiting import pause, until, wait
 
@@ -126,10 +127,10 @@ def test_each_name_has_its_own_token(pair, name):
     names = ["a%2Eb", "a.b", "a", "b", "%", name + "x", name]
     for channel in names:
         other.subscribe(channel, app=name)
-    one.broker.publish(Publication(name, name, b"1"))
+    one.broker.publish(Publication(name, name, wrap(b"1")))
     settle(one.link, other.link)
 
-    assert other.delivered == [Publication(name, name, b"1")]
+    assert other.delivered == [Publication(name, name, wrap(b"1"))]
 
 
 def test_a_malformed_message_is_counted_logged_once_and_dropped(pair, nats, log):
@@ -378,23 +379,75 @@ def test_the_private_attributes_of_nats_py_that_are_used_still_exist(nats):
 class FakeServer(Protocol):
     """Speaks the NATS protocol, until the test makes it send a line that nats-py cannot parse."""
 
+    INFO = b'INFO {"max_payload":1000}\r\n'
+
     def connectionMade(self):
-        self.transport.write(b'INFO {"max_payload":1000}\r\n')
+        self.transport.write(self.INFO)
 
     def dataReceived(self, data):
         self.transport.write(b"PONG\r\n" * data.count(b"PING\r\n"))
 
 
-def test_a_connection_that_nats_py_has_stopped_reading_is_closed():
+@pytest.fixture
+def fake_server():
+    """A node that is connected to a server which the test controls; see ``FakeServer``."""
     servers = []
     factory = Factory()
     factory.buildProtocol = lambda address: (servers.append(FakeServer()), servers[-1])[1]
     listening = wait(TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(factory))
     node = NatsNode(f"nats://127.0.0.1:{listening.getHost().port}").start()
-    servers[0].transport.write(b"-ERR \r\n")
+    yield node, servers[0]
+    node.until_connected()
+    node.stop()
+    wait(defer.maybeDeferred(listening.stopListening))
+
+
+def test_a_connection_that_nats_py_has_stopped_reading_is_closed(fake_server):
+    node, server = fake_server
+    server.transport.write(b"-ERR \r\n")
     until("closed", lambda: not node.broker.connected, 10)
 
     assert "nats-py has stopped reading" in node.broker.unavailable_reason
-    node.until_connected()
-    node.stop()
+
+
+@pytest.mark.parametrize("beginning", [b"INFO {", b"MSG a 1 ", b"MSG ", b"-ERR '", b"+OK", b"x"])
+def test_a_line_without_end_closes_the_connection(fake_server, beginning):
+    node, server = fake_server
+    server.transport.write(beginning + b"1" * 200_000)
+    until("closed", lambda: not node.broker.connected, 10)
+
+    assert "it sent a line of over 65536 bytes" in node.broker.unavailable_reason
+
+
+def test_a_message_that_is_too_large_closes_the_connection(fake_server, monkeypatch):
+    monkeypatch.setattr(nats_connection, "MAX_MESSAGE_BYTES", 100_000)
+    node, server = fake_server
+    server.transport.write(b"MSG a 1 999999999\r\n" + b"1" * 300_000)
+    until("closed", lambda: not node.broker.connected, 10)
+
+    assert "it sent a message of over 100000 bytes" in node.broker.unavailable_reason
+
+
+@pytest.mark.parametrize(
+    ("info", "problem"),
+    [
+        (b'INFO {"max_payload":"x"}\r\n', "max_payload"),
+        (b"INFO " + b"x" * 100_000, ""),
+        (b"INFO " + b"[" * 20_000 + b"\r\n", ""),
+        (b"INFO {\xff}\r\n", ""),
+        (b"INFO []\r\n", ""),
+    ],
+)
+def test_a_malformed_info_is_a_failed_attempt(info, problem, monkeypatch):
+    monkeypatch.setattr(FakeServer, "INFO", info)
+    listening = wait(
+        TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(
+            Factory.forProtocol(FakeServer)
+        )
+    )
+    node = NatsNode(f"nats://127.0.0.1:{listening.getHost().port}")
+    node.broker.start(print)
+    until("refused", lambda: "not answered yet" not in node.broker.unavailable_reason, 10)
+    assert problem in node.broker.unavailable_reason
+    wait(node.broker.stop())
     wait(defer.maybeDeferred(listening.stopListening))

@@ -8,6 +8,7 @@ import pytest
 
 from reverb.nats.preflight import refusal_reason
 from reverb.nats.url import parse_nats_url
+from tests.support.endless import endless_server
 from tests.support.ports import reserve_port
 
 INFO = b'INFO {"server_id":"x","version":"2.10.0"}\r\n'
@@ -55,6 +56,7 @@ def start_fake_nats():
         ([INFO], None),
         ([b"INFO {\r\n"], None),
         ([b"INFO []\r\n"], None),
+        ([b"INFO " + b'{"a":' * 10_000 + b"\r\n"], None),
         ([b"HTTP/1.1 400 Bad Request\r\n"], None),
         ([b'INFO {"tls_required":true}\r\n', b"no TLS"], None),
         ([], None),
@@ -84,3 +86,10 @@ def test_the_first_reachable_server_decides(start_fake_nats):
         refusal_reason(url) == f"NATS at 127.0.0.1:{port} cannot be used: Authorization Violation"
     )
     assert refusal_reason(parse_nats_url(f"nats://127.0.0.1:{closed}")) is None
+
+
+@pytest.mark.parametrize("beginning", [b"INFO ", INFO, INFO + b"-ERR '"])
+def test_an_answer_without_end_does_not_prevent_the_start(beginning):
+    with endless_server(beginning, b"x" * 10_000, reads_first=False) as server:
+        assert refusal_reason(parse_nats_url(f"nats://ann:secret@127.0.0.1:{server.port}")) is None
+        assert not server.gave_up

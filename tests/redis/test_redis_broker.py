@@ -123,6 +123,28 @@ def test_a_malformed_message_is_counted_logged_once_and_dropped(nodes, redis):
     assert len(log.lines("dropped ")) == 2  # One for each node.
 
 
+@pytest.mark.parametrize(
+    "payload", [b"\xff\xfe not text", b"text", b"{}", b"", b'{"event":"\xff"}']
+)
+def test_a_payload_that_no_client_can_read_is_dropped(nodes, redis, payload):
+    one, other = nodes
+    log = Log()
+    globalLogPublisher.addObserver(log)
+    topic = one.broker._topic("1", "news")
+    message = encode("foreign", Publication("1", "news", payload))
+    for _ in range(3):
+        wait(one.link.call("PUBLISH", topic, message))
+    one.publish(b"1")
+    settle(one, other)
+    globalLogPublisher.removeObserver(log)
+
+    assert one.payloads() == other.payloads() == [b"1"]
+    assert one.broker.link_meter.dropped == other.broker.link_meter.dropped == 3
+    lines = log.lines("dropped ")
+    assert len(lines) == 2  # One for each node.
+    assert all(ascii(topic) in line and "the payload is invalid" in line for line in lines)
+
+
 def test_a_delivery_that_fails_does_not_end_the_connection(make_redis_node):
     one, other = make_redis_node(), make_redis_node()
     other.subscribe("news")

@@ -7,6 +7,7 @@ import pytest
 
 from reverb.redis.preflight import refusal_reason
 from reverb.redis.url import parse_redis_url
+from tests.support.endless import endless_server
 from tests.support.ports import reserve_port
 
 
@@ -67,6 +68,10 @@ def start_fake_redis():
         ([b"-MASTERDOWN wait\r\n"], None),
         ([b"HTTP/1.1 400 Bad Request\r\n"], None),
         ([b""], None),
+        ([b"+OK\r\n", b"+PONG\r\n", b":1\r\n"], None),
+        ([b"+OK\r\n", b"+PONG\r\n", info(b"9" * 5_000)], None),
+        ([b"*1\r\n" * 1_000], None),
+        ([b"$-2\r\n"], None),
         ([], None),
     ],
 )
@@ -114,6 +119,10 @@ class TestSentinels:
             (b"-LOADING wait\r\n", None),
             (b"+OK\r\n", None),
             (b"*2\r\n$1\r\nh\r\n$1\r\nx\r\n", None),
+            (b"*2\r\n$1\r\nh\r\n$1\r\n0\r\n", None),
+            (b"*2\r\n$1\r\nh\r\n$5\r\n65536\r\n", None),
+            (b"*2\r\n$1\r\nh\r\n$5000\r\n" + b"1" * 5_000 + b"\r\n", None),
+            (b"*2\r\n$1\r\n\xff\r\n$1\r\n1\r\n", None),
             (b"HTTP/1.1 400 Bad Request\r\n", None),
             (b"", None),
         ],
@@ -133,3 +142,15 @@ class TestSentinels:
 def test_an_unreachable_redis_does_not_prevent_the_start():
     assert refusal_reason(parse_redis_url(f"redis://127.0.0.1:{reserve_port()}")) is None
     assert refusal_reason(parse_redis_url("unix:///nowhere/redis.sock")) is None
+
+
+@pytest.mark.parametrize("scheme", ["redis", "redis+sentinel"])
+@pytest.mark.parametrize(
+    ("beginning", "portion"),
+    [(b"", b"+x"), (b"$9999999999\r\n", b"x"), (b"*9999999\r\n", b":1\r\n"), (b"-", b"x")],
+)
+def test_a_reply_without_end_does_not_prevent_the_start(scheme, beginning, portion):
+    with endless_server(beginning, portion * 10_000) as server:
+        url = f"{scheme}://:secret@127.0.0.1:{server.port}/" + "mymaster" * ("+" in scheme)
+        assert refusal_reason(parse_redis_url(url)) is None
+        assert not server.gave_up

@@ -8,6 +8,7 @@ from reverb.envelope import Publication
 from reverb.nats.broker import NatsBroker
 from reverb.nats.link import NatsLink
 from reverb.nats.url import parse_nats_url
+from tests.support.payloads import unwrap, wrap
 from tests.support.redis_nodes import RedisNode
 from tests.support.unique import unique
 from tests.support.waiting import until, wait
@@ -39,10 +40,10 @@ class NatsNode:
             wait(waiting)
 
     def publish(self, data, channel="news", exclude=None):
-        return self.broker.publish(Publication("1", channel, data, exclude))
+        return self.broker.publish(Publication("1", channel, wrap(data), exclude))
 
     def payloads(self):
-        return [envelope.payload for envelope in self.delivered]
+        return [unwrap(envelope.payload) for envelope in self.delivered]
 
 
 class SplitNode(RedisNode):

@@ -12,6 +12,7 @@ from reverb.redis.broker import RedisBroker
 from reverb.redis.link import RedisLink
 from reverb.redis.url import parse_redis_url
 from reverb.stores.redis.store import RedisStore
+from tests.support.payloads import unwrap, wrap
 from tests.support.unique import unique
 from tests.support.waiting import until, wait
 
@@ -106,10 +107,10 @@ class RedisNode:
         return [signs[type(change)](change) for change in taken]
 
     def publish(self, data, channel="news", exclude=None):
-        return self.broker.publish(Publication("1", channel, data, exclude))
+        return self.broker.publish(Publication("1", channel, wrap(data), exclude))
 
     def payloads(self):
-        return [envelope.payload for envelope in self.delivered]
+        return [unwrap(envelope.payload) for envelope in self.delivered]
 
 
 @pytest.fixture

@@ -84,7 +84,7 @@ class ChannelSync:
         """Load a script's reply, the version and the members, into a channel's replica."""
         decoder = self._session.decoder
         version = decoder.number(reply[0], f"versions:{key[0]}")
-        members = decoder.mapping(reply[1], f"members:{key[0]}:{key[1]}")
+        members = decoder.members(reply[1], f"members:{key[0]}:{key[1]}")
         replica.load_snapshot(members, version)
 
     def _load_reply(

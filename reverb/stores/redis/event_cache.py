@@ -8,6 +8,7 @@ from twisted.python.failure import Failure
 
 from reverb.brokers.link import LinkLostError
 from reverb.interfaces import CachedEvent, StoreRefusedError
+from reverb.protocol.events import StoredEventName
 from reverb.redis.link import RedisLink
 from reverb.redis.scripting import REQUIRE_SESSION, Script
 from reverb.redis.session import RedisSession
@@ -108,9 +109,13 @@ class RedisEventCache:
         await self._link.catch_up()
         if found is None:
             return None
-        packed, ttl = found
-        cached = self._session.decoder.msgpack(packed, tuple[str, str], ":".join(("cache", *key)))
-        return None if cached is None else CachedEvent(cached[0], cached[1], ttl / 1000)
+        packed, raw_ttl = found
+        decoder, redis_key = self._session.decoder, ":".join(("cache", *key))
+        cached = decoder.msgpack(packed, tuple[StoredEventName, str], redis_key)
+        ttl = decoder.number(raw_ttl, redis_key)  # Negative if the key does not expire.
+        if cached is None or not ttl:
+            return None
+        return CachedEvent(cached[0], cached[1], ttl / 1000)
 
 
 def _milliseconds(seconds: float) -> int:

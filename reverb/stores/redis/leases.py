@@ -103,7 +103,10 @@ class LeaseKeeper:
         )
         decoder, held_key = self._session.decoder, f"held:{node}"
         for raw_app, raw_channel, remaining, removed in changes:
-            app_id, channel = decoder.text(raw_app, held_key), decoder.text(raw_channel, held_key)
+            app_id, channel = (
+                decoder.text(raw_app, held_key),
+                decoder.channel(raw_channel, held_key),
+            )
             if app_id is None or channel is None:
                 continue
             users = decoder.texts(removed, f"users:{node}:{app_id}:{channel}")

@@ -352,8 +352,7 @@ local all = redis.call('HGETALL', key('channels', app))
 local found = {}
 for i = 1, #all, 2 do
   if string.sub(all[i], 1, #name_prefix) == name_prefix then
-    found[#found + 1] = {all[i], tonumber(all[i + 1]) or all[i + 1],
-      redis.call('HLEN', key('members', app, all[i]))}
+    found[#found + 1] = {all[i], all[i + 1], redis.call('HLEN', key('members', app, all[i]))}
   end
 end
 return found

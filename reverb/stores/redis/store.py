@@ -131,10 +131,11 @@ class RedisStore:
     async def connections(self, app_id: str) -> int:
         """Return the number of the app's connections."""
         try:
-            count = await self.session.call(scripts.CONNECTIONS, app_id)
+            raw = await self.session.call(scripts.CONNECTIONS, app_id)
+            count = self.session.decoder.count(raw, "connections")
         except LinkLostError:
-            return len(self._local_state.connections.get(app_id, ()))
-        return self.session.decoder.number(count, "connections")
+            count = None
+        return len(self._local_state.connections.get(app_id, ())) if count is None else count
 
     # Subscriptions
 
@@ -169,6 +170,7 @@ class RedisStore:
         if total == scripts.FULL:
             local.leave(key, socket_id)
             raise ChannelFullError(f"{channel} has {max_members} members")
+        total = self._checked_total(total, key)
         if replica is None or member is None:
             return JoinResult(total == 1, added=False, subscriptions=total, members=NO_MEMBERS)
         version = self.session.decoder.number(version, f"versions:{app_id}")
@@ -198,7 +200,13 @@ class RedisStore:
         except StoreRefusedError:
             self._channels.resync(key, wants_snapshot=False)
             return self._local_state.local_leave_result(key, local_removed)
+        total = self._checked_total(total, key)
         return LeaveResult(total == 0, user_id if removed else None, total, announced=True)
+
+    def _checked_total(self, raw: int, key: ChannelKey) -> int:
+        """Return a channel's number of subscriptions; if Redis has none, that of this node."""
+        count = self.session.decoder.count(raw, f"channels:{key[0]}")
+        return self._local_state.counts(key).subscriptions if count is None else count
 
     # Queries: in degraded mode, the local state answers
 
@@ -209,7 +217,7 @@ class RedisStore:
             _, members = await self.session.call(scripts.MEMBERS, app_id, channel)
         except LinkLostError:
             return self._local_state.members((app_id, channel))
-        return self.session.decoder.mapping(members, f"members:{app_id}:{channel}")
+        return self.session.decoder.members(members, f"members:{app_id}:{channel}")
 
     @returns_deferred
     async def counts(self, app_id: str, channel: str) -> ChannelCounts:
@@ -218,7 +226,12 @@ class RedisStore:
             total, users = await self.session.call(scripts.COUNTS, app_id, channel)
         except LinkLostError:
             return self._local_state.counts((app_id, channel))
-        return ChannelCounts(self.session.decoder.number(total, f"channels:{app_id}"), users)
+        count = self.session.decoder.count(total, f"channels:{app_id}")
+        return (
+            self._local_state.counts((app_id, channel))
+            if count is None
+            else ChannelCounts(count, users)
+        )
 
     @returns_deferred
     async def occupied(self, app_id: str, channels: Sequence[str]) -> Mapping[str, bool]:
@@ -241,8 +254,8 @@ class RedisStore:
         return {
             name: ChannelCounts(count, users)
             for raw_name, total, users in found
-            if (name := decoder.text(raw_name, redis_key)) is not None
-            and (count := decoder.number(total, redis_key)) > 0
+            if (name := decoder.channel(raw_name, redis_key)) is not None
+            and (count := decoder.count(total, redis_key))
         }
 
     # Cache channels

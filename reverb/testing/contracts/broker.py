@@ -9,14 +9,22 @@ from zope.interface.verify import verifyObject
 
 from reverb.envelope import Envelope, Publication, Termination
 from reverb.interfaces import IBroker
+from reverb.protocol import messages
 
-FIRST = Publication("1", "news", b'{"event":"e","channel":"news","data":"1"}')
+
+def _publication(app_id: str, channel: str, data: str, exclude: str | None = None) -> Publication:
+    """Make a publication as the server does: its payload is a message of the protocol."""
+    return Publication(app_id, channel, messages.event("e", channel, data), exclude)
+
+
+_LARGE = "\u00e9\x00\U0001f600" * 20_000
+FIRST = _publication("1", "news", "1")
 ENVELOPES: list[Envelope] = [
     FIRST,
-    Publication("1", "news", b"{}", "1.1"),
-    Publication("2", "presence-x", '{"a":"\u00e9\U0001f600"}'.encode()),
-    Publication("1", "#server-to-user-1", b""),
-    Publication("1", "x" * 200, b"\0\xff" * 50_000),
+    _publication("1", "news", "{}", "1.1"),
+    Publication("2", "presence-x", '{"event":"\u00e9\U0001f600"}'.encode()),
+    Publication("1", "#online-ann", b""),
+    _publication("1", "x" * 200, _LARGE),
     Termination("1", "ann"),
     Termination("2", "x" * 200),
 ]
@@ -131,7 +139,7 @@ class BrokerContract(_Suite):
         assert [self.broker.publish(envelope) for envelope in ENVELOPES] == [True] * len(ENVELOPES)
 
     def test_envelopes_are_delivered_in_order(self) -> None:
-        sent = [Publication("1", f"c{n % 3}", b"%d" % n) for n in range(100)]
+        sent = [_publication("1", f"c{n % 3}", str(n)) for n in range(100)]
         self.publish(*sent)
 
         for channel in ("c0", "c1", "c2"):
@@ -144,7 +152,7 @@ class BrokerContract(_Suite):
         assert self.delivered == [FIRST]
 
     def test_a_publication_made_during_a_delivery_is_delivered(self) -> None:
-        response = Publication("1", "news", b"response")
+        response = _publication("1", "news", "response")
 
         class Responding(list[Envelope]):
             def append(inner, envelope: Envelope) -> None:
@@ -193,8 +201,8 @@ class SharedBrokerContract(_Suite):
             self.wait(broker.stop())
 
     def test_both_nodes_get_each_publication_once_and_in_order(self) -> None:
-        ours = [Publication("1", "news", b"one %d" % n) for n in range(300)]
-        theirs = [Publication("1", "news", b"other %d" % n) for n in range(300)]
+        ours = [_publication("1", "news", f"one {n}") for n in range(300)]
+        theirs = [_publication("1", "news", f"other {n}") for n in range(300)]
         for our, their in zip(ours, theirs, strict=True):
             self.one.publish(our)
             self.other.publish(their)
@@ -211,7 +219,7 @@ class SharedBrokerContract(_Suite):
 
     def test_an_envelope_reaches_the_other_node_unchanged(self) -> None:
         sent: list[Envelope] = [
-            Publication("1", "news", b"\0\xff" * 50_000, "1.1"),
+            _publication("1", "news", _LARGE, "1.1"),
             Termination("1", "ann"),
         ]
         for envelope in sent:
@@ -221,19 +229,19 @@ class SharedBrokerContract(_Suite):
         assert self.at_other == sent
 
     def test_a_node_gets_only_the_channels_that_it_is_subscribed_to(self) -> None:
-        self.one.publish(Publication("1", "other", b"1"))
-        self.one.publish(Publication("2", "news", b"2"))
+        self.one.publish(_publication("1", "other", "1"))
+        self.one.publish(_publication("2", "news", "2"))
         self.settle()
         assert self.at_other == []
 
         self.wait(self.other.subscribe("1", "other"))
-        expected = Publication("1", "other", b"3")
+        expected = _publication("1", "other", "3")
         self.one.publish(expected)
         self.settle()
         assert self.at_other == [expected]
 
     def test_a_confirmed_subscription_receives_all_later_publications(self) -> None:
-        sent = [Publication("1", f"channel-{n}", b"%d" % n) for n in range(50)]
+        sent = [_publication("1", f"channel-{n}", str(n)) for n in range(50)]
         for envelope in sent:
             self.wait(self.other.subscribe("1", envelope.channel))
             self.one.publish(envelope)
@@ -256,10 +264,10 @@ class SharedBrokerContract(_Suite):
             if name != channel:
                 self.wait(self.other.subscribe("1", name))
         for name in (channel, "news"):
-            self.one.publish(Publication("1", name, b"x"))
+            self.one.publish(_publication("1", name, "x"))
         self.settle()
 
-        assert self.at_other == [Publication("1", "news", b"x")]
+        assert self.at_other == [_publication("1", "news", "x")]
 
     def test_the_other_node_continues_when_one_stops(self) -> None:
         self.wait(self.one.stop())

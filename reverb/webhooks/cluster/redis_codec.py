@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from reverb.protocol.validity import is_channel_name
 from reverb.webhooks.cluster.interfaces import QueueEntry
 from reverb.webhooks.delivery import DECODE_ERRORS, Delivery, StoredEvent, check_body
 from reverb.webhooks.events import OCCUPANCY_EVENTS
@@ -43,6 +44,8 @@ def decode_entry(entry_id: bytes, fields: Sequence[bytes]) -> QueueEntry:
         entry = msgspec.convert({"id": entry_id.decode(), **content}, QueueEntry)
         if entry.kind != "delivery" and entry.kind not in OCCUPANCY_EVENTS:
             msgspec.json.decode(entry.detail, type=StoredEvent)
+        if entry.kind != "delivery" and not is_channel_name(entry.channel):
+            raise msgspec.ValidationError("no channel can have this name")
     except DECODE_ERRORS as error:
         raise CorruptRecordError(f"entry {entry_id!a}: {error}") from None
     return entry

@@ -256,8 +256,7 @@ Ids that no delivery has are skipped.
 """
 
 COUNT_QUEUED = Script("""
-local queued = redis.call('HGET', key('webhooks', 'queued'), ARGV[4] .. ' ' .. ARGV[5])
-return queued and tonumber(queued) or 0
+return number_of(key('webhooks', 'queued'), ARGV[4] .. ' ' .. ARGV[5])
 """)
 """Return the number of pending deliveries of an endpoint."""
 

@@ -14,6 +14,7 @@ from zope.interface import implementer
 
 from reverb.deferred import returns_deferred
 from reverb.meter import Meter
+from reverb.protocol.validity import MAX_COUNT, parse_number
 from reverb.stores.redis.store import RedisStore
 from reverb.webhooks.cluster import redis_scripts as scripts
 from reverb.webhooks.cluster.interfaces import AddResult, ILeadership, IWebhookClusterStore
@@ -121,4 +122,9 @@ class RedisWebhookStore:
     @returns_deferred
     async def queued(self, app_id: str, url: str) -> int:
         """Count the pending deliveries of an endpoint."""
-        return int(await self._session.run(scripts.COUNT_QUEUED, app_id, url))
+        raw = await self._session.run(scripts.COUNT_QUEUED, app_id, url)
+        number = parse_number(raw)
+        if number is None or number > MAX_COUNT:
+            self._session.record_corrupt("counts", f"{raw!a} deliveries queued for {url}")
+            return 0
+        return number

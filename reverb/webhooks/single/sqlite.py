@@ -26,6 +26,7 @@ from reverb.webhooks.delivery import DECODE_ERRORS, Delivery, StoredEvent, check
 from reverb.webhooks.events import OccupancyKey, WebhookEvent
 from reverb.webhooks.interfaces import JournalError, UnbatchedEvent
 from reverb.webhooks.single.journal import JournalContents
+from reverb.webhooks.single.private_files import make_private
 
 FILE_NAME = "webhooks.sqlite3"
 _VERSION = 1
@@ -102,7 +103,8 @@ class SqliteJournalStorage:
     """Stores a journal in a SQLite file, and locks the file against other processes.
 
     Args:
-        directory: The directory of the file; it is created if it does not exist.
+        directory: The directory of the file; it is created if it does not exist. Only the user of
+            this process may use the files (:mod:`reverb.webhooks.single.private_files`).
         reactor: Schedules writes, and receives the results of the thread.
         on_failure: Called each time that writing fails, with one text: the file's path and the
             problem.
@@ -125,7 +127,7 @@ class SqliteJournalStorage:
     def open(self, contents: JournalContents) -> JournalContents:
         """Open and read the file; see :class:`reverb.webhooks.single.journal.IJournalStorage`."""
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            make_private(self.path)
             self._connection = sqlite3.connect(
                 self.path, timeout=1, isolation_level=None, check_same_thread=False
             )

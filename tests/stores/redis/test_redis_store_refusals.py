@@ -7,6 +7,7 @@ from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
 
 from reverb.interfaces import ChannelCounts, StoreRefusedError
+from reverb.meter import LinkMeter
 from reverb.redis.resp import RedisReplyError
 from reverb.redis.session import RedisSession
 from reverb.stores.redis.scripts import COUNTS
@@ -28,6 +29,7 @@ class RefusingLink:
     def __init__(self, error_text):
         self.error_text = error_text
         self.clock = Clock()
+        self.command_meter = LinkMeter()
         self.reset = Mock()
 
     def call(self, *_):

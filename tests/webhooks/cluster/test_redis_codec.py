@@ -37,6 +37,10 @@ ENTRIES = {
         fields(k="cache_miss", a="1", c="x", d='{"a":1}'),
         "required field `name`",
     ),
+    "a name that no channel has": (
+        fields(k="channel_occupied", a="1", c="<b>", d=""),
+        "no channel can have this name",
+    ),
     "a number": (fields(k="subscription_count", a="1", c="x", d="5"), "Expected `object`"),
     "deeply nested": (
         fields(k="client_event", a="1", c="x", d='{"a":' + "[" * 5000),
@@ -69,6 +73,10 @@ DELIVERIES = {
         BODY,
         "a delivery: Expected `float` >=",
     ),
+    "attempts below zero": (packed(attempts=-1), BODY, "a delivery: Expected `int` >= 0"),
+    "too many attempts": (packed(attempts=2**40), BODY, "a delivery: Expected `int` <="),
+    "an attempt too late": (packed(attempted=1e300), BODY, "a delivery: Expected `float` <"),
+    "no HTTP status": (packed(status=10**12), BODY, "a delivery: Expected `int` <="),
     "no body": (packed(), None, f"delivery {ID}: it has no body"),
     "a body that is not JSON": (packed(), b"no JSON", f"body of delivery {ID}: JSON is malformed"),
     "a body without events": (packed(), b"{}", f"body of delivery {ID}: Object missing required"),

@@ -139,6 +139,9 @@ def test_corrupt_checks_and_apps_are_skipped(start, receiver, log):
     assert run(second, "SISMEMBER", "apps", b"\xff") == 0
 
 
-def test_a_malformed_counter_reads_as_0(leader):
-    run(leader, "HSET", "queued", f"1 {URL}", "many")
+@pytest.mark.parametrize("count", ["many", "-1", "1.5", "99999999999"])
+def test_a_malformed_counter_reads_as_0(leader, log, count):
+    run(leader, "HSET", "queued", f"1 {URL}", count)
     assert wait(leader.archive.queued("1", URL)) == 0
+    (line,) = skipped(log)
+    assert f"{count}' deliveries queued for {URL}" in line

@@ -1,0 +1,82 @@
+"""Checks of what comes back from Redis or NATS, before it reaches a client.
+
+The nodes write only valid values. But other programs may use the same Redis or NATS, and a client
+must close its connection for a text message that is not UTF-8 (RFC 6455, section 8.1).
+"""
+
+import re
+
+import msgspec
+
+from reverb.protocol.messages import NOT_JSON, json_problem
+from reverb.protocol.names import MAX_USER_ID, ONLINE_PREFIX, SERVER_TO_USER_PREFIX
+
+MAX_COUNT = 2**31 - 1
+"""The largest number of connections, subscriptions or deliveries that can be right."""
+_DIGITS = re.compile(rb"[0-9]{1,19}")
+_CHANNEL = re.compile(rf"(?:{SERVER_TO_USER_PREFIX}|{ONLINE_PREFIX})?[-a-zA-Z0-9_=@,.;]+", re.ASCII)
+
+
+class _Object(msgspec.Struct):
+    """Any JSON object: msgspec checks the fields that it skips, except their UTF-8."""
+
+
+class _Event(msgspec.Struct):
+    """Any message of the server."""
+
+    event: str
+
+
+_decode_object = msgspec.json.Decoder(_Object).decode
+_decode_event = msgspec.json.Decoder(_Event).decode
+
+
+def check_payload(payload: bytes, channel: str) -> None:
+    """Check the payload of a publication that another node has sent.
+
+    Args:
+        payload: The message for the subscribers.
+        channel: The channel. A publication to a user's online channel has an empty payload.
+
+    Raises:
+        ValueError: It is not a JSON object with an ``event``, in UTF-8; the text says why.
+    """
+    if not payload and channel.startswith(ONLINE_PREFIX):
+        return
+    try:
+        if not payload.isascii():
+            payload.decode()
+        _decode_event(payload)
+    except NOT_JSON as error:
+        raise ValueError(f"the payload is invalid: {json_problem(error)}") from None
+
+
+def check_member(user_id: str, user_info: str | None) -> None:
+    """Check a member of a presence channel that another node has stored or announced.
+
+    Args:
+        user_id: The user's id.
+        user_info: The JSON text of the member's ``user_info``; None if there is none.
+
+    Raises:
+        ValueError: The id is empty or too long, or the ``user_info`` is not a JSON object.
+    """
+    if not 0 < len(user_id) <= MAX_USER_ID:
+        raise ValueError(f"the user id has {len(user_id)} characters")
+    if user_info is not None:
+        try:
+            _decode_object(user_info)
+        except NOT_JSON as error:
+            raise ValueError(f"the user_info is invalid: {json_problem(error)}") from None
+
+
+def is_channel_name(name: str) -> bool:
+    """Return whether a name is that of a channel, including the internal ones."""
+    return _CHANNEL.fullmatch(name) is not None
+
+
+def parse_number(raw: int | bytes) -> int | None:
+    """Parse a number that is not negative; return None if it is something else."""
+    if isinstance(raw, bytes):
+        return int(raw) if _DIGITS.fullmatch(raw) else None
+    return raw if raw >= 0 else None
