@@ -195,7 +195,7 @@ class ReverbService(MultiService):
         )
 
     def _make_webhooks(self) -> IWebhooks:
-        # This module imports sqlite3 and twisted.web.client, which nothing else needs.
+        # This module imports treq and sqlite3, which nothing else needs.
         from reverb.webhook_builder import WebhookBuilder  # noqa: PLC0415
 
         builder = WebhookBuilder(

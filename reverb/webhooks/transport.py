@@ -1,4 +1,4 @@
-"""Posts webhooks with twisted.web: persistent connections, verified certificates, no redirects.
+"""Posts webhooks with treq: persistent connections, verified certificates, no redirects.
 
 A response counts by its status alone. So nothing else in it has an effect: no redirect is followed,
 no cookie is kept, and no body is decompressed.
@@ -7,8 +7,10 @@ no cookie is kept, and no body is decompressed.
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from hyperlink import EncodedURL
 from OpenSSL import SSL
 from service_identity import VerificationError
+from treq.client import HTTPClient
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.interfaces import IConsumer, IDelayedCall, IStreamClientEndpoint
@@ -16,7 +18,13 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.web.client import URI, Agent, BrowserLikePolicyForHTTPS, HTTPConnectionPool
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IAgentEndpointFactory, IBodyProducer, IPolicyForHTTPS, IResponse
+from twisted.web.iweb import (
+    IAgent,
+    IAgentEndpointFactory,
+    IBodyProducer,
+    IPolicyForHTTPS,
+    IResponse,
+)
 from zope.interface import implementer
 
 from reverb.webhooks.endpoint_queue import MAX_IN_FLIGHT
@@ -28,6 +36,42 @@ TIMEOUT = 10.0
 """Seconds for which a request waits for the response's head, and then again for its body."""
 _IDLE_TIMEOUT = 60
 """Seconds for which an idle connection is kept for the next request."""
+
+
+class _Url(EncodedURL):
+    """An ASCII URL that is not encoded again: encoding the host would fail for IPv6 addresses."""
+
+    def to_uri(self) -> "_Url":
+        return self
+
+
+@implementer(IAgent)
+class _UndecodedAgent:
+    """An agent whose responses treq does not decompress: a small body may become a very large one.
+
+    Args:
+        agent: Sends the requests.
+    """
+
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
+
+    def request(
+        self,
+        method: bytes,
+        uri: bytes,
+        headers: Headers | None = None,
+        bodyProducer: IBodyProducer | None = None,
+    ) -> "Deferred[IResponse]":
+        """Send a request; fires with the response when its head has arrived."""
+        response = self._agent.request(method, uri, headers, bodyProducer)
+        return response.addCallback(_without_encoding)
+
+
+def _without_encoding(response: Any) -> IResponse:
+    response.headers.removeHeader(b"content-encoding")
+    undecoded: IResponse = response
+    return undecoded
 
 
 @implementer(IAgentEndpointFactory)
@@ -98,17 +142,19 @@ class HttpTransport:
         endpoints = _EndpointFactory(
             reactor, policy or BrowserLikePolicyForHTTPS(), allow_private=allow_private
         )
-        self._agent = Agent.usingEndpointFactory(reactor, endpoints, self._pool)
+        self._agent = _UndecodedAgent(Agent.usingEndpointFactory(reactor, endpoints, self._pool))
         self._drains: set[_BodyDrain] = set()
         self._is_stopped = False
 
     def post(self, url: str, headers: Mapping[str, str], body: bytes) -> "Deferred[int]":
         """Send one request; see :class:`IWebhookTransport`."""
-        response = self._agent.request(
-            b"POST",
-            url.encode("ascii"),
-            Headers({name: [value] for name, value in headers.items()}),
-            _Body(body),
+        # A new client for each request, so that no request sends a cookie of an earlier response.
+        response = HTTPClient(self._agent).post(
+            _Url.from_text(url),
+            data=_Body(body),
+            headers=Headers({name: [value] for name, value in headers.items()}),
+            allow_redirects=False,
+            unbuffered=True,
         )
         status: Deferred[int] = response.addCallback(self._discard_body)
         status.addTimeout(TIMEOUT, self._reactor, _on_timeout)

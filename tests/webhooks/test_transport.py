@@ -113,7 +113,11 @@ class TestPost:
         body, sent, _ = hook.requests[0]
         assert body == b'{"a":1}'
         names = {name.decode().lower() for name, _ in sent.getAllRawHeaders()}
-        assert names - {"content-type", "x-pusher-key"} == {"content-length", "host"}
+        assert names - {"content-type", "x-pusher-key"} == {
+            "content-length",
+            "accept-encoding",
+            "host",
+        }
         assert sent.getRawHeaders("content-type") == ["application/json"]
 
     @pytest_twisted.ensureDeferred
