@@ -1,9 +1,10 @@
 """The data types of an app and its webhooks: credentials, limits and permissions.
 
-The name of a field is its key in the TOML file. Its environment variable is ``REVERB_APP_`` and the
-name in upper case, except where Laravel Reverb has another name (:mod:`reverb.config.sources`). A
-new field needs a docstring and a row in docs/configuration.md. A new limit whose refusals the
-metrics count also needs an entry in :data:`reverb.meter.LIMITS`.
+The name of a field is also the field's key in the TOML file. A field of :class:`App` has an
+environment variable too: ``REVERB_APP_`` and the name in upper case, except where Laravel Reverb
+has another name (:mod:`reverb.config.sources`). A new field needs a docstring and a row in
+docs/configuration.md. A new limit whose refusals the metrics count also needs an entry in
+:data:`reverb.meter.LIMITS`.
 """
 
 from typing import Annotated, Literal, get_args
@@ -38,7 +39,7 @@ Url = Annotated[
 ]
 """An HTTP URL without user and fragment.
 
-Credentials belong in ``headers``, and HTTP does not send fragments.
+Credentials belong in ``Webhook.headers``, and HTTP does not send fragments.
 """
 # Not configurable: headers that the server sets itself, and headers that change the framing.
 _RESERVED = (
@@ -76,9 +77,9 @@ class Webhook(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=T
     channel_suffix: str = ""
     """The endpoint receives only events of channels whose names end with this suffix."""
     headers: Headers = msgspec.field(default_factory=dict)
-    """Additional headers of every request, such as ``Authorization``."""
+    """Additional headers of every request to the endpoint, such as ``Authorization``."""
     batch: bool = True
-    """Whether a request may carry several events; otherwise each carries exactly one."""
+    """Whether a request may carry several events; otherwise each request carries one event."""
 
     def __post_init__(self) -> None:
         validate_fields(self)
@@ -93,9 +94,9 @@ class Webhook(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 LARGEST = 2**31 - 1
-"""The largest value of a number in the settings. Timers, Redis and sockets all accept it."""
+"""The largest value of a number in the settings. Timers, Redis and sockets accept this value."""
 Count = Annotated[int, msgspec.Meta(ge=0, le=LARGEST)]
-"""A limit or a time limit; 0 means none."""
+"""The type of a limit, which may be a number of seconds; 0 means no limit."""
 Seconds = Annotated[int, msgspec.Meta(ge=1, le=LARGEST)]
 Name = Annotated[
     str,
@@ -105,7 +106,7 @@ Name = Annotated[
         extra={"expected": "a string of letters, digits and - . _ ~"},
     ),
 ]
-"""An app's id or key. Both are parts of URLs, so they consist of unreserved URL characters."""
+"""An app's id or key. Ids and keys are parts of URLs, and have only unreserved URL characters."""
 Secret = Annotated[
     str,
     msgspec.Meta(min_length=1, extra={"expected": "a string that is not empty", "is_secret": True}),
@@ -133,19 +134,20 @@ class App(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     id: Name
     """The app's id in the path of the HTTP API: ``/apps/{id}/events``."""
     key: Name
-    """The public key, in the WebSocket URL and in every signature."""
+    """The public key, which WebSocket URLs and signed requests contain to identify the app."""
     secret: Secret
     """The secret that signs channels, users, HTTP requests and webhooks. No client may know it."""
     enabled: bool = True
     """Whether the app is in service.
 
-    If not, the server rejects its clients with 4003 and its API requests with 403.
+    If the app is not in service, the server rejects the app's clients with code 4003 and its API
+    requests with status 403.
     """
     allowed_origins: HostPatterns = ("*",)
     """Host patterns that a browser's Origin header must match.
 
     ``*`` matches any run of characters. Only the pattern ``*`` by itself admits
-    clients without an Origin.
+    clients without an Origin header.
     """
     client_events: Literal["members", "all", "none"] = "members"
     """The channels on which subscribers may send ``client-`` events.
@@ -159,7 +161,7 @@ class App(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     Presence channels are excluded. On large channels the number is sent at intervals.
     """
     activity_timeout: Seconds = 120
-    """Seconds of silence after which a client should ping; each client receives the number."""
+    """Seconds of silence after which a client should ping. The server sends clients the number."""
     ping_interval: Seconds = 60
     """Seconds without data from a client after which the server pings it."""
     pong_timeout: Seconds = 30
@@ -167,7 +169,7 @@ class App(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     authorization_timeout: Count = 0
     """Seconds within which a client must sign in or subscribe to a private or presence channel."""
     max_connections: Count = 0
-    """The largest number of sockets that are open at once."""
+    """The largest number of connections that the app has open at once, on all nodes."""
     max_message_bytes: Count = 10_240
     """The largest WebSocket message from a client, in bytes."""
     max_event_bytes: Count = 10_240
@@ -185,11 +187,11 @@ class App(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     max_presence_member_bytes: Count = 2_048
     """The largest ``user_info`` of a member or of a sign-in, in bytes."""
     max_channels_per_connection: Count = 0
-    """The largest number of channels that one socket is subscribed to."""
+    """The largest number of channels that one connection is subscribed to."""
     api_requests_per_second: Count = 0
     """The number of requests per second that the app may send to the HTTP API."""
     client_events_per_second: Count = 10
-    """The number of client events per second that one socket may send."""
+    """The number of client events per second that one connection may send."""
     watchlists: bool = False
     """Whether signed-in users receive the presence of the users on their watchlist."""
     webhooks: tuple[Webhook, ...] = ()

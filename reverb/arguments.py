@@ -1,7 +1,7 @@
 """Checks the arguments that an embedding application passes to a service.
 
-Each function raises an :class:`InvalidArgumentError` that names the argument. The type of each
-setting has been checked before, by the settings themselves.
+Each function raises an :class:`InvalidArgumentError` that names the first invalid argument. The
+types of settings are not checked here, because a :class:`Settings` checks them when it is made.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from reverb.validation import InvalidArgumentError, describe_value
 
 
 def check_settings(settings: object) -> None:
-    """Check the settings of a node, as the configuration loader does."""
+    """Check the settings of a single node: the number of workers, the addresses and the URLs."""
     if not isinstance(settings, Settings):
         raise _mismatch("settings", "an instance of Settings", settings)
     if settings.workers != 1:
@@ -49,7 +49,7 @@ def _check_url(name: str, url: str, parse: Callable[[str], object]) -> None:
 
 
 def check_publication(app: object, event: object, socket_id: object) -> None:
-    """Check the types of the arguments of ``publish``, other than its channels and its data."""
+    """Check the types of the arguments of ``publish``, except the channels and the data."""
     if not isinstance(app, App):
         raise _mismatch("app", "an instance of App", app)
     if not isinstance(event, str):
@@ -59,7 +59,7 @@ def check_publication(app: object, event: object, socket_id: object) -> None:
 
 
 def check_channels(channels: Any) -> list[str]:
-    """Return the distinct names of channels, in order."""
+    """Check the channels of ``publish``, and return their names in order, without duplicates."""
     if isinstance(channels, str | bytes) or not hasattr(channels, "__iter__"):
         raise _mismatch("channels", "a list of channel names", channels)
     names = list(channels)
@@ -70,11 +70,11 @@ def check_channels(channels: Any) -> list[str]:
 
 
 def encode_data(data: Any) -> str:
-    """Return the data of an event as clients receive it: a string unchanged, the rest as JSON."""
+    """Return an event's data as clients receive it: a string unchanged, another value as JSON."""
     if isinstance(data, str):
         return data
     if isinstance(data, bytes | bytearray | memoryview):
-        # msgspec would encode it in base64.
+        # msgspec would encode bytes in base64.
         raise _mismatch("data", "a string, or a value that JSON can represent", data)
     try:
         return msgspec.json.encode(data).decode()
@@ -85,7 +85,7 @@ def encode_data(data: Any) -> str:
 
 
 def check_listener(kind: object, callback: object) -> None:
-    """Check the arguments of ``on``."""
+    """Check the arguments of :meth:`reverb.service.ReverbService.on`."""
     if not isinstance(kind, type) or not issubclass(kind, Notice):
         raise _mismatch("kind", "Notice, a notice class such as ClientEvent, or WebhookEvent", kind)
     if not callable(callback):

@@ -22,7 +22,7 @@ from reverb.webhooks.cluster.interfaces import IWebhookClusterStore
 
 
 class WrongReactorError(ValueError):
-    """The configured broker cannot run on this reactor; the text names the one that it needs."""
+    """The configured broker needs a reactor of another class, which the text names."""
 
 
 def check_reactor(settings: Settings, reactor: Any) -> None:
@@ -46,7 +46,8 @@ def build_backends(
 ) -> tuple[IBroker, IChannelStore]:
     """Return the given broker and store, or build those that the settings name.
 
-    If the settings name neither a Redis nor a NATS, they are built in this process's memory.
+    If the settings name neither a Redis nor a NATS, a broker or a store that is not given is
+    built in this process's memory.
 
     Args:
         settings: The node's settings.
@@ -55,7 +56,8 @@ def build_backends(
         store: The application's own store; None to build one.
 
     Raises:
-        InvalidArgumentError: Only one of the two is given, and the settings name a Redis or a NATS.
+        InvalidArgumentError: The settings name a Redis or a NATS, and only one of ``broker`` and
+            ``store`` is given.
         WrongReactorError: The settings name a NATS, and the reactor is not asyncio's.
     """
     is_cluster = bool(settings.redis or settings.broker)
@@ -95,17 +97,20 @@ def _build_redis(
 
 
 class _Announcer(LinkObserver):
-    """Announces each connect to NATS, because invalidations may have been lost before.
+    """Calls a function after each connect to NATS.
+
+    While NATS was out of reach, invalidations may have been lost. The function makes the node ask
+    the store again.
 
     Args:
-        announce: Called after each connect.
+        announce: The function, called without arguments.
     """
 
     def __init__(self, announce: Callable[[], None]) -> None:
         self._announce = announce
 
     async def link_connected(self) -> None:
-        """Announce the connect."""
+        """Call ``announce``."""
         self._announce()
 
 

@@ -1,4 +1,4 @@
-"""Exponential backoff with jitter. It is pure: it reads no clock and generates no random numbers.
+"""Exponential backoff with jitter. The caller waits, and supplies the random numbers.
 
 Source: Marc Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
 """
@@ -17,18 +17,18 @@ class Backoff(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     initial: float
-    """The delay after the first failure in seconds, without jitter."""
+    """The delay in seconds after the first failure, without jitter."""
     factor: float = 2.0
-    """The ratio of one delay to the delay before it."""
+    """The ratio of each delay to the previous one, without jitter."""
     maximum: float
     """The longest delay in seconds."""
     jitter: float = 0.5
-    """The largest part of a delay, from 0 to 1, by which it is shortened at random.
+    """The largest fraction, from 0 to 1, by which a delay is shortened at random.
 
-    So clients that failed together do not try again together.
+    Clients that fail at the same moment therefore retry at different moments.
     """
     random: Callable[[], float]
-    """Returns random numbers from 0 to 1."""
+    """Returns a random number from 0 to 1."""
 
     def delay(self, failures: int) -> float:
         """Return the seconds to wait before the next attempt.

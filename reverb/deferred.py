@@ -1,4 +1,4 @@
-"""Coroutine functions whose callers get a Deferred."""
+"""A decorator for coroutine functions whose callers need a Deferred."""
 
 import functools
 from collections.abc import Callable, Coroutine
@@ -13,7 +13,7 @@ T = TypeVar("T")
 def returns_deferred(
     function: Callable[P, Coroutine[Deferred[Any], Any, T]],
 ) -> "Callable[P, Deferred[T]]":
-    """Make a coroutine function return a Deferred, as the methods of interfaces do.
+    """Make a coroutine function return a Deferred, as this project's interfaces require.
 
     A call runs the coroutine at once, up to the first Deferred that has not fired.
 
@@ -22,12 +22,12 @@ def returns_deferred(
     ...     return await store.get(key)
 
     Args:
-        function: The coroutine function, or a method that is one.
+        function: The coroutine function or method.
 
     Returns:
         A function with the same parameters. The Deferred that it returns fires with the
-        coroutine's result when the coroutine is finished, or fails with its exception. Cancelling
-        the Deferred cancels the one for which the coroutine waits.
+        coroutine's result or fails with the coroutine's exception. Cancelling the
+        returned Deferred cancels the Deferred that the coroutine awaits.
     """
 
     @functools.wraps(function)

@@ -1,8 +1,9 @@
 """Envelopes, and the format of the messages that carry them between nodes.
 
 A message between nodes is a MessagePack array: the number of the format, the id of
-the sending node, and the body. The body begins with its kind. A node drops a
-message that it cannot decode, so nodes of different versions can share a bus.
+the sending node, and the body. The body begins with its kind, such as ``publication``.
+A node drops a message that it cannot decode, so nodes of different versions can share
+a bus.
 """
 
 from typing import Literal
@@ -10,7 +11,7 @@ from typing import Literal
 import msgspec
 
 FORMAT: Literal[1] = 1
-"""The number of the format. Increment it with each change that older nodes cannot decode."""
+"""The number of the message format. Increment it with a change that older nodes cannot decode."""
 
 
 class Publication(msgspec.Struct, frozen=True, array_like=True, tag="publication"):
@@ -21,11 +22,11 @@ class Publication(msgspec.Struct, frozen=True, array_like=True, tag="publication
     payload: bytes
     """The message as clients receive it, in JSON."""
     exclude: str | None = None
-    """The socket id of the one connection that must not receive the message; None if all may."""
+    """The socket id of the connection that must not receive the message; None to exclude none."""
 
 
 class Termination(msgspec.Struct, frozen=True, array_like=True, tag="termination"):
-    """Tells each node to close the connections on which the user is signed in."""
+    """Asks each node to close all connections on which the user is signed in."""
 
     app_id: str
     user_id: str
@@ -34,7 +35,8 @@ class Termination(msgspec.Struct, frozen=True, array_like=True, tag="termination
 class CountChanged(msgspec.Struct, frozen=True, array_like=True, tag="count_changed"):
     """An invalidation: the number of a channel's subscriptions may have changed.
 
-    The envelope does not contain the number. Each node with subscribers asks the store.
+    The envelope does not contain the number. Each node with subscribers of the channel asks the
+    store for the number.
     """
 
     app_id: str
@@ -50,10 +52,10 @@ class MemberChange(msgspec.Struct, frozen=True, array_like=True, tag="member"):
     app_id: str
     channel: str
     version: int
-    """The version of the channel's members after this change; each change adds 1 to it."""
+    """The version of the channel's members after this change; each change adds 1 to the version."""
     user_id: str
     user_info: str | None = None
-    """The member's ``user_info`` JSON text; None when the member left."""
+    """The member's ``user_info`` as JSON text; None when the member left."""
 
 
 class BusMessage(msgspec.Struct, frozen=True, array_like=True):

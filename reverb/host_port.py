@@ -15,7 +15,7 @@ def parse_host_port(text: str, default_port: int) -> Address:
     """Parse ``host``, ``host:port`` or ``[address]:port``, the host part of a URL.
 
     Returns:
-        The host, which may be empty, and the port. Without a port, the default.
+        The host, which may be empty, and the port, or ``default_port`` if the text has none.
 
     Raises:
         ValueError: The brackets are malformed, or the port is not a number from 1 to 65535.

@@ -1,4 +1,4 @@
-"""HTTP requests and responses as values, and the functions that lead from one to the other.
+"""HTTP requests and responses as values, and the type of a handler.
 
 A handler knows nothing of connections, and the transport knows nothing of routes.
 """
@@ -25,13 +25,13 @@ class Query:
 
     @property
     def raw(self) -> list[tuple[str, str]]:
-        """Names and values, still percent-encoded."""
+        """The names and values of the parameters, still percent-encoded."""
         parts = [part.partition("=") for part in self._text.split("&") if part]
         return [(name, value) for name, _, value in parts]
 
     @property
     def pairs(self) -> list[tuple[str, str]]:
-        """Names and values, percent-decoded."""
+        """The names and values of the parameters, percent-decoded."""
         if self._pairs is None:
             self._pairs = self.raw
             if "%" in self._text:
@@ -106,20 +106,21 @@ class Response(NamedTuple):
 
 
 Handler = Callable[[Request], Response | Coroutine[Any, Any, Response]]
-"""Returns the response to a request, or a coroutine that returns it. Neither raises an exception.
+"""A function that returns the response to a request, or a coroutine that returns the response.
 
-A coroutine may await Deferreds. It also runs to its end when the client disconnects.
+Neither the function nor the coroutine raises an exception. The coroutine may await Deferreds, and
+runs to its end even if the client disconnects.
 """
 
 
 def make_request(method: bytes, target: bytes, header_lines: bytes, body: bytes) -> Request:
-    """Make a request of the bytes that a client has sent.
+    """Make a request from the bytes that a client has sent.
 
     Args:
         method: The HTTP method.
         target: The request target: the path with the query, if any.
         header_lines: The header lines, each with a line end.
-        body: The body, without a transfer encoding.
+        body: The body, with any transfer encoding removed.
     """
     path, _, query = target.decode("latin-1").partition("?")
     return Request(method.decode("latin-1"), path, Query(query), Headers(header_lines), body)

@@ -1,8 +1,8 @@
 """The interfaces of the replaceable components: connections, apps, brokers and stores.
 
-A Deferred that a store or a broker returns may already have fired. Those of the
-implementations in memory always have. Exceptions that callers must handle are
-defined here too.
+A Deferred that a store or a broker returns may already have fired. A Deferred of an
+implementation in memory always has. This module also defines the exceptions that
+callers must handle.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -26,8 +26,8 @@ class IConnection(Interface):
     def send(payload: bytes) -> int:
         """Send one message.
 
-        The call does not block. It queues the bytes that the client does not
-        accept at once. When more than the node's ``max_buffered_bytes`` are
+        The call does not block. The connection queues the bytes that the client
+        does not accept at once. When more than the node's ``max_buffered_bytes`` are
         queued, the connection closes. The call does nothing on a connection
         that is closing or closed.
 
@@ -39,12 +39,13 @@ class IConnection(Interface):
         """
 
     def send_batch(batch: FrameBatch) -> None:
-        """Send the messages of a batch with one write; otherwise as :meth:`send`."""
+        """Send the messages of a batch with one write, by the same rules as :meth:`send`."""
 
     def close(code: int, reason: str) -> None:
         """Send ``pusher:error`` and a close frame, both with the code and the reason.
 
-        The connection sends nothing after that, and ignores the client's messages.
+        After the close frame, the connection sends nothing and ignores the client's
+        messages.
         The call does nothing on a connection that is closing or closed.
         """
 
@@ -70,9 +71,10 @@ class IApps(Interface):
 class IBroker(Interface):
     """Delivers each envelope on this node, and sends it to the other nodes that need it.
 
-    All nodes need a termination. The nodes with interest in a channel need its
-    other envelopes. A node receives an envelope at most once. It receives the
-    envelopes that one node publishes to one channel in order.
+    All nodes need a termination. The nodes with interest in a channel need the
+    channel's publications and invalidations. A node receives an envelope at most
+    once. A node receives the envelopes that one node publishes to one channel
+    in the order in which they were published.
     """
 
     connected: bool = Attribute("Whether publications reach the other nodes.")
@@ -98,17 +100,17 @@ class IBroker(Interface):
         """
 
     def subscribe(app_id: str, channel: str) -> "Deferred[None] | None":
-        """Register interest in the publications of other nodes to a channel.
+        """Register interest in the other nodes' publications to a channel.
 
         The hub calls this for each subscription, even if the interest in the
         channel is registered already.
 
         Returns:
             None if the interest is registered already. Otherwise a Deferred
-            that fires when the broker will deliver every later publication. If
-            the broker loses its connection, the Deferred fires too, and the
-            broker registers the interest after it reconnects. The Deferred
-            does not fail.
+            that fires when the registration is complete: the broker delivers
+            every later publication to the channel. If the broker loses its
+            connection, the Deferred fires too, and the broker registers the
+            interest after it reconnects. The Deferred does not fail.
         """
 
     def unsubscribe(app_id: str, channel: str) -> None:
@@ -121,16 +123,16 @@ class IBroker(Interface):
         """Publish one envelope. The broker delivers it on this node before the call returns.
 
         While the other nodes are out of reach, the broker delivers the envelope
-        on this node only, and does not keep it for the others.
+        on this node only, and does not keep the envelope for the other nodes.
 
         Returns:
             True if the envelope was sent to the other nodes, or if there can be
-            none. False if it was delivered on this node only.
+            no other nodes. False if the envelope was delivered on this node only.
         """
 
 
 class ILinked(Interface):
-    """A broker or a store with a link to Redis or NATS, which the metrics report on."""
+    """A broker or a store with a link to Redis or NATS. The metrics report on the link."""
 
     link_meter = Attribute("The counters of the link, a :class:`reverb.meter.LinkMeter`.")
 
@@ -167,9 +169,10 @@ class StoreRefusedError(Exception):
 class IChannelStore(Interface):
     """The connections, subscriptions, members and cached events of all nodes.
 
-    Each change is atomic. While a shared store is out of reach, calls do not
-    fail: it answers from this node's local state, and reconciles when it
-    reconnects. Any call to a shared store may fail with StoreRefusedError.
+    Each change is atomic. While the data that nodes share is out of reach, calls
+    do not fail: the store answers from this node's local state, and reconciles
+    when it reconnects. If the shared data is corrupt, any call may fail with
+    StoreRefusedError.
     """
 
     def start(changed: "Callable[[StoreChange], None]") -> "Deferred[None]":
@@ -177,8 +180,9 @@ class IChannelStore(Interface):
 
         Args:
             changed: Called with changes that other nodes cause. A store may also
-                call it with all member changes, including those that this node
-                causes; it then sets ``announced`` in its results.
+                call ``changed`` with all member changes, including those that this
+                node causes. The store then sets ``announced`` in the results of ``join``
+                and ``leave``.
 
         Returns:
             Fires when the store is ready for calls.
@@ -188,8 +192,9 @@ class IChannelStore(Interface):
         """Remove this node's connections and subscriptions from a shared store.
 
         Returns:
-            Fires when they are removed, or when the store gives up because it is out
-            of reach; another node then reaps them.
+            Fires when the removal is complete, or when the store gives up because the
+            shared data is out of reach. In the latter case, another node reaps the
+            connections and subscriptions.
         """
 
     connected: bool = Attribute("Whether the store is reachable now.")
@@ -200,11 +205,11 @@ class IChannelStore(Interface):
         Args:
             app_id: The app's id.
             socket_id: The connection's socket id.
-            limit: The number of connections that the app may have, 0 for no limit.
+            limit: The largest number of connections that the app may have, 0 for no limit.
 
         Returns:
             Fires with True if the connection is admitted. Fires with False if the app
-            has as many connections as it may have; the count stays the same then.
+            has ``limit`` connections already; the connection is not counted then.
         """
 
     def disconnect(app_id: str, socket_id: str) -> "Deferred[None]":
@@ -231,7 +236,7 @@ class IChannelStore(Interface):
                 0 for no limit.
 
         Returns:
-            Fires with the effect when the subscription is added. Fails with
+            Fires with the effect of the subscription when it is added. Fails with
             ChannelFullError if one more user would exceed ``max_members``; the
             subscription is not added then.
         """
@@ -240,7 +245,8 @@ class IChannelStore(Interface):
         """End a subscription.
 
         Returns:
-            Fires with the effect; with None if the subscription does not exist.
+            Fires with the effect of the removal, or with None if the subscription does
+            not exist.
         """
 
     def members(app_id: str, channel: str) -> "Deferred[Mapping[str, str]]":

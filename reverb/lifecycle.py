@@ -11,7 +11,7 @@ from twisted.logger import Logger
 _log = Logger()
 
 STOP_STAGE_TIMEOUT = 5
-"""Timeout in seconds of each stage of the stop, except the one that waits for clients."""
+"""Timeout in seconds of each stage of the stop, except the stage that waits for clients."""
 
 
 class Phase(Enum):
@@ -19,7 +19,7 @@ class Phase(Enum):
 
     CREATED = auto()
     BOUND = auto()
-    """The ports are bound, or binding them has failed."""
+    """The node is binding its ports, has bound them, or has failed to bind them."""
     STARTING = auto()
     """The store and the broker are starting. The node already serves clients."""
     READY = auto()
@@ -45,7 +45,7 @@ _UNAVAILABLE_REASONS = {
 
 
 class Lifecycle:
-    """The current phase of a node, and those who wait for its stop."""
+    """The current phase of a node, and the Deferreds that fire when the node has stopped."""
 
     def __init__(self) -> None:
         self._phase = Phase.CREATED
@@ -53,12 +53,12 @@ class Lifecycle:
 
     @property
     def unavailable_reason(self) -> str | None:
-        """Why the node's phase keeps it from being ready; None in the phase ``READY``."""
+        """Why the node is not ready in its current phase; None in the phase ``READY``."""
         return _UNAVAILABLE_REASONS.get(self._phase)
 
     @property
     def is_bound(self) -> bool:
-        """Whether the node's ports have been bound for the next start."""
+        """Whether the node is in the phase ``BOUND``."""
         return self._phase is Phase.BOUND
 
     def bind(self) -> None:
@@ -74,7 +74,7 @@ class Lifecycle:
         self._enter(Phase.STARTING)
 
     def finish_start(self) -> None:
-        """Enter the phase ``READY``, unless the node stopped while it was starting."""
+        """Enter the phase ``READY``, unless the stop began while the node was starting."""
         if self._phase is Phase.STARTING:
             self._enter(Phase.READY)
 
@@ -83,7 +83,8 @@ class Lifecycle:
 
         Returns:
             True if the caller must stop the node's parts now, and then call
-            :meth:`finish_stop`. False if they are stopping already, or have never been started.
+            :meth:`finish_stop`. False if there is nothing to do, because the node is stopping
+            already, has stopped, or has never been started.
         """
         if self._phase is Phase.CREATED:
             self._enter(Phase.STOPPED)
@@ -93,14 +94,14 @@ class Lifecycle:
         return True
 
     def finish_stop(self) -> None:
-        """Enter the phase ``STOPPED``."""
+        """Enter the phase ``STOPPED``, and fire the Deferreds of :meth:`stopped`."""
         self._enter(Phase.STOPPED)
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             waiter.callback(None)
 
     def stopped(self) -> "Deferred[None]":
-        """Fire when the node has entered the phase ``STOPPED``."""
+        """Return a Deferred that fires when the node is in the phase ``STOPPED``."""
         if self._phase is Phase.STOPPED:
             return succeed(None)
         waiter: Deferred[None] = Deferred()
@@ -124,8 +125,8 @@ async def run_stage(
 
     Args:
         clock: Measures the timeout.
-        name: What the stage stops, for the log.
-        stop: Stops it.
+        name: The part of the node that the stage stops, for the log.
+        stop: Stops the part.
         seconds: The timeout.
     """
     try:

@@ -5,20 +5,20 @@ from collections.abc import Callable, Iterable
 from twisted.internet.interfaces import IReactorTime
 
 _MAX_KEYS = 1_000
-"""The number of keys that are tracked at once.
+"""The maximum number of keys that are tracked at once.
 
-When so many keys were logged within one interval, occurrences of further keys are ignored.
+When this many keys have been logged within one interval, occurrences of further keys are ignored.
 """
 
 
 class LogThrottle:
-    """Calls back at most once per interval for each key.
+    """Calls ``emit`` at most once per interval for each key.
 
     Args:
         emit: Called with the key, and with the number of occurrences since the last call for
             this key.
         clock: Measures the interval.
-        seconds: The interval.
+        seconds: The interval in seconds.
     """
 
     def __init__(
@@ -31,11 +31,11 @@ class LogThrottle:
         self._counts: dict[str, int] = {}
 
     def record(self, key: str, times: int = 1) -> None:
-        """Count an occurrence; call back if there was no call for this key in the interval.
+        """Count occurrences of a key, and call ``emit`` if the interval of the key has passed.
 
         Args:
             key: The key.
-            times: How often it occurred.
+            times: The number of occurrences.
         """
         now = self._clock.seconds()
         if key not in self._last_emitted and not self._make_room(now):
@@ -47,7 +47,7 @@ class LogThrottle:
             self._emit_count(key)
 
     def forget(self, key: str) -> None:
-        """Forget a key with its count, so that its next occurrence calls back at once."""
+        """Forget a key and its count; ``emit`` is called at the key's next occurrence."""
         self._last_emitted.pop(key, None)
         self._counts.pop(key, None)
 
@@ -58,8 +58,8 @@ class LogThrottle:
     def _make_room(self, now: float) -> bool:
         """Return whether another key can be tracked; forget keys whose interval has passed.
 
-        Keys with suppressed occurrences are forgotten only if it is necessary, and their counts
-        are emitted first.
+        Keys with suppressed occurrences are forgotten only if there is no room otherwise;
+        ``emit`` is called with their counts first.
         """
         if len(self._last_emitted) < _MAX_KEYS:
             return True

@@ -35,7 +35,8 @@ class LineObserver:
 
     Args:
         stream: The stream to write to.
-        lowest_level: The name of that level. Events without a level count as ``info``.
+        lowest_level: The name of the lowest level that is written. An event without a level
+            counts as ``info``.
         format_event: Returns an event's text, including the line end.
     """
 
@@ -49,7 +50,7 @@ class LineObserver:
     def __call__(self, event: LogEvent) -> None:
         """Write an event if its level is not below the lowest level.
 
-        An event that cannot be formatted is replaced by one that says so.
+        For an event that cannot be formatted, write an event that reports the failure.
 
         Args:
             event: The event.
@@ -128,7 +129,7 @@ def format_text(event: LogEvent) -> str:
 
 
 def _format_simple(event: LogEvent) -> str:
-    """Format an event of the most common kind, in a third of Twisted's time.
+    """Format an event of the most common kind, in a third of the time that Twisted takes.
 
     Raises:
         Exception: The event is of another kind, so Twisted has to format it.
@@ -143,7 +144,7 @@ def _format_simple(event: LogEvent) -> str:
 
 
 def _format_simple_message(event: LogEvent) -> str:
-    """Format a message ten times as fast as Twisted; raise an exception if only Twisted can."""
+    """Format a message ten times as fast as Twisted, or raise an exception if only Twisted can."""
     template: str = event["log_format"]
     if "()" in template or "log_flattened" in event:
         raise ValueError

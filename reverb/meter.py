@@ -1,9 +1,9 @@
-"""Counters and histograms of one node: plain numbers, updated once for each event.
+"""Counters and histograms of one node, as plain numbers.
 
-The parts of the server increment them, and :mod:`reverb.metrics` reads them at
-each scrape. Counting is on the hot path and must cost almost nothing: it takes
-no lock, and sending a message looks up no label. The current numbers of
-connections and channels are not kept here: each scrape reads them from the hub.
+The parts of the server increment the counters, and :mod:`reverb.metrics` reads
+them at each scrape. Counting is on the hot path and must cost almost nothing:
+counting takes no lock, and sending a message looks up no label. The current numbers of
+connections and channels are not in the meter: each scrape reads them from the hub.
 """
 
 from bisect import bisect_left
@@ -14,8 +14,8 @@ from typing import Literal, get_args
 Source = Literal["api", "client", "application", "presence"]
 """The source of a publication.
 
-In this order: a request of the HTTP API, a client event, the application that embeds the server,
-and a member who joins or leaves a presence channel.
+The values mean, in this order: a request of the HTTP API, a client event, the application that
+embeds the server, and a member who joins or leaves a presence channel.
 """
 
 SOURCES: tuple[Source, ...] = get_args(Source)
@@ -72,15 +72,16 @@ class AppMeter:
         opened: Connections admitted.
         closed: Admitted connections that have ended, by reason.
         rejected: Connections rejected, by the protocol's code.
-        slow_clients: Clients disconnected because more than ``max_buffered_bytes`` waited
-            for them.
+        slow_clients: Clients disconnected because more than ``max_buffered_bytes`` were
+            queued for them.
         messages_received: Messages received from clients.
         bytes_received: Bytes in the payloads of the received messages, after decompression.
         messages_sent: Messages sent to clients, counted once for each recipient.
         bytes_sent: Bytes in the WebSocket frames of the sent messages.
         publications: Messages published to a channel, by source.
         fan_out: The number of this node's subscribers that each publication was sent to.
-        latency: Seconds from a publication's arrival until it is sent to all subscribers here.
+        latency: Seconds from a publication's arrival until it is sent to all subscribers on this
+            node.
         errors: Errors sent to admitted clients, by code; 0 if the error has no code.
         auth_failures: Missing or invalid signatures, by kind of request.
         limit_hits: Refusals because a limit of the app was reached, by the limit's name.
@@ -153,13 +154,13 @@ class Meter:
     """Counters and other measurements of one node.
 
     Args:
-        app_ids: The ids of apps whose metrics exist, with 0, before their first event.
+        app_ids: The ids of apps whose counters exist from the start, with the value 0.
 
     Attributes:
         apps: The counters of each app, by its id.
         rejected: Connections rejected because no app was found, by the protocol's code.
         responses: Responses of the HTTP API, by status.
-        lags: Delays of the latest ticks of the one-second timer, in seconds.
+        lags: Delays of the latest ticks of the node's timing wheel, in seconds.
         journal_errors: Failed writes to the webhook journal on disk.
         webhooks_unreadable: Webhook records in Redis skipped because they were unreadable.
     """
@@ -181,7 +182,7 @@ class Meter:
         Args:
             app_id: The id of the app that the client named; None if there is no such app.
             code: The protocol's code for the rejection.
-            limit: The name of the app's limit that was reached; empty for another reason.
+            limit: The name of the app's limit that was reached; empty if none was reached.
         """
         if app_id is None:
             self.rejected[code] += 1

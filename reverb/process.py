@@ -19,8 +19,8 @@ from reverb.webhooks.interfaces import JournalError
 class StartError(SystemExit, Exception):
     """Ends the process with exit code 1 and without a traceback.
 
-    It is also an Exception, because twistd catches Exceptions in a daemon and reports them to
-    the process that started the daemon.
+    A StartError is also an Exception, because twistd catches Exceptions in a daemon and reports
+    them to the process that started the daemon.
 
     Args:
         message: One line for the operator.
@@ -49,7 +49,7 @@ def fail_start(log: Logger, reason: str) -> NoReturn:
 def run_preflight(log: Logger, settings: Settings) -> None:
     """Check that the Redis and the NATS of the settings accept this server.
 
-    The check passes if they are out of reach, because the server connects to them later.
+    A Redis or NATS that is out of reach does not refuse the server, which connects later.
 
     Raises:
         StartError: Redis or NATS refuses this server.
@@ -68,7 +68,7 @@ def run_preflight(log: Logger, settings: Settings) -> None:
 def ignore_further_signals(log: Logger, settings: Settings) -> None:
     """Log SIGINT and SIGTERM, and do nothing else, while the server is already stopping.
 
-    Without this, Twisted would log a traceback for each signal.
+    Without this function, Twisted would log a traceback for each signal.
     """
 
     def log_signal(*_: object) -> None:
@@ -82,8 +82,8 @@ def tune_garbage_collector() -> None:
     """Keep Python's garbage collector from blocking the reactor.
 
     Reference counting frees connections and requests when they end, so the collector
-    finds nothing to free. With 9,000 connections it would block for 50 ms each time
-    that their number has grown by a quarter.
+    finds nothing to free. With 9,000 connections the collector would block the reactor
+    for 50 ms each time that the number of connections has grown by a quarter.
     """
     gc.collect()
     gc.freeze()
@@ -115,6 +115,6 @@ class NodeProcess(ReverbService):
         tune_garbage_collector()
 
     def stopService(self) -> "Deferred[None]":
-        """Stop, and ignore further signals until the process exits."""
+        """Stop the node, and ignore further signals until the process exits."""
         ignore_further_signals(self._log, self.settings)
         return super().stopService()

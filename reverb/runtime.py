@@ -1,4 +1,4 @@
-"""What a node runs on: a reactor and a wall clock."""
+"""The reactor and the wall clock of a node."""
 
 import time
 from collections.abc import Callable
@@ -18,11 +18,11 @@ class Runtime:
     """The reactor and the wall clock of a node; tests replace them."""
 
     reactor: Any = field(default_factory=_global_reactor)
-    """The reactor. The default is Twisted's global reactor."""
+    """The reactor; by default Twisted's global one."""
     now: Callable[[], float] = time.time
-    """The wall clock, in seconds since the epoch."""
+    """Returns the wall clock's time in seconds since 1970."""
     listening_reactor: Any = None
-    """The reactor that endpoints listen with. The default is ``reactor``."""
+    """The reactor that endpoints listen with; by default the same as ``reactor``."""
 
     def __post_init__(self) -> None:
         if self.listening_reactor is None:

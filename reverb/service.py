@@ -1,4 +1,4 @@
-"""The composition root: builds one node from its parts, and starts and stops them in order."""
+"""The composition root: builds one node from its parts, and starts and stops the parts."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -53,25 +53,25 @@ class ReverbService(MultiService):
 
     The start binds the ports and starts the node's parts. The stop closes the
     listening ports, asks every client to reconnect, and waits until the clients
-    have closed; then it stops the other parts in a fixed order. Every stage has
+    have disconnected; then it stops the other parts in a fixed order. Every stage has
     a timeout, so no part can block the stop. After the stop, the service can be
     started again.
 
     Args:
         settings: The settings of the node.
         apps: The source of apps; None for the apps of the settings.
-        broker: The broker that carries publications; None for one on the Redis or the
-            NATS that the settings name, or in this process if they name neither.
-        store: The channel store; None for one in the Redis that the settings name, or in
-            this process's memory if they name none.
+        broker: The broker that carries publications; None for a broker on the Redis or
+            the NATS that the settings name, or in this process if they name neither.
+        store: The channel store; None for a store in the Redis that the settings name, or
+            in this process's memory if they name none.
         webhook_events: The source of webhook events; None for this node's notices, or
             with Redis for the events of all nodes.
         webhook_transport: Sends the HTTP requests of webhooks; None for the network.
         runtime: The reactor and the clock; None for Twisted's global reactor and the wall clock.
 
     Raises:
-        InvalidArgumentError: The settings are not valid for one node, or they name a Redis or a
-            NATS, and only one of broker and store is given.
+        InvalidArgumentError: The settings are not valid for one node, or only one of ``broker``
+            and ``store`` is given although the settings name a Redis or a NATS.
         WrongReactorError: The settings name a NATS, and the reactor is not asyncio's.
 
     Attributes:
@@ -79,11 +79,11 @@ class ReverbService(MultiService):
         hub: This node's connections and channels.
         factory: The protocol factory for WebSocket and HTTP, for applications that
             listen themselves.
-        handle_request: Answers a request of the HTTP API. A :class:`HttpResource` mounts it
-            into a tree of twisted.web.
+        handle_request: The handler of the HTTP API. An :class:`HttpResource` makes it a resource
+            of a twisted.web site.
         metrics: Serves the metrics; None when metrics are off.
-        webhooks: Sends webhooks; None while no app can have any and no listener for
-            webhook events has been added.
+        webhooks: Sends webhooks; None if no app of the settings has one, unless there is a source
+            of apps, or a listener for webhook events.
     """
 
     _log = Logger()
@@ -168,7 +168,7 @@ class ReverbService(MultiService):
             unavailable_reason=self.unavailable_reason,
             queued=lambda app_id: self.webhooks.queued(app_id) if self.webhooks else 0,
         )
-        # A meter of its own: a scrape does not count as a response of the API.
+        # The router gets another meter, because a response to a scrape is no response of the API.
         router = make_metrics_router(make_registry(collector))
         http = self._make_http_factory(router.handle, Meter())
         metrics = MetricsListener(
@@ -256,15 +256,15 @@ class ReverbService(MultiService):
             event: The event's name.
             data: A string, which is delivered unchanged, or another value, which is encoded
                 as JSON.
-            socket_id: The one connection that must not receive the event; None if all may.
+            socket_id: The connection that must not receive the event; None to exclude none.
 
         Returns:
-            True if the event was sent to all nodes; False if, on a channel, only this
-            node's clients receive it.
+            True if the event was sent to all nodes. False if, on at least one channel,
+            the event was delivered on this node only.
 
         Raises:
             EventError: The event breaks a rule of the protocol or exceeds a limit of the app.
-            InvalidArgumentError: An argument has a wrong type.
+            InvalidArgumentError: An argument has a wrong type, or JSON cannot represent ``data``.
         """
         check_publication(app, event, socket_id)
         names, text = check_channels(channels), encode_data(data)
@@ -278,13 +278,13 @@ class ReverbService(MultiService):
             kind: A class of :mod:`reverb.protocol.notices`, ``Notice`` for all of them, or
                 :class:`reverb.webhooks.events.WebhookEvent`. The callback gets notices at
                 once, and only those of this node. Webhook events are debounced: a channel
-                or member that returns within ``webhooks.debounce`` causes none. Of nodes
-                that share a Redis, only the leader gets webhook events: those of all nodes.
+                or member that returns within ``webhooks.debounce`` causes no event. If nodes
+                share a Redis, only the leader calls the callback, for the events of all nodes.
             callback: Called in the reactor's thread, so it must not block. An exception
                 that it raises is logged and has no other effect.
 
         Raises:
-            InvalidArgumentError: ``kind`` is no such class, or ``callback`` is no function.
+            InvalidArgumentError: ``kind`` is not such a class, or ``callback`` is not callable.
         """
         check_listener(kind, callback)
         if issubclass(kind, WebhookEvent):
@@ -314,7 +314,7 @@ class ReverbService(MultiService):
         return listening_addresses(self._ports)
 
     def sizes(self) -> dict[str, int]:
-        """Return how many objects of each kind the node keeps; all 0 without a connection."""
+        """Return the number of objects that the node and its hub keep, by kind of object."""
         return {
             "WebSocket connections": len(self._websockets.connections),
             "HTTP connections": len(self.factory.http_connections),

@@ -1,15 +1,15 @@
 """The settings of a node, as one frozen object.
 
-:mod:`reverb.config.loader` builds the object. Two groups of modules read it: those that
+:mod:`reverb.config.loader` builds the object. Two groups of modules read the object: those that
 build a node (:mod:`reverb.service`, :mod:`reverb.backends`, :mod:`reverb.webhook_builder`),
 and those that run nodes or their command lines (process, workers, tap, commands). The
 parts of a node get only the values that they need.
 
-The name of a field is its key in the TOML file. Its environment variable is ``REVERB_``
-and the name in upper case, except where Laravel Reverb has another name
-(:mod:`reverb.config.sources`). A new field needs a docstring and a row in
-docs/configuration.md. A command-line option also needs an entry in
-:mod:`reverb.config.sources` and :mod:`reverb.tap`.
+The name of a field is also the field's key in the TOML file. The field's environment
+variable is ``REVERB_`` and the name in upper case, except where Laravel Reverb has another
+name (:mod:`reverb.config.sources`). A new field needs a docstring and a row in
+docs/configuration.md. A new command-line option also needs an entry in
+:mod:`reverb.config.sources` and an entry in :mod:`reverb.tap`.
 """
 
 import re
@@ -31,7 +31,8 @@ def normalize_path(given: str) -> str:
     """Convert the prefix of all routes to the form ``/a/b``, or to an empty string.
 
     Raises:
-        ValueError: It has characters that a route must not have.
+        ValueError: The prefix has an invalid character, or a segment that is empty, ``.`` or
+            ``..``.
     """
     path = "/" + given.strip("/") if given.strip("/") else ""
     if not _PATH.fullmatch(path):
@@ -47,30 +48,31 @@ class WebhookSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     allow_private: bool = True
     """Whether endpoints may have private, loopback and link-local addresses.
 
-    Keep this on in development, and where only the operator chooses the endpoints. Turn
-    it off where customers choose the endpoints, or they can reach the internal network.
+    Keep this setting on in development, and where only the operator chooses the endpoints.
+    Turn it off where customers choose the endpoints, so that no endpoint is in the internal
+    network.
     """
     debounce: Annotated[int, msgspec.Meta(ge=0, le=60)] = 3
     """Seconds by which ``channel_vacated`` and ``member_removed`` are delayed.
 
     If the channel or the member returns within the delay, neither the departure nor the
-    return causes an event. After a channel's ``cache_miss``, further ones of the channel
-    are suppressed for the same time.
+    return causes an event. After a channel's ``cache_miss``, further ``cache_miss`` events
+    of the channel are suppressed for the same time.
     """
     retry_for: Annotated[int, msgspec.Meta(ge=1, le=86_400)] = 300
-    """Seconds after its creation for which a delivery is retried.
+    """Seconds, counted from its creation, during which a failed delivery is retried.
 
     Pusher's Python SDK rejects webhooks that are older than 300 seconds.
     """
     max_queued: Annotated[int, msgspec.Meta(ge=1, le=LARGEST)] = 10_000
-    """Maximum number of deliveries queued for one endpoint; further ones are dropped."""
+    """Maximum number of deliveries queued for one endpoint; further deliveries are dropped."""
 
     def __post_init__(self) -> None:
         validate_fields(self)
 
 
 class Settings(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The settings of one node. Where a limit may be 0, this means no limit."""
+    """The settings of one node. Where a limit may be 0, 0 means no limit."""
 
     apps: tuple[App, ...] = ()
     """The apps that this node serves."""
@@ -85,7 +87,7 @@ class Settings(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=
     workers: Annotated[int, msgspec.Meta(ge=1, le=256)] = 1
     """Number of processes, each a node, that serve the same addresses; several need ``redis``."""
     metrics_listen: tuple[str, ...] = ()
-    """Twisted endpoint strings to serve metrics on; if empty, none are served."""
+    """Twisted endpoint strings to serve metrics on; if empty, no metrics are served."""
     max_request_bytes: Count = 1_048_576
     """Maximum size of an HTTP request's body, in bytes."""
     max_request_head_bytes: Annotated[int, msgspec.Meta(ge=256, le=LARGEST)] = 16_384
@@ -107,18 +109,19 @@ class Settings(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=
     broker: BackendUrl = ""
     """URL of the NATS that carries publications between nodes, see :mod:`reverb.nats.url`.
 
-    Empty for none: Redis carries them, if there is a Redis.
+    Empty for none; Redis then carries the publications, if ``redis`` is set.
     """
     redis_lease: Seconds = 15
     """Seconds after which a node that has not renewed its lease counts as dead."""
     signature_tolerance: Seconds = 600
     """Maximum difference between a signed request's timestamp and the node's clock, in seconds."""
     shutdown_timeout: Seconds = 10
-    """Seconds that clients have to close when the server stops."""
+    """Seconds that clients have to disconnect when the server stops."""
     state_dir: str = ""
     """Directory for data that survives a restart, created if missing; empty for none.
 
-    It contains the webhook journal. It is not used with Redis, which keeps the webhooks then.
+    The directory contains the webhook journal. With ``redis`` it is not used, because Redis keeps
+    the journal.
     """
     webhooks: WebhookSettings = WebhookSettings()
     """How webhooks are sent."""

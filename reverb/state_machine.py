@@ -1,4 +1,4 @@
-"""A state machine: an enum has its states, and one table has its transitions."""
+"""A state machine: an enum lists the states, and a table lists the allowed transitions."""
 
 from collections.abc import Collection, Mapping
 from enum import Enum
@@ -8,11 +8,11 @@ S = TypeVar("S", bound=Enum)
 
 
 class IllegalTransitionError(Exception):
-    """The table has no such transition: the caller has a bug."""
+    """The state machine does not allow this transition: the caller has a bug."""
 
 
 class StateMachine(Generic[S]):
-    """Holds the current state; :meth:`enter` is the only way to change it.
+    """Holds the current state, which only :meth:`enter` may change.
 
     Args:
         initial: The first state.

@@ -1,4 +1,4 @@
-"""The source of apps for a fixed set, which is known when the server starts."""
+"""A source of apps that are fixed when the server starts."""
 
 from collections.abc import Iterable
 

@@ -1,4 +1,4 @@
-"""What a part of the server knows of time: the reactor's clock, and the wall clock."""
+"""The two clocks of a node: the reactor's clock, and the wall clock."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -7,9 +7,9 @@ from twisted.internet.interfaces import IReactorTime
 
 
 class Time(NamedTuple):
-    """The two clocks of a node; a test replaces both."""
+    """The clocks that the parts of a node use; a test replaces both."""
 
     clock: IReactorTime
-    """Schedules calls, and measures durations. Its zero has no meaning."""
+    """Schedules calls, and measures durations. The clock's zero has no meaning."""
     now: Callable[[], float]
     """Returns the seconds since 1970. An operator may set this clock, even back."""

@@ -1,11 +1,11 @@
 """Validates values against the types of settings, and describes the values that a type accepts.
 
 The configuration (:mod:`reverb.config.sources`) and an embedding application
-(:func:`validate_fields`) use the same types, so both accept the same values and get the same
-sentences. A type that msgspec's constraints do not explain by themselves carries its sentence in
-``msgspec.Meta(extra=...)``, under these keys:
+(:func:`validate_fields`) use the same types, so the same values are valid for both, with the
+same error messages. A type may have these keys in ``msgspec.Meta(extra=...)``:
 
-- ``expected``: the values that the type accepts, for an error message after "expected";
+- ``expected``: the values that the type accepts, for an error message after "expected". A type
+  needs this key if :func:`describe_expected` cannot derive the text from msgspec's description.
 - ``is_secret``: True if no error message may show a value of the type. :mod:`reverb.redaction`
   hides it in every ``repr``.
 """
@@ -45,7 +45,7 @@ def convert(value: object, kind: Any) -> Any:
         ValueError: The value does not have the type. The text says what was expected and, unless
             the type is secret, what was given.
     """
-    # msgspec would build a struct from a dict.
+    # Given a dict for a struct, msgspec would build the struct.
     if _has_dict(value) and not isinstance(plain_type(kind), inspect.DictType):
         raise ValueError(_describe_mismatch(value, kind))
     try:
@@ -61,7 +61,9 @@ def _has_dict(value: object) -> bool:
 
 
 def validate_fields(struct: msgspec.Struct) -> None:
-    """Convert each field of a struct to its type; call it in ``__post_init__``.
+    """Convert the value of each field of a struct to the field's type.
+
+    The struct's ``__post_init__`` calls this function.
 
     Args:
         struct: The struct, which may be frozen.
@@ -90,7 +92,7 @@ def find_duplicate(values: Iterable[str]) -> tuple[int, int] | None:
     """Find the first value that occurs a second time.
 
     Returns:
-        The indices of its second and of its first occurrence; None if all values are distinct.
+        The indices of the value's second and first occurrence; None if all values are distinct.
     """
     first_indices: dict[str, int] = {}
     for index, value in enumerate(values):
@@ -101,7 +103,7 @@ def find_duplicate(values: Iterable[str]) -> tuple[int, int] | None:
 
 
 def plain_type(kind: Any) -> inspect.Type:
-    """Return msgspec's description of a type, without what ``msgspec.Meta.extra`` adds."""
+    """Return msgspec's description of a type, without the ``extra`` of ``msgspec.Meta``."""
     described = inspect.type_info(kind)
     return described.type if isinstance(described, inspect.Metadata) else described
 
@@ -113,7 +115,7 @@ def describe_expected(kind: Any) -> str:
         kind: The type of a field.
 
     Raises:
-        NotImplementedError: The type needs an ``expected`` of its own.
+        NotImplementedError: The type lacks the key ``expected``, which it needs.
     """
     match inspect.type_info(kind):
         case inspect.Metadata(extra={"expected": str(sentence)}):
@@ -147,7 +149,10 @@ def _describe_items(item: inspect.Type) -> str:
 
 
 def describe_value(value: object) -> str:
-    """Describe a value for an error message, but show no table and no URL with credentials."""
+    """Describe a value for an error message, without the contents of dicts, objects and some URLs.
+
+    A URL is left out if it may have credentials.
+    """
     match value:
         case bool():
             shown = str(value).lower()

@@ -105,7 +105,7 @@ class WebhookBuilder:
         """Build the webhooks of a single node.
 
         Args:
-            source: The application's own source of events; None for the hub.
+            source: The application's own event source; None to use the hub's notices.
         """
         journal = Journal(_make_storage(self._settings.state_dir, self._reactor, self._meter))
         ids = IdGenerator(self._time.now)
@@ -134,12 +134,12 @@ class WebhookBuilder:
         """Build the webhooks of one node of a cluster.
 
         Args:
-            store: The store that the nodes share.
+            store: The cluster store of the webhooks.
         """
         settings = self._settings.webhooks
         if self._settings.state_dir:
             _log.info("webhooks are kept in Redis, with those of all nodes; state_dir is not used")
-        # Two nodes may generate an id at the same moment; the random part makes them differ.
+        # Two nodes may generate ids at the same moment; the random part makes the ids differ.
         ids = IdGenerator(self._time.now, lambda: secrets.token_hex(4))
         archive = ClusterArchive(store, DeliveryFactory(ids, self._time.now), self._limits)
         forwarder = EventForwarder(

@@ -1,4 +1,4 @@
-"""Authentication of requests: finds the app, and checks its signature and its rate limit."""
+"""Authenticates API requests: finds the app, checks the signature and the app's rate limit."""
 
 from collections.abc import Callable, Coroutine
 from typing import Any, NamedTuple
@@ -63,11 +63,12 @@ class Authenticator:
             app_id: The app's id from the path, or None where ``auth_key`` identifies the app.
 
         Returns:
-            The signed request; a coroutine that returns it if the source of apps has to wait.
+            The signed request if the source of apps finds the app at once; otherwise a coroutine
+            that returns the signed request.
 
         Raises:
-            ApiError: There is no such app, it is disabled, the signature is invalid, or the
-                request exceeds the rate limit.
+            ApiError: No app has this id or key, the app is disabled, the signature is invalid, or
+                the app exceeds its rate limit. The coroutine raises this error too.
         """
         found = self._find_app(request, app_id)
         if found.called and isinstance(found.result, App):
@@ -110,10 +111,11 @@ class Authenticator:
             raise
 
     def _check_rate(self, app: App) -> None:
-        """Count a request against the app's rate limit, and refuse it above the limit."""
+        """Count a request of an app, and refuse the request if the app exceeds its rate limit."""
         if not app.api_requests_per_second:
             return
         rate = self._rates.setdefault(app.id, RateLimit(app.api_requests_per_second))
+        rate.per_second = app.api_requests_per_second  # The app may have been changed.
         if not rate.allow(self._clock.seconds()):
             self._meter.apps[app.id].limit_hits["api_requests_per_second"] += 1
             raise ApiError(

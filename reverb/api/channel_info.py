@@ -44,7 +44,7 @@ def make_channel_info(
 
     Args:
         channel: The channel's name.
-        attributes: The names of the requested attributes. Those that are not counts are ignored.
+        attributes: The names of the requested attributes; names that are not counts are ignored.
         counts: The channel's counts.
     """
     info: dict[str, Any] = {}

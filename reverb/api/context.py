@@ -1,4 +1,4 @@
-"""The parts of the node that the routes' functions use."""
+"""The parts of the node that the functions of the API's routes use."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,15 +11,15 @@ from reverb.webhooks.interfaces import IWebhooks
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiContext:
-    """The first argument of each route's function."""
+    """The parts of the node; each route's function gets them as its first argument."""
 
     authenticator: Authenticator
-    """Verifies signed requests."""
+    """Authenticates signed requests."""
     hub: Hub
     """Publishes events and terminates connections."""
     store: IChannelStore
     """Knows the channels and connections of all nodes."""
     webhooks: IWebhooks | None
-    """The node's webhooks, or None if no app has any."""
+    """The node's webhooks; None if no app can have webhooks."""
     unavailable_reason: Callable[[], str | None]
-    """Returns why the node is not ready for new clients, or None when it is."""
+    """Returns why the node is not ready for new clients; None if it is ready."""

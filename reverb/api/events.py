@@ -72,7 +72,7 @@ class CheckedEvent:
     async def channel_info(self, context: ApiContext, app: App) -> dict[str, dict[str, Any]]:
         """Return the requested attributes of each of the event's channels, by channel name.
 
-        It asks the store for the counts of all channels concurrently.
+        The method asks the store for the counts of all channels concurrently.
         """
         requests = [context.store.counts(app.id, channel) for channel in self.channels]
         all_counts = await gatherResults(requests, consumeErrors=True)
@@ -155,9 +155,10 @@ def _check_batch_event(app: App, index: int, event: _Event) -> CheckedEvent:
 async def _respond_with_batch_info(
     context: ApiContext, app: App, events: list[CheckedEvent], all_nodes: bool
 ) -> Response:
-    """Make the response to a batch, with the attributes of channels that its events request.
+    """Make the response to a batch in which an event requests attributes of its channel.
 
-    The response has one entry for each event, in order; it is empty if the event requests none.
+    The response has one entry for each event, in order. The entry of an event that requests no
+    attributes is empty.
     """
     requests: list[Deferred[Any]] = [
         ensureDeferred(event.channel_info(context, app)) if event.info_attributes else succeed({})

@@ -1,4 +1,4 @@
-"""Routes that need no signature: health checks, and the WebSocket route without an upgrade."""
+"""Routes that need no signature: health checks, and ``/app/{key}`` without an upgrade."""
 
 from typing import Any, NoReturn
 
@@ -13,7 +13,7 @@ def show_up(_context: ApiContext, _request: Request) -> dict[str, Any]:
 
 
 def show_ready(context: ApiContext, _request: Request) -> dict[str, Any]:
-    """Report that the node should receive new clients.
+    """Report that the node is ready for new clients.
 
     Raises:
         ApiError: With 503 and the reason when the node is not ready.
@@ -25,10 +25,10 @@ def show_ready(context: ApiContext, _request: Request) -> dict[str, Any]:
 
 
 def require_upgrade(_context: ApiContext, _request: Request) -> NoReturn:
-    """Refuse a plain request for ``/app/{key}`` with 426 (RFC 9110, 15.5.22).
+    """Refuse a request for ``/app/{key}`` that asks for no upgrade (RFC 9110, 15.5.22).
 
     Raises:
-        ApiError: With 426.
+        ApiError: Always, with 426.
     """
     raise ApiError(
         426,

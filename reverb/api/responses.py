@@ -1,4 +1,4 @@
-"""JSON responses of the HTTP API, and the exceptions that become one."""
+"""Makes the JSON responses of the HTTP API, from results and from exceptions."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -45,11 +45,13 @@ def make_json_response(
 
 
 def make_publish_response(content: Any, *, all_nodes: bool) -> Response:
-    """Make the response to a request that publishes, which says whether all nodes were reached.
+    """Make the response to a request that publishes.
+
+    The response has the header ``Reverb-Reached: this-node`` if an event was not sent to all nodes.
 
     Args:
         content: A value that msgspec can encode as JSON.
-        all_nodes: Whether everything that the request publishes was sent to all nodes.
+        all_nodes: Whether all events of the request were sent to all nodes.
     """
     return make_json_response(
         content, headers=() if all_nodes else (("Reverb-Reached", "this-node"),)
@@ -59,7 +61,8 @@ def make_publish_response(content: Any, *, all_nodes: bool) -> Response:
 def make_error_response(error: Exception, request: Request) -> Response:
     """Make the response to a request whose handler raised an exception.
 
-    Call it in the ``except`` clause: it logs the exception if the exception is unexpected.
+    Call this function in the ``except`` clause, because it logs an unexpected exception with its
+    traceback.
     """
     error = _to_api_error(error, request)
     return make_json_response({"error": error.message}, error.status, tuple(error.headers.items()))

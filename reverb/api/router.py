@@ -1,4 +1,4 @@
-"""Finds the handler of a request by path and method, and makes the response from its result."""
+"""Finds the function for a request by path and method, and makes a response of the result."""
 
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, NamedTuple
@@ -14,15 +14,16 @@ Result = Response | dict[str, Any]
 """What a route's function returns: a response, or the content of a JSON response."""
 
 RouteFunction = Callable[..., Result | Coroutine[Any, Any, Result]]
-"""A route's function: it is called with the router's context, the request, and the parameters of
-the path by name. It returns the result or a coroutine, or raises an exception."""
+"""A route's function. The router calls it with the context and the request, and passes the path's
+parameters as keyword arguments. The function returns the result, or a coroutine that returns the
+result. The function and the coroutine may raise an exception."""
 
 
 class Route(NamedTuple):
     """One row of a table of routes."""
 
     method: str
-    """``GET``, which includes HEAD, or another method, or :data:`ANY_METHOD`."""
+    """An HTTP method, or :data:`ANY_METHOD`. ``GET`` includes HEAD."""
     pattern: str
     """A path. A segment in braces is a parameter, which matches one segment of any text, even an
     empty one. A final ``/**`` matches the path before it and all paths below."""
@@ -30,10 +31,10 @@ class Route(NamedTuple):
 
 
 class _Endpoint:
-    """The routes with one pattern.
+    """All routes that have the same pattern.
 
     Attributes:
-        functions: The functions by method.
+        functions: The functions of the routes, by HTTP method.
     """
 
     def __init__(self, pattern: str) -> None:
@@ -42,7 +43,7 @@ class _Endpoint:
         self.functions: dict[str, RouteFunction] = {}
 
     def add(self, route: Route) -> None:
-        """Add a route whose pattern is that of this endpoint."""
+        """Add a route that has this endpoint's pattern."""
         self.functions[route.method] = route.function
         if route.method == "GET":
             self.functions["HEAD"] = route.function
@@ -65,7 +66,10 @@ class _Endpoint:
         return parameters
 
     def fallback(self, method: str) -> RouteFunction:
-        """Return the function of a method that no route of this pattern names.
+        """Return the function for a method that is not in ``functions``.
+
+        If a route of the endpoint accepts every method, return the function of that route.
+        Otherwise, return for OPTIONS a function that lists the allowed methods.
 
         Raises:
             ApiError: With 405 and the allowed methods if the method is not allowed.
@@ -90,10 +94,10 @@ class _Endpoint:
 class Router:
     """Handles requests with the functions of a table of routes.
 
-    All responses to errors are JSON.
+    If a function raises an exception, the response is a JSON object with the error.
 
     Args:
-        routes: The table.
+        routes: The table of routes.
         context: The first argument of each function.
         prefix: The prefix of all paths: empty, or a path such as ``/realtime``.
     """
@@ -108,7 +112,7 @@ class Router:
         self._find = memoize_short_keys(self._match, max_entries=1024, max_length=200)
 
     def handle(self, request: Request) -> Response | Coroutine[Any, Any, Response]:
-        """Handle a request. It is a :data:`reverb.http.Handler`."""
+        """Handle a request. This method is a :data:`reverb.http.Handler`."""
         try:
             result = self._call_function(request)
             if isinstance(result, dict):

@@ -39,9 +39,10 @@ def make_router(context: ApiContext, prefix: str) -> Router:
 
 
 def _signed(function: RouteFunction) -> RouteFunction:
-    """Require a signature, and pass a :class:`SignedRequest` to the function of a route.
+    """Wrap a route's function: check the signature, then call the function.
 
-    The parameter ``app_id`` of the path identifies the app. Without it, ``auth_key`` does.
+    The function is called with a :class:`SignedRequest`. The path's parameter ``app_id`` identifies
+    the app. For a path without this parameter, the query's ``auth_key`` identifies the app.
     """
     return partial(_call_signed, function)
 

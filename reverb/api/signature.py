@@ -25,7 +25,8 @@ def check_signature(app: App, request: Request, *, prefix: str, now: float, tole
     Args:
         app: The app that the request is for.
         request: The request.
-        prefix: The prefix of this node's routes. SDKs differ in whether they sign it.
+        prefix: The prefix of this node's routes. SDKs differ in whether they sign the path
+            with the prefix.
         now: The current time, in seconds since 1970.
         tolerance: Seconds by which the request's timestamp may differ from ``now``.
 

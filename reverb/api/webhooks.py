@@ -1,7 +1,7 @@
-"""Webhook administration: list, replay and test the deliveries of an app.
+"""Webhook administration: list and replay the deliveries of an app, and test its endpoints.
 
-Pusher has no such routes. Each function may raise :class:`ClusterStoreLostError`, which becomes
-a response with status 503: the archive is unreachable.
+Pusher has no such routes. When the archive is in Redis and Redis is unreachable, each function
+raises :class:`ClusterStoreLostError`. The router responds with status 503 then.
 """
 
 from typing import Any, get_args
@@ -46,7 +46,7 @@ async def list_webhooks(context: ApiContext, request: SignedRequest) -> dict[str
 
 
 async def list_deliveries(context: ApiContext, request: SignedRequest) -> dict[str, Any]:
-    """List the app's deliveries, newest first: one page of those in the requested state.
+    """List the app's deliveries, newest first: one page, of all states or of the requested one.
 
     Raises:
         ApiError: With 400 if ``state`` or ``limit`` is invalid, or a parameter is repeated.
@@ -79,7 +79,7 @@ async def show_delivery(
 async def replay_delivery(
     context: ApiContext, request: SignedRequest, delivery_id: str
 ) -> dict[str, Any]:
-    """Queue a delivery again.
+    """Queue a delivered or dead delivery again.
 
     Raises:
         ApiError: With 404 if the app has no delivery with this id, 409 if the delivery is
@@ -100,10 +100,10 @@ async def replay_delivery(
 
 
 async def replay_dead_letters(context: ApiContext, request: SignedRequest) -> dict[str, Any]:
-    """Queue the app's dead letters again, and return how many were queued and how many left.
+    """Queue the app's dead letters again, and return how many were queued and how many were not.
 
-    A dead letter is left as it is if its endpoint's queue is full, if the endpoint is no longer
-    configured, or if another request has replayed it meanwhile.
+    A dead letter is not queued if its endpoint's queue is full, if the endpoint is no longer
+    configured, or if the dead letter has been replayed or deleted meanwhile.
     """
     archive = _get_archive(context)
     if archive is None:
@@ -187,7 +187,7 @@ async def _send(archive: IDeliveryArchive, webhook: Webhook, event: WebhookEvent
 
 
 def _get_archive(context: ApiContext) -> IDeliveryArchive | None:
-    """Return the archive of deliveries, or None if no app has webhooks."""
+    """Return the archive of deliveries, or None if no app can have webhooks."""
     return None if context.webhooks is None else context.webhooks.archive
 
 

@@ -29,7 +29,7 @@ from reverb.protocol.validity import check_member, check_payload
 
 @implementer(IBroker, ILinked)
 class BusBroker:
-    """Delivers to this process synchronously, and to the other nodes over the bus.
+    """Delivers envelopes to this process synchronously, and to the other nodes over the bus.
 
     A subclass maps channels to topics in :meth:`_topic`.
 
@@ -68,10 +68,10 @@ class BusBroker:
         return self.link.unavailable_reason
 
     def start(self, deliver: Callable[[Envelope], None]) -> "Deferred[None]":
-        """Start delivering, and start to connect.
+        """Start to deliver envelopes, and start to connect to the bus.
 
         Returns:
-            Fires at once: the node serves its own clients until the bus is connected.
+            Fires at once, because the node serves its own clients even without the bus.
         """
         self._deliver = deliver
         self.link.start(self._message_received)
@@ -96,7 +96,7 @@ class BusBroker:
             self._interest.unsubscribe_later(self._topic(app_id, channel))
 
     def publish(self, envelope: Envelope) -> bool:
-        """Deliver to this node, and send to the others when this turn of the reactor ends.
+        """Deliver an envelope here; send it to other nodes when this turn of the reactor ends.
 
         Returns:
             Whether the envelope will be sent to the other nodes.

@@ -7,8 +7,8 @@ from reverb.brokers.link import Link, wait_for_all
 from reverb.brokers.link_observer import ConnectPhase, LinkObserver
 
 UNSUBSCRIBE_DELAY = 2.0
-"""Seconds from the last local unsubscription from a channel until the node unsubscribes from its
-topic. Many clients return within that time."""
+"""Seconds from the last local unsubscription from a channel until the node unsubscribes from the
+channel's topic. Many clients return within this delay."""
 _CHUNK_SIZE = 1_000
 """The most names in one call of :meth:`Link.subscribe`."""
 
@@ -36,8 +36,8 @@ class Interest(LinkObserver):
 
         Returns:
             None if the subscription is in place, or if the link is down: the node subscribes when
-            it reconnects. Otherwise fires when the bus has confirmed the subscription, or when the
-            link is lost; it never fails.
+            it reconnects. Otherwise a Deferred, which fires when the bus has confirmed the
+            subscription or when the link is lost. The Deferred never fails.
         """
         unsubscribe_call = self._unsubscribe_calls.pop(name, None)
         if unsubscribe_call is not None:

@@ -22,7 +22,7 @@ REPLY_TIMEOUT = 5
 _HEARTBEAT = 3
 """Seconds between two heartbeats."""
 _BACKOFF = Backoff(initial=0.2, maximum=2, random=random.random)
-"""The delays before an attempt to reconnect."""
+"""The delays, in seconds, before the attempts to reconnect."""
 RECONNECT_GRACE = _BACKOFF.maximum + 0.5
 """Seconds after this node's reconnect by which the other nodes should have reconnected, too."""
 _DRAIN_TIMEOUT = 3
@@ -41,7 +41,7 @@ class _State(Enum):
     CONNECTING = "connecting"
     """An attempt to connect is in progress."""
     PREPARING = "preparing"
-    """The connection is open; the observers go through the phases of the connect."""
+    """The connection is open; the observers act on the connect, phase by phase."""
     UP = "up"
     """The connection is open, and the observers are ready."""
     WAITING = "waiting"
@@ -113,12 +113,12 @@ class Link:
         return None if self.is_up else f"{self.service_name} is not connected: {self._why_down}"
 
     def observe(self, phase: ConnectPhase, observer: LinkObserver) -> None:
-        """Call an observer's methods from now on.
+        """Register an observer.
 
         Args:
-            phase: The phase in which :meth:`LinkObserver.link_connected` is called. It also orders
-                the calls of the other methods. Observers of one phase are called in the order of
-                their registration.
+            phase: The phase in which the link calls :meth:`LinkObserver.link_connected`. The other
+                methods of the observers are called in the order of the phases, too. Observers of
+                one phase are called in the order of their registration.
             observer: The observer.
         """
         self._observers.append((phase, observer))
@@ -132,7 +132,7 @@ class Link:
         raise NotImplementedError
 
     def send(self, name: bytes, message: bytes) -> bool:
-        """Publish a message when this turn of the reactor ends; drop it if that is impossible.
+        """Publish a message when this turn of the reactor ends; drop it if it cannot be sent.
 
         Returns:
             Whether the message will be sent.
@@ -143,9 +143,9 @@ class Link:
         """Subscribe to names on the bus.
 
         Returns:
-            One Deferred for each name. It fires when the subscription is in place: the node
-            receives each message that is sent from then on. If the link is lost before, or is
-            down already, it fails with LinkLostError.
+            One Deferred for each name. Each Deferred fires when its subscription is in place: the
+            node receives every message that is sent to the name after that. If the link is down,
+            or is lost first, the Deferred fails with LinkLostError.
         """
         raise NotImplementedError
 
@@ -174,7 +174,7 @@ class Link:
         raise NotImplementedError
 
     def _disconnect(self, why: str) -> None:
-        """End the connection, if there is one; everything that waits for it fails."""
+        """End the connection, if there is one; all Deferreds that wait for a reply fail."""
         raise NotImplementedError
 
     def _count_reconnect(self) -> None:
@@ -262,7 +262,7 @@ class Link:
         return self._state.current is _State.WAITING
 
     async def _run_connection(self) -> str:
-        """Connect, call the observers, and return the reason when the connection has ended."""
+        """Connect, call the observers, wait until the connection ends, and return the reason."""
         lost = await self._connect()
         self._state.enter(_State.PREPARING)
         heartbeats = Deferred.fromCoroutine(self._send_heartbeats())

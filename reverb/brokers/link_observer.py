@@ -1,18 +1,19 @@
-"""The interface of the parts that act when a link connects or is lost, and their order."""
+"""The interface of a link's observers, and the phases that order their calls."""
 
 from enum import IntEnum
 
 
 class ConnectPhase(IntEnum):
-    """The phases of each connect, in their order. The link is up after the last one.
+    """The phases of each connect, in their order. The link is up after the last phase.
 
-    The link awaits the observers of one phase before those of the next one.
+    The link awaits all observers of one phase before it calls the observers of the next phase.
     """
 
     SUBSCRIBE = 1
     """The node subscribes to the topics of its interest.
 
-    This is first, because a store must not read members before the node receives their changes.
+    This phase is first, because a store must not read members before the node receives
+    member changes.
     """
     REGISTER = 2
     """The store registers the node, and its connections and subscriptions."""
@@ -26,7 +27,8 @@ class LinkObserver:
     async def link_connected(self) -> None:
         """Act on a connect, before the link is up; any exception ends the connection.
 
-        The link can send and receive already. If it is lost meanwhile, :meth:`link_lost` is called.
+        The link can send and receive already. If the link is lost before this coroutine
+        ends, the link calls :meth:`link_lost`.
         """
 
     def link_lost(self) -> None:

@@ -11,7 +11,7 @@ from reverb.interfaces import IBroker
 
 @implementer(IBroker)
 class LocalBroker:
-    """Delivers to this process only, synchronously."""
+    """Delivers envelopes to this process only, synchronously."""
 
     connected = True
     unavailable_reason: str | None = None
@@ -33,10 +33,10 @@ class LocalBroker:
         """Do nothing: a single node receives every publication anyway."""
 
     def unsubscribe(self, app_id: str, channel: str) -> None:
-        """Do nothing, as in :meth:`subscribe`."""
+        """Do nothing, like :meth:`subscribe`."""
 
     def publish(self, envelope: Envelope) -> bool:
-        """Deliver to this node, and return True.
+        """Deliver an envelope to this node, and return True.
 
         Before the start and after the stop, the envelope is dropped.
         """

@@ -4,8 +4,8 @@ Two kinds of messages stay on Redis's own bus; all others go over NATS:
 
 - Member changes: the script that changes the members in Redis also publishes the change.
 - Publications to cache channels: a new subscriber gets the cached event exactly once, either from
-  the cache or live. This requires one order of cache writes and publications. Redis alone provides
-  that order; Redis and NATS together do not.
+  the cache or live. Exactly-once delivery requires one order of cache writes and publications.
+  Redis alone provides that order; Redis and NATS together do not.
 """
 
 from collections.abc import Callable
@@ -28,7 +28,7 @@ class SplitBroker:
         redis: Carries member changes, and publications to cache channels.
 
     Attributes:
-        link_meter: The counters of the link to NATS; the store has those of the link to Redis.
+        link_meter: The counters of the link to NATS; the store has the counters for Redis.
     """
 
     def __init__(self, nats: BusBroker, redis: BusBroker) -> None:
@@ -47,7 +47,7 @@ class SplitBroker:
         return self._nats.unavailable_reason or self._redis.unavailable_reason
 
     def start(self, deliver: Callable[[Envelope], None]) -> "Deferred[None]":
-        """Start delivering, and start to connect to both; fires at once."""
+        """Start to deliver envelopes, and to connect to Redis and NATS; fires at once."""
         return _when_all_fired(self._redis.start(deliver), self._nats.start(deliver))
 
     def stop(self) -> "Deferred[None]":
@@ -77,7 +77,7 @@ class SplitBroker:
         return (self._nats, self._redis) if type_.kind is ChannelKind.PRESENCE else (self._nats,)
 
     def publish(self, envelope: Envelope) -> bool:
-        """Deliver to this node, and send to the others when this turn of the reactor ends.
+        """Deliver an envelope here; send it to other nodes when this turn of the reactor ends.
 
         Returns:
             Whether the envelope will be sent to the other nodes.

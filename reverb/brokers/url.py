@@ -1,6 +1,7 @@
-"""What the URLs of Redis and NATS have in common: their parts, and the checks of these.
+"""Splits and checks the parts that the URLs of Redis and NATS have in common.
 
-A URL is ``SCHEME://USER:PASSWORD@HOST:PORT,HOST:PORT/PATH?NAME=VALUE``. No error shows a password.
+A URL is ``SCHEME://USER:PASSWORD@HOST:PORT,HOST:PORT/PATH?NAME=VALUE``. No error shows a
+password.
 """
 
 import re
@@ -28,13 +29,13 @@ class UrlParts(RedactedStruct, frozen=True):
     scheme: str
     """The scheme, in lower case."""
     credentials: Annotated[str | None, msgspec.Meta(extra={"is_secret": True})]
-    """The text before the ``@``, still encoded; None if there is no ``@``."""
+    """The text between ``://`` and the last ``@``, still encoded; None without an ``@``."""
     username: Password
-    """The part of the credentials before the colon, decoded."""
+    """The credentials before the first colon, decoded; without a colon, all of them."""
     password: Password
-    """The part of the credentials after the colon, decoded."""
+    """The credentials after the first colon, decoded; empty without a colon."""
     hosts: str
-    """The hosts with their ports."""
+    """The hosts with their ports, as one text."""
     path: str
     """The path, with the slash at its beginning, still encoded."""
     parameters: Annotated[Mapping[str, str], msgspec.Meta(extra={"is_secret": True})]
@@ -47,8 +48,8 @@ def split_url(text: str, *, service: str, known: Mapping[str, tuple[str, ...]]) 
     Args:
         text: The URL.
         service: The name of the server software, for errors.
-        known: The schemes that the service has, in the order in which an error names them, each
-            with the names of the parameters that it may have.
+        known: Maps each valid scheme to the names of its valid parameters. Errors list schemes and
+            names in the order of this mapping.
 
     Raises:
         UrlError: The URL is malformed, or its scheme or a parameter is not known.
@@ -79,9 +80,15 @@ def _parse_parameters(query: str, known: tuple[str, ...], service: str) -> dict[
     parameters = parse_qsl(query, keep_blank_values=True)
     unknown = next((name for name, _ in parameters if name not in known), None)
     if unknown is not None:
-        if "@" in query:  # The query is the rest of the password; an error must not show it.
+        if "@" in query:  # The query contains the rest of a password; an error must not show it.
             raise UrlError(
                 f"the {service} URL has a ? before the @; in a password, write it as %3F"
+            )
+        # After a parameter with a password, the unknown name may be the rest of the password.
+        if any("password" in name for name, _ in parameters):
+            raise UrlError(
+                f"the {service} URL has an unknown parameter; it may have {', '.join(known)}; "
+                "in a password, write an & as %26"
             )
         raise UrlError(
             f"the {service} URL has an unknown parameter {unknown[:_MAX_SHOWN_CHARACTERS]!r}; "
@@ -94,7 +101,15 @@ def _parse_parameters(query: str, known: tuple[str, ...], service: str) -> dict[
 
 
 def parse_address(text: str, default_port: int, *, service: str) -> Address:
-    """Parse one host with its port; the host may be empty.
+    """Parse one host with or without a port.
+
+    Args:
+        text: The host and the port.
+        default_port: The port if the text names none.
+        service: The name of the server software, or the scheme, for errors.
+
+    Returns:
+        The host, which may be empty, and the port.
 
     Raises:
         UrlError: The host or the port is malformed.
@@ -108,13 +123,13 @@ def parse_address(text: str, default_port: int, *, service: str) -> Address:
 def parse_addresses(
     hosts: str, default_port: int, *, service: str, kind: str
 ) -> tuple[Address, ...]:
-    """Parse one or more hosts, which commas separate.
+    """Parse one or more hosts that are separated by commas.
 
     Args:
-        hosts: The text.
+        hosts: The hosts, each with or without a port.
         default_port: The port of each host that names none.
         service: The name of the server software, or the scheme, for errors.
-        kind: What each host is, for errors, as "server".
+        kind: The word for one of the hosts in errors, such as "server".
 
     Raises:
         UrlError: A host is malformed, missing, or named twice.

@@ -37,7 +37,7 @@ class _Response(http.client.HTTPResponse):
 
 
 class Client:
-    """An API client for one app. It uses one connection for all requests.
+    """An API client for one app. The client uses one connection for all requests.
 
     Args:
         url: The server's URL, ``http://`` or ``https://``, including the server's
@@ -87,7 +87,7 @@ class Client:
 
         Args:
             method: The HTTP method.
-            path: The rest of the path after ``/apps/{id}``, percent-encoded.
+            path: The part of the path after ``/apps/{id}``, percent-encoded.
             parameters: The parameters of the query, not encoded.
             content: The body, which is encoded as JSON; None for no body.
 

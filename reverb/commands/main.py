@@ -31,11 +31,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command.
 
     Args:
-        arguments: The arguments after the program's name; None for those of this process.
+        arguments: The arguments after the program's name; None for this process's command line.
 
     Returns:
-        The exit code: 0 for success, 1 for a failure. An error prints one line
-        to standard error.
+        The exit code: 0 for success, 1 for a failure. A CommandError or a
+        ConfigurationError is printed to standard error, in one line.
 
     Raises:
         SystemExit: With 2 if the arguments are invalid, or with 0 after ``--help``
@@ -86,7 +86,7 @@ def _make_parser() -> argparse.ArgumentParser:
 
 
 def _check_encoding(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    """Exit with an error if an argument is not UTF-8; the name of the file may have any bytes."""
+    """Exit with an error if an argument other than the name of a file is not UTF-8."""
     for name, value in vars(args).items():
         words = value if isinstance(value, list) else [value]
         for word in words:

@@ -27,7 +27,8 @@ def add_command(
     """Add ``webhooks`` and its actions to the parser.
 
     Args:
-        commands: The parsers of the commands of ``reverb``, to which this one is added.
+        commands: The parsers of the commands of ``reverb``, to which the parser of ``webhooks`` is
+            added.
         common: A parser with the options that all commands have.
     """
     webhooks = commands.add_parser("webhooks", help="list, replay and test webhook deliveries")

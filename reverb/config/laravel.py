@@ -14,9 +14,9 @@ def redis_url_from_environment(environ: Mapping[str, str]) -> str | None:
 
     Args:
         environ: The environment. ``REVERB_SCALING_ENABLED`` turns Redis on. The address
-            comes from ``REDIS_URL``, or without it from ``REDIS_HOST``, ``REDIS_PORT``,
+            comes from ``REDIS_URL`` or, if that is not set, from ``REDIS_HOST``, ``REDIS_PORT``,
             ``REDIS_USERNAME``, ``REDIS_PASSWORD`` and ``REDIS_DB``.
-            ``REVERB_SCALING_CHANNEL`` becomes the prefix of the URL.
+            ``REVERB_SCALING_CHANNEL`` becomes the URL's query parameter ``prefix``.
 
     Returns:
         The URL, not validated; None if ``REVERB_SCALING_ENABLED`` is false or not set.

@@ -1,7 +1,8 @@
 """Builds the settings from defaults, the file, the environment and the command line.
 
 Of these four sources, a later one overrides an earlier one. :mod:`reverb.config.sources` reads
-each source. This module merges them, and rejects values that contradict each other.
+the file, the environment and the command line. This module merges the values of all sources, and
+rejects values that contradict each other.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -105,7 +106,8 @@ def load(
 def _merge_apps(file: FileValues, environment: Overrides, command_line: Overrides) -> list[Values]:
     """Return the file's apps with all overrides, and the app that is given outside the file.
 
-    If that app has the id of one of the file's apps, its credentials override those of the file.
+    If the app outside the file has the same id as an app in the file, the two are one app, with the
+    credentials that are given outside the file.
     """
     apps = [file.app_defaults | app | environment.app for app in file.apps]
     credentials = command_line.credentials or environment.credentials
@@ -150,7 +152,10 @@ def _check_webhooks(apps: list[Values]) -> None:
 
 
 def _build(struct: type[T], values: Values, prefix: str = "") -> T:
-    """Build a struct, and the structs nested in it, whose values have names such as ``a.b``."""
+    """Build a struct, and the structs in its fields.
+
+    The values for a struct in the field ``a`` have names such as ``a.b``.
+    """
     arguments: dict[str, Any] = {}
     for field in msgspec.structs.fields(struct):
         name = prefix + field.name
@@ -177,7 +182,7 @@ def _check_addresses(values: Values, command_line: Overrides) -> None:
 
 
 def _check_metrics_addresses(values: Values) -> None:
-    """Convert the metrics addresses to endpoint strings; reject those that are in use already."""
+    """Convert the metrics addresses to endpoint strings; reject addresses already in use."""
     if "metrics_listen" not in values:
         return
     given, origin = values["metrics_listen"]
@@ -229,7 +234,7 @@ def _check_url(
         parse(url)
     except ValueError as error:
         raise ConfigurationError(f"{origin}: {error}") from None
-    # Do not import a library: txredisapi would install the reactor.
+    # Do not import the library: importing txredisapi installs the reactor.
     for library in libraries:
         if find_spec(library.module) is None:
             raise ConfigurationError(

@@ -144,8 +144,8 @@ def read_environment(environ: Mapping[str, str]) -> Overrides:
     """Read the ``REVERB_*`` environment variables.
 
     Args:
-        environ: The environment. When ``REVERB_SCALING_ENABLED`` is true, Laravel's
-            ``REDIS_*`` variables are read as well.
+        environ: The environment. When ``REVERB_SCALING_ENABLED`` is true and
+            ``REVERB_REDIS_URL`` is not set, Laravel's ``REDIS_*`` variables are read as well.
 
     Returns:
         The values of the variables that are set. A variable that is empty or ``null`` counts
@@ -369,7 +369,7 @@ def _unknown_key_hint(key: str, fields: Mapping[str, Any]) -> str:
 
 
 def _suggest_variable(variable: str) -> str:
-    """Suggest the variable whose name, or whose setting's name, is closest to an unknown one."""
+    """Suggest the variable whose name, or whose setting's name, is closest to an unknown name."""
     variables = {name.upper(): variable for name, variable in SETTINGS_VARIABLES.items()}
     variables |= {f"APP_{name.upper()}": variable for name, variable in APP_VARIABLES.items()}
     variables |= {known.removeprefix("REVERB_"): known for known in variables.values()}

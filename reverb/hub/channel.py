@@ -21,8 +21,8 @@ class FanoutTarget(Protocol):
     def subscribers_changed(self) -> None:
         """Note that a subscriber was added or removed.
 
-        A target may keep data that it derives from the subscribers, and updates
-        the data before the next batch.
+        A target that keeps data derived from the subscribers updates the data
+        before the next batch.
         """
 
     def send(self, batch: FrameBatch, exclude: Collection[Subscriber]) -> int:
@@ -36,7 +36,7 @@ class FanoutTarget(Protocol):
 FanoutTargetFactory = Callable[[Mapping[str, Subscriber]], FanoutTarget]
 """Creates the fanout target of a channel from the channel's subscribers, by socket id.
 
-The target keeps the mapping. The channel changes it whenever its subscribers change.
+The target keeps the mapping, which the channel updates when its subscribers change.
 """
 
 
@@ -64,8 +64,8 @@ class _PendingSubscriber:
 
     Attributes:
         confirmed: Whether the connection has been sent the confirmation of its subscription.
-        first_frame: An index in the channel's ``pending_frames``. The frames
-            from this index on are for the connection, and not yet in ``held_frames``.
+        first_frame: The index, in the channel's ``pending_frames``, of the first frame that is
+            for the connection and not yet in ``held_frames``.
         held_frames: The frames that the connection receives at its activation,
             oldest first.
     """
@@ -82,9 +82,9 @@ class Channel:
     """One channel with subscribers on this node.
 
     A connection that subscribes is a *pending subscriber* until its activation.
-    The channel holds back its frames until then. The connection therefore misses
-    no publication while the store answers, and receives none before the
-    confirmation.
+    The channel holds back the frames for a pending subscriber. A pending subscriber
+    therefore misses no publication while the store answers, and receives none
+    before the confirmation.
 
     Args:
         meter: The app's meter.
@@ -139,8 +139,8 @@ class Channel:
     def mark_confirmed(self, socket_id: str) -> None:
         """Record that a pending subscriber has been sent the confirmation.
 
-        Does nothing when the subscriber has left. Sending the confirmation may
-        have closed the connection, because too many bytes were queued for it.
+        Does nothing when the subscriber has left, for example because too many
+        bytes were queued for the connection when the confirmation was sent.
         """
         pending = self._pending_subscribers.get(socket_id)
         if pending is not None:
@@ -149,8 +149,9 @@ class Channel:
     def skip_unconfirmed(self) -> None:
         """Exclude the pending subscribers without a confirmation from the next frame.
 
-        The caller then adds a frame that announces a member change. The
-        confirmation of these subscribers will list the members after the change.
+        The caller must then add a frame that announces a member change. An
+        unconfirmed subscriber does not need the frame, because its confirmation
+        will list the members after the change.
         """
         for pending in self._pending_subscribers.values():
             if not pending.confirmed:
@@ -218,7 +219,7 @@ class Channel:
             frames: The frames of the batch.
             sent: The bytes that the fanout target has sent.
             individual: The number of subscribers that get a write of their own.
-                :meth:`_send` counts the messages and bytes of these.
+                :meth:`_send` counts the messages and bytes of these subscribers.
         """
         total = len(self.subscribers)
         meter.messages_sent += len(frames) * (total - individual)
@@ -229,7 +230,7 @@ class Channel:
             meter.fan_out.observe(total - 1, excluding_one)
 
     def _send(self, frames: Iterable[Frame], socket_id: str, connection: Subscriber) -> None:
-        """Send one subscriber those of the frames that do not exclude it, and count them."""
+        """Send one subscriber the frames that do not exclude it, and count these frames."""
         own = [frame for frame in frames if frame.exclude != socket_id]
         if not own:
             return

@@ -1,9 +1,9 @@
-"""Sends subscription counts to subscribers, for apps that enable them.
+"""Sends subscription counts to subscribers, in apps that enable subscription counts.
 
 Nodes do not send counts to each other, because two counts could arrive in the
 wrong order. The node on which a subscription was added or removed publishes an
-invalidation, and each node with subscribers asks the store. Once changes stop,
-the last count that each subscriber receives is therefore correct.
+invalidation, and each node with subscribers asks the store. Once the subscriptions
+stop changing, the last count that each subscriber receives is therefore correct.
 
 Source: Pusher's documentation, "Subscription count": channels with more than
 100 subscriptions receive a count every 5 seconds at most.
@@ -43,16 +43,16 @@ ChannelKey = tuple[str, str]
 
 
 class _Phase(Enum):
-    """The phase of a count. The methods under "Refreshing" make all transitions."""
+    """The phase of a count. Only the methods below the comment "Refreshing" change the phase."""
 
     IDLE = "idle"
-    """The count is as fresh as this node knows."""
+    """The node knows of no change since it last asked the store."""
     SCHEDULED = "scheduled"
-    """The store is asked at the end of this turn of the reactor."""
+    """The node asks the store at the end of this turn of the reactor."""
     ASKING = "asking"
     """A call of the store is in progress."""
     WAITING = "waiting"
-    """The channel is large, and its interval is not over."""
+    """The channel is above ``LARGE_CHANNEL``, and the interval after the last count is not over."""
 
 
 class _Count:
@@ -61,14 +61,13 @@ class _Count:
     Attributes:
         phase: Whether and how the count is being refreshed.
         last_sent: The count that this node last sent to the subscribers; None
-            if it sent none, or if a subscriber has joined since.
+            if the node has sent no count, or if a subscriber has joined since.
         changed_since: Whether the count may have changed since the store was asked
-            last; only in the phases ASKING and WAITING.
-        changed_here: Whether a change on this node is to be announced. If so,
-            this node invalidates the count on the other nodes, and notifies the
-            listeners.
-        last_notified: The count in this node's last notice; None if it sent
-            none, or if another node seems to have sent a later one.
+            last; True only in the phases ASKING and WAITING.
+        changed_here: Whether this node must still invalidate the count on the other
+            nodes, and notify the listeners, because of a change on this node.
+        last_notified: The count in this node's last notice; None if this node has
+            sent no notice, or if another node seems to have sent a later notice.
         uncertain: Whether the count in the last notice may be wrong, because the
             store was out of reach.
         interval: The delayed call that ends the phase WAITING; None in other phases.
@@ -97,9 +96,9 @@ class _Count:
 class CountManager:
     """Sends the number of a channel's subscriptions to the subscribers and the listeners.
 
-    All changes within one turn of the reactor result in one count. So do all
-    changes during one call of the store, and all within one interval of a large
-    channel.
+    Changes result in one count if they happen within one turn of the reactor,
+    while one request to the store is in progress, or within one interval of a
+    large channel.
 
     Args:
         channels: The channels with subscribers on this node, by app id and name.
@@ -140,21 +139,21 @@ class CountManager:
         self._was_degraded = False
 
     def sizes(self) -> dict[str, int]:
-        """Return how much the counts take; see :meth:`reverb.hub.hub.Hub.sizes`."""
+        """Return how many counts this node keeps; see :meth:`reverb.hub.hub.Hub.sizes`."""
         return {"counted channels": len(self._counts)}
 
     # Changes of a count
 
     def subscription_changed(self, app: App, name: str, *, joined: bool = False) -> None:
-        """Refresh a channel's count on all nodes, after a change on this node or a dead one.
+        """Refresh a channel's count on all nodes, after a subscription was added or removed.
 
-        Does nothing when the channel has no counts.
+        Does nothing if the app does not enable counts, or channels of this kind have none.
 
         Args:
             app: The app.
             name: The channel's name.
-            joined: Whether a subscriber was added. The count is then sent even
-                if it is the same as the last one.
+            joined: Whether a subscriber was added. If True, this node sends the
+                count even if the count is the same as the one sent last.
         """
         if not app.subscription_counts or channel_type(name).kind in _UNCOUNTED:
             return
@@ -168,7 +167,7 @@ class CountManager:
         self._changed(key, count)
 
     def invalidate(self, invalidation: CountChanged) -> None:
-        """Refresh the count that an invalidation names, if this node keeps it."""
+        """Refresh the count that an invalidation names, if this node keeps that count."""
         key = (invalidation.app_id, invalidation.channel)
         count = self._counts.get(key)
         if count is not None and key != self._invalidating:
@@ -187,8 +186,8 @@ class CountManager:
     def store_restored(self) -> None:
         """Refresh the counts that this node keeps, on all nodes, after a store outage.
 
-        The count in a notice sent during the outage may include only some of the
-        nodes. If the correct count differs, the same node sends another notice.
+        A count in a notice that this node sent during the outage may include only
+        some of the nodes. If the correct count differs, this node sends another notice.
         """
         self._was_degraded = False
         for key, count in list(self._counts.items()):
@@ -199,7 +198,7 @@ class CountManager:
     def flush(self) -> None:
         """Refresh the delayed counts now, because the node is about to stop.
 
-        It does not wait for the store.
+        Does not wait for the store's answers.
         """
         for key, count in list(self._counts.items()):
             if count.interval is not None:
@@ -210,7 +209,7 @@ class CountManager:
     # Refreshing
 
     def _changed(self, key: ChannelKey, count: _Count) -> None:
-        """Refresh a count at the end of the turn, or after the phase ASKING or WAITING."""
+        """Refresh a changed count at the end of the turn, or after the phase ASKING or WAITING."""
         if count.phase is _Phase.IDLE:
             count.phase = _Phase.SCHEDULED
             if not self._scheduled:
@@ -238,7 +237,7 @@ class CountManager:
     async def _refresh(self, key: ChannelKey, count: _Count, *, changed_here: bool) -> None:
         """Ask the store for a count, and send it to the subscribers and the listeners.
 
-        If the change was on this node, first invalidate the count on the others.
+        If the change was on this node, first invalidate the count on the other nodes.
         """
         number = 0
         try:
@@ -277,8 +276,9 @@ class CountManager:
     def _release(self, key: ChannelKey, count: _Count) -> None:
         """End the phase ASKING or WAITING.
 
-        Refresh the count if it has changed since. Otherwise delete it if this node
-        has no subscribers to the channel.
+        Refresh the count if it may have changed during the phase. Otherwise delete
+        the count if this node has no subscribers to the channel and the broker is
+        connected.
         """
         count.phase = _Phase.IDLE
         count.interval = None

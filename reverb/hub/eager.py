@@ -9,18 +9,18 @@ from twisted.internet.defer import Deferred
 def run_eagerly(step: Coroutine[Any, Any, None]) -> "Deferred[None] | None":
     """Run a coroutine, synchronously until it suspends for the first time.
 
-    A step that does not wait for another process usually never suspends.
-    ``Deferred.fromCoroutine`` would double the cost of many such steps.
+    A step that does not wait for another process usually does not suspend. For
+    many such steps, ``Deferred.fromCoroutine`` would double the cost.
 
     Args:
-        step: A coroutine that has not started, for example a subscription.
+        step: A coroutine that has not started, for example one that adds a subscription.
 
     Returns:
         None when the step is done. Otherwise a Deferred that fires when the step
         is done, or fails with the exception that the step raises.
 
     Raises:
-        Exception: The step raised it before it first suspended.
+        Exception: Any exception that the step raises before it first suspends.
     """
     try:
         awaited = step.send(None)

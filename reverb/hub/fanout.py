@@ -1,8 +1,9 @@
 """The fan-out: it sends a channel's publications to the channel's subscribers on this node.
 
-It coalesces the publications between two flushes, usually those of one turn of
-the reactor: each subscriber gets one write with all of them. The write is most of
-the cost of a delivery, so coalesced deliveries are several times cheaper.
+The fan-out coalesces the publications between two flushes, usually those of one turn
+of the reactor: it sends each subscriber all of these publications with one write.
+Most of the cost of a delivery is the write, so coalesced deliveries are several times
+cheaper.
 """
 
 from twisted.internet.interfaces import IReactorTime
@@ -23,9 +24,9 @@ class Fanout:
     """Collects the frames of each channel, and sends them at the end of a turn of the reactor.
 
     Several publications to one channel within one turn show that publishers
-    are faster than the fan-out. The fan-out then pauses briefly before the next
-    flush, so that more frames are coalesced. After a flush without coalesced
-    frames it does not pause.
+    are faster than the fan-out. After a flush with coalesced frames, the fan-out
+    therefore pauses for up to 5 ms, so that the next flush coalesces more frames.
+    After a flush without coalesced frames, the fan-out does not pause.
 
     Ordering: a channel's frames are sent in the order of their publication.
 
@@ -47,7 +48,7 @@ class Fanout:
             channel: A channel with at least one subscriber.
             payload: The message in JSON.
             exclude: The socket id of the one connection that must not receive
-                it; None to exclude none.
+                the message; None to exclude none.
         """
         if not channel.pending_frames:
             channel.pending_since = self._clock.seconds()

@@ -1,10 +1,10 @@
 """The hub: the sessions and channels of this node, and the operations on them.
 
 :mod:`reverb.hub.subscriptions` adds and removes subscriptions,
-:mod:`reverb.hub.counts` sends their number, :mod:`reverb.hub.users` tracks
-signed-in users, and :mod:`reverb.hub.watchlists` reports their presence. The hub
-passes each publication to the broker. On each node with subscribers, the broker
-passes it to :meth:`Hub.deliver`.
+:mod:`reverb.hub.counts` sends the number of subscriptions, :mod:`reverb.hub.users`
+tracks signed-in users, and :mod:`reverb.hub.watchlists` sends the presence of watched
+users. The hub passes each publication to the broker. On each node with subscribers,
+the broker passes the publication to :meth:`Hub.deliver`.
 """
 
 import secrets
@@ -39,14 +39,15 @@ class Hub:
     """This node's connections and channels.
 
     Args:
-        broker: Carries publications between nodes; the caller starts it with
-            :meth:`deliver`.
+        broker: Carries publications between nodes; the owner of the hub starts the
+            broker with :meth:`deliver` as the callback.
         store: Holds the state of channels across all nodes.
         apps: The source of apps.
-        clock: Schedules flushes, counts and checks, and times the rate limits.
+        clock: Schedules flushes, refreshes of counts and checks of watchlists; times the rate
+            limits.
         cache_ttl: Seconds after which the cached event of a cache channel expires.
         make_fanout_target: Creates the fanout target of a channel; a transport
-            may supply one that is faster than :class:`SequentialTarget`.
+            may supply targets that are faster than :class:`SequentialTarget`.
         meter: The node's meter.
     """
 
@@ -111,9 +112,11 @@ class Hub:
         return self._channels
 
     def sizes(self) -> dict[str, int]:
-        """Return how many objects of each kind the hub keeps, under a name for people.
+        """Return how many objects of each kind the hub keeps, by a readable name of the kind.
 
-        All numbers are 0 when no connection is left.
+        After the last connection has ended, all numbers return to 0. Subscription
+        counts are kept for the rest of their interval, and while the broker is
+        disconnected.
         """
         return {
             "sessions": len(self._sessions),
@@ -160,8 +163,8 @@ class Hub:
     def end_session(self, session: Session) -> None:
         """Remove a session that has ended: its subscriptions, its sign-in and its connection.
 
-        On this node they are removed at once. The store is asked when the session's step in
-        flight is done.
+        On this node, all are removed at once. The store removes the connection at once, and the
+        subscriptions and the sign-in when the session's step in flight is done.
         """
         app_id, socket_id = session.app.id, session.socket_id
         del self._sessions[socket_id]
@@ -206,8 +209,8 @@ class Hub:
     def store_changed(self, change: StoreChange) -> None:
         """Handle a change that a shared store reports.
 
-        Depending on the change, the hub sends it to the subscribers and listeners
-        of this node, or publishes invalidations.
+        Depending on the change, the hub sends messages to the subscribers of this
+        node, notifies the listeners, or publishes invalidations.
         """
         if isinstance(change, StoreRestored):
             self._counts.store_restored()
@@ -248,7 +251,7 @@ class Hub:
         return None
 
     def sign_in(self, session: Session, user: User) -> Completion:
-        """Add a session to a user's sessions, and follow the users on the watchlist."""
+        """Add a session to a user's sessions, and watch the users on the user's watchlist."""
         return self._steps.run(session, self._sign_in(session, user))
 
     async def _sign_in(self, session: Session, user: User) -> None:
@@ -278,13 +281,13 @@ class Hub:
             event: The event's name.
             data: The event's data, as clients receive it.
             exclude: The socket id of the one connection that must not receive
-                it; None to exclude none.
+                the event; None to exclude none.
             source: The source under which the meter counts the publications.
 
         Returns:
             True when the publications to all channels were sent to the other
-            nodes, or there can be no other nodes. False when a publication was
-            delivered on this node only.
+            nodes, or there can be no other nodes. False when at least one publication
+            was delivered on this node only.
         """
         everywhere = True
         for name in channels:
@@ -305,7 +308,7 @@ class Hub:
 
         Returns:
             True when the termination was sent to the other nodes, or there can be
-            no other nodes. False when it was delivered on this node only.
+            no other nodes. False when the termination was delivered on this node only.
         """
         return self._broker.publish(Termination(app.id, user_id))
 

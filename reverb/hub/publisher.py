@@ -12,7 +12,7 @@ from reverb.protocol.notices import Notice
 
 
 class Publisher:
-    """Carries out the effects of changes.
+    """Publishes messages and sends notices, among them those of :class:`Effects`.
 
     Args:
         broker: Carries publications to all nodes.
@@ -36,16 +36,17 @@ class Publisher:
         self._listeners.append(listener)
 
     def publish(self, source: Source, publication: Publication) -> bool:
-        """Publish a message, and count it.
+        """Publish a message, and count it in the meter.
 
         Returns:
-            Whether the message was sent to all nodes.
+            True when the message was sent to the other nodes, or there can be no other nodes.
+            False when the message was delivered on this node only.
         """
         self._meter.apps[publication.app_id].publications[source] += 1
         return self._broker.publish(publication)
 
     def publish_effects(self, source: Source, app_id: str, channel: str, effects: Effects) -> None:
-        """Publish the publication of some effects, if they have one."""
+        """Publish the message for the channel, if there is one among the effects of a change."""
         payload = effects.publication
         if payload is not None:
             self.publish(source, Publication(app_id, channel, payload, effects.exclude))
@@ -63,6 +64,6 @@ class Publisher:
                 )
 
     def notify_effects(self, effects: Effects) -> None:
-        """Send the notices of some effects to every listener."""
+        """Send the notices that are effects of a change to every listener."""
         for notice in effects.notices:
             self.notify(notice)

@@ -2,12 +2,12 @@
 
 
 class RateLimit:
-    """Limits the number of calls in each window of one second.
+    """Limits the number of operations (events or requests) in each window of one second.
 
-    The first call after the end of a window starts the next window.
+    The first operation after the end of a window starts the next window.
 
     Args:
-        per_second: The number of calls allowed in each window; 0 for no limit.
+        per_second: The number of operations allowed in each window; 0 for no limit.
     """
 
     __slots__ = ("_count", "_started", "per_second")
@@ -18,7 +18,7 @@ class RateLimit:
         self._count = 0
 
     def allow(self, now: float) -> bool:
-        """Count one call, and return whether it is within the limit.
+        """Count one operation, and return whether it is within the limit.
 
         Args:
             now: The time of a monotonic clock, in seconds.

@@ -16,10 +16,10 @@ from reverb.protocol.session import Completion, Session
 class StepQueue:
     """The *steps* of this node's sessions: coroutines that may wait for the store.
 
-    A session has at most one step in flight, because its connection waits for a
-    step before it passes the client's next message. Only the end of the
-    connection does not wait. What must happen then is queued behind the step in
-    flight with :meth:`run_after`, so calls to the store for one session never overlap.
+    An open session has at most one step in flight, because its connection waits
+    for a step before it passes the client's next message. A connection may end
+    while a step is in flight. The hub then queues the removal of the session from
+    the store behind the step, with :meth:`run_after`.
     """
 
     _log = Logger()
@@ -32,11 +32,11 @@ class StepQueue:
         return len(self._in_flight)
 
     def run(self, session: Session, step: Coroutine[Any, Any, None]) -> Completion:
-        """Run a step of a session, and send an error to the client when it fails.
+        """Run a step of a session, and send an error to the client if the step fails.
 
         Returns:
-            None when the step is done. Otherwise a Deferred that fires when the
-            step is done; it never fails.
+            None if the step is done already. Otherwise a Deferred that fires when
+            the step is done, even if the step has failed.
         """
         try:
             done = run_eagerly(step)
@@ -63,7 +63,7 @@ class StepQueue:
             del self._in_flight[session]
 
     def _report(self, failure: Failure, session: Session) -> None:
-        """Send the error to the client, and log it unless the client is at fault or it is known."""
+        """Send an error to the client; log a server failure that the store has not logged."""
         if failure.check(ClientError):
             session.send_error(cast(ClientError, failure.value))
             return

@@ -1,8 +1,8 @@
 """Adds and removes subscriptions, and carries out their effects.
 
-Only the store knows the effect of a subscription across all nodes. The store's
-answer determines the confirmation, the messages to members, and the notices:
-:mod:`reverb.protocol.effects` decides which.
+Only the store knows the effect of a subscription across all nodes. From the
+store's answer, :mod:`reverb.protocol.effects` derives the confirmation, the
+messages to members, and the notices.
 """
 
 from reverb.hub.channel import Channel, FanoutTargetFactory
@@ -56,9 +56,9 @@ class SubscriptionManager:
     async def join(
         self, session: Session, name: str, channel_type: ChannelType, member: Member | None
     ) -> None:
-        """Subscribe a session to a channel, send it the confirmation, and announce the effects.
+        """Subscribe a session to a channel, and carry out the effects, such as the confirmation.
 
-        If the session ends in the meantime, the hub calls :meth:`leave` afterwards.
+        If the session ends before :meth:`join` is done, the hub calls :meth:`leave` afterwards.
 
         Args:
             session: The session.
@@ -100,10 +100,10 @@ class SubscriptionManager:
     async def _join_store(
         self, session: Session, name: str, member: Member | None
     ) -> JoinResult | None:
-        """Register interest, then add the subscription to the store.
+        """Register interest in the channel, then add the subscription to the store.
 
         Returns:
-            The store's answer; None if the session closed before the store was asked.
+            The store's answer; None if the session began to close before the store was asked.
         """
         app = session.app
         subscribing = self._broker.subscribe(app.id, name)
@@ -130,8 +130,8 @@ class SubscriptionManager:
     ) -> None:
         """Carry out the effects of a subscription.
 
-        The listeners are notified last: an event that they publish in response reaches the
-        subscriber.
+        The listeners are notified after the confirmation. So an event that a listener publishes in
+        response to a notice reaches the new subscriber.
         """
         app_id, socket_id = session.app.id, session.socket_id
         follows = effects.of_join(app_id, name, socket_id, member, joined)
@@ -178,7 +178,7 @@ class SubscriptionManager:
                 self._broker.unsubscribe(*key)
 
     async def leave(self, session: Session, name: str) -> None:
-        """Remove a subscription from the store, and announce the effects."""
+        """Remove a subscription from the store, and carry out the effects."""
         app = session.app
         left = await self._store.leave(app.id, name, session.socket_id)
         if left is None:

@@ -2,9 +2,9 @@
 
 In an app with watchlists the store keeps each signed-in connection as a
 subscription to the user's *online channel*. The store therefore knows whether a
-user is online on any node, and reaping a dead node includes its users. All
-publications to an online channel are invalidations: a node that receives one
-asks the store whether the user is online.
+user is online on any node, also after it has reaped a dead node. All publications
+to an online channel are invalidations: a node that receives such a publication asks
+the store whether the user is online.
 """
 
 from collections.abc import Iterable
@@ -41,7 +41,7 @@ class UserManager:
         self._unpublished: set[UserKey] = set()
 
     def sizes(self) -> dict[str, int]:
-        """Return how much the users take; see :meth:`reverb.hub.hub.Hub.sizes`."""
+        """Return how many users and sessions are kept; see :meth:`reverb.hub.hub.Hub.sizes`."""
         return {
             "signed-in users": len(self.sessions),
             "online sessions": len(self._online),
@@ -76,11 +76,14 @@ class UserManager:
             self.sessions.pop(key, None)
 
     def is_online(self, session: Session) -> bool:
-        """Return whether the store records the connection as one of a signed-in user."""
+        """Return whether the session is (being) subscribed to its user's online channel."""
         return session.socket_id in self._online
 
     async def leave(self, session: Session) -> None:
-        """Remove a signed-in connection from the store."""
+        """Remove a signed-in connection from the store.
+
+        If no other connection of the user is signed in, publish an invalidation.
+        """
         self._online.discard(session.socket_id)
         if session.user is None:
             return
@@ -94,7 +97,7 @@ class UserManager:
     def publish_invalidation(self, app_id: str, user_id: str) -> None:
         """Publish the invalidation of a user's online state.
 
-        The nodes on which the user is watched then ask the store for the state.
+        The nodes on which the user is watched then ask the store whether the user is online.
         """
         if not self._broker.connected:
             self._unpublished.add((app_id, user_id))
@@ -103,8 +106,9 @@ class UserManager:
     def is_known_offline(self, app_id: str, user_id: str) -> bool:
         """Return whether a user is offline as far as this node knows.
 
-        That is the case if the user's online state changed on this node while
-        the other nodes were out of reach, and the user has no session here now.
+        A user is known to be offline if the user's online state changed on this
+        node while the other nodes were out of reach, and the user has no session on
+        this node now.
         """
         key = (app_id, user_id)
         return key in self._unpublished and key not in self.sessions
@@ -112,8 +116,9 @@ class UserManager:
     def publish_all_invalidations(self) -> None:
         """Publish all invalidations of this node that other nodes may have missed.
 
-        These are one for each user who is online here, and one for each user
-        whose online state changed here while the other nodes were out of reach.
+        Publishes one invalidation for each user who is online on this node, and one
+        for each user whose online state changed on this node while the other nodes
+        were out of reach.
         """
         online = {
             key

@@ -1,9 +1,10 @@
 """Watchlists: sends ``pusher_internal:watchlist_events`` to the sessions that watch users.
 
-An invalidation says that a user's online state may have changed. The node that
-receives it asks the store for the state. Because invalidations may get lost, the
-node also asks at intervals. For each watched user the node remembers the state
-that it last sent to the sessions, and sends the new state when it differs.
+An invalidation says that a user's online state may have changed. A node that
+receives an invalidation asks the store whether the user is online. Because
+invalidations may get lost, each node also asks the store at intervals. For each
+watched user, a node remembers the online state that it last sent to the sessions, and
+sends the new state if the store's answer differs.
 Source: Pusher's documentation, "Watchlist events".
 """
 
@@ -32,7 +33,7 @@ class _Watchlist:
 
     Attributes:
         initialized: Whether the session has received the initial state of all
-            the users. Only then is it sent changes.
+            the users. The session is sent no change before the initial state.
     """
 
     __slots__ = ("initialized", "session", "watched")
@@ -73,7 +74,7 @@ class WatchlistManager:
         clock: Schedules the checks after invalidations, and the periodic check.
         is_known_offline: Called with the ids of an app and a user; returns
             whether the user is offline as far as this node knows. The manager
-            asks it when the store has no answer.
+            calls the function for each user whom the store's answer omits.
     """
 
     _log = Logger()
@@ -99,14 +100,14 @@ class WatchlistManager:
         self._rechecking.clock = clock
 
     def sizes(self) -> dict[str, int]:
-        """Return how much the watchlists take; see :meth:`reverb.hub.hub.Hub.sizes`."""
+        """Return how many watchlists and users are kept; see :meth:`reverb.hub.hub.Hub.sizes`."""
         return {"watchlists": len(self._watchlists), "watched users": len(self._watched)}
 
     async def watch(self, session: Session, user_ids: tuple[str, ...]) -> None:
         """Send a session the online state of some users now, and each later change of the state.
 
-        The users replace the session's previous watchlist. The call returns when
-        the store has answered and the state has been sent.
+        The users replace the session's previous watchlist. The coroutine is done
+        when the store has answered and the state has been sent.
         """
         self.unwatch(session)
         if not user_ids or not session.open:
@@ -137,7 +138,7 @@ class WatchlistManager:
         return watchlist
 
     async def _load(self, app_id: str, unknown: list[_WatchedUser]) -> None:
-        """Register interest in users' invalidations, then ask the store for their initial state."""
+        """Register interest in users' invalidations, then ask the store for the initial state."""
         subscribing = [self._broker.subscribe(app_id, watched.channel) for watched in unknown]
         for subscribed in subscribing:
             if subscribed is not None:

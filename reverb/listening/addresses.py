@@ -15,7 +15,7 @@ def listening_addresses(listeners: Iterable[IService]) -> "list[IAddress]":
     """Return the addresses of those services that are listening now.
 
     Args:
-        listeners: The services. Those other than ``StreamServerEndpointService`` are ignored.
+        listeners: The services; all but those of class ``StreamServerEndpointService`` are ignored.
     """
     services = [s for s in listeners if isinstance(s, StreamServerEndpointService)]
     deferreds = [service._waitingForPort for service in services]  # noqa: SLF001 - there is no public API
@@ -24,7 +24,7 @@ def listening_addresses(listeners: Iterable[IService]) -> "list[IAddress]":
 
 
 def format_address(address: IAddress) -> str:
-    """Format an address as ``host:port`` or ``unix:path``; other types as Twisted does."""
+    """Format an address as ``host:port`` or ``unix:path``; use Twisted's format for others."""
     if isinstance(address, IPv4Address | IPv6Address):
         return format_host_port(address.host, address.port)
     if isinstance(address, UNIXAddress) and address.name is not None:

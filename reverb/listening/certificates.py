@@ -41,7 +41,7 @@ def listen_service(
 class ReloadingCertificates:
     """Starts TLS with each new client, and reloads the certificates when their files change.
 
-    The files are checked when a client connects, but at most every 2 seconds. If changed files
+    The files are checked when a client connects, but at most once in 2 seconds. If changed files
     cannot be used, the error is logged once for each change, and the previous certificates stay
     in use.
 
@@ -90,7 +90,7 @@ class ReloadingCertificates:
 
 
 def _read_fingerprint(text: str) -> object:
-    """Return a value that changes whenever the files or their permissions change."""
+    """Return a value that changes with an endpoint's certificate files and their permissions."""
     try:
         statuses = [(path, path.stat()) for path in endpoint_strings.certificate_files(text)]
     except OSError as error:
@@ -99,7 +99,7 @@ def _read_fingerprint(text: str) -> object:
 
 
 def _load(text: str) -> Callable[[Any], Connection]:
-    """Read the files and return the function that starts TLS with them."""
+    """Read an endpoint's certificate files, and return the function that starts TLS with them."""
     endpoint: Any = serverFromString(None, text)
     # Build a TLS context now, so that files that OpenSSL rejects raise an exception here.
     if endpoint_strings.parse(text).kind == "tls":

@@ -106,7 +106,7 @@ def from_address(text: str) -> str:
 
 
 def for_worker(text: str, number: int) -> str:
-    """Return a worker's own endpoint, whose TCP port is higher by 1 for each next worker.
+    """Return a worker's own endpoint: worker 1 has the given TCP port, worker 2 the next one.
 
     Args:
         text: A valid endpoint string, which worker 1 gets unchanged.
@@ -148,7 +148,8 @@ def conflict(one: str, other: str) -> bool:
 
     Returns:
         True if both use the same UNIX socket, or the same TCP port and the same interface.
-        An endpoint on all interfaces conflicts with each interface of its IP version.
+        An endpoint on all interfaces conflicts with an endpoint on the same port and any interface
+        of the same IP version.
     """
     first, second = parse(one), parse(other)
     if first.kind == second.kind == "unix":

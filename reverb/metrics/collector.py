@@ -1,10 +1,10 @@
 """The names, help texts and current values of all metrics.
 
-A new metric needs a counter in :mod:`reverb.meter` and a row in docs/metrics.md.
+A new counter needs a field in :mod:`reverb.meter`; each new metric needs a row in docs/metrics.md.
 
-A label is an app's id or has a small set of values; no label is a channel or a
-user. For reasons, results, sources, kinds and limits, each value has a series from
-the start, with 0. The series of a code or a status begins with its first event.
+The value of a label is an app's id or one of a small set of values; no label names a
+channel or a user. Each reason, result, source, kind and limit has a series from the start,
+with the value 0. The series of a code or an HTTP status begins when it first occurs.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -33,7 +33,7 @@ AppMeters = Mapping[str, AppMeter]
 
 
 def make_registry(collector: Collector) -> CollectorRegistry:
-    """Make a registry with the server's metrics and those of its process.
+    """Make a registry with the server's metrics and the metrics of the process.
 
     Args:
         collector: Collects the server's metrics.
@@ -323,7 +323,7 @@ def _make_counter(
     labels: tuple[str, ...],
     values: Iterable[tuple[tuple[str, ...], int]],
 ) -> Metric:
-    """Make a counter with labels, from pairs of label values and value."""
+    """Make a counter with labels, from pairs of the labels' values and the counter's value."""
     family = CounterMetricFamily(name, help_text, labels=labels)
     for label_values, value in values:
         family.add_metric(label_values, value)
@@ -341,7 +341,7 @@ def _make_app_histogram(
 
 
 def _cumulative_buckets(histogram: Histogram) -> list[tuple[str, int]]:
-    """Return pairs of bound and count. A count includes the smaller values, as in Prometheus."""
+    """Return each bucket's upper bound with the number of all values up to the bound."""
     bounds = [*map(str, histogram.bounds), "+Inf"]
     return list(zip(bounds, accumulate(histogram.counts), strict=True))
 

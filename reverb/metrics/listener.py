@@ -15,12 +15,12 @@ class MetricsListener(MultiService):
     """Serves the metrics on their endpoints while the service runs.
 
     Args:
-        site: The web site with the metrics page.
+        http: The factory of the HTTP connections, whose handler serves the metrics page.
         endpoints: Twisted endpoint strings.
         reactor: The reactor, or a test's substitute.
 
     Attributes:
-        factory: Makes the protocols and keeps track of the open ones.
+        factory: Wraps ``http``, and keeps track of the open connections.
     """
 
     def __init__(self, http: HttpFactory, endpoints: Iterable[str], reactor: Any) -> None:

@@ -1,7 +1,7 @@
 """A snapshot of the hub's connections, channels and members, for gauges.
 
-Each scrape computes the numbers from the hub's own tables. They are not incremented
-and decremented in between, so they cannot drift.
+Each scrape computes the numbers from the hub's own tables. No number is
+incremented and decremented between scrapes, so none can drift.
 """
 
 from collections import Counter, defaultdict
@@ -14,7 +14,7 @@ from reverb.protocol.names import ChannelKind
 class HubSnapshot(NamedTuple):
     """The numbers of this node's connections, channels, subscriptions and members.
 
-    The keys contain app ids.
+    A key is an app's id, or an app's id with a kind of channel.
     """
 
     connections: Counter[str]
@@ -24,13 +24,13 @@ class HubSnapshot(NamedTuple):
     subscriptions: Counter[tuple[str, ChannelKind]]
     """Subscriptions by app and kind of channel."""
     members: Counter[str]
-    """Members of presence channels by app. A user counts once for each of its channels."""
+    """Members of presence channels by app. A user counts once for each channel."""
 
 
 def take_snapshot(hub: Hub) -> HubSnapshot:
     """Count the hub's connections, channels, subscriptions and members.
 
-    It takes about a millisecond for each 5,000 objects counted.
+    The count takes about a millisecond for each 5,000 objects counted.
     """
     sizes: dict[tuple[str, ChannelKind], list[int]] = defaultdict(list)
     for (app_id, _), channel in hub.channels.items():

@@ -12,7 +12,7 @@ _MAX_TOKEN_BYTES = 1_000
 
 
 class NatsBroker(BusBroker):
-    """Delivers to this process synchronously, and to the other nodes through NATS.
+    """Delivers envelopes to this process synchronously, and to the other nodes through NATS.
 
     Args:
         link: The link to NATS; started and stopped with the broker.

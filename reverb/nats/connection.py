@@ -4,9 +4,9 @@ nats-py connects, logs in, reads and parses. This module bypasses the usual
 interface of nats-py, which costs a queue and two futures (3.6 KB) for each
 subscription, and several tasks for each message. Instead, this module writes
 commands to the transport, with one write for each turn of the reactor, and
-receives messages from the parser. It uses four private attributes of nats-py:
-``Client._transport``, ``Client._process_msg``, ``Client._ps``, and the
-transport's ``_io_writer``. Tests fail when these change.
+receives messages from the parser. This module uses four private attributes of
+nats-py: ``Client._transport``, ``Client._process_msg``, ``Client._ps``, and the
+transport's ``_io_writer``. Tests fail when these attributes change.
 
 The module needs the running asyncio event loop of Twisted's asyncio reactor.
 """
@@ -140,11 +140,11 @@ _TRANSITIONS = {
 
 
 class NatsConnection:
-    """A connection that does not reconnect when it is lost.
+    """A connection to NATS, which does not reconnect when it is lost.
 
     Args:
         url: The credentials, and whether to use TLS.
-        on_message: Called with the subject and the content of each message. It must not raise.
+        on_message: Called with the subject and the content of each message; must not raise.
 
     Attributes:
         lost: Fires with the reason when the connection has ended.
@@ -170,12 +170,12 @@ class NatsConnection:
         """Connect, and log in.
 
         Args:
-            server: The server to connect to.
+            server: The host and the port of the server.
             name: The connection's name in NATS's monitoring.
 
         Returns:
-            Fires when the server has accepted the login. Fails with LinkLostError,
-            whose text says why.
+            Fires when the server has accepted the login. Fails with LinkLostError, whose text says
+            why, or with CancelledError if :meth:`abort` is called before the login is accepted.
         """
         self._state.enter(_State.CONNECTING)
         return self._start_task(self._connect(server, name))
@@ -261,7 +261,7 @@ class NatsConnection:
 
     @property
     def max_payload(self) -> int:
-        """The largest message that the server accepts, in bytes, once it is connected."""
+        """The most bytes of a message that the server accepts; valid once the login is accepted."""
         return self._client.max_payload
 
     def publish(self, subject: bytes, message: bytes) -> None:

@@ -13,7 +13,7 @@ from reverb.nats.url import NatsUrl
 
 
 class NatsLink(Link):
-    """Keeps a connection open; after a loss, connects to the next server of the URL.
+    """Keeps a connection to NATS open; after a loss, connects to the next server of the URL.
 
     Args:
         url: NATS's URL.
@@ -69,8 +69,8 @@ class NatsLink(Link):
         """Subscribe to subjects.
 
         Returns:
-            One Deferred for each subject. It fires when the subscription is in place, or fails
-            with LinkLostError.
+            One Deferred for each subject. Each Deferred fires when its subscription is in place,
+            or fails with LinkLostError.
         """
         if self._connection is None:
             return [defer.fail(LinkLostError("NATS is not connected")) for _ in names]
@@ -97,7 +97,7 @@ class NatsLink(Link):
         await self._sleep(0)
         connection = NatsConnection(self.url, self._on_message)
         server = self._servers[0]
-        # The next attempt goes to the next server, whether this one succeeds or not.
+        # The next attempt goes to the next server, whether this attempt succeeds or not.
         self._servers.rotate(-1)
         try:
             await connection.connect(server, name=f"reverb {self.node}")

@@ -20,12 +20,12 @@ _TEMPORARY_ERRORS = ("maximum", "authorization timeout", "stale connection")
 
 
 def refusal_reason(url: NatsUrl) -> str | None:
-    """Ask the NATS servers of the URL, one by one, until one answers.
+    """Ask the NATS servers of the URL whether they accept this server, until one answers.
 
     Returns:
-        Why this server cannot use NATS, as one line without the password. None if
-        it can, or if the obstacle may disappear while it runs, as when no NATS
-        server answers or NATS reports a temporary error.
+        The reason why this server cannot use NATS, as one line without the password; None if no
+        such reason is found. None is also returned if no NATS server answers, or if NATS reports a
+        temporary error: the link tries again while this server runs.
     """
     for server in url.servers:
         try:

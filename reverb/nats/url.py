@@ -22,7 +22,7 @@ class NatsUrl(RedactedStruct, frozen=True, kw_only=True):
     """A parsed NATS URL."""
 
     tls: bool = False
-    """Whether TLS is required: a server that offers none is refused."""
+    """Whether TLS is required: a NATS server that offers no TLS is refused."""
     servers: tuple[Address, ...]
     """The servers of one NATS cluster; a node connects to one of them at a time."""
     username: str = ""

@@ -1,7 +1,7 @@
-"""The effects that a store reports: of a subscription, of its end, and of changes on other nodes.
+"""The results that a store returns for a join and a leave, and the changes that it reports.
 
-:class:`reverb.interfaces.IChannelStore` returns the results and reports the changes.
-:mod:`reverb.protocol.effects` decides which messages and notices follow from them.
+:class:`reverb.interfaces.IChannelStore` defines when a store returns a result or reports a change.
+:mod:`reverb.protocol.effects` decides which messages and notices follow from a result or a change.
 """
 
 from collections.abc import Mapping
@@ -31,11 +31,11 @@ class JoinResult(msgspec.Struct, frozen=True):
     whole list for each new member.
     """
     announced: bool = False
-    """Whether the store reports the new member to all nodes itself.
+    """Whether the store itself reports the new member to the nodes that share the store.
 
-    It then calls the ``changed`` callback of :meth:`reverb.interfaces.IChannelStore.start`
-    on each node.
-    Otherwise the hub publishes ``member_added``.
+    If True, the store calls the ``changed`` callback of
+    :meth:`reverb.interfaces.IChannelStore.start` on each node with subscribers. If False, the hub
+    publishes ``member_added``.
     """
 
 
@@ -43,13 +43,13 @@ class LeaveResult(msgspec.Struct, frozen=True):
     """The effect of the end of a subscription, across all nodes."""
 
     vacated: bool
-    """Whether this was the channel's last subscription."""
+    """Whether the channel's last subscription has ended."""
     removed: str | None
-    """The id of the user if this was the user's last subscription to the channel, else None."""
+    """The user's id if the user's last subscription to the channel has ended; otherwise None."""
     subscriptions: int
-    """The number of subscriptions that remain."""
+    """The number of subscriptions to the channel that remain."""
     announced: bool = False
-    """Whether the store reports the removed member to all nodes itself; see :class:`JoinResult`."""
+    """Whether the store itself reports the removed member; see :attr:`JoinResult.announced`."""
 
 
 class MemberJoined(msgspec.Struct, frozen=True):
@@ -71,15 +71,15 @@ class MemberLeft(msgspec.Struct, frozen=True):
 class ChannelReaped(msgspec.Struct, frozen=True):
     """The store removed the subscriptions of a dead node to a channel.
 
-    Only one surviving node gets this change. Its hub sends the notices and updates
-    the subscription count. The nodes with subscribers also get a :class:`MemberLeft`
+    Only one surviving node gets this change. The hub of that node sends the notices and
+    refreshes the subscription count. The nodes with subscribers also get a :class:`MemberLeft`
     for each removed member.
     """
 
     app_id: str
     channel: str
     removed: tuple[str, ...]
-    """The ids of the users who had no subscription on another node."""
+    """The ids of the users who had no subscription to the channel on another node."""
     vacated: bool
     """Whether the channel has no subscription left."""
 
@@ -87,10 +87,10 @@ class ChannelReaped(msgspec.Struct, frozen=True):
 class StoreRestored(msgspec.Struct, frozen=True):
     """The store answers for all nodes again.
 
-    A node gets this change after its link has reconnected, because it may have missed
-    other changes in between.
+    A node gets this change after its link has reconnected, because the node may have missed
+    other changes while the link was down.
     """
 
 
 StoreChange = MemberJoined | MemberLeft | ChannelReaped | StoreRestored
-"""A change that a store reports by the callback of ``IChannelStore.start``."""
+"""A change that a store reports through the callback ``changed`` of ``IChannelStore.start``."""

@@ -30,7 +30,7 @@ class Code(IntEnum):
     BAD_VERSION = 4006
     """The ``version`` or the ``protocol`` in the connection URL is malformed."""
     UNSUPPORTED_PROTOCOL = 4007
-    """The server does not support this version of the protocol."""
+    """The server does not support the ``protocol`` in the connection URL."""
     NO_PROTOCOL = 4008
     """The connection URL has no ``protocol`` parameter."""
     UNAUTHORIZED = 4009
@@ -42,7 +42,7 @@ class Code(IntEnum):
     NO_PONG = 4201
     """The client has not answered a ping in time."""
     INACTIVE = 4202
-    """The server has closed an inactive connection; this server does not send the code."""
+    """The connection was inactive; this server does not send the code."""
     CLIENT_EVENT_RATE = 4301
     """The client has exceeded the rate limit for client events; the event is not published."""
     WATCHLIST_LIMIT = 4302
@@ -52,7 +52,7 @@ class Code(IntEnum):
 class ClientError(Exception):
     """An error for the client, usually because a message of the client breaks a rule.
 
-    The session sends it to the client as a ``pusher:error`` event. The error
+    The session sends the error to the client as a ``pusher:error`` event. The error
     does not close the connection.
 
     Args:

@@ -1,7 +1,8 @@
-"""What follows from a change of a channel: messages to clients, and notices to listeners.
+"""The effects of a change of a channel: messages to clients, and notices to listeners.
 
-The hub asks the store to make a change, passes the store's answer to one of these functions, and
-carries out the effects. The functions themselves are pure.
+The hub passes a change to a function of this module, and carries out the effects that the function
+returns. When a subscription begins or ends, the hub first asks the store, and passes the store's
+answer to the function. The functions are pure.
 
 Source: Pusher's documentation, "WebSocket protocol", "Presence channels" and "Cache channels".
 """
@@ -50,8 +51,8 @@ def of_join(
         app_id: The app's id.
         channel: The channel's name.
         socket_id: The subscriber's socket id.
-        member: The subscriber's member; None except on presence channels.
-        result: The store's answer.
+        member: The subscriber as a member of a presence channel; None on other channels.
+        result: The store's answer to the join.
     """
     occupied = (ChannelOccupied(app_id=app_id, channel=channel),) if result.occupied else ()
     if member is None:
@@ -74,7 +75,7 @@ def of_leave(app_id: str, channel: str, result: LeaveResult) -> Effects:
     Args:
         app_id: The app's id.
         channel: The channel's name.
-        result: The store's answer.
+        result: The store's answer to the leave.
     """
     removed = result.removed
     if removed is None:
@@ -88,7 +89,7 @@ def of_leave(app_id: str, channel: str, result: LeaveResult) -> Effects:
 def of_reap(change: ChannelReaped) -> Effects:
     """Return the effects of the removal of a dead node's subscriptions.
 
-    There is no publication: the store reports removed members to the nodes itself.
+    The effects include no message, because the store itself reports removed members to the nodes.
     """
     notices = _departures(change.app_id, change.channel, change.removed, vacated=change.vacated)
     return Effects(notices=notices)
@@ -112,7 +113,7 @@ def of_client_event(
         app_id: The app's id.
         channel: The channel's name.
         socket_id: The sender's socket id.
-        member: The sender's member; None except on presence channels.
+        member: The sender as a member of a presence channel; None on other channels.
         event: The event's name.
         data: The event's data.
     """
@@ -141,7 +142,7 @@ def of_cache_miss(app_id: str, channel: str) -> Effects:
 
 
 def member_message(change: MemberJoined | MemberLeft) -> bytes:
-    """Return the message that announces a member change, which the store has reported."""
+    """Return the message to subscribers, in JSON, about a member change that the store reports."""
     if isinstance(change, MemberJoined):
         return messages.member_added(change.channel, change.member)
     return messages.member_removed(change.channel, change.user_id)

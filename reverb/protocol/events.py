@@ -1,7 +1,7 @@
 """Validation of the events that an app's server publishes.
 
-The rules apply to the HTTP API and to the in-process API. Source: Pusher's
-documentation, "HTTP API: Publishing events".
+The rules for events are the same in the HTTP API and in the in-process API.
+Source: Pusher's documentation, "HTTP API: Publishing events".
 """
 
 import re
@@ -42,8 +42,9 @@ def check_event(
 
     Args:
         app: The app that sets the limits.
-        name: The event's name. It may have any characters, but must not begin with
-            ``pusher:`` or ``pusher_internal:``.
+        name: The event's name. The name must not be empty, and must not begin with
+            ``pusher:`` or ``pusher_internal:``. Otherwise the name may have any
+            characters.
         channels: The names of the channels.
         data: The event's data, as clients receive it.
         socket_id: The socket id of the connection to exclude; None to exclude none.

@@ -1,4 +1,4 @@
-"""The WebSocket frames that the server sends: encoders, and batches (RFC 6455; RFC 7692)."""
+"""Encodes the WebSocket frames that the server sends, and batches of them (RFC 6455; RFC 7692)."""
 
 import zlib
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ _COMPRESSED_TEXT = 0xC1
 RSV1 marks a compressed payload (RFC 7692, 6).
 """
 _SHORT = 126
-"""A payload of fewer bytes has its length in the frame's second byte (RFC 6455, 5.2)."""
+"""A payload of fewer bytes than this has its length in the frame's second byte (RFC 6455, 5.2)."""
 _MEDIUM = 65_536
 """From this many bytes on, the length takes 8 additional bytes instead of 2."""
 
@@ -40,10 +40,10 @@ def compressed_text_frame(payload: bytes) -> bytes:
     The compressed data does not refer to earlier messages. One frame therefore
     serves all subscribers that have negotiated compression.
 
-    The compressor uses less memory than with zlib's defaults. For JSON of up to
-    10 KB the defaults compress hardly better, but need 250 KB for each
-    compressor. To allocate and clear that memory costs more than the
-    compression itself.
+    The compressor's settings use less memory than zlib's defaults. For JSON of
+    up to 10 KB, zlib's defaults compress hardly better, but need 250 KB for each
+    compressor. Allocating and clearing 250 KB costs more than the compression
+    itself.
     """
     deflater = zlib.compressobj(
         _DEFLATE_LEVEL, zlib.DEFLATED, -DEFLATE_WINDOW_BITS, _DEFLATE_MEMORY
@@ -66,8 +66,8 @@ class Frame:
 
     Args:
         payload: The message in JSON.
-        exclude: The socket id of the one connection that must not receive it;
-            None to exclude none.
+        exclude: The socket id of the one connection that must not receive the
+            message; None to exclude none.
     """
 
     __slots__ = ("_compressed", "exclude", "payload", "plain")
@@ -100,8 +100,8 @@ class FrameBatch:
         frames: At least one frame, in the order of publication.
 
     Attributes:
-        frames: The frames. A transport without WebSocket frames sends their payloads.
-        plain: The frames joined, uncompressed.
+        frames: The frames; a transport other than WebSocket sends their payloads.
+        plain: The bytes of all frames, uncompressed.
     """
 
     __slots__ = ("frames", "plain")

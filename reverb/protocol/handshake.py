@@ -46,8 +46,8 @@ def check_version(query: Mapping[str, Sequence[str]]) -> None:
         query: The parameters of the URL, each with its values; the last value counts.
 
     Raises:
-        Rejection: With code 4006 if either is malformed, 4007 if the server does
-            not support the protocol version, and 4008 if the URL has none.
+        Rejection: With code 4006 if ``protocol`` or ``version`` is malformed, 4007 if the
+            server does not support the ``protocol``, and 4008 if the URL has none.
     """
     version = query.get("version", [""])[-1]
     if version and not _VERSION.fullmatch(version):
@@ -69,7 +69,7 @@ def check_app(app: App | None, key: str) -> App:
     """Check that the app exists and is enabled.
 
     Args:
-        app: The app that was found for the key; None if none was.
+        app: The app that has the key; None if no app has it.
         key: The key from the connection URL.
 
     Returns:
@@ -92,8 +92,8 @@ def check_origin(app: App, origin: str) -> None:
 
     Args:
         app: The app; its ``allowed_origins`` are host name patterns.
-        origin: The Origin header, empty when the request has none. Its scheme
-            and port are ignored.
+        origin: The Origin header, empty when the request has none. The scheme
+            and the port in the header are ignored.
 
     Raises:
         Rejection: With code 4009 if no pattern matches the Origin's host. A request

@@ -1,8 +1,9 @@
 """Decoders for the messages of clients, and encoders for the messages of the server.
 
 Source: Pusher's documentation, "WebSocket protocol". In every message of the
-server ``data`` is a JSON *string*, except in ``pusher:error``. There it is an
-object, because the SDKs for Swift and Java ignore a string or fail on it.
+server ``data`` is a JSON *string*, except in ``pusher:error``. The ``data`` of
+``pusher:error`` is an object, because the SDKs for Swift and Java ignore a
+string there or fail on it.
 """
 
 import sys
@@ -180,14 +181,14 @@ def data_text(data: msgspec.Raw) -> str:
     """Return an event's ``data`` as the string that subscribers receive.
 
     If the data is a JSON string, the result is the string's value. For any
-    other JSON value the result is its text, unchanged (``{}`` stays ``{}``).
+    other JSON value the result is the value's text, unchanged (``{}`` stays ``{}``).
 
     Args:
         data: The data of a client event, or of an event in an API request.
 
     Raises:
-        ClientError: The data is not valid JSON. The decoder of the enclosing
-            message has not validated it completely.
+        ClientError: The data is not valid JSON. (The decoder of the enclosing
+            message does not validate the data completely.)
     """
     raw = bytes(data)
     if raw[:1] == b'"':
@@ -207,7 +208,9 @@ def _decode(decoder: msgspec.json.Decoder[S], data: bytes, subject: str) -> S:
 
 def json_problem(error: Exception) -> str:
     """Describe a decoder's error for the sender of the JSON."""
-    problem = str(error).replace("`", "'") or "nested too deeply"
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    problem = str(error).replace("`", "'")
     # The decoder reports half of a surrogate pair, such as "\ud83d", as "truncated" too.
     return problem.replace(
         "Input data was truncated", "it ends too early, or has half of a surrogate pair"
@@ -259,7 +262,7 @@ def connection_established(socket_id: str, activity_timeout: int) -> bytes:
     Args:
         socket_id: The connection's socket id.
         activity_timeout: Seconds of silence after which the client should
-            ping; must not be 0, because pusher-js fails on it.
+            ping; must not be 0, because pusher-js fails on 0.
     """
     data = f'{{"socket_id":"{socket_id}","activity_timeout":{activity_timeout}}}'
     return _encode({"event": "pusher:connection_established", "data": data})
@@ -286,9 +289,9 @@ def presence_subscription_succeeded(channel: str, members: Mapping[str, str]) ->
 
     Args:
         channel: The channel's name.
-        members: The ``user_info`` JSON text of each user id, including the new
-            member. A :class:`Roster` is faster than
-            another mapping, because its members are encoded already.
+        members: The ``user_info`` JSON text of each member, by user id, including the
+            new member. A :class:`Roster` is faster than another mapping, because
+            its members are encoded already.
     """
     roster = members if isinstance(members, Roster) else Roster(members)
     return roster.subscription_succeeded(channel)
@@ -297,7 +300,7 @@ def presence_subscription_succeeded(channel: str, members: Mapping[str, str]) ->
 def member_added(channel: str, member: Member) -> bytes:
     """Encode ``member_added``.
 
-    Subscribers receive it when a user's first subscription to a presence channel begins.
+    Subscribers receive the message when a user's first subscription to a presence channel begins.
     """
     user_id = _encode(member.user_id).decode()
     data = f'{{"user_id":{user_id},"user_info":{member.user_info}}}'
@@ -307,7 +310,7 @@ def member_added(channel: str, member: Member) -> bytes:
 def member_removed(channel: str, user_id: str) -> bytes:
     """Encode ``member_removed``.
 
-    Subscribers receive it when a user's last subscription to a presence channel ends.
+    Subscribers receive the message when a user's last subscription to a presence channel ends.
     """
     data = _encode({"user_id": user_id}).decode()
     return _encode({"event": "pusher_internal:member_removed", "data": data, "channel": channel})
@@ -339,8 +342,8 @@ def signin_success(user_data: str) -> bytes:
 def watchlist_events(online: Sequence[str], offline: Sequence[str]) -> bytes:
     """Encode ``watchlist_events``: the watched users who are online, and those who are offline.
 
-    The message has no channel: the .NET SDK requires that. The message omits an
-    empty list.
+    The message has no channel, as the .NET SDK requires. An empty ``online`` or
+    ``offline`` is omitted from the message.
 
     Args:
         online: The ids of the users who are online.

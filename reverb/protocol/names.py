@@ -91,8 +91,8 @@ def channel_name_problem(name: str, max_length: int) -> str | None:
     Args:
         name: The name, from a client or an API request.
         max_length: The largest allowed number of characters, 0 for no limit.
-            The prefix of a server-to-user channel does not count. With the
-            default of 200 every valid user id therefore has a valid channel.
+            The prefix of a server-to-user channel does not count. So a limit of
+            200, the default, allows the server-to-user channel of every valid user id.
 
     Returns:
         A sentence for the sender that says what is wrong, or None when the

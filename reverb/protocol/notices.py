@@ -1,7 +1,8 @@
 """The notices that the hub sends to its listeners: embedding applications and webhooks.
 
-If Pusher has a webhook event for the same occurrence, the notice is named after
-it. "First" and "last" refer to the subscriptions of all nodes that share a store.
+A notice is named after Pusher's webhook event for the same occurrence, if there is
+one. "First" and "last" in a docstring of this module refer to the subscriptions of
+all nodes that share a store.
 """
 
 import msgspec

@@ -10,8 +10,8 @@ _encode = msgspec.json.encode
 class Roster(Mapping[str, str]):
     """A mapping from each member's user id to its ``user_info`` JSON text.
 
-    :meth:`add` encodes a member once. :meth:`subscription_succeeded` joins the
-    encoded members to the list that a new subscriber receives.
+    :meth:`add` encodes a member once. :meth:`subscription_succeeded` concatenates
+    the encoded members to the list that a new subscriber receives.
 
     Args:
         members: The initial members; None for none.

@@ -1,18 +1,18 @@
 """The protocol state machine of one client connection.
 
-A session handles messages from its admission until its connection begins to
-close. It decodes each message of the client, and checks whether the session's
-state (signed in, subscribed) allows the message. It then either answers at once
-or passes the operation to the hub. It answers a message that breaks a rule with
-``pusher:error``.
+A session handles messages from the client's admission until the connection
+begins to close. The session decodes each message of the client, and checks whether the
+session's state (signed in, subscribed) allows the message. The session then either
+answers the message at once or passes the operation to the hub. The session answers a
+message that breaks a rule with ``pusher:error``.
 
 The session owns its state. The transport calls :meth:`Session.receive`,
-:meth:`Session.begin_close` and :meth:`Session.end`; the hub sends through it,
-and calls :meth:`Session.drop` for a subscription that has failed.
+:meth:`Session.begin_close` and :meth:`Session.end`; the hub calls
+:meth:`Session.send`, and :meth:`Session.drop` for a subscription that has failed.
 
-This module has the texts of most refusals. Those of malformed messages are in
-:mod:`reverb.protocol.messages` and :mod:`reverb.protocol.names`, that of a full
-channel is in :mod:`reverb.hub.subscriptions`.
+This module has most of the error texts for clients. The error texts for malformed
+messages are in :mod:`reverb.protocol.messages` and :mod:`reverb.protocol.names`. The
+error texts for a full channel and for too many client events are in :mod:`reverb.hub`.
 
 Source: Pusher's documentation, "WebSocket protocol". An error that Pusher's
 live service also sends has the same text here.
@@ -44,14 +44,14 @@ MAX_WATCHLIST = 100
 """The largest number of users on a watchlist."""
 
 Completion = Awaitable[object] | None
-"""The result of handling a message: None when the message has been handled.
+"""The result of handling a message: None when the message has been handled, else an awaitable.
 
-Otherwise an awaitable. The connection waits for it before it handles the client's next message.
+The connection waits for the awaitable before it handles the client's next message.
 """
 
 
 class Phase(Enum):
-    """The phase of a session. It only ever moves to a later one."""
+    """The phase of a session. A session enters the phases in this order, and may skip CLOSING."""
 
     OPEN = "open"
     """The session handles messages."""
@@ -89,13 +89,13 @@ class SessionHub(Protocol):
         """Publish a client event to the other subscribers of the channel."""
 
     def sign_in(self, session: "Session", user: User) -> Completion:
-        """Add the session to the user's sessions, and follow the users on the watchlist."""
+        """Add the session to the user's sessions, and watch the users on the user's watchlist."""
 
     def mute(self, session: "Session") -> None:
-        """Send the session's pending frames, and none that are published later."""
+        """Send the session the pending frames of its channels, and no later frames."""
 
     def end_session(self, session: "Session") -> None:
-        """Remove the session, its subscriptions and its sign-in from all nodes."""
+        """Remove the session, its subscriptions and its sign-in from the hub and the store."""
 
 
 class Session:
@@ -154,12 +154,12 @@ class Session:
     def channels(self) -> Mapping[str, Member | None]:
         """The channels that the session is subscribed to or is subscribing to, by name.
 
-        Each has the session's member on that channel; None except on presence channels.
+        Each value is the session's member on a presence channel, and None on another channel.
         """
         return MappingProxyType(self._channels)
 
     def drop(self, channel: str) -> None:
-        """Remove a subscription that the hub could not make; unknown names are ignored."""
+        """Remove a channel to which the subscription failed; do nothing for an unknown channel."""
         self._channels.pop(channel, None)
 
     # Closing
@@ -171,7 +171,7 @@ class Session:
             self.connection.close(code, reason)
 
     def begin_close(self) -> None:
-        """Ignore the client's further messages, and stop deliveries to it."""
+        """Ignore the client's later messages; send the session no later frames of its channels."""
         if self.open:
             self.phase = Phase.CLOSING
             self.hub.mute(self)
@@ -191,8 +191,8 @@ class Session:
             payload: The message, valid UTF-8.
 
         Returns:
-            None when the message has been handled. Otherwise an awaitable: the
-            caller must wait for it before it passes the client's next message.
+            None when the message has been handled. Otherwise an awaitable,
+            which the caller must await before it passes the client's next message.
         """
         meter = self.meter
         meter.messages_received += 1
@@ -298,7 +298,7 @@ class Session:
             )
 
     def _member(self, request: messages.Subscribe) -> Member:
-        """Return the new member: from ``channel_data``, or else from the signed-in user.
+        """Return the new member, made from ``channel_data``, or else from the signed-in user.
 
         Source: Pusher's documentation, "Presence channels".
         """

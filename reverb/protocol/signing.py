@@ -1,8 +1,8 @@
 """The signatures of the protocol: of subscriptions, sign-ins, API requests and webhooks.
 
-Each is the HMAC-SHA256 with the app's secret, in lowercase hexadecimal. Sources:
-Pusher's documentation, "Auth signatures", "HTTP API: Generating authentication
-signatures", "Webhooks: Security".
+Each signature is the HMAC-SHA256 of a text with the app's secret, in lowercase
+hexadecimal. Sources: Pusher's documentation, "Auth signatures", "HTTP API: Generating
+authentication signatures", "Webhooks: Security".
 """
 
 import hashlib
@@ -40,8 +40,8 @@ def channel_text(socket_id: str, channel: str, channel_data: str | None = None) 
         socket_id: The socket id of the subscribing connection.
         channel: The channel's name.
         channel_data: The ``channel_data`` exactly as the client sent it; None
-            when it sent none. It is signed on every kind of channel, not only on
-            presence channels.
+            when the client sent none. The ``channel_data`` is signed on every kind of
+            channel, not only on presence channels.
     """
     if channel_data is None:
         return f"{socket_id}:{channel}"

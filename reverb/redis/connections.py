@@ -28,7 +28,7 @@ _MAX_SHOWN_CHARACTERS = 200
 
 
 class RedisConnection(txredisapi.RedisProtocol):  # type: ignore[misc]
-    """The base of the connections; the replies arrive in the order of the commands."""
+    """The base class of both kinds of connection; replies arrive in the order of the commands."""
 
     def __init__(self) -> None:
         super().__init__(charset=None, convertNumbers=False)
@@ -41,7 +41,7 @@ class RedisConnection(txredisapi.RedisProtocol):  # type: ignore[misc]
         self._reply_bytes = 0
 
     def connectionMade(self) -> None:
-        """Do nothing: the caller logs in, and not txredisapi as in the base class."""
+        """Do nothing: the owner of the connection logs in, instead of the base class."""
 
     def dataReceived(self, data: bytes, unpause: bool = False) -> None:
         """Parse replies; abort the connection on a protocol error, or if a reply is too large."""
@@ -60,7 +60,7 @@ class RedisConnection(txredisapi.RedisProtocol):  # type: ignore[misc]
         self.connectionLost(Failure(LinkLostError(why)))
 
     def connectionLost(self, why: Failure) -> None:
-        """Fire ``lost``, and fail all pending replies; every later call fails, too."""
+        """Fire ``lost``, and fail all pending replies; every later :meth:`call` fails, too."""
         if not self.lost.called:
             self.lost.callback(LinkLostError(why.getErrorMessage()))
         replies, self._replies = self._replies, deque()
@@ -110,7 +110,7 @@ class SingleConnectionFactory(Factory):
         self._connection = connection
 
     def buildProtocol(self, addr: IAddress | None) -> RedisConnection:
-        """Return the given protocol."""
+        """Return the given protocol instance."""
         return self._connection
 
 
@@ -134,7 +134,7 @@ class CommandConnection(RedisConnection):
 
         Args:
             command: The command, as :func:`reverb.redis.resp.pack_command` encodes it.
-            reply: Fires or fails as :meth:`call` does; None to ignore the reply.
+            reply: Fires or fails as the Deferred of :meth:`call`; None to ignore the reply.
         """
         if self.lost.called:
             return
@@ -144,7 +144,7 @@ class CommandConnection(RedisConnection):
         self._replies.append(reply)
 
     def call(self, *arguments: Argument) -> "Deferred[Any]":
-        """Send a command when this turn of the reactor ends; the result is as in the base class."""
+        """Send a command when this turn of the reactor ends; see :meth:`RedisConnection.call`."""
         if self.lost.called:
             return fail(LinkLostError("the connection has ended"))
         reply: Deferred[Any] = Deferred()
@@ -194,8 +194,8 @@ class SubscriberConnection(RedisConnection):
         """Subscribe to Redis channels.
 
         Returns:
-            One Deferred for each channel. It fires when Redis has confirmed the subscription. It
-            fails with LinkLostError if the connection ends before that.
+            One Deferred for each channel. Each Deferred fires when Redis has confirmed the
+            subscription, and fails with LinkLostError if the connection ends before that.
         """
         if self.lost.called:
             return [fail(LinkLostError("the connection has ended")) for _ in channels]

@@ -1,6 +1,6 @@
-"""What a client sends first to a Redis or to a sentinel, and how it reads a sentinel's reply.
+"""The first commands that a node sends to Redis or to a sentinel, and a sentinel's reply.
 
-The preflight sends these commands one by one and blocks; the link sends them on the reactor.
+The preflight sends these commands with blocking calls; the link sends them on the reactor.
 """
 
 from typing import Any
@@ -16,7 +16,7 @@ _MAX_PORT = 65_535
 
 
 class UnknownMasterError(Exception):
-    """A sentinel does not know the master; the text can follow the sentinel's address."""
+    """A sentinel does not know the master; the text continues a sentence about the sentinel."""
 
 
 def login_commands(url: RedisUrl) -> list[Command]:
@@ -42,11 +42,11 @@ def describe_refusal(error: RedisReplyError, url: RedisUrl) -> str:
 
 
 def parse_master(reply: Any, url: RedisUrl) -> Address:
-    """Read the master's address from the reply to the last of :func:`master_commands`.
+    """Read the master's address from the reply to the last command of :func:`master_commands`.
 
     Raises:
         UnknownMasterError: The sentinel does not know the master.
-        ValueError: The reply is something unexpected.
+        ValueError: The reply has an unexpected form.
     """
     match reply:
         case None:

@@ -26,11 +26,11 @@ from reverb.redis.url import RedisUrl
 
 
 class RedisLink(Link):
-    """Keeps both connections open, and reconnects both when one is lost.
+    """Keeps a node's two connections to Redis open, and reconnects both when one is lost.
 
     Args:
         url: Redis's URL.
-        reactor: For connections and time.
+        reactor: Makes the connections, and measures time.
         node: This node's name, unique in the cluster.
 
     Attributes:
@@ -77,7 +77,7 @@ class RedisLink(Link):
         return self.is_open
 
     def subscribe(self, names: list[bytes]) -> "list[Deferred[None]]":
-        """Subscribe to Redis channels; each Deferred fires or fails as in the base class."""
+        """Subscribe to Redis channels; see :meth:`reverb.brokers.link.Link.subscribe`."""
         if self._subscriptions is None:
             return [defer.fail(LinkLostError("Redis is not connected")) for _ in names]
         return self._subscriptions.subscribe(names)
@@ -132,7 +132,7 @@ class RedisLink(Link):
         super()._count_reconnect()
 
     def _log_in(self, connection: RedisConnection) -> "Deferred[None]":
-        """Log in; fires when Redis has accepted all commands."""
+        """Log in; fires when Redis has accepted all commands of the login."""
         accepted = wait_for_all(connection.call(*command) for command in login_commands(self.url))
         return accepted.addErrback(self._login_refused)
 

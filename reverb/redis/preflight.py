@@ -39,7 +39,7 @@ _TEMPORARY_ERRORS = (
 )
 """Prefixes of temporary errors: after one of them the server starts, and the link keeps trying."""
 _NO_ANSWER = (OSError, ValueError, ProtocolError)
-"""What is raised if a server is out of reach, or sends something unexpected."""
+"""The exceptions that are raised if a server is out of reach, or sends something unexpected."""
 _UNSUPPORTED_MODES = {
     "cluster": "it is a node of a Redis Cluster, which is not supported",
     "sentinel": "it is a sentinel; redis+sentinel://HOST/NAME names the master that it watches",
@@ -59,6 +59,7 @@ class _BlockingConnection:
         Raises:
             RedisReplyError: A reply is an error; the later commands are not sent.
             ProtocolError: The server does not speak the Redis protocol, or disconnects.
+            OSError: The connection failed, or a reply took too long.
         """
         reply = None
         for command in commands:
@@ -87,8 +88,8 @@ def refusal_reason(url: RedisUrl) -> str | None:
 
     Returns:
         The reason why this server cannot work with this Redis, as one line without the password.
-        None if no such reason is found. That is also the case if Redis is out of reach or replies
-        with a temporary error, because the link tries again while the server runs.
+        None if no such reason is found. If Redis is out of reach or replies with a temporary error,
+        the result is None, too, because the link tries again while this server runs.
     """
     try:
         if not url.sentinels:
@@ -177,7 +178,7 @@ def _ask_sentinels(url: RedisUrl) -> Address | None:
         except UnknownMasterError as error:
             refusal = _SentinelRefusalError(f"{subject} {error}")
         except _NO_ANSWER:
-            continue  # The next one may answer; if none does, the link keeps trying.
+            continue  # The next sentinel may answer; if none does, the link keeps trying.
     if refusal is not None:
         raise refusal
     return None

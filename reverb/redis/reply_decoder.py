@@ -21,8 +21,8 @@ _MAX_LOGGED_CHARACTERS = 60
 class ReplyDecoder:
     """Decodes replies to strings, numbers and structures.
 
-    Every method takes the Redis key that the data comes from, without the deployment's prefix. The
-    log names this key if the data is corrupt.
+    The argument ``key`` of each method is the Redis key that has the data, without the deployment's
+    prefix. The log names the key if the data is corrupt.
 
     Args:
         meter: Counts corrupt values.
@@ -103,7 +103,7 @@ class ReplyDecoder:
         return None
 
     def msgpack(self, raw: bytes, kind: Any, key: str) -> Any:
-        """Decode MessagePack as the type ``kind``; None if it is malformed or of another type."""
+        """Decode MessagePack as the type ``kind``; return None if the data is not of this type."""
         try:
             return msgspec.msgpack.decode(raw, type=kind)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -9,16 +9,16 @@ MAX_HANDSHAKE_BYTES = 65_536
 
 
 class RedisReplyError(Exception):
-    """Redis replied with an error; the text is Redis's."""
+    """Redis replied with an error; the text is that of the reply."""
 
 
 class ProtocolError(Exception):
-    """The server does not speak the Redis protocol."""
+    """The server does not speak the Redis protocol, or has disconnected before it replied."""
 
 
 def pack_command(*arguments: Argument) -> bytes:
     """Encode one command: its name and its arguments."""
-    # The stub of hiredis allows only one argument.
+    # hiredis annotates the arguments as a tuple of one element.
     packed: bytes = hiredis.pack_command(arguments)  # type: ignore[arg-type]
     return packed
 
@@ -26,7 +26,8 @@ def pack_command(*arguments: Argument) -> bytes:
 def make_reader() -> hiredis.Reader:
     """Make a reader of replies.
 
-    ``gets()`` returns a reply, and False while no reply is complete: bytes, a number, None, a
-    RedisReplyError, or a list of these. It raises ProtocolError.
+    The reader's method ``gets`` returns the next reply: bytes, a number, None, a RedisReplyError,
+    or a list of these. ``gets`` returns False while no reply is complete, and raises ProtocolError
+    if the server does not speak the Redis protocol.
     """
     return hiredis.Reader(protocolError=ProtocolError, replyError=RedisReplyError)

@@ -1,6 +1,6 @@
 """The base of all Lua scripts that nodes run in Redis: their arguments and common functions.
 
-The scripts are in :mod:`reverb.stores.redis.scripts` and
+Most scripts are in :mod:`reverb.stores.redis.scripts` and
 :mod:`reverb.webhooks.cluster.redis_scripts`.
 """
 

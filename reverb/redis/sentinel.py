@@ -1,4 +1,4 @@
-"""Finds the Redis to connect to: the one at the URL's address, or the master of the sentinels."""
+"""Finds the Redis to connect to: the one that the URL names, or the master that sentinels name."""
 
 from collections import deque
 from typing import Any
@@ -38,7 +38,7 @@ class MasterFinder:
 
     Args:
         url: The URL, with the address of Redis or the addresses of the sentinels.
-        reactor: For connections and time.
+        reactor: Makes the connections, and measures time.
 
     Attributes:
         address: The address for the log, without the credentials: that of the master if the
@@ -53,7 +53,7 @@ class MasterFinder:
         self._sentinels = deque(url.sentinels)
 
     async def find(self) -> IStreamClientEndpoint:
-        """Return the endpoint of Redis; with sentinels, ask them in turn for the master's.
+        """Return the endpoint of Redis; with sentinels, ask them in turn for the master's address.
 
         Raises:
             LinkLostError: No sentinel names the master; the text has the error of each sentinel.
@@ -88,8 +88,9 @@ class MasterFinder:
         """Check that a connection is to the master; does nothing without sentinels.
 
         Returns:
-            Fires if it is. Fails with LinkLostError if it is not or if the connection ends, and
-            with RedisReplyError if the server refuses to state its role.
+            Fires if the server is the master. Fails with LinkLostError if the server is not the
+            master, or if the connection ends. Fails with RedisReplyError if the server refuses to
+            state its role.
         """
         if self._sentinels:
             match await connection.call("ROLE"):
@@ -120,7 +121,7 @@ class MasterFinder:
 
 
 def _timed_out(result: object, seconds: float) -> object:
-    """Report a timeout as such; a connect that is cancelled fails with an error of its own."""
+    """Raise TimeoutError after a timeout, in place of the error that reports a cancellation."""
     if isinstance(result, Failure):
         raise defer.TimeoutError(seconds)
     return result

@@ -34,7 +34,7 @@ _MAX_LOGGED_REASON = 300
 class RedisSession:
     """Runs scripts for this node, on behalf of each part that keeps state in Redis.
 
-    The store begins and ends the session, because it holds the lease.
+    The store begins and ends the session, because the store also registers the node's lease.
 
     Args:
         link: The link to Redis.
@@ -62,11 +62,11 @@ class RedisSession:
         return self._token
 
     def begin(self, token: str) -> None:
-        """Begin the session whose token the lease in Redis has."""
+        """Begin a session, with the token that the lease in Redis has."""
         self._token = token
 
     def end(self) -> None:
-        """End the session: this node is in degraded mode."""
+        """End the session: this node enters degraded mode, or stops."""
         self._token = None
 
     def _log_problem(self, problem: str, count: int) -> None:
@@ -133,7 +133,7 @@ class RedisSession:
 
         Raises:
             LinkLostError: This node is in degraded mode, or has just entered it.
-            StoreRefusedError: Redis cannot perform this one operation; that has been logged.
+            StoreRefusedError: Redis cannot perform this one operation; the error has been logged.
         """
         if self._token is None:
             raise LinkLostError("this node has no session in Redis")

@@ -1,1 +1,1 @@
-"""Channel stores: who is subscribed to which channel, and the last event of cache channels."""
+"""The channel stores: they keep subscriptions, members, and the last events of cache channels."""

@@ -34,7 +34,7 @@ class ChannelSubscriptions:
         self.sockets_per_user: dict[str, int] = {}
 
     def join(self, socket_id: str, member: Member | None) -> bool:
-        """Add a subscription, and return whether that makes its user a new member."""
+        """Add a subscription, and return whether its user becomes a new member."""
         if member is None:
             self.sockets[socket_id] = None
             return False
@@ -49,7 +49,7 @@ class ChannelSubscriptions:
         """Remove a subscription.
 
         Returns:
-            The user's id if this was the last subscription of a member; otherwise None.
+            The user's id if the user's last subscription to the channel has ended; otherwise None.
         """
         user_id = self.sockets.pop(socket_id)
         if user_id is None:

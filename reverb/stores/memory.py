@@ -17,7 +17,7 @@ from reverb.stores.event_cache import EventCache
 
 @implementer(IChannelStore)
 class MemoryStore:
-    """A channel store that keeps everything in dictionaries.
+    """A channel store that keeps its data in dictionaries.
 
     Args:
         seconds: A monotonic clock, in seconds; cached events expire by it.
@@ -58,7 +58,7 @@ class MemoryStore:
     def join(
         self, app_id: str, channel: str, socket_id: str, member: Member | None, max_members: int
     ) -> "Deferred[JoinResult]":
-        """Add a subscription, and return its effect; fails if the channel is full."""
+        """Add a subscription, and return its effect; fail if the channel is full."""
         channels = self._channels.setdefault(app_id, {})
         subscriptions = channels.get(channel)
         if member is not None and max_members:

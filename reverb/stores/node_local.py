@@ -18,8 +18,8 @@ from reverb.stores.memory import MemoryStore
 class NodeLocalStore(MemoryStore):
     """A memory store that announces member changes to this node's subscribers only.
 
-    It reports each member change to the hub, and sets ``announced`` in its results. So the hub
-    does not publish the change to the other nodes.
+    The store reports each member change to this node's hub, and sets ``announced`` in the results
+    of joins and leaves. So the hub does not publish the change to the other nodes.
 
     Args:
         seconds: A monotonic clock, in seconds; cached events expire by it.
@@ -51,7 +51,7 @@ class NodeLocalStore(MemoryStore):
     def join(
         self, app_id: str, channel: str, socket_id: str, member: Member | None, max_members: int
     ) -> "Deferred[JoinResult]":
-        """Add a subscription; if its user is a new member, announce that on this node."""
+        """Add a subscription; if its user is a new member, announce the member on this node."""
 
         def announce(joined: JoinResult) -> JoinResult:
             if member is not None and joined.added:
@@ -62,7 +62,10 @@ class NodeLocalStore(MemoryStore):
         return joining.addCallback(announce)
 
     def leave(self, app_id: str, channel: str, socket_id: str) -> "Deferred[LeaveResult | None]":
-        """Remove a subscription; if its user is no longer a member, announce that on this node."""
+        """Remove a subscription.
+
+        If the user is no longer a member, announce the departure on this node.
+        """
 
         def announce(left: LeaveResult | None) -> LeaveResult | None:
             if left is None:

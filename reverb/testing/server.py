@@ -22,7 +22,7 @@ APP = App(id="app-id", key="app-key", secret="app-secret")
 """The default app of a :class:`MemoryServer`."""
 
 NOW = 1_700_000_000.0
-"""The wall-clock time at which a :class:`MemoryServer` starts, in seconds since the epoch."""
+"""The wall-clock time at which a :class:`MemoryServer` starts, in seconds since 1970."""
 
 
 class _Transport(FakeTransport):
@@ -68,7 +68,7 @@ class _Wire:
     def read(self) -> bytes:
         """Remove and return the bytes that the server has written.
 
-        If the server has closed the connection, drop it.
+        If the server has closed the connection, drop the connection.
         """
         data = self.transport.getOutBuffer() or b""
         if self.transport.disconnecting and not self.lost:
@@ -210,9 +210,9 @@ class MemoryServer:
 
     Args:
         apps: The apps; :data:`APP` if none is given.
-        service: Called in place of :class:`reverb.service.ReverbService`, with its arguments.
-            For example, a ``partial`` of it with a broker and a store.
-        receiver: Receives the webhooks. With None the server would post them over the network,
+        service: Called with the arguments of :class:`reverb.service.ReverbService`, in place of
+            that class. For example, a ``partial`` of the class with a broker and a store.
+        receiver: Receives the webhooks. With None the server posts webhooks over the network,
             which does not work on the clock of a test.
         settings: Further settings, by the names of the fields of
             :class:`reverb.settings.Settings`.
@@ -311,7 +311,7 @@ class MemoryServer:
         return answer
 
     def publish(self, channel: str, event: str, data: Any, **more: Any) -> None:
-        """Publish an event of the first app in process, and let the clients receive it.
+        """Publish an event to a channel of the first app, and let the clients receive the event.
 
         Further arguments are those of :meth:`reverb.service.ReverbService.publish`.
         """
@@ -319,7 +319,7 @@ class MemoryServer:
         self.settle()
 
     def now(self) -> float:
-        """Return the wall-clock time, in seconds since the epoch."""
+        """Return the wall-clock time, in seconds since 1970."""
         return NOW + self.clock.seconds()
 
     def advance(self, seconds: float) -> None:

@@ -1,7 +1,7 @@
 """Writes the same frames to many clients, with one system call for each plain TCP connection.
 
-This is the innermost loop of the server. It works on file descriptors: access to each connection
-object would add half of the system call's cost.
+This is the innermost loop of the server. The loop works on file descriptors: access to each
+connection object would add half of the system call's cost.
 """
 
 import os
@@ -14,20 +14,20 @@ from reverb.transport.outbox import DirectOutbox, Outbox, SocketTable
 _NOT_GROUPED = -1
 """The value of ``_closed_count`` when the subscribers must be grouped again.
 
-It is negative, and so differs from every :attr:`SocketTable.closed_count`.
+The value is negative, so it differs from every :attr:`SocketTable.closed_count`.
 """
 
 
 class BroadcastTarget:
     """A :class:`reverb.hub.channel.FanoutTarget` that writes to sockets directly.
 
-    It groups the subscribers by whether they accept compressed frames, and by whether their
-    connection is plain TCP, whose socket can be written to directly. It keeps the groups until the
-    subscribers change or a plain TCP connection of any client of the node closes.
+    The target groups the subscribers by whether they accept compressed frames, and by whether their
+    connection is plain TCP, whose socket can be written to directly. The target keeps the groups
+    until the subscribers change or a plain TCP connection of any client of the node closes.
 
     Args:
         subscribers: The channel's subscribers by socket id. The target keeps the mapping, and reads
-            it again after each change.
+            the mapping again after each change.
         sockets: The socket table of the node.
         compression_min_bytes: The size in bytes from which a message is compressed for the clients
             that can inflate it.
@@ -59,7 +59,7 @@ class BroadcastTarget:
         self._closed_count = _NOT_GROUPED
 
     def send(self, batch: FrameBatch, exclude: Collection[Subscriber]) -> int:
-        """Send frames to all subscribers except the excluded ones, and return the bytes sent."""
+        """Send frames to all but the excluded subscribers, and return the number of bytes sent."""
         # The kernel may assign the descriptor of a closed socket to another client before the
         # channel removes the subscriber that has disconnected.
         if self._closed_count != self._sockets.closed_count:
@@ -107,7 +107,14 @@ class _Recipients:
         but: Collection[Subscriber],
         busy: Mapping[int, DirectOutbox],
     ) -> int:
-        """Send the frames of a batch, as encoded for these recipients, and return the bytes."""
+        """Send a batch to the recipients, and return the number of bytes sent to all of them.
+
+        Args:
+            batch: The batch, for connections other than WebSockets.
+            frames: The batch's frames, as encoded for these recipients.
+            but: The subscribers to exclude.
+            busy: The outboxes whose sockets must not be written to directly, by descriptor.
+        """
         direct, others = self._direct, self._others
         descriptors: Collection[int] = direct
         if but:
@@ -123,7 +130,7 @@ class _Recipients:
         _write(frames, descriptors, direct)
         for subscriber in others:
             outbox = _outbox(subscriber)
-            if outbox is None:  # Not a WebSocket connection.
+            if outbox is None:  # The connection is no WebSocket.
                 subscriber.send_batch(batch)
             else:
                 outbox.send(frames)

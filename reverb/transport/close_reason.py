@@ -41,10 +41,10 @@ def make_close_reason(
 
     Args:
         connection: The connection, with the attributes that Autobahn has set on it.
-        closed_by_server: The code and the reason if the server closed it; None otherwise.
+        closed_by_server: The code and the reason if the server closed the connection, else None.
         clean: Whether both sides have sent a close frame.
-        code: The code of the client's close frame; None when the frame has none. It is ignored
-            unless ``clean`` is true.
+        code: The code of the client's close frame; None when the frame has none. If
+            ``clean`` is false, the code is ignored.
     """
     if closed_by_server is not None:
         server_code, text = closed_by_server

@@ -12,7 +12,10 @@ from typing import NamedTuple
 from reverb.protocol.frames import DEFLATE_WINDOW_BITS
 
 Parameters = Mapping[str, Sequence[str | bool]]
-"""The values of each parameter, as Autobahn parses them. The value is True where none is given."""
+"""The parameters of an extension, as Autobahn parses them: the values of each by its name.
+
+A parameter without a value has the value True.
+"""
 
 _NAME = "permessage-deflate"
 _BITS = frozenset(map(str, range(8, 16)))

@@ -71,8 +71,8 @@ class PusherFactory(WebSocketServerFactory):  # type: ignore[misc] # Autobahn is
         """Check that the factory admits clients.
 
         Raises:
-            Rejection: It does not, as :meth:`close_all` was called; with that call's code and
-                reason.
+            Rejection: The factory admits no clients, because :meth:`close_all` was called. The
+                rejection has the code and the reason of that call.
         """
         if self._closing is not None:
             raise Rejection(*self._closing)
@@ -85,7 +85,7 @@ class PusherFactory(WebSocketServerFactory):  # type: ignore[misc] # Autobahn is
             reason: The reason that is sent with the code.
 
         Returns:
-            Fires with None when all connections have closed. It never fails.
+            Fires with None when all connections have closed. The Deferred never fails.
         """
         self._closing = code, reason
         for connection in list(self.connections):
@@ -96,7 +96,7 @@ class PusherFactory(WebSocketServerFactory):  # type: ignore[misc] # Autobahn is
         """Abort all connections that are still open, without sending queued bytes.
 
         Returns:
-            Fires with None when all connections have closed. It never fails.
+            Fires with None when all connections have closed. The Deferred never fails.
         """
         for connection in list(self.connections):
             connection.transport.abortConnection()

@@ -10,7 +10,7 @@ _EMPTY_PONG = b"\x8a\x80"
 opcode 10; masked, length 0 (RFC 6455, 5.2)."""
 _EMPTY_PONG_LENGTH = 6
 _TEXT = 0x81
-"""The first byte of the frame: FIN, no extension, opcode 1 (RFC 6455, 5.2)."""
+"""The first byte of a complete text frame: FIN, no extension, opcode 1 (RFC 6455, 5.2)."""
 _MASKED = 0x80
 _LENGTH_16 = 0xFE
 """The second byte of a masked frame whose length is in the next two bytes."""

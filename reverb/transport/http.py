@@ -17,8 +17,11 @@ from reverb.transport.http_response import encode_error, encode_response
 from reverb.transport.outbox import is_plain_tcp, send_now
 
 _LINGER_TIMEOUT = 5
-"""Seconds from an error response to an incomplete request until the server aborts the connection,
-if the client has not closed it. They let a client that is still sending read the response."""
+"""Seconds that a client has to close the connection after its incomplete request was refused.
+
+In this time, a client that is still sending can read the error response. Then the server aborts the
+connection.
+"""
 
 
 class HttpLimits(NamedTuple):
@@ -53,13 +56,13 @@ class _PartialRequest:
 
 
 class _PendingResponse:
-    """The place of a fast-path request among the channel's requests, until it has a response."""
+    """A request of the fast path, as an entry of the channel's ``requests``."""
 
     def __init__(self, channel: "HttpChannel") -> None:
         self._channel: HttpChannel | None = channel
 
     def connectionLost(self, reason: Failure) -> None:
-        """Drop the response: the client has disconnected."""
+        """Forget the channel, because the client has disconnected: the response is dropped."""
         self._channel = None
 
     def send(self, response: Response) -> None:
@@ -137,8 +140,8 @@ class HttpChannel(HTTPChannel):
     def _read_request(self, head: FastRequestHead | None, data: bytes) -> None:
         """Read a request from its beginning.
 
-        twisted.web reads it if the fast path cannot (``head`` is None), if other requests follow
-        in the same data (pipelining), or if the body is too large.
+        twisted.web reads the request if the fast path cannot (``head`` is None), if other requests
+        follow in the same data (pipelining), or if the body is too large.
         """
         max_bytes = self.limits.max_request_bytes
         if (
@@ -155,8 +158,8 @@ class HttpChannel(HTTPChannel):
     def _respond(self, request: Request) -> None:
         """Respond to a request of the fast path, at once or when the handler's coroutine returns.
 
-        Meanwhile the channel is in the state in which twisted.web waits for a response: it keeps
-        the bytes of the following requests.
+        Until the response is sent, the channel is in the state in which twisted.web waits for a
+        response: the channel keeps the bytes of the following requests.
         """
         response = self.handle(request)
         if isinstance(response, Response):
@@ -229,7 +232,7 @@ class HttpChannel(HTTPChannel):
     def timeoutConnection(self) -> None:
         """Close a connection that was idle, or whose client took too long to send a request.
 
-        Abort it if a request has been refused and the client has not closed it since.
+        If a request has been refused, abort the connection.
         """
         if self.refused:
             self.transport.abortConnection()
@@ -249,7 +252,7 @@ class HttpChannel(HTTPChannel):
 
 
 class HttpFactory(Factory):
-    """Makes the channels of HTTP connections.
+    """Makes an :class:`HttpChannel` for each HTTP connection.
 
     Args:
         handle: Handles the requests.
@@ -267,5 +270,5 @@ class HttpFactory(Factory):
         self._meter = meter
 
     def buildProtocol(self, addr: object) -> HttpChannel:
-        """Make a channel for one connection."""
+        """Make an :class:`HttpChannel` for one connection."""
         return HttpChannel(self._handle, self._limits, reactor=self._reactor, meter=self._meter)

@@ -9,7 +9,7 @@ from reverb.http import Request, Response, make_request
 
 
 def convert_request(parsed: http.Request) -> Request:
-    """Make a request of one that twisted.web has received completely."""
+    """Convert a complete request of twisted.web to a :class:`reverb.http.Request`."""
     content: Any = parsed.content
     headers = b"".join(
         b"%b: %b\r\n" % (name, value)
@@ -25,7 +25,7 @@ class ParsedRequest(http.Request):
     channel: Any  # An HttpChannel; None when the client has disconnected.
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
-        """Handle a complete request, without parsing the query, and the forms in the body."""
+        """Handle a complete request. Parse neither the query nor a form in the body."""
         cast(Any, self.content).seek(0)
         self.method, self.uri, self.clientproto = command, path, version
         response = self.channel.handle(convert_request(self))

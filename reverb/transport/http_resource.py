@@ -1,4 +1,4 @@
-"""A twisted.web resource for a handler."""
+"""A twisted.web resource that passes requests to a handler."""
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
@@ -14,8 +14,8 @@ from reverb.transport.http_response import reason_phrase
 class HttpResource(Resource):
     """Passes all requests for its path, and for paths below it, to a handler.
 
-    The handler receives the whole path. To mount the HTTP API at ``/realtime``, set the path of
-    the node's settings to ``/realtime`` as well::
+    The handler receives the whole path, including the resource's own. To mount the HTTP API at
+    ``/realtime``, set the path of the node's settings to ``/realtime`` as well::
 
         root.putChild(b"realtime", HttpResource(service.handle_request))
 

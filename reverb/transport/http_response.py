@@ -1,4 +1,4 @@
-"""The encoding of HTTP responses."""
+"""Encodes HTTP responses."""
 
 import time
 from collections.abc import Iterable
@@ -31,7 +31,7 @@ def encode_response(
         response: The response.
         version: The client's version of HTTP, such as ``1.1``.
         close: Whether the server closes the connection after the response.
-        has_body: Whether to encode the body. A response to HEAD has none.
+        has_body: Whether to encode the body. A response to HEAD has no body.
     """
     lines = [
         f"HTTP/{version} {response.status} {reason_phrase(response.status)}",

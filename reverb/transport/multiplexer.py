@@ -1,11 +1,12 @@
 """The multiplexer: serves WebSocket and HTTP on one port.
 
-It reads the head of a request. It turns a connection that asks for a WebSocket into a
-:class:`PusherConnection`, and passes any other request to an HTTP channel.
+The multiplexer reads the head of each request. If the request asks for a WebSocket, the multiplexer
+turns the connection into a :class:`PusherConnection`. Otherwise, the multiplexer passes the request
+to an HTTP channel.
 
-A ``twisted.web`` channel could read both kinds. But then each upgrade would be parsed twice, the
-channel would stay in memory as long as the WebSocket, and the headers would be encoded again
-although an attacker may have hidden other headers in them.
+A ``twisted.web`` channel could read both kinds of requests. But then each upgrade would be parsed
+twice, the channel would stay in memory as long as the WebSocket, and the headers would be encoded
+again although an attacker may have hidden other headers in them.
 """
 
 import re
@@ -54,7 +55,7 @@ class MultiplexingProtocol(Protocol):
     def dataReceived(self, data: bytes) -> None:
         """Read the head of a request, then upgrade the connection or serve the request over HTTP.
 
-        While the HTTP channel is busy with a request, it receives all bytes.
+        While the HTTP channel is busy with a request, the channel receives all bytes.
         """
         channel = self._channel
         if channel is not None and not channel.idle:
@@ -187,7 +188,7 @@ class MultiplexingFactory(Factory):
     def acceptableProtocols(self) -> list[bytes]:
         """Return the protocols for ALPN over TLS (RFC 7301).
 
-        Only HTTP/1.1: a WebSocket begins as an HTTP/1.1 request (RFC 6455).
+        The only protocol is HTTP/1.1, because a WebSocket begins as an HTTP/1.1 request (RFC 6455).
         """
         return [b"http/1.1"]
 

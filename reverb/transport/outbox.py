@@ -20,10 +20,10 @@ from zope.interface import implementer
 
 _NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", -1)  # Python defines it on Linux.
 _MAX_UNSENT_BYTES = 131_072
-"""The most unsent bytes that the kernel buffers for one client.
+"""The maximum number of unsent bytes that the kernel buffers for one client.
 
-By default the kernel would buffer some 4 MB for a client that does not read. Only after that would
-the server notice that the client is slow.
+By default the kernel would buffer some 4 MB for a client that does not read, before the server
+notices that the client is slow.
 """
 
 
@@ -54,9 +54,9 @@ class NullOutbox:
 
 
 class SocketTable:
-    """Tells the fan-out which of a node's sockets it must not write to directly.
+    """Records which of a node's sockets the fan-out must not write to directly.
 
-    It covers only the sockets that have a :class:`DirectOutbox`.
+    The table covers only the sockets that have a :class:`DirectOutbox`.
 
     Attributes:
         busy: By descriptor, the outboxes whose sockets must not be written to directly, because
@@ -72,14 +72,14 @@ class SocketTable:
 
 
 def is_plain_tcp(transport: object) -> TypeGuard[tcp.Connection]:
-    """Return whether a transport is plain TCP: it writes to its socket unchanged, on POSIX."""
+    """Return whether a transport is plain TCP: a TCP or UNIX socket without TLS, on POSIX."""
     return isinstance(transport, tcp.Connection) and not transport.TLS and os.name == "posix"
 
 
 def send_now(transport: tcp.Connection, data: bytes) -> None:
     """Write to the socket at once, or append to the transport's queue if bytes are queued already.
 
-    It is for a transport to which other code writes as well, such as that of an HTTP connection.
+    Other code may write to the transport as well, as it does on an HTTP connection.
 
     Args:
         transport: A transport for which :func:`is_plain_tcp` is true.
@@ -111,8 +111,8 @@ def make_outbox(
         transport: A transport without a producer, to which no other code writes.
         sockets: The socket table of the node.
         max_buffered_bytes: Bytes that may be queued for the client; 0 for no limit.
-        on_overflow: Called once, when more than ``max_buffered_bytes`` are queued. It should end
-            the connection, as :class:`reverb.transport.websocket.PusherConnection` does.
+        on_overflow: Called once, when more than ``max_buffered_bytes`` are queued. The function
+            should end the connection, as :class:`reverb.transport.websocket.PusherConnection` does.
 
     Returns:
         A :class:`DirectOutbox` for a plain TCP connection, else a :class:`BufferedOutbox`.
@@ -210,13 +210,14 @@ class DirectOutbox:
 class BufferedOutbox:
     """Writes to a transport of any kind, such as TLS, and counts the bytes sent while it is full.
 
-    It registers as the transport's producer. The transport then reports when it is full, and when
-    it is empty again.
+    The outbox registers as the transport's producer. The transport then reports when it is full,
+    and when it is empty again.
 
     Args:
         transport: A transport without a producer.
         max_buffered_bytes: Bytes that may be sent while the transport is full; 0 for no limit.
-        on_overflow: Called once, when more than ``max_buffered_bytes`` are sent meanwhile.
+        on_overflow: Called once, when more than ``max_buffered_bytes`` are sent while the transport
+            is full.
     """
 
     descriptor: int | None = None
@@ -261,5 +262,5 @@ class BufferedOutbox:
         self._queued_bytes = 0
 
     def stopProducing(self) -> None:
-        """Stop counting: the transport is closed."""
+        """Stop counting the queued bytes, as the transport is closed."""
         self._full = False

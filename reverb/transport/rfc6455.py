@@ -1,6 +1,6 @@
 """A WebSocket server protocol (RFC 6455) on Autobahn, with low cost for each connection.
 
-It accepts only text messages. It is independent of the Pusher protocol.
+The protocol accepts only text messages. This module is independent of the Pusher protocol.
 """
 
 import re
@@ -45,8 +45,8 @@ class WebSocketOptions(NamedTuple):
 class _PassThroughInflater:
     """Replaces Autobahn's inflater of a connection, and returns the data unchanged.
 
-    Instead, :func:`inflate` inflates each message when the message is complete. As this class has
-    no state, all connections share one instance.
+    :func:`inflate` inflates each message when the message is complete. As this class has no
+    state, all connections share one instance.
     """
 
     EXTENSION_NAME = "permessage-deflate"
@@ -55,7 +55,7 @@ class _PassThroughInflater:
         """Do nothing: there is no state."""
 
     def decompress_message_data(self, data: bytes, max_output_len: int | None = None) -> bytes:
-        """Return the data unchanged. Autobahn limits its size like that of other frames."""
+        """Return the data unchanged. Autobahn limits the size as for other frames."""
         return data
 
     def end_decompress_message(self) -> None:
@@ -183,11 +183,12 @@ class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autob
         self.factory.countConnections -= 1
 
     def succeedHandshake(self, res: str | None) -> None:
-        """Accept the upgrade, with compression if it is enabled and the client offers it.
+        """Accept the upgrade, with compression if the node and the client support it.
 
-        The offers are hidden from Autobahn, for three reasons. Autobahn would fail the handshake
-        for an offer that it does not understand. It would respond with ``no_context_takeover`` only
-        if the client asks for that. And it would keep zlib's state for each connection.
+        The client's offers are hidden from Autobahn, for three reasons. Autobahn would fail the
+        handshake for an offer that it does not understand. Autobahn would respond with
+        ``no_context_takeover`` only if the client asks for that. And Autobahn would keep zlib's
+        state for each connection.
 
         Args:
             res: The subprotocol; None for none.
@@ -210,7 +211,8 @@ class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autob
     def drop_handshake_state(self) -> None:
         """Save memory after the handshake.
 
-        Deletes the attributes that only the handshake needs, and those that have the class's value.
+        Deletes the attributes that only the handshake needs, and each attribute whose value is
+        that of the class attribute with the same name.
         """
         kind = type(self)
         # A new dict, because a dict does not shrink when items are deleted.
@@ -245,7 +247,7 @@ class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autob
         self._dataReceived(data[start:])
 
     def onMessageBegin(self, isBinary: bool) -> None:
-        """Start to read a message; refuse a binary one before its payload is read."""
+        """Start to read a message; refuse a binary message before its payload is read."""
         super().onMessageBegin(isBinary)
         if isBinary and not self.failedByMe:
             self._fail_connection(_UNSUPPORTED_DATA, "Binary messages are not supported")

@@ -14,22 +14,23 @@ from twisted.logger import Logger
 from reverb.meter import Meter
 
 _PRECISION = 0.001
-"""Seconds by which a tick may be early and still count: floating-point sums are not exact."""
+"""Seconds by which a tick may be early and count as on time: sums of floats are not exact."""
 
 
 class TimingWheel:
     """Calls functions after a number of whole seconds, with a single timer.
 
-    It counts time in ticks of one second. While the reactor is stalled, the wheel does not tick. So
-    a client whose answer arrived during the stall does not count as silent.
+    The wheel counts time in ticks of one second. While the reactor is stalled, the wheel does not
+    tick. So a client whose answer arrived while the reactor was stalled does not count as
+    silent.
 
     Args:
         clock: The reactor, or a test's clock.
         meter: The meter of the node.
 
     Attributes:
-        now: The number of ticks so far, a clock in seconds. Reading it is cheap enough for each
-            message.
+        now: The number of ticks so far, a clock in seconds. This attribute is cheap enough to
+            be read for each message.
     """
 
     _log = Logger()
@@ -57,11 +58,11 @@ class TimingWheel:
         self._callbacks.clear()
 
     def schedule(self, seconds: int, callback: Callable[[], None]) -> int:
-        """Schedule one call, in ``seconds`` to ``seconds + 1`` seconds from now.
+        """Schedule one call of a function, in ``seconds`` to ``seconds + 1`` seconds from now.
 
         Args:
             seconds: The delay in seconds.
-            callback: Called once, without arguments. An exception that it raises is logged.
+            callback: Called once, without arguments. An exception of the callback is logged.
 
         Returns:
             The tick at which the call is due, to pass to :meth:`cancel`.

@@ -48,7 +48,7 @@ _parse_query: Callable[[str], dict[str, list[str]]] = memoize_short_keys(
 ORIGIN_HEADER = "reverb-origin"
 """The name that the multiplexer gives to the Origin header before Autobahn reads it.
 
-Autobahn would refuse an upgrade whose origin it cannot parse, but each app has a rule of its own.
+Autobahn would refuse an upgrade whose origin it cannot parse, but each app has its own origin rule.
 """
 
 # A class attribute would put the connection into log events, which an observer may keep.
@@ -56,7 +56,7 @@ _log = Logger()
 
 _NULL_OUTBOX = NullOutbox()
 _CLOSE_TIMEOUT = 2
-"""Seconds in which a client must answer a close frame. They do not apply while the node stops."""
+"""Seconds in which a client must answer a close frame, unless the node is stopping."""
 
 
 class ConnectionFactory(Protocol):
@@ -110,7 +110,7 @@ class PusherConnection(TextServerProtocol):
         """Accept the upgrade, and return the subprotocol; None for none.
 
         A client that is not admitted is rejected later, over the WebSocket. A browser does not
-        expose why an upgrade was refused, so the client would retry forever.
+        expose why an upgrade was refused, so a refused client would retry forever.
         """
         self._request = request
         return SUBPROTOCOL if SUBPROTOCOL in request.protocols else None
@@ -168,7 +168,7 @@ class PusherConnection(TextServerProtocol):
         session, self._session = self._session, None
         if session is not None:
             session.end()
-        # After end_session: a stopping node continues once the last connection is removed.
+        # After session.end(): a stopping node continues once the last connection is removed.
         self.factory.remove(self)
         if session is None:
             return
@@ -185,7 +185,7 @@ class PusherConnection(TextServerProtocol):
     def sendCloseFrame(
         self, code: int | None = None, reasonUtf8: bytes | None = None, isReply: bool = False
     ) -> None:
-        """Send a close frame. Nothing is sent or handled after it (RFC 6455, 5.5.1)."""
+        """Send a close frame. Nothing is sent or handled after that frame (RFC 6455, 5.5.1)."""
         if self.state != self.STATE_OPEN:
             return
         if self._session is not None:
@@ -245,7 +245,7 @@ class PusherConnection(TextServerProtocol):
     # Admission, and handling of one message after the other
 
     def _admit(self, uri: str, origin: str) -> Completion:
-        """Open a session or reject the client; return the completion of that step."""
+        """Open a session or reject the client, and return the completion."""
         factory = self.factory
         try:
             completion = run_eagerly(self._open_session(uri, origin))

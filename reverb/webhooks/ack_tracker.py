@@ -1,13 +1,13 @@
-"""Acknowledges each event when all of its deliveries are finished."""
+"""Acknowledges each event when it has been batched or dropped for every endpoint."""
 
 from collections.abc import Callable, Collection
 
 
 class AckTracker:
-    """Counts the unfinished deliveries of each event.
+    """Counts, for each event, the deliveries that must still include the event.
 
     Args:
-        acknowledge: Called with the ids of events that have no unfinished delivery left.
+        acknowledge: Called with the ids of events for which the count has reached 0.
     """
 
     def __init__(self, acknowledge: Callable[[Collection[str]], None]) -> None:
@@ -15,14 +15,14 @@ class AckTracker:
         self._remaining: dict[str, int] = {}
 
     def track(self, event_id: str, deliveries: int) -> None:
-        """Set the number of deliveries of an event; 0 acknowledges the event at once."""
+        """Set how many deliveries must include an event; 0 acknowledges the event at once."""
         if deliveries:
             self._remaining[event_id] = deliveries
         else:
             self._acknowledge([event_id])
 
     def done(self, event_ids: Collection[str]) -> None:
-        """Record that one delivery of each event is finished; ignore ids that are not tracked."""
+        """Count one delivery fewer for each event; ignore events that are not tracked."""
         finished = []
         for event_id in event_ids:
             remaining = self._remaining.get(event_id, 0) - 1

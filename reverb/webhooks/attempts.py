@@ -18,7 +18,7 @@ class Outcome(msgspec.Struct, frozen=True):
     """The outcome of one attempt."""
 
     status: int | None = None
-    """The status of the response; None if there was none."""
+    """The status of the response; None if there was no response."""
     error: str | None = None
     """Why the attempt failed; None if the endpoint accepted the request."""
     permanent: bool = False
@@ -38,11 +38,11 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class Attempts:
-    """Makes attempts.
+    """Makes attempts to send deliveries.
 
     Args:
-        apps: Provides secrets and endpoints; each attempt looks up its app.
-        journal: Has recorded a delivery when :meth:`make` is called with it.
+        apps: Provides secrets and endpoints; each attempt looks up the delivery's app.
+        journal: Says when a recorded delivery may be sent.
         transport: Sends the requests.
     """
 
@@ -54,10 +54,10 @@ class Attempts:
         self._transport = transport
 
     async def make(self, delivery: Delivery) -> Outcome:
-        """Make one attempt to send a delivery, as soon as the journal has stored it.
+        """Wait until the journal lets a delivery be sent, then make one attempt.
 
         Returns:
-            The outcome, also of an attempt that failed.
+            The outcome, even if the attempt failed.
 
         Raises:
             CancelledError: The attempt was cancelled.

@@ -17,8 +17,8 @@ BATCH_DELAY = 0.25
 """Seconds for which the first event of a batch waits for others."""
 _BODY_END = b"]}"
 _EMPTY_BODY_BYTES = len(b'{"time_ms":1700000000000,"events":[') + len(_BODY_END) - 1
-"""Size in bytes of a body without events, minus 1: a comma is counted for each event, but the last
-event has none."""
+"""Size in bytes of a body without events, minus 1: :meth:`EventBatch.add` counts a comma for each
+event, but no comma follows the last event."""
 
 
 class EventBatch:
@@ -34,7 +34,7 @@ class EventBatch:
         self._events: list[WebhookEvent] = []
         self._bytes = 0
         self.due_at: float | None = None
-        """When the batch must be sent, by the clock of :meth:`add`; None when it is empty."""
+        """When the batch must be sent, by the clock of :meth:`add`; None if the batch is empty."""
 
     def add(self, event: WebhookEvent, now: float) -> list[list[WebhookEvent]]:
         """Add an event.
@@ -45,7 +45,8 @@ class EventBatch:
 
         Returns:
             The groups of events that are complete, each for one body. A group has 1 to
-            ``MAX_EVENTS`` events. Its body exceeds ``MAX_BYTES`` only if it has a single event.
+            ``MAX_EVENTS`` events. A group's body exceeds ``MAX_BYTES`` only if the group has a
+            single event.
         """
         complete = []
         size = len(event.json) + 1

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import msgspec
 
 ID_DIGITS = 14
-"""The least number of hexadecimal digits in an id."""
+"""The least number of hexadecimal digits in a delivery's id."""
 _ID_FORM = msgspec.Meta(pattern=rf"^[0-9a-f]{{{ID_DIGITS},}}\Z")
 _YEAR_10000 = 253_402_300_800
 """Seconds from 1970 to the year 10000, the first that ``datetime`` cannot represent."""
@@ -38,7 +38,7 @@ def check_body(body: bytes) -> None:
     """Check that a stored value is the body of a delivery.
 
     Raises:
-        Exception: The value is not such a body; the exception is one of ``DECODE_ERRORS``.
+        Exception: The value is not a delivery's body; the exception is one of ``DECODE_ERRORS``.
     """
     msgspec.json.decode(body.decode(), type=_Body)
 
@@ -66,7 +66,7 @@ class Delivery(msgspec.Struct, kw_only=True):
     state: State = "pending"
     attempts: Annotated[int, msgspec.Meta(ge=0, le=2**31)] = 0
     attempted: Annotated[float, msgspec.Meta(ge=0, lt=_YEAR_10000)] | None = None
-    """When the last attempt ended, in seconds since 1970; None before the first one ended."""
+    """When the last attempt ended, in seconds since 1970; None if no attempt has ended yet."""
     status: Annotated[int, msgspec.Meta(ge=0, le=999)] | None = None
     """The status of the response to the last attempt; None if there was no response."""
     error: str | None = None

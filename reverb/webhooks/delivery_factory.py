@@ -13,7 +13,7 @@ class IdGenerator:
     Args:
         now: The wall clock, in seconds since 1970. The ids increase even if the clock is set back.
         make_suffix: Makes the end of each id. Where several processes generate ids at the same
-            time, a random suffix makes them differ.
+            time, a random suffix makes their ids differ.
     """
 
     def __init__(self, now: Callable[[], float], make_suffix: Callable[[], str] = str) -> None:
@@ -23,13 +23,13 @@ class IdGenerator:
 
     def next(self) -> str:
         """Return the next id."""
-        # An id is the time in microseconds, so that a restart repeats none, but at least 1 more
-        # than the id before.
+        # An id begins with the time in microseconds, so that a restart repeats no id. If the clock
+        # has not advanced, the number is that of the previous id plus 1.
         self._latest = max(self._latest + 1, int(self._now() * 1_000_000))
         return f"{self._latest:0{ID_DIGITS}x}{self._make_suffix()}"
 
     def advance_past(self, used: str) -> None:
-        """Make all later ids exceed an id, even if it comes from a clock that was ahead.
+        """Make all later ids exceed a used id, even if that id comes from a clock that was ahead.
 
         Args:
             used: An id that has been generated before, perhaps by another process; empty for none.
@@ -41,7 +41,7 @@ class DeliveryFactory:
     """Creates deliveries.
 
     Args:
-        ids: Generates their ids.
+        ids: Generates the ids of the deliveries.
         now: The wall clock, in seconds since 1970.
     """
 
@@ -69,7 +69,7 @@ class DeliveryFactory:
     def renew(self, delivery: Delivery) -> Delivery:
         """Return a copy of a finished delivery for a replay: pending, and without any attempt.
 
-        The copy has the same id and a new creation time. Its body gets a new ``time_ms``, because
+        The copy has the same id and a new creation time. The body gets a new ``time_ms``, because
         Pusher's Python SDK refuses bodies older than five minutes.
         """
         now = self._now()

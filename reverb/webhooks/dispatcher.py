@@ -28,13 +28,13 @@ class _Phase(Enum):
 
     IDLE = "idle"
     ROUTING = "routing"
-    """One event is being routed, and others may wait for it."""
+    """One event is being routed, and other events may wait."""
     STOPPED = "stopped"
     """Events are ignored."""
 
 
 class Dispatcher:
-    """Calls the listeners with each event, and adds it to a batch for each endpoint that wants it.
+    """Calls the listeners with each event, and batches the event for each endpoint that wants it.
 
     Args:
         apps: Provides the apps with their endpoints.
@@ -94,7 +94,7 @@ class Dispatcher:
             )
 
     async def _route_all(self) -> None:
-        """Route the queued events one by one; each waits until the one before is routed."""
+        """Route the queued events one by one."""
         try:
             while self._incoming:
                 event = self._incoming.popleft()
@@ -165,7 +165,7 @@ class Dispatcher:
     def stop(self) -> None:
         """Stop, and discard the events that were not passed to the sender.
 
-        The journal still has those that were routed.
+        The journal still has the routed events.
         """
         self._phase = _Phase.STOPPED
         self._incoming.clear()

@@ -34,22 +34,22 @@ class _Phase(Enum):
 class EndpointQueue:
     """Sends deliveries to one endpoint.
 
-    ``send``, ``on_attempt`` and ``on_done`` may call :meth:`stop`. From then on the queue starts no
-    attempt and changes no delivery.
+    ``send``, ``on_attempt`` and ``on_done`` may call :meth:`stop`. After :meth:`stop`, the queue
+    starts no attempt and changes no delivery.
 
     Ordering: a delivery is sent only when all earlier deliveries that share a channel with it are
     finished. Deliveries that share no channel may overtake each other. A delivery that fails
-    therefore blocks only later ones that share a channel with it, or with a delivery that it
-    blocks. When :data:`MAX_IN_FLIGHT` deliveries wait for a retry, all others wait too.
+    therefore blocks only later deliveries that share a channel with it or with another blocked
+    delivery. When :data:`MAX_IN_FLIGHT` deliveries wait for a retry, all other deliveries wait too.
 
     Args:
-        send: Makes one attempt and returns its outcome. It reports every failure as an outcome; it
-            raises only when it is cancelled.
+        send: Makes one attempt and returns its outcome. If the attempt fails, ``send`` returns an
+            outcome, too; ``send`` raises only when it is cancelled.
         on_attempt: Called after each attempt, with the updated delivery and the outcome.
         on_done: Called with each delivery that is delivered or dead.
         time: Schedules retries, and says when an attempt ended.
         retry: Decides when a failed delivery is sent again, and when it is given up.
-        limits: Says when :meth:`has_room` reports a full queue.
+        limits: The limits that :meth:`has_room` checks.
     """
 
     _log = Logger()

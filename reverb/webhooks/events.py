@@ -1,7 +1,7 @@
-"""Webhook events: each is made from a notice of the hub, and encoded as JSON once.
+"""Webhook events: each event is made from a notice, and encoded as JSON once.
 
-A new type of event also needs its name in :data:`reverb.apps.EventName`. If it is about occupancy,
-the scripts of the cluster's channel store must report it.
+To add a type of event, also add its name to :data:`reverb.apps.EventName`. If the new event is
+about occupancy, the scripts of the cluster's channel store must report the event, too.
 
 Source: Pusher's documentation, "Webhooks: Webhook format".
 """
@@ -50,11 +50,11 @@ class WebhookEvent(Notice, frozen=True):
     """An event for the endpoints of an app and for the listeners."""
 
     id: str
-    """Identifies the event to its source and in the journal; it is not sent to endpoints."""
+    """Identifies the event in its source and in the journal; endpoints do not receive this id."""
     name: EventName
     channel: str
     json: bytes
-    """The event as JSON, as it is part of the body of a delivery."""
+    """The event as JSON, in the form that the body of a delivery contains."""
 
     @property
     def fields(self) -> dict[str, Any]:

@@ -15,25 +15,26 @@ DRAIN_TIMEOUT = 3
 
 
 class IWebhookEventSource(Interface):
-    """Emits the events that a node sends as webhooks, after debouncing.
+    """Emits the debounced events that a node sends as webhooks.
 
-    An application may provide its own source. Without one, a single node uses the notices of its
-    hub, and nodes that share a Redis use the cluster's store instead of a source.
+    An application may provide its own event source. Otherwise, a single node uses the notices of
+    its hub, and nodes that share a Redis use the cluster store instead of an event source.
 
-    Delivery: the node records each emitted event in its journal, and delivers it at least once;
-    with ``state_dir``, also across a restart.
-    Ordering: events of one channel of an app are emitted in order. A debounced event takes its
-    place when its delay ends.
+    Delivery: the node records each emitted event in its journal, and delivers it at least once,
+    unless the endpoint's queue is full or all retries fail. With the setting ``state_dir``, the
+    guarantee of delivery also holds across a restart.
+    Ordering: events of one channel of an app are emitted in order. A debounced event comes after
+    other events of the channel that are emitted during the delay.
     """
 
     def start(emit: "Callable[[Sequence[WebhookEvent]], None]") -> "Deferred[None]":
         """Start to emit events.
 
         Args:
-            emit: Called with events, possibly before the Deferred fires; it must not raise.
+            emit: Called with events, possibly before the returned Deferred fires; must not raise.
 
         Returns:
-            Fires when the source is ready; from then on it emits every event that happens.
+            Fires when the source is ready. The source emits every event that happens after that.
         """
 
     def stop() -> "Deferred[None]":
@@ -59,17 +60,18 @@ class IJournal(Protocol):
         """Record a delivery that is new or has changed."""
 
     def put_unbatched(self, event: WebhookEvent, urls: Collection[str]) -> None:
-        """Record that an event must become part of a delivery to each of these URLs."""
+        """Record that an event must become part of a delivery to each of the given URLs."""
 
     def remove_unbatched(self, event_ids: Collection[str], url: str) -> None:
-        """Record that events are now part of a delivery to this URL, or were dropped for it."""
+        """Record that events no longer wait for a delivery to the endpoint with this URL."""
 
     def written(self) -> "Deferred[None]":
         """Fire when the deliveries recorded so far may be sent.
 
         The Deferred fires when the journal has stored everything recorded so far. If storing
         fails on a single node, the Deferred fires anyway, so that webhooks continue. If storing
-        fails in a cluster, it never fires, because another node may send the deliveries.
+        fails in a cluster, the Deferred never fires, because another node may be the leader and
+        send the deliveries.
         """
 
 
@@ -78,19 +80,19 @@ class WebhookTransportError(Exception):
 
 
 class IWebhookTransport(Interface):
-    """Sends the HTTP requests of webhooks. Tests replace it to avoid the network."""
+    """Sends the HTTP requests of webhooks. Tests replace the transport to avoid the network."""
 
     def post(url: str, headers: "Mapping[str, str]", body: bytes) -> "Deferred[int]":
         """Send one request.
 
         Args:
             url: The endpoint's URL.
-            headers: The headers of the request. The transport adds those that HTTP itself needs,
+            headers: The headers of the request. The transport adds headers that HTTP needs,
                 such as ``Host``.
-            body: The bytes that were signed.
+            body: The body of the request, byte for byte as it was signed.
 
         Returns:
-            Fires with the status of the response, even if it is a redirect. Fails with
+            Fires with the status of the response, even if the response is a redirect. Fails with
             WebhookTransportError if the connection fails, or if no response arrives within the
             transport's timeout. Cancelling the Deferred cancels the request.
         """
@@ -139,7 +141,8 @@ class IDeliveryArchive(Interface):
     def dead(app_id: str) -> "Deferred[list[str]]":
         """Fire with the ids of an app's dead letters, the oldest first.
 
-        In a cluster the oldest is the one created first; on a single node, the one given up first.
+        In a cluster, dead letters are in the order of creation; on a single node, in the order in
+        which they were given up.
         """
 
     def queued(app_id: str, url: str) -> "Deferred[int]":
@@ -151,7 +154,7 @@ class IDeliveryArchive(Interface):
         Returns:
             Fires when the delivery is queued. Fails with QueueFullError if there is no room, and
             with DeliveryPendingError if the delivery is pending already, perhaps because of another
-            replay; the delivery is then unchanged.
+            replay. If the replay fails, the delivery is unchanged.
         """
 
     def send(app_id: str, url: str, event: WebhookEvent) -> "Deferred[Delivery]":

@@ -1,4 +1,4 @@
-"""The way of an event to the endpoints: dispatcher, then sender."""
+"""The path of an event to the endpoints: the dispatcher, then the sender."""
 
 from contextlib import suppress
 
@@ -32,10 +32,10 @@ class Pipeline:
         """Wait until all events are routed and all deliveries are finished.
 
         Args:
-            seconds: The longest wait. Incomplete batches are sent even when it was too short.
+            seconds: The longest wait. Incomplete batches are passed to the sender in any case.
 
         Returns:
-            Whether everything is finished.
+            Whether all events are routed and all deliveries are finished.
         """
         deadline = self._clock.seconds() + seconds
         is_routed = await self._wait(self.dispatcher.routed(), deadline)

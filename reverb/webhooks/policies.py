@@ -1,4 +1,4 @@
-"""How deliveries are retried, and how many an endpoint's queue holds."""
+"""The policy of retries, and the limits of an endpoint's queue."""
 
 import msgspec
 
@@ -14,17 +14,17 @@ MAX_QUEUED_BYTES = 32 * 1024 * 1024
 
 
 class RetryPolicy(msgspec.Struct, frozen=True):
-    """When a failed delivery is sent again, and when it is given up."""
+    """Decides when a failed delivery is sent again, and when it is given up."""
 
     backoff: Backoff
     retry_for: float
-    """Seconds after the creation of a delivery for which it is retried."""
+    """Seconds from the creation or the last replay of a delivery until its retries end."""
 
     def next_delay(self, delivery: Delivery, now: float) -> float | None:
-        """Return the seconds until the next attempt; None if it would be too late for one.
+        """Return the seconds until the next attempt; None if the time for retries ends before then.
 
         Args:
-            delivery: A delivery whose latest attempt has failed, with that attempt counted.
+            delivery: A delivery whose latest attempt has failed and is counted in ``attempts``.
             now: The wall clock, in seconds since 1970.
         """
         delay = self.backoff.delay(delivery.attempts)
@@ -32,18 +32,18 @@ class RetryPolicy(msgspec.Struct, frozen=True):
 
 
 class QueueLimits(msgspec.Struct, frozen=True):
-    """How many deliveries may be pending for one endpoint."""
+    """Limits the pending deliveries of one endpoint."""
 
     max_deliveries: int
     max_bytes: int = MAX_QUEUED_BYTES
-    """The most bytes of the bodies of these deliveries; a single body may be larger."""
+    """The most bytes of the bodies of all pending deliveries; a single body may be larger."""
 
     def allow(self, deliveries: int, total_bytes: int, more_bytes: int) -> bool:
-        """Return whether one more delivery is allowed; an empty queue allows any.
+        """Return whether a queue may take one more delivery; an empty queue may take any delivery.
 
         Args:
             deliveries: The number of deliveries in the queue.
-            total_bytes: The bytes of their bodies.
+            total_bytes: The bytes of the bodies of the deliveries in the queue.
             more_bytes: The bytes of the body of the delivery to add.
         """
         return not deliveries or (

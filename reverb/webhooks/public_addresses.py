@@ -1,7 +1,7 @@
 """Connects to public addresses only, so that no webhook reaches the operator's private network.
 
-Each connection resolves the host once, checks the addresses, and connects to one that passed. So a
-name that resolves to another address after the check (DNS rebinding) cannot bypass it.
+Each connect resolves the host once, checks the addresses, and uses only addresses that passed. So
+a name that resolves to another address after the check (DNS rebinding) cannot bypass the check.
 """
 
 from ipaddress import IPv6Address as Ip6

@@ -157,7 +157,7 @@ class _BodyDrain(Protocol):
 
     Args:
         reactor: Schedules the timeout.
-        ended: Called with this object when there is no more to read.
+        ended: Called with this object when the body has ended or the connection is closed.
     """
 
     def __init__(self, reactor: Any, ended: "Callable[[_BodyDrain], None]") -> None:

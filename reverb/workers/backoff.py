@@ -7,17 +7,17 @@ from reverb.backoff import Backoff
 _INITIAL_DELAY = 0.5
 _MAX_DELAY = 15.0
 _STABLE_AFTER = 60.0
-"""Seconds; after a longer uptime, the delays start again from the first one."""
+"""Seconds of uptime after which the delays start again from the first one."""
 
 
 class RestartBackoff:
     """The restart delays of one worker, which double with each restart from 0.5 s to 15 s.
 
-    They start again after an uptime of a minute.
+    After an uptime of a minute, the delays start again from 0.5 s.
 
     Args:
-        random: Returns numbers from 0 to 1. They become the jitter, so that workers that exit
-            together do not restart together.
+        random: Returns a number from 0 to 1, for the jitter. Because of the jitter, workers that
+            exit together do not restart together.
     """
 
     def __init__(self, random: Callable[[], float]) -> None:
@@ -31,7 +31,7 @@ class RestartBackoff:
             uptime: Seconds from the worker's start until its exit.
 
         Returns:
-            Seconds, a random part from 50 % to 100 % of the current delay.
+            The delay in seconds, with jitter: from 50 % to 100 % of the current delay.
         """
         if uptime >= _STABLE_AFTER:
             self._restarts = 0

@@ -1,9 +1,9 @@
 """The entry point of a worker: one node, in a process that the supervisor has started.
 
-The worker reads its configuration from standard input and logs to standard output. It writes
-heartbeats to ``HEARTBEAT_DESCRIPTOR``. Its listening sockets are the descriptors from
-``FIRST_SOCKET_DESCRIPTOR`` on. Standard input closes only when the supervisor has died; the
-worker then stops too.
+The worker reads its configuration from standard input and logs to standard output. The
+worker writes heartbeats to ``HEARTBEAT_DESCRIPTOR``. The worker's listening sockets are the
+descriptors from ``FIRST_SOCKET_DESCRIPTOR`` on. Standard input closes only when the supervisor has
+died; the worker then stops too.
 """
 
 import os

@@ -36,8 +36,8 @@ def start_heartbeat(reactor: Any, descriptor: int) -> None:
 class Watchdog:
     """Detects that a worker hangs, because it has missed too many heartbeats.
 
-    It counts the supervisor's checks, not the time between them. So no heartbeat counts as missed
-    while the supervisor is suspended or the machine sleeps.
+    The watchdog counts the supervisor's checks, not the time between the checks. So no heartbeat
+    counts as missed while the supervisor is suspended or the machine sleeps.
 
     A worker is starting until its first heartbeat. The start has no time limit.
 
@@ -55,7 +55,7 @@ class Watchdog:
         self._missed = 0
 
     def check_heartbeat(self) -> bool:
-        """Count one check.
+        """Count one check by the supervisor.
 
         Returns:
             True for the check with which the worker counts as hung. Earlier and later checks

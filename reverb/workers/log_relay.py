@@ -33,7 +33,7 @@ class LogRelay:
     Args:
         number: The worker's number.
         observer: Called with each event.
-        now: The wall clock, in seconds since the epoch. Lines that contain no time get its time.
+        now: Returns the wall clock's time in seconds since 1970, for lines that contain no time.
     """
 
     def __init__(self, number: int, observer: ILogObserver, now: Callable[[], float]) -> None:

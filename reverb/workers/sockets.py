@@ -1,6 +1,6 @@
 """The listening sockets: the supervisor binds them, and the workers inherit them.
 
-Twisted's endpoints listen by calling a reactor. Here they call an object in place of the reactor:
+Twisted's endpoints listen by calling a reactor. Here the endpoints call another object:
 :class:`Binder` in the supervisor, :class:`InheritedSockets` in a worker. So the endpoint itself
 still adds its own layers, such as TLS or the PROXY protocol.
 
@@ -31,10 +31,10 @@ class BoundEndpoint:
     """One endpoint, bound for all workers.
 
     Args:
-        port: Twisted's Port, which accepts no connections in the supervisor. Worker 1 gets its
-            socket.
-        siblings: Sockets on the same address for worker 2 and the following ones. If there are
-            none, all workers share the socket of ``port``.
+        port: Twisted's Port, which accepts no connections in the supervisor. Worker 1 gets
+            the Port's socket.
+        siblings: Sockets on the same address for worker 2 and the following ones. If the
+            sequence is empty, all workers share the socket of ``port``.
     """
 
     def __init__(self, port: Any, siblings: Sequence[socket.socket] = ()) -> None:
@@ -51,7 +51,7 @@ class BoundEndpoint:
         """Close the supervisor's copies of the sockets.
 
         Returns:
-            None, or a Deferred that fires when they are closed.
+            None, or a Deferred that fires when the sockets are closed.
         """
         for sibling in self._siblings:
             sibling.close()
@@ -61,7 +61,7 @@ class BoundEndpoint:
 class Binder:
     """Binds sockets for the workers, without accepting connections.
 
-    Twisted's endpoints call it in place of a reactor.
+    Twisted's endpoints call a Binder in place of a reactor.
 
     Args:
         reactor: The supervisor's reactor.
@@ -155,13 +155,13 @@ def inheritable(endpoint: str) -> str:
 
 
 class InheritedSockets:
-    """Listens on the inherited sockets: each call uses the next one, and ignores the address.
+    """Listens on the inherited sockets: each call uses the next socket.
 
-    Twisted's endpoints call it in place of a reactor.
+    The address in the call is ignored. Twisted's endpoints call this object in place of a reactor.
 
     Args:
         reactor: The worker's reactor.
-        first: The file descriptor of the first socket; the others have the numbers after it.
+        first: The file descriptor of the first socket; the other sockets have the next numbers.
     """
 
     def __init__(self, reactor: Any, first: int) -> None:
@@ -184,11 +184,11 @@ class InheritedSockets:
     # Called by endpoints
 
     def listenTCP(self, port: int, factory: Any, *address: Any, **more: Any) -> IListeningPort:
-        """Listen on the next socket."""
+        """Listen on the next inherited socket."""
         return self._listen(factory)
 
     def listenUNIX(self, path: str, factory: Any, *address: Any, **more: Any) -> IListeningPort:
-        """Listen on the next socket."""
+        """Listen on the next inherited socket."""
         return self._listen(factory)
 
     def listenSSL(
@@ -199,7 +199,7 @@ class InheritedSockets:
         *address: Any,
         **more: Any,
     ) -> IListeningPort:
-        """Listen on the next socket, with TLS."""
+        """Listen on the next inherited socket, with TLS."""
         return self._listen(TLSMemoryBIOFactory(contextFactory, False, factory))
 
 

@@ -1,4 +1,4 @@
-"""The supervisor: binds the addresses, starts the workers that listen there, restarts them."""
+"""The supervisor: binds the addresses, starts the workers, and restarts those that exit or hang."""
 
 import time
 from itertools import chain
@@ -31,7 +31,8 @@ class WorkerSupervisor(MultiService):
     """Runs several nodes on the same addresses, each in its own process.
 
     The supervisor checks Redis and NATS and binds the addresses before it starts the workers, so
-    that an error there is reported once. It restarts a worker that exits or hangs.
+    that the supervisor, not each worker, reports a failure. The supervisor restarts a worker that
+    exits or hangs.
 
     Args:
         settings: The settings of the server.

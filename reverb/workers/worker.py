@@ -88,7 +88,7 @@ class Worker:
         self._process.write(self._config)
 
     def check(self) -> None:
-        """Kill the process if it has missed too many heartbeats; to be called each second."""
+        """Kill the process if it has missed too many heartbeats; call this method each second."""
         if self._process is None or self._stopped is not None:
             return
         if self._watchdog.check_heartbeat():
@@ -104,7 +104,8 @@ class Worker:
         """Stop the process with SIGTERM, and do not restart it.
 
         Returns:
-            Fires when the process has exited; has already fired if it is not running.
+            Fires when the process has exited; has already fired if the process is not
+            running.
         """
         if self._restart_call is not None:
             self._restart_call.cancel()

@@ -11,12 +11,12 @@ from reverb.workers.sockets import inheritable
 HEARTBEAT_DESCRIPTOR = 3
 """The file descriptor that a worker writes its heartbeats to."""
 FIRST_SOCKET_DESCRIPTOR = 4
-"""The file descriptor of a worker's first listening socket; the others have the next numbers."""
+"""The file descriptor of a worker's first listening socket; other sockets have the next numbers."""
 _READ_SIZE = 65_536
 
 
 class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """A worker's configuration, the first line of its standard input, in JSON."""
+    """A worker's configuration, which the worker reads as JSON from its standard input."""
 
     reactor: str
     """The module of the reactor to install."""
@@ -50,7 +50,7 @@ def encode_config(config: WorkerConfig) -> bytes:
 
 
 def read_config(descriptor: int) -> WorkerConfig:
-    """Read a configuration from a pipe, and block until its line is complete.
+    """Read a configuration from a pipe, and block until the line is complete.
 
     Raises:
         EOFError: The supervisor closed the pipe or died before the line was complete.

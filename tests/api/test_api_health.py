@@ -1,5 +1,12 @@
 """Health checks (/up and /ready), and the rate limit (429)."""
 
+from functools import partial
+
+from twisted.internet.defer import succeed
+from zope.interface import implementer
+
+from reverb import IApps, ReverbService
+
 EVENTS = "/apps/app-id/events"
 BODY = b'{"name":"event","channel":"news","data":"x"}'
 UP = b"GET /up HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -55,6 +62,27 @@ def test_too_many_requests_of_an_app_are_429(make_server, app_with):
     assert server.get("channels", app=other).status == 200
     server.advance(1)
     assert server.get("channels").status == 200
+
+
+@implementer(IApps)
+class ChangingApps:
+    """One app, which a test replaces."""
+
+    def __init__(self, app):
+        self.app = app
+
+    def by_id(self, app_id):
+        return succeed(self.app)
+
+    by_key = by_id
+
+
+def test_a_changed_rate_limit_applies_to_the_next_request(make_server, app_with):
+    apps = ChangingApps(app_with(api_requests_per_second=1))
+    server = make_server(apps.app, service=partial(ReverbService, apps=apps))
+    assert [server.get("channels").status for _ in range(2)] == [200, 429]
+    apps.app = app_with(api_requests_per_second=4)
+    assert [server.get("channels").status for _ in range(3)] == [200, 200, 429]
 
 
 def test_unsigned_requests_do_not_count_against_the_rate_limit(make_server, app_with):

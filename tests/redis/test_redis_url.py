@@ -107,6 +107,7 @@ def test_a_url_is_parsed(text, expected):
         ("redis+sentinel://a/m/x", "must be a number"),
         ("redis+sentinel://a/m/0/1", "must be a number"),
         ("redis+sentinel://a/m?db=1", "it may have prefix, sentinel_user, sentinel_password"),
+        ("redis+sentinel://a/m?sentinel_password=a&secret", "in a password, write an & as %26"),
         ("redis+sentinel://a/m?sentinel_user=x", "a sentinel_user but no sentinel_password"),
         ("unix://h/run/redis.sock", "names a host"),
         ("unix://", "has no socket path"),

@@ -1,4 +1,4 @@
-"""Exchanges whole channels with Redis: this node's subscriptions for a snapshot of the members."""
+"""Writes all of a node's subscriptions to a channel to Redis, and loads snapshots of members."""
 
 from typing import Any
 
@@ -40,7 +40,7 @@ class ChannelSync:
 
         Args:
             key: The channel.
-            replica: The replica that loads the snapshot of the members; None if none needs it.
+            replica: The replica that loads the snapshot of the members; None to load none.
 
         Returns:
             Fires when Redis has replaced the subscriptions, and the snapshot is loaded. Fails with
@@ -60,7 +60,7 @@ class ChannelSync:
     def resync(self, key: ChannelKey, *, wants_snapshot: bool) -> None:
         """Correct this node's subscriptions to a channel in Redis after a script failed halfway.
 
-        Does nothing in degraded mode: the next registration corrects them.
+        Does nothing in degraded mode: the next registration corrects the subscriptions.
 
         Args:
             key: The channel.
@@ -72,12 +72,16 @@ class ChannelSync:
             syncing.addErrback(lambda failure: failure.trap(*REDIS_ERRORS))
 
     def fetch(self, key: ChannelKey, replica: MemberReplica) -> "Deferred[None]":
-        """Load another snapshot of a channel's members; fires, and fails, as :meth:`sync` does."""
+        """Load another snapshot of a channel's members into its replica.
+
+        Returns:
+            Fires when the snapshot is loaded. Fails with LinkLostError or StoreRefusedError.
+        """
         reply = Deferred.fromCoroutine(self._session.call(scripts.MEMBERS_IF_REGISTERED, *key))
         return self._load_reply(reply, key, replica)
 
     def load(self, reply: list[Any], key: ChannelKey, replica: MemberReplica) -> None:
-        """Load the version and the members that a script returned into a channel's replica."""
+        """Load a script's reply, the version and the members, into a channel's replica."""
         decoder = self._session.decoder
         version = decoder.number(reply[0], f"versions:{key[0]}")
         members = decoder.members(reply[1], f"members:{key[0]}:{key[1]}")
@@ -93,7 +97,7 @@ class ChannelSync:
 
 
 def _detach_if_refused(failure: Failure, replica: MemberReplica) -> Failure:
-    """Detach the replica if Redis refuses to return its snapshot, so that nothing waits for it."""
+    """Detach the replica if Redis refuses to return its snapshot, so that no join waits for it."""
     if failure.check(StoreRefusedError):
         replica.detach()
     return failure

@@ -26,8 +26,9 @@ return 1
 )
 """Cache the event with name ARGV[6] and data ARGV[7] of a channel, for ARGV[8] milliseconds.
 
-A delayed command of an earlier session must not replace a newer event: this node has kept the
-event in memory, and writes it after it has registered again.
+The script runs only in the current session, so that a delayed command of an earlier session does
+not replace a newer event. When a session ends, the node keeps in memory each event that Redis has
+not confirmed, and writes these events to Redis when the node registers again.
 """
 
 GET_CACHED_EVENT = Script(
@@ -64,10 +65,10 @@ class RedisEventCache:
         """Write to Redis the events that were kept in memory while Redis was out of reach.
 
         Yields:
-            One Deferred for each event, which fires when Redis has stored the event. It fails with
-            StoreRefusedError if Redis refuses only this event; the event is then dropped. It fails
-            with LinkLostError or RedisReplyError if Redis is out of reach or refuses all commands;
-            the event is then in memory again, unless a newer one is there.
+            One Deferred for each event, which fires when Redis has stored the event. The Deferred
+            fails with StoreRefusedError if Redis refuses only this event, which is then dropped.
+            The Deferred fails with LinkLostError or RedisReplyError if Redis is out of reach or
+            refuses all commands; the event is then in memory again, unless a newer one is there.
         """
         for key, cached in self._fallback.pop_all().items():
             ttl = _milliseconds(cached.ttl)

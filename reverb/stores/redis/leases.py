@@ -28,8 +28,8 @@ class LeaseKeeper:
         session: This node's session in Redis.
         lease_ms: The duration of the lease in milliseconds; a node that does not renew its lease
             for that long counts as dead.
-        may_reap: Returns whether to reap the nodes without a lease. The answer is no just after
-            this node has connected, because other nodes may still be reconnecting.
+        may_reap: Returns whether to reap the nodes without a lease; False just after this node has
+            connected, because other nodes may still be reconnecting.
         debounce_ms: Returns the delay of ``channel_vacated`` and ``member_removed`` webhooks in
             milliseconds; negative if there are no webhooks.
         on_reaped: Called once for each channel to which a reaped node was subscribed.

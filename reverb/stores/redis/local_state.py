@@ -13,8 +13,8 @@ class LocalState:
     """This node's connections and subscriptions, in memory.
 
     Args:
-        on_change: Called with each change of the members that this node's subscribers do not know
-            yet, a :class:`MemberJoined` or a :class:`MemberLeft`.
+        on_change: Called with a :class:`MemberJoined` or a :class:`MemberLeft` for each change of
+            members that this node's subscribers have not been sent yet.
         refetch: Called with the key of each channel whose members the node must fetch from Redis
             again.
 
@@ -80,10 +80,9 @@ class LocalState:
     def ensure_member(
         self, key: ChannelKey, socket_id: str, member: Member, replica: MemberReplica
     ) -> None:
-        """Add a subscriber's member to the replica, unless the subscription has ended.
+        """Add a subscriber's member to the replica, if it is missing and the subscription exists.
 
-        The member is missing if another node has reaped this node after the subscriber joined. This
-        node will register again.
+        The member is missing if another node has reaped this node after the subscriber joined.
         """
         subscriptions = self.channels.get(key)
         is_subscribed = subscriptions is not None and socket_id in subscriptions.sockets
@@ -119,7 +118,7 @@ class LocalState:
             replica.detach()
 
     def drop_unconfirmed(self) -> None:
-        """Remove from each replica the members that are still unconfirmed."""
+        """Remove from each replica its unconfirmed members; see :class:`MemberReplica`."""
         for replica in list(self.replicas.values()):
             replica.drop_unconfirmed()
 
@@ -167,7 +166,7 @@ class LocalState:
     def local_leave_result(self, key: ChannelKey, removed_user_id: str | None) -> LeaveResult:
         """Return the effect of a :meth:`leave`, as far as this node knows.
 
-        If a user left with it, remove the user from the replica.
+        If the user has no subscription left on this node, remove the user from the replica.
 
         Args:
             key: The channel.

@@ -1,9 +1,9 @@
-"""One node's copy of a presence channel's members, as the subscribers on this node know them.
+"""One node's copy of a presence channel's members, as the subscribers on that node know them.
 
-The store in Redis returns one snapshot of the members, with a version. From then on the bus
-delivers the changes, each with the next version. If a change is lost, the replica requests another
-snapshot, and reports the differences as members who joined or left. So the members that the
-subscribers know become those of the store again.
+The replica loads one snapshot of the members, with a version, from Redis. After the snapshot, the
+bus delivers each change of the members with the next version. If a change is lost, the replica
+requests another snapshot, and reports the differences as members who joined or left, so that the
+subscribers again know the members that the store has.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,7 +23,7 @@ class _State(Enum):
     """The states of a replica; ``_TRANSITIONS`` lists the transitions."""
 
     DETACHED = "detached"
-    """The replica has the members that this node knows. It ignores changes."""
+    """The replica keeps its members, and ignores the changes that the bus delivers."""
     FETCHING = "fetching"
     """A snapshot has been requested. The replica buffers changes."""
     FOLLOWING = "following"
@@ -43,8 +43,8 @@ class MemberReplica:
     Args:
         on_joined: Called with each member that the subscribers do not know yet.
         on_left: Called with the user id of each member that has left.
-        refetch: Called when a change has been missed; it must fetch a snapshot and pass it to
-            :meth:`load_snapshot`, or call :meth:`detach`.
+        refetch: Called when a change has been missed; the function must fetch a snapshot and pass
+            the snapshot to :meth:`load_snapshot`, or call :meth:`detach`.
 
     Attributes:
         roster: The members.
@@ -89,7 +89,7 @@ class MemberReplica:
 
     @property
     def needs_snapshot(self) -> bool:
-        """Whether the replica has no snapshot, and has requested none."""
+        """Whether a snapshot must be requested, because the replica neither has nor awaits one."""
         return self._state.current is _State.DETACHED
 
     def await_snapshot(self) -> None:
@@ -100,12 +100,12 @@ class MemberReplica:
     def apply(self, version: int, user_id: str, user_info: str | None) -> None:
         """Apply a change that the bus delivered.
 
-        While a snapshot is being fetched, a change is buffered until it is loaded. A detached
-        replica ignores changes: its next snapshot will contain them. Otherwise the change with the
-        next version is applied, and a later version is a gap, for which the replica requests a
-        snapshot. For up to two heartbeats after a snapshot, an old version is ignored, because the
-        snapshot contains that change. Later, an old version means that the channel's versions have
-        started over, and the replica requests a snapshot.
+        A replica that awaits a snapshot buffers the change. A detached replica ignores the change,
+        because the next snapshot will contain it. Any other replica applies a change with the next
+        version, and requests a snapshot after a gap in the versions. For up to two heartbeats after
+        a snapshot, the replica ignores a change with an old version, because the snapshot contains
+        that change. Later, an old version means that the channel's versions have started over, and
+        the replica requests a snapshot.
 
         Args:
             version: The version of the members after the change.
@@ -134,9 +134,9 @@ class MemberReplica:
     def on_heartbeat(self) -> None:
         """Request a snapshot if a waiter has been waiting since the previous heartbeat.
 
-        Called after each successful heartbeat of the link, every few seconds. A waiter waits for a
-        change that has already been published. If it still waits one heartbeat later, that change
-        has been lost.
+        Called after each successful heartbeat of the link, every few seconds. A waiter is a
+        Deferred of :meth:`wait_for_version`, and waits for a change that has already been
+        published. If a waiter still waits one heartbeat later, the change has been lost.
         """
         self._stale_heartbeats = max(0, self._stale_heartbeats - 1)
         oldest = self._waiters[0][1] if self._waiters else None
@@ -148,8 +148,9 @@ class MemberReplica:
     def _request_snapshot(self) -> None:
         """Request a snapshot, which will release all waiters.
 
-        The snapshot contains every change for which they wait. A corrupt version in Redis may also
-        have made a waiter wait for a change that does not exist; the snapshot releases it too.
+        The snapshot contains every change for which a waiter waits. A corrupt version in Redis may
+        have made a waiter wait for a change that does not exist; the snapshot releases that waiter,
+        too.
         """
         self._state.enter(_State.FETCHING)
         self._waiters = [(_ANY_VERSION, waiter) for _, waiter in self._waiters]
@@ -159,8 +160,8 @@ class MemberReplica:
         """Load a snapshot of the members, and report those that the subscribers do not know yet.
 
         Members that the snapshot does not contain become unconfirmed: they stay in the roster
-        until a change or :meth:`drop_unconfirmed` removes them. If no snapshot is awaited, this one
-        is ignored.
+        until a change or :meth:`drop_unconfirmed` removes them. A snapshot that the replica does
+        not await is ignored.
 
         Args:
             members: The ``user_info`` JSON text of each user id.
@@ -210,9 +211,9 @@ class MemberReplica:
         """Wait until the replica has reached a version.
 
         Returns:
-            None if the replica has already reached it. Otherwise a Deferred that fires when the
-            replica reaches it, when the next snapshot after a missed change is loaded, or when
-            :meth:`detach` is called; it never fails.
+            None if the replica has already reached the version. Otherwise a Deferred that fires
+            when the replica reaches the version, when the next snapshot after a missed change is
+            loaded, or when :meth:`detach` is called. The Deferred does not fail.
         """
         if self._is_following and self._version >= version:
             return None

@@ -29,7 +29,7 @@ class Occupancy:
     is lost, this class takes a snapshot of the node's channels and members, and of the departures
     that may not be reported yet. If Redis has been flushed when the node reconnects, this class
     marks as unconfirmed each channel and member of the snapshot that this node no longer has. The
-    leader then reports those that no other node has.
+    leader then reports the departure of the unconfirmed channels and members that no node has.
 
     Args:
         local_state: The connections and subscriptions of this node.
@@ -60,7 +60,8 @@ class Occupancy:
 
         Args:
             debounce_ms: The debounce delay, in milliseconds.
-            wanted: Returns whether an app, by its id, has a webhook that reports occupancy.
+            wanted: Returns, for an app's id, whether an endpoint or a listener wants occupancy
+                events of the app.
             scripts: The scripts that webhooks run in Redis; they are loaded after each connect.
         """
         self.debounce_ms = debounce_ms
@@ -80,7 +81,7 @@ class Occupancy:
     def reconnect_debounce_ms_for(self, key: ChannelKey) -> int:
         """Return a channel's debounce delay in milliseconds while nodes may be reconnecting.
 
-        The delay is at least ``RECONNECT_GRACE``, or ``NOT_TRACKED``. So a member who is still
+        The delay is ``NOT_TRACKED``, or at least ``RECONNECT_GRACE``. So a member who is still
         connected to another node is not reported as removed before that node registers again.
         """
         debounce_ms = self.debounce_ms_for(key)
@@ -135,12 +136,12 @@ class Occupancy:
     def mark_unconfirmed(self) -> "Iterable[Deferred[Any]]":
         """After a flush of Redis, mark departures in Redis as unconfirmed.
 
-        These are the channels and members of the snapshot that this node no longer has. Without a
-        flush, marks nothing.
+        The departures are the channels and members of the snapshot that this node no longer has.
+        A channel that only a member has left is marked too. Without a flush, marks nothing.
 
         Yields:
-            One Deferred for each channel, which fires when Redis has marked the channel and its
-            departed members.
+            One Deferred for each channel that was left, by its last subscriber or by a member. The
+            Deferred fires when Redis has marked the channel and its departed members.
         """
         for key, users in self._snapshot.items() if self._was_flushed else ():
             here = self._local_state.channels.get(key)

@@ -3,9 +3,9 @@
 A channel is present while it has subscribers. A user is present on a channel while the user is a
 member of it. For each app, the set ``reported`` has the channels and users that webhooks last
 reported as present. A script compares this set with the store's own keys when a subscriber or a
-member joins, and when the debounce delay after a departure is over. If they differ, the same script
-adds an event to the queue and updates the set. So it does not matter which node runs the
-comparison, how often it runs, or what happened in between.
+member joins, and when the debounce delay after a departure is over. If the set differs from the
+keys, the same script adds an event to the queue and updates the set. So it does not matter which
+node runs the comparison, how often the comparison runs, or what happened in between.
 
 The keys, all below ``PREFIX:webhooks``; :mod:`reverb.webhooks.cluster.redis_lua` has the others:
 
@@ -123,8 +123,9 @@ return 1
 )
 """Add a channel and users on it to ``unconfirmed``, and schedule a check of each.
 
-A node runs this after a flush of Redis, for those that left meanwhile. ARGV[4] to ARGV[6] are the
-app's id, the channel, and the delay of the checks in milliseconds; the user ids follow.
+A node runs this script after a flush of Redis, for a channel or users that have departed meanwhile.
+ARGV[4] to ARGV[6] are the app's id, the channel, and the delay of the checks in milliseconds; the
+user ids follow.
 """
 
 EPOCH = Script("""

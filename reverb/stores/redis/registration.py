@@ -1,4 +1,4 @@
-"""This node's registration in Redis: after each connect, until the loss or the stop."""
+"""This node's registration in Redis, from each connect until the link is lost or the node stops."""
 
 from collections.abc import Callable, Iterable
 from enum import Enum
@@ -40,10 +40,10 @@ class _State(Enum):
     REGISTERING = "registering"
     """Redis is connected, and this node writes its local state there."""
     GRACE = "grace"
-    """This node is registered. The other nodes may still be reconnecting, so none is reaped, and
-    members that no node has registered again remain members."""
+    """This node is registered. The other nodes may still be reconnecting, so no node is reaped,
+    and members that no node has registered again remain members."""
     REGISTERED = "registered"
-    """This node is registered, and so are all other nodes that live."""
+    """This node is registered, and the other nodes have had time to register again, too."""
 
 
 _TRANSITIONS = {
@@ -62,10 +62,11 @@ class Registration(LinkObserver):
         session: This node's session in Redis.
         local_state: The connections and subscriptions of this node.
         channels: Writes the subscriptions to Redis.
-        occupancy: Detects a flush of Redis, and tracks departures meanwhile.
-        cache: The cached events, of which some may have to be written to Redis.
+        occupancy: Detects a flush of Redis, and keeps the departures that the flush would hide.
+        cache: Writes to Redis the cached events that were kept in memory in degraded mode.
         lease_ms: The duration of this node's lease in milliseconds.
-        on_change: Called with the changes that the other nodes cause.
+        on_change: Called with each :class:`reverb.protocol.changes.ChannelReaped`, and with
+            :class:`StoreRestored` some seconds after each registration.
     """
 
     _log = Logger()
@@ -100,15 +101,16 @@ class Registration(LinkObserver):
         )
 
     def start(self) -> None:
-        """Register at each connect from now on; does nothing if that is so already."""
+        """Register at each connect from now on; does nothing if already started."""
         if self._state.current is _State.STOPPED:
             self._state.enter(_State.DEGRADED)
 
     @returns_deferred
     async def stop(self) -> None:
-        """Remove this node from Redis, if it is registered, and register no more.
+        """Remove this node from Redis, if it is registered, and do not register again.
 
-        Fires when Redis has removed this node, or after 3 seconds.
+        The Deferred fires when Redis has removed this node or failed to remove it, after 3 seconds
+        at most.
         """
         before = self._state.current
         if before is _State.STOPPED:
@@ -154,7 +156,7 @@ class Registration(LinkObserver):
         self._leases.start()
 
     def _write_local_state(self, names: list[str]) -> "Iterable[Deferred[Any]]":
-        """Send everything that Redis must know of this node; yield the replies.
+        """Send the local state, the cached events and the departures; yield the replies.
 
         Args:
             names: The apps and channels for which Redis has counts of an earlier session.
@@ -176,12 +178,12 @@ class Registration(LinkObserver):
         self._on_change(StoreRestored())
 
     def link_lost(self) -> None:
-        """Enter degraded mode, unless this node is in it, or has stopped."""
+        """Enter degraded mode, unless this node is already in it or has stopped."""
         if self._state.current not in (_State.STOPPED, _State.DEGRADED):
             self._leave(_State.DEGRADED)
 
     def _leave(self, state: _State) -> None:
-        """End the session, and answer from the local state."""
+        """End the session; from now on this node answers from its local state."""
         self._state.enter(state)
         self._session.end()
         self._occupancy.take_snapshot()

@@ -1,7 +1,7 @@
 """The store's operations in Redis: each is one Lua script, so no other command interrupts it.
 
 These are the keys, except those of webhooks (:mod:`reverb.stores.redis.occupancy_lua`). Each
-begins with the deployment's prefix:
+key begins with the deployment's prefix:
 
 ======================================  ===============================================
 ``lease:NODE``                          the node's session token; expires unless renewed
@@ -18,16 +18,16 @@ begins with the deployment's prefix:
                                         :mod:`reverb.stores.redis.event_cache`
 ======================================  ===============================================
 
-A script that changes the counts of a node (``held``, ``users``) changes the totals of all nodes
-with them. So the totals are the sums of the nodes' counts. To reap a dead node, a script subtracts
+A script that changes the counts of a node (``held``, ``users``) also changes the totals of all
+nodes. So the totals are the sums of the nodes' counts. To reap a dead node, a script subtracts
 that node's counts from the totals; it needs nothing from the other nodes.
 
 A script that changes a channel's members also publishes the change, with the next version. So
-every node receives a channel's changes in the order in which they were made, and a crash of the
+every node receives a channel's changes in the order in which they were made, and a crash of a
 node cannot separate a change from its publication.
 
 The debounce delay that a script receives is the delay of the webhooks ``channel_vacated`` and
-``member_removed``, in milliseconds. It is negative if no webhook reports the channel.
+``member_removed``, in milliseconds. The delay is negative if no webhook reports the channel.
 """
 
 from reverb.protocol.names import INTERNAL_PREFIX
@@ -37,7 +37,7 @@ from reverb.stores.redis.membership_lua import MEMBERSHIP
 from reverb.stores.redis.occupancy_lua import OCCUPANCY
 
 FULL = -1
-"""What :data:`JOIN` returns, in place of the number of subscriptions, if the channel is full."""
+"""The value that :data:`JOIN` returns instead of the number of subscriptions to a full channel."""
 
 REGISTER = Script(
     """
@@ -140,9 +140,9 @@ return {changes, failures}
 """Reap node ARGV[2]: remove its connections and subscriptions. Do nothing if it has a lease.
 
 ARGV[4] is the debounce delay in milliseconds; it is negative without webhooks. ARGV[5] is the name
-of the node that runs the script. A node that stops reaps itself: the script deletes the lease of
-the node's own session first. For another node it must be run in the current session, because only
-this run returns the changes, and a delayed one would return them to a connection that has ended.
+of the node that runs the script. A node that stops reaps itself: the script first deletes the lease
+of the node's own session. A node that reaps another one needs its current session: only one run
+returns the changes, and a delayed run would return them to a connection that has ended.
 
 Returns a list of the changes and a list of failures. A change is ``{app, channel, number of
 subscriptions left, ids of the removed users}``. If several nodes reap the same node, each change is
@@ -207,7 +207,7 @@ return {total, added and 1 or 0, version_of(app, channel), snapshot}
 """,
     name="join",
 )
-"""Add a subscription. :data:`SYNC_CHANNEL` adds those of a node that registers again.
+"""Add a subscription. :data:`SYNC_CHANNEL` adds the subscriptions of a node that registers again.
 
 ARGV[4] to ARGV[11] are the app's id, the channel, 1 if the subscriber is a member, 1 if the members
 are wanted, the user id, the ``user_info``, the maximum number of members (0 for no limit), and the

@@ -75,7 +75,7 @@ class RedisStore:
 
     @property
     def connected(self) -> bool:
-        """Whether this node has a session in Redis; if not, it is in degraded mode."""
+        """Whether this node has a session in Redis; if not, the node is in degraded mode."""
         return self.session.token is not None
 
     def start(self, changed: Callable[[StoreChange], None]) -> "Deferred[None]":
@@ -89,7 +89,7 @@ class RedisStore:
         return self._registration.stop()
 
     def announce_restored(self) -> None:
-        """Report StoreRestored: NATS has reconnected, and may have lost invalidations meanwhile."""
+        """Report StoreRestored after a reconnect of NATS, which may have lost invalidations."""
         self._notify(StoreRestored())
 
     def _refetch_members(self, key: ChannelKey) -> None:
@@ -143,7 +143,7 @@ class RedisStore:
     async def join(
         self, app_id: str, channel: str, socket_id: str, member: Member | None, max_members: int
     ) -> JoinResult:
-        """Add a subscription, and return its effect on all nodes; fails if the channel is full."""
+        """Add a subscription, and return its effect on all nodes; fail if the channel is full."""
         key = (app_id, channel)
         local = self._local_state
         replica, is_new = local.join(key, socket_id, member)
@@ -181,7 +181,7 @@ class RedisStore:
 
     @returns_deferred
     async def leave(self, app_id: str, channel: str, socket_id: str) -> LeaveResult | None:
-        """Remove a subscription, and return the effect on all nodes; None if none existed."""
+        """End a subscription, and return the effect on all nodes; None if it did not exist."""
         key = (app_id, channel)
         subscriptions = self._local_state.channels.get(key)
         if subscriptions is None or socket_id not in subscriptions.sockets:

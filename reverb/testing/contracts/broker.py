@@ -1,4 +1,4 @@
-"""Test suites for brokers; subclass them to test your own."""
+"""Test suites for brokers; subclass them to test your own broker."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -43,7 +43,7 @@ UNUSUAL_NAMES = [
 
 
 class _Suite:
-    """The methods of both suites that a subclass overrides."""
+    """The base class of both broker suites, with the methods that a subclass overrides."""
 
     @pytest.fixture
     def deployment(self) -> Iterator[None]:
@@ -62,7 +62,7 @@ class _Suite:
         raise NotImplementedError
 
     def wait(self, deferred: "Deferred[Any] | None") -> None:
-        """Wait until a Deferred has fired; do nothing if there is None.
+        """Wait until a Deferred has fired; do nothing for None.
 
         By default the Deferred must have fired already. Override this for a broker that needs a
         reactor: run the reactor until the Deferred has fired.
@@ -94,7 +94,8 @@ class BrokerContract(_Suite):
     - the fixture ``deployment``, to set up and clean up what the broker needs.
 
     Attributes:
-        broker: The broker of the current test. It has been started, and is stopped after the test.
+        broker: The broker of the current test. The suite starts the broker before the test, and
+            stops it after the test.
         delivered: The envelopes that the broker has delivered, in order.
     """
 

@@ -59,7 +59,7 @@ class SharedStoreContract(StoreSuite):
             self.wait(store.stop())
 
     def member_changes(self, store: IChannelStore) -> list[str]:
-        """Return the member changes that a store has reported: ``+ann`` joined, ``-ann`` left."""
+        """Return the reported member changes: ``+ann`` if ann joined, ``-ann`` if ann left."""
         member_changes = []
         for change in self.changes[store]:
             if isinstance(change, MemberJoined):

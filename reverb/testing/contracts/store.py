@@ -1,4 +1,4 @@
-"""The contract of every channel store; subclass :class:`StoreContract` to test yours."""
+"""The contract of every channel store; subclass :class:`StoreContract` to test your own store."""
 
 import pytest
 from zope.interface.verify import verifyObject

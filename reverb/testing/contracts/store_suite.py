@@ -33,9 +33,9 @@ EDGE_CASE_NAMES = [
 class StoreSuite:
     """The base class of all store suites.
 
-    A subclass must override :meth:`make_store`. It may override the other methods of this class
-    and the fixture :meth:`deployment`. The defaults suit a store that needs no broker and returns
-    Deferreds that have already fired.
+    A subclass must override :meth:`make_store`. A subclass may override the other methods of this
+    class and the fixture :meth:`deployment`. The defaults suit a store that needs no broker and
+    returns Deferreds that have already fired.
 
     Attributes:
         clock: The clock of the current test, the argument of :meth:`make_store`.
@@ -60,10 +60,10 @@ class StoreSuite:
 
         Args:
             clock: A clock for the store; the test advances it. A store that uses real time may
-                ignore it, if the subclass also overrides :meth:`OneStoreSuite.pass_time`.
+                ignore the clock, if the subclass also overrides :meth:`OneStoreSuite.pass_time`.
 
         Returns:
-            An object that provides ``IChannelStore``. The suite starts and stops it.
+            An object that provides ``IChannelStore``. The suite starts and stops the store.
         """
         raise NotImplementedError
 
@@ -85,7 +85,7 @@ class StoreSuite:
         """Subscribe the broker of the store's node to a channel; wait until it is subscribed.
 
         The suite calls this before each ``join``, as the hub does on a node. By default it does
-        nothing. Override it if the store receives member changes through a broker.
+        nothing. Override this if the store receives member changes through a broker.
 
         Args:
             store: A store that :meth:`make_store` has returned.
@@ -116,7 +116,8 @@ class OneStoreSuite(StoreSuite):
     :meth:`make_store` gets.
 
     Attributes:
-        store: The store of the current test. It has been started, and is stopped after the test.
+        store: The store of the current test. The suite starts the store before the test, and stops
+            it after the test.
     """
 
     store: IChannelStore

@@ -1,1 +1,1 @@
-"""Webhooks of a cluster: an elected node, the leader, sends them for all nodes."""
+"""Webhooks of a cluster: an elected node, the leader, sends the webhooks of all nodes."""

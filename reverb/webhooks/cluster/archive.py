@@ -21,7 +21,7 @@ _NO_LIMIT = 1_000_000
 
 @implementer(IDeliveryArchive)
 class ClusterArchive:
-    """Queries the cluster store. It also queues replays and test events there, for the leader.
+    """Queries the cluster store, and queues replays and test events there for the leader.
 
     Args:
         store: The cluster store.

@@ -19,7 +19,7 @@ _ELECTION_INTERVAL = 2.0
 
 
 class _Phase(Enum):
-    """The phase of a node's part in the election.
+    """A node's phase in the election.
 
     STOPPED → RUNNING: :meth:`Election.start`. RUNNING → STOPPING → STOPPED:
     :meth:`Election.stop`.
@@ -27,9 +27,9 @@ class _Phase(Enum):
 
     STOPPED = "stopped"
     RUNNING = "running"
-    """The node is the leader, or tries to become it every few seconds."""
+    """The node is the leader, or tries to become the leader every few seconds."""
     STOPPING = "stopping"
-    """The node ends its term. If all nodes are stopping, it may lead once more."""
+    """A leader finishes its term. If all nodes are stopping, this node may lead once more."""
 
 
 class Election:
@@ -37,7 +37,7 @@ class Election:
 
     Args:
         store: The cluster store.
-        begin_term: Begins a term, given the leadership.
+        begin_term: Begins a leader term, given the leadership.
         clock: Times the election.
 
     Attributes:
@@ -92,7 +92,7 @@ class Election:
         await self._attempt(self._lead_last)
 
     async def _attempt(self, lead: Callable[[], Awaitable[object]]) -> None:
-        """Try to lead, if the store is available.
+        """Call ``lead``, if the store is available.
 
         ClusterStoreLostError is ignored, and any other exception is logged.
         """
@@ -137,7 +137,7 @@ class Election:
             term.end()
 
     async def _sleep(self, seconds: float) -> None:
-        """Sleep until :meth:`stop` is called, but no longer than some seconds."""
+        """Sleep for some seconds, or until :meth:`stop` is called."""
         if self._phase is _Phase.RUNNING:
             self._sleeping = deferLater(self._clock, seconds)
             with suppress(CancelledError):

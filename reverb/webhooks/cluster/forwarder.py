@@ -17,9 +17,9 @@ from reverb.webhooks.interfaces import ClusterStoreLostError
 MAX_QUEUED = 10_000
 """The most events that wait on this node while the cluster store is unreachable."""
 MAX_QUEUED_BYTES = 8 * 1024 * 1024
-"""The most bytes that the JSON of these events may have."""
+"""The most bytes that the JSON of all waiting events may have."""
 RETRY_DELAY = 1.0
-"""Seconds after a failure until the events that wait are published."""
+"""Seconds from a failed publication until the forwarder publishes the waiting events."""
 
 
 class _Phase(Enum):
@@ -27,7 +27,7 @@ class _Phase(Enum):
 
     - STOPPED → FORWARDING: :meth:`EventForwarder.start`.
     - FORWARDING → WAITING: the store is unavailable, or an event could not be published.
-    - WAITING → FORWARDING: the retry delay is over.
+    - WAITING → FORWARDING: the retry delay is over, or :meth:`EventForwarder.flush` is called.
     - FORWARDING, WAITING → STOPPED: :meth:`EventForwarder.stop`.
     """
 
@@ -36,22 +36,22 @@ class _Phase(Enum):
     FORWARDING = "forwarding"
     """Each event is published at once."""
     WAITING = "waiting"
-    """Events are queued."""
+    """Events wait for the retry."""
 
 
 class EventForwarder:
-    """Publishes the client events, cache misses and counts of this node's hub to the cluster store.
+    """Publishes client events, cache misses and subscription counts to the cluster store.
 
-    :meth:`on_notice` must be a listener of the hub. Changes of occupancy are not published, because
-    the store's scripts report them. While the store is unreachable, events wait here in order, up
-    to ``MAX_QUEUED`` events and ``MAX_QUEUED_BYTES``; further events are dropped. An event that
-    could not be published is published again, then perhaps after later ones.
+    :meth:`on_notice` must be a listener of the node's hub. Changes of occupancy are not published,
+    because the store's scripts report these changes. While the store is unreachable, events wait on
+    this node in order, up to ``MAX_QUEUED`` events and ``MAX_QUEUED_BYTES``; further events are
+    dropped. An event whose publication failed is published again, perhaps after later events.
 
     Args:
         store: The cluster store, which has the queue.
         event_filter: Knows which events an endpoint or a listener wants.
-        debounce: Seconds by which the store delays the report of a departure, and for which it
-            ignores further cache misses of a channel after a cache miss.
+        debounce: Seconds by which the store delays the report of a departure. For the same time
+            after a cache miss, the store ignores further cache misses of the channel.
         clock: Times the retries, and limits the rate of log lines.
         meter: Counts dropped events.
     """
@@ -94,13 +94,13 @@ class EventForwarder:
         return len(self._events)
 
     def flush(self) -> None:
-        """Publish the events that wait now, if the store is available."""
+        """Publish the waiting events at once, if the store is available."""
         if self._phase is _Phase.WAITING:
             self._cancel_retry()
             self._retry()
 
     def on_notice(self, notice: Notice) -> None:
-        """Publish the event of a notice, unless it is unwanted or about occupancy."""
+        """Forward a notice as an event, if the event is wanted and not about occupancy."""
         if (
             self._phase is _Phase.STOPPED
             or not isinstance(notice, ChannelNotice)
@@ -149,7 +149,10 @@ class EventForwarder:
             self._drop(event)
 
     def _on_failure(self, failure: Failure, number: int) -> None:
-        """Let the event wait for the retry; the store may have it nevertheless."""
+        """Let the event wait for the retry.
+
+        If only the reply was lost, the retry adds the event to the queue again.
+        """
         self._published.discard(number)
         self._wait()
         failure.trap(ClusterStoreLostError)

@@ -1,4 +1,4 @@
-"""The store that the nodes of a cluster share for webhooks, and the leadership that it gives."""
+"""The store that the nodes of a cluster share for webhooks, and the leadership that it grants."""
 
 from collections.abc import Callable, Collection, Sequence
 from typing import Literal
@@ -16,7 +16,7 @@ from reverb.webhooks.policies import QueueLimits
 class QueueEntry(msgspec.Struct, frozen=True):
     """An entry of the queue that the nodes of a cluster share.
 
-    It is an event, or it notifies the leader of a delivery that a node has added with
+    An entry is an event, or notifies the leader of a delivery that a node has added with
     :meth:`IWebhookClusterStore.add`.
     """
 
@@ -34,13 +34,14 @@ class QueueEntry(msgspec.Struct, frozen=True):
 
 
 class ILeadership(Interface):
-    """A node's leadership of the cluster's webhooks, and what only the leader may do.
+    """A node's leadership of the cluster's webhooks: the operations that only the leader may run.
 
-    Every method renews it. It expires some seconds after the last call, or when the node loses its
-    connection to the store. From then on another node may lead.
+    Every call except :meth:`release` renews the leadership. The leadership expires some seconds
+    after the last call; then another node may lead. The leadership also ends when the node loses
+    its connection to the store.
 
-    Every Deferred fails with ClusterStoreLostError if the leadership has expired, if the store is
-    unreachable, or if it refuses the call.
+    Every Deferred fails with ClusterStoreLostError if the leadership has ended, if the store is
+    unreachable, or if the store refuses the call.
     """
 
     def renew() -> "Deferred[None]":
@@ -55,7 +56,7 @@ class ILeadership(Interface):
         Args:
             delay_ms: Milliseconds after which to run the checks.
             wanted: As for :meth:`IWebhookClusterStore.track_occupancy`. The store deletes the
-                reported occupancy of apps for which it returns False.
+                reported occupancy of apps for which ``wanted`` returns False.
 
         Returns:
             Fires when all checks are scheduled.
@@ -70,8 +71,9 @@ class ILeadership(Interface):
         Corrupt entries are removed from the queue and not returned.
 
         Args:
-            after: The id of the last entry that was read; empty to read from the first.
-            stopping: Whether this node is stopping. If all nodes are, every check counts as due.
+            after: The id of the last entry that was read; empty to read from the first entry.
+            stopping: Whether this node is stopping. If all nodes are stopping, every check counts
+                as due.
 
         Returns:
             Fires with the next entries, in order; the list is empty if the queue has no more.
@@ -85,8 +87,8 @@ class ILeadership(Interface):
             is_new: True if the store does not have the delivery's body yet.
 
         Returns:
-            Fires when the delivery is stored. Later calls of this node take effect after this one,
-            even if they are made before it fires.
+            Fires when the delivery is stored. A later call by this node takes effect after this
+            call, even if this Deferred has not fired yet.
         """
 
     def remove_entries(ids: "Collection[str]") -> "Deferred[None]":
@@ -101,14 +103,15 @@ class IWebhookClusterStore(Interface):
     """The queue, the deliveries and the leadership, which the nodes of a cluster share.
 
     The store itself creates the events about occupancy: whether a channel has subscribers, and
-    whether a user is one of its members. An arrival adds its event to the queue in the same atomic
-    step as the change, unless the channel or member is already reported as present. A departure
+    whether a user is one of its members. When a channel becomes occupied or a member is added, the
+    store adds the event to the queue in the same atomic step, unless the channel or member is
+    already reported as present. When a channel is vacated or a member is removed, the store
     schedules a check at the end of the debounce delay. The check adds an event only if the channel
     is still vacant, or the member still absent. So each change adds at most one event, even if
-    several nodes see it, and a departure with a return within the delay adds none.
+    several nodes see the change. A departure with a return within the delay adds no event.
 
-    The nodes elect one leader, which sends the webhooks of all nodes. The methods of
-    :class:`ILeadership` are for the leader, all methods here for every node.
+    The nodes elect one leader, which sends the webhooks of all nodes. Only the leader calls the
+    methods of :class:`ILeadership`; every node may call the methods of this interface.
 
     Every Deferred fails with ClusterStoreLostError if the store is unreachable or refuses the call.
     """
@@ -140,7 +143,7 @@ class IWebhookClusterStore(Interface):
     def acquire_leadership() -> "Deferred[ILeadership | None]":
         """Become the leader.
 
-        After it has lost the store, a leader may acquire the leadership again at once.
+        A leader that has lost its connection to the store may acquire the leadership again at once.
 
         Returns:
             Fires with the leadership, or with None if another node is the leader.
@@ -153,7 +156,8 @@ class IWebhookClusterStore(Interface):
 
         Returns:
             Fires with True if all nodes are stopping, and occupancy checks or queue entries are
-            left. The caller should then try to become the leader, to process them before it stops.
+            left. The caller should then try to become the leader, and process the checks and
+            entries before it stops.
         """
 
     def add(delivery: Delivery, limits: QueueLimits) -> "Deferred[AddResult]":
@@ -161,11 +165,11 @@ class IWebhookClusterStore(Interface):
 
         Args:
             delivery: A new delivery, or a delivered or dead one that was renewed for a replay.
-            limits: Limits the pending deliveries of its endpoint.
+            limits: Limits the pending deliveries of the delivery's endpoint.
 
         Returns:
-            Fires with ``added``. Otherwise the store is unchanged: with ``full`` if there is no
-            room, with ``pending`` if the delivery is pending already.
+            Fires with ``added``; with ``full`` if there is no room; or with ``pending`` if the
+            delivery is pending already. Only ``added`` means that the store has changed.
         """
 
     def list_ids(

@@ -19,14 +19,14 @@ _CONFIRMATION_LIFETIME = 4
 class ClusterJournal:
     """Writes deliveries on behalf of the leader, in the order in which they change.
 
-    An event stays in the cluster's queue until, for each endpoint that wants it, it is part of a
-    delivery or has been dropped.
+    An event stays in the cluster's queue until every endpoint that wants the event is done: the
+    event is part of a delivery to the endpoint, or was dropped for the endpoint.
 
     Args:
         leadership: This node's leadership.
         clock: Measures the time since the leadership was last confirmed.
-        on_lost: Called when a write fails. From then on, this node must not send any delivery:
-            another node may have become the leader.
+        on_lost: Called when a write fails. After a failed write, this node must not send any
+            delivery: another node may have become the leader.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class ClusterJournal:
         self._unbatched.track(event.id, len(urls))
 
     def remove_unbatched(self, event_ids: Collection[str], url: str) -> None:
-        """Record that events are part of a delivery for an endpoint, or were dropped for it."""
+        """Record that events no longer wait for a delivery to the endpoint with this URL."""
         self._unbatched.done(event_ids)
 
     def remove_entries(self, entry_ids: Collection[str]) -> None:
@@ -77,7 +77,8 @@ class ClusterJournal:
 
         Args:
             asked_at: The clock's time in seconds when the request to the store was made. The time
-                of the reply would be too late: this process may be paused before it reads it.
+                of the reply would be too late: this process may be paused before it reads
+                the reply.
         """
         self._confirmed_at = max(self._confirmed_at, asked_at)
 
@@ -90,16 +91,17 @@ class ClusterJournal:
     def _failed(self, failure: Failure) -> "Deferred[None]":
         self._on_lost()
         failure.trap(ClusterStoreLostError)
-        return Deferred()  # Never fires: the end of the term cancels the requests that wait for it.
+        # The attempts that wait for this Deferred end with the term, so it need not fire.
+        return Deferred()
 
     def written(self) -> "Deferred[None]":
         """Wait until everything that was written so far is in the store.
 
         If the store has not confirmed this node's leadership for some seconds, this method asks for
-        a confirmation, and waits for it too.
+        a confirmation, and waits for the confirmation, too.
 
         Returns:
-            Fires when the last write, and with it every earlier one, has succeeded. If the last
+            Fires when the last write, and with it every earlier write, has succeeded. If the last
             write fails, the Deferred never fires.
         """
         # This process may have been paused, and another node may have become the leader.

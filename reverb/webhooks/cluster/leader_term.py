@@ -18,21 +18,21 @@ POLL_INTERVAL = 0.25
 """Seconds between two polls of the cluster's queue while the queue is empty."""
 
 _RECONNECT_GRACE_MS = 3_000
-"""The least delay, in milliseconds, of the checks that a new leader schedules when it begins.
+"""The least delay, in milliseconds, of the checks that :func:`begin_term` schedules.
 
 The other nodes may have lost Redis together with the last leader; the delay gives them time to
 reconnect.
 """
 
 MakePipeline = Callable[[IJournal, str], Pipeline]
-"""Makes a pipeline, given a journal and a delivery id. The ids of new deliveries sort after it."""
+"""Makes a pipeline, given a journal and an id that the ids of new deliveries must exceed."""
 
 
 class LeaderTerm:
     """Sends the webhooks of all nodes, from this node's election until it loses the leadership.
 
-    :func:`begin_term` begins one. Call :meth:`poll` repeatedly. When the node stops, call
-    :meth:`finish`, which hands over to the next leader. :meth:`end` ends the term at once.
+    :func:`begin_term` begins a term. Call :meth:`poll` repeatedly. When the node stops, call
+    :meth:`finish`, which releases the leadership. :meth:`end` ends the term at once.
 
     Args:
         leadership: This node's leadership.
@@ -62,7 +62,7 @@ class LeaderTerm:
         return self._pipeline.sender.queued(app_id)
 
     def resume(self, pending: Sequence[Delivery]) -> None:
-        """Send pending deliveries that the store has, in the given order."""
+        """Queue pending deliveries from the store, in the given order."""
         for delivery in pending:
             self._journal.mark_stored(delivery)
         if not self._has_ended:
@@ -125,7 +125,7 @@ class LeaderTerm:
         """Process the whole queue, then wait until its events are routed and sent.
 
         Returns:
-            True if every delivery is finished; False if that took longer than ``POLL_INTERVAL``.
+            True if every delivery is finished; False if that takes longer than ``POLL_INTERVAL``.
         """
         while await self.poll(stopping=True):
             pass
@@ -151,9 +151,11 @@ async def begin_term(
     Args:
         leadership: This node's leadership.
         store: The cluster store.
-        make_pipeline: Makes the term's pipeline.
+        make_pipeline: Makes the pipeline, given the term's journal and the greatest id of a pending
+            delivery.
         debounce_ms: Milliseconds by which the report of a departure is delayed.
-        wanted: Returns whether an app, by its id, has a webhook that reports occupancy.
+        wanted: Returns, for an app's id, whether an endpoint or a listener wants occupancy events
+            of the app.
         clock: Times batches and timeouts.
 
     Raises:

@@ -20,8 +20,8 @@ _NO_BODY = b""
 class CorruptRecordError(Exception):
     """A queue entry or a delivery in Redis is malformed.
 
-    Another program or another version of this server may have written it. The text of the exception
-    is one line.
+    Another program or another version of this server may have written the record. The text of the
+    exception is one line.
     """
 
 

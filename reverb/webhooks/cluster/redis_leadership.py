@@ -33,7 +33,7 @@ class RedisLeadership:
     """The leadership of this node, from its acquisition until it expires or Redis is lost.
 
     Args:
-        session: Runs the scripts. The leadership ends with the present session of the node.
+        session: Runs the scripts. The leadership ends when the node's session token changes.
         token: The token with which the leadership was acquired.
     """
 
@@ -43,11 +43,11 @@ class RedisLeadership:
         self._token = token
 
     async def _run(self, script: Script, *arguments: Argument) -> Any:
-        """Run a script that only the leader may run, which renews the leadership.
+        """Run a script that only the leader may run; the script also renews the leadership.
 
         Raises:
             ClusterStoreLostError: The session in which this node acquired the leadership has
-                ended, the leadership has expired, or Redis is unreachable.
+                ended, the leadership has expired, or Redis is unreachable or refuses the script.
         """
         if self._session.token != self._session_token:
             raise ClusterStoreLostError("the connection to Redis was lost")
@@ -125,7 +125,7 @@ class RedisLeadership:
 
     @returns_deferred
     async def remove_entries(self, ids: Collection[str]) -> None:
-        """Remove entries from the queue."""
+        """Remove entries from the queue of the cluster."""
         await self._run(scripts.REMOVE_ENTRIES, *ids)
 
 

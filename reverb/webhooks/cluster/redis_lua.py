@@ -31,8 +31,8 @@ redis.call('PEXPIRE', leader, ARGV[5])
 )
 """The beginning of a script that only the leader may run.
 
-It checks that the leader lock has the token ARGV[4], and renews the lock for ARGV[5] milliseconds.
-If the lock has expired or has another token, the script returns nil.
+These lines check that the leader lock has the token ARGV[4], and renew the lock for ARGV[5]
+milliseconds. If the lock has expired or has another token, the script returns nil.
 """
 
 STOPPING = """

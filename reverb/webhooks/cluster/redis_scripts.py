@@ -1,10 +1,10 @@
-"""The Redis scripts of webhooks. Each step is one script, so that it is atomic.
+"""The Redis scripts of webhooks. Each script is one atomic step.
 
 :mod:`reverb.stores.redis.occupancy_lua` and :mod:`reverb.webhooks.cluster.redis_lua` document the
-keys. The scripts of :mod:`reverb.stores.redis.scripts` report joins and leaves, each in the same
-step as the change itself.
+keys. The scripts of :mod:`reverb.stores.redis.scripts` report changes of occupancy, in the same
+step as the join or leave that causes the change.
 
-ARGV[1] to ARGV[3] of every script are those of :class:`reverb.redis.scripting.Script`. In the
+:class:`reverb.redis.scripting.Script` documents ARGV[1] to ARGV[3] of every script. In the
 leader's scripts, ARGV[4] is the leader token, and ARGV[5] is the lifetime of the leader lock in
 milliseconds.
 """
@@ -34,10 +34,10 @@ end
 return 1
 """
 )
-"""Add an event to the queue; return 0 if the queue is full, else 1.
+"""Add an event to the queue of the cluster; return 0 if the queue is full, else 1.
 
-If ARGV[8] is positive, the event is a cache miss. If it is added, later cache misses of the channel
-are ignored for that many milliseconds; for these, the script returns 1.
+If ARGV[8] is positive, the event is a cache miss. After adding a cache miss, the script
+ignores later cache misses of the channel for ARGV[8] milliseconds: it adds nothing and returns 1.
 """
 
 ACQUIRE_LEADERSHIP = Script(
@@ -95,9 +95,9 @@ return found[1]
 )
 """Schedule a check for each channel and user that is reported as present but is absent now.
 
-One call scans one chunk of an app's ``reported`` set. It returns the cursor of the next chunk, or 0
-at the end. ARGV[8] is the delay of the checks in milliseconds. If it is negative, the script
-deletes the whole set instead.
+One call scans one chunk of an app's ``reported`` set. The script returns the cursor of the next
+chunk, or 0 at the end. ARGV[8] is the delay of the checks in milliseconds. If ARGV[8] is negative,
+the script deletes the whole ``reported`` set instead.
 """
 
 ANNOUNCE_STOP = Script(
@@ -148,7 +148,7 @@ return {redis.call('XRANGE', key('webhooks', 'events'), start, '+', 'COUNT', """
     + """), malformed}
 """
 )
-"""Run the occupancy checks that are due, and read the queue.
+"""Run the occupancy checks that are due, and read the queue of the cluster.
 
 Return the next entries of the queue, and the number of checks that were removed because their name
 is malformed. If all nodes are stopping, every scheduled check counts as due.
@@ -157,7 +157,7 @@ is malformed. If all nodes are stopping, every scheduled check counts as due.
 REMOVE_ENTRIES = Script(
     REQUIRE_LEADER + "return redis.call('XDEL', key('webhooks', 'events'), unpack(ARGV, 6))"
 )
-"""Remove entries from the queue."""
+"""Remove entries from the queue of the cluster."""
 
 PUT = Script(
     REQUIRE_LEADER
@@ -177,8 +177,8 @@ return 1
 )
 """Write a delivery.
 
-If the delivery is no longer pending, delete the oldest deliveries in its state that are beyond the
-limits: at most ARGV[6] deliveries with ARGV[7] bytes are kept. ARGV[14], the body, is given only
+If the delivery is delivered or dead, keep at most ARGV[6] deliveries with ARGV[7] bytes in that
+state, and delete the oldest deliveries beyond these limits. ARGV[14], the body, is given only
 for a new delivery.
 """
 
@@ -206,8 +206,9 @@ return 'added'
 )
 """Write a pending delivery, and notify the leader through a queue entry.
 
-Return ``added``. Otherwise change nothing: return ``pending`` if this delivery is pending already,
-and ``full`` if the cluster's queue is full, or if the endpoint has too many pending deliveries.
+Return ``added``; or ``pending`` if the delivery is pending already; or ``full`` if the cluster's
+queue is full or the endpoint has too many pending deliveries. If the script returns ``pending`` or
+``full``, it changes nothing.
 """
 
 PENDING = Script(
@@ -249,7 +250,10 @@ for i = 4, #ARGV do
 end
 return found
 """)
-"""Return the deliveries that exist, each followed by its body, or by nil if it has none."""
+"""Return the deliveries with the given ids, each followed by its body, or by nil without a body.
+
+Ids that no delivery has are skipped.
+"""
 
 COUNT_QUEUED = Script("""
 return number_of(key('webhooks', 'queued'), ARGV[4] .. ' ' .. ARGV[5])

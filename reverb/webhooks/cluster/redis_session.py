@@ -1,4 +1,4 @@
-"""What the webhooks of a node and of the leader have in common in Redis: calls and reading."""
+"""The access of webhooks to Redis, on every node: runs scripts and reads deliveries."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -41,7 +41,7 @@ class RedisWebhookSession:
 
     @property
     def token(self) -> str | None:
-        """The token of the present session, which is a new one after each connect; or None."""
+        """The node's session token, new after each connect to Redis; None in degraded mode."""
         return self._session.token
 
     async def run(self, script: Script, *arguments: Argument) -> Any:
@@ -76,7 +76,7 @@ class RedisWebhookSession:
 
         Args:
             what: The kind of record, in the plural.
-            problem: What is wrong with this one.
+            problem: The error in this record.
         """
         self._meter.webhooks_unreadable += 1
         self._last_problem = problem
@@ -93,5 +93,5 @@ class RedisWebhookSession:
 
 
 def delivery_arguments(delivery: Delivery) -> tuple[Argument, ...]:
-    """Return the arguments of scripts that write a delivery: app, id, URL and creation time."""
+    """Return a delivery's app id, id, URL and creation time, for the scripts that write it."""
     return (delivery.app_id, delivery.id, delivery.url, repr(delivery.created))

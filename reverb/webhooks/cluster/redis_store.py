@@ -42,8 +42,8 @@ class RedisWebhookStore:
     def __init__(self, store: RedisStore, *, clock: IReactorTime, meter: Meter) -> None:
         self._store = store
         self._session = RedisWebhookSession(store.session, clock, meter)
-        # The same for each term: after a loss of Redis, this node need not wait until the lock
-        # that it holds itself has expired.
+        # All terms of this node have one token, so after a loss of Redis the node need not
+        # wait until its own lock expires.
         self._leader_token = secrets.token_hex(8)
 
     @property
@@ -57,7 +57,7 @@ class RedisWebhookStore:
 
     @returns_deferred
     async def publish(self, event: WebhookEvent, mute_ms: int) -> bool:
-        """Add to the queue an event that is not about occupancy.
+        """Add to the queue of the cluster an event that is not about occupancy.
 
         Returns:
             Fires with False if the queue is full, and the event is dropped; with True otherwise.
@@ -80,7 +80,8 @@ class RedisWebhookStore:
         """Record that this node is stopping.
 
         Returns:
-            Fires with True if all nodes are stopping, and checks or entries are left.
+            Fires with True if all nodes are stopping, and occupancy checks or queue entries are
+            left.
         """
         return bool(await self._session.run(scripts.ANNOUNCE_STOP))
 
@@ -89,8 +90,8 @@ class RedisWebhookStore:
         """Write a pending delivery, and notify the leader through a queue entry.
 
         Returns:
-            Fires with ``added``. Otherwise nothing has changed: with ``full`` if there is no room,
-            with ``pending`` if the delivery is pending already.
+            Fires with ``added``; with ``full`` if there is no room; or with ``pending`` if the
+            delivery is pending already. Only ``added`` means that the store has changed.
         """
         reply = await self._session.run(
             scripts.ADD,
@@ -110,7 +111,7 @@ class RedisWebhookStore:
         states = _STATES if state is None else (state,)
         before = f"({after}" if after else "+"
         ids = await self._session.run(scripts.LIST_IDS, app_id, before, limit, *states)
-        # An id that is not UTF-8 becomes one that does not exist.
+        # An id that is not UTF-8 becomes an id that no delivery has.
         return [delivery_id.decode("utf-8", "replace") for delivery_id in ids]
 
     @returns_deferred

@@ -21,14 +21,14 @@ from reverb.webhooks.interfaces import (
 
 @implementer(IWebhooks)
 class ClusterWebhooks:
-    """Forwards this node's events, and sends those of all nodes while this node leads.
+    """Forwards this node's events; while this node leads, sends the events of all nodes.
 
     Args:
         archive: The archive of the cluster's deliveries.
         forwarder: Forwards this node's events to the cluster's queue.
-        election: Lets this node lead.
+        election: The election, in which this node takes part.
         listeners: Called with every event, on the leader.
-        transport: Sends the requests of all terms; :meth:`stop` stops it.
+        transport: Sends the requests of all leader terms; :meth:`stop` stops the transport.
 
     Attributes:
         archive: The archive of the cluster's deliveries.

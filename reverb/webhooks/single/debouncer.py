@@ -3,7 +3,7 @@
 The delay also limits how often a channel's cache misses are reported.
 
 Source: Pusher's documentation, "Webhooks: Delayed events": ``channel_vacated`` and
-``member_removed`` are delayed, and a return within the delay sends nothing at all.
+``member_removed`` are delayed, and after a return within the delay no webhook is sent.
 
 This module reads no clock: callers pass the time.
 """
@@ -28,15 +28,16 @@ _OccupancyKey = tuple[str, str, str | None]
 class Debouncer:
     """Delays the departures in a stream of notices.
 
-    A return within the delay cancels both notices: the departure and the return.
+    A departure is a ``ChannelVacated`` or a ``MemberRemoved``. A return within the delay cancels
+    both notices: the departure and the return.
 
     Ordering: departures are released in the order in which they happened, so the members of a
-    channel leave before it is vacated. Other notices are not delayed, so they may overtake
+    channel leave before the channel is vacated. Other notices are not delayed, so they may overtake
     departures.
 
     Args:
-        delay: Seconds for which a departure is delayed, and for which a cache miss mutes the later
-            ones of its channel; 0 to release every notice at once.
+        delay: Seconds for which a departure is delayed, and for which a cache miss mutes later
+            cache misses of the channel; 0 to release every notice at once.
     """
 
     def __init__(self, delay: float) -> None:
@@ -64,8 +65,9 @@ class Debouncer:
             now: The present time, in seconds of any monotonic clock.
 
         Returns:
-            The notice, if it is to be reported at once. Otherwise nothing: it is a departure to
-            delay, a return that cancels one, or a muted cache miss.
+            A list of the notice, if the notice is to be reported at once. Otherwise an empty list:
+            the notice is a departure to delay, a return that cancels a departure, or a muted cache
+            miss.
         """
         key = _occupancy_key(notice)
         match notice:

@@ -28,11 +28,12 @@ class HubEventSource:
     :meth:`on_notice` must be a listener of the hub.
 
     The journal records which channels and members were last reported as present. After a crash,
-    the next process reports each of them as vacated or removed, unless it returns within the
-    debounce delay.
+    the next process reports the recorded channels as vacated and the recorded members as removed,
+    except those that return within the debounce delay.
 
     Args:
-        wants_app: Returns, for an app's id, whether an endpoint or a listener wants any event.
+        wants_app: Returns, for an app's id, whether an endpoint or a listener wants any event of
+            the app.
         debounce: Seconds for which a departure is delayed; see :class:`Debouncer`.
         clock: Schedules the delayed events.
         journal: Records the reported occupancy.
@@ -79,9 +80,10 @@ class HubEventSource:
         return succeed(None)
 
     def on_notice(self, notice: Notice) -> None:
-        """Emit the event of a notice, unless it is debounced, unwanted or of an internal channel.
+        """Emit the event of a notice at once or, for a departure, after the debounce delay.
 
-        Between :meth:`stop` and :meth:`start`, notices are ignored.
+        Ignores notices of internal channels, notices of apps for which ``wants_app`` is False, and
+        all notices while the source is not started. The debouncer may cancel or mute a notice.
         """
         if self._emit is None or not self._wants_app(notice.app_id):
             return

@@ -1,8 +1,8 @@
-"""The journal of a single node: deliveries, events before their delivery, reported occupancy.
+"""The journal of a single node: deliveries, events not yet in a delivery, reported occupancy.
 
-The journal answers queries from memory. If it has a storage
-(:mod:`reverb.webhooks.single.sqlite`), it also writes each change there, and the next process reads
-the contents from it.
+The journal answers queries from memory. A journal with a storage
+(:mod:`reverb.webhooks.single.sqlite`) also writes each change to the storage. The next process
+reads the contents from the storage.
 """
 
 from collections import OrderedDict
@@ -48,7 +48,7 @@ class IJournalStorage(Protocol):
                 storage can write the complete contents.
 
         Returns:
-            The same object.
+            The object that was passed as ``contents``.
 
         Raises:
             JournalError: The storage cannot be read or written.
@@ -64,7 +64,7 @@ class IJournalStorage(Protocol):
         """Store an event that is not part of a delivery yet."""
 
     def remove_unbatched(self, event_id: str, url: str) -> None:
-        """Remove an event that is now part of a delivery to this URL, or was dropped for it."""
+        """Remove an event that no longer waits for a delivery to an endpoint."""
 
     def put_reported(self, key: OccupancyKey) -> None:
         """Store that a channel was reported as occupied, or a member as added."""
@@ -76,17 +76,17 @@ class IJournalStorage(Protocol):
         """Fire when all changes so far are stored, or when writing has failed."""
 
     def close(self) -> "Deferred[None]":
-        """Write the remaining changes, and close; fires when that is done."""
+        """Write the remaining changes, and close; fires when the storage is closed."""
 
 
 class Journal:
     """Keeps the deliveries, the unbatched events and the reported occupancy of a node.
 
     Delivered deliveries are limited in number, dead letters in number and bytes. Beyond a limit,
-    the journal removes those that finished first.
+    the journal removes the deliveries that finished first.
 
     Args:
-        storage: Stores a copy of the contents; None to lose them when the process ends.
+        storage: Stores a copy of the contents; None to lose the contents when the process ends.
     """
 
     def __init__(self, storage: IJournalStorage | None = None) -> None:
@@ -100,7 +100,7 @@ class Journal:
         self._dead_bytes = 0
 
     def open(self) -> None:
-        """Read the contents from the storage; a journal without one keeps what it has.
+        """Read the contents from the storage; without a storage, keep the present contents.
 
         Raises:
             JournalError: The storage cannot be read or written.
@@ -113,7 +113,7 @@ class Journal:
             self._apply_retention(delivery)
 
     def latest_id(self) -> str:
-        """Return the greatest id of a delivery; empty if there is none."""
+        """Return the greatest id of a delivery; empty if there is no delivery."""
         return max(self._contents.deliveries, default="")
 
     @property
@@ -122,7 +122,7 @@ class Journal:
         return self._storage is not None
 
     def close(self) -> "Deferred[None]":
-        """Write the remaining changes; fires when that is done."""
+        """Close the storage, if there is one; fires when the storage is closed."""
         return succeed(None) if self._storage is None else self._storage.close()
 
     def written(self) -> "Deferred[None]":
@@ -142,7 +142,7 @@ class Journal:
         self._apply_retention(delivery)
 
     def _apply_retention(self, delivery: Delivery) -> None:
-        """Update the counts, and remove the oldest finished deliveries beyond the limits."""
+        """Count a finished delivery, and remove the oldest deliveries beyond the limits."""
         self._delivered.pop(delivery.id, None)
         self._dead_bytes -= self._dead.pop(delivery.id, 0)
         if delivery.state == "delivered":
@@ -173,7 +173,7 @@ class Journal:
     def dead(self, app_id: str) -> list[Delivery]:
         """Return an app's dead letters, in the order in which they were given up.
 
-        Those of an earlier process come first, in the order of their ids.
+        Dead letters of an earlier process come first, in the order of their ids.
         """
         dead = [self._contents.deliveries[delivery_id] for delivery_id in self._dead]
         return [delivery for delivery in dead if delivery.app_id == app_id]
@@ -201,14 +201,14 @@ class Journal:
     # Events that are not part of a delivery yet
 
     def put_unbatched(self, event: WebhookEvent, urls: Collection[str]) -> None:
-        """Record that an event must become part of a delivery to each of these URLs."""
+        """Record that an event must become part of a delivery to each of the given URLs."""
         for url in urls:
             entry = self._contents.unbatched[event.id, url] = UnbatchedEvent(event, url)
             if self._storage is not None:
                 self._storage.put_unbatched(entry)
 
     def remove_unbatched(self, event_ids: Collection[str], url: str) -> None:
-        """Record that events are now part of a delivery to this URL, or were dropped for it."""
+        """Record that events no longer wait for a delivery to the endpoint with this URL."""
         for event_id in event_ids:
             if self._contents.unbatched.pop((event_id, url), None) and self._storage is not None:
                 self._storage.remove_unbatched(event_id, url)

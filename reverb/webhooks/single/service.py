@@ -1,4 +1,4 @@
-"""The webhooks of a single node, which sends the events of its own source."""
+"""The webhooks of a single node, which sends the events of its own event source."""
 
 from collections.abc import Callable
 from enum import Enum
@@ -37,12 +37,13 @@ class SingleNodeWebhooks:
 
     Args:
         source: Emits events.
-        make_pipeline: Makes what delivers the source's events from one start to the next stop.
+        make_pipeline: Makes a pipeline, which delivers the source's events from a start to the next
+            stop.
         listeners: The dispatcher's listeners, to which :meth:`add_listener` adds.
         journal: Records events and deliveries.
         ids: Generates the ids of events and deliveries.
         transport: The sender's transport; it is stopped after the sender.
-        clock: Times how long a stop may take.
+        clock: Measures the time that a stop takes.
 
     Attributes:
         journal: The journal.
@@ -111,11 +112,11 @@ class SingleNodeWebhooks:
 
     @returns_deferred
     async def stop(self) -> None:
-        """Stop the source, send what is pending for up to ``DRAIN_TIMEOUT`` seconds, and stop.
+        """Stop the source, send pending deliveries for up to ``DRAIN_TIMEOUT`` seconds, then stop.
 
         Returns:
-            Fires when everything has stopped. The journal's storage, if there is one, then has the
-            deliveries that are still pending.
+            Fires when the pipeline, the journal and the transport have stopped. If the journal has
+            a storage, deliveries that are still pending are in that storage.
         """
         self._phase = _Phase.STOPPED
         deadline = self._clock.seconds() + DRAIN_TIMEOUT

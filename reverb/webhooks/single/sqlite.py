@@ -1,4 +1,4 @@
-"""The journal's storage: a SQLite file that a thread of its own writes.
+"""The journal's storage: a SQLite file that a separate thread writes.
 
 The reactor waits for the disk only at the start, when it reads the file. Later, the thread writes
 the changes of one turn of the reactor in one transaction. ``kill -9`` loses no transaction that was
@@ -6,7 +6,7 @@ committed. If the machine loses power, the latest transactions may be lost (SQLi
 ``synchronous=NORMAL``).
 
 If the disk fails while the server runs (full, broken, removed), webhooks are still sent. The
-storage retries periodically, and then writes the complete contents again from memory.
+storage retries periodically. A retry writes the journal's complete contents from memory.
 """
 
 import sqlite3
@@ -86,7 +86,7 @@ class _Phase(Enum):
     """
 
     CLOSED = "closed"
-    """There is no file; changes are ignored."""
+    """The file is not open; changes are ignored."""
     IDLE = "idle"
     """The file has all changes."""
     SCHEDULED = "scheduled"
@@ -96,7 +96,7 @@ class _Phase(Enum):
     FAILED = "failed"
     """Changes are not collected, because the retry writes the complete contents."""
     CLOSING = "closing"
-    """The thread writes what was collected before; changes are ignored."""
+    """The thread writes the changes collected before the close; new changes are ignored."""
 
 
 class SqliteJournalStorage:
@@ -120,7 +120,7 @@ class SqliteJournalStorage:
         self._statements: list[_Statement] = []
         self._waiters: list[Deferred[None]] = []
         self._phase = _Phase.CLOSED
-        # The end of the present phase: of SCHEDULED and FAILED, and of WRITING.
+        # The timer ends the phases SCHEDULED and FAILED; the Deferred fires at the end of WRITING.
         self._timer: IDelayedCall | None = None
         self._writing: Deferred[None] = succeed(None)
 
@@ -138,7 +138,7 @@ class SqliteJournalStorage:
             # SQLite describes a corrupt page in several lines.
             problem = " ".join(_describe_error(error).split())
             raise JournalError(f"{self.path} {problem}") from None
-        # A thread pool that was stopped cannot be started again.
+        # A new thread pool, because one that was stopped cannot be started again.
         self._pool = ThreadPool(0, 1, "reverb-journal")
         self._pool.start()
         self._phase = _Phase.IDLE
@@ -159,7 +159,7 @@ class SqliteJournalStorage:
         self._write(_Statement(_PUT_UNBATCHED, _unbatched_row(entry)))
 
     def remove_unbatched(self, event_id: str, url: str) -> None:
-        """Remove an event that is now part of a delivery to this URL, or was dropped for it."""
+        """Remove an event that no longer waits for a delivery to an endpoint."""
         self._write(_Statement(_REMOVE_UNBATCHED, (event_id, url)))
 
     def put_reported(self, key: OccupancyKey) -> None:
@@ -217,7 +217,10 @@ class SqliteJournalStorage:
         _fire(waiters)
 
     def _fail(self, error: Exception) -> None:
-        """Drop the collected changes, and schedule the retry, which writes everything."""
+        """Schedule a retry, which writes the complete journal instead of the collected changes.
+
+        A closing storage does not retry.
+        """
         self._statements.clear()
         if self._phase is _Phase.WRITING:
             self._schedule(_Phase.FAILED, _RETRY_DELAY)
@@ -236,7 +239,7 @@ class SqliteJournalStorage:
 
     @returns_deferred
     async def close(self) -> None:
-        """Write the remaining changes, and close; fires when that is done."""
+        """Write the remaining changes, and close; fires when the file is closed."""
         if self._phase in (_Phase.CLOSED, _Phase.CLOSING):
             return
         if self._timer is not None:
@@ -282,7 +285,7 @@ def _load(connection: sqlite3.Connection, contents: JournalContents) -> JournalC
 
 
 def _check_columns(connection: sqlite3.Connection) -> None:
-    """Check that another program has not made the tables.
+    """Check the columns of the tables, because another program may have made the file.
 
     Raises:
         JournalError: A table has other columns than the schema.
@@ -298,7 +301,7 @@ def _check_columns(connection: sqlite3.Connection) -> None:
 
 
 def _read_all(connection: sqlite3.Connection, contents: JournalContents) -> None:
-    """Read and validate all rows, as SQLite does not detect that a value was overwritten."""
+    """Read and validate all rows, because SQLite does not detect damage to a value."""
     for row in connection.execute("SELECT * FROM deliveries ORDER BY id"):
         delivery = _read_delivery(row)
         contents.deliveries[delivery.id] = delivery
