@@ -16,7 +16,13 @@ from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.interfaces import IConsumer, IDelayedCall, IStreamClientEndpoint
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
-from twisted.web.client import URI, Agent, BrowserLikePolicyForHTTPS, HTTPConnectionPool
+from twisted.web.client import (
+    URI,
+    Agent,
+    BrowserLikePolicyForHTTPS,
+    HTTPConnectionPool,
+    ResponseFailed,
+)
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import (
     IAgent,
@@ -36,6 +42,8 @@ TIMEOUT = 10.0
 """Seconds for which a request waits for the response's head, and then again for its body."""
 _IDLE_TIMEOUT = 60
 """Seconds for which an idle connection is kept for the next request."""
+_PARSER_ERRORS = (ValueError, LookupError, AttributeError)
+"""What twisted.web raises when it cannot parse a head; the texts mean nothing to an operator."""
 
 
 class _Url(EncodedURL):
@@ -231,6 +239,8 @@ def _raise_transport_error(failure: Failure) -> int:
     # twisted.web wraps a list of reasons in one exception.
     reasons = getattr(error, "reasons", None) or [failure]
     inner = reasons[0].value if isinstance(reasons[0], Failure) else reasons[0]
+    if isinstance(error, ResponseFailed) and isinstance(inner, _PARSER_ERRORS):
+        inner = "the head of the response is malformed"
     if isinstance(inner, SSL.Error) and inner.args and isinstance(inner.args[0], list):
         inner = "TLS: " + "; ".join(reason for *_, reason in inner.args[0])
     if isinstance(inner, VerificationError):

@@ -272,6 +272,23 @@ class TestTransport:
         assert factory.sent < PATIENCE
 
     @pytest.mark.parametrize(
+        "head",
+        [
+            b"no colon\r\n",
+            b" folded\r\n",
+            b"Transfer-Encoding: gzip\r\n",
+            b"Content-Length: x\r\n",
+            b"Content-Length: 1\r\nContent-Length: 2\r\n",
+        ],
+    )
+    @pytest_twisted.ensureDeferred
+    async def test_a_malformed_head(self, transport, serve, head):
+        factory, url = serve(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n")
+        with pytest.raises(WebhookTransportError, match=r"^the head of the response is malformed$"):
+            await transport.post(url, {}, b"{}")
+        await factory.ended
+
+    @pytest.mark.parametrize(
         ("beginning", "portion"),
         [
             (b"Content-Length: 99999999\r\n\r\n", b"x" * 16_000),

@@ -14,7 +14,7 @@ from reverb.workers.worker_config import FIRST_SOCKET_DESCRIPTOR, WorkerConfig
 from .fakes import Reactor
 
 SETTINGS = Settings(
-    apps=(App(id="1", key="key", secret="secret"),),
+    apps=(App(id="1", key="key", secret="s3cr3t-0f-app"),),
     listen=("tcp:0:interface=127.0.0.1",),
     metrics_listen=("tcp:0:interface=127.0.0.1",),
     workers=2,
@@ -51,6 +51,12 @@ def supervisor(reactor, log):
 def end(reactor):
     for process in reactor.processes:
         process.end(0)
+
+
+def test_no_worker_shows_a_secret_in_the_process_list(supervisor, reactor):
+    for process in reactor.processes:
+        assert SETTINGS.apps[0].secret in process.written.decode()
+        assert SETTINGS.apps[0].secret not in repr((process.arguments, process.more))
 
 
 def test_every_worker_has_its_own_settings_and_sockets(supervisor, reactor):
