@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 FLOORS = (
     (
         *("backoff", "deferred", "envelope", "host_port", "http", "log_throttle", "logs"),
-        *("memoize", "meter", "state_machine", "timing", "validation"),
+        *("memoize", "meter", "state_machine", "throttled_log", "timing", "validation"),
     ),
     ("apps",),
     ("protocol",),
@@ -27,7 +27,7 @@ FLOORS = (
     ("nats", "redis", "transport", "webhooks"),
     ("api", "config", "stores/redis", "webhooks/single"),
     ("commands", "metrics", "webhooks/cluster"),
-    ("arguments", "backends", "lifecycle", "runtime", "webhook_builder"),
+    ("arguments", "backends", "lifecycle", "runtime", "transport_builder", "webhook_builder"),
     ("service",),
     ("process", "testing/contracts"),
     ("testing", "workers"),
