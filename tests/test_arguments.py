@@ -37,11 +37,6 @@ def service():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (
-            Settings(trusted_proxies=("10.0.0.1", "10.1.2.3/8")),
-            "Settings.trusted_proxies: expected IP addresses, networks such as 10.0.0.0/8 or "
-            "fd00::/8, or unix, got '10.1.2.3/8'; the network of this address is 10.0.0.0/8",
-        ),
         (None, "settings: expected an instance of Settings, got None"),
         ({"port": 1}, "settings: expected an instance of Settings, got a table"),
         (
@@ -78,6 +73,7 @@ def test_wrong_settings(settings, message):
             Settings(metrics_listen=("9100",)),
             "Settings.metrics_listen: cannot listen on endpoint '9100': ",
         ),
+        (Settings(trusted_proxies=("::1", "10.1.2.3/8")), "Settings.trusted_proxies: expected IP"),
         (Settings(redis=f"http://user:{LEAK}@x"), "Settings.redis: "),
         (Settings(broker=f"http://user:{LEAK}@x"), "Settings.broker: "),
     ],

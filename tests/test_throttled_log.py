@@ -5,7 +5,7 @@ from twisted.internet.task import Clock
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from reverb.throttled_log import MAX_KEYS, MAX_LINES, WINDOW, LineKey, ThrottledLog
+from reverb.throttled_log import MAX_KEYS, MAX_LINES, WINDOW, FailureLog, LineKey, ThrottledLog
 from tests.support.log import Log
 
 KEY = LineKey("refused", "app", "192.0.2.1")
@@ -23,10 +23,6 @@ class Throttled:
     def line(self, text, key=KEY, times=1, **more):
         for _ in range(times):
             self.throttle.info(self.logger, key, "line {text}", text=text, **more)
-
-    def fail(self, error, times=1):
-        for _ in range(times):
-            self.throttle.failure(self.logger, "failed {x}", Failure(error), x=1)
 
     def take(self):
         lines = self.log.lines("")
@@ -104,18 +100,41 @@ def test_the_lines_of_a_window_are_bounded_however_many_each_key_may_have(log):
     assert len(log.take()) == MAX_LINES
 
 
-def test_the_first_failures_of_a_type_have_their_traceback(log):
-    log.fail(KeyError("x"), times=50)
-    log.fail(ValueError("y"))
-    problems = log.log.problems()
-    assert [type(failure.value) for _, failure in problems] == [KeyError] * 10 + [ValueError]
-    log.clock.advance(WINDOW)
-    ((text, _),) = log.log.problems()
-    assert text == suppressed(40, LineKey("failed: KeyError"))
+class TestFailures:
+    """Errors of the server itself."""
 
+    @pytest.fixture
+    def failures(self, log):
+        return FailureLog(log.logger, log.clock.seconds)
 
-def test_lines_of_strangers_do_not_suppress_failures(log):
-    for number in range(2 * MAX_KEYS):
-        log.line("a", KEY._replace(address=str(number)))
-    log.fail(KeyError("x"))
-    assert len(log.log.problems()) == 1
+    @staticmethod
+    def fail(failures, error, times=1):
+        for _ in range(times):
+            failures.failure("failed {x}", Failure(error), x=1)
+
+    def test_the_first_ones_of_a_type_have_their_tracebacks(self, failures, log):
+        self.fail(failures, KeyError("x"), 50)
+        self.fail(failures, ValueError("y"))
+        problems = log.log.problems()
+        assert [type(failure.value) for _, failure in problems] == [KeyError] * 10 + [ValueError]
+
+    def test_the_next_one_after_a_window_tells_how_many_were_suppressed(self, failures, log):
+        self.fail(failures, KeyError("x"), 50)
+        log.log.problems()
+        log.clock.advance(WINDOW)
+        self.fail(failures, KeyError("x"))
+        assert [text for text, _ in log.log.problems()] == [
+            "suppressed 40 errors of type KeyError: failed {x}",
+            "failed 1",
+        ]
+        log.clock.advance(WINDOW)
+        self.fail(failures, KeyError("x"))
+        assert [text for text, _ in log.log.problems()] == ["failed 1"]
+
+    def test_the_exception_that_is_being_handled_is_the_default(self, failures, log):
+        try:
+            raise KeyError("x")
+        except KeyError:
+            failures.failure("failed")
+        ((_, failure),) = log.log.problems()
+        assert isinstance(failure.value, KeyError)

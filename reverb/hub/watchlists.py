@@ -20,6 +20,7 @@ from reverb.interfaces import IBroker, IChannelStore, StoreRefusedError
 from reverb.protocol import messages
 from reverb.protocol.names import ONLINE_PREFIX
 from reverb.protocol.session import Session
+from reverb.throttled_log import FailureLog
 
 _RECHECK_INTERVAL = 30
 """Seconds between two checks of all watched users, including those without an invalidation."""
@@ -76,8 +77,6 @@ class WatchlistManager:
             asks it when the store has no answer.
     """
 
-    _log = Logger()
-
     def __init__(
         self,
         *,
@@ -86,6 +85,7 @@ class WatchlistManager:
         clock: IReactorTime,
         is_known_offline: Callable[[str, str], bool],
     ) -> None:
+        self._log = FailureLog(Logger())
         self._broker = broker
         self._store = store
         self._clock = clock

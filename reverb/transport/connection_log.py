@@ -4,7 +4,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from reverb.protocol.handshake import Rejection
-from reverb.throttled_log import LineKey, ThrottledLog
+from reverb.throttled_log import FailureLog, LineKey, ThrottledLog
 from reverb.transport.client_address import ClientAddress
 
 _log = Logger()
@@ -21,6 +21,7 @@ class ConnectionLog:
 
     def __init__(self, log: ThrottledLog) -> None:
         self._lines = log
+        self._failures = FailureLog(_log)
 
     def connected(self, address: ClientAddress, app_id: str, socket_id: str) -> None:
         """Log that a client has been admitted."""
@@ -85,7 +86,7 @@ class ConnectionLog:
 
     def failed(self, address: ClientAddress, failure: Failure) -> None:
         """Log an error of the server while it served a client."""
-        self._lines.failure(_log, "failed to serve {peer}", failure, peer=str(address))
+        self._failures.failure("failed to serve {peer}", failure, peer=str(address))
 
     def flush(self) -> None:
         """Log the counts of the lines that were suppressed."""

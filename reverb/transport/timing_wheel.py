@@ -12,6 +12,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from reverb.meter import Meter
+from reverb.throttled_log import FailureLog
 
 _PRECISION = 0.001
 """Seconds by which a tick may be early and still count: floating-point sums are not exact."""
@@ -32,9 +33,8 @@ class TimingWheel:
             message.
     """
 
-    _log = Logger()
-
     def __init__(self, clock: IReactorTime, meter: Meter) -> None:
+        self._log = FailureLog(Logger())
         self._clock = clock
         self._meter = meter
         self._started_at = 0.0
