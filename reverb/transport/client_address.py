@@ -28,6 +28,7 @@ from reverb.host_port import format_host_port
 from reverb.http import Headers
 from reverb.listening.proxy_protocol import is_proxy_protocol
 from reverb.memoize import memoize_short_keys
+from reverb.transport.wrapped_transport import unwrap
 
 UNIX = "unix"
 """The host of a UNIX socket's client, and what ``trusted_proxies`` calls such a proxy."""
@@ -178,12 +179,8 @@ class ClientAddresses:
             The address that counts as the peer's, and whether it is a proxy that speaks for
             itself: one that names no client, as in a health check.
         """
-        speaks_proxy = False
-        while isinstance(transport, ProtocolWrapper):
-            speaks_proxy |= is_proxy_protocol(transport)
-            transport = transport.transport
-        proxy = transport.getPeer()
-        if not speaks_proxy:
+        proxy = unwrap(transport).getPeer()
+        if not _speaks_proxy_protocol(transport):
             return peer, False
         if (self._networks or self._trusts_unix) and not self._trusts(proxy):
             return proxy, False
@@ -225,6 +222,14 @@ class ClientAddresses:
             if not is_trusted:
                 break
         return client
+
+
+def _speaks_proxy_protocol(transport: Any) -> bool:
+    while isinstance(transport, ProtocolWrapper):
+        if is_proxy_protocol(transport):
+            return True
+        transport = transport.transport
+    return False
 
 
 def make_address(peer: Any, *, limited: bool = False, conflict: bool = False) -> ClientAddress:

@@ -230,7 +230,7 @@ class MultiplexingFactory(Factory):
         """Return the number of further connections for which there are descriptors."""
         if not self._budget.max_connections:
             return math.inf
-        count = len(self.http_connections) + self.websockets.limits.open
+        count = len(self.http_connections) + len(self.websockets.connections)
         return self._budget.max_connections - count
 
     def accept_limit(self) -> int:

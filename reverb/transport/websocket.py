@@ -39,6 +39,7 @@ from reverb.transport.fast_upgrade import FastUpgrade
 from reverb.transport.outbox import NullOutbox, Outbox, SocketTable, make_outbox
 from reverb.transport.rfc6455 import TextServerProtocol, WebSocketOptions
 from reverb.transport.timing_wheel import TimingWheel
+from reverb.transport.wrapped_transport import close_socket
 
 # Clients that use the same library and version send the same query.
 _parse_query: Callable[[str], dict[str, list[str]]] = memoize_short_keys(
@@ -281,7 +282,7 @@ class PusherConnection(TextServerProtocol):
             self.close(rejection.code, rejection.reason)
             if rejection.code == Code.OVER_CAPACITY:
                 # Do not wait for the client's close frame: the socket is one too many.
-                self.transport.loseConnection()
+                close_socket(self.transport)
             return
         self._start_session(session)
 
