@@ -2,7 +2,9 @@
 
 import pytest
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.protocol import Factory, Protocol
 from twisted.protocols.haproxy._wrapper import HAProxyWrappingFactory
+from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.test.iosim import FakeTransport
 
 from reverb.transport.client_address import ClientAddresses, parse_network
@@ -61,6 +63,13 @@ class TestPeers:
     def test_limits_do_not_apply_to_unix_sockets_and_unknown_peers(self, peer):
         assert not find(peer=peer, proxies=()).limited
         assert not find(peer=peer).limited
+
+    @pytest.mark.parametrize("proxies", [PROXIES, ()])
+    def test_tls_does_not_change_the_address(self, proxies):
+        tls = ProtocolWrapper(WrappingFactory(Factory()), Protocol())
+        tls.makeConnection(FakeTransport(tls, isServer=True, peerAddress=STRANGER))
+        address = ClientAddresses(proxies).find(tls, head_of())
+        assert (str(address), address.limited) == ("192.0.2.66:4711", True)
 
     @pytest.mark.parametrize("peer", [STRANGER, IPv6Address("TCP", "2001:db8::1", 80)])
     @pytest.mark.parametrize("proxies", [PROXIES, ()])
