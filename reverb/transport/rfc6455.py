@@ -25,6 +25,7 @@ from reverb.transport.deflate import (
 )
 from reverb.transport.fast_frame import is_empty_pong, parse_text_frame
 from reverb.transport.http_response import encode_error
+from reverb.transport.wrapped_transport import close_socket
 
 _UNSUPPORTED_DATA = 1003
 
@@ -312,8 +313,12 @@ class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autob
     def sendHttpErrorResponse(
         self, code: int, reason: str, responseHeaders: list[tuple[str, str]] | None = None
     ) -> None:
-        """Refuse a malformed upgrade with a JSON error, as the API does."""
+        """Refuse a malformed upgrade with a JSON error, as the API does, and close the socket.
+
+        No timeout applies to the connection any more, so it must not wait for the client.
+        """
         self.transport.write(encode_error(code, reason, responseHeaders or ()))
+        close_socket(self.transport)
 
     def _closeConnection(self, abort: bool = False) -> None:
         # Autobahn would abort with a TCP reset, which is not needed after a complete closing
