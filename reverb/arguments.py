@@ -15,6 +15,7 @@ from reverb.nats.url import parse_nats_url
 from reverb.protocol.notices import Notice
 from reverb.redis.url import parse_redis_url
 from reverb.settings import Settings
+from reverb.transport.client_address import ClientAddresses
 from reverb.validation import InvalidArgumentError, describe_value
 
 
@@ -35,6 +36,10 @@ def check_settings(settings: object) -> None:
                 raise InvalidArgumentError(
                     f"Settings.{name}: cannot listen on endpoint {endpoint!r}: {problem}"
                 )
+    try:
+        ClientAddresses(settings.trusted_proxies)
+    except ValueError as error:
+        raise InvalidArgumentError(f"Settings.trusted_proxies: {error}") from None
     _check_url("redis", settings.redis, parse_redis_url)
     _check_url("broker", settings.broker, parse_nats_url)
 

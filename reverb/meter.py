@@ -29,6 +29,19 @@ LIMITS = (
 )
 """The limits of an app for which the metrics count refusals."""
 
+REFUSALS = (
+    "max_sockets",
+    "max_connections_per_address",
+    "connection_rate_per_address",
+    "accept_failed",
+    "proxy_header",
+)
+"""The reasons for which a node refuses connections before it knows their app.
+
+The first three are limits of the node. ``accept_failed`` means that the limit of open files was
+reached, and ``proxy_header`` that a header of the PROXY protocol was malformed.
+"""
+
 _FANOUT_SIZES = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000)
 _LATENCY_BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 _LINK_LATENCY_BOUNDS = (*_LATENCY_BOUNDS, 5.0)
@@ -159,18 +172,23 @@ class Meter:
     Attributes:
         apps: The counters of each app, by its id.
         rejected: Connections rejected because no app was found, by the protocol's code.
+        refused: Connections refused before their app was known, by reason.
         responses: Responses of the HTTP API, by status.
         lags: Delays of the latest ticks of the node's timing wheel, in seconds.
         journal_errors: Failed writes to the webhook journal on disk.
         webhooks_unreadable: Webhook records in Redis skipped because they were unreadable.
     """
 
-    __slots__ = ("apps", "journal_errors", "lags", "rejected", "responses", "webhooks_unreadable")
+    __slots__ = (
+        *("apps", "journal_errors", "lags", "refused", "rejected", "responses"),
+        "webhooks_unreadable",
+    )
 
     def __init__(self, app_ids: Iterable[str] = ()) -> None:
         self.apps: defaultdict[str, AppMeter] = defaultdict(AppMeter)
         self.apps.update((app_id, AppMeter()) for app_id in app_ids)
         self.rejected: Counter[int] = Counter()
+        self.refused: Counter[str] = Counter()
         self.responses: Counter[int] = Counter()
         self.lags: deque[float] = deque(maxlen=_MAX_LAGS)
         self.journal_errors = 0
@@ -182,10 +200,13 @@ class Meter:
         Args:
             app_id: The id of the app that the client named; None if there is no such app.
             code: The protocol's code for the rejection.
-            limit: The name of the app's limit that was reached; empty if none was reached.
+            limit: The name of the limit that was reached, of the app or of the node; empty if none
+                was reached.
         """
         if app_id is None:
             self.rejected[code] += 1
+            if limit:
+                self.refused[limit] += 1
             return
         meter = self.apps[app_id]
         meter.rejected[code] += 1

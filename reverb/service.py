@@ -26,7 +26,7 @@ from reverb.hub.hub import Hub
 from reverb.interfaces import IApps, IBroker, IChannelStore
 from reverb.lifecycle import Lifecycle, run_stage
 from reverb.listening.addresses import format_address, listening_addresses
-from reverb.listening.certificates import listen_service
+from reverb.listening.listen import listen_service
 from reverb.meter import Meter
 from reverb.metrics.listener import MetricsListener
 from reverb.protocol.codes import Code
@@ -36,12 +36,13 @@ from reverb.runtime import Runtime
 from reverb.settings import Settings
 from reverb.static_apps import StaticApps
 from reverb.transport.broadcast import BroadcastTarget
+from reverb.transport.descriptors import SocketBudget
 from reverb.transport.factory import PusherFactory
-from reverb.transport.http import HttpFactory, HttpLimits
+from reverb.transport.http import HttpFactory
 from reverb.transport.multiplexer import MultiplexingFactory
 from reverb.transport.outbox import SocketTable
-from reverb.transport.rfc6455 import WebSocketOptions
 from reverb.transport.timing_wheel import TimingWheel
+from reverb.transport_builder import make_http_limits, make_socket_budget, make_websocket_options
 from reverb.webhooks.events import WebhookEvent
 from reverb.webhooks.interfaces import IWebhookEventSource, IWebhooks, IWebhookTransport
 
@@ -116,7 +117,8 @@ class ReverbService(MultiService):
         self.webhooks: IWebhooks | None = None
         if apps is not None or any(app.webhooks for app in settings.apps):
             self.webhooks = self._make_webhooks()
-        self._websockets = self._make_websockets()
+        budget = make_socket_budget(settings)
+        self._websockets = self._make_websockets(budget)
         self.handle_request = self._make_api()
         self.factory = MultiplexingFactory(
             websockets=self._websockets,
@@ -124,6 +126,7 @@ class ReverbService(MultiService):
             timing_wheel=self._timing_wheel,
             handshake_timeout=settings.handshake_timeout,
             max_request_head_bytes=settings.max_request_head_bytes,
+            budget=budget,
         )
         self._ports = self._make_ports()
         self.metrics = self._make_metrics()
@@ -148,7 +151,8 @@ class ReverbService(MultiService):
     def _make_ports(self) -> MultiService:
         ports = MultiService()
         for endpoint in self.settings.endpoints:
-            listening = listen_service(endpoint, self.factory, self._runtime.listening_reactor)
+            listening_reactor = self._runtime.listening_reactor
+            listening = listen_service(endpoint, self.factory, listening_reactor, self.factory)
             listening.setServiceParent(ports)
         ports.setServiceParent(self)
         return ports
@@ -177,20 +181,14 @@ class ReverbService(MultiService):
         metrics.setServiceParent(self)
         return metrics
 
-    def _make_websockets(self) -> PusherFactory:
-        settings = self.settings
+    def _make_websockets(self, budget: SocketBudget) -> PusherFactory:
         return PusherFactory(
             hub=self.hub,
             apps=self._apps,
             timing_wheel=self._timing_wheel,
             clock=self._clock,
             sockets=self._sockets,
-            options=WebSocketOptions(
-                path=settings.path,
-                max_buffered_bytes=settings.max_buffered_bytes,
-                handshake_timeout=settings.handshake_timeout,
-                compression=settings.compression,
-            ),
+            options=make_websocket_options(self.settings, budget),
             meter=self._meter,
         )
 
@@ -233,9 +231,9 @@ class ReverbService(MultiService):
         return make_router(context, self.settings.path).handle
 
     def _make_http_factory(self, handle: Handler, meter: Meter) -> HttpFactory:
-        s = self.settings
-        limits = HttpLimits(s.request_timeout, s.max_request_bytes, s.max_request_head_bytes)
-        return HttpFactory(handle, limits, reactor=self._clock, meter=meter)
+        return HttpFactory(
+            handle, make_http_limits(self.settings), reactor=self._clock, meter=meter
+        )
 
     # For the embedding application
 
@@ -397,4 +395,5 @@ class ReverbService(MultiService):
         await stage("broker", self._broker.stop)
         if self.metrics is not None:
             await stage("metrics", self.metrics.stopService)
+        self._websockets.connection_log.flush()
         self._timing_wheel.stop()

@@ -13,7 +13,7 @@ docs/configuration.md. A new command-line option also needs an entry in
 """
 
 import re
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -24,6 +24,10 @@ from reverb.validation import InvalidArgumentError, find_duplicate, validate_fie
 Port = Annotated[int, msgspec.Meta(ge=0, le=65_535)]
 BackendUrl = Annotated[str, msgspec.Meta(extra={"expected": "a string", "has_secret": True})]
 """A URL that may contain a password."""
+MaxSockets = Annotated[
+    Count | Literal["auto"],
+    msgspec.Meta(extra={"expected": f"a whole number from 0 to {LARGEST}, or 'auto'"}),
+]
 _PATH = re.compile(r"(/(?!\.{1,2}(/|\Z))[A-Za-z0-9._~-]+)*")
 
 
@@ -88,6 +92,18 @@ class Settings(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Number of processes, each a node, that serve the same addresses; several need ``redis``."""
     metrics_listen: tuple[str, ...] = ()
     """Twisted endpoint strings to serve metrics on; if empty, no metrics are served."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Proxies that are believed when they name their client's address.
+
+    IP addresses, networks in CIDR notation, and ``unix`` for proxies that connect over a UNIX
+    socket; see :mod:`reverb.transport.client_address`.
+    """
+    max_sockets: MaxSockets = "auto"
+    """Maximum number of open WebSockets of all apps; ``auto`` derives it from RLIMIT_NOFILE."""
+    max_connections_per_address: Count = 0
+    """Maximum number of open WebSockets of one client address, or of one IPv6 network (/64)."""
+    connection_rate_per_address: Count = 0
+    """Maximum number of new WebSockets of one client address in each second."""
     max_request_bytes: Count = 1_048_576
     """Maximum size of an HTTP request's body, in bytes."""
     max_request_head_bytes: Annotated[int, msgspec.Meta(ge=256, le=LARGEST)] = 16_384

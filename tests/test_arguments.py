@@ -73,6 +73,7 @@ def test_wrong_settings(settings, message):
             Settings(metrics_listen=("9100",)),
             "Settings.metrics_listen: cannot listen on endpoint '9100': ",
         ),
+        (Settings(trusted_proxies=("::1", "10.1.2.3/8")), "Settings.trusted_proxies: expected IP"),
         (Settings(redis=f"http://user:{LEAK}@x"), "Settings.redis: "),
         (Settings(broker=f"http://user:{LEAK}@x"), "Settings.broker: "),
     ],

@@ -87,8 +87,11 @@ def private_names(class_node):
 
 
 def mentions(source, name):
-    """Whether the source of a class defines a name, or uses it as an attribute of ``self``."""
-    return re.search(rf"(?:self\.|def |^ {{4}}){name}\b", source, re.MULTILINE) is not None
+    """Whether the source of a class defines a name, or uses it as an attribute of ``self``.
+
+    Or whether the source of a package imports a module of that name.
+    """
+    return re.search(rf"(?:self\.|def |from \.|^ {{4}}){name}\b", source, re.MULTILINE) is not None
 
 
 def inherited_attributes():

@@ -19,7 +19,8 @@ FLOORS = (
     ("redaction",),
     (
         *("backoff", "bounded_reader", "deferred", "envelope", "host_port", "http"),
-        *("log_throttle", "logs", "memoize", "meter", "state_machine", "timing", "validation"),
+        *("log_throttle", "logs", "memoize", "meter", "state_machine", "throttled_log", "timing"),
+        "validation",
     ),
     ("apps",),
     ("protocol",),
@@ -28,7 +29,7 @@ FLOORS = (
     ("nats", "redis", "transport", "webhooks"),
     ("api", "config", "stores/redis", "webhooks/single"),
     ("commands", "metrics", "webhooks/cluster"),
-    ("arguments", "backends", "lifecycle", "runtime", "webhook_builder"),
+    ("arguments", "backends", "lifecycle", "runtime", "transport_builder", "webhook_builder"),
     ("service",),
     ("process", "testing/contracts"),
     ("testing", "workers"),

@@ -4,13 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from reverb.http import Request, Response
 from reverb.interfaces import StoreRefusedError
+from reverb.throttled_log import FailureLog
 from reverb.webhooks.interfaces import ClusterStoreLostError
-
-_log = Logger()
 
 
 class ApiError(Exception):
@@ -58,17 +57,20 @@ def make_publish_response(content: Any, *, all_nodes: bool) -> Response:
     )
 
 
-def make_error_response(error: Exception, request: Request) -> Response:
+def make_error_response(error: Exception, request: Request, log: FailureLog) -> Response:
     """Make the response to a request whose handler raised an exception.
 
-    Call this function in the ``except`` clause, because it logs an unexpected exception with its
-    traceback.
+    Args:
+        error: The exception.
+        request: The request.
+        log: Logs the exception if it is unexpected. Call this function in the ``except`` clause,
+            so that the log has the traceback.
     """
-    error = _to_api_error(error, request)
+    error = _to_api_error(error, request, log)
     return make_json_response({"error": error.message}, error.status, tuple(error.headers.items()))
 
 
-def _to_api_error(error: Exception, request: Request) -> ApiError:
+def _to_api_error(error: Exception, request: Request, log: FailureLog) -> ApiError:
     if isinstance(error, ApiError):
         return error
     if isinstance(error, StoreRefusedError):  # The store has logged it.
@@ -79,5 +81,10 @@ def _to_api_error(error: Exception, request: Request) -> ApiError:
             f"Webhooks are stored in Redis, which is unreachable: {error}",
             {"Retry-After": "5"},
         )
-    _log.failure("failed to handle {method} {path}", method=request.method, path=request.path)
+    log.failure(
+        "failed to handle {method} {path}",
+        Failure(error),
+        method=request.method,
+        path=ascii(request.path)[1:-1],
+    )
     return ApiError(500, "Internal server error: see the server's log")

@@ -4,9 +4,12 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
+from twisted.logger import Logger
+
 from reverb.api.responses import ApiError, make_error_response, make_json_response
 from reverb.http import Request, Response
 from reverb.memoize import memoize_short_keys
+from reverb.throttled_log import FailureLog
 
 ANY_METHOD = "*"
 
@@ -109,6 +112,7 @@ class Router:
             endpoints.setdefault(pattern, _Endpoint(pattern)).add(route)
         self._endpoints = tuple(endpoints.values())
         self._context = context
+        self._log = FailureLog(Logger())
         self._find = memoize_short_keys(self._match, max_entries=1024, max_length=200)
 
     def handle(self, request: Request) -> Response | Coroutine[Any, Any, Response]:
@@ -118,8 +122,15 @@ class Router:
             if isinstance(result, dict):
                 return make_json_response(result)
         except Exception as error:  # noqa: BLE001 - the client gets a response, the log the failure
-            return make_error_response(error, request)
-        return result if isinstance(result, Response) else _complete(result, request)
+            return make_error_response(error, request, self._log)
+        return result if isinstance(result, Response) else self._complete(result, request)
+
+    async def _complete(self, running: Coroutine[Any, Any, Result], request: Request) -> Response:
+        try:
+            content = await running
+            return content if isinstance(content, Response) else make_json_response(content)
+        except Exception as error:  # noqa: BLE001 - the client gets a response, the log the failure
+            return make_error_response(error, request, self._log)
 
     def _call_function(self, request: Request) -> Result | Coroutine[Any, Any, Result]:
         found = self._find(request.path)
@@ -138,11 +149,3 @@ class Router:
             if parameters is not None:
                 return endpoint, parameters
         return None
-
-
-async def _complete(running: Coroutine[Any, Any, Result], request: Request) -> Response:
-    try:
-        content = await running
-        return content if isinstance(content, Response) else make_json_response(content)
-    except Exception as error:  # noqa: BLE001 - the client gets a response, the log the failure
-        return make_error_response(error, request)

@@ -25,6 +25,7 @@ from reverb.envelope import (
 from reverb.interfaces import IBroker, ILinked
 from reverb.log_throttle import LogThrottle
 from reverb.protocol.validity import check_member, check_payload
+from reverb.throttled_log import FailureLog
 
 
 @implementer(IBroker, ILinked)
@@ -47,6 +48,7 @@ class BusBroker:
     def __init__(self, link: Link, broadcast_topic: bytes) -> None:
         self.link = link
         self._deliver: Callable[[Envelope], None] | None = None
+        self._failures = FailureLog(self._log)
         self._broadcast_topic = broadcast_topic
         self._interest = Interest(link, broadcast_topic)
         self.link_meter = link.bus_meter
@@ -131,7 +133,7 @@ class BusBroker:
         try:
             self._dispatch(body)
         except Exception:  # noqa: BLE001 - one message's failure must not end the connection
-            self._log.failure("failed to deliver a message on {topic}", topic=ascii(topic))
+            self._failures.failure("failed to deliver a message on {topic}", topic=ascii(topic))
 
     def _log_unreadable(self, what: str, count: int) -> None:
         self._log.warn(

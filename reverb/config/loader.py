@@ -29,6 +29,7 @@ from reverb.listening import endpoint_strings
 from reverb.nats.url import parse_nats_url
 from reverb.redis.url import parse_redis_url
 from reverb.settings import Settings, normalize_path
+from reverb.transport.client_address import ClientAddresses
 from reverb.validation import find_duplicate
 
 __all__ = ["Configuration", "ConfigurationError", "load"]
@@ -88,6 +89,7 @@ def load(
     _check_url(values, "redis", parse_redis_url, _REDIS)
     _check_url(values, "broker", parse_nats_url, _NATS)
     _check_workers(values)
+    _check_trusted_proxies(values)
     _normalize_path(values)
     apps = _merge_apps(file, environment, command_line)
     _check_complete(apps[: len(file.apps)], f"{config_path}: ")
@@ -251,6 +253,14 @@ def _check_workers(values: Values) -> None:
             f"{workers.origin}: {workers.value} workers need a Redis to act as one server: "
             f"set {SETTINGS_OPTIONS['redis']} too"
         )
+
+
+def _check_trusted_proxies(values: Values) -> None:
+    proxies = values.get("trusted_proxies", Value((), ""))
+    try:
+        ClientAddresses(proxies.value)
+    except ValueError as error:
+        raise ConfigurationError(f"{proxies.origin}: {error}") from None
 
 
 def _normalize_path(values: Values) -> None:

@@ -313,7 +313,7 @@ def _convert_text(text: str, kind: Any, origin: str) -> Value:
                 raw = _decode_json(text, origin)
         case inspect.BoolType():
             raw = _BOOLEANS.get(text.strip().lower(), text)
-        case inspect.IntType():
+        case inspect.IntType() | inspect.UnionType():  # A number, or a word such as auto.
             raw = int(text) if re.fullmatch(r"\s*-?[0-9]{1,20}\s*", text) else text
     return _convert(raw, kind, origin)
 

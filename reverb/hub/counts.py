@@ -26,6 +26,7 @@ from reverb.protocol import messages
 from reverb.protocol.changes import ChannelReaped
 from reverb.protocol.names import ChannelKind, channel_type
 from reverb.protocol.notices import Notice, SubscriptionCount
+from reverb.throttled_log import FailureLog
 
 LARGE_CHANNEL = 100
 """The number of subscriptions above which a channel's counts are sent at intervals."""
@@ -110,8 +111,6 @@ class CountManager:
         notify: Sends a notice to the listeners.
     """
 
-    _log = Logger()
-
     def __init__(
         self,
         *,
@@ -123,6 +122,7 @@ class CountManager:
         fanout: Fanout,
         notify: Callable[[Notice], None],
     ) -> None:
+        self._log = FailureLog(Logger())
         self._channels = channels
         self._broker = broker
         self._store = store

@@ -11,6 +11,7 @@ from twisted.logger import Logger
 
 from reverb.hub.channel import Channel
 from reverb.protocol.frames import Frame
+from reverb.throttled_log import FailureLog
 
 _PAUSE_RATIO = 0.5
 """The length of the pause after a flush that coalesced frames, relative to the flush's duration."""
@@ -34,9 +35,8 @@ class Fanout:
         clock: The reactor; schedules the flushes.
     """
 
-    _log = Logger()
-
     def __init__(self, clock: IReactorTime) -> None:
+        self._log = FailureLog(Logger())
         self._clock = clock
         self._pending_channels: list[Channel] = []
         self._paused_until = 0.0

@@ -33,6 +33,7 @@ from reverb.protocol.messages import Member, User
 from reverb.protocol.names import ONLINE_PREFIX, ChannelType, channel_type
 from reverb.protocol.notices import Connected, Disconnected, Notice
 from reverb.protocol.session import Completion, Session
+from reverb.throttled_log import FailureLog
 
 
 class Hub:
@@ -51,8 +52,6 @@ class Hub:
         meter: The node's meter.
     """
 
-    _log = Logger()
-
     def __init__(
         self,
         *,
@@ -64,6 +63,7 @@ class Hub:
         make_fanout_target: FanoutTargetFactory = SequentialTarget,
         meter: Meter,
     ) -> None:
+        self._log = FailureLog(Logger())
         self._broker = broker
         self._store = store
         self._clock = clock

@@ -9,6 +9,7 @@ from reverb.interfaces import IBroker
 from reverb.meter import Meter, Source
 from reverb.protocol.effects import Effects
 from reverb.protocol.notices import Notice
+from reverb.throttled_log import FailureLog
 
 
 class Publisher:
@@ -19,9 +20,8 @@ class Publisher:
         meter: The node's meter.
     """
 
-    _log = Logger()
-
     def __init__(self, broker: IBroker, meter: Meter) -> None:
+        self._log = FailureLog(Logger())
         self._broker = broker
         self._meter = meter
         self._listeners: list[Callable[[Notice], None]] = []

@@ -11,6 +11,7 @@ from reverb.hub.eager import run_eagerly
 from reverb.interfaces import StoreRefusedError
 from reverb.protocol.codes import ClientError
 from reverb.protocol.session import Completion, Session
+from reverb.throttled_log import FailureLog
 
 
 class StepQueue:
@@ -22,9 +23,8 @@ class StepQueue:
     the store behind the step, with :meth:`run_after`.
     """
 
-    _log = Logger()
-
     def __init__(self) -> None:
+        self._log = FailureLog(Logger())
         self._in_flight: dict[Session, Deferred[None]] = {}
 
     def __len__(self) -> int:

@@ -21,6 +21,7 @@ from reverb.interfaces import IBroker, IChannelStore, StoreRefusedError
 from reverb.protocol import messages
 from reverb.protocol.names import ONLINE_PREFIX
 from reverb.protocol.session import Session
+from reverb.throttled_log import FailureLog
 
 _RECHECK_INTERVAL = 30
 """Seconds between two checks of all watched users, including those without an invalidation."""
@@ -77,8 +78,6 @@ class WatchlistManager:
             calls the function for each user whom the store's answer omits.
     """
 
-    _log = Logger()
-
     def __init__(
         self,
         *,
@@ -87,6 +86,7 @@ class WatchlistManager:
         clock: IReactorTime,
         is_known_offline: Callable[[str, str], bool],
     ) -> None:
+        self._log = FailureLog(Logger())
         self._broker = broker
         self._store = store
         self._clock = clock

@@ -4,11 +4,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from OpenSSL.SSL import Connection
-from twisted.application import strports
-from twisted.application.internet import StreamServerEndpointService
+from OpenSSL.SSL import Connection, Context
 from twisted.internet.endpoints import serverFromString
-from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IProtocolFactory
+from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -16,25 +14,6 @@ from reverb.listening import endpoint_strings
 
 _CHECK_INTERVAL = 2
 """The least number of seconds between two checks of the files for changes."""
-
-
-def listen_service(
-    text: str, factory: IProtocolFactory, reactor: Any
-) -> StreamServerEndpointService:
-    """Make a service that listens on an endpoint, and reloads certificates that change.
-
-    Args:
-        text: The endpoint string; only ``tls:`` and ``ssl:`` have certificates.
-        factory: The protocol factory.
-        reactor: The reactor that the endpoint listens with.
-    """
-    service = strports.service(text, factory, reactor)
-    kind = endpoint_strings.parse(text).kind
-    if kind == "tls":
-        service.endpoint.connectionCreator = ReloadingCertificates(text)
-    elif kind == "ssl":
-        service.endpoint._sslContextFactory = ReloadingCertificates(text)  # noqa: SLF001 - there is no public API
-    return service
 
 
 @implementer(IOpenSSLServerConnectionCreator)
@@ -103,8 +82,48 @@ def _load(text: str) -> Callable[[Any], Connection]:
     endpoint: Any = serverFromString(None, text)
     # Build a TLS context now, so that files that OpenSSL rejects raise an exception here.
     if endpoint_strings.parse(text).kind == "tls":
-        start_tls: Callable[[Any], Connection] = endpoint.connectionCreator.serverConnectionForTLS
-        start_tls(None)
-        return start_tls
-    context = endpoint._sslContextFactory.getContext()  # noqa: SLF001 - there is no public API
+        context = endpoint.connectionCreator.defaultContext
+        find = endpoint.connectionCreator._contextLookup  # noqa: SLF001 - there is no public API
+        context.set_tlsext_servername_callback(_CertificateSelection(text, find).select)
+    else:
+        context = endpoint._sslContextFactory.getContext()  # noqa: SLF001 - there is no public API
     return lambda _: Connection(context)
+
+
+class _CertificateSelection:
+    """Selects a certificate by the host name that a client requests (SNI, RFC 6066, 3).
+
+    Twisted does the same, but logs a line for each unknown name, and prints a traceback for each
+    name that is not ASCII. Here one line reports the first unknown name.
+
+    Args:
+        text: The endpoint string, for the log.
+        find: Returns the TLS context for a host name, or None. The second argument is whether to
+            read the files again if there is none.
+    """
+
+    _log = Logger()
+
+    def __init__(self, text: str, find: Callable[[bytes, bool], Context | None]) -> None:
+        self._text = text
+        self._find = find
+        self._has_reported = False
+
+    def select(self, connection: Connection) -> None:
+        """Select the certificate of a connection; keep the default one for an unknown name."""
+        name = connection.get_servername()
+        if not name:
+            return
+        wildcard = b"*" + name[name.find(b".") :] if b"." in name else name
+        for candidate in (name, wildcard):
+            if candidate.isascii() and (context := self._find(candidate, False)) is not None:
+                connection.set_context(context)
+                return
+        if not self._has_reported:
+            self._has_reported = True
+            self._log.warn(
+                "{endpoint} has no certificate for {name}; clients that request an unknown name "
+                "get another certificate",
+                endpoint=self._text,
+                name=ascii(name),
+            )

@@ -22,7 +22,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 import reverb
 from reverb.hub.hub import Hub
 from reverb.interfaces import IBroker, IChannelStore, ILinked
-from reverb.meter import LIMITS, SOURCES, AppMeter, Histogram, LinkMeter, Meter
+from reverb.meter import LIMITS, REFUSALS, SOURCES, AppMeter, Histogram, LinkMeter, Meter
 from reverb.metrics.snapshot import HubSnapshot, take_snapshot
 from reverb.protocol.names import ChannelKind
 from reverb.transport.close_reason import REASONS
@@ -173,6 +173,12 @@ class NodeCollector(Collector):
             "Connections rejected, by Pusher error code; app is empty if the app is unknown.",
             ("app", "code"),
             (((app, str(code)), n) for rows in (unknown, known) for app, code, n in rows),
+        )
+        yield _make_counter(
+            "reverb_connections_refused",
+            "Connections refused before their app was known, by reason.",
+            ("reason",),
+            (((reason,), self._meter.refused[reason]) for reason in REFUSALS),
         )
         yield _make_app_counter(
             "reverb_slow_clients_disconnected",

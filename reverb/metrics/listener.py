@@ -7,7 +7,7 @@ from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred
 from twisted.protocols.policies import WrappingFactory
 
-from reverb.listening.certificates import listen_service
+from reverb.listening.listen import listen_service
 from reverb.transport.http import HttpFactory
 
 

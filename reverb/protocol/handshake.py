@@ -28,8 +28,8 @@ class Rejection(Exception):  # noqa: N818 - it is a response to the client as mu
     Args:
         code: The protocol's code.
         reason: A sentence for the client's developer.
-        limit: The app's limit that was reached, one of
-            :data:`reverb.meter.LIMITS`; empty for any other reason.
+        limit: The limit that was reached, one of :data:`reverb.meter.LIMITS` or of
+            :data:`reverb.meter.REFUSALS`; empty for any other reason.
     """
 
     def __init__(self, code: Code, reason: str, *, limit: str = "") -> None:
@@ -79,9 +79,7 @@ def check_app(app: App | None, key: str) -> App:
         Rejection: With code 4001 if the app does not exist, 4003 if it is disabled.
     """
     if app is None:
-        # The server also logs the reason, so control characters in the key are escaped.
-        shown = key[:100] if key.isprintable() else ascii(key[:100])
-        raise Rejection(Code.UNKNOWN_APP, f"App key {shown} does not exist")
+        raise Rejection(Code.UNKNOWN_APP, f"App key {_printable(key[:100])} does not exist")
     if not app.enabled:
         raise Rejection(Code.APP_DISABLED, "Application disabled")
     return app
@@ -107,7 +105,14 @@ def check_origin(app: App, origin: str) -> None:
     except ValueError:
         host = ""
     if not host or not any(_pattern(pattern).fullmatch(host) for pattern in patterns):
-        raise Rejection(Code.UNAUTHORIZED, f"Origin not allowed: {origin[:100] or 'none'}")
+        raise Rejection(
+            Code.UNAUTHORIZED, f"Origin not allowed: {_printable(origin[:100]) or 'none'}"
+        )
+
+
+def _printable(text: str) -> str:
+    """Escape a text that has control characters, as the server also logs the reason."""
+    return text if text.isprintable() else ascii(text)
 
 
 @lru_cache

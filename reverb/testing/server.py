@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Protocol
 from twisted.internet.testing import MemoryReactorClock
 from twisted.test.iosim import FakeTransport
@@ -51,11 +52,11 @@ class _Transport(FakeTransport):
 class _Wire:
     """The client's end of an in-memory connection."""
 
-    def __init__(self, server: "MemoryServer") -> None:
+    def __init__(self, server: "MemoryServer", peer: IAddress | None = None) -> None:
         self._server = server
-        protocol = server.service.factory.buildProtocol(None)
+        protocol = server.service.factory.buildProtocol(peer)
         assert isinstance(protocol, Protocol)
-        self.transport = _Transport(protocol, isServer=True)
+        self.transport = _Transport(protocol, isServer=True, peerAddress=peer)
         self.lost = False
         protocol.makeConnection(self.transport)
 
@@ -94,9 +95,15 @@ class MemoryClient:
         answers_close: Whether the client answers the server's close frame; a test may set it.
     """
 
-    def __init__(self, server: "MemoryServer", request: bytes, after: bytes = b"") -> None:
+    def __init__(
+        self,
+        server: "MemoryServer",
+        request: bytes,
+        after: bytes = b"",
+        peer: IAddress | None = None,
+    ) -> None:
         self._server = server
-        self._wire = _Wire(server)
+        self._wire = _Wire(server, peer)
         self._buffer = b""
         self.events: list[dict[str, Any]] = []
         self.close_code: int | None = None
@@ -235,6 +242,7 @@ class MemoryServer:
         self.app = apps[0]
         self.clock = MemoryReactorClock()
         self.clients: list[MemoryClient] = []
+        settings.setdefault("max_sockets", 0)  # The limit of open files does not matter here.
         more = {} if receiver is None else {"webhook_transport": receiver}
         self.service = service(
             Settings(apps=apps, **settings),
@@ -252,6 +260,7 @@ class MemoryServer:
         path: str = "/app/",
         headers: Mapping[str, str] | None = None,
         after: bytes = b"",
+        peer: IAddress | None = None,
     ) -> MemoryClient:
         """Connect a client.
 
@@ -261,13 +270,15 @@ class MemoryServer:
             path: The path before the key.
             headers: Additional request headers.
             after: Bytes to send right after the upgrade request, in the same segment.
+            peer: The address that the client connects from; None for an unknown one, to which no
+                limit on addresses applies.
 
         Returns:
             The client, also if the server has rejected it.
         """
         key = self.app.key if key is None else key
         request = upgrade_request(f"{path}{key}?{query}", headers)
-        return MemoryClient(self, request, after)
+        return MemoryClient(self, request, after, peer)
 
     def request(
         self,

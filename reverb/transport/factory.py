@@ -2,13 +2,17 @@
 
 from autobahn.twisted.websocket import WebSocketServerFactory
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IAddress, IReactorTime
 
 from reverb.hub.hub import Hub
 from reverb.interfaces import IApps
 from reverb.meter import Meter
 from reverb.protocol.codes import Code
 from reverb.protocol.handshake import Rejection
+from reverb.throttled_log import ThrottledLog
+from reverb.transport.client_address import ClientAddresses, make_address
+from reverb.transport.connection_limits import ConnectionLimits
+from reverb.transport.connection_log import ConnectionLog
 from reverb.transport.outbox import SocketTable
 from reverb.transport.rfc6455 import WebSocketOptions
 from reverb.transport.timing_wheel import TimingWheel
@@ -30,6 +34,9 @@ class PusherFactory(WebSocketServerFactory):  # type: ignore[misc] # Autobahn is
     Attributes:
         connections: Every connection from its upgrade until its socket has closed, whether or not
             its client has been admitted.
+        addresses: Finds the addresses of the clients.
+        limits: Counts the connections, and limits their number.
+        connection_log: Logs connects, disconnects and refusals.
     """
 
     protocol = PusherConnection
@@ -55,6 +62,14 @@ class PusherFactory(WebSocketServerFactory):  # type: ignore[misc] # Autobahn is
         self.options = options
         self.meter = meter
         self.connections: set[PusherConnection] = set()
+        self.addresses = ClientAddresses(options.trusted_proxies)
+        self.limits = ConnectionLimits(
+            clock,
+            max_sockets=options.max_sockets,
+            max_per_address=options.max_connections_per_address,
+            rate_per_address=options.connection_rate_per_address,
+        )
+        self.connection_log = ConnectionLog(ThrottledLog(clock))
         self._closing: tuple[Code, str] | None = None
         self._close_waiters: list[Deferred[None]] = []
 
@@ -67,15 +82,28 @@ class PusherFactory(WebSocketServerFactory):  # type: ignore[misc] # Autobahn is
         """Admit clients from now on, even if :meth:`close_all` was called before."""
         self._closing = None
 
-    def check_open(self) -> None:
-        """Check that the factory admits clients.
+    def check_admission(self, connection: PusherConnection) -> None:
+        """Check that the node has room for a connection, and count the connection.
 
         Raises:
-            Rejection: The factory admits no clients, because :meth:`close_all` was called. The
-                rejection has the code and the reason of that call.
+            Rejection: :meth:`close_all` was called, and the rejection has the code and the reason
+                of that call; or a limit on connections has been reached. The connection is not
+                counted.
         """
         if self._closing is not None:
             raise Rejection(*self._closing)
+        self.limits.acquire(connection.address)
+        connection.counted = True
+
+    def record_refusal(self, reason: str, peer: IAddress | None) -> None:
+        """Count and log a connection that was closed before its request was read.
+
+        Args:
+            reason: The reason, one of :data:`reverb.meter.REFUSALS`.
+            peer: The peer of the connection; None if it is unknown.
+        """
+        self.meter.refused[reason] += 1
+        self.connection_log.refused(reason, make_address(peer).network)
 
     def close_all(self, code: Code, reason: str) -> "Deferred[None]":
         """Close all connections, and reject new clients until :meth:`open` is called.
@@ -111,6 +139,9 @@ class PusherFactory(WebSocketServerFactory):  # type: ignore[misc] # Autobahn is
     def remove(self, connection: PusherConnection) -> None:
         """Remove a connection that has closed."""
         self.connections.discard(connection)
+        if connection.counted:
+            connection.counted = False
+            self.limits.release(connection.address)
         self._notify_if_closed()
 
     def _notify_if_closed(self) -> None:

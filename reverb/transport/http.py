@@ -111,6 +111,11 @@ class HttpChannel(HTTPChannel):
         """Whether the next byte begins a new request."""
         return not (self.requests or self._buffer or self._partial or self.refused)
 
+    @property
+    def responding(self) -> bool:
+        """Whether a complete request waits for its response."""
+        return bool(self._handlingRequest)
+
     def connectionMade(self) -> None:
         """Prepare to read the first request of the connection."""
         super().connectionMade()
@@ -241,6 +246,11 @@ class HttpChannel(HTTPChannel):
         else:
             self.loseConnection()
             self._abortingCall = self.callLater(self.abortTimeout, self.forceAbortClient)
+
+    def forceAbortClient(self) -> None:
+        """Abort a connection that has not closed, without Twisted's log line for each client."""
+        self._abortingCall = None
+        self.transport.abortConnection()
 
     def _send100Continue(self) -> None:
         if not self.refused:

@@ -9,16 +9,20 @@ twice, the channel would stay in memory as long as the WebSocket, and the header
 again although an attacker may have hidden other headers in them.
 """
 
+import math
 import re
+from collections import OrderedDict
 from contextlib import suppress
+from itertools import islice
 from typing import Any
 
 from twisted.internet import tcp
-from twisted.internet.interfaces import IProtocolNegotiationFactory
+from twisted.internet.interfaces import IAddress, IProtocolNegotiationFactory
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from reverb.transport.descriptors import SocketBudget
 from reverb.transport.factory import PusherFactory
 from reverb.transport.fast_upgrade import parse_fast_upgrade
 from reverb.transport.http import HttpChannel, HttpFactory
@@ -32,6 +36,10 @@ _ORIGIN = re.compile(rb"\r\norigin[ \t]*:", re.IGNORECASE)
 # So Autobahn could read one header as two (header smuggling).
 _SMUGGLING = re.compile(rb"[\x00-\x08\x0b-\x0c\x0e-\x1f\x7f]|\r(?!\n)|(?<!\r)\n|\r\n[ \t]")
 _NEXT_LINE = b"\x85"
+_MAX_ACCEPTS = 1_000
+"""The number of connections that a port accepts in one turn, if there is room for them."""
+_MAX_EXAMINED = 100
+"""The number of connections that are examined in order to find one that may be closed."""
 
 
 class MultiplexingProtocol(Protocol):
@@ -44,13 +52,17 @@ class MultiplexingProtocol(Protocol):
         """Wait for the head of a request, for at most ``handshake_timeout`` seconds."""
         self._head = b""
         self._channel: HttpChannel | None = None
-        self.factory.http_connections.add(self)
+        has_room = self.factory.make_room()
+        self.factory.http_connections[self] = None
         self._deadline = self.factory.timing_wheel.schedule(
             self.factory.handshake_timeout, self._time_out
         )
         # The server sends related bytes in one write, so Nagle's algorithm would only add delay.
         with suppress(AttributeError, OSError):  # Unix sockets do not support this option.
             self.transport.setTcpNoDelay(True)
+        if not has_room:
+            self.factory.record_refusal("max_sockets", self.transport.getPeer())
+            self._refuse(503, "Over capacity: too many connections")
 
     def dataReceived(self, data: bytes) -> None:
         """Read the head of a request, then upgrade the connection or serve the request over HTTP.
@@ -86,7 +98,7 @@ class MultiplexingProtocol(Protocol):
             data[: end + 2], compression=self.factory.websockets.options.compression
         )
         if upgrade is not None:
-            protocol = self._hand_over()
+            protocol = self._hand_over(data[: end + 2])
             protocol.accept_fast_upgrade(upgrade)
             if len(data) > end + len(_END):
                 protocol.dataReceived(data[end + len(_END) :])
@@ -98,16 +110,21 @@ class MultiplexingProtocol(Protocol):
         # str.splitlines splits at this byte as well. A cookie in UTF-8 may contain the byte, so the
         # server replaces it and accepts the request. No header that the server reads contains it.
         data = head.replace(_NEXT_LINE, b"?") + data[end:]
-        self._hand_over().dataReceived(data)
+        self._hand_over(data[: len(head) + 2]).dataReceived(data)
 
-    def _hand_over(self) -> PusherConnection:
-        """Replace this protocol by a WebSocket connection, and return the connection."""
+    def _hand_over(self, head: bytes) -> PusherConnection:
+        """Replace this protocol by a WebSocket connection, and return the connection.
+
+        Args:
+            head: The request line and the headers, each with its line end.
+        """
         channel, self._channel = self._channel, None
         if channel is not None:
             channel.setTimeout(None)
             self.transport.unregisterProducer()
         self._forget()
         protocol: PusherConnection = self.factory.websockets.buildProtocol(self.transport.getPeer())
+        protocol.address = self.factory.websockets.addresses.find(self.transport, head)
         # From now on the transport calls the new protocol directly.
         self.dataReceived = protocol.dataReceived  # type: ignore[method-assign]
         self.connectionLost = protocol.connectionLost  # type: ignore[method-assign]
@@ -136,8 +153,14 @@ class MultiplexingProtocol(Protocol):
         """Refuse a client that has not sent the head of a request in time."""
         self._refuse(408, f"No complete request within {self.factory.handshake_timeout} seconds")
 
+    @property
+    def is_expendable(self) -> bool:
+        """Whether no complete request of the client waits for its response."""
+        return self._channel is None or not self._channel.responding
+
     def abort(self) -> None:
         """Abort the connection, without sending queued bytes."""
+        self._forget()
         self.transport.abortConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -148,7 +171,7 @@ class MultiplexingProtocol(Protocol):
 
     def _forget(self) -> None:
         self.factory.timing_wheel.cancel(self._deadline, self._time_out)
-        self.factory.http_connections.discard(self)
+        self.factory.http_connections.pop(self, None)
 
 
 @implementer(IProtocolNegotiationFactory)
@@ -161,9 +184,10 @@ class MultiplexingFactory(Factory):
         timing_wheel: Schedules the timeouts of new connections.
         handshake_timeout: Seconds in which a new connection must send the head of a request.
         max_request_head_bytes: The maximum size of a request's head in bytes.
+        budget: The numbers of connections that the node may open.
 
     Attributes:
-        http_connections: The open connections that are not WebSockets.
+        http_connections: The open connections that are not WebSockets, the oldest first.
     """
 
     protocol = MultiplexingProtocol  # type: ignore[assignment] # a class is such a callable
@@ -177,13 +201,52 @@ class MultiplexingFactory(Factory):
         timing_wheel: TimingWheel,
         handshake_timeout: int,
         max_request_head_bytes: int,
+        budget: SocketBudget,
     ) -> None:
         self.websockets = websockets
         self.http = http
         self.timing_wheel = timing_wheel
         self.handshake_timeout = handshake_timeout
         self.max_request_head_bytes = max_request_head_bytes
-        self.http_connections: set[MultiplexingProtocol] = set()
+        self._budget = budget
+        # Unlike a dict, it finds the first item at once, however many have been removed before.
+        self.http_connections: OrderedDict[MultiplexingProtocol, None] = OrderedDict()
+
+    def make_room(self) -> bool:
+        """Abort the oldest connection that waits for a request, if a new one is one too many.
+
+        So connections that never send a request cannot keep those of the API out.
+
+        Returns:
+            Whether there is room for the new connection.
+        """
+        if self._room() > 0:
+            return True
+        for connection in islice(self.http_connections, _MAX_EXAMINED):
+            if connection.is_expendable:
+                self.record_refusal("max_sockets", connection.transport.getPeer())
+                connection.abort()
+                return True
+        return False
+
+    def _room(self) -> float:
+        """Return the number of further connections for which there are descriptors."""
+        if not self._budget.max_connections:
+            return math.inf
+        count = len(self.http_connections) + len(self.websockets.connections)
+        return self._budget.max_connections - count
+
+    def accept_limit(self) -> int:
+        """Return the number of connections that a port may accept in one turn of the reactor.
+
+        In the next turn, the server reads the requests on these connections. So a connection that
+        :meth:`make_room` closes has had time to send its request.
+        """
+        return int(min(max(self._room(), self._budget.max_http // 2, 1), _MAX_ACCEPTS))
+
+    def record_refusal(self, reason: str, peer: IAddress | None) -> None:
+        """Count and log a connection that was closed before its request was read."""
+        self.websockets.record_refusal(reason, peer)
 
     def acceptableProtocols(self) -> list[bytes]:
         """Return the protocols for ALPN over TLS (RFC 7301).

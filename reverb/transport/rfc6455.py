@@ -8,13 +8,13 @@ from collections import deque
 from typing import ClassVar, NamedTuple
 
 import txaio
-from autobahn.twisted.util import peer2str
 from autobahn.twisted.websocket import WebSocketServerProtocol
 from autobahn.websocket.protocol import TrafficStats, WebSocketProtocol
 from autobahn.websocket.utf8validator import Utf8Validator
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
+from reverb.transport.client_address import UNKNOWN_ADDRESS, ClientAddress
 from reverb.transport.deflate import (
     Agreement,
     DeflateError,
@@ -25,6 +25,7 @@ from reverb.transport.deflate import (
 )
 from reverb.transport.fast_frame import is_empty_pong, parse_text_frame
 from reverb.transport.http_response import encode_error
+from reverb.transport.wrapped_transport import close_socket
 
 _UNSUPPORTED_DATA = 1003
 
@@ -40,6 +41,15 @@ class WebSocketOptions(NamedTuple):
     """Seconds that the admission of a client may take."""
     compression: bool = True
     """Whether to negotiate compression with clients that offer it."""
+    trusted_proxies: tuple[str, ...] = ()
+    """The proxies that are believed; see :class:`reverb.transport.client_address.ClientAddresses`.
+    """
+    max_sockets: int = 0
+    """WebSockets that may be open; 0 for no limit."""
+    max_connections_per_address: int = 0
+    """WebSockets of one address that may be open; 0 for no limit."""
+    connection_rate_per_address: int = 0
+    """New WebSockets of one address in each second; 0 for no limit."""
 
 
 class _PassThroughInflater:
@@ -78,9 +88,11 @@ class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autob
     Attributes:
         compresses: Whether the client can inflate the frames of
             :func:`reverb.protocol.frames.compressed_text_frame`.
+        address: The address of the client.
     """
 
     compresses = False
+    address: ClientAddress = UNKNOWN_ADDRESS
     websocket_extensions: list[tuple[str, Parameters]]
 
     # Autobahn copies the options in CONFIG_ATTRS from the factory to every connection, and formats
@@ -164,6 +176,11 @@ class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autob
         """Skip Autobahn's setup of listeners and Deferreds, which this server does not use."""
 
     @property
+    def peer(self) -> str:
+        """The address of the client as text. Autobahn reads it during the handshake."""
+        return str(self.address)
+
+    @property
     def utf8validator(self) -> Utf8Validator:
         """The validator for messages that do not take the fast path, made on first access."""
         validator = self.__dict__.get("_utf8validator")
@@ -173,7 +190,6 @@ class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autob
 
     def connectionMade(self) -> None:
         """Start the protocol. The multiplexer has configured the transport already."""
-        self.peer = peer2str(self.transport)
         self.factory.countConnections += 1
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -299,8 +315,12 @@ class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autob
     def sendHttpErrorResponse(
         self, code: int, reason: str, responseHeaders: list[tuple[str, str]] | None = None
     ) -> None:
-        """Refuse a malformed upgrade with a JSON error, as the API does."""
+        """Refuse a malformed upgrade with a JSON error, as the API does, and close the socket.
+
+        No timeout applies to the connection any more, so it must not wait for the client.
+        """
         self.transport.write(encode_error(code, reason, responseHeaders or ()))
+        close_socket(self.transport)
 
     def _closeConnection(self, abort: bool = False) -> None:
         # Autobahn would abort with a TCP reset, which is not needed after a complete closing

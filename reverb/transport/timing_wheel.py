@@ -12,6 +12,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from reverb.meter import Meter
+from reverb.throttled_log import FailureLog
 
 _PRECISION = 0.001
 """Seconds by which a tick may be early and count as on time: sums of floats are not exact."""
@@ -33,9 +34,8 @@ class TimingWheel:
             be read for each message.
     """
 
-    _log = Logger()
-
     def __init__(self, clock: IReactorTime, meter: Meter) -> None:
+        self._log = FailureLog(Logger())
         self._clock = clock
         self._meter = meter
         self._started_at = 0.0

@@ -13,7 +13,6 @@ from autobahn.websocket.types import ConnectionRequest
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import connectionDone
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -35,10 +34,12 @@ from reverb.protocol.handshake import (
 )
 from reverb.protocol.session import Completion, Session
 from reverb.transport.close_reason import make_close_reason
+from reverb.transport.connection_log import ConnectionLog
 from reverb.transport.fast_upgrade import FastUpgrade
 from reverb.transport.outbox import NullOutbox, Outbox, SocketTable, make_outbox
 from reverb.transport.rfc6455 import TextServerProtocol, WebSocketOptions
 from reverb.transport.timing_wheel import TimingWheel
+from reverb.transport.wrapped_transport import close_socket
 
 # Clients that use the same library and version send the same query.
 _parse_query: Callable[[str], dict[str, list[str]]] = memoize_short_keys(
@@ -50,9 +51,6 @@ ORIGIN_HEADER = "reverb-origin"
 
 Autobahn would refuse an upgrade whose origin it cannot parse, but each app has its own origin rule.
 """
-
-# A class attribute would put the connection into log events, which an observer may keep.
-_log = Logger()
 
 _NULL_OUTBOX = NullOutbox()
 _CLOSE_TIMEOUT = 2
@@ -68,6 +66,7 @@ class ConnectionFactory(Protocol):
     clock: IReactorTime
     sockets: SocketTable
     meter: Meter
+    connection_log: ConnectionLog
     connections: "set[PusherConnection]"
     options: WebSocketOptions
 
@@ -75,8 +74,8 @@ class ConnectionFactory(Protocol):
     def closing(self) -> bool:
         """Whether the node closes all connections and rejects new clients."""
 
-    def check_open(self) -> None:
-        """Raise Rejection if the factory admits no clients."""
+    def check_admission(self, connection: "PusherConnection") -> None:
+        """Count a connection; raise Rejection if the node has no room for it."""
 
     def remove(self, connection: "PusherConnection") -> None:
         """Remove a connection that has closed."""
@@ -90,10 +89,12 @@ class PusherConnection(TextServerProtocol):
         socket_id: The socket id, once the client is admitted; empty until then.
         outbox: The write path to the client while the connection is open.
         compresses: Whether the client can inflate the frames that are compressed for all clients.
+        counted: Whether the factory counts the connection.
     """
 
     factory: ConnectionFactory
     socket_id = ""
+    counted = False
     outbox: Outbox = _NULL_OUTBOX
     _request: ConnectionRequest | None = None
     _session: Session | None = None
@@ -168,19 +169,17 @@ class PusherConnection(TextServerProtocol):
         session, self._session = self._session, None
         if session is not None:
             session.end()
+            cause = make_close_reason(self, self._closed_by_server, clean=wasClean, code=code)
+            session.meter.closed[cause.label] += 1
+            self.factory.connection_log.disconnected(
+                self.address,
+                session.app.id,
+                self.socket_id,
+                seconds=self.factory.clock.seconds() - self._opened_at,
+                reason=cause.detail,
+            )
         # After session.end(): a stopping node continues once the last connection is removed.
         self.factory.remove(self)
-        if session is None:
-            return
-        cause = make_close_reason(self, self._closed_by_server, clean=wasClean, code=code)
-        session.meter.closed[cause.label] += 1
-        _log.info(
-            "disconnected {socket_id} app={app_id} after {seconds:.1f} s: {reason}",
-            socket_id=self.socket_id,
-            app_id=session.app.id,
-            seconds=self.factory.clock.seconds() - self._opened_at,
-            reason=cause.detail,
-        )
 
     def sendCloseFrame(
         self, code: int | None = None, reasonUtf8: bytes | None = None, isReply: bool = False
@@ -263,7 +262,7 @@ class PusherConnection(TextServerProtocol):
         path, _, query = uri.partition("?")
         app: App | None = None
         try:
-            factory.check_open()
+            factory.check_admission(self)
             key = self._parse_key(path)
             check_version(_parse_query(query))
             app = await factory.apps.by_key(key)
@@ -279,13 +278,11 @@ class PusherConnection(TextServerProtocol):
         except Rejection as rejection:
             app_id = None if app is None else app.id
             factory.meter.reject(app_id, rejection.code, rejection.limit)
-            _log.info(
-                "rejected {peer}: {code} {reason}",
-                peer=self.peer,
-                code=int(rejection.code),
-                reason=rejection.reason,
-            )
+            factory.connection_log.rejected(self.address, app_id, rejection)
             self.close(rejection.code, rejection.reason)
+            if rejection.code == Code.OVER_CAPACITY:
+                # Do not wait for the client's close frame: the socket is one too many.
+                close_socket(self.transport)
             return
         self._start_session(session)
 
@@ -313,12 +310,7 @@ class PusherConnection(TextServerProtocol):
             self._authorization_deadline = timing_wheel.schedule(
                 app.authorization_timeout, self._check_authorization
             )
-        _log.info(
-            "connected {socket_id} app={app_id} peer={peer}",
-            socket_id=self.socket_id,
-            app_id=app.id,
-            peer=self.peer,
-        )
+        self.factory.connection_log.connected(self.address, app.id, self.socket_id)
         session.send(messages.connection_established(session.socket_id, app.activity_timeout))
 
     def _handle(self, payload: bytes) -> None:
@@ -335,7 +327,7 @@ class PusherConnection(TextServerProtocol):
         step.addBoth(self._resume)
 
     def _step_failed(self, failure: Failure) -> None:
-        _log.failure("failed to serve {peer}", failure, peer=self.peer)
+        self.factory.connection_log.failed(self.address, failure)
         self.close(Code.RECONNECT, "Internal server error; please reconnect")
 
     def _resume(self, _: object) -> None:

@@ -8,6 +8,7 @@ import reverb
 from reverb.apps import App, Webhook
 from reverb.interfaces import IApps
 from reverb.protocol.signing import sign
+from reverb.throttled_log import FailureLog
 from reverb.webhooks.delivery import Delivery
 from reverb.webhooks.interfaces import IJournal, IWebhookTransport, WebhookTransportError
 
@@ -46,9 +47,8 @@ class Attempts:
         transport: Sends the requests.
     """
 
-    _log = Logger()
-
     def __init__(self, apps: IApps, journal: IJournal, transport: IWebhookTransport) -> None:
+        self._log = FailureLog(Logger())
         self._apps = apps
         self._journal = journal
         self._transport = transport

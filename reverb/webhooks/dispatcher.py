@@ -9,6 +9,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from reverb.interfaces import IApps
+from reverb.throttled_log import FailureLog
 from reverb.webhooks.batches import BATCH_DELAY, EventBatch
 from reverb.webhooks.events import WebhookEvent
 from reverb.webhooks.interfaces import IJournal, UnbatchedEvent
@@ -44,8 +45,6 @@ class Dispatcher:
         clock: Schedules the sending of batches.
     """
 
-    _log = Logger()
-
     def __init__(
         self,
         *,
@@ -55,6 +54,7 @@ class Dispatcher:
         listeners: Sequence[EventListener],
         clock: IReactorTime,
     ) -> None:
+        self._log = FailureLog(Logger())
         self._apps = apps
         self._journal = journal
         self._sender = sender

@@ -51,11 +51,14 @@ class Sender:
         self._time = time
         self._meter = meter
         self._queues: dict[tuple[str, str], EndpointQueue] = {}
-        self._failing: set[tuple[str, str]] = set()
+        # The errors of the endpoints that fail; and those endpoints whose error has been logged.
+        self._failing: dict[str, str | None] = {}
+        self._reported: set[str] = set()
         self._idle_waiters: list[Deferred[None]] = []
         self._is_stopped = False
         self._dropped = LogThrottle(self._log_dropped, time.clock)
         self._died = LogThrottle(self._log_dead, time.clock)
+        self._failed = LogThrottle(self._log_failing, time.clock)
 
     # New deliveries
 
@@ -150,19 +153,28 @@ class Sender:
         self._meter.apps[delivery.app_id].webhook_attempts[outcome.result] += 1
 
     def _log_health_change(self, delivery: Delivery, outcome: Outcome) -> None:
-        """Log when an endpoint starts to fail, and when it works again."""
-        key = (delivery.app_id, delivery.url)
-        if outcome.accepted and key in self._failing:
-            self._failing.discard(key)
-            self._log.info("the webhook {url} of app {app} works again", url=key[1], app=key[0])
-        elif not outcome.accepted and key not in self._failing:
-            self._failing.add(key)
-            self._log.warn(
-                "the webhook {url} of app {app} fails: {error}",
-                url=key[1],
-                app=key[0],
-                error=outcome.error,
-            )
+        """Log when an endpoint starts to fail, and when it works again.
+
+        An endpoint that fails again and again is logged once a minute.
+        """
+        endpoint = f"{delivery.url} of app {delivery.app_id}"
+        if outcome.accepted and endpoint in self._failing:
+            del self._failing[endpoint]
+            if endpoint in self._reported:
+                self._reported.discard(endpoint)
+                self._log.info("the webhook {endpoint} works again", endpoint=endpoint)
+        elif not outcome.accepted and endpoint not in self._failing:
+            self._failing[endpoint] = outcome.error
+            self._failed.record(endpoint)
+
+    def _log_failing(self, endpoint: str, count: int) -> None:
+        self._reported.add(endpoint)
+        self._log.warn(
+            "the webhook {endpoint} fails: {error}{more}",
+            endpoint=endpoint,
+            error=self._failing[endpoint],
+            more=f" (it began to fail {count} times)" if count > 1 else "",
+        )
 
     def _on_done(self, delivery: Delivery) -> None:
         if delivery.state == "dead":

@@ -80,11 +80,13 @@ def shown_default(default):
 
 
 def type_of(kind):  # noqa: PLR0911 - one return for each type
-    match plain_type(kind):
+    match kind if isinstance(kind, msgspec.inspect.Type) else plain_type(kind):
         case msgspec.inspect.IntType(ge=low, le=2_147_483_647):
             return f"integer, {low} or more"
         case msgspec.inspect.IntType(ge=low, le=high):
             return f"integer, {low} to {high}"
+        case msgspec.inspect.UnionType(types=(number, word)):
+            return f"{type_of(number)}; or `{json.dumps(*word.values)}`"
         case msgspec.inspect.BoolType():
             return "boolean"
         case msgspec.inspect.VarTupleType(item_type=msgspec.inspect.StructType()):
@@ -118,7 +120,7 @@ class TestTables:
     def test_a_limit_documents_that_zero_is_no_limit(self, rows, field, variables, options):
         row = rows[field.name]
 
-        is_limit = row[1] == "integer, 0 or more"
+        is_limit = row[1].startswith("integer, 0 or more")
 
         assert ("0 is no limit" in row[-1]) == is_limit
 
@@ -167,6 +169,7 @@ class TestExample:
         defaults = Settings(apps=(App(id="1", key="k", secret="s"),))
 
         chosen = {"host", "path", "metrics_listen", "apps", "app_defaults", "state_dir"}
+        chosen |= {"trusted_proxies"}
         document["webhooks"] = WebhookSettings(**document["webhooks"])
         assert {key: getattr(defaults, key) for key in document if key not in chosen} == {
             key: value for key, value in document.items() if key not in chosen

@@ -286,3 +286,29 @@ class TestWorkers:
     def test_each_worker_gets_its_own_port(self, endpoint, third):
         assert endpoint_strings.for_worker(endpoint, 3) == third
         assert endpoint_strings.for_worker(endpoint, 1) == endpoint
+
+
+class TestProxiesAndSockets:
+    """The trusted proxies, and the number of sockets."""
+
+    def test_proxies_are_addresses_networks_and_unix_sockets(self):
+        settings = from_environment(REVERB_TRUSTED_PROXIES="10.0.0.0/8, ::1, unix").settings
+        assert settings.trusted_proxies == ("10.0.0.0/8", "::1", "unix")
+
+    def test_an_error_names_its_origin(self):
+        message = error_message(from_environment, REVERB_TRUSTED_PROXIES="10.0.0.0/8, proxy")
+        assert message == (
+            "REVERB_TRUSTED_PROXIES: expected IP addresses, networks such as 10.0.0.0/8 or "
+            "fd00::/8, or unix, got 'proxy'"
+        )
+
+    @pytest.mark.parametrize(("text", "value"), [("auto", "auto"), ("0", 0), (" 500 ", 500)])
+    def test_the_number_of_sockets_may_be_automatic(self, text, value):
+        assert from_environment(REVERB_MAX_SOCKETS=text).settings.max_sockets == value
+
+    @pytest.mark.parametrize("text", ["many", "-1", "1.5", "2147483648"])
+    def test_an_invalid_number_of_sockets_is_an_error(self, text):
+        message = error_message(from_environment, REVERB_MAX_SOCKETS=text)
+        assert message.startswith(
+            "REVERB_MAX_SOCKETS: expected a whole number from 0 to 2147483647, or 'auto', got "
+        )

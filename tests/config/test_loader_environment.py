@@ -15,7 +15,7 @@ from .loading import ANY_ADDRESS, APP_TABLE, error_message, from_environment
 def sample(kind):
     """Return a text for a type of setting, and the value that the text means."""
     match msgspec.inspect.type_info(kind):
-        case msgspec.inspect.IntType():
+        case msgspec.inspect.IntType() | msgspec.inspect.Metadata(type=msgspec.inspect.UnionType()):
             return "300", 300
         case msgspec.inspect.BoolType():
             return "false", False
@@ -31,6 +31,7 @@ def sample(kind):
 SAMPLES = {
     "redis": ("redis://example.com/1", "redis://example.com/1"),
     "broker": ("nats://example.com", "nats://example.com"),
+    "trusted_proxies": ("10.0.0.0/8, ::1,", ("10.0.0.0/8", "::1")),
     "webhooks.debounce": ("7", 7),
     "webhooks": ('[{"url": "http://x/"}]', (Webhook(url="http://x/"),)),
     "id": ("1-a", "1-a"),

@@ -2,6 +2,7 @@
 
 import shutil
 import ssl
+from contextlib import suppress
 
 import pytest
 from cryptography.hazmat.primitives.serialization import (
@@ -10,6 +11,8 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_pem_private_key,
 )
+from cryptography.x509 import DNSName, SubjectAlternativeName
+from OpenSSL.SSL import TLS_CLIENT_METHOD, Connection, Context, WantReadError
 
 from bench.certificate import make_certificate
 from reverb.listening.certificates import ReloadingCertificates
@@ -125,3 +128,55 @@ def test_a_key_that_does_not_match_changes_nothing(tmp_path, log):
         assert site.served() == certificate_of(site.pem)
     ((text, _),) = log.problems()
     assert text.endswith("Certificate public and private keys do not match.")
+
+
+class TestHostNames:
+    """The certificate that a client of a tls: endpoint receives for a host name."""
+
+    @pytest.fixture
+    def certificates(self, tmp_path):
+        for name in ("first.example", "second.example", "*.wild.example"):
+            pem = make_certificate(name)
+            (tmp_path / f"{name.replace('*', '_')}.pem").write_bytes(pem)
+        return ReloadingCertificates(f"tls:{tmp_path}")
+
+    @staticmethod
+    def names_for(certificates, host):
+        """The names in the certificate that a client receives that requests a host."""
+        server = certificates.serverConnectionForTLS(None)
+        client = Connection(Context(TLS_CLIENT_METHOD))
+        if host is not None:
+            client.set_tlsext_host_name(host)
+        client.set_connect_state()
+        server.set_accept_state()
+        for _ in range(5):
+            for side, other in ((client, server), (server, client)):
+                with suppress(WantReadError):
+                    side.do_handshake()
+                with suppress(WantReadError):
+                    other.bio_write(side.bio_read(65_536))
+        certificate = client.get_peer_certificate().to_cryptography()
+        names = certificate.extensions.get_extension_for_class(SubjectAlternativeName).value
+        return names.get_values_for_type(DNSName)
+
+    @pytest.mark.parametrize(
+        ("host", "names"),
+        [
+            (b"first.example", ["first.example"]),
+            (b"second.example", ["second.example"]),
+            (b"a.wild.example", ["*.wild.example"]),
+        ],
+    )
+    def test_it_has_the_name_that_the_client_requests(self, certificates, host, names, log):
+        assert self.names_for(certificates, host) == names
+        assert log.events == []
+
+    @pytest.mark.parametrize("host", [None, b"", b"unknown.example", b"localhost", b"\xff\xfe.x"])
+    def test_a_client_with_an_unknown_name_receives_some_certificate(
+        self, certificates, host, log, capfd
+    ):
+        for _ in range(3):
+            assert self.names_for(certificates, host)
+        assert len(log.events) <= 1
+        assert all(line.isprintable() for line in log.lines(""))
+        assert capfd.readouterr() == ("", "")

@@ -389,3 +389,28 @@ class TestStop:
         server.advance(10)
 
         assert receiver.requests == []
+
+
+class TestLog:
+    """What the log says about an endpoint."""
+
+    def test_an_endpoint_that_fails_and_works_by_turns_is_logged_once_a_minute(
+        self, server, receiver, log
+    ):
+        client = server.client()
+        for number in range(10):
+            receiver.answer = 500 if number % 2 == 0 else 200
+            client.subscribe(f"channel-{number}")
+            server.advance(1)
+        receiver.answer = 200
+        server.advance(60)
+        assert len(log.lines("the webhook")) <= 4
+        receiver.answer = 500
+        client.subscribe("another")
+        server.advance(1)
+        last = log.lines("the webhook")[-1]
+        assert last.startswith(f"the webhook {URL} of app 1 fails: ")
+        assert last.endswith(" times)")
+        receiver.answer = 200
+        server.advance(60)
+        assert log.lines("the webhook")[-1] == f"the webhook {URL} of app 1 works again"

@@ -9,6 +9,7 @@ from twisted.python.failure import Failure
 from reverb.log_throttle import LogThrottle
 from reverb.meter import Meter
 from reverb.protocol.notices import Notice
+from reverb.throttled_log import FailureLog
 from reverb.webhooks.cluster.interfaces import IWebhookClusterStore
 from reverb.webhooks.events import ChannelNotice, OccupancyNotice, WebhookEvent, make_event
 from reverb.webhooks.filters import EventFilter
@@ -67,6 +68,7 @@ class EventForwarder:
         clock: IReactorTime,
         meter: Meter,
     ) -> None:
+        self._failures = FailureLog(self._log)
         self._store = store
         self._filter = event_filter
         self._debounce_ms = debounce * 1000
@@ -138,7 +140,7 @@ class EventForwarder:
             self._on_published, self._on_failure, callbackArgs=(number,), errbackArgs=(number,)
         )
         publishing.addErrback(
-            lambda failure: self._log.failure("publishing a webhook event failed", failure)
+            lambda failure: self._failures.failure("publishing a webhook event failed", failure)
         )
 
     def _on_published(self, was_queued: bool, number: int) -> None:

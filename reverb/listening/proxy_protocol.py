@@ -1,0 +1,107 @@
+"""The PROXY protocol of ``haproxy:`` endpoints, on Twisted's parsers.
+
+Twisted refuses a header that arrives in small segments, and the header ``PROXY UNKNOWN``. It logs a
+traceback for some malformed headers. Here these headers are read, and a malformed one closes the
+connection.
+
+Source: the PROXY protocol, versions 1 and 2, by HAProxy Technologies.
+"""
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress, IListeningPort
+from twisted.protocols.haproxy._wrapper import HAProxyProtocolWrapper
+from twisted.protocols.policies import WrappingFactory
+
+from reverb.listening.accepting import Gate
+
+_VERSION_1 = b"PROXY "
+_UNKNOWN = b"PROXY UNKNOWN\r\n"
+_UNKNOWN_FOR_TWISTED = b"PROXY UNKNOWN \r\n"
+_VERSION_2 = b"\r\n\r\n\x00\r\nQUIT\n"
+_DECISIVE = 16
+"""The number of bytes after which Twisted's parsers know the version of the header."""
+
+
+def is_proxy_protocol(transport: object) -> bool:
+    """Return whether a transport reads the PROXY protocol."""
+    return isinstance(transport, HAProxyProtocolWrapper)
+
+
+class ProxyProtocol(HAProxyProtocolWrapper):
+    """Reads the PROXY header of a connection, and passes on what follows."""
+
+    factory: "ProxyProtocolFactory"
+    _start = b""
+
+    def dataReceived(self, data: bytes) -> None:
+        """Read the header; close the connection if it is malformed."""
+        if self._proxyInfo is not None:
+            self.wrappedProtocol.dataReceived(data)
+            return
+        data = self._start + data
+        self._start = b""
+        if self._parser is None and _is_undecided(data):
+            self._start = data
+            return
+        if data.startswith(_UNKNOWN):
+            data = _UNKNOWN_FOR_TWISTED + data[len(_UNKNOWN) :]
+        try:
+            super().dataReceived(data)
+        except ValueError:
+            if self._proxyInfo is not None:  # The error is one of the wrapped protocol.
+                raise
+            self.loseConnection()
+        if self._proxyInfo is None and self.disconnecting:
+            self.factory.record_refusal("proxy_header", self.getPeer())
+
+
+def _is_undecided(data: bytes) -> bool:
+    """Return whether some bytes may be the beginning of a header, but are too few to tell."""
+    if len(data) >= _DECISIVE:
+        return False
+    if data.startswith(_VERSION_1):
+        return b"\r\n" not in data
+    return _VERSION_1.startswith(data) or _VERSION_2.startswith(data[: len(_VERSION_2)])
+
+
+class ProxyProtocolFactory(WrappingFactory[ProxyProtocol]):
+    """Makes the protocols of connections from proxies.
+
+    Args:
+        factory: The factory of the wrapped protocols.
+        gate: Counts the connections with a malformed header; None if nothing does.
+    """
+
+    protocol = ProxyProtocol
+    noisy = False
+
+    def __init__(self, factory: Any, gate: Gate | None) -> None:
+        super().__init__(factory)
+        self._gate = gate
+
+    def record_refusal(self, reason: str, peer: IAddress) -> None:
+        """Count a connection with a malformed header."""
+        if self._gate is not None:
+            self._gate.record_refusal(reason, peer)
+
+
+class ProxyProtocolEndpoint:
+    """A server endpoint whose clients are proxies that speak the PROXY protocol.
+
+    Args:
+        endpoint: The endpoint that the proxies connect to.
+        gate: Counts the connections with a malformed header; None if nothing does.
+    """
+
+    def __init__(self, endpoint: Any, gate: Gate | None) -> None:
+        self._endpoint = endpoint
+        self._gate = gate
+
+    def listen(self, factory: Any) -> "Deferred[IListeningPort]":
+        """Listen, and wrap the protocols of the factory."""
+        listening: Deferred[IListeningPort] = self._endpoint.listen(
+            ProxyProtocolFactory(factory, self._gate)
+        )
+        return listening
