@@ -240,9 +240,10 @@ class MultiplexingFactory(Factory):
         """Return the number of connections that a port may accept in one turn of the reactor.
 
         In the next turn, the server reads the requests on these connections. So a connection that
-        :meth:`make_room` closes has had time to send its request.
+        :meth:`make_room` closes has had time to send its request. The sockets of aborted
+        connections are open until the next turn, with asyncio's reactor for one turn more.
         """
-        return int(min(max(self._room(), self._budget.max_http // 2, 1), _MAX_ACCEPTS))
+        return int(min(max(self._room(), self._budget.max_http // 4, 1), _MAX_ACCEPTS))
 
     def record_refusal(self, reason: str, peer: IAddress | None) -> None:
         """Count and log a connection that was closed before its request was read."""

@@ -111,7 +111,7 @@ def delay_responses(server, monkeypatch):
 class TestAcceptLimit:
     """The number of connections that a port accepts in one turn."""
 
-    def test_it_is_the_room_but_not_less_than_half_of_what_is_kept_back(self, small, wires):
+    def test_it_is_the_room_but_not_less_than_a_quarter_of_that_for_http(self, small, wires):
         factory = small.service.factory
         assert isinstance(factory, MultiplexingFactory)
         limits = [factory.accept_limit()]
