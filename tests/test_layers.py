@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 FLOORS = (
     (
         *("backoff", "deferred", "envelope", "host_port", "http", "log_throttle", "logs"),
-        *("memoize", "meter", "state_machine", "timing", "validation"),
+        *("memoize", "meter", "portions", "state_machine", "timing", "validation"),
     ),
     ("apps",),
     ("protocol",),

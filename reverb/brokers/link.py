@@ -139,13 +139,12 @@ class Link:
         """
         raise NotImplementedError
 
-    def subscribe(self, names: list[bytes]) -> "list[Deferred[None]]":
-        """Subscribe to names on the bus.
+    def subscribe(self, names: list[bytes]) -> "Deferred[None]":
+        """Subscribe to names on the bus, at least one.
 
         Returns:
-            One Deferred for each name. It fires when the subscription is in place: the node
-            receives each message that is sent from then on. If the link is lost before, or is
-            down already, it fails with LinkLostError.
+            Fires when all subscriptions are in place: the node receives each message that is sent
+            from then on. Fails with LinkLostError if the link is lost before, or is down already.
         """
         raise NotImplementedError
 

@@ -5,6 +5,8 @@ the reactor: each subscriber gets one write with all of them. The write is most 
 the cost of a delivery, so coalesced deliveries are several times cheaper.
 """
 
+from collections.abc import Sequence
+
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
@@ -39,6 +41,11 @@ class Fanout:
         self._clock = clock
         self._pending_channels: list[Channel] = []
         self._paused_until = 0.0
+
+    @property
+    def pending_channels(self) -> Sequence[Channel]:
+        """The channels whose frames the next flush sends."""
+        return self._pending_channels
 
     def add(self, channel: Channel, payload: bytes, exclude: str | None) -> None:
         """Send a message to a channel's subscribers with the next flush.

@@ -74,10 +74,10 @@ class RedisLink(Link):
         self.send_only(b"PUBLISH", name, message)
         return self.is_open
 
-    def subscribe(self, names: list[bytes]) -> "list[Deferred[None]]":
-        """Subscribe to Redis channels; each Deferred fires or fails as in the base class."""
+    def subscribe(self, names: list[bytes]) -> "Deferred[None]":
+        """Subscribe to Redis channels; the result is as in the base class."""
         if self._subscriptions is None:
-            return [defer.fail(LinkLostError("Redis is not connected")) for _ in names]
+            return defer.fail(LinkLostError("Redis is not connected"))
         return self._subscriptions.subscribe(names)
 
     def unsubscribe(self, name: bytes) -> None:
