@@ -37,7 +37,7 @@ local function debounce_of(app, channel)
   return debounces[app]
 end
 if leased(node) or redis.call('SISMEMBER', key('nodes'), node) == 0 then
-  return {changes, failures, '0'}
+  return {changes, failures, '0', 0}
 end
 -- Removes the node's members from a channel, until the budget is spent. Returns the ids of the
 -- users who are no longer members, and whether the node has no member left.
