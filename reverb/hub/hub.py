@@ -100,7 +100,7 @@ class Hub:
             make_fanout_target=make_fanout_target,
             publisher=self._publisher,
         )
-        self._users = UserManager(broker, store)
+        self._users = UserManager(broker, store, clock)
         self._watchlists = WatchlistManager(
             broker=broker, store=store, clock=clock, is_known_offline=self._users.is_known_offline
         )

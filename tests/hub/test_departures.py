@@ -5,13 +5,17 @@ from itertools import pairwise
 
 import pytest
 
+from reverb.hub.counts import WINDOW as COUNTS_WINDOW
 from reverb.hub.departures import PER_TURN, WINDOW
 from reverb.hub.hub import _CLOSED_PER_TURN
+from reverb.hub.users import _PORTION as USERS_PORTION
+from reverb.protocol.changes import StoreRestored
 
-from .conftest import APP, COUNTED, Node
+from .conftest import APP, COUNTED, Node, limited
 from .slow_store import SlowStore
 
 MANY = 3 * PER_TURN
+WATCHED = limited(watchlists=True)
 
 
 class CountingStore(SlowStore):
@@ -249,3 +253,36 @@ class TestClosing:
         node.turn()
         assert flushed.called
         assert len(store.left) == MANY
+
+
+class TestAfterAnOutage:
+    def test_counts_are_refreshed_in_a_window(self, node, store):
+        client = node.connect(COUNTED)
+        channels = subscribe_to_many(client, 3 * COUNTS_WINDOW)
+        node.turn()
+        client.take()
+        store.holds = {"counts"}
+        node.hub.store_changed(StoreRestored())
+        node.turn()
+        assert len(store.held_calls) == COUNTS_WINDOW
+
+        asked = []
+        while store.held_calls:
+            assert len(store.held_calls) <= COUNTS_WINDOW
+            asked.append(store.held_calls[0].arguments[1])
+            store.fire()
+            node.turn()
+        assert sorted(asked) == sorted(channels)
+
+    def test_users_are_invalidated_in_portions(self, node):
+        published = []
+        node.broker.start(published.append)
+        for number in range(2 * USERS_PORTION + 1):
+            node.connect(WATCHED).sign_in(f"u{number}")
+        published.clear()
+        node.hub.store_changed(StoreRestored())
+        assert len(published) == USERS_PORTION
+        turn(node)
+        assert len(published) == 2 * USERS_PORTION
+        node.turn()
+        assert len(published) == 2 * USERS_PORTION + 1
