@@ -28,7 +28,9 @@ from reverb.stores.redis.sync_lua import SYNC_CHANNEL, SYNC_CHANNELS
 REDIS_ERRORS = (LinkLostError, RedisReplyError, StoreRefusedError)
 """All errors with which a script may fail."""
 PORTION = 200
-"""The number of channels and members after which a portion ends; Redis must then answer first."""
+"""The number of channels and members after which a portion ends."""
+WINDOW = 4
+"""The most portions that wait for a reply."""
 
 
 class ChannelSync:
@@ -70,6 +72,8 @@ class ChannelSync:
     async def sync_all(self, keys: Iterable[ChannelKey]) -> None:
         """Write channels in portions, except those that are written already.
 
+        At most ``WINDOW`` portions wait for a reply.
+
         Returns when Redis has answered, or when :meth:`end` has been called. That Redis refuses a
         channel, because a key is corrupt, is logged, and not fatal.
 
@@ -80,13 +84,20 @@ class ChannelSync:
             LinkLostError: Redis is out of reach.
             RedisReplyError: Redis refuses the session.
         """
-        for portion in self._portions(keys):
+        unsent = self._portions(keys)
+        await wait_for_all(
+            Deferred.fromCoroutine(self._sync_portions(unsent)) for _ in range(WINDOW)
+        )
+
+    async def _sync_portions(self, unsent: Iterator[list[ChannelKey]]) -> None:
+        """Write one portion after the other, until none is left or the session has ended."""
+        for portion in unsent:
             if self._sent is None:
                 return
-            unsent = [key for key in portion if key not in self._sent]
-            self._sent.update(unsent)
-            if unsent:
-                await self._sync_portion(unsent)
+            keys = [key for key in portion if key not in self._sent]
+            self._sent.update(keys)
+            if keys:
+                await self._sync_portion(keys)
 
     def _portions(self, keys: Iterable[ChannelKey]) -> Iterator[list[ChannelKey]]:
         portion: list[ChannelKey] = []

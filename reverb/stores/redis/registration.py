@@ -37,7 +37,7 @@ T = TypeVar("T")
 PORTION = 200
 """The most commands that wait for a reply while a node registers; and the most member replicas that
 are handled in one turn of the reactor."""
-_HELD_PORTION = 500
+_HELD_PORTION = 1_000
 """The approximate number of names that Redis returns at once of an earlier session."""
 _DRAIN_TIMEOUT = 3
 """Seconds that a stopping node may take to remove itself from Redis."""
@@ -180,19 +180,23 @@ class Registration(LinkObserver):
         """Write everything that Redis must know of this node, in portions."""
         local = self._local_state
         await self._write(self._connections.sync(list(local.connections)))
-        await self._channels.sync_all(list(local.channels))
+        scanning = Deferred.fromCoroutine(self._correct_held())
+        writing = Deferred.fromCoroutine(self._channels.sync_all(list(local.channels)))
+        await wait_for_all([scanning, writing])
+        await self._write(self._cache.write_back())
+        await self._occupancy.snapshot_taken
+        await self._write(self._occupancy.mark_unconfirmed())
+
+    async def _correct_held(self) -> None:
+        """Correct what Redis still has of an earlier session of this node, in portions."""
         cursor = b"0"
         while self._state.current is _State.REGISTERING:
-            # What Redis still has of an earlier session is corrected, if it is not yet.
             cursor, held = await self._session.run(HELD, cursor, _HELD_PORTION)
             names = self._session.decoder.texts(held[::2], f"held:{self._session.node}")
             await self._write(self._connections.sync(n for n in names if ":" not in n))
             await self._channels.sync_all(parse_channel_field(n) for n in names if ":" in n)
             if cursor == b"0":
-                break
-        await self._write(self._cache.write_back())
-        await self._occupancy.snapshot_taken
-        await self._write(self._occupancy.mark_unconfirmed())
+                return
 
     async def _write(self, replies: "Iterable[Deferred[Any]]") -> None:
         """Send commands in portions, each when Redis has answered the previous one.
