@@ -5,14 +5,14 @@ from reverb.redis.scripting import Script
 from reverb.stores.redis.membership_lua import MEMBERSHIP
 from reverb.stores.redis.occupancy_lua import OCCUPANCY
 
-PORTION = 150
+PORTION = 100
 """The number of channels and members after which one run of the script ends."""
 
 REAP = Script(
     MEMBERSHIP
     + OCCUPANCY
     + f"""
-local budget, channels_per_scan = {PORTION}, {PORTION // 2}
+local budget = {PORTION}
 """
     + """
 local changes, failures, debounces = {}, {}, {}
@@ -75,7 +75,7 @@ local function reap(name, count)
   return is_done
 end
 redis.call('SREM', key('webhooks', 'stopping'), node)
-local scanned = redis.call('HSCAN', key('held', node), cursor, 'COUNT', channels_per_scan)
+local scanned = redis.call('HSCAN', key('held', node), cursor, 'COUNT', budget)
 local held = scanned[2]
 for i = 1, #held, 2 do
   if budget <= 0 then

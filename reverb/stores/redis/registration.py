@@ -194,7 +194,9 @@ class Registration(LinkObserver):
             cursor, held = await self._session.run(HELD, cursor, _HELD_PORTION)
             names = self._session.decoder.texts(held[::2], f"held:{self._session.node}")
             await self._write(self._connections.sync(n for n in names if ":" not in n))
-            await self._channels.sync_all(parse_channel_field(n) for n in names if ":" in n)
+            keys = (parse_channel_field(name) for name in names if ":" in name)
+            # All others are written anyway.
+            await self._channels.sync_all(k for k in keys if k not in self._local_state.channels)
             if cursor == b"0":
                 return
 
