@@ -186,7 +186,7 @@ class App(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """The largest number of distinct users on one presence channel."""
     max_presence_member_bytes: Count = 2_048
     """The largest ``user_info`` of a member or of a sign-in, in bytes."""
-    max_channels_per_connection: Count = 0
+    max_channels_per_connection: Count = 1_000
     """The largest number of channels that one connection is subscribed to."""
     api_requests_per_second: Count = 0
     """The number of requests per second that the app may send to the HTTP API."""

@@ -19,8 +19,8 @@ FLOORS = (
     ("redaction",),
     (
         *("backoff", "bounded_reader", "deferred", "envelope", "host_port", "http"),
-        *("log_throttle", "logs", "memoize", "meter", "state_machine", "throttled_log", "timing"),
-        "validation",
+        *("log_throttle", "logs", "memoize", "meter", "portions", "state_machine"),
+        *("throttled_log", "timing", "validation"),
     ),
     ("apps",),
     ("protocol",),

@@ -1,16 +1,20 @@
 """A node's subscriptions on the bus: the topics of its channels, and of its watched users."""
 
+from itertools import islice
+
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 
-from reverb.brokers.link import Link, wait_for_all
+from reverb.brokers.link import Link, LinkLostError
 from reverb.brokers.link_observer import ConnectPhase, LinkObserver
+from reverb.portions import portions
 
 UNSUBSCRIBE_DELAY = 2.0
 """Seconds from the last local unsubscription from a channel until the node unsubscribes from the
 channel's topic. Many clients return within this delay."""
-_CHUNK_SIZE = 1_000
-"""The most names in one call of :meth:`Link.subscribe`."""
+PORTION = 1_000
+"""The most names to which a node subscribes before the bus has confirmed them, after a connect; and
+the most names from which a node unsubscribes in one turn of the reactor."""
 
 
 class Interest(LinkObserver):
@@ -26,9 +30,14 @@ class Interest(LinkObserver):
     def __init__(self, link: Link, broadcast_topic: bytes) -> None:
         self._link = link
         self._broadcast_topic = broadcast_topic
-        self._subscribed: set[bytes] = set()
+        # The number of connects, and the connect in which the node subscribed to each name: a name
+        # with an earlier number is yet to be sent.
+        self._connects = 0
+        self._subscribed: dict[bytes, int] = {}
         self._awaiting_confirmation: dict[bytes, Deferred[None]] = {}
-        self._unsubscribe_calls: dict[bytes, IDelayedCall] = {}
+        # The clock's time at which to unsubscribe from each name, in this order.
+        self._unsubscribe_at: dict[bytes, float] = {}
+        self._unsubscribing: IDelayedCall | None = None
         link.observe(ConnectPhase.SUBSCRIBE, self)
 
     def subscribe(self, name: bytes) -> "Deferred[None] | None":
@@ -39,14 +48,11 @@ class Interest(LinkObserver):
             it reconnects. Otherwise a Deferred, which fires when the bus has confirmed the
             subscription or when the link is lost. The Deferred never fails.
         """
-        unsubscribe_call = self._unsubscribe_calls.pop(name, None)
-        if unsubscribe_call is not None:
-            unsubscribe_call.cancel()
-        if name not in self._subscribed:
-            self._subscribed.add(name)
+        self._unsubscribe_at.pop(name, None)
+        if self._subscribed.get(name) != self._connects:
+            self._subscribed[name] = self._connects
             if self._link.is_open:
-                (confirmation,) = self._link.subscribe([name])
-                self._await_confirmation(name, confirmation)
+                self._send([name]).addErrback(lambda failure: failure.trap(LinkLostError))
         pending = self._awaiting_confirmation.get(name)
         if pending is None:
             return None
@@ -54,46 +60,77 @@ class Interest(LinkObserver):
         pending.addBoth(_fire, waiting)
         return waiting
 
-    def _await_confirmation(self, name: bytes, confirmation: "Deferred[None]") -> None:
-        self._awaiting_confirmation[name] = confirmation
-        confirmation.addBoth(self._confirmed, name)
+    def _send(self, names: list[bytes]) -> "Deferred[None]":
+        """Subscribe to names now; fires, or fails, as :meth:`Link.subscribe` does."""
+        confirmation = self._link.subscribe(names)
+        self._awaiting_confirmation.update(dict.fromkeys(names, confirmation))
+        return confirmation.addBoth(self._confirmed, names)
 
-    def _confirmed(self, _: object, name: bytes) -> None:
+    def _confirmed(self, result: object, names: list[bytes]) -> object:
         # Also called when the link is lost: after the next connect, the node subscribes again.
-        self._awaiting_confirmation.pop(name, None)
+        for name in names:
+            self._awaiting_confirmation.pop(name, None)
+        return result
 
     def unsubscribe_later(self, name: bytes) -> None:
         """Unsubscribe from a name after a delay, unless the node subscribes again before then."""
-        if name in self._subscribed and name not in self._unsubscribe_calls:
+        if name in self._subscribed and name not in self._unsubscribe_at:
             self._schedule_unsubscribe(name)
 
     def _schedule_unsubscribe(self, name: bytes) -> None:
-        self._unsubscribe_calls[name] = self._link.clock.callLater(
-            UNSUBSCRIBE_DELAY, self._unsubscribe, name
-        )
+        clock = self._link.clock
+        self._unsubscribe_at[name] = clock.seconds() + UNSUBSCRIBE_DELAY
+        if self._unsubscribing is None:
+            self._unsubscribing = clock.callLater(UNSUBSCRIBE_DELAY, self._unsubscribe_due)
+
+    def _unsubscribe_due(self) -> None:
+        """Unsubscribe from a portion of the names whose delay is over."""
+        clock = self._link.clock
+        now = clock.seconds()
+        for name in list(islice(self._unsubscribe_at, PORTION)):
+            if self._unsubscribe_at[name] > now:
+                break
+            del self._unsubscribe_at[name]
+            self._unsubscribe(name)
+        self._unsubscribing = None
+        if self._unsubscribe_at:
+            delay = max(0, next(iter(self._unsubscribe_at.values())) - now)
+            self._unsubscribing = clock.callLater(delay, self._unsubscribe_due)
 
     def _unsubscribe(self, name: bytes) -> None:
-        del self._unsubscribe_calls[name]
         if name in self._awaiting_confirmation:
             # A late confirmation would be mistaken for that of the next subscription.
             self._schedule_unsubscribe(name)
             return
-        self._subscribed.discard(name)
-        self._link.unsubscribe(name)
+        if self._subscribed.pop(name) == self._connects:
+            self._link.unsubscribe(name)
 
     def stop(self) -> None:
         """Cancel the pending unsubscriptions; called before the link is closed."""
-        for call in self._unsubscribe_calls.values():
-            call.cancel()
-        self._unsubscribe_calls.clear()
+        if self._unsubscribing is not None:
+            self._unsubscribing.cancel()
+            self._unsubscribing = None
+        self._unsubscribe_at.clear()
 
     async def link_connected(self) -> None:
-        """Subscribe to all names after a connect, and wait for the confirmations."""
-        names = [self._broadcast_topic, *self._subscribed]
-        confirmations: list[Deferred[None]] = []
-        for start in range(0, len(names), _CHUNK_SIZE):
-            confirmations += self._link.subscribe(names[start : start + _CHUNK_SIZE])
-        await wait_for_all(confirmations)
+        """Subscribe to all names after a connect, in portions; return when all are confirmed.
+
+        A client that subscribes meanwhile goes ahead of the portions that are left.
+        """
+        self._connects += 1
+        await self._send([self._broadcast_topic])
+        for portion in portions(list(self._subscribed), PORTION):
+            names = [name for name in portion if self._is_unsent(name)]
+            if names:
+                self._subscribed.update(dict.fromkeys(names, self._connects))
+                await self._send(names)
+
+    def _is_unsent(self, name: bytes) -> bool:
+        return self._subscribed.get(name, self._connects) != self._connects
+
+    def link_lost(self) -> None:
+        """Subscribe again to all names after the next connect."""
+        self._connects += 1
 
 
 def _fire(result: object, waiting: "Deferred[None]") -> object:

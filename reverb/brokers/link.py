@@ -139,13 +139,13 @@ class Link:
         """
         raise NotImplementedError
 
-    def subscribe(self, names: list[bytes]) -> "list[Deferred[None]]":
-        """Subscribe to names on the bus.
+    def subscribe(self, names: list[bytes]) -> "Deferred[None]":
+        """Subscribe to names on the bus, at least one.
 
         Returns:
-            One Deferred for each name. Each Deferred fires when its subscription is in place: the
-            node receives every message that is sent to the name after that. If the link is down,
-            or is lost first, the Deferred fails with LinkLostError.
+            Fires when all subscriptions are in place: the node receives every message that is sent
+            to the names after that. If the link is down, or is lost first, the Deferred fails with
+            LinkLostError.
         """
         raise NotImplementedError
 

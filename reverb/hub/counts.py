@@ -9,6 +9,7 @@ Source: Pusher's documentation, "Subscription count": channels with more than
 100 subscriptions receive a count every 5 seconds at most.
 """
 
+from collections import deque
 from collections.abc import Callable, Mapping
 from enum import Enum
 
@@ -22,6 +23,7 @@ from reverb.envelope import CountChanged
 from reverb.hub.channel import Channel
 from reverb.hub.fanout import Fanout
 from reverb.interfaces import IApps, IBroker, IChannelStore, StoreRefusedError
+from reverb.portions import run_in_portions
 from reverb.protocol import messages
 from reverb.protocol.changes import ChannelReaped
 from reverb.protocol.names import ChannelKind, channel_type
@@ -32,6 +34,10 @@ LARGE_CHANNEL = 100
 """The number of subscriptions above which a channel's counts are sent at intervals."""
 LARGE_CHANNEL_INTERVAL = 5.0
 """The shortest time in seconds between two counts of a channel above ``LARGE_CHANNEL``."""
+WINDOW = 200
+"""The most counts for which the store is asked at the same time."""
+_PORTION = 100
+"""The most counts that one turn of the reactor invalidates after a store outage."""
 
 _UNCOUNTED = (ChannelKind.PRESENCE, ChannelKind.USER)
 """The kinds of channels without counts.
@@ -49,7 +55,7 @@ class _Phase(Enum):
     IDLE = "idle"
     """The node knows of no change since it last asked the store."""
     SCHEDULED = "scheduled"
-    """The node asks the store at the end of this turn of the reactor."""
+    """The node asks the store at the end of this turn of the reactor, or after other counts."""
     ASKING = "asking"
     """A call of the store is in progress."""
     WAITING = "waiting"
@@ -131,8 +137,10 @@ class CountManager:
         self._fanout = fanout
         self._notify = notify
         self._counts: dict[ChannelKey, _Count] = {}
-        # The counts in the phase SCHEDULED.
-        self._scheduled: list[ChannelKey] = []
+        # The counts in the phase SCHEDULED, and the number of those in the phase ASKING.
+        self._scheduled: deque[ChannelKey] = deque()
+        self._asking = 0
+        self._is_turn_scheduled = False
         # The count whose invalidation this node is publishing right now.
         self._invalidating: ChannelKey | None = None
         # Whether the store was out of reach at any time since it was last restored.
@@ -190,7 +198,11 @@ class CountManager:
         some of the nodes. If the correct count differs, this node sends another notice.
         """
         self._was_degraded = False
-        for key, count in list(self._counts.items()):
+        run_in_portions(self._clock, list(self._counts), self._restored, size=_PORTION)
+
+    def _restored(self, key: ChannelKey) -> None:
+        count = self._counts.get(key)
+        if count is not None:
             count.uncertain = count.last_notified is not None
             self._publish_invalidation(key)
             self._changed(key, count)
@@ -204,7 +216,7 @@ class CountManager:
             if count.interval is not None:
                 count.interval.cancel()
                 self._release(key, count)
-        self._refresh_all()
+        self._refresh_scheduled(len(self._scheduled))
 
     # Refreshing
 
@@ -212,15 +224,27 @@ class CountManager:
         """Refresh a changed count at the end of the turn, or after the phase ASKING or WAITING."""
         if count.phase is _Phase.IDLE:
             count.phase = _Phase.SCHEDULED
-            if not self._scheduled:
-                self._clock.callLater(0, self._refresh_all)
             self._scheduled.append(key)
+            self._schedule_turn()
         elif count.phase is not _Phase.SCHEDULED:
             count.changed_since = True
 
-    def _refresh_all(self) -> None:
-        keys, self._scheduled = self._scheduled, []
-        for key in keys:
+    def _schedule_turn(self) -> None:
+        if self._scheduled and self._asking < WINDOW and not self._is_turn_scheduled:
+            self._is_turn_scheduled = True
+            self._clock.callLater(0, self._begin_turn)
+
+    def _begin_turn(self) -> None:
+        self._is_turn_scheduled = False
+        self._refresh_scheduled()
+        self._schedule_turn()
+
+    def _refresh_scheduled(self, most: int = WINDOW) -> None:
+        """Refresh scheduled counts, but not more than ``most``, and not more than the window."""
+        for _ in range(min(most, len(self._scheduled))):
+            if self._asking >= WINDOW:
+                return
+            key = self._scheduled.popleft()
             self._start_refresh(key, self._counts[key])
 
     def _start_refresh(self, key: ChannelKey, count: _Count) -> None:
@@ -231,6 +255,7 @@ class CountManager:
         if not changed_here and not count.uncertain and not self._was_degraded:
             count.last_notified = None
         count.phase = _Phase.ASKING
+        self._asking += 1
         refreshing = Deferred.fromCoroutine(self._refresh(key, count, changed_here=changed_here))
         refreshing.addErrback(self._log_failure)
 
@@ -250,6 +275,7 @@ class CountManager:
                 count.last_notified = number
                 self._notify(SubscriptionCount(app_id=key[0], channel=key[1], count=number))
         finally:
+            self._asking -= 1
             if number > LARGE_CHANNEL:
                 count.phase = _Phase.WAITING
                 count.interval = self._clock.callLater(
@@ -257,6 +283,7 @@ class CountManager:
                 )
             else:
                 self._release(key, count)
+            self._schedule_turn()
 
     def _publish_invalidation(self, key: ChannelKey) -> None:
         # The broker delivers the invalidation to this node too. invalidate() then ignores it,

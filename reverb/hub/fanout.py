@@ -6,6 +6,8 @@ Most of the cost of a delivery is the write, so coalesced deliveries are several
 cheaper.
 """
 
+from collections.abc import Sequence
+
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
@@ -40,6 +42,11 @@ class Fanout:
         self._clock = clock
         self._pending_channels: list[Channel] = []
         self._paused_until = 0.0
+
+    @property
+    def pending_channels(self) -> Sequence[Channel]:
+        """The channels whose frames the next flush sends."""
+        return self._pending_channels
 
     def add(self, channel: Channel, payload: bytes, exclude: str | None) -> None:
         """Send a message to a channel's subscribers with the next flush.

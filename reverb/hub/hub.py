@@ -14,9 +14,11 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from reverb.apps import App
+from reverb.deferred import returns_deferred
 from reverb.envelope import CountChanged, Envelope, Publication, Termination
 from reverb.hub.channel import Channel, FanoutTargetFactory, SequentialTarget
 from reverb.hub.counts import CountManager
+from reverb.hub.departures import DepartureQueue
 from reverb.hub.fanout import Fanout
 from reverb.hub.publisher import Publisher
 from reverb.hub.rate_limit import RateLimit
@@ -26,6 +28,7 @@ from reverb.hub.users import UserManager
 from reverb.hub.watchlists import WatchlistManager
 from reverb.interfaces import IApps, IBroker, IChannelStore, IConnection
 from reverb.meter import Meter, Source
+from reverb.portions import run_in_portions
 from reverb.protocol import effects, messages
 from reverb.protocol.changes import ChannelReaped, StoreChange, StoreRestored
 from reverb.protocol.codes import ClientError, Code
@@ -34,6 +37,9 @@ from reverb.protocol.names import ONLINE_PREFIX, ChannelType, channel_type
 from reverb.protocol.notices import Connected, Disconnected, Notice
 from reverb.protocol.session import Completion, Session
 from reverb.throttled_log import FailureLog
+
+_CLOSED_PER_TURN = 50
+"""The most connections of a terminated user that are closed in one turn of the reactor."""
 
 
 class Hub:
@@ -72,6 +78,7 @@ class Hub:
         self._fanout = Fanout(clock)
         self._publisher = Publisher(broker, meter)
         self._steps = StepQueue()
+        self._departures = DepartureQueue(clock, self._leave_channel)
         self._reserved: set[str] = set()
         self._sessions: dict[str, Session] = {}
         self._channels: dict[tuple[str, str], Channel] = {}
@@ -94,7 +101,7 @@ class Hub:
             make_fanout_target=make_fanout_target,
             publisher=self._publisher,
         )
-        self._users = UserManager(broker, store)
+        self._users = UserManager(broker, store, clock)
         self._watchlists = WatchlistManager(
             broker=broker, store=store, clock=clock, is_known_offline=self._users.is_known_offline
         )
@@ -124,6 +131,7 @@ class Hub:
             "rate limits": len(self._client_event_rates),
             "channels": len(self._channels),
             "steps in flight": len(self._steps),
+            "sessions that leave": len(self._departures),
             **self._counts.sizes(),
             **self._users.sizes(),
             **self._watchlists.sizes(),
@@ -163,13 +171,15 @@ class Hub:
     def end_session(self, session: Session) -> None:
         """Remove a session that has ended: its subscriptions, its sign-in and its connection.
 
-        On this node, all are removed at once. The store removes the connection at once, and the
-        subscriptions and the sign-in when the session's step in flight is done.
+        On this node, all are removed at once, except that many subscriptions are removed in
+        portions. The store removes the connection at once, and the subscriptions and the sign-in
+        when the session's step in flight is done.
         """
         app_id, socket_id = session.app.id, session.socket_id
         del self._sessions[socket_id]
-        for name in session.channels:
-            self._subscriptions.remove(session, name)
+        if self._departures.take(len(session.channels)):
+            for name in session.channels:
+                self._subscriptions.remove(session, name)
         self._users.remove(session)
         self._watchlists.unwatch(session)
         self._client_event_rates.pop(socket_id, None)
@@ -181,15 +191,24 @@ class Hub:
 
     def _leave_store(self, session: Session) -> None:
         """Remove the subscriptions and the sign-in of a session from the store."""
-        for name in session.channels:
-            self._steps.run(session, self._subscriptions.leave(session, name))
+        self._departures.add(session)
         if self._users.is_online(session):
             self._steps.run(session, self._users.leave(session))
 
+    def _leave_channel(self, session: Session, name: str) -> Completion:
+        self._subscriptions.remove(session, name)
+        return self._steps.run(session, self._subscriptions.leave(session, name))
+
     def mute(self, session: Session) -> None:
-        """Send a closing session the pending frames of its channels, and no later frames."""
-        for name in session.channels:
-            channel = self._channels.get((session.app.id, name))
+        """Send a closing session the pending frames of its channels, and no later frames.
+
+        Of many channels, only those with pending frames forget the session here. The transport
+        drops what the others send to a closing connection.
+        """
+        channels: Iterable[Channel | None] = self._fanout.pending_channels
+        if self._departures.take(len(session.channels)):
+            channels = [self._channels.get((session.app.id, name)) for name in session.channels]
+        for channel in channels:
             if channel is not None:
                 channel.remove(session.socket_id)
 
@@ -203,8 +222,7 @@ class Hub:
 
     def unsubscribe(self, session: Session, channel: str) -> Completion:
         """End a session's subscription; the session receives no later event of the channel."""
-        self._subscriptions.remove(session, channel)
-        return self._steps.run(session, self._subscriptions.leave(session, channel))
+        return self._leave_channel(session, channel)
 
     def store_changed(self, change: StoreChange) -> None:
         """Handle a change that a shared store reports.
@@ -332,14 +350,18 @@ class Hub:
         if isinstance(envelope, CountChanged):
             self._counts.invalidate(envelope)
             return
-        for session in list(self._users.sessions.get((envelope.app_id, envelope.user_id), ())):
-            session.close(Code.UNAUTHORIZED, "You got disconnected by the app")
+        sessions = list(self._users.sessions.get((envelope.app_id, envelope.user_id), ()))
+        run_in_portions(self._clock, sessions, _close_terminated, size=_CLOSED_PER_TURN)
 
-    def flush(self) -> None:
-        """Refresh the delayed counts now, because the node is about to stop.
+    @returns_deferred
+    async def flush(self) -> None:
+        """Finish what is delayed, because the node is about to stop.
 
-        It does not wait for the store.
+        Returns:
+            Fires when the subscriptions of all ended sessions are removed, and the delayed counts
+            are being refreshed: it does not wait for the store's counts.
         """
+        await self._departures.wait_until_empty()
         self._counts.flush()
 
     # Listeners
@@ -352,3 +374,7 @@ class Hub:
                 logged and does not affect the hub or other listeners.
         """
         self._publisher.add_listener(listener)
+
+
+def _close_terminated(session: Session) -> None:
+    session.close(Code.UNAUTHORIZED, "You got disconnected by the app")

@@ -7,16 +7,19 @@ to an online channel are invalidations: a node that receives such a publication 
 the store whether the user is online.
 """
 
-from collections.abc import Iterable
+from twisted.internet.interfaces import IReactorTime
 
 from reverb.envelope import Publication
 from reverb.interfaces import IBroker, IChannelStore
+from reverb.portions import run_in_portions
 from reverb.protocol.messages import User
 from reverb.protocol.names import ONLINE_PREFIX
 from reverb.protocol.session import Session
 
 UserKey = tuple[str, str]
 """An app's id and a user's id."""
+_PORTION = 100
+"""The most users that are invalidated in one turn of the reactor after an outage."""
 
 
 class UserManager:
@@ -25,15 +28,17 @@ class UserManager:
     Args:
         broker: Carries invalidations to the nodes on which a user is watched.
         store: Records the signed-in connections of all nodes.
+        clock: The reactor; schedules the portions of many invalidations.
 
     Attributes:
         sessions: The sessions of each user, by app id and user id. A user
             without sessions has no entry.
     """
 
-    def __init__(self, broker: IBroker, store: IChannelStore) -> None:
+    def __init__(self, broker: IBroker, store: IChannelStore, clock: IReactorTime) -> None:
         self._broker = broker
         self._store = store
+        self._clock = clock
         self.sessions: dict[UserKey, set[Session]] = {}
         # The socket ids that are subscribed to an online channel, or are being subscribed to it.
         self._online: set[str] = set()
@@ -101,7 +106,7 @@ class UserManager:
         """
         if not self._broker.connected:
             self._unpublished.add((app_id, user_id))
-        self._publish([(app_id, user_id)])
+        self._publish((app_id, user_id))
 
     def is_known_offline(self, app_id: str, user_id: str) -> bool:
         """Return whether a user is offline as far as this node knows.
@@ -120,14 +125,16 @@ class UserManager:
         for each user whose online state changed on this node while the other nodes
         were out of reach.
         """
-        online = {
-            key
-            for key, sessions in self.sessions.items()
-            if any(session.socket_id in self._online for session in sessions)
-        }
         unpublished, self._unpublished = self._unpublished, set()
-        self._publish(online | unpublished)
 
-    def _publish(self, keys: Iterable[UserKey]) -> None:
-        for app_id, user_id in keys:
-            self._broker.publish(Publication(app_id, ONLINE_PREFIX + user_id, b""))
+        def publish(key: UserKey) -> None:
+            sessions = self.sessions.get(key, ())
+            if key in unpublished or any(one.socket_id in self._online for one in sessions):
+                self._publish(key)
+
+        keys = [*self.sessions, *(unpublished - self.sessions.keys())]
+        run_in_portions(self._clock, keys, publish, size=_PORTION)
+
+    def _publish(self, key: UserKey) -> None:
+        app_id, user_id = key
+        self._broker.publish(Publication(app_id, ONLINE_PREFIX + user_id, b""))

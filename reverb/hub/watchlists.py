@@ -18,6 +18,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from reverb.interfaces import IBroker, IChannelStore, StoreRefusedError
+from reverb.portions import run_in_portions
 from reverb.protocol import messages
 from reverb.protocol.names import ONLINE_PREFIX
 from reverb.protocol.session import Session
@@ -184,8 +185,9 @@ class WatchlistManager:
 
     def recheck(self) -> None:
         """Schedule a check of all users who are watched on this node."""
-        for (app_id, _), watched in self._watched.items():
-            self._mark_stale(app_id, watched)
+        run_in_portions(
+            self._clock, list(self._watched), lambda key: self.invalidate(*key), size=_CHUNK_SIZE
+        )
 
     def _mark_stale(self, app_id: str, watched: _WatchedUser) -> None:
         stale = self._stale.get(app_id)

@@ -271,17 +271,18 @@ class NatsConnection:
         """
         self._send(b"PUB %b %d\r\n%b\r\n" % (subject, len(message), message))
 
-    def subscribe(self, subject: bytes) -> "Deferred[None]":
-        """Subscribe to a subject.
+    def subscribe(self, *subjects: bytes) -> "Deferred[None]":
+        """Subscribe to subjects.
 
         All subscriptions of one turn of the reactor share one round trip.
 
         Returns:
-            Fires when the subscription is in place. Fails with LinkLostError.
+            Fires when the subscriptions are in place. Fails with LinkLostError.
         """
-        if subject not in self._sids:
-            self._sids[subject] = sid = next(self._next_sid)
-            self._send(b"SUB %b %d\r\n" % (subject, sid))
+        for subject in subjects:
+            if subject not in self._sids:
+                self._sids[subject] = sid = next(self._next_sid)
+                self._send(b"SUB %b %d\r\n" % (subject, sid))
         return self.round_trip()
 
     def unsubscribe(self, subject: bytes) -> None:

@@ -65,16 +65,11 @@ class NatsLink(Link):
             limit=limit,
         )
 
-    def subscribe(self, names: list[bytes]) -> "list[Deferred[None]]":
-        """Subscribe to subjects.
-
-        Returns:
-            One Deferred for each subject. Each Deferred fires when its subscription is in place,
-            or fails with LinkLostError.
-        """
+    def subscribe(self, names: list[bytes]) -> "Deferred[None]":
+        """Subscribe to subjects; see :meth:`reverb.brokers.link.Link.subscribe`."""
         if self._connection is None:
-            return [defer.fail(LinkLostError("NATS is not connected")) for _ in names]
-        return [self._connection.subscribe(name) for name in names]
+            return defer.fail(LinkLostError("NATS is not connected"))
+        return self._connection.subscribe(*names)
 
     def unsubscribe(self, name: bytes) -> None:
         """Unsubscribe from a subject; messages in flight may still arrive."""

@@ -245,7 +245,7 @@ class Session:
         if limit and len(self._channels) >= limit:
             raise ClientError(
                 f"Cannot subscribe to {name}: this connection is subscribed to {limit} channels, "
-                "as many as the app allows",
+                "as many as the app allows (max_channels_per_connection)",
                 limit="max_channels_per_connection",
             )
         type_ = channel_type(name)

@@ -10,7 +10,7 @@ from typing import Any
 
 import txredisapi
 from twisted.internet.defer import Deferred, fail
-from twisted.internet.interfaces import IAddress
+from twisted.internet.interfaces import IAddress, IDelayedCall
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
@@ -18,7 +18,12 @@ from reverb.brokers.link import LinkLostError
 from reverb.redis.resp import MAX_HANDSHAKE_BYTES, Argument, RedisReplyError, pack_command
 
 MAX_UNANSWERED_BYTES = 32 * 1_048_576
-"""The most bytes of commands without a reply; beyond that, the connection is closed."""
+"""The most bytes of commands without a reply, except for a short time (``MAX_LAG``)."""
+MAX_LAG = 0.5
+"""Seconds for which more bytes may be without a reply; then the connection is closed.
+
+A burst of commands, however large, does not yet show that Redis is slow.
+"""
 MAX_REPLY_BYTES = 128 * 1_048_576
 """The largest reply or message, after the login; beyond that, the connection is closed."""
 _PUSH_SIZE = 3
@@ -126,6 +131,7 @@ class CommandConnection(RedisConnection):
         self._clock = clock
         self._turn: list[bytes] = []
         self._unanswered = 0
+        self._lagging: IDelayedCall | None = None
 
     def send(self, command: bytes, reply: "Deferred[Any] | None") -> None:
         """Send a packed command when this turn of the reactor ends.
@@ -154,6 +160,7 @@ class CommandConnection(RedisConnection):
     def connectionLost(self, why: Failure) -> None:
         """Fail all pending replies, and drop the unsent commands."""
         self._turn = []
+        self._stop_lagging()
         super().connectionLost(why)
 
     def _flush(self) -> None:
@@ -162,9 +169,10 @@ class CommandConnection(RedisConnection):
             return
         data = b"".join(turn)
         self._unanswered += len(data)
-        if self._unanswered > MAX_UNANSWERED_BYTES:
-            self.abort("it does not keep up with this node")
-            return
+        if self._unanswered > MAX_UNANSWERED_BYTES and self._lagging is None:
+            self._lagging = self._clock.callLater(
+                MAX_LAG, self.abort, "it does not keep up with this node"
+            )
         # The reply to the turn's last command shows that Redis has read all commands of the turn.
         last = self._replies[-1]
         if last is None:
@@ -175,7 +183,14 @@ class CommandConnection(RedisConnection):
 
     def _turn_answered(self, result: Any, size: int) -> Any:
         self._unanswered -= size
+        if self._unanswered <= MAX_UNANSWERED_BYTES:
+            self._stop_lagging()
         return result
+
+    def _stop_lagging(self) -> None:
+        lagging, self._lagging = self._lagging, None
+        if lagging is not None and lagging.active():
+            lagging.cancel()
 
 
 class SubscriberConnection(RedisConnection):
@@ -190,19 +205,18 @@ class SubscriberConnection(RedisConnection):
         self._on_message = on_message
         self._confirmations: dict[bytes, Deferred[None]] = {}
 
-    def subscribe(self, channels: list[bytes]) -> "list[Deferred[None]]":
-        """Subscribe to Redis channels.
+    def subscribe(self, channels: list[bytes]) -> "Deferred[None]":
+        """Subscribe to Redis channels, at least one.
 
         Returns:
-            One Deferred for each channel. Each Deferred fires when Redis has confirmed the
-            subscription, and fails with LinkLostError if the connection ends before that.
+            Fires when Redis has confirmed the last subscription, and so all of them, because Redis
+            confirms subscriptions in order. Fails with LinkLostError if the connection ends first.
         """
         if self.lost.called:
-            return [fail(LinkLostError("the connection has ended")) for _ in channels]
-        for channel in channels:
-            self._confirmations.setdefault(channel, Deferred())
+            return fail(LinkLostError("the connection has ended"))
+        confirmation = self._confirmations.setdefault(channels[-1], Deferred())
         self.transport.write(pack_command(b"SUBSCRIBE", *channels))
-        return [self._confirmations[channel] for channel in channels]
+        return confirmation
 
     def unsubscribe(self, channel: bytes) -> None:
         """Unsubscribe from a Redis channel; messages in flight may still arrive."""

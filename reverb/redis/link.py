@@ -76,10 +76,10 @@ class RedisLink(Link):
         self.send_only(b"PUBLISH", name, message)
         return self.is_open
 
-    def subscribe(self, names: list[bytes]) -> "list[Deferred[None]]":
+    def subscribe(self, names: list[bytes]) -> "Deferred[None]":
         """Subscribe to Redis channels; see :meth:`reverb.brokers.link.Link.subscribe`."""
         if self._subscriptions is None:
-            return [defer.fail(LinkLostError("Redis is not connected")) for _ in names]
+            return defer.fail(LinkLostError("Redis is not connected"))
         return self._subscriptions.subscribe(names)
 
     def unsubscribe(self, name: bytes) -> None:

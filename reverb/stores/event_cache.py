@@ -45,8 +45,15 @@ class EventCache:
             return None
         return CachedEvent(event, data, remaining)
 
-    def pop_all(self) -> dict[ChannelKey, CachedEvent]:
-        """Remove all events from the cache, and return those that have not expired."""
-        found = {key: self.get(key) for key in list(self._events)}
-        self._events.clear()
-        return {key: cached for key, cached in found.items() if cached is not None}
+    def discard(self, key: ChannelKey) -> None:
+        """Remove a channel's event, if there is one."""
+        self._events.pop(key, None)
+
+    def pop(self) -> tuple[ChannelKey, CachedEvent] | None:
+        """Remove one event that has not expired, and return it with its channel; None if empty."""
+        while self._events:
+            key, (event, data, expires) = self._events.popitem()
+            remaining = expires - self._seconds()
+            if remaining > 0:
+                return key, CachedEvent(event, data, remaining)
+        return None

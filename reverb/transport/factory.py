@@ -7,6 +7,7 @@ from twisted.internet.interfaces import IAddress, IReactorTime
 from reverb.hub.hub import Hub
 from reverb.interfaces import IApps
 from reverb.meter import Meter
+from reverb.portions import run_in_portions
 from reverb.protocol.codes import Code
 from reverb.protocol.handshake import Rejection
 from reverb.throttled_log import ThrottledLog
@@ -17,6 +18,9 @@ from reverb.transport.outbox import SocketTable
 from reverb.transport.rfc6455 import WebSocketOptions
 from reverb.transport.timing_wheel import TimingWheel
 from reverb.transport.websocket import PusherConnection
+
+_CLOSED_PER_TURN = 50
+"""The most connections that are closed in one turn of the reactor."""
 
 
 class PusherFactory(WebSocketServerFactory):  # type: ignore[misc] # Autobahn is not typed
@@ -116,8 +120,12 @@ class PusherFactory(WebSocketServerFactory):  # type: ignore[misc] # Autobahn is
             Fires with None when all connections have closed. The Deferred never fails.
         """
         self._closing = code, reason
-        for connection in list(self.connections):
-            connection.close(code, reason)
+        run_in_portions(
+            self.clock,
+            list(self.connections),
+            lambda connection: connection.close(code, reason),
+            size=_CLOSED_PER_TURN,
+        )
         return self._wait_until_closed()
 
     def abort_all(self) -> "Deferred[None]":
@@ -126,8 +134,12 @@ class PusherFactory(WebSocketServerFactory):  # type: ignore[misc] # Autobahn is
         Returns:
             Fires with None when all connections have closed. The Deferred never fails.
         """
-        for connection in list(self.connections):
-            connection.transport.abortConnection()
+        run_in_portions(
+            self.clock,
+            list(self.connections),
+            lambda connection: connection.transport.abortConnection(),
+            size=_CLOSED_PER_TURN,
+        )
         return self._wait_until_closed()
 
     def _wait_until_closed(self) -> "Deferred[None]":

@@ -1,12 +1,21 @@
-"""Writes all of a node's subscriptions to a channel to Redis, and loads snapshots of members."""
+"""Writes all of a node's subscriptions to a channel to Redis, and loads snapshots of members.
 
+At each registration a node writes all its channels to Redis, in portions. What a client does
+meanwhile goes ahead of the portions that are left: before the first command of a session about a
+channel, Redis gets this node's subscriptions to it. So the counts are right in whichever order the
+commands are sent.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from reverb.brokers.link import LinkLostError
+from reverb.brokers.link import LinkLostError, wait_for_all
 from reverb.interfaces import StoreRefusedError
+from reverb.protocol.names import ChannelKind, channel_type
 from reverb.redis.resp import Argument, RedisReplyError
 from reverb.redis.session import RedisSession
 from reverb.stores.channel_subscriptions import ChannelKey, ChannelSubscriptions
@@ -14,9 +23,14 @@ from reverb.stores.redis import scripts
 from reverb.stores.redis.local_state import LocalState
 from reverb.stores.redis.member_replica import MemberReplica
 from reverb.stores.redis.occupancy import Occupancy
+from reverb.stores.redis.sync_lua import SYNC_CHANNEL, SYNC_CHANNELS
 
 REDIS_ERRORS = (LinkLostError, RedisReplyError, StoreRefusedError)
 """All errors with which a script may fail."""
+PORTION = 200
+"""The number of channels and members after which a portion ends."""
+WINDOW = 4
+"""The most portions that wait for a reply."""
 
 
 class ChannelSync:
@@ -34,6 +48,93 @@ class ChannelSync:
         self._local_state = local_state
         self._session = session
         self._occupancy = occupancy
+        # The channels that have been sent in this session; None unless all are being sent.
+        self._sent: set[ChannelKey] | None = None
+
+    def begin(self) -> None:
+        """Begin to write all channels: the session has just begun."""
+        self._sent = set()
+
+    def end(self) -> None:
+        """Stop writing all channels: they are written, or the session has ended."""
+        self._sent = None
+
+    def send_first(self, key: ChannelKey) -> None:
+        """Write a channel ahead of the remaining portions, unless it is written already.
+
+        The caller changes the local state afterwards, and sends a command about the channel.
+        """
+        if self._sent is not None and key not in self._sent:
+            self._sent.add(key)
+            syncing = self.sync(key, self._local_state.replicas.get(key))
+            syncing.addErrback(lambda failure: failure.trap(*REDIS_ERRORS))
+
+    async def sync_all(self, keys: Iterable[ChannelKey]) -> None:
+        """Write channels in portions, except those that are written already.
+
+        At most ``WINDOW`` portions wait for a reply.
+
+        Returns when Redis has answered, or when :meth:`end` has been called. That Redis refuses a
+        channel, because a key is corrupt, is logged, and not fatal.
+
+        Args:
+            keys: The channels.
+
+        Raises:
+            LinkLostError: Redis is out of reach.
+            RedisReplyError: Redis refuses the session.
+        """
+        unsent = self._portions(keys)
+        await wait_for_all(
+            Deferred.fromCoroutine(self._sync_portions(unsent)) for _ in range(WINDOW)
+        )
+
+    async def _sync_portions(self, unsent: Iterator[list[ChannelKey]]) -> None:
+        """Write one portion after the other, until none is left or the session has ended."""
+        for portion in unsent:
+            if self._sent is None:
+                return
+            keys = [key for key in portion if key not in self._sent]
+            self._sent.update(keys)
+            if keys:
+                await self._sync_portion(keys)
+
+    def _portions(self, keys: Iterable[ChannelKey]) -> Iterator[list[ChannelKey]]:
+        portion: list[ChannelKey] = []
+        weight = 0
+        for key in keys:
+            here = self._local_state.channels.get(key)
+            portion.append(key)
+            weight += 1 if here is None else 1 + len(here.roster)
+            if weight >= PORTION:
+                yield portion
+                portion, weight = [], 0
+        if portion:
+            yield portion
+
+    async def _sync_portion(self, keys: list[ChannelKey]) -> None:
+        replies: list[Deferred[Any]] = []
+        plain: dict[tuple[str, int], list[ChannelKey]] = defaultdict(list)
+        for key in keys:
+            replica = self._local_state.replicas.get(key)
+            if replica is not None or channel_type(key[1]).kind is ChannelKind.PRESENCE:
+                replies.append(self.sync(key, replica).addErrback(_trap_refused))
+            else:
+                plain[key[0], self._occupancy.reconnect_debounce_ms_for(key)].append(key)
+        for (app_id, debounce_ms), some in plain.items():
+            replies.append(Deferred.fromCoroutine(self._sync_plain(app_id, debounce_ms, some)))
+        await wait_for_all(replies)
+
+    async def _sync_plain(self, app_id: str, debounce_ms: int, keys: list[ChannelKey]) -> None:
+        """Write channels of one app that have no members, with one command."""
+        counts: list[Argument] = []
+        for key in keys:
+            here = self._local_state.channels.get(key)
+            counts += [key[1], 0 if here is None else len(here.sockets)]
+        try:
+            await self._session.run(SYNC_CHANNELS, app_id, debounce_ms, *counts)
+        except StoreRefusedError:  # One of them is corrupt; the others are written one by one.
+            await wait_for_all(self.sync(key, None).addErrback(_trap_refused) for key in keys)
 
     def sync(self, key: ChannelKey, replica: MemberReplica | None) -> "Deferred[None]":
         """Replace this node's subscriptions to a channel in Redis by those of its local state.
@@ -54,7 +155,7 @@ class ChannelSync:
             replica.await_snapshot()
         count = len(subscriptions.sockets)
         debounce_ms = self._occupancy.reconnect_debounce_ms_for(key)
-        reply = self._session.run(scripts.SYNC_CHANNEL, *key, count, debounce_ms, *users)
+        reply = self._session.run(SYNC_CHANNEL, *key, count, debounce_ms, *users)
         return self._load_reply(reply, key, replica)
 
     def resync(self, key: ChannelKey, *, wants_snapshot: bool) -> None:
@@ -101,3 +202,7 @@ def _detach_if_refused(failure: Failure, replica: MemberReplica) -> Failure:
     if failure.check(StoreRefusedError):
         replica.detach()
     return failure
+
+
+def _trap_refused(failure: Failure) -> None:
+    failure.trap(StoreRefusedError)  # The session has logged it.

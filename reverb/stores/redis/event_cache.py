@@ -70,7 +70,8 @@ class RedisEventCache:
             The Deferred fails with LinkLostError or RedisReplyError if Redis is out of reach or
             refuses all commands; the event is then in memory again, unless a newer one is there.
         """
-        for key, cached in self._fallback.pop_all().items():
+        while (kept := self._fallback.pop()) is not None:
+            key, cached = kept
             ttl = _milliseconds(cached.ttl)
             writing = self._session.run(CACHE_EVENT, *key, cached.event, cached.data, ttl)
             yield writing.addErrback(self._restore, key, cached)
@@ -87,6 +88,7 @@ class RedisEventCache:
         Raises:
             StoreRefusedError: Redis refused to store this event.
         """
+        self._fallback.discard(key)  # It may not be written back yet, and must not be from now on.
         try:
             await self._session.call(CACHE_EVENT, *key, event, data, _milliseconds(ttl))
         except LinkLostError:
@@ -98,6 +100,8 @@ class RedisEventCache:
         If this node was subscribed to the channel when the event was published, the broker has
         delivered the publication before this method returns.
         """
+        if (kept := self._fallback.get(key)) is not None:
+            return kept  # It is newer than the one in Redis, and has yet to be written there.
         try:
             found = await self._session.call(GET_CACHED_EVENT, *key)
         except LinkLostError:

@@ -16,6 +16,7 @@ from reverb.interfaces import StoreRefusedError
 from reverb.protocol.changes import ChannelReaped
 from reverb.redis.session import RedisSession
 from reverb.stores.redis import scripts
+from reverb.stores.redis.reap_lua import REAP
 
 _RENEWALS_PER_LEASE = 3
 """How often a node renews its lease within the duration of one lease."""
@@ -32,7 +33,8 @@ class LeaseKeeper:
             connected, because other nodes may still be reconnecting.
         debounce_ms: Returns the delay of ``channel_vacated`` and ``member_removed`` webhooks in
             milliseconds; negative if there are no webhooks.
-        on_reaped: Called once for each channel to which a reaped node was subscribed.
+        on_reaped: Called for each channel to which a reaped node was subscribed; more than once if
+            the channel had very many members.
     """
 
     _log = Logger()
@@ -51,6 +53,7 @@ class LeaseKeeper:
         self._may_reap = may_reap
         self._debounce_ms = debounce_ms
         self._on_reaped = on_reaped
+        self._reaping: set[bytes] = set()
         self._renewal_loop = LoopingCall(self._renew)
         self._renewal_loop.clock = session.clock
 
@@ -82,25 +85,35 @@ class LeaseKeeper:
             return  # After LinkLostError the node reconnects; else the next renewal tries again.
 
     async def _reap(self, node: bytes) -> None:
-        name = node.decode("utf-8", "replace")
+        """Reap a dead node in portions, unless that is under way."""
+        if node in self._reaping:
+            return
+        self._reaping.add(node)
         try:
-            changes, failures = await self._session.call(
-                scripts.REAP, self._debounce_ms(), self._session.node, node=node
-            )
+            await self._reap_all(node, node.decode("utf-8", "replace"))
         except StoreRefusedError:
             return  # The next renewal tries again. The other dead nodes are reaped now.
-        for failure in failures:
-            why = failure.decode("utf-8", "replace")
-            self._session.problems.record(f"node {name} cannot be reaped completely: {why}")
-        if changes or not failures:
+        finally:
+            self._reaping.discard(node)
+
+    async def _reap_all(self, node: bytes, name: str) -> None:
+        cursor, more, reaped, failed = b"0", 1, 0, False
+        while more:
+            changes, failures, cursor, more = await self._session.call(
+                REAP, self._debounce_ms(), self._session.node, cursor, node=node
+            )
+            for failure in failures:
+                why = failure.decode("utf-8", "replace")
+                self._session.problems.record(f"node {name} cannot be reaped completely: {why}")
+            reaped += len(changes)
+            failed = failed or bool(failures)
             self._announce_reaped(name, changes)
+        if reaped or not failed:
+            self._log.info(
+                "reaped dead node {node}, with subscriptions to {n} channels", node=name, n=reaped
+            )
 
     def _announce_reaped(self, node: str, changes: list[Any]) -> None:
-        self._log.info(
-            "reaped dead node {node}, with subscriptions to {n} channels",
-            node=node,
-            n=len(changes),
-        )
         decoder, held_key = self._session.decoder, f"held:{node}"
         for raw_app, raw_channel, remaining, removed in changes:
             app_id, channel = (

@@ -108,24 +108,16 @@ class LocalState:
             self.replicas.pop(key, None)
         return removed_user_id
 
-    def enter_degraded_mode(self) -> None:
-        """Stop following Redis: add this node's members to the replicas, and detach these."""
-        for key, replica in self.replicas.items():
+    def detach_replica(self, key: ChannelKey) -> None:
+        """Stop following Redis: add this node's members to a channel's replica, and detach it.
+
+        Does nothing if the channel has no replica any more.
+        """
+        replica = self.replicas.get(key)
+        if replica is not None:
             for user_id, user_info in self.channels[key].roster.items():
                 replica.add(Member(user_id, user_info))
-        # Last, and over a copy: a released waiter may end any subscription.
-        for replica in list(self.replicas.values()):
             replica.detach()
-
-    def drop_unconfirmed(self) -> None:
-        """Remove from each replica its unconfirmed members; see :class:`MemberReplica`."""
-        for replica in list(self.replicas.values()):
-            replica.drop_unconfirmed()
-
-    def on_heartbeat(self) -> None:
-        """Let each replica check for a lost change; called after each heartbeat of the link."""
-        for replica in list(self.replicas.values()):
-            replica.on_heartbeat()
 
     # Results in degraded mode
 

@@ -5,10 +5,11 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 
 from reverb.brokers.link import RECONNECT_GRACE
+from reverb.portions import run_in_portions
 from reverb.protocol.names import INTERNAL_PREFIX
 from reverb.redis.scripting import Script
 from reverb.redis.session import RedisSession
@@ -20,6 +21,9 @@ NOT_TRACKED = -1
 """The debounce delay of a channel whose occupancy no webhook reports."""
 _REPORT_MARGIN = 10.0
 """Seconds after the debounce delay within which a departure is reported, unless Redis fails."""
+_PORTION = 1_000
+"""The number of channels of one portion of a snapshot."""
+_NO_USERS: frozenset[str] = frozenset()
 
 
 class Occupancy:
@@ -39,6 +43,7 @@ class Occupancy:
     Attributes:
         debounce_ms: The configured debounce delay in milliseconds; ``NOT_TRACKED`` until
             :meth:`track` is called.
+        snapshot_taken: Fires when the latest snapshot is complete.
     """
 
     def __init__(self, local_state: LocalState, session: RedisSession, clock: IReactorTime) -> None:
@@ -48,10 +53,11 @@ class Occupancy:
         self.debounce_ms = NOT_TRACKED
         self._wanted: Callable[[str], bool] = lambda _app_id: False
         self._scripts: tuple[Script, ...] = ()
+        self.snapshot_taken: Deferred[None] = succeed(None)
         self._epoch: bytes | None = None
         self._was_flushed = False
         self._departures: deque[tuple[float, ChannelKey, str | None]] = deque()
-        self._snapshot: dict[ChannelKey, set[str]] = {}
+        self._snapshot: dict[ChannelKey, frozenset[str]] = {}
 
     def track(
         self, debounce_ms: int, wanted: Callable[[str], bool], scripts: tuple[Script, ...]
@@ -111,14 +117,27 @@ class Occupancy:
     def take_snapshot(self) -> None:
         """Add this node's channels and members, and the recent departures, to the snapshot.
 
-        Called when the connection to Redis is lost.
+        Called when the connection to Redis is lost. The snapshot is taken in portions, and
+        ``snapshot_taken`` fires when it is complete.
         """
+        if self.debounce_ms >= 0:
+            keys = list(self._local_state.channels)
+            taking = run_in_portions(self._clock, keys, self._add_to_snapshot, size=_PORTION)
+            # Now, and after the last portion: a channel may be vacated before its portion.
+            self._add_departures()
+            self.snapshot_taken = taking.addCallback(lambda _: self._add_departures())
+
+    def _add_to_snapshot(self, key: ChannelKey) -> None:
+        here = self._local_state.channels.get(key)
+        if here is not None and self.debounce_ms_for(key) >= 0:
+            self._snapshot[key] = self._snapshot.get(key, _NO_USERS) | here.roster.keys()
+
+    def _add_departures(self) -> None:
         self._drop_old_departures()
         for _, key, user_id in self._departures:
-            self._snapshot.setdefault(key, set()).update({user_id} if user_id else ())
-        for key, here in self._local_state.channels.items() if self.debounce_ms >= 0 else ():
-            if self.debounce_ms_for(key) >= 0:
-                self._snapshot.setdefault(key, set()).update(here.roster)
+            self._snapshot[key] = self._snapshot.get(key, _NO_USERS) | (
+                {user_id} if user_id else set()
+            )
 
     async def check_epoch(self) -> None:
         """Check whether Redis has been flushed since the previous connect.
@@ -143,7 +162,7 @@ class Occupancy:
             One Deferred for each channel that was left, by its last subscriber or by a member. The
             Deferred fires when Redis has marked the channel and its departed members.
         """
-        for key, users in self._snapshot.items() if self._was_flushed else ():
+        for key, users in list(self._snapshot.items()) if self._was_flushed else ():
             here = self._local_state.channels.get(key)
             departed = users if here is None else users - here.roster.keys()
             if here is None or departed:

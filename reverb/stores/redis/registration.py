@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Iterable
 from enum import Enum
-from typing import Any
+from itertools import islice
+from typing import Any, TypeVar
 
 from twisted.internet import defer
 from twisted.internet.defer import Deferred
@@ -13,19 +14,31 @@ from reverb.brokers.link import RECONNECT_GRACE, LinkLostError, wait_for_all
 from reverb.brokers.link_observer import LinkObserver
 from reverb.deferred import returns_deferred
 from reverb.interfaces import StoreRefusedError
+from reverb.portions import run_in_portions
 from reverb.protocol.changes import StoreChange, StoreRestored
 from reverb.redis.session import RedisSession
 from reverb.state_machine import StateMachine
 from reverb.stores.channel_subscriptions import ChannelKey
 from reverb.stores.redis import scripts
 from reverb.stores.redis.channel_sync import REDIS_ERRORS, ChannelSync
+from reverb.stores.redis.connection_sync import ConnectionSync
 from reverb.stores.redis.event_cache import SCRIPTS as CACHE_SCRIPTS
 from reverb.stores.redis.event_cache import RedisEventCache
 from reverb.stores.redis.leases import LeaseKeeper
 from reverb.stores.redis.local_state import LocalState
+from reverb.stores.redis.member_replica import MemberReplica
 from reverb.stores.redis.occupancy import Occupancy
+from reverb.stores.redis.reap_lua import REAP
 from reverb.stores.redis.scripts import parse_channel_field
+from reverb.stores.redis.sync_lua import HELD
 
+T = TypeVar("T")
+
+PORTION = 200
+"""The most commands that wait for a reply while a node registers; and the most member replicas that
+are handled in one turn of the reactor."""
+_HELD_PORTION = 1_000
+"""The approximate number of names that Redis returns at once of an earlier session."""
 _DRAIN_TIMEOUT = 3
 """Seconds that a stopping node may take to remove itself from Redis."""
 
@@ -62,6 +75,7 @@ class Registration(LinkObserver):
         session: This node's session in Redis.
         local_state: The connections and subscriptions of this node.
         channels: Writes the subscriptions to Redis.
+        connections: Writes the numbers of connections to Redis.
         occupancy: Detects a flush of Redis, and keeps the departures that the flush would hide.
         cache: Writes to Redis the cached events that were kept in memory in degraded mode.
         lease_ms: The duration of this node's lease in milliseconds.
@@ -77,6 +91,7 @@ class Registration(LinkObserver):
         local_state: LocalState,
         *,
         channels: ChannelSync,
+        connections: ConnectionSync,
         occupancy: Occupancy,
         cache: RedisEventCache,
         lease_ms: int,
@@ -85,6 +100,7 @@ class Registration(LinkObserver):
         self._session = session
         self._local_state = local_state
         self._channels = channels
+        self._connections = connections
         self._occupancy = occupancy
         self._cache = cache
         self._lease_ms = lease_ms
@@ -92,6 +108,7 @@ class Registration(LinkObserver):
         self._state = StateMachine(_State.STOPPED, _TRANSITIONS)
         self._token = ""
         self._grace_timer: IDelayedCall | None = None
+        self._detaching: Deferred[None] = defer.succeed(None)
         self._leases = LeaseKeeper(
             session,
             lease_ms=lease_ms,
@@ -118,14 +135,21 @@ class Registration(LinkObserver):
         self._leave(_State.STOPPED)
         if before is _State.DEGRADED:
             return
-        session, debounce_ms = self._session, self._occupancy.debounce_ms
+        reaping = Deferred.fromCoroutine(self._reap_self(self._token))
         try:
-            reaping = session.run(scripts.REAP, debounce_ms, session.node, token=self._token)
-            await reaping.addTimeout(_DRAIN_TIMEOUT, session.clock)
+            await reaping.addTimeout(_DRAIN_TIMEOUT, self._session.clock)
         except (*REDIS_ERRORS, defer.TimeoutError) as error:
             self._log.warn(
                 "could not remove this node from Redis; another node will reap it: {why}",
                 why=str(error),
+            )
+
+    async def _reap_self(self, token: str) -> None:
+        session, debounce_ms = self._session, self._occupancy.debounce_ms
+        cursor, more = b"0", 1
+        while more:
+            _, _, cursor, more = await session.run(
+                REAP, debounce_ms, session.node, cursor, token=token
             )
 
     async def link_connected(self) -> None:
@@ -134,48 +158,75 @@ class Registration(LinkObserver):
             return  # The broker stops after the store, and its link may reconnect meanwhile.
         self._state.enter(_State.REGISTERING)
         self._session.load((*scripts.ALL, *CACHE_SCRIPTS))
+        await self._detaching  # Otherwise it would detach replicas that follow Redis again.
         await self._occupancy.check_epoch()
+        if self._state.current is not _State.REGISTERING:
+            return
         self._token = self._session.make_token()
-        held = await self._session.run(scripts.REGISTER, self._lease_ms, token=self._token)
+        await self._session.run(scripts.REGISTER, self._lease_ms, token=self._token)
         if self._state.current is not _State.REGISTERING:
             return
-        # No await from here until all commands are sent. So each command of a later request
-        # reaches Redis after the commands that register the local state.
         self._session.begin(self._token)
-        names = self._session.decoder.texts(held, f"held:{self._session.node}")
-        # Redis may refuse a command because a key is corrupt. That is logged, and not fatal.
-        await wait_for_all(
-            reply.addErrback(lambda failure: failure.trap(StoreRefusedError))
-            for reply in self._write_local_state(names)
-        )
+        self._channels.begin()
+        self._connections.begin()
+        self._leases.start()
+        await self._write_local_state()
         if self._state.current is not _State.REGISTERING:
             return
+        self._channels.end()
         self._occupancy.clear_snapshot()
         self._state.enter(_State.GRACE)
         self._grace_timer = self._session.clock.callLater(RECONNECT_GRACE, self._end_grace)
-        self._leases.start()
 
-    def _write_local_state(self, names: list[str]) -> "Iterable[Deferred[Any]]":
-        """Send the local state, the cached events and the departures; yield the replies.
+    async def _write_local_state(self) -> None:
+        """Write everything that Redis must know of this node, in portions."""
+        local = self._local_state
+        await self._write(self._connections.sync(list(local.connections)))
+        scanning = Deferred.fromCoroutine(self._correct_held())
+        writing = Deferred.fromCoroutine(self._channels.sync_all(list(local.channels)))
+        await wait_for_all([scanning, writing])
+        await self._write(self._cache.write_back())
+        await self._occupancy.snapshot_taken
+        await self._write(self._occupancy.mark_unconfirmed())
+
+    async def _correct_held(self) -> None:
+        """Correct what Redis still has of an earlier session of this node, in portions."""
+        cursor = b"0"
+        while self._state.current is _State.REGISTERING:
+            cursor, held = await self._session.run(HELD, cursor, _HELD_PORTION)
+            names = self._session.decoder.texts(held[::2], f"held:{self._session.node}")
+            await self._write(self._connections.sync(n for n in names if ":" not in n))
+            keys = (parse_channel_field(name) for name in names if ":" in name)
+            # All others are written anyway.
+            await self._channels.sync_all(k for k in keys if k not in self._local_state.channels)
+            if cursor == b"0":
+                return
+
+    async def _write(self, replies: "Iterable[Deferred[Any]]") -> None:
+        """Send commands in portions, each when Redis has answered the previous one.
+
+        That Redis refuses a command, because a key is corrupt, is logged, and not fatal.
 
         Args:
-            names: The apps and channels for which Redis has counts of an earlier session.
+            replies: Sends a command when the next reply is taken from it.
         """
-        local = self._local_state
-        for app_id in {name for name in names if ":" not in name} | local.connections.keys():
-            count = len(local.connections.get(app_id, ()))
-            yield self._session.run(scripts.SYNC_CONNECTIONS, app_id, count)
-        for key in {parse_channel_field(n) for n in names if ":" in n} | local.channels.keys():
-            yield self._channels.sync(key, local.replicas.get(key))
-        yield from self._cache.write_back()
-        yield from self._occupancy.mark_unconfirmed()
+        unsent = iter(replies)
+        while self._state.current is _State.REGISTERING and (sent := list(islice(unsent, PORTION))):
+            await wait_for_all(
+                reply.addErrback(lambda failure: failure.trap(StoreRefusedError)) for reply in sent
+            )
 
     def _end_grace(self) -> None:
         """Remove the members that no node has registered again since this node reconnected."""
         self._grace_timer = None
         self._state.enter(_State.REGISTERED)
-        self._local_state.drop_unconfirmed()
-        self._on_change(StoreRestored())
+        replicas = list(self._local_state.replicas.values())
+        dropping = self._run_in_portions(replicas, MemberReplica.drop_unconfirmed)
+        dropping.addCallback(self._restored, self._token)
+
+    def _restored(self, _: None, token: str) -> None:
+        if self._session.token == token:
+            self._on_change(StoreRestored())
 
     def link_lost(self) -> None:
         """Enter degraded mode, unless this node is already in it or has stopped."""
@@ -186,16 +237,23 @@ class Registration(LinkObserver):
         """End the session; from now on this node answers from its local state."""
         self._state.enter(state)
         self._session.end()
+        self._channels.end()
+        self._connections.end()
         self._occupancy.take_snapshot()
         self._leases.stop()
         if self._grace_timer is not None:
             self._grace_timer.cancel()
             self._grace_timer = None
-        self._local_state.enter_degraded_mode()
+        keys = list(self._local_state.replicas)
+        self._detaching = self._run_in_portions(keys, self._local_state.detach_replica)
 
     def link_answered(self) -> None:
         """Let the member replicas check for a lost change."""
-        self._local_state.on_heartbeat()
+        replicas = list(self._local_state.replicas.values())
+        self._run_in_portions(replicas, MemberReplica.on_heartbeat)
+
+    def _run_in_portions(self, items: list[T], function: Callable[[T], object]) -> "Deferred[None]":
+        return run_in_portions(self._session.clock, items, function, size=PORTION)
 
     def refetch_members(self, key: ChannelKey) -> None:
         """Fetch a snapshot of a channel's members, because the replica has missed a change."""

@@ -22,6 +22,10 @@ A script that changes the counts of a node (``held``, ``users``) also changes th
 nodes. So the totals are the sums of the nodes' counts. To reap a dead node, a script subtracts
 that node's counts from the totals; it needs nothing from the other nodes.
 
+A script handles a bounded number of channels and members, unless they are those of one channel.
+What grows with a node is reaped (:mod:`reverb.stores.redis.reap_lua`), registered
+(:mod:`reverb.stores.redis.sync_lua`) and listed in portions.
+
 A script that changes a channel's members also publishes the change, with the next version. So
 every node receives a channel's changes in the order in which they were made, and a crash of a
 node cannot separate a change from its publication.
@@ -30,11 +34,12 @@ The debounce delay that a script receives is the delay of the webhooks ``channel
 ``member_removed``, in milliseconds. The delay is negative if no webhook reports the channel.
 """
 
-from reverb.protocol.names import INTERNAL_PREFIX
 from reverb.redis.scripting import REQUIRE_SESSION, Script
 from reverb.stores.channel_subscriptions import ChannelKey
 from reverb.stores.redis.membership_lua import MEMBERSHIP
 from reverb.stores.redis.occupancy_lua import OCCUPANCY
+from reverb.stores.redis.reap_lua import REAP
+from reverb.stores.redis.sync_lua import HELD, SYNC_CHANNEL, SYNC_CHANNELS, SYNC_CONNECTIONS
 
 FULL = -1
 """The value that :data:`JOIN` returns instead of the number of subscriptions to a full channel."""
@@ -44,15 +49,11 @@ REGISTER = Script(
 redis.call('SET', key('lease', node), token, 'PX', ARGV[4])
 redis.call('SADD', key('nodes'), node)
 redis.call('SREM', key('webhooks', 'stopping'), node)
-return redis.call('HKEYS', key('held', node))
+return 1
 """,
     name="register",
 )
-"""Start a session of this node, with a lease of ARGV[4] milliseconds.
-
-Returns the field names of the node's ``held`` hash: the apps and channels for which Redis still has
-counts of an earlier session.
-"""
+"""Start a session of this node, with a lease of ARGV[4] milliseconds."""
 
 RENEW = Script(
     REQUIRE_SESSION
@@ -69,85 +70,6 @@ return dead
     name="renew",
 )
 """Renew this node's lease for ARGV[4] milliseconds; return the registered nodes without a lease."""
-
-REAP = Script(
-    MEMBERSHIP
-    + OCCUPANCY
-    + """
-local changes, debounces, caller = {}, {}, ARGV[5]
-local lease = redis.call('GET', key('lease', caller))
-if caller == node and lease == token then
-  redis.call('DEL', key('lease', node))
-elseif caller ~= node and lease ~= token then
-  return redis.error_reply('LOST the lease of this node has expired')
-end
--- If webhooks report nothing of an app as present, no departure from it needs a report.
-local function debounce_of(app, channel)
-  if string.sub(channel, 1, 1) == '"""
-    + INTERNAL_PREFIX
-    + """' then
-    return -1
-  end
-  if not debounces[app] then
-    local is_reported = redis.call('EXISTS', key('webhooks', 'reported', app)) == 1
-    debounces[app] = is_reported and tonumber(ARGV[4]) or -1
-  end
-  return debounces[app]
-end
-if leased(node) or redis.call('SISMEMBER', key('nodes'), node) == 0 then
-  return {changes, {}}
-end
--- Subtracts one count of the node. Each step subtracts the same amount from the node's count and
--- from the total, so that another attempt can follow a failed one.
-local function reap(name, count)
-  local app, channel = string.match(name, '^([^:]*):(.*)$')
-  if not app then
-    add(key('connections'), name, -count)
-    redis.call('HDEL', key('held', node), name)
-    return
-  end
-  local users = redis.call('HGETALL', key('users', node, app, channel))
-  local removed = {}
-  for i = 1, #users, 2 do
-    if remove_member(app, channel, users[i], tonumber(users[i + 1])) then
-      removed[#removed + 1] = users[i]
-      departed(debounce_of(app, channel), app, channel, users[i])
-    end
-  end
-  local remaining = add_subscriptions(app, channel, -count)
-  if remaining == 0 then
-    departed(debounce_of(app, channel), app, channel)
-  end
-  changes[#changes + 1] = {app, channel, remaining, removed}
-end
-redis.call('SREM', key('webhooks', 'stopping'), node)
-local held = redis.call('HGETALL', key('held', node))
-local failures = {}
-for i = 1, #held, 2 do
-  local done, why = pcall(reap, held[i], tonumber(held[i + 1]))
-  if not done then
-    failures[#failures + 1] = held[i] .. ': ' .. tostring(type(why) == 'table' and why.err or why)
-  end
-end
-if #failures == 0 then
-  redis.call('DEL', key('held', node))
-  redis.call('SREM', key('nodes'), node)
-end
-return {changes, failures}
-""",
-    name="reap",
-)
-"""Reap node ARGV[2]: remove its connections and subscriptions. Do nothing if it has a lease.
-
-ARGV[4] is the debounce delay in milliseconds; it is negative without webhooks. ARGV[5] is the name
-of the node that runs the script. A node that stops reaps itself: the script first deletes the lease
-of the node's own session. A node that reaps another one needs its current session: only one run
-returns the changes, and a delayed run would return them to a connection that has ended.
-
-Returns a list of the changes and a list of failures. A change is ``{app, channel, number of
-subscriptions left, ids of the removed users}``. If several nodes reap the same node, each change is
-returned to only one of them. After a failure the dead node stays registered, for another attempt.
-"""
 
 CONNECT = Script(
     REQUIRE_SESSION
@@ -243,66 +165,6 @@ the debounce delay. Returns the number of subscriptions that are left on all nod
 user is therefore no longer a member.
 """
 
-SYNC_CONNECTIONS = Script(
-    REQUIRE_SESSION
-    + """
-local app, count = ARGV[4], tonumber(ARGV[5])
-local difference = count - tonumber(redis.call('HGET', key('held', node), app) or 0)
-add(key('connections'), app, difference)
-add(key('held', node), app, difference)
-return 1
-""",
-    name="sync_connections",
-)
-"""Set this node's number of connections of app ARGV[4] to ARGV[5], and adapt the total."""
-
-SYNC_CHANNEL = Script(
-    REQUIRE_SESSION
-    + MEMBERSHIP
-    + OCCUPANCY
-    + """
-local app, channel, count, debounce = ARGV[4], ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7])
-local users = redis.call('HGETALL', key('users', node, app, channel))
-local registered = {}
-for i = 1, #users, 2 do
-  registered[users[i]] = tonumber(users[i + 1])
-end
-if count > 0 then
-  arrived(debounce, app, channel)
-end
-local function sync_members()
-  for i = 8, #ARGV, 3 do
-    local user, info, sockets = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2])
-    add_member(app, channel, user, info, sockets - (registered[user] or 0))
-    arrived(debounce, app, channel, user)
-    registered[user] = nil
-  end
-  for user, sockets in pairs(registered) do
-    if remove_member(app, channel, user, sockets) then
-      departed(debounce, app, channel, user)
-    end
-  end
-end
--- Even if a key of the members is corrupt, the subscription count is set.
-local done, why = pcall(sync_members)
-local old_count = tonumber(redis.call('HGET', key('held', node), app .. ':' .. channel) or 0)
-if add_subscriptions(app, channel, count - old_count) == 0 then
-  departed(debounce, app, channel)
-end
-if not done then
-  return type(why) == 'table' and why or redis.error_reply('ERR ' .. tostring(why))
-end
-return {version_of(app, channel), redis.call('HGETALL', key('members', app, channel))}
-""",
-    name="sync_channel",
-)
-"""Replace this node's subscriptions to a channel.
-
-ARGV[4] to ARGV[7] are the app's id, the channel, the number of subscriptions, and the debounce
-delay. The user id, the ``user_info`` and the number of subscriptions of each member follow.
-Returns the version of the members, and the members on all nodes.
-"""
-
 _MEMBERS = (
     MEMBERSHIP
     + """
@@ -348,27 +210,31 @@ return occupied
 CHANNELS = Script(
     """
 local app, name_prefix = ARGV[4], ARGV[5]
-local all = redis.call('HGETALL', key('channels', app))
-local found = {}
-for i = 1, #all, 2 do
-  if string.sub(all[i], 1, #name_prefix) == name_prefix then
-    found[#found + 1] = {all[i], all[i + 1], redis.call('HLEN', key('members', app, all[i]))}
+local scanned = redis.call('HSCAN', key('channels', app), ARGV[6], 'COUNT', ARGV[7])
+local counts, found = scanned[2], {}
+for i = 1, #counts, 2 do
+  local channel = counts[i]
+  if string.sub(channel, 1, #name_prefix) == name_prefix then
+    found[#found + 1] = {channel, counts[i + 1], redis.call('HLEN', key('members', app, channel))}
   end
 end
-return found
+return {scanned[1], found}
 """,
     name="channels",
 )
-"""Return the occupied channels of app ARGV[4] whose names begin with ARGV[5].
+"""Return a portion of the occupied channels of app ARGV[4] whose names begin with ARGV[5].
 
-Each is ``{name, number of subscriptions, number of members}``.
+ARGV[6] is the cursor, ``0`` for the first portion; ARGV[7] is the approximate number of channels to
+look at. Returns the cursor of the next portion, ``0`` if there is none, and the channels. Each is
+``{name, number of subscriptions, number of members}``. A channel may be in several portions.
 """
 
 ALL = (
     *(REGISTER, RENEW, REAP, CONNECT, DISCONNECT, CONNECTIONS, JOIN, LEAVE),
-    *(SYNC_CONNECTIONS, SYNC_CHANNEL, MEMBERS, MEMBERS_IF_REGISTERED, COUNTS, OCCUPIED, CHANNELS),
+    *(HELD, SYNC_CONNECTIONS, SYNC_CHANNELS, SYNC_CHANNEL),
+    *(MEMBERS, MEMBERS_IF_REGISTERED, COUNTS, OCCUPIED, CHANNELS),
 )
-"""All scripts of this module; the store loads them after each connect."""
+"""All scripts of the store, except those of cached events; it loads them after each connect."""
 
 
 def parse_channel_field(field: str) -> ChannelKey:

@@ -5,7 +5,8 @@ is out of reach, the node answers from its local state. When Redis is back, the 
 local state again, even if Redis lost its data. :mod:`reverb.stores.redis.scripts` lists the keys.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
@@ -30,10 +31,14 @@ from reverb.redis.session import RedisSession
 from reverb.stores.channel_subscriptions import NO_MEMBERS, ChannelKey
 from reverb.stores.redis import scripts
 from reverb.stores.redis.channel_sync import ChannelSync
+from reverb.stores.redis.connection_sync import ConnectionSync
 from reverb.stores.redis.event_cache import RedisEventCache
 from reverb.stores.redis.local_state import LocalState
 from reverb.stores.redis.occupancy import Occupancy
 from reverb.stores.redis.registration import Registration
+
+_LISTED_PORTION = 500
+"""The approximate number of channels that Redis lists at once."""
 
 
 @implementer(IChannelStore, ILinked)
@@ -60,10 +65,12 @@ class RedisStore:
         self.occupancy = Occupancy(self._local_state, self.session, link.clock)
         self._cache = RedisEventCache(link, self.session)
         self._channels = ChannelSync(self._local_state, self.session, self.occupancy)
+        self._connections = ConnectionSync(self._local_state, self.session)
         self._registration = Registration(
             self.session,
             self._local_state,
             channels=self._channels,
+            connections=self._connections,
             occupancy=self.occupancy,
             cache=self._cache,
             lease_ms=int(lease * 1000),
@@ -109,6 +116,7 @@ class RedisStore:
     @returns_deferred
     async def connect(self, app_id: str, socket_id: str, limit: int) -> bool:
         """Count a connection, unless the app already has ``limit`` connections (0: no limit)."""
+        self._connections.send_first(app_id)
         count = self._local_state.connect(app_id, socket_id)
         try:
             admitted = bool(await self.session.call(scripts.CONNECT, app_id, limit))
@@ -121,6 +129,7 @@ class RedisStore:
     @returns_deferred
     async def disconnect(self, app_id: str, socket_id: str) -> None:
         """Stop counting a connection."""
+        self._connections.send_first(app_id)
         if self._local_state.disconnect(app_id, socket_id):
             try:
                 await self.session.call(scripts.DISCONNECT, app_id)
@@ -130,6 +139,7 @@ class RedisStore:
     @returns_deferred
     async def connections(self, app_id: str) -> int:
         """Return the number of the app's connections."""
+        self._connections.send_first(app_id)
         try:
             raw = await self.session.call(scripts.CONNECTIONS, app_id)
             count = self.session.decoder.count(raw, "connections")
@@ -146,6 +156,7 @@ class RedisStore:
         """Add a subscription, and return its effect on all nodes; fail if the channel is full."""
         key = (app_id, channel)
         local = self._local_state
+        self._channels.send_first(key)
         replica, is_new = local.join(key, socket_id, member)
         # The members are fetched once; from then on the bus delivers the changes.
         wants_snapshot = replica is not None and self.connected and replica.needs_snapshot
@@ -186,6 +197,7 @@ class RedisStore:
         subscriptions = self._local_state.channels.get(key)
         if subscriptions is None or socket_id not in subscriptions.sockets:
             return None
+        self._channels.send_first(key)
         user_id = subscriptions.sockets[socket_id]
         local_removed = self._local_state.leave(key, socket_id)
         self.occupancy.record_departure(key, local_removed)
@@ -213,6 +225,7 @@ class RedisStore:
     @returns_deferred
     async def members(self, app_id: str, channel: str) -> Mapping[str, str]:
         """Return a presence channel's members on all nodes."""
+        self._channels.send_first((app_id, channel))
         try:
             _, members = await self.session.call(scripts.MEMBERS, app_id, channel)
         except LinkLostError:
@@ -222,6 +235,7 @@ class RedisStore:
     @returns_deferred
     async def counts(self, app_id: str, channel: str) -> ChannelCounts:
         """Return the numbers of a channel's subscriptions and distinct users on all nodes."""
+        self._channels.send_first((app_id, channel))
         try:
             total, users = await self.session.call(scripts.COUNTS, app_id, channel)
         except LinkLostError:
@@ -236,6 +250,8 @@ class RedisStore:
     @returns_deferred
     async def occupied(self, app_id: str, channels: Sequence[str]) -> Mapping[str, bool]:
         """Return whether channels are occupied; in degraded mode, omit those not occupied here."""
+        for channel in channels:
+            self._channels.send_first((app_id, channel))
         try:
             replies = await self.session.call(scripts.OCCUPIED, app_id, *channels)
         except LinkLostError:
@@ -245,18 +261,33 @@ class RedisStore:
 
     @returns_deferred
     async def channels(self, app_id: str, prefix: str) -> Mapping[str, ChannelCounts]:
-        """Return the counts, on all nodes, of the channels whose names begin with the prefix."""
+        """Return the counts, on all nodes, of the channels whose names begin with the prefix.
+
+        Redis lists them in portions. So a channel that is occupied or vacated meanwhile may be in
+        the result or not.
+        """
+        found: dict[str, ChannelCounts] = {}
+        cursor, is_last = b"0", False
         try:
-            found = await self.session.call(scripts.CHANNELS, app_id, prefix)
+            while not is_last:
+                cursor, portion = await self.session.call(
+                    scripts.CHANNELS, app_id, prefix, cursor, _LISTED_PORTION
+                )
+                found.update(self._decode_counts(app_id, portion))
+                is_last = cursor == b"0"
         except LinkLostError:
             return self._local_state.channel_counts(app_id, prefix)
+        return found
+
+    def _decode_counts(
+        self, app_id: str, portion: list[Any]
+    ) -> Iterator[tuple[str, ChannelCounts]]:
         decoder, redis_key = self.session.decoder, f"channels:{app_id}"
-        return {
-            name: ChannelCounts(count, users)
-            for raw_name, total, users in found
-            if (name := decoder.channel(raw_name, redis_key)) is not None
-            and (count := decoder.count(total, redis_key))
-        }
+        for raw_name, total, users in portion:
+            name = decoder.channel(raw_name, redis_key)
+            count = decoder.count(total, redis_key)
+            if name is not None and count:
+                yield name, ChannelCounts(count, users)
 
     # Cache channels
 
