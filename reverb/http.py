@@ -5,47 +5,6 @@ A handler knows nothing of connections, and the transport knows nothing of route
 
 from collections.abc import Callable, Coroutine
 from typing import Any, NamedTuple
-from urllib.parse import unquote
-
-
-class Query:
-    """The parameters of a query string, in order, parsed on first use.
-
-    A ``+`` is not decoded to a space.
-
-    Args:
-        text: The query string as received, still percent-encoded.
-    """
-
-    __slots__ = ("_pairs", "_text")
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-        self._pairs: list[tuple[str, str]] | None = None
-
-    @property
-    def raw(self) -> list[tuple[str, str]]:
-        """Names and values, still percent-encoded."""
-        parts = [part.partition("=") for part in self._text.split("&") if part]
-        return [(name, value) for name, _, value in parts]
-
-    @property
-    def pairs(self) -> list[tuple[str, str]]:
-        """Names and values, percent-decoded."""
-        if self._pairs is None:
-            self._pairs = self.raw
-            if "%" in self._text:
-                self._pairs = [(unquote(name), unquote(value)) for name, value in self._pairs]
-        return self._pairs
-
-    def get(self, name: str) -> str | None:
-        """Return the last value of a parameter, or None if the query does not contain it."""
-        return next((value for n, value in reversed(self.pairs) if n == name), None)
-
-    def get_array(self, name: str) -> list[str]:
-        """Return all values of an array, sent as ``name[]=a&name[]=b`` or as ``name[0]=a``."""
-        start = name + "["
-        return [value for n, value in self.pairs if n.startswith(start)]
 
 
 class Headers:
@@ -77,23 +36,24 @@ class Headers:
 
 
 def _parse_header_lines(lines: bytes) -> dict[str, str]:
-    values: dict[str, str] = {}
+    values: dict[str, list[str]] = {}
     for line in lines.decode("latin-1").split("\r\n")[:-1]:
         name, _, value = line.partition(":")
-        name, value = name.lower(), value.strip(" \t")
-        values[name] = f"{values[name]}, {value}" if name in values else value
-    return values
+        values.setdefault(name.lower(), []).append(value.strip(" \t"))
+    return {name: ", ".join(repeated) for name, repeated in values.items()}
 
 
 class Request(NamedTuple):
-    """A complete request."""
+    """A request, without its body."""
 
     method: str
     path: str
     """The path as received, still percent-encoded, without the query."""
-    query: Query
+    query: str
+    """The query string as received, still percent-encoded; empty if there is none."""
     headers: Headers
-    body: bytes
+    has_body: bool
+    """Whether a body follows the head."""
 
 
 class Response(NamedTuple):
@@ -105,21 +65,33 @@ class Response(NamedTuple):
     body: bytes = b""
 
 
-Handler = Callable[[Request], Response | Coroutine[Any, Any, Response]]
-"""Returns the response to a request, or a coroutine that returns it. Neither raises an exception.
+BodyHandler = Callable[[bytes], Response | Coroutine[Any, Any, Response]]
+"""Returns the response to a request from its complete body, or a coroutine that returns it.
 
-A coroutine may await Deferreds. It also runs to its end when the client disconnects.
+It never raises an exception, and neither does the coroutine. The coroutine may await Deferreds. It
+also runs to its end when the client disconnects.
+"""
+
+Answer = Response | BodyHandler
+"""What a handler decides when it knows the head of a request. A response is sent without reading
+the body. A body handler gets the body, which is empty if the request has none."""
+
+Handler = Callable[[Request], Answer | Coroutine[Any, Any, Answer]]
+"""Returns the answer to the head of a request, or a coroutine that returns it.
+
+It never raises an exception, and neither does the coroutine.
 """
 
 
-def make_request(method: bytes, target: bytes, header_lines: bytes, body: bytes) -> Request:
+def make_request(method: bytes, target: bytes, header_lines: bytes, *, has_body: bool) -> Request:
     """Make a request of the bytes that a client has sent.
 
     Args:
         method: The HTTP method.
         target: The request target: the path with the query, if any.
         header_lines: The header lines, each with a line end.
-        body: The body, without a transfer encoding.
+        has_body: Whether a body follows the head.
     """
     path, _, query = target.decode("latin-1").partition("?")
-    return Request(method.decode("latin-1"), path, Query(query), Headers(header_lines), body)
+    headers = Headers(header_lines)
+    return Request(method.decode("latin-1"), path, query, headers, has_body)

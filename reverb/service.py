@@ -234,7 +234,12 @@ class ReverbService(MultiService):
 
     def _make_http_factory(self, handle: Handler, meter: Meter) -> HttpFactory:
         s = self.settings
-        limits = HttpLimits(s.request_timeout, s.max_request_bytes, s.max_request_head_bytes)
+        limits = HttpLimits(
+            timeout=s.request_timeout,
+            max_request_bytes=s.max_request_bytes,
+            max_request_head_bytes=s.max_request_head_bytes,
+            max_total_request_bytes=s.max_total_request_bytes,
+        )
         return HttpFactory(handle, limits, reactor=self._clock, meter=meter)
 
     # For the embedding application
@@ -318,6 +323,7 @@ class ReverbService(MultiService):
         return {
             "WebSocket connections": len(self._websockets.connections),
             "HTTP connections": len(self.factory.http_connections),
+            "bytes of request bodies": self.factory.http.bodies.reserved,
             "timeouts": len(self._timing_wheel),
             **self.hub.sizes(),
         }

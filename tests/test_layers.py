@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 FLOORS = (
     (
         *("backoff", "deferred", "envelope", "host_port", "http", "log_throttle", "logs"),
-        *("memoize", "meter", "state_machine", "timing", "validation"),
+        *("memoize", "meter", "query", "state_machine", "timing", "validation"),
     ),
     ("apps",),
     ("protocol",),
@@ -150,7 +150,7 @@ class TestFloors:
 
 OUTSIDE_OF_PROTOCOL = ["twisted", "autobahn", "txaio", "zope", "time", "datetime", "socket"]
 OUTSIDE_OF_PROTOCOL += ["asyncio", "random", "secrets", "select", "ssl", "threading"]
-PURE = ["apps.py", "backoff.py", "envelope.py", "http.py", "protocol", "settings.py"]
+PURE = ["apps.py", "backoff.py", "envelope.py", "http.py", "protocol", "query.py", "settings.py"]
 PURE += ["validation.py"]
 PURE += [f"webhooks/{name}.py" for name in ("batches", "delivery", "delivery_factory", "events")]
 PURE += ["webhooks/policies.py", "webhooks/single/debouncer.py"]

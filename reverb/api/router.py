@@ -1,17 +1,25 @@
 """Finds the handler of a request by path and method, and makes the response from its result."""
 
 from collections.abc import Callable, Coroutine, Iterable
+from functools import partial
 from typing import Any, NamedTuple
-from urllib.parse import unquote
 
 from reverb.api.responses import ApiError, make_error_response, make_json_response
-from reverb.http import Request, Response
+from reverb.http import Answer, Request, Response
 from reverb.memoize import memoize_short_keys
+from reverb.query import percent_decode
 
 ANY_METHOD = "*"
 
-Result = Response | dict[str, Any]
-"""What a route's function returns: a response, or the content of a JSON response."""
+Content = Response | dict[str, Any]
+"""A response, or the content of a JSON response."""
+
+BodyFunction = Callable[[bytes], Content | Coroutine[Any, Any, Content]]
+"""What a route's function returns if it needs the body: a function that is called with the body.
+It returns the content or a coroutine, or raises an exception."""
+
+Result = Content | BodyFunction
+"""What a route's function returns: the content, before the body is read, or a body function."""
 
 RouteFunction = Callable[..., Result | Coroutine[Any, Any, Result]]
 """A route's function: it is called with the router's context, the request, and the parameters of
@@ -104,18 +112,19 @@ class Router:
             pattern = prefix + route.pattern
             endpoints.setdefault(pattern, _Endpoint(pattern)).add(route)
         self._endpoints = tuple(endpoints.values())
+        self._max_segments = max((pattern.count("/") for pattern in endpoints), default=0) + 1
         self._context = context
         self._find = memoize_short_keys(self._match, max_entries=1024, max_length=200)
 
-    def handle(self, request: Request) -> Response | Coroutine[Any, Any, Response]:
-        """Handle a request. It is a :data:`reverb.http.Handler`."""
+    def handle(self, request: Request) -> Answer | Coroutine[Any, Any, Answer]:
+        """Answer the head of a request. It is a :data:`reverb.http.Handler`."""
         try:
             result = self._call_function(request)
-            if isinstance(result, dict):
-                return make_json_response(result)
+            if callable(result) or isinstance(result, (Response, dict)):
+                return _make_answer(result, request)
         except Exception as error:  # noqa: BLE001 - the client gets a response, the log the failure
             return make_error_response(error, request)
-        return result if isinstance(result, Response) else _complete(result, request)
+        return _complete(result, request)
 
     def _call_function(self, request: Request) -> Result | Coroutine[Any, Any, Result]:
         found = self._find(request.path)
@@ -128,7 +137,8 @@ class Router:
 
     def _match(self, path: str) -> tuple[_Endpoint, dict[str, str]] | None:
         """Return the endpoint of a path with the path's parameters, or None for an unknown path."""
-        segments = [unquote(segment) for segment in path.split("/")]
+        # More segments than any pattern has need not be told apart.
+        segments = list(map(percent_decode, path.split("/", self._max_segments)))
         for endpoint in self._endpoints:
             parameters = endpoint.match(segments)
             if parameters is not None:
@@ -136,9 +146,36 @@ class Router:
         return None
 
 
-async def _complete(running: Coroutine[Any, Any, Result], request: Request) -> Response:
+async def _complete(running: Coroutine[Any, Any, Result], request: Request) -> Answer:
     try:
-        content = await running
-        return content if isinstance(content, Response) else make_json_response(content)
+        return _make_answer(await running, request)
     except Exception as error:  # noqa: BLE001 - the client gets a response, the log the failure
         return make_error_response(error, request)
+
+
+def _make_answer(result: Result, request: Request) -> Answer:
+    return partial(_handle_body, result, request) if callable(result) else _respond(result)
+
+
+def _handle_body(
+    function: BodyFunction, request: Request, body: bytes
+) -> Response | Coroutine[Any, Any, Response]:
+    """Respond to a request whose body is complete. It is a :data:`reverb.http.BodyHandler`."""
+    try:
+        content = function(body)
+        if isinstance(content, (Response, dict)):
+            return _respond(content)
+    except Exception as error:  # noqa: BLE001 - the client gets a response, the log the failure
+        return make_error_response(error, request)
+    return _await_content(content, request)
+
+
+async def _await_content(running: Coroutine[Any, Any, Content], request: Request) -> Response:
+    try:
+        return _respond(await running)
+    except Exception as error:  # noqa: BLE001 - the client gets a response, the log the failure
+        return make_error_response(error, request)
+
+
+def _respond(content: Content) -> Response:
+    return content if isinstance(content, Response) else make_json_response(content)

@@ -21,15 +21,14 @@ from zope.interface import implementer
 from reverb.transport.factory import PusherFactory
 from reverb.transport.fast_upgrade import parse_fast_upgrade
 from reverb.transport.http import HttpChannel, HttpFactory
+from reverb.transport.http_head import HeadError, parse_head
 from reverb.transport.timing_wheel import TimingWheel
-from reverb.transport.websocket import ORIGIN_HEADER, PusherConnection
+from reverb.transport.websocket import PusherConnection
 
 _END = b"\r\n\r\n"
 _UPGRADE = re.compile(rb"\r\nupgrade[ \t]*:[^\r\n]*websocket", re.IGNORECASE)
-_ORIGIN = re.compile(rb"\r\norigin[ \t]*:", re.IGNORECASE)
-# Autobahn splits a head with str.splitlines, which splits at CRLF but also at some of these bytes.
-# So Autobahn could read one header as two (header smuggling).
-_SMUGGLING = re.compile(rb"[\x00-\x08\x0b-\x0c\x0e-\x1f\x7f]|\r(?!\n)|(?<!\r)\n|\r\n[ \t]")
+# Autobahn splits a head with str.splitlines, which splits at this byte as well. A cookie in UTF-8
+# may contain the byte, so it is replaced. No header that the server reads contains it.
 _NEXT_LINE = b"\x85"
 
 
@@ -41,7 +40,7 @@ class MultiplexingProtocol(Protocol):
 
     def connectionMade(self) -> None:
         """Wait for the head of a request, for at most ``handshake_timeout`` seconds."""
-        self._head = b""
+        self._head = bytearray()
         self._channel: HttpChannel | None = None
         self.factory.http_connections.add(self)
         self._deadline = self.factory.timing_wheel.schedule(
@@ -60,19 +59,33 @@ class MultiplexingProtocol(Protocol):
         if channel is not None and not channel.idle:
             channel.dataReceived(data)
             return
-        head = self._head = self._head + data if self._head else data
-        end = head.find(_END)
+        searched = len(self._head)
+        if searched:
+            self._head += data
+        head = self._head or data
+        end = head.find(_END, max(0, searched - len(_END) + 1))
         # An incomplete head may end with a part of the empty line, which does not count.
         length = end if end >= 0 else len(head) - len(_END) + 1
         if length > self.factory.max_request_head_bytes:
             max_bytes = self.factory.max_request_head_bytes
             self._refuse(431, f"The request's head exceeds the allowed maximum ({max_bytes} bytes)")
-        elif end >= 0:
-            self._head = b""
-            if head.startswith(b"GET ") and _UPGRADE.search(head, 0, end):
-                self._upgrade(head, end)
-            else:
-                self._serve(head)
+        elif end < 0:
+            self._head = self._head or bytearray(data)
+        else:
+            self._head = bytearray()
+            self._read_head(bytes(head), end)
+
+    def _read_head(self, data: bytes, end: int) -> None:
+        """Upgrade the connection, or serve a request over HTTP.
+
+        Args:
+            data: The bytes received so far, from the beginning of the request.
+            end: The index at which the request's head ends.
+        """
+        if data.startswith(b"GET ") and _UPGRADE.search(data, 0, end):
+            self._upgrade(data, end)
+        else:
+            self._serve(data)
 
     def _upgrade(self, data: bytes, end: int) -> None:
         """Turn the connection into a WebSocket.
@@ -90,14 +103,23 @@ class MultiplexingProtocol(Protocol):
             if len(data) > end + len(_END):
                 protocol.dataReceived(data[end + len(_END) :])
             return
-        if _SMUGGLING.search(data, 0, end):
-            self._refuse(400, "Bad request: control characters or folded lines in the head")
-            return
-        head = _ORIGIN.sub(b"\r\n%b:" % ORIGIN_HEADER.encode(), data[:end])
-        # str.splitlines splits at this byte as well. A cookie in UTF-8 may contain the byte, so the
-        # server replaces it and accepts the request. No header that the server reads contains it.
-        data = head.replace(_NEXT_LINE, b"?") + data[end:]
-        self._hand_over().dataReceived(data)
+        try:
+            self._upgrade_slowly(data, end)
+        except HeadError as error:
+            self._refuse(error.status, error.message)
+
+    def _upgrade_slowly(self, data: bytes, end: int) -> None:
+        """Let Autobahn read an upgrade. Raise HeadError if the head is malformed."""
+        lines = data[:end].split(b"\r\n")
+        head = parse_head(lines)
+        if head.length != 0:
+            raise HeadError(400, "Bad upgrade: an upgrade to WebSocket has no body")
+        if b"#" in head.target:
+            raise HeadError(400, "Bad upgrade: the URL of a WebSocket has no fragment")
+        headers = [line for line in lines[1:] if not line.lower().startswith(b"origin:")]
+        safe = b"\r\n".join([b"GET / HTTP/%b" % head.version, *headers]).replace(_NEXT_LINE, b"?")
+        origin = head.make_request().headers.get("origin") or ""
+        self._hand_over().read_upgrade(safe + data[end:], head.target.decode(), origin)
 
     def _hand_over(self) -> PusherConnection:
         """Replace this protocol by a WebSocket connection, and return the connection."""
