@@ -14,7 +14,7 @@ from reverb.http import Request
 from reverb.hub.rate_limit import RateLimit
 from reverb.interfaces import IApps
 from reverb.meter import Meter
-from reverb.query import percent_decode
+from reverb.query import decode_query
 
 
 class SignedHead(NamedTuple):
@@ -80,7 +80,7 @@ class Authenticator:
             ApiError: There is no such app, it is disabled, the signature is invalid, or the
                 request exceeds the rate limit.
         """
-        parameters = read_parameters(request.query, percent_decode)
+        parameters = read_parameters(decode_query(request.query))
         found = self._find_app(parameters, app_id)
         if found.called and isinstance(found.result, App):
             return self._verify(found.result, request, parameters)  # No need to wait.

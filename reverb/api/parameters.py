@@ -6,31 +6,27 @@ same form, so that no request with the same signature can mean something else. A
 could be read in two ways is refused.
 """
 
-from collections.abc import Callable
+import re
 
 from reverb.api.responses import ApiError
-from reverb.query import split_query
+
+_PARAMETER = re.compile("&[^&]*+=")
 
 Parameters = dict[str, str]
 """The values of the parameters by their names in lower case."""
 
 
-def read_parameters(query: str, decode: Callable[[str], str]) -> Parameters:
-    """Read the parameters of a query.
+def read_parameters(pairs: list[tuple[str, str]]) -> Parameters:
+    """Make the parameters of the names and values in a query.
 
     Args:
-        query: The query string as received.
-        decode: Decodes a name or a value.
+        pairs: The names and values, in order.
 
     Raises:
         ApiError: With 400 if the query has a parameter twice, or has a name or a value that the
             signed text does not separate from others.
-        QueryError: The query has too many parameters or malformed escapes.
     """
-    pairs = split_query(query)
-    if "%" in query or "+" in query:
-        pairs = [(decode(name), decode(value)) for name, value in pairs]
-        _check_separators(pairs)
+    _check_separators(pairs)
     parameters = {name.lower(): value for name, value in pairs}
     if len(parameters) < len(pairs) or "[" in "".join(parameters):
         return _join_arrays(pairs)
@@ -40,14 +36,14 @@ def read_parameters(query: str, decode: Callable[[str], str]) -> Parameters:
 def _check_separators(pairs: list[tuple[str, str]]) -> None:
     """Refuse a decoded ``&`` or ``=`` that would look like the end of a parameter when signed."""
     for name, value in pairs:
-        if "&" in name or "=" in name:
-            raise ApiError(400, f"Parameter {name[:60]!r}: a name must not contain & or =")
-        if "&" in value and any("=" in part for part in value.split("&")[1:]):
+        if "&" in value and _PARAMETER.search(value):
             raise ApiError(
                 400,
                 f"Parameter {name[:60]!r}: its value contains & and =, so the signature could be "
                 "that of two parameters; send the value as JSON in the body",
             )
+        if "&" in name or "=" in name:
+            raise ApiError(400, f"Parameter {name[:60]!r}: a name must not contain & or =")
 
 
 def _join_arrays(pairs: list[tuple[str, str]]) -> Parameters:

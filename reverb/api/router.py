@@ -10,6 +10,9 @@ from reverb.memoize import memoize_short_keys
 from reverb.query import percent_decode
 
 ANY_METHOD = "*"
+_MAX_PATH = 4096
+"""The most characters of a path. The name of a channel may have 200, each of which a client may
+write as three."""
 
 Content = Response | dict[str, Any]
 """A response, or the content of a JSON response."""
@@ -127,6 +130,8 @@ class Router:
         return _complete(result, request)
 
     def _call_function(self, request: Request) -> Result | Coroutine[Any, Any, Result]:
+        if len(request.path) > _MAX_PATH:
+            raise ApiError(414, f"The path is longer than {_MAX_PATH} characters")
         found = self._find(request.path)
         if found is None:
             raise ApiError(404, f"Not found: no route {request.path[:200]}")

@@ -13,7 +13,7 @@ from reverb.api.responses import ApiError
 from reverb.apps import App
 from reverb.http import Request
 from reverb.protocol.signing import constant_time_equal, query_text, sign
-from reverb.query import percent_decode
+from reverb.query import decode_query, percent_decode, split_query
 
 _VERSION = "1.0"
 _TIMESTAMP = re.compile(r"[0-9]{1,12}", re.ASCII)
@@ -131,12 +131,13 @@ def _signed_variants(
         in Pusher's documentation.
     """
     without_prefix = request.path.removeprefix(prefix)
-    paths = [without_prefix, request.path]
-    paths += [percent_decode(path) for path in paths]
+    paths = list(dict.fromkeys((without_prefix, request.path)))
+    if "%" in request.path:
+        paths += [percent_decode(path) for path in paths]
     method = request.method.upper()
     for signed, meant in _decoded_variants(request.query, parameters):
         query = query_text(signed.items())
-        for path in dict.fromkeys(paths):
+        for path in paths:
             yield f"{method}\n{path}\n{query}", meant
 
 
@@ -146,7 +147,7 @@ def _decoded_variants(
     """Yield the parameters as an SDK may have signed them, and as it meant them."""
     yield parameters, parameters
     if "+" in query:
-        spaced = read_parameters(query, lambda text: percent_decode(text.replace("+", " ")))
+        spaced = read_parameters(decode_query(query.replace("+", " ")))
         yield spaced, spaced
     if "%" in query:
-        yield read_parameters(query, str), parameters
+        yield read_parameters(split_query(query)), parameters

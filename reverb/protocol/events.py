@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from reverb.apps import App
 from reverb.protocol.names import channel_name_problem
 
-_SOCKET_ID = re.compile(r"[0-9]+\.[0-9]+")
+_SOCKET_ID = re.compile(r"[0-9]++\.[0-9]++")
 _RESERVED = ("pusher:", "pusher_internal:")
 
 

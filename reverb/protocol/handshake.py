@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from reverb.apps import App
 from reverb.protocol.codes import Code
-from reverb.query import QueryError, percent_decode, split_query
+from reverb.query import QueryError, decode_query, percent_decode
 
 SUBPROTOCOL = "pusher-channels-protocol-7"
 """The WebSocket subprotocol that the Swift SDK offers and expects the server to select."""
@@ -67,7 +67,7 @@ def parse_query(text: str) -> dict[str, str]:
         Rejection: With code 4005 if the query has too many parameters or malformed escapes.
     """
     try:
-        return {percent_decode(name): percent_decode(value) for name, value in split_query(text)}
+        return dict(decode_query(text))
     except QueryError as error:
         raise Rejection(Code.PATH_NOT_FOUND, str(error)) from None
 

@@ -15,8 +15,8 @@ from reverb.transport.deflate import Agreement, negotiate
 from reverb.transport.http_head import MAX_HEADERS
 
 _HEAD = re.compile(
-    rb"GET (/(?!/)[-!$%&'()*+,./0-9:;=?@A-Z_a-z~]*) HTTP/1\.1\r\n"
-    rb"((?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~]*\r\n)+)\Z"
+    rb"GET (/(?!/)[-!$%&'()*+,./0-9:;=?@A-Z_a-z~]*+) HTTP/1\.1\r\n"
+    rb"((?:[!#$%&'*+.^_`|~0-9A-Za-z-]++:[\t -~]*+\r\n)++)\Z"
 )
 # The agreements for the offer of browsers, and for an offer without parameters.
 _AGREEMENTS = {
@@ -25,7 +25,7 @@ _AGREEMENTS = {
     ),
     b"permessage-deflate": negotiate([("permessage-deflate", {})]),
 }
-_HOST = re.compile(rb"[.0-9A-Za-z_-]+(?::[0-9]*)?")
+_HOST = re.compile(rb"[.0-9A-Za-z_-]++(?::[0-9]*+)?")
 # Headers that Autobahn or the complete parser of heads must handle.
 _SPECIAL = (b"sec-websocket-protocol", b"content-length", b"transfer-encoding")
 _KEY = re.compile(rb"[+/0-9A-Za-z]{22}==")

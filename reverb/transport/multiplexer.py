@@ -26,10 +26,13 @@ from reverb.transport.timing_wheel import TimingWheel
 from reverb.transport.websocket import PusherConnection
 
 _END = b"\r\n\r\n"
-_UPGRADE = re.compile(rb"\r\nupgrade[ \t]*:[^\r\n]*websocket", re.IGNORECASE)
+_UPGRADE = re.compile(rb"\r\nupgrade[ \t]*+:[^\r\n]*websocket", re.IGNORECASE)
 # Autobahn splits a head with str.splitlines, which splits at this byte as well. A cookie in UTF-8
 # may contain the byte, so it is replaced. No header that the server reads contains it.
 _NEXT_LINE = b"\x85"
+_MAX_COMMAS = 31
+"""The most commas in a list of subprotocols or extensions. Clients offer one or two elements, and
+Autobahn reads each in Python."""
 
 
 class MultiplexingProtocol(Protocol):
@@ -116,9 +119,13 @@ class MultiplexingProtocol(Protocol):
             raise HeadError(400, "Bad upgrade: an upgrade to WebSocket has no body")
         if b"#" in head.target:
             raise HeadError(400, "Bad upgrade: the URL of a WebSocket has no fragment")
+        values = head.make_request().headers
+        for name in ("Sec-WebSocket-Protocol", "Sec-WebSocket-Extensions"):
+            if (values.get(name) or "").count(",") > _MAX_COMMAS:
+                raise HeadError(400, f"Bad {name}: more than {_MAX_COMMAS + 1} elements")
         headers = [line for line in lines[1:] if not line.lower().startswith(b"origin:")]
         safe = b"\r\n".join([b"GET / HTTP/%b" % head.version, *headers]).replace(_NEXT_LINE, b"?")
-        origin = head.make_request().headers.get("origin") or ""
+        origin = values.get("origin") or ""
         self._hand_over().read_upgrade(safe + data[end:], head.target.decode(), origin)
 
     def _hand_over(self) -> PusherConnection:
