@@ -26,7 +26,7 @@ from reverb.hub.hub import Hub
 from reverb.interfaces import IApps, IBroker, IChannelStore
 from reverb.lifecycle import Lifecycle, run_stage
 from reverb.listening.addresses import format_address, listening_addresses
-from reverb.listening.certificates import listen_service
+from reverb.listening.certificates import listen_services
 from reverb.meter import Meter
 from reverb.metrics.listener import MetricsListener
 from reverb.protocol.codes import Code
@@ -125,7 +125,9 @@ class ReverbService(MultiService):
             handshake_timeout=settings.handshake_timeout,
             max_request_head_bytes=settings.max_request_head_bytes,
         )
-        self._ports = self._make_ports()
+        listening_reactor = runtime.listening_reactor
+        self._ports = listen_services(settings.endpoints, self.factory, listening_reactor)
+        self._ports.setServiceParent(self)
         self.metrics = self._make_metrics()
 
     def _make_hub(self) -> Hub:
@@ -144,14 +146,6 @@ class ReverbService(MultiService):
             make_fanout_target=make_fanout_target,
             meter=self._meter,
         )
-
-    def _make_ports(self) -> MultiService:
-        ports = MultiService()
-        for endpoint in self.settings.endpoints:
-            listening = listen_service(endpoint, self.factory, self._runtime.listening_reactor)
-            listening.setServiceParent(ports)
-        ports.setServiceParent(self)
-        return ports
 
     def _make_metrics(self) -> MetricsListener | None:
         if not self.settings.metrics_listen:

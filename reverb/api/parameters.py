@@ -10,7 +10,7 @@ import re
 
 from reverb.api.responses import ApiError
 
-_PARAMETER = re.compile("&[^&]*+=")
+_PARAMETER = re.compile("&[^&=]*+=")
 
 Parameters = dict[str, str]
 """The values of the parameters by their names in lower case."""

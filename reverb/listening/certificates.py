@@ -1,12 +1,13 @@
 """TLS endpoints that reload their certificates when the files change."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from OpenSSL.SSL import Connection
 from twisted.application import strports
 from twisted.application.internet import StreamServerEndpointService
+from twisted.application.service import MultiService
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IProtocolFactory
 from twisted.logger import Logger
@@ -35,6 +36,14 @@ def listen_service(
     elif kind == "ssl":
         service.endpoint._sslContextFactory = ReloadingCertificates(text)  # noqa: SLF001 - there is no public API
     return service
+
+
+def listen_services(texts: Iterable[str], factory: IProtocolFactory, reactor: Any) -> MultiService:
+    """Make a service that listens on several endpoints, with one :func:`listen_service` each."""
+    services = MultiService()
+    for text in texts:
+        listen_service(text, factory, reactor).setServiceParent(services)
+    return services
 
 
 @implementer(IOpenSSLServerConnectionCreator)
