@@ -5,47 +5,6 @@ A handler knows nothing of connections, and the transport knows nothing of route
 
 from collections.abc import Callable, Coroutine
 from typing import Any, NamedTuple
-from urllib.parse import unquote
-
-
-class Query:
-    """The parameters of a query string, in order, parsed on first use.
-
-    A ``+`` is not decoded to a space.
-
-    Args:
-        text: The query string as received, still percent-encoded.
-    """
-
-    __slots__ = ("_pairs", "_text")
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-        self._pairs: list[tuple[str, str]] | None = None
-
-    @property
-    def raw(self) -> list[tuple[str, str]]:
-        """The names and values of the parameters, still percent-encoded."""
-        parts = [part.partition("=") for part in self._text.split("&") if part]
-        return [(name, value) for name, _, value in parts]
-
-    @property
-    def pairs(self) -> list[tuple[str, str]]:
-        """The names and values of the parameters, percent-decoded."""
-        if self._pairs is None:
-            self._pairs = self.raw
-            if "%" in self._text:
-                self._pairs = [(unquote(name), unquote(value)) for name, value in self._pairs]
-        return self._pairs
-
-    def get(self, name: str) -> str | None:
-        """Return the last value of a parameter, or None if the query does not contain it."""
-        return next((value for n, value in reversed(self.pairs) if n == name), None)
-
-    def get_array(self, name: str) -> list[str]:
-        """Return all values of an array, sent as ``name[]=a&name[]=b`` or as ``name[0]=a``."""
-        start = name + "["
-        return [value for n, value in self.pairs if n.startswith(start)]
 
 
 class Headers:
@@ -77,23 +36,24 @@ class Headers:
 
 
 def _parse_header_lines(lines: bytes) -> dict[str, str]:
-    values: dict[str, str] = {}
+    values: dict[str, list[str]] = {}
     for line in lines.decode("latin-1").split("\r\n")[:-1]:
         name, _, value = line.partition(":")
-        name, value = name.lower(), value.strip(" \t")
-        values[name] = f"{values[name]}, {value}" if name in values else value
-    return values
+        values.setdefault(name.lower(), []).append(value.strip(" \t"))
+    return {name: ", ".join(repeated) for name, repeated in values.items()}
 
 
 class Request(NamedTuple):
-    """A complete request."""
+    """A request, without its body."""
 
     method: str
     path: str
     """The path as received, still percent-encoded, without the query."""
-    query: Query
+    query: str
+    """The query string as received, still percent-encoded; empty if there is none."""
     headers: Headers
-    body: bytes
+    has_body: bool
+    """Whether a body follows the head."""
 
 
 class Response(NamedTuple):
@@ -105,22 +65,33 @@ class Response(NamedTuple):
     body: bytes = b""
 
 
-Handler = Callable[[Request], Response | Coroutine[Any, Any, Response]]
-"""A function that returns the response to a request, or a coroutine that returns the response.
+BodyHandler = Callable[[bytes], Response | Coroutine[Any, Any, Response]]
+"""A function from the body of a request to the response, or to a coroutine that returns it.
 
 Neither the function nor the coroutine raises an exception. The coroutine may await Deferreds, and
 runs to its end even if the client disconnects.
 """
 
+Answer = Response | BodyHandler
+"""What a handler decides when it knows the head of a request. A response is sent without reading
+the body. A body handler gets the body, which is empty if the request has none."""
 
-def make_request(method: bytes, target: bytes, header_lines: bytes, body: bytes) -> Request:
+Handler = Callable[[Request], Answer | Coroutine[Any, Any, Answer]]
+"""A function from the head of a request to the answer, or to a coroutine that returns the answer.
+
+Neither the function nor the coroutine raises an exception.
+"""
+
+
+def make_request(method: bytes, target: bytes, header_lines: bytes, *, has_body: bool) -> Request:
     """Make a request from the bytes that a client has sent.
 
     Args:
         method: The HTTP method.
         target: The request target: the path with the query, if any.
         header_lines: The header lines, each with a line end.
-        body: The body, with any transfer encoding removed.
+        has_body: Whether a body follows the head.
     """
     path, _, query = target.decode("latin-1").partition("?")
-    return Request(method.decode("latin-1"), path, Query(query), Headers(header_lines), body)
+    headers = Headers(header_lines)
+    return Request(method.decode("latin-1"), path, query, headers, has_body)

@@ -26,7 +26,7 @@ from reverb.hub.hub import Hub
 from reverb.interfaces import IApps, IBroker, IChannelStore
 from reverb.lifecycle import Lifecycle, run_stage
 from reverb.listening.addresses import format_address, listening_addresses
-from reverb.listening.listen import listen_service
+from reverb.listening.listen import listen_services
 from reverb.meter import Meter
 from reverb.metrics.listener import MetricsListener
 from reverb.protocol.codes import Code
@@ -128,7 +128,11 @@ class ReverbService(MultiService):
             max_request_head_bytes=settings.max_request_head_bytes,
             budget=budget,
         )
-        self._ports = self._make_ports()
+        listening_reactor = runtime.listening_reactor
+        self._ports = listen_services(
+            settings.endpoints, self.factory, listening_reactor, gate=self.factory
+        )
+        self._ports.setServiceParent(self)
         self.metrics = self._make_metrics()
 
     def _make_hub(self) -> Hub:
@@ -147,15 +151,6 @@ class ReverbService(MultiService):
             make_fanout_target=make_fanout_target,
             meter=self._meter,
         )
-
-    def _make_ports(self) -> MultiService:
-        ports = MultiService()
-        for endpoint in self.settings.endpoints:
-            listening_reactor = self._runtime.listening_reactor
-            listening = listen_service(endpoint, self.factory, listening_reactor, self.factory)
-            listening.setServiceParent(ports)
-        ports.setServiceParent(self)
-        return ports
 
     def _make_metrics(self) -> MetricsListener | None:
         if not self.settings.metrics_listen:
@@ -231,9 +226,8 @@ class ReverbService(MultiService):
         return make_router(context, self.settings.path).handle
 
     def _make_http_factory(self, handle: Handler, meter: Meter) -> HttpFactory:
-        return HttpFactory(
-            handle, make_http_limits(self.settings), reactor=self._clock, meter=meter
-        )
+        limits = make_http_limits(self.settings)
+        return HttpFactory(handle, limits, reactor=self._clock, meter=meter)
 
     # For the embedding application
 
@@ -316,6 +310,7 @@ class ReverbService(MultiService):
         return {
             "WebSocket connections": len(self._websockets.connections),
             "HTTP connections": len(self.factory.http_connections),
+            "bytes of request bodies": self.factory.http.bodies.reserved,
             "timeouts": len(self._timing_wheel),
             **self.hub.sizes(),
         }

@@ -106,6 +106,11 @@ class Settings(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Maximum number of new WebSockets of one client address in each second."""
     max_request_bytes: Count = 1_048_576
     """Maximum size of an HTTP request's body, in bytes."""
+    max_total_request_bytes: Count = 67_108_864
+    """Maximum total size of the HTTP requests' bodies that the node is receiving, in bytes.
+
+    One body is received whatever its size. Further requests get status 503.
+    """
     max_request_head_bytes: Annotated[int, msgspec.Meta(ge=256, le=LARGEST)] = 16_384
     """Maximum size of an HTTP request's head, in bytes."""
     handshake_timeout: Seconds = 10

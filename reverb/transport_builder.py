@@ -45,4 +45,5 @@ def make_http_limits(settings: Settings) -> HttpLimits:
         timeout=settings.request_timeout,
         max_request_bytes=settings.max_request_bytes,
         max_request_head_bytes=settings.max_request_head_bytes,
+        max_total_request_bytes=settings.max_total_request_bytes,
     )

@@ -19,7 +19,7 @@ FLOORS = (
     ("redaction",),
     (
         *("backoff", "bounded_reader", "deferred", "envelope", "host_port", "http"),
-        *("log_throttle", "logs", "memoize", "meter", "portions", "state_machine"),
+        *("log_throttle", "logs", "memoize", "meter", "portions", "query", "state_machine"),
         *("throttled_log", "timing", "validation"),
     ),
     ("apps",),
@@ -152,7 +152,7 @@ class TestFloors:
 
 OUTSIDE_OF_PROTOCOL = ["twisted", "autobahn", "txaio", "zope", "time", "datetime", "socket"]
 OUTSIDE_OF_PROTOCOL += ["asyncio", "random", "secrets", "select", "ssl", "threading"]
-PURE = ["apps.py", "backoff.py", "envelope.py", "http.py", "protocol", "settings.py"]
+PURE = ["apps.py", "backoff.py", "envelope.py", "http.py", "protocol", "query.py", "settings.py"]
 PURE += ["validation.py"]
 PURE += [f"webhooks/{name}.py" for name in ("batches", "delivery", "delivery_factory", "events")]
 PURE += ["webhooks/policies.py", "webhooks/single/debouncer.py"]

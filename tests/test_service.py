@@ -191,7 +191,7 @@ def test_a_client_during_admission_is_asked_to_reconnect(make_server):
     server.assert_empty()
 
 
-@pytest.mark.parametrize("begun", [b"", b"GET /up HTTP/1.1\r\n\r\n", UPGRADE[:40]])
+@pytest.mark.parametrize("begun", [b"", b"GET /up HTTP/1.1\r\nHost: x\r\n\r\n", UPGRADE[:40]])
 def test_an_upgrade_on_an_open_connection_is_refused_during_the_stop(server, begun):
     """A load balancer keeps connections open, and may send an upgrade on one at any time."""
     hung = server.client()
@@ -212,7 +212,7 @@ def test_an_upgrade_on_an_open_connection_is_refused_during_the_stop(server, beg
 
 def test_an_api_connection_is_closed_at_the_end(server):
     connection = RawConnection(server)
-    connection.send(b"GET /up HTTP/1.1\r\n\r\n")
+    connection.send(b"GET /up HTTP/1.1\r\nHost: x\r\n\r\n")
     stopped = server.service.stopService()
     server.settle()
     assert stopped.called
@@ -373,7 +373,9 @@ async def test_every_port_serves_clients_and_has_an_address(real_service, tmp_pa
     assert first.host == second.host == "127.0.0.1"
     assert len({first.port, second.port, 0}) == 3
     for address in ((first.host, first.port), (second.host, second.port), path):
-        answer = await deferToThread(exchange, address, b"GET /up HTTP/1.1\r\n\r\n", b"}")
+        answer = await deferToThread(
+            exchange, address, b"GET /up HTTP/1.1\r\nHost: x\r\n\r\n", b"}"
+        )
         assert answer.endswith(b'{"health":"OK"}')
         answer = await deferToThread(exchange, address, UPGRADE, b"activity_timeout")
         assert b"pusher:connection_established" in answer

@@ -6,20 +6,31 @@ from typing import Any, NamedTuple
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
+from reverb.api.parameters import Parameters, read_parameters
 from reverb.api.responses import ApiError
-from reverb.api.signature import check_signature
+from reverb.api.signature import check_body, check_signature
 from reverb.apps import App
-from reverb.http import Query, Request
+from reverb.http import Request
 from reverb.hub.rate_limit import RateLimit
 from reverb.interfaces import IApps
 from reverb.meter import Meter
+from reverb.query import decode_query
+
+
+class SignedHead(NamedTuple):
+    """The head of a request, whose signature is valid, with the app that signed it."""
+
+    app: App
+    query: Parameters
+    """The parameters that were signed."""
 
 
 class SignedRequest(NamedTuple):
-    """A request whose signature is valid, with the app that signed it."""
+    """A request whose signature is valid for its head and its body."""
 
     app: App
-    query: Query
+    query: Parameters
+    """The parameters that were signed."""
     body: bytes
 
 
@@ -55,7 +66,7 @@ class Authenticator:
 
     def authenticate(
         self, request: Request, app_id: str | None
-    ) -> SignedRequest | Coroutine[Any, Any, SignedRequest]:
+    ) -> SignedHead | Coroutine[Any, Any, SignedHead]:
         """Find the app of a request, and check the request's signature and the app's rate limit.
 
         Args:
@@ -63,52 +74,75 @@ class Authenticator:
             app_id: The app's id from the path, or None where ``auth_key`` identifies the app.
 
         Returns:
-            The signed request if the source of apps finds the app at once; otherwise a coroutine
-            that returns the signed request.
+            The signed head if the source of apps finds the app at once; otherwise a coroutine that
+            returns the signed head.
 
         Raises:
             ApiError: No app has this id or key, the app is disabled, the signature is invalid, or
                 the app exceeds its rate limit. The coroutine raises this error too.
         """
-        found = self._find_app(request, app_id)
+        parameters = read_parameters(decode_query(request.query))
+        found = self._find_app(parameters, app_id)
         if found.called and isinstance(found.result, App):
-            return self._verify(found.result, request)  # No need to wait.
-        return self._verify_when_found(found, request, app_id)
+            return self._verify(found.result, request, parameters)  # No need to wait.
+        return self._verify_when_found(found, request, parameters, app_id)
 
-    def _find_app(self, request: Request, app_id: str | None) -> "Deferred[App | None]":
+    def receive_body(self, head: SignedHead, body: bytes) -> SignedRequest:
+        """Check that the body of a request is the one that its head signs.
+
+        Raises:
+            ApiError: With 401 if it is another one.
+        """
+        try:
+            check_body(head.query, body)
+        except ApiError:
+            self._count_failure(head.app)
+            raise
+        return SignedRequest(head.app, head.query, body)
+
+    def _find_app(self, parameters: Parameters, app_id: str | None) -> "Deferred[App | None]":
         if app_id is not None:
             return self._apps.by_id(app_id)
-        key = request.query.get("auth_key")
+        key = parameters.get("auth_key")
         if not key:
             raise ApiError(401, "Missing auth_key: every request must be signed")
         return self._apps.by_key(key)
 
     async def _verify_when_found(
-        self, found: "Deferred[App | None]", request: Request, app_id: str | None
-    ) -> SignedRequest:
+        self,
+        found: "Deferred[App | None]",
+        request: Request,
+        parameters: Parameters,
+        app_id: str | None,
+    ) -> SignedHead:
         app = await found
         if app is not None:
-            return self._verify(app, request)
+            return self._verify(app, request, parameters)
         if app_id is None:
             raise ApiError(400, "Unknown auth_key: no app has this key")
         raise ApiError(404, f"No app has the id {app_id[:100]!r}")
 
-    def _verify(self, app: App, request: Request) -> SignedRequest:
-        self._check_signature(app, request)
+    def _verify(self, app: App, request: Request, parameters: Parameters) -> SignedHead:
+        try:
+            signed = check_signature(
+                app,
+                request,
+                parameters,
+                prefix=self._prefix,
+                now=self._now(),
+                tolerance=self._tolerance,
+            )
+        except ApiError:
+            self._count_failure(app)
+            raise
         if not app.enabled:
             raise ApiError(403, f"App {app.id} is disabled")
         self._check_rate(app)
-        return SignedRequest(app, request.query, request.body)
+        return SignedHead(app, signed)
 
-    def _check_signature(self, app: App, request: Request) -> None:
-        """Check that a request is signed with the app's secret, and count a failure."""
-        try:
-            check_signature(
-                app, request, prefix=self._prefix, now=self._now(), tolerance=self._tolerance
-            )
-        except ApiError:
-            self._meter.apps[app.id].auth_failures["api"] += 1
-            raise
+    def _count_failure(self, app: App) -> None:
+        """Count a request whose signature is not valid."""
+        self._meter.apps[app.id].auth_failures["api"] += 1
 
     def _check_rate(self, app: App) -> None:
         """Count a request of an app, and refuse the request if the app exceeds its rate limit."""

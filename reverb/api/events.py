@@ -12,9 +12,10 @@ from twisted.internet.defer import Deferred, ensureDeferred, gatherResults, succ
 from reverb.api.authentication import SignedRequest
 from reverb.api.channel_info import make_channel_info, parse_info
 from reverb.api.context import ApiContext
+from reverb.api.parameters import Parameters
 from reverb.api.responses import ApiError, make_publish_response
 from reverb.apps import App
-from reverb.http import Query, Response
+from reverb.http import Response
 from reverb.protocol.codes import ClientError
 from reverb.protocol.events import EventError, check_event
 from reverb.protocol.messages import NOT_JSON, data_text, json_problem
@@ -206,20 +207,20 @@ def _decode(decoder: msgspec.json.Decoder[S], body: bytes) -> S:
         raise ApiError(400, f"The body is not valid JSON: {json_problem(error)}") from None
 
 
-def _event_from_query(query: Query) -> _Event:
+def _event_from_query(query: Parameters) -> _Event:
     """Read the event of a request without a body from the request's query.
 
     Raises:
         ApiError: With 400 if the query has no event name.
     """
-    name, data = query.get("name"), query.get("data")
+    name, data, channels = query.get("name"), query.get("data"), query.get("channels")
     if name is None:
         raise ApiError(400, "Empty body: send the event as a JSON object")
     return _Event(
         name=name,
         data=msgspec.Raw(b"" if data is None else msgspec.json.encode(data)),
         channel=query.get("channel"),
-        channels=query.get_array("channels") or None,
+        channels=channels.split(",") if channels else None,
         socket_id=query.get("socket_id"),
         info=query.get("info"),
     )

@@ -8,6 +8,7 @@ from twisted.python.failure import Failure
 
 from reverb.http import Request, Response
 from reverb.interfaces import StoreRefusedError
+from reverb.query import QueryError
 from reverb.throttled_log import FailureLog
 from reverb.webhooks.interfaces import ClusterStoreLostError
 
@@ -73,6 +74,8 @@ def make_error_response(error: Exception, request: Request, log: FailureLog) -> 
 def _to_api_error(error: Exception, request: Request, log: FailureLog) -> ApiError:
     if isinstance(error, ApiError):
         return error
+    if isinstance(error, QueryError):
+        return ApiError(400, str(error))
     if isinstance(error, StoreRefusedError):  # The store has logged it.
         return ApiError(500, "The server's stored data is unusable: see the server's log")
     if isinstance(error, ClusterStoreLostError):

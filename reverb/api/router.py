@@ -1,20 +1,31 @@
 """Finds the function for a request by path and method, and makes a response of the result."""
 
 from collections.abc import Callable, Coroutine, Iterable
+from functools import partial
 from typing import Any, NamedTuple
-from urllib.parse import unquote
 
 from twisted.logger import Logger
 
 from reverb.api.responses import ApiError, make_error_response, make_json_response
-from reverb.http import Request, Response
+from reverb.http import Answer, Request, Response
 from reverb.memoize import memoize_short_keys
+from reverb.query import percent_decode
 from reverb.throttled_log import FailureLog
 
 ANY_METHOD = "*"
+_MAX_PATH = 4096
+"""The most characters of a path. The name of a channel may have 200, each of which a client may
+write as three."""
 
-Result = Response | dict[str, Any]
-"""What a route's function returns: a response, or the content of a JSON response."""
+Content = Response | dict[str, Any]
+"""A response, or the content of a JSON response."""
+
+BodyFunction = Callable[[bytes], Content | Coroutine[Any, Any, Content]]
+"""What a route's function returns if it needs the body: a function that is called with the body.
+It returns the content or a coroutine, or raises an exception."""
+
+Result = Content | BodyFunction
+"""What a route's function returns: the content, before the body is read, or a body function."""
 
 RouteFunction = Callable[..., Result | Coroutine[Any, Any, Result]]
 """A route's function. The router calls it with the context and the request, and passes the path's
@@ -111,28 +122,24 @@ class Router:
             pattern = prefix + route.pattern
             endpoints.setdefault(pattern, _Endpoint(pattern)).add(route)
         self._endpoints = tuple(endpoints.values())
+        self._max_segments = max((pattern.count("/") for pattern in endpoints), default=0) + 1
         self._context = context
         self._log = FailureLog(Logger())
         self._find = memoize_short_keys(self._match, max_entries=1024, max_length=200)
 
-    def handle(self, request: Request) -> Response | Coroutine[Any, Any, Response]:
-        """Handle a request. This method is a :data:`reverb.http.Handler`."""
+    def handle(self, request: Request) -> Answer | Coroutine[Any, Any, Answer]:
+        """Answer the head of a request. This method is a :data:`reverb.http.Handler`."""
         try:
             result = self._call_function(request)
-            if isinstance(result, dict):
-                return make_json_response(result)
+            if callable(result) or isinstance(result, (Response, dict)):
+                return self._answer(result, request)
         except Exception as error:  # noqa: BLE001 - the client gets a response, the log the failure
             return make_error_response(error, request, self._log)
-        return result if isinstance(result, Response) else self._complete(result, request)
-
-    async def _complete(self, running: Coroutine[Any, Any, Result], request: Request) -> Response:
-        try:
-            content = await running
-            return content if isinstance(content, Response) else make_json_response(content)
-        except Exception as error:  # noqa: BLE001 - the client gets a response, the log the failure
-            return make_error_response(error, request, self._log)
+        return self._complete(result, request)
 
     def _call_function(self, request: Request) -> Result | Coroutine[Any, Any, Result]:
+        if len(request.path) > _MAX_PATH:
+            raise ApiError(414, f"The path is longer than {_MAX_PATH} characters")
         found = self._find(request.path)
         if found is None:
             raise ApiError(404, f"Not found: no route {request.path[:200]}")
@@ -143,9 +150,43 @@ class Router:
 
     def _match(self, path: str) -> tuple[_Endpoint, dict[str, str]] | None:
         """Return the endpoint of a path with the path's parameters, or None for an unknown path."""
-        segments = [unquote(segment) for segment in path.split("/")]
+        # More segments than any pattern has need not be told apart.
+        segments = list(map(percent_decode, path.split("/", self._max_segments)))
         for endpoint in self._endpoints:
             parameters = endpoint.match(segments)
             if parameters is not None:
                 return endpoint, parameters
         return None
+
+    def _answer(self, result: Result, request: Request) -> Answer:
+        return partial(self._handle_body, result, request) if callable(result) else _respond(result)
+
+    async def _complete(self, running: Coroutine[Any, Any, Result], request: Request) -> Answer:
+        try:
+            return self._answer(await running, request)
+        except Exception as error:  # noqa: BLE001 - the client gets a response, the log the failure
+            return make_error_response(error, request, self._log)
+
+    def _handle_body(
+        self, function: BodyFunction, request: Request, body: bytes
+    ) -> Response | Coroutine[Any, Any, Response]:
+        """Respond to a request whose body is complete. It is a :data:`reverb.http.BodyHandler`."""
+        try:
+            content = function(body)
+            if isinstance(content, (Response, dict)):
+                return _respond(content)
+        except Exception as error:  # noqa: BLE001 - the client gets a response, the log the failure
+            return make_error_response(error, request, self._log)
+        return self._await_content(content, request)
+
+    async def _await_content(
+        self, running: Coroutine[Any, Any, Content], request: Request
+    ) -> Response:
+        try:
+            return _respond(await running)
+        except Exception as error:  # noqa: BLE001 - the client gets a response, the log the failure
+            return make_error_response(error, request, self._log)
+
+
+def _respond(content: Content) -> Response:
+    return content if isinstance(content, Response) else make_json_response(content)

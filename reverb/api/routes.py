@@ -1,10 +1,10 @@
 """All routes of the HTTP API."""
 
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
-from reverb.api.authentication import SignedRequest
+from reverb.api.authentication import SignedHead
 from reverb.api.channels import (
     count_connections,
     list_channel_users,
@@ -15,7 +15,7 @@ from reverb.api.channels import (
 from reverb.api.context import ApiContext
 from reverb.api.events import publish_batch, publish_event, publish_to_channel
 from reverb.api.health import require_upgrade, show_ready, show_up
-from reverb.api.router import ANY_METHOD, Result, Route, RouteFunction, Router
+from reverb.api.router import ANY_METHOD, Content, Result, Route, RouteFunction, Router
 from reverb.api.users import terminate_connections
 from reverb.api.webhooks import (
     list_deliveries,
@@ -25,7 +25,7 @@ from reverb.api.webhooks import (
     send_test_event,
     show_delivery,
 )
-from reverb.http import Request, Response
+from reverb.http import Request
 
 
 def make_router(context: ApiContext, prefix: str) -> Router:
@@ -38,8 +38,13 @@ def make_router(context: ApiContext, prefix: str) -> Router:
     return Router(_ROUTES, context, prefix)
 
 
-def _signed(function: RouteFunction) -> RouteFunction:
-    """Wrap a route's function: check the signature, then call the function.
+SignedFunction = Callable[..., Content | Coroutine[Any, Any, Content]]
+"""The function of a signed route: it is called with the context, the :class:`SignedRequest`, and
+the other parameters of the path by name."""
+
+
+def _signed(function: SignedFunction) -> RouteFunction:
+    """Wrap the function of a route: check the signature, then call the function.
 
     The function is called with a :class:`SignedRequest`. The path's parameter ``app_id`` identifies
     the app. For a path without this parameter, the query's ``auth_key`` identifies the app.
@@ -48,26 +53,37 @@ def _signed(function: RouteFunction) -> RouteFunction:
 
 
 def _call_signed(
-    function: RouteFunction,
+    function: SignedFunction,
     context: ApiContext,
     request: Request,
     app_id: str | None = None,
     **parameters: str,
 ) -> Result | Coroutine[Any, Any, Result]:
+    """Check the signature before the body is read, and call the function when it is complete."""
     signed = context.authenticator.authenticate(request, app_id)
-    if isinstance(signed, SignedRequest):
-        return function(context, signed, **parameters)
-    return _call_when_authenticated(function, context, signed, parameters)
+    if isinstance(signed, SignedHead):
+        return partial(_receive_body, function, context, signed, parameters)
+    return _await_head(function, context, signed, parameters)
 
 
-async def _call_when_authenticated(
-    function: RouteFunction,
+def _receive_body(
+    function: SignedFunction,
     context: ApiContext,
-    authenticating: Coroutine[Any, Any, SignedRequest],
+    head: SignedHead,
+    parameters: dict[str, str],
+    body: bytes,
+) -> Content | Coroutine[Any, Any, Content]:
+    request = context.authenticator.receive_body(head, body)
+    return function(context, request, **parameters)
+
+
+async def _await_head(
+    function: SignedFunction,
+    context: ApiContext,
+    authenticating: Coroutine[Any, Any, SignedHead],
     parameters: dict[str, str],
 ) -> Result:
-    result = function(context, await authenticating, **parameters)
-    return result if isinstance(result, Response | dict) else await result
+    return partial(_receive_body, function, context, await authenticating, parameters)
 
 
 _ROUTES = (

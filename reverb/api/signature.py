@@ -5,38 +5,50 @@ Source: Pusher's documentation, "HTTP API: Authentication".
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import UTC, datetime
-from urllib.parse import unquote, unquote_plus
 
+from reverb.api.parameters import Parameters, read_parameters
 from reverb.api.responses import ApiError
 from reverb.apps import App
 from reverb.http import Request
-from reverb.protocol.signing import constant_time_equal, request_text, sign
+from reverb.protocol.signing import constant_time_equal, query_text, sign
+from reverb.query import decode_query, percent_decode, split_query
 
 _VERSION = "1.0"
 _TIMESTAMP = re.compile(r"[0-9]{1,12}", re.ASCII)
-_ARRAY = re.compile(r"(.*)\[[^\]]*\]")
 
 
-def check_signature(app: App, request: Request, *, prefix: str, now: float, tolerance: int) -> None:
-    """Check that a request and its body were signed recently with the app's secret.
+def check_signature(
+    app: App,
+    request: Request,
+    parameters: Parameters,
+    *,
+    prefix: str,
+    now: float,
+    tolerance: int,
+) -> Parameters:
+    """Check that a request was signed recently with the app's secret.
+
+    The signature covers the MD5 of the body. :func:`check_body` compares it with the body.
 
     Args:
         app: The app that the request is for.
         request: The request.
-        prefix: The prefix of this node's routes. SDKs differ in whether they sign the path
+        parameters: The parameters of the query, percent-decoded.
+        prefix: The prefix of the routes of this node. SDKs differ in whether they sign the path
             with the prefix.
         now: The current time, in seconds since 1970.
         tolerance: Seconds by which the request's timestamp may differ from ``now``.
+
+    Returns:
+        The parameters that were signed. They differ from ``parameters`` if the SDK sends a space
+        as ``+``.
 
     Raises:
         ApiError: With 400 if ``auth_key`` is not the app's key, and with 401 for any other
             problem. The message says what was expected, but does not contain the secret.
     """
-    method, path = request.method, request.path
-    pairs = request.query.pairs
-    parameters = {name.lower(): value for name, value in pairs}
     for name in ("auth_key", "auth_timestamp", "auth_version", "auth_signature"):
         if not parameters.get(name):
             raise ApiError(401, f"Missing {name}: every request must be signed")
@@ -45,21 +57,19 @@ def check_signature(app: App, request: Request, *, prefix: str, now: float, tole
     if parameters["auth_version"] != _VERSION:
         raise ApiError(401, f"Unsupported auth_version: expected {_VERSION}")
     _check_timestamp(parameters["auth_timestamp"], now, tolerance)
-    _check_body(parameters.get("body_md5"), request.body)
+    if request.has_body and not parameters.get("body_md5"):
+        raise _missing_md5()
     received = parameters["auth_signature"]
-    expected = request_text(method, path.removeprefix(prefix), _join_arrays(pairs))
-    if constant_time_equal(sign(app.secret, expected), received):
-        return
-    if not any(
-        constant_time_equal(sign(app.secret, text), received)
-        for text in _signed_text_variants(method, path, prefix, request.query.raw)
-    ):
-        shown = expected.replace("\n", "\\n")
-        raise ApiError(
-            401,
-            f'Invalid signature: you should have sent HmacSHA256Hex("{shown}", your_secret_key), '
-            f'but you sent "{received[:100]}"',
-        )
+    for text, candidate in _signed_variants(request, parameters, prefix):
+        if constant_time_equal(sign(app.secret, text), received):
+            return candidate
+    text, _ = next(_signed_variants(request, parameters, prefix))
+    shown = text.replace("\n", "\\n")
+    raise ApiError(
+        401,
+        f'Invalid signature: you should have sent HmacSHA256Hex("{shown}", your_secret_key), '
+        f'but you sent "{received[:100]}"',
+    )
 
 
 def _check_timestamp(timestamp: str, now: float, tolerance: int) -> None:
@@ -80,12 +90,22 @@ def _format_time(seconds: float) -> str:
         return "out of range"
 
 
-def _check_body(body_md5: str | None, body: bytes) -> None:
-    # Ignore body_md5 if there is no body: the Python SDK sends it even then.
-    if not body:
-        return
+def check_body(parameters: Parameters, body: bytes) -> None:
+    """Check that a body is the one that was signed.
+
+    Args:
+        parameters: The parameters as they were signed.
+        body: The body of the request.
+
+    Raises:
+        ApiError: With 401 if the MD5 of the body is missing or another one. An empty body needs no
+            MD5, but the Python SDK sends it even then.
+    """
+    body_md5 = parameters.get("body_md5")
     if not body_md5:
-        raise ApiError(401, "Missing body_md5: a request with a body must sign its MD5")
+        if body:
+            raise _missing_md5()
+        return
     expected = hashlib.md5(body, usedforsecurity=False).hexdigest()
     if not constant_time_equal(expected, body_md5.lower()):
         raise ApiError(
@@ -95,28 +115,40 @@ def _check_body(body_md5: str | None, body: bytes) -> None:
         )
 
 
-def _signed_text_variants(
-    method: str, path: str, prefix: str, query: Sequence[tuple[str, str]]
-) -> Iterator[str]:
-    """Yield the texts that an SDK may have signed for this request.
+def _missing_md5() -> ApiError:
+    return ApiError(401, "Missing body_md5: a request with a body must sign its MD5")
+
+
+def _signed_variants(
+    request: Request, parameters: Parameters, prefix: str
+) -> Iterator[tuple[str, Parameters]]:
+    """Yield the texts that an SDK may have signed for this request, at most 12.
 
     SDKs differ in whether the signed path includes the prefix, whether the path and the query are
     percent-encoded, and whether ``+`` in the query means a space.
+
+    Yields:
+        A text, and the parameters that a request with this text means. The first text is the one
+        in Pusher's documentation.
     """
-    without_prefix = path.removeprefix(prefix)
-    paths = (without_prefix, path, unquote(without_prefix), unquote(path))
-    for candidate in dict.fromkeys(paths):
-        for decode in (unquote, unquote_plus, str):
-            pairs = [(decode(name), decode(value)) for name, value in query]
-            yield request_text(method, candidate, _join_arrays(pairs))
+    without_prefix = request.path.removeprefix(prefix)
+    paths = list(dict.fromkeys((without_prefix, request.path)))
+    if "%" in request.path:
+        paths += [percent_decode(path) for path in paths]
+    method = request.method.upper()
+    for signed, meant in _decoded_variants(request.query, parameters):
+        query = query_text(signed.items())
+        for path in paths:
+            yield f"{method}\n{path}\n{query}", meant
 
 
-def _join_arrays(pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Join the elements of each array, such as ``info[0]``, with commas, as the PHP SDK does."""
-    if "[" not in "".join([name for name, _ in pairs]):
-        return pairs
-    values: dict[str, list[str]] = {}
-    for name, value in pairs:
-        array = _ARRAY.fullmatch(name)
-        values.setdefault(array[1] if array else name, []).append(value)
-    return [(name, ",".join(elements)) for name, elements in values.items()]
+def _decoded_variants(
+    query: str, parameters: Parameters
+) -> Iterator[tuple[Parameters, Parameters]]:
+    """Yield the parameters as an SDK may have signed them, and as it meant them."""
+    yield parameters, parameters
+    if "+" in query:
+        spaced = read_parameters(decode_query(query.replace("+", " ")))
+        yield spaced, spaced
+    if "%" in query:
+        yield read_parameters(split_query(query)), parameters

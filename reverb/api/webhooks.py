@@ -51,12 +51,12 @@ async def list_deliveries(context: ApiContext, request: SignedRequest) -> dict[s
     Raises:
         ApiError: With 400 if ``state`` or ``limit`` is invalid, or a parameter is repeated.
     """
-    state_name = _get_parameter(request, "state") or None
+    state_name = request.query.get("state") or None
     state = _STATES.get(state_name or "")
     if state_name is not None and state is None:
         raise ApiError(400, f"state must be one of {', '.join(_STATES)}")
-    limit = _parse_limit(_get_parameter(request, "limit") or "100")
-    after = _get_parameter(request, "after") or None
+    limit = _parse_limit(request.query.get("limit") or "100")
+    after = request.query.get("after") or None
     archive = _get_archive(context)
     if archive is None:
         return {"deliveries": []}
@@ -204,17 +204,6 @@ async def _find_delivery(
     if archive is None or delivery is None:
         raise ApiError(404, f"No delivery has the id {delivery_id[:100]!r}")
     return delivery, archive
-
-
-def _get_parameter(request: SignedRequest, name: str) -> str | None:
-    """Return the value of a query parameter, or None if it is missing.
-
-    Raises:
-        ApiError: With 400 if the query contains the parameter more than once.
-    """
-    if sum(pair_name == name for pair_name, _ in request.query.pairs) > 1:
-        raise ApiError(400, f"{name} must be given once, not several times")
-    return request.query.get(name)
 
 
 def _parse_limit(text: str) -> int:

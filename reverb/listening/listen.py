@@ -1,9 +1,11 @@
-"""Makes the service that listens on an endpoint string."""
+"""Makes the services that listen on endpoint strings."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from twisted.application import strports
 from twisted.application.internet import StreamServerEndpointService
+from twisted.application.service import MultiService
 from twisted.internet.interfaces import IProtocolFactory
 
 from reverb.listening import endpoint_strings
@@ -40,3 +42,13 @@ def listen_service(
     if inner != text:
         service.endpoint = ProxyProtocolEndpoint(service.endpoint, gate)
     return service
+
+
+def listen_services(
+    texts: Iterable[str], factory: IProtocolFactory, reactor: Any, gate: Gate | None = None
+) -> MultiService:
+    """Make a service that listens on several endpoints, with one :func:`listen_service` each."""
+    services = MultiService()
+    for text in texts:
+        listen_service(text, factory, reactor, gate).setServiceParent(services)
+    return services

@@ -13,7 +13,7 @@ import msgspec
 from reverb.apps import App
 from reverb.protocol.names import channel_name_problem
 
-_SOCKET_ID = re.compile(r"[0-9]+\.[0-9]+")
+_SOCKET_ID = re.compile(r"[0-9]++\.[0-9]++")
 _RESERVED = ("pusher:", "pusher_internal:")
 StoredEventName = Annotated[
     str, msgspec.Meta(min_length=1, pattern=rf"^(?!{'|'.join(_RESERVED)})[\s\S]")

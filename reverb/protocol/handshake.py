@@ -4,13 +4,14 @@ Source: Pusher's documentation, "WebSocket protocol: Connection".
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from fnmatch import translate
 from functools import lru_cache
 from urllib.parse import urlsplit
 
 from reverb.apps import App
 from reverb.protocol.codes import Code
+from reverb.query import QueryError, decode_query, percent_decode
 
 SUBPROTOCOL = "pusher-channels-protocol-7"
 """The WebSocket subprotocol that the Swift SDK offers and expects the server to select."""
@@ -39,20 +40,52 @@ class Rejection(Exception):  # noqa: N818 - it is a response to the client as mu
         self.limit = limit
 
 
-def check_version(query: Mapping[str, Sequence[str]]) -> None:
+def parse_key(path: str, prefix: str) -> str:
+    """Return the app's key in the path of the connection URL.
+
+    Args:
+        path: The path as received, still percent-encoded.
+        prefix: The prefix of every route: empty, or a path such as ``/realtime``.
+
+    Raises:
+        Rejection: With code 4005 if the path is not ``/app/KEY``.
+    """
+    route = prefix + "/app/"
+    try:
+        key = percent_decode(path.removeprefix(route)) if path.startswith(route) else ""
+    except QueryError:
+        key = ""
+    if not key or "/" in key:
+        raise Rejection(Code.PATH_NOT_FOUND, f"Path not found: connect to {route}KEY")
+    return key
+
+
+def parse_query(text: str) -> dict[str, str]:
+    """Return the parameters in the query of the connection URL; the last value counts.
+
+    Raises:
+        Rejection: With code 4005 if the query has too many parameters or malformed escapes.
+    """
+    try:
+        return dict(decode_query(text))
+    except QueryError as error:
+        raise Rejection(Code.PATH_NOT_FOUND, str(error)) from None
+
+
+def check_version(query: Mapping[str, str]) -> None:
     """Check ``protocol`` and ``version`` in the query of the connection URL.
 
     Args:
-        query: The parameters of the URL, each with its values; the last value counts.
+        query: The parameters of the URL.
 
     Raises:
         Rejection: With code 4006 if ``protocol`` or ``version`` is malformed, 4007 if the
             server does not support the ``protocol``, and 4008 if the URL has none.
     """
-    version = query.get("version", [""])[-1]
+    version = query.get("version", "")
     if version and not _VERSION.fullmatch(version):
         raise Rejection(Code.BAD_VERSION, f"Invalid version string format: {version[:64]!r}")
-    protocol = query.get("protocol", [""])[-1]
+    protocol = query.get("protocol", "")
     if not protocol:
         raise Rejection(Code.NO_PROTOCOL, "No protocol version supplied: add protocol=7")
     if not (protocol.isascii() and protocol.isdigit()):

@@ -62,9 +62,17 @@ def request_text(method: str, path: str, parameters: Iterable[tuple[str, str]]) 
         parameters: The names and values in the query, without percent-encoding.
             ``auth_signature`` is ignored.
     """
+    return f"{method.upper()}\n{path}\n{query_text(parameters)}"
+
+
+def query_text(parameters: Iterable[tuple[str, str]]) -> str:
+    """Return the last line of the text to sign for an HTTP API request.
+
+    Args:
+        parameters: See :func:`request_text`.
+    """
     pairs = sorted([(name.lower(), value) for name, value in parameters])
-    query = "&".join([f"{name}={value}" for name, value in pairs if name != "auth_signature"])
-    return f"{method.upper()}\n{path}\n{query}"
+    return "&".join([f"{name}={value}" for name, value in pairs if name != "auth_signature"])
 
 
 def signed_query(  # noqa: PLR0917 - the parameters are in the order in which they are signed

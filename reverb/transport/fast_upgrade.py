@@ -12,10 +12,11 @@ from hashlib import sha1
 from typing import NamedTuple
 
 from reverb.transport.deflate import Agreement, negotiate
+from reverb.transport.http_head import MAX_HEADERS
 
 _HEAD = re.compile(
-    rb"GET (/(?!/)[-!$%&'()*+,./0-9:;=?@A-Z_a-z~]*) HTTP/1\.1\r\n"
-    rb"((?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~]*\r\n)+)\Z"
+    rb"GET (/(?!/)[-!$%&'()*+,./0-9:;=?@A-Z_a-z~]*+) HTTP/1\.1\r\n"
+    rb"((?:[!#$%&'*+.^_`|~0-9A-Za-z-]++:[\t -~]*+\r\n)++)\Z"
 )
 # The agreements for the offer of browsers, and for an offer without parameters.
 _AGREEMENTS = {
@@ -24,6 +25,9 @@ _AGREEMENTS = {
     ),
     b"permessage-deflate": negotiate([("permessage-deflate", {})]),
 }
+_HOST = re.compile(rb"[.0-9A-Za-z_-]++(?::[0-9]*+)?")
+# Headers that Autobahn or the complete parser of heads must handle.
+_SPECIAL = (b"sec-websocket-protocol", b"content-length", b"transfer-encoding")
 _KEY = re.compile(rb"[+/0-9A-Za-z]{22}==")
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
@@ -54,6 +58,8 @@ def parse_fast_upgrade(head: bytes, *, compression: bool) -> FastUpgrade | None:
     if match is None:
         return None
     uri, lines = match.groups()
+    if lines.count(b"\n") > MAX_HEADERS:
+        return None
     headers: dict[bytes, bytes] = {}
     for line in lines.split(b"\r\n")[:-1]:
         name, _, value = line.partition(b":")
@@ -66,9 +72,9 @@ def parse_fast_upgrade(head: bytes, *, compression: bool) -> FastUpgrade | None:
         headers.get(b"upgrade", b"").lower() == b"websocket"
         and b"upgrade" in headers.get(b"connection", b"").lower().replace(b" ", b"").split(b",")
         and headers.get(b"sec-websocket-version") == b"13"
-        and b"host" in headers
+        and _HOST.fullmatch(headers.get(b"host", b":"))
         and _KEY.fullmatch(key)
-        and b"sec-websocket-protocol" not in headers
+        and headers.keys().isdisjoint(_SPECIAL)
     ):
         return None
     offer = headers.get(b"sec-websocket-extensions") if compression else None

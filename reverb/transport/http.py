@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from twisted.internet.defer import Deferred
-from twisted.internet.protocol import Factory
+from twisted.internet.protocol import Factory, connectionDone
 from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
@@ -12,8 +12,10 @@ from twisted.web.http import HTTPChannel
 from reverb.http import Handler, Request, Response
 from reverb.meter import Meter
 from reverb.transport.fast_request import FastRequestHead, parse_fast_request
-from reverb.transport.http_request import ParsedRequest
-from reverb.transport.http_response import encode_error, encode_response
+from reverb.transport.http_body import BodyBudget, BodyReceiver, Outcome, apply_answer
+from reverb.transport.http_head import HeadError, HeadReader, RequestHead
+from reverb.transport.http_request import FramedRequest
+from reverb.transport.http_response import encode_response, make_error
 from reverb.transport.outbox import is_plain_tcp, send_now
 
 _LINGER_TIMEOUT = 5
@@ -22,6 +24,8 @@ _LINGER_TIMEOUT = 5
 In this time, a client that is still sending can read the error response. Then the server aborts the
 connection.
 """
+_LINGER_BYTES = 4_194_304
+"""The most bytes that the server reads and discards in this time. Then it stops reading."""
 
 
 class HttpLimits(NamedTuple):
@@ -33,26 +37,8 @@ class HttpLimits(NamedTuple):
     """The maximum size of a request's body in bytes; 0 for no limit."""
     max_request_head_bytes: int
     """The maximum size of a request's head in bytes."""
-
-
-class _PartialRequest:
-    """A request of the fast path whose body is not complete yet."""
-
-    def __init__(self, head: FastRequestHead, data: bytes) -> None:
-        self.head = head
-        self._segments = [data]
-        self._length = len(data)
-
-    @property
-    def complete(self) -> bool:
-        return self._length >= self.head.body_end
-
-    def add(self, data: bytes) -> None:
-        self._segments.append(data)
-        self._length += len(data)
-
-    def data(self) -> bytes:
-        return b"".join(self._segments)
+    max_total_request_bytes: int
+    """The maximum total size of the bodies that are being received, in bytes; 0 for no limit."""
 
 
 class _PendingResponse:
@@ -75,41 +61,57 @@ class _PendingResponse:
 class HttpChannel(HTTPChannel):
     """One HTTP connection.
 
+    It parses heads itself, by the fast path or by :mod:`reverb.transport.http_head`. Of a request
+    that the fast path cannot read, twisted.web gets only the headers that frame the body.
+
     Args:
         handle: Handles the requests.
         limits: The limits of the connection.
         reactor: The reactor, or a test's clock.
         meter: Counts the responses.
+        bodies: The budget of all bodies that the node is receiving.
 
     Attributes:
         handle: Handles the requests.
-        limits: The limits of the connection.
+        bodies: The budget of all bodies that the node is receiving.
+        head: The head of the request that twisted.web has begun to read last.
         refused: Whether a request has been refused before it was complete. The channel then reads
             and discards further bytes, so that the client receives the error response.
     """
 
-    requestFactory = ParsedRequest
+    requestFactory = FramedRequest
     requests: list[Any]
     timeOut: int | None
     callLater: Callable[..., Any]
     transport: Any  # Twisted's annotation allows None, and lacks some of the methods used here.
+    head: RequestHead
 
-    def __init__(self, handle: Handler, limits: HttpLimits, *, reactor: Any, meter: Meter) -> None:
+    def __init__(
+        self, handle: Handler, limits: HttpLimits, *, reactor: Any, meter: Meter, bodies: BodyBudget
+    ) -> None:
         super().__init__()
         self.handle = handle
-        self.limits = limits
+        self.bodies = bodies
         self.refused = False
         self.timeOut = limits.timeout
-        self.totalHeadersSize = self.MAX_LENGTH = limits.max_request_head_bytes
+        self.MAX_LENGTH = limits.max_request_head_bytes
         self.callLater = reactor.callLater
+        self._limits = limits
         self._meter = meter
-        self._partial: _PartialRequest | None = None
+        self._head_reader = HeadReader(limits.max_request_head_bytes)
+        self._receiver: BodyReceiver | None = None
+        self._discarded = 0
         self._is_plain_tcp = False
 
     @property
     def idle(self) -> bool:
         """Whether the next byte begins a new request."""
-        return not (self.requests or self._buffer or self._partial or self.refused)
+        return not (self.requests or self._buffer or self._receiver or self.refused)
+
+    @property
+    def _has_ended(self) -> bool:
+        """Whether the last request has been answered, and the connection is closing."""
+        return not (self.persistent or self.requests)
 
     @property
     def responding(self) -> bool:
@@ -127,50 +129,66 @@ class HttpChannel(HTTPChannel):
         Only the first bytes of a request reset the timeout, so a slow sender cannot extend it.
         """
         if self.refused:
+            self._discard(data)
             return
         if self.idle:
             self.resetTimeout()
-        partial = self._partial
-        if partial is not None:
-            partial.add(data)
-            if not partial.complete:
-                return
-            self._partial = None
-            self._read_request(partial.head, partial.data())
-        elif self.requests or self._buffer:
+        if self.requests or self._buffer:
             LineReceiver.dataReceived(self, data)
+        elif self._receiver is not None:
+            self._read_body(self._receiver, data)
         else:
             self._read_request(parse_fast_request(data), data)
 
     def _read_request(self, head: FastRequestHead | None, data: bytes) -> None:
         """Read a request from its beginning.
 
-        twisted.web reads the request if the fast path cannot (``head`` is None), if other requests
-        follow in the same data (pipelining), or if the body is too large.
+        twisted.web reads the request if the fast path cannot (``head`` is None), or if other
+        requests follow in the same data (pipelining).
         """
-        max_bytes = self.limits.max_request_bytes
-        if (
-            head is None
-            or len(data) > head.body_end
-            or (max_bytes and head.body_end - head.body_start > max_bytes)
-        ):
+        max_bytes = self._limits.max_request_bytes
+        if head is None or len(data) > head.body_end:
             LineReceiver.dataReceived(self, data)
-        elif len(data) < head.body_end:
-            self._partial = _PartialRequest(head, data)
+        elif len(data) == head.body_end and not (max_bytes and head.length > max_bytes):
+            answer = self.handle(head.make_request())
+            self._respond(apply_answer(answer, data[head.body_start :]))
         else:
-            self._respond(head.complete(data[head.body_start :]))
+            receiver = self.receive_body(head.make_request(), head.length, self._respond)
+            receiver.start()
+            receiver.add(data[head.body_start :])
 
-    def _respond(self, request: Request) -> None:
+    def receive_body(
+        self, request: Request, length: int | None, respond: Callable[[Outcome], None]
+    ) -> BodyReceiver:
+        """Return the receiver of a request's body; see :class:`BodyReceiver`."""
+        max_bytes = self._limits.max_request_bytes
+        self._receiver = BodyReceiver(self, request, length, max_bytes=max_bytes, respond=respond)
+        return self._receiver
+
+    def has_received(self, length: int | None) -> bool:
+        """Return whether a body of this length has been received together with its head."""
+        return length is not None and length <= len(self._buffer)
+
+    def _read_body(self, receiver: BodyReceiver, data: bytes) -> None:
+        """Read a part of a body whose head the fast path has read."""
+        missing = receiver.missing
+        receiver.add(data[:missing])
+        if len(data) >= missing:
+            receiver.finish()
+            if len(data) > missing:
+                LineReceiver.dataReceived(self, data[missing:])
+
+    def _respond(self, outcome: Outcome) -> None:
         """Respond to a request of the fast path, at once or when the handler's coroutine returns.
 
         Until the response is sent, the channel is in the state in which twisted.web waits for a
         response: the channel keeps the bytes of the following requests.
         """
-        response = self.handle(request)
-        if isinstance(response, Response):
-            self.send(response)
+        self._receiver = None
+        if isinstance(outcome, Response):
+            self.send(outcome)
             return
-        running = Deferred.fromCoroutine(response)
+        running = Deferred.fromCoroutine(outcome)
         if running.called:
             running.addCallback(self.send)
             return
@@ -198,15 +216,21 @@ class HttpChannel(HTTPChannel):
             self.transport.write(data)
 
     def refuse(self, status: int, message: str) -> None:
-        """Send an error response to an incomplete request, and close the connection.
+        """Send an error response to an incomplete request, and close the connection."""
+        self.refuse_with(make_error(status, message))
+
+    def refuse_with(self, response: Response) -> None:
+        """Send a response to an incomplete request, and close the connection.
 
         Does nothing if a request has been refused already.
         """
         if self.refused:
             return
         self.refused = True
-        self._count(status)
-        self.transport.write(encode_error(status, message))
+        self._close_receiver()
+        self.setRawMode()  # Discard the rest of the data, without looking for lines.
+        self._count(response.status)
+        self.transport.write(encode_response(response, close=True))
         self.transport.unregisterProducer()
         if is_plain_tcp(self.transport):
             # Closing both directions while the client is sending would reset the connection, and
@@ -216,23 +240,69 @@ class HttpChannel(HTTPChannel):
             self.transport.loseConnection()
         self.setTimeout(_LINGER_TIMEOUT)
 
+    def _discard(self, data: bytes) -> None:
+        """Discard bytes after a refusal, and stop reading when there are too many."""
+        self._discarded += len(data)
+        if self._discarded > _LINGER_BYTES:
+            self.pause_reading()
+
+    def _close_receiver(self) -> None:
+        receiver, self._receiver = self._receiver, None
+        if receiver is not None:
+            receiver.close()
+
     def _count(self, status: int) -> None:
         self._meter.responses[status] += 1
 
+    def send_continue(self) -> None:
+        """Ask the client to send the body."""
+        self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def pause_reading(self) -> None:
+        """Stop reading from the connection."""
+        self._networkProducer.pauseProducing()
+
+    def resume_reading(self) -> None:
+        """Read from the connection again."""
+        self._networkProducer.resumeProducing()
+
     def lineReceived(self, line: bytes) -> None:
-        """Read a line of the head, unless the request has been refused."""
-        if not self.refused:
-            super().lineReceived(line)
+        """Read a line of a head. Pass a complete head to twisted.web."""
+        if self.refused or self._has_ended:
+            self.setRawMode()  # Discard the rest of the data, without looking for lines.
+            return
+        try:
+            head = self._head_reader.add(line)
+        except HeadError as error:
+            self.refuse(error.status, error.message)
+            return
+        if head is not None:
+            self.head = head
+            for framing_line in head.framing_lines():
+                super().lineReceived(framing_line)
+
+    def lineLengthExceeded(self, line: bytes) -> None:
+        """Refuse a head with a line that is longer than a head may be."""
+        error = self._head_reader.too_large()
+        self.refuse(error.status, error.message)
 
     def rawDataReceived(self, data: bytes) -> None:
         """Read a part of the body, unless the request has been refused."""
-        if not self.refused:
+        if self.refused or self._has_ended:
+            self._discard(data)
+        else:
             super().rawDataReceived(data)
 
     def allContentReceived(self) -> None:
         """Process a complete request, unless it has been refused."""
         if not self.refused:
+            self._receiver = None
             super().allContentReceived()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Drop the body that is being received, and notify the requests."""
+        self._close_receiver()
+        super().connectionLost(reason)
 
     def timeoutConnection(self) -> None:
         """Close a connection that was idle, or whose client took too long to send a request.
@@ -241,7 +311,7 @@ class HttpChannel(HTTPChannel):
         """
         if self.refused:
             self.transport.abortConnection()
-        elif self.requests or self._partial:
+        elif self.requests or self._receiver:
             self.refuse(408, f"No complete request within {self.timeOut} seconds")
         else:
             self.loseConnection()
@@ -252,13 +322,9 @@ class HttpChannel(HTTPChannel):
         self._abortingCall = None
         self.transport.abortConnection()
 
-    def _send100Continue(self) -> None:
-        if not self.refused:
-            super()._send100Continue()
-
     def _respondToBadRequestAndDisconnect(self) -> None:
         # twisted.web's own response has neither a body nor a length.
-        self.refuse(400, "Bad request: not a well-formed HTTP/1.1 request")
+        self.refuse(400, "Bad request: malformed chunks in the body")
 
 
 class HttpFactory(Factory):
@@ -269,11 +335,15 @@ class HttpFactory(Factory):
         limits: The limits of each connection.
         reactor: The reactor, or a test's clock.
         meter: Counts the responses.
+
+    Attributes:
+        bodies: The budget of all bodies that are being received.
     """
 
     noisy = False
 
     def __init__(self, handle: Handler, limits: HttpLimits, *, reactor: Any, meter: Meter) -> None:
+        self.bodies = BodyBudget(limits.max_total_request_bytes)
         self._handle = handle
         self._limits = limits
         self._reactor = reactor
@@ -281,4 +351,10 @@ class HttpFactory(Factory):
 
     def buildProtocol(self, addr: object) -> HttpChannel:
         """Make an :class:`HttpChannel` for one connection."""
-        return HttpChannel(self._handle, self._limits, reactor=self._reactor, meter=self._meter)
+        return HttpChannel(
+            self._handle,
+            self._limits,
+            reactor=self._reactor,
+            meter=self._meter,
+            bodies=self.bodies,
+        )

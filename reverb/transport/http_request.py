@@ -1,65 +1,59 @@
-"""Requests that twisted.web has parsed."""
+"""Requests whose framing twisted.web has parsed."""
 
-from typing import Any, cast
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.web import http
 
-from reverb.http import Request, Response, make_request
+from reverb.http import Response
+from reverb.transport.http_body import BodyReceiver, Outcome
+from reverb.transport.http_head import RequestHead
 
 
-def convert_request(parsed: http.Request) -> Request:
-    """Convert a complete request of twisted.web to a :class:`reverb.http.Request`."""
-    content: Any = parsed.content
-    headers = b"".join(
-        b"%b: %b\r\n" % (name, value)
-        for name, values in parsed.requestHeaders.getAllRawHeaders()
-        for value in values
-    )
-    return make_request(parsed.method, parsed.uri, headers, content.read())
+class FramedRequest(http.Request):
+    """A request on an :class:`HttpChannel`, of which twisted.web knows only the framing.
 
-
-class ParsedRequest(http.Request):
-    """A request on an :class:`HttpChannel`, with a limit on the size of its body."""
+    The channel has parsed the head itself. twisted.web decodes the body, and keeps the requests of
+    a connection in order.
+    """
 
     channel: Any  # An HttpChannel; None when the client has disconnected.
+    _head: RequestHead
+    _receiver: BodyReceiver
+
+    def parseCookies(self) -> None:
+        """Do nothing: no handler reads cookies."""
+
+    def gotLength(self, length: int | None) -> None:
+        """Ask the handler about the head, unless the whole body has been received with it."""
+        channel = self.channel
+        self._head = head = channel.head
+        self._receiver = channel.receive_body(head.make_request(), length, self._respond)
+        if not channel.has_received(length):
+            self._receiver.start(expects_continue=head.expects_continue)
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """Receive a part of the body."""
+        self._receiver.add(data)
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
-        """Handle a complete request. Parse neither the query nor a form in the body."""
-        cast(Any, self.content).seek(0)
-        self.method, self.uri, self.clientproto = command, path, version
-        response = self.channel.handle(convert_request(self))
-        if isinstance(response, Response):
-            self._respond(response)
-        else:
-            Deferred.fromCoroutine(response).addCallback(self._respond)
+        """Respond to the request, which is complete."""
+        self._receiver.finish()
 
-    def _respond(self, response: Response) -> None:
+    def _respond(self, outcome: Outcome) -> None:
+        if isinstance(outcome, Response):
+            self._send(outcome)
+        else:
+            Deferred.fromCoroutine(outcome).addCallback(self._send)
+
+    def _send(self, response: Response) -> None:
         if self.channel is None:
             return
         self.startedWriting = 1
         self.channel.send(
             response,
-            version=self.clientproto.removeprefix(b"HTTP/").decode("latin-1"),
+            version=self._head.version.decode(),
             close=not self.channel.persistent,
-            has_body=self.method != b"HEAD",
+            has_body=self._head.method != b"HEAD",
         )
         self.finish()
-
-    def gotLength(self, length: int | None) -> None:
-        """Refuse a body whose Content-Length is too large, before the body is read."""
-        self._check_length(length or 0)
-        super().gotLength(length)
-
-    def handleContentChunk(self, data: bytes) -> None:
-        """Read a part of the body. Refuse a chunked body as soon as it is too large."""
-        if self.content is not None and self._check_length(self.content.tell() + len(data)):
-            super().handleContentChunk(data)
-
-    def _check_length(self, length: int) -> bool:
-        max_bytes = self.channel.limits.max_request_bytes
-        if max_bytes and length > max_bytes:
-            self.channel.refuse(
-                413, f"The request's body exceeds the allowed maximum ({max_bytes} bytes)"
-            )
-        return not self.channel.refused

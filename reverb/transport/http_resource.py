@@ -1,14 +1,17 @@
 """A twisted.web resource that passes requests to a handler."""
 
+from typing import Any
+
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 from twisted.web.server import Request as TwistedRequest
 
-from reverb.http import Handler, Response
-from reverb.transport.http_request import convert_request
-from reverb.transport.http_response import reason_phrase
+from reverb.http import Handler, Request, Response, make_request
+from reverb.transport.http_body import apply_answer
+from reverb.transport.http_head import HeadError, parse_head
+from reverb.transport.http_response import make_error, reason_phrase
 
 
 class HttpResource(Resource):
@@ -19,8 +22,8 @@ class HttpResource(Resource):
 
         root.putChild(b"realtime", HttpResource(service.handle_request))
 
-    The limits on requests are those of the twisted.web site. The node's metrics do not count the
-    responses.
+    The limits on requests are those of the twisted.web site, which reads the whole body before this
+    resource can check the signature. The node's metrics do not count the responses.
 
     Args:
         handle: Handles the requests.
@@ -34,12 +37,37 @@ class HttpResource(Resource):
 
     def render(self, request: TwistedRequest) -> int:
         """Respond to a request, at once or when the handler's coroutine returns."""
-        response = self._handle(convert_request(request))
-        if isinstance(response, Response):
-            _respond(request, response)
+        content: Any = request.content
+        body = content.read()
+        try:
+            head = _make_request(request, has_body=bool(body))
+        except HeadError as error:
+            _respond(request, make_error(error.status, error.message))
+            return NOT_DONE_YET
+        outcome = apply_answer(self._handle(head), body)
+        if isinstance(outcome, Response):
+            _respond(request, outcome)
         else:
-            _respond_later(request, Deferred.fromCoroutine(response))
+            _respond_later(request, Deferred.fromCoroutine(outcome))
         return NOT_DONE_YET
+
+
+def _make_request(request: TwistedRequest, *, has_body: bool) -> Request:
+    """Make a request of one that twisted.web has received completely.
+
+    Raises:
+        HeadError: twisted.web accepts the head, but RFC 9112 does not.
+    """
+    lines = [
+        b"%b: %b" % (name, value)
+        for name, values in request.requestHeaders.getAllRawHeaders()
+        for value in values
+    ]
+    method, target, version = request.method, request.uri, request.clientproto
+    if version in (b"HTTP/1.0", b"HTTP/1.1"):
+        parse_head([b"%b %b %b" % (method, target, version), *lines])
+    headers = b"".join([line + b"\r\n" for line in lines])
+    return make_request(method, target, headers, has_body=has_body)
 
 
 def _respond_later(request: TwistedRequest, pending: "Deferred[Response]") -> None:

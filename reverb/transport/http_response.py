@@ -54,8 +54,8 @@ def _common_headers(second: int) -> tuple[str, str]:
     return "Server: reverb", f"Date: {http.datetimeToString(second).decode()}"
 
 
-def encode_error(status: int, message: str, headers: Iterable[tuple[str, str]] = ()) -> bytes:
-    """Encode a complete HTTP response with a JSON error and ``Connection: close``.
+def make_error(status: int, message: str, headers: Iterable[tuple[str, str]] = ()) -> Response:
+    """Make a response with a JSON error.
 
     Args:
         status: The HTTP status.
@@ -64,10 +64,9 @@ def encode_error(status: int, message: str, headers: Iterable[tuple[str, str]] =
     """
     body = msgspec.json.encode({"error": message})
     length = ("Content-Length", str(len(body)))
-    error_headers = (
-        ("Content-Type", "application/json"),
-        length,
-        ("Connection", "close"),
-        *headers,
-    )
-    return encode_response(Response(status, error_headers, body))
+    return Response(status, (("Content-Type", "application/json"), length, *headers), body)
+
+
+def encode_error(status: int, message: str, headers: Iterable[tuple[str, str]] = ()) -> bytes:
+    """Encode the response of :func:`make_error`, with ``Connection: close``."""
+    return encode_response(make_error(status, message, (("Connection", "close"), *headers)))

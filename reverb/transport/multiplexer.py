@@ -26,16 +26,18 @@ from reverb.transport.descriptors import SocketBudget
 from reverb.transport.factory import PusherFactory
 from reverb.transport.fast_upgrade import parse_fast_upgrade
 from reverb.transport.http import HttpChannel, HttpFactory
+from reverb.transport.http_head import HeadError, parse_head
 from reverb.transport.timing_wheel import TimingWheel
-from reverb.transport.websocket import ORIGIN_HEADER, PusherConnection
+from reverb.transport.websocket import PusherConnection
 
 _END = b"\r\n\r\n"
-_UPGRADE = re.compile(rb"\r\nupgrade[ \t]*:[^\r\n]*websocket", re.IGNORECASE)
-_ORIGIN = re.compile(rb"\r\norigin[ \t]*:", re.IGNORECASE)
-# Autobahn splits a head with str.splitlines, which splits at CRLF but also at some of these bytes.
-# So Autobahn could read one header as two (header smuggling).
-_SMUGGLING = re.compile(rb"[\x00-\x08\x0b-\x0c\x0e-\x1f\x7f]|\r(?!\n)|(?<!\r)\n|\r\n[ \t]")
+_UPGRADE = re.compile(rb"\r\nupgrade[ \t]*+:[^\r\n]*websocket", re.IGNORECASE)
+# Autobahn splits a head with str.splitlines, which splits at this byte as well. A cookie in UTF-8
+# may contain the byte, so it is replaced. No header that the server reads contains it.
 _NEXT_LINE = b"\x85"
+_MAX_COMMAS = 31
+"""The most commas in a list of subprotocols or extensions. Clients offer one or two elements, and
+Autobahn reads each in Python."""
 _MAX_ACCEPTS = 1_000
 """The number of connections that a port accepts in one turn, if there is room for them."""
 _MAX_EXAMINED = 100
@@ -50,7 +52,7 @@ class MultiplexingProtocol(Protocol):
 
     def connectionMade(self) -> None:
         """Wait for the head of a request, for at most ``handshake_timeout`` seconds."""
-        self._head = b""
+        self._head = bytearray()
         self._channel: HttpChannel | None = None
         has_room = self.factory.make_room()
         self.factory.http_connections[self] = None
@@ -73,19 +75,33 @@ class MultiplexingProtocol(Protocol):
         if channel is not None and not channel.idle:
             channel.dataReceived(data)
             return
-        head = self._head = self._head + data if self._head else data
-        end = head.find(_END)
+        searched = len(self._head)
+        if searched:
+            self._head += data
+        head = self._head or data
+        end = head.find(_END, max(0, searched - len(_END) + 1))
         # An incomplete head may end with a part of the empty line, which does not count.
         length = end if end >= 0 else len(head) - len(_END) + 1
         if length > self.factory.max_request_head_bytes:
             max_bytes = self.factory.max_request_head_bytes
             self._refuse(431, f"The request's head exceeds the allowed maximum ({max_bytes} bytes)")
-        elif end >= 0:
-            self._head = b""
-            if head.startswith(b"GET ") and _UPGRADE.search(head, 0, end):
-                self._upgrade(head, end)
-            else:
-                self._serve(head)
+        elif end < 0:
+            self._head = self._head or bytearray(data)
+        else:
+            self._head = bytearray()
+            self._read_head(bytes(head), end)
+
+    def _read_head(self, data: bytes, end: int) -> None:
+        """Upgrade the connection, or serve a request over HTTP.
+
+        Args:
+            data: The bytes received so far, from the beginning of the request.
+            end: The index at which the request's head ends.
+        """
+        if data.startswith(b"GET ") and _UPGRADE.search(data, 0, end):
+            self._upgrade(data, end)
+        else:
+            self._serve(data)
 
     def _upgrade(self, data: bytes, end: int) -> None:
         """Turn the connection into a WebSocket.
@@ -103,14 +119,28 @@ class MultiplexingProtocol(Protocol):
             if len(data) > end + len(_END):
                 protocol.dataReceived(data[end + len(_END) :])
             return
-        if _SMUGGLING.search(data, 0, end):
-            self._refuse(400, "Bad request: control characters or folded lines in the head")
-            return
-        head = _ORIGIN.sub(b"\r\n%b:" % ORIGIN_HEADER.encode(), data[:end])
-        # str.splitlines splits at this byte as well. A cookie in UTF-8 may contain the byte, so the
-        # server replaces it and accepts the request. No header that the server reads contains it.
-        data = head.replace(_NEXT_LINE, b"?") + data[end:]
-        self._hand_over(data[: len(head) + 2]).dataReceived(data)
+        try:
+            self._upgrade_slowly(data, end)
+        except HeadError as error:
+            self._refuse(error.status, error.message)
+
+    def _upgrade_slowly(self, data: bytes, end: int) -> None:
+        """Let Autobahn read an upgrade. Raise HeadError if the head is malformed."""
+        lines = data[:end].split(b"\r\n")
+        head = parse_head(lines)
+        if head.length != 0:
+            raise HeadError(400, "Bad upgrade: an upgrade to WebSocket has no body")
+        if b"#" in head.target:
+            raise HeadError(400, "Bad upgrade: the URL of a WebSocket has no fragment")
+        values = head.make_request().headers
+        for name in ("Sec-WebSocket-Protocol", "Sec-WebSocket-Extensions"):
+            if (values.get(name) or "").count(",") > _MAX_COMMAS:
+                raise HeadError(400, f"Bad {name}: more than {_MAX_COMMAS + 1} elements")
+        headers = [line for line in lines[1:] if not line.lower().startswith(b"origin:")]
+        safe = b"\r\n".join([b"GET / HTTP/%b" % head.version, *headers]).replace(_NEXT_LINE, b"?")
+        origin = values.get("origin") or ""
+        protocol = self._hand_over(data[: end + 2])
+        protocol.read_upgrade(safe + data[end:], head.target.decode(), origin)
 
     def _hand_over(self, head: bytes) -> PusherConnection:
         """Replace this protocol by a WebSocket connection, and return the connection.

@@ -7,7 +7,6 @@ session's answers. :mod:`reverb.transport.broadcast` writes the fan-out's frames
 from collections import deque
 from collections.abc import Callable
 from typing import Protocol
-from urllib.parse import parse_qs, unquote
 
 from autobahn.websocket.types import ConnectionRequest
 from twisted.internet.defer import Deferred
@@ -31,6 +30,8 @@ from reverb.protocol.handshake import (
     check_app,
     check_origin,
     check_version,
+    parse_key,
+    parse_query,
 )
 from reverb.protocol.session import Completion, Session
 from reverb.transport.close_reason import make_close_reason
@@ -42,15 +43,10 @@ from reverb.transport.timing_wheel import TimingWheel
 from reverb.transport.wrapped_transport import close_socket
 
 # Clients that use the same library and version send the same query.
-_parse_query: Callable[[str], dict[str, list[str]]] = memoize_short_keys(
-    parse_qs, max_entries=256, max_length=200
+_parse_query: Callable[[str], dict[str, str]] = memoize_short_keys(
+    parse_query, max_entries=256, max_length=200
 )
 
-ORIGIN_HEADER = "reverb-origin"
-"""The name that the multiplexer gives to the Origin header before Autobahn reads it.
-
-Autobahn would refuse an upgrade whose origin it cannot parse, but each app has its own origin rule.
-"""
 
 _NULL_OUTBOX = NullOutbox()
 _CLOSE_TIMEOUT = 2
@@ -96,7 +92,7 @@ class PusherConnection(TextServerProtocol):
     socket_id = ""
     counted = False
     outbox: Outbox = _NULL_OUTBOX
-    _request: ConnectionRequest | None = None
+    _uri = _origin = ""
     _session: Session | None = None
     _waiting = False
     _backlog: deque[bytes] | None = None
@@ -113,18 +109,24 @@ class PusherConnection(TextServerProtocol):
         A client that is not admitted is rejected later, over the WebSocket. A browser does not
         expose why an upgrade was refused, so a refused client would retry forever.
         """
-        self._request = request
         return SUBPROTOCOL if SUBPROTOCOL in request.protocols else None
 
     def onOpen(self) -> None:
         """Admit or reject the client."""
-        request, self._request = self._request, None
-        assert request is not None
-        # request.path is not used: it lacks the part after a semicolon.
-        uri = self.http_request_uri
+        uri, self._uri = self._uri, ""
+        origin, self._origin = self._origin, ""
         self.drop_handshake_state()
         self._set_up_outbox()
-        self._await_completion(self._admit(uri, request.headers.get(ORIGIN_HEADER, "")))
+        self._await_completion(self._admit(uri, origin))
+
+    def read_upgrade(self, data: bytes, uri: str, origin: str) -> None:
+        """Let Autobahn read an upgrade, and admit or reject the client if it is valid.
+
+        Autobahn would parse the URI slowly, and refuse an origin that it cannot parse. Therefore
+        the head in ``data`` has neither: the URI of its request line is ``/``.
+        """
+        self._uri, self._origin = uri, origin
+        self.dataReceived(data)
 
     def accept_fast_upgrade(self, upgrade: FastUpgrade) -> None:
         """Accept an upgrade that the fast path has parsed, and admit or reject the client."""
@@ -263,7 +265,7 @@ class PusherConnection(TextServerProtocol):
         app: App | None = None
         try:
             factory.check_admission(self)
-            key = self._parse_key(path)
+            key = parse_key(path, factory.options.path)
             check_version(_parse_query(query))
             app = await factory.apps.by_key(key)
             app = check_app(app, key)
@@ -285,13 +287,6 @@ class PusherConnection(TextServerProtocol):
                 close_socket(self.transport)
             return
         self._start_session(session)
-
-    def _parse_key(self, path: str) -> str:
-        route = self.factory.options.path + "/app/"
-        key = unquote(path.removeprefix(route)) if path.startswith(route) else ""
-        if not key or "/" in key:
-            raise Rejection(Code.PATH_NOT_FOUND, f"Path not found: connect to {route}KEY")
-        return key
 
     def _start_session(self, session: Session) -> None:
         if self.state != self.STATE_OPEN:  # The connection closed during the call to the store.

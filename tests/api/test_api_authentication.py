@@ -232,7 +232,7 @@ def test_a_plus_may_encode_a_space(server, signed, sent):
 
 
 def test_php_signs_an_array_as_one_value_with_commas(server, signed):
-    path = "/apps/app-id/channels"
+    path = "/apps/app-id/channels/presence-x"
     parameters = signed(server, "GET", path, info="user_count,subscription_count")
     rest = make_query({k: v for k, v in parameters.items() if k != "info"})
     for array in (
@@ -240,7 +240,102 @@ def test_php_signs_an_array_as_one_value_with_commas(server, signed):
         "info%5B0%5D=user_count&info%5B1%5D=subscription_count",
         "info[]=user_count&info[]=subscription_count",
     ):
-        assert server.raw("GET", path, f"{array}&{rest}").status == 200
+        response = server.raw("GET", path, f"{array}&{rest}")
+        assert response.json() == {"occupied": False, "user_count": 0, "subscription_count": 0}
+
+
+# What is signed is what is meant
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        "filter_by_prefix=a",
+        "filter_by_prefix[]=a",
+        "filter_by_prefix[0]=a",
+        "filter_by_prefix%5B%5D=a",
+        "Filter_By_Prefix=a",
+        "FILTER_BY_PREFIX[x]=%61",
+    ],
+)
+def test_no_form_with_the_same_signature_loses_the_filter(server, signed, sent):
+    server.subscriber("a1", "b1")
+    path = "/apps/app-id/channels"
+    parameters = signed(server, "GET", path, filter_by_prefix="a")
+    del parameters["filter_by_prefix"]
+    response = server.raw("GET", path, f"{sent}&{make_query(parameters)}")
+    assert response.json() == {"channels": {"a1": {}}}
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        "filter_by_prefix=a&filter_by_prefix=b",
+        "filter_by_prefix=b&filter_by_prefix=a",
+        "filter_by_prefix=a&FILTER_BY_PREFIX=a",
+        "filter_by_prefix=a&filter_by_prefix[]=b",
+        "filter_by_prefix[]=a&filter_by_prefix=b",
+        "auth_version=1.0&filter_by_prefix=a",
+    ],
+)
+def test_a_parameter_that_is_sent_twice_is_refused(server, signed, sent):
+    path = "/apps/app-id/channels"
+    parameters = signed(server, "GET", path, filter_by_prefix="a")
+    del parameters["filter_by_prefix"]
+    response = server.raw("GET", path, f"{sent}&{make_query(parameters)}")
+    assert response.status == 400
+    assert "must be given once" in error(response)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        "filter_by_prefix=presence-%26info=user_count",
+        "filter_by_prefix%3Dpresence-%26info=user_count",
+    ],
+)
+def test_parameters_cannot_be_joined_under_the_same_signature(server, signed, sent):
+    path = "/apps/app-id/channels"
+    query = {"filter_by_prefix": "presence-", "info": "user_count"}
+    parameters = signed(server, "GET", path, **query)
+    rest = make_query({k: v for k, v in parameters.items() if k not in query})
+    response = server.raw("GET", path, f"{sent}&{rest}")
+    assert response.status == 400
+    assert "filter_by_prefix" in error(response)
+
+
+def test_a_body_cannot_be_removed_under_the_same_signature(server, signed):
+    client = server.subscriber("news")
+    path = "/apps/app-id/channels/news/events"
+    parameters = signed(server, "POST", path, b"data", name="e")
+    response = server.raw("POST", path, make_query(parameters))
+    assert response.status == 401
+    assert "body_md5" in error(response)
+    assert client.take() == []
+
+
+def test_channels_in_the_query_mean_the_same_as_an_array_and_as_one_value(server, signed):
+    client = server.subscriber("a", "b")
+    parameters = signed(server, "POST", EVENTS, name="e", data="x", channels="a,b")
+    rest = make_query({k: v for k, v in parameters.items() if k != "channels"})
+    for channels in ("channels=a,b", "channels[]=a&channels[]=b", "channels[]=a,b"):
+        assert server.raw("POST", EVENTS, f"{channels}&{rest}").status == 200
+        assert [event["channel"] for event in client.take()] == ["a", "b"]
+
+
+@pytest.mark.parametrize("query", ["&".join(["a"] * 129), "a=" + "%" * 65])
+def test_a_query_that_takes_long_to_read_is_refused(server, query):
+    response = server.raw("GET", "/apps/app-id/channels", query)
+    assert response.status == 400
+    assert error(response)
+
+
+def test_the_largest_event_in_a_query_is_accepted(server, signed):
+    channels = [f"c{index}" for index in range(100)]
+    parameters = signed(server, "POST", EVENTS, name="e", data="x", channels=",".join(channels))
+    del parameters["channels"]
+    array = "&".join(f"channels[{i}]={name}" for i, name in enumerate(channels))
+    assert server.raw("POST", EVENTS, f"{array}&{make_query(parameters)}").status == 200
 
 
 def test_names_are_signed_in_lower_case(server):

@@ -65,7 +65,6 @@ def post(signed):
         "/../up",
         "/%2e%2e/up",
         "/apps/app-id/channels/presence-x/users/x",
-        "http://x/up",
     ],
 )
 @pytest.mark.parametrize("method", ["GET", "POST"])
@@ -159,7 +158,8 @@ def test_a_hundred_publications_on_one_connection(server, wire, post):
 def test_an_error_does_not_end_the_connection(server, wire, post):
     connection = wire()
     for bad in (b"{", b"[]", b'{"name":"e"}'):
-        connection.send(post(server, body=bad), post(server), b"GET /x HTTP/1.1\r\n\r\n", UP)
+        missing = UP.replace(b"/up", b"/x")
+        connection.send(post(server, body=bad), post(server), missing, UP)
         assert [r.status for r in connection.responses()] == [400, 200, 404, 200]
     assert not connection.ended
 
@@ -189,7 +189,8 @@ def test_the_head_of_a_trickling_request_is_parsed_once(server, wire, post, monk
 
 
 @pytest.mark.parametrize(
-    "request_", [UP.replace(b"1.1", b"1.0"), UP.replace(b"Host: x", b"Connection: close")]
+    "request_",
+    [UP.replace(b"1.1", b"1.0"), UP.replace(b"Host: x", b"Host: x\r\nConnection: close")],
 )
 def test_a_connection_ends_when_the_client_requests_it(wire, request_):
     connection = wire()
@@ -202,9 +203,10 @@ def test_a_connection_ends_when_the_client_requests_it(wire, request_):
 
 
 @pytest.mark.parametrize("rest", [b"x" * 5, b""])
-def test_an_incomplete_body_is_408_after_the_timeout(make_server, wire, rest):
-    connection = wire(make_server(request_timeout=5))
-    connection.send(b"POST /nowhere HTTP/1.1\r\nContent-Length: 10\r\n\r\n" + rest)
+def test_an_incomplete_body_is_408_after_the_timeout(make_server, wire, post, rest):
+    server = make_server(request_timeout=5)
+    connection = wire(server)
+    connection.send(post(server, wire_body=rest))
     connection.advance(4)
     assert connection.responses() == []
     connection.advance(2)
@@ -214,9 +216,10 @@ def test_an_incomplete_body_is_408_after_the_timeout(make_server, wire, rest):
     assert connection.ended
 
 
-def test_a_trickling_body_does_not_extend_the_deadline(make_server, wire):
-    connection = wire(make_server(request_timeout=5))
-    connection.send(UP, b"POST /nowhere HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n")
+def test_a_trickling_body_does_not_extend_the_deadline(make_server, wire, post):
+    server = make_server(request_timeout=5)
+    connection = wire(server)
+    connection.send(UP, post(server, "Transfer-Encoding: chunked", wire_body=b""))
     for _ in range(7):
         if not connection.ended:
             connection.send(b"1\r\nx\r\n")
@@ -225,23 +228,25 @@ def test_a_trickling_body_does_not_extend_the_deadline(make_server, wire):
     assert connection.ended
 
 
-@pytest.mark.parametrize("length", [b"101", b"1000000000000", b"9" * 40])
+@pytest.mark.parametrize("length", [b"101", b"1000000000000", b"9" * 40, b"9" * 5000])
 def test_a_body_announced_too_large_is_413_before_it_arrives(make_server, wire, length):
     connection = wire(make_server(max_request_bytes=100))
     connection.send(
-        b"POST /up HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: " + length + b"\r\n\r\n"
+        b"POST /up HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n"
+        b"Content-Length: " + length + b"\r\n\r\n"
     )
     (response,) = connection.responses()
     assert response.status == 413
-    assert "100 bytes" in error(response)
+    assert error(response)
     assert connection.ended
     connection.send(b"x" * 200, UP)
     assert connection.responses() == []
 
 
-def test_a_body_that_grows_too_large_is_413(make_server, wire):
-    connection = wire(make_server(max_request_bytes=100))
-    connection.send(b"POST /up HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n")
+def test_a_body_that_grows_too_large_is_413(make_server, wire, post):
+    server = make_server(max_request_bytes=100)
+    connection = wire(server)
+    connection.send(post(server, "Transfer-Encoding: chunked", wire_body=b""))
     for _ in range(4):
         connection.send(b"1e\r\n" + b"x" * 30 + b"\r\n")
     (response,) = connection.responses()
@@ -296,7 +301,7 @@ def test_a_body_may_have_any_size_without_a_limit(make_server, wire, post):
 )
 def test_a_malformed_head_is_400_and_ends_the_connection(server, wire, headers):
     connection = wire()
-    connection.send(f"POST /up HTTP/1.1\r\n{headers}\r\n\r\nhello".encode() + UP)
+    connection.send(f"POST /up HTTP/1.1\r\nHost: x\r\n{headers}\r\n\r\nhello".encode() + UP)
     (response,) = connection.responses()
     assert response.status == 400
     assert error(response)
@@ -316,9 +321,9 @@ def test_a_malformed_head_is_400_and_ends_the_connection(server, wire, headers):
         b"5" * 5000,
     ],
 )
-def test_malformed_chunks_are_400(wire, chunks):
+def test_malformed_chunks_are_400(server, wire, post, chunks):
     connection = wire()
-    connection.send(b"POST /up HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", chunks, UP)
+    connection.send(post(server, "Transfer-Encoding: chunked", wire_body=b""), chunks, UP)
     (response,) = connection.responses()
     assert response.status == 400
     assert error(response)
@@ -395,7 +400,7 @@ def slow(make_server, wire, signed):
     path = "/apps/app-id/connections"
     query = "&".join(f"{k}={v}" for k, v in signed(server, "GET", path).items())
     connection = wire(server)
-    connection.send(f"GET {path}?{query} HTTP/1.1\r\n\r\n".encode())
+    connection.send(f"GET {path}?{query} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
     assert connection.responses() == []
     return connection, stores[0]
 

@@ -19,7 +19,7 @@ def make_router(*routes, prefix=""):
 
 
 def handle(router, method, path):
-    return router.handle(make_request(method.encode(), path.encode(), b"", b""))
+    return router.handle(make_request(method.encode(), path.encode(), b"", has_body=False))
 
 
 def run(coroutine):

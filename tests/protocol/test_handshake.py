@@ -11,6 +11,8 @@ from reverb.protocol.handshake import (
     check_app,
     check_origin,
     check_version,
+    parse_key,
+    parse_query,
 )
 
 APP = App(id="1", key="k", secret="s")
@@ -28,15 +30,15 @@ def rejection(function, *arguments):
 class TestProtocol:
     @pytest.mark.parametrize("protocol", ["4", "5", "6", "7"])
     def test_supported_versions(self, protocol):
-        check_version({"protocol": [protocol]})
+        check_version({"protocol": protocol})
 
     @pytest.mark.parametrize("protocol", ["0", "1", "2", "3", "8", "70", "9" * 5000])
     def test_unsupported_versions(self, protocol):
-        code = rejection(check_version, {"protocol": [protocol]})
+        code = rejection(check_version, {"protocol": protocol})
 
         assert code == Code.UNSUPPORTED_PROTOCOL
 
-    @pytest.mark.parametrize("query", [{}, {"protocol": [""]}, {"version": ["8.6.0"]}])
+    @pytest.mark.parametrize("query", [{}, {"protocol": ""}, {"version": "8.6.0"}])
     def test_a_missing_version(self, query):
         assert rejection(check_version, query) == Code.NO_PROTOCOL
 
@@ -45,16 +47,29 @@ class TestProtocol:
         ["x", "7.0", "-7", "+7", " 7", "7\n", "0x7", "seven", "\u0667", "\u00b2", "\uff17"],
     )
     def test_a_version_that_is_not_a_number(self, protocol):
-        assert rejection(check_version, {"protocol": [protocol]}) == Code.BAD_VERSION
+        assert rejection(check_version, {"protocol": protocol}) == Code.BAD_VERSION
 
     def test_the_last_of_many_counts(self):
-        check_version({"protocol": ["1", "7"]})
-        code = rejection(check_version, {"protocol": ["7", "1"]})
+        assert parse_query("protocol=1&version=x%2Fy&protocol=7") == {
+            "protocol": "7",
+            "version": "x/y",
+        }
 
-        assert code == Code.UNSUPPORTED_PROTOCOL
+    @pytest.mark.parametrize("query", ["a&" * 200, "a=" + "%" * 100])
+    def test_a_query_that_takes_long_to_parse_is_refused(self, query):
+        assert rejection(parse_query, query) == Code.PATH_NOT_FOUND
 
     def test_the_subprotocol_of_swift(self):
         assert SUBPROTOCOL == "pusher-channels-protocol-7"
+
+
+class TestKey:
+    def test_it_is_decoded(self):
+        assert parse_key("/a/b/app/k%65y", "/a/b") == "key"
+
+    @pytest.mark.parametrize("path", ["/", "/app", "/app/", "/x/app/k", "/app/a%2Fb", "/app/%%%"])
+    def test_another_path(self, path):
+        assert rejection(parse_key, path.replace("%%%", "%" * 100), "") == Code.PATH_NOT_FOUND
 
 
 class TestVersion:
@@ -62,22 +77,22 @@ class TestVersion:
         "version", ["8.6.0", "1.9.3", "0", "7.0.3-beta.1", "2.0.0+build_7", "main", "x" * 64, ""]
     )
     def test_well_formed(self, version):
-        check_version({"protocol": ["7"], "version": [version]})
+        check_version({"protocol": "7", "version": version})
 
     def test_it_may_be_missing(self):
-        check_version({"protocol": ["7"]})
+        check_version({"protocol": "7"})
 
     @pytest.mark.parametrize(
         "version",
         ["-1", ".1", " 1", "1 ", "1\n", "1/2", "<b>", "1\0", "caf\u00e9", "\u0661", "x" * 65],
     )
     def test_badly_formed(self, version):
-        query = {"protocol": ["7"], "version": [version]}
+        query = {"protocol": "7", "version": version}
 
         assert rejection(check_version, query) == Code.BAD_VERSION
 
     def test_other_parameters_do_not_matter(self):
-        check_version({"protocol": ["7"], "client": ["\0"], "flash": ["x"], "": [""]})
+        check_version({"protocol": "7", "client": "\0", "flash": "x", "": ""})
 
 
 class TestApp:

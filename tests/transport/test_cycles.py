@@ -57,11 +57,14 @@ def test_a_closed_websocket_leaves_no_cycles(make_server, real, log, steps):
 @pytest.mark.parametrize(
     "requests",
     [
-        [b"GET /up HTTP/1.1\r\n\r\n"],
-        [b"GET /nowhere HTTP/1.1\r\n\r\n", b"POST /apps/app-id/events HTTP/1.1\r\n\r\n"],
-        [b"GET /up HTTP/1.1\r\nConnection: close\r\n\r\n"],
+        [b"GET /up HTTP/1.1\r\nHost: x\r\n\r\n"],
+        [
+            b"GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n",
+            b"POST /apps/app-id/events HTTP/1.1\r\nHost: x\r\n\r\n",
+        ],
+        [b"GET /up HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"],
         [b"nonsense\r\n\r\n"],
-        [b"POST /up HTTP/1.1\r\nContent-Length: 9\r\n\r\nhalf"],
+        [b"POST /up HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf"],
     ],
     ids=["plain", "refused", "closing", "malformed", "half"],
 )

@@ -66,7 +66,7 @@ noise = st.sampled_from(
         b"Upgrade: h2c\r\n",
         b"Sec-WebSocket-Protocol: pusher-channels-protocol-7\r\n",
         b"Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n",
-        b"GET /up HTTP/1.1\r\n\r\n",
+        b"GET /up HTTP/1.1\r\nHost: x\r\n\r\n",
     ]
 ) | st.binary(max_size=2)
 edits = st.lists(st.tuples(st.integers(0, 400), st.integers(0, 3), noise), max_size=2)

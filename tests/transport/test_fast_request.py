@@ -15,12 +15,12 @@ def test_a_simple_request_is_parsed():
     assert (head.body_start, head.body_end) == (len(POST), len(POST) + 2)
 
 
-def test_the_head_and_a_body_make_a_request():
-    request = parse_fast_request(POST + b"{}").complete(b"{}")
+def test_the_head_makes_a_request():
+    request = parse_fast_request(POST + b"{}").make_request()
 
-    assert (request.method, request.path, request.body) == ("POST", "/apps/1/events", b"{}")
-    assert request.query.pairs == [("a", "b")]
+    assert (request.method, request.path, request.query) == ("POST", "/apps/1/events", "a=b")
     assert request.headers.get("host") == "x"
+    assert request.has_body
 
 
 @pytest.mark.parametrize(
@@ -32,6 +32,7 @@ def test_the_head_and_a_body_make_a_request():
         (b"content-length:0\r\n", 0),
         (b"Content-Length: \t12 \r\n", 12),
         (b"X-Pusher-Library: pusher-http-php 7.2.6\r\nAccept: */*\r\n", 0),
+        (b"X-Forwarded-Host: y\r\n", 0),
     ],
 )
 def test_headers_that_the_fast_path_accepts(header, length):
@@ -61,6 +62,11 @@ def test_headers_that_the_fast_path_accepts(header, length):
         POST.replace(b"Host: x", b"Connection: close"),
         POST.replace(b"Host: x", b"Connection: keep-alive, close"),
         POST.replace(b"Host: x", b"Connection: close\r\nConnection: keep-alive"),
+        POST.replace(b"Host: x\r\n", b""),
+        POST.replace(b"Host: x", b"Host: x\r\nhost: x"),
+        POST.replace(b"Host: x", b"X: y\r\nHost: x y"),
+        POST.replace(b"Host: x", b"Host: x:y"),
+        POST.replace(b"Host: x", b"Host: x/y"),
         POST.replace(b"Host: x", b"X: y\r\n" * 200 + b"Host: x"),
         POST.replace(b"Host: x", b"Transfer-Encoding: chunked"),
         POST.replace(b"Host: x", b"Expect: 100-continue"),

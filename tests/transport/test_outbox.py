@@ -422,7 +422,7 @@ def test_an_idle_api_client_that_does_not_read_is_aborted(make_server, real):
     """Responses are left in the buffer, so a regular close would never complete."""
     server = make_server(request_timeout=5)
     client = real(server, small=True)
-    client.socket.sendall(b"GET /app/x HTTP/1.1\r\n\r\n" * 1)
+    client.socket.sendall(b"GET /app/x HTTP/1.1\r\nHost: x\r\n\r\n" * 1)
     client.turn()
     client.transport.write(b"x" * 3_000_000)  # Like a large response.
     client.turn()

@@ -1,0 +1,220 @@
+"""The bodies of HTTP requests while they are received.
+
+A handler decides on a request when it knows the head, so a request without a valid signature is
+refused before its body is read. The other bodies are in memory until they are complete. A budget
+bounds their total size.
+"""
+
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred
+
+from reverb.http import Answer, BodyHandler, Request, Response
+from reverb.transport.http_response import make_error
+
+Outcome = Response | Coroutine[Any, Any, Response]
+"""A response, or a coroutine that returns it."""
+
+
+def apply_answer(answer: Answer | Coroutine[Any, Any, Answer], body: bytes) -> Outcome:
+    """Return the response to a request whose body is complete, or a coroutine that returns it.
+
+    Args:
+        answer: What the handler has returned for the head.
+        body: The body, empty if there is none.
+    """
+    if callable(answer):
+        return answer(body)
+    return answer if isinstance(answer, Response) else _apply_later(answer, body)
+
+
+async def _apply_later(deciding: Coroutine[Any, Any, Answer], body: bytes) -> Response:
+    outcome = apply_answer(await deciding, body)
+    return outcome if isinstance(outcome, Response) else await outcome
+
+
+class BodyBudget:
+    """Bounds the total size of the bodies that are being received.
+
+    A single body is admitted whatever its size, so a large one does not wait for ever.
+
+    Args:
+        max_bytes: The maximum total size in bytes; 0 for no limit.
+
+    Attributes:
+        reserved: The bytes that are reserved now.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self.reserved = 0
+
+    def reserve(self, size: int, *, held: int = 0) -> bool:
+        """Reserve bytes for a body; return False if they would exceed the budget.
+
+        Args:
+            size: The number of bytes.
+            held: The bytes that are reserved for the same body already.
+        """
+        others = self.reserved - held
+        if self._max_bytes and others and self.reserved + size > self._max_bytes:
+            return False
+        self.reserved += size
+        return True
+
+    def release(self, size: int) -> None:
+        """Release bytes that :meth:`reserve` has reserved."""
+        self.reserved -= size
+
+
+class BodyConnection(Protocol):
+    """The part of :class:`reverb.transport.http.HttpChannel` that a body receiver uses."""
+
+    bodies: BodyBudget
+
+    def handle(self, request: Request) -> Answer | Coroutine[Any, Any, Answer]:
+        """Answer the head of a request."""
+
+    def refuse_with(self, response: Response) -> None:
+        """Send a response to an incomplete request, and close the connection."""
+
+    def send_continue(self) -> None:
+        """Ask the client to send the body."""
+
+    def pause_reading(self) -> None:
+        """Stop reading from the connection."""
+
+    def resume_reading(self) -> None:
+        """Read from the connection again."""
+
+
+class BodyReceiver:
+    """Receives the body of one request, and passes it to the handler.
+
+    Args:
+        connection: The connection on which the body arrives.
+        request: The request.
+        length: The announced length in bytes; None for a body in chunks.
+        max_bytes: The maximum size of the body in bytes; 0 for no limit.
+        respond: Called once with the outcome, when the body is complete. It is not called for a
+            request that is refused before.
+    """
+
+    def __init__(
+        self,
+        connection: BodyConnection,
+        request: Request,
+        length: int | None,
+        *,
+        max_bytes: int,
+        respond: Callable[[Outcome], None],
+    ) -> None:
+        self._connection = connection
+        self._request = request
+        self._length = length
+        self._max_bytes = max_bytes
+        self._respond = respond
+        self._body = bytearray()
+        self._held = 0
+        self._deciding: Deferred[Answer] | None = None
+        self._body_handler: BodyHandler | None = None
+        self._closed = False
+
+    @property
+    def missing(self) -> int:
+        """The number of bytes that are missing from a body whose length was announced."""
+        return (self._length or 0) - len(self._body)
+
+    def start(self, *, expects_continue: bool = False) -> None:
+        """Ask the handler about the head, before the body is complete.
+
+        While the handler waits, the connection reads nothing.
+
+        Args:
+            expects_continue: Whether to ask the client for the body once the handler wants it.
+        """
+        if self._max_bytes and (self._length or 0) > self._max_bytes:
+            self._refuse_large()
+            return
+        answer = self._connection.handle(self._request)
+        if isinstance(answer, Coroutine):
+            self._connection.pause_reading()
+            self._deciding = Deferred.fromCoroutine(answer)
+            self._deciding.addCallback(self._resume, expects_continue)
+        else:
+            self._decide(answer, expects_continue)
+
+    def add(self, data: bytes) -> None:
+        """Receive a part of the body. Refuse the request if the body becomes too large."""
+        if self._closed:
+            return
+        if self._max_bytes and len(self._body) + len(data) > self._max_bytes:
+            self._refuse_large()
+        elif self._body_handler is None or self._length is not None or self._reserve(len(data)):
+            self._body += data
+
+    def finish(self) -> None:
+        """Pass on the complete body, and the outcome to ``respond``."""
+        if self._closed:
+            return
+        body, respond = bytes(self._body), self._respond
+        self.close()
+        if self._body_handler is not None:
+            respond(self._body_handler(body))
+        elif self._deciding is not None:
+            respond(_apply_later(_wait_for(self._deciding), body))
+        else:
+            respond(apply_answer(self._connection.handle(self._request), body))
+
+    def close(self) -> None:
+        """Drop what has been received, and release the budget."""
+        self._closed = True
+        self._body.clear()
+        self._connection.bodies.release(self._held)
+        self._held = 0
+        self._respond = _ignore  # Break the reference cycle with the request.
+
+    def _resume(self, answer: Answer, expects_continue: bool) -> Answer:
+        if not self._closed:
+            self._decide(answer, expects_continue)
+        self._connection.resume_reading()
+        return answer
+
+    def _decide(self, answer: Answer, expects_continue: bool) -> None:
+        if isinstance(answer, Response):
+            self.close()
+            self._connection.refuse_with(answer)
+            return
+        self._body_handler = answer
+        size = len(self._body) if self._length is None else self._length
+        if self._reserve(size) and expects_continue:
+            self._connection.send_continue()
+
+    def _reserve(self, size: int) -> bool:
+        if self._connection.bodies.reserve(size, held=self._held):
+            self._held += size
+            return True
+        self._refuse(
+            503,
+            "The server is receiving too many large requests at once: try again later",
+            ("Retry-After", "1"),
+        )
+        return False
+
+    def _refuse_large(self) -> None:
+        self._refuse(
+            413, f"The request's body exceeds the allowed maximum ({self._max_bytes} bytes)"
+        )
+
+    def _refuse(self, status: int, message: str, *headers: tuple[str, str]) -> None:
+        self.close()
+        self._connection.refuse_with(make_error(status, message, headers))
+
+
+def _ignore(_: Outcome) -> None:
+    """Replace ``respond`` when a receiver is closed."""
+
+
+async def _wait_for(deciding: "Deferred[Answer]") -> Answer:
+    return await deciding
