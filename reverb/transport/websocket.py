@@ -5,9 +5,7 @@ session's answers. :mod:`reverb.transport.broadcast` writes the fan-out's frames
 """
 
 from collections import deque
-from collections.abc import Callable
 from typing import Protocol
-from urllib.parse import parse_qs, unquote
 
 from autobahn.websocket.types import ConnectionRequest
 from twisted.internet.defer import Deferred
@@ -17,33 +15,21 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from reverb.apps import App
 from reverb.hub.eager import run_eagerly
 from reverb.hub.hub import Hub
 from reverb.interfaces import IApps, IConnection
-from reverb.memoize import memoize_short_keys
 from reverb.meter import Meter
 from reverb.protocol import messages
 from reverb.protocol.codes import ClientError, Code
 from reverb.protocol.frames import PING, FrameBatch, text_frame
-from reverb.protocol.handshake import (
-    SUBPROTOCOL,
-    Rejection,
-    check_app,
-    check_origin,
-    check_version,
-)
+from reverb.protocol.handshake import SUBPROTOCOL
 from reverb.protocol.session import Completion, Session
+from reverb.transport.admission import admit
 from reverb.transport.close_reason import make_close_reason
 from reverb.transport.fast_upgrade import FastUpgrade
 from reverb.transport.outbox import NullOutbox, Outbox, SocketTable, make_outbox
 from reverb.transport.rfc6455 import TextServerProtocol, WebSocketOptions
 from reverb.transport.timing_wheel import TimingWheel
-
-# Clients that use the same library and version send the same query.
-_parse_query: Callable[[str], dict[str, list[str]]] = memoize_short_keys(
-    parse_qs, max_entries=256, max_length=200
-)
 
 ORIGIN_HEADER = "reverb-origin"
 """The name that the multiplexer gives to the Origin header before Autobahn reads it.
@@ -259,42 +245,9 @@ class PusherConnection(TextServerProtocol):
         return completion
 
     async def _open_session(self, uri: str, origin: str) -> None:
-        factory = self.factory
-        path, _, query = uri.partition("?")
-        app: App | None = None
-        try:
-            factory.check_open()
-            key = self._parse_key(path)
-            check_version(_parse_query(query))
-            app = await factory.apps.by_key(key)
-            app = check_app(app, key)
-            check_origin(app, origin)
-            if self.state != self.STATE_OPEN:
-                return
-            session = await factory.hub.admit(app, self)
-            if session is None:
-                raise Rejection(
-                    Code.OVER_QUOTA, "Application is over connection quota", limit="max_connections"
-                )
-        except Rejection as rejection:
-            app_id = None if app is None else app.id
-            factory.meter.reject(app_id, rejection.code, rejection.limit)
-            _log.info(
-                "rejected {peer}: {code} {reason}",
-                peer=self.peer,
-                code=int(rejection.code),
-                reason=rejection.reason,
-            )
-            self.close(rejection.code, rejection.reason)
-            return
-        self._start_session(session)
-
-    def _parse_key(self, path: str) -> str:
-        route = self.factory.options.path + "/app/"
-        key = unquote(path.removeprefix(route)) if path.startswith(route) else ""
-        if not key or "/" in key:
-            raise Rejection(Code.PATH_NOT_FOUND, f"Path not found: connect to {route}KEY")
-        return key
+        session = await admit(self.factory, self, uri, origin)
+        if session is not None:
+            self._start_session(session)
 
     def _start_session(self, session: Session) -> None:
         if self.state != self.STATE_OPEN:  # The connection closed during the call to the store.

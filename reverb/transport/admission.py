@@ -1,0 +1,89 @@
+"""Admission of a WebSocket client: from the URL of its upgrade to a session, or to a rejection."""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+from urllib.parse import parse_qs, unquote
+
+from twisted.logger import Logger
+
+from reverb.apps import App
+from reverb.hub.hub import Hub
+from reverb.interfaces import IApps
+from reverb.memoize import memoize_short_keys
+from reverb.meter import Meter
+from reverb.protocol.codes import Code
+from reverb.protocol.handshake import Rejection, check_app, check_origin, check_version
+from reverb.protocol.session import Session
+from reverb.transport.rfc6455 import WebSocketOptions
+
+# Clients that use the same library and version send the same query.
+_parse_query: Callable[[str], dict[str, list[str]]] = memoize_short_keys(
+    parse_qs, max_entries=256, max_length=200
+)
+
+_log = Logger()
+
+
+class AdmittingFactory(Protocol):
+    """The part of :class:`reverb.transport.factory.PusherFactory` that an admission uses."""
+
+    hub: Hub
+    apps: IApps
+    meter: Meter
+    options: WebSocketOptions
+
+    def check_open(self) -> None:
+        """Raise Rejection if the factory admits no clients."""
+
+
+async def admit(
+    factory: AdmittingFactory, connection: Any, uri: str, origin: str
+) -> Session | None:
+    """Open a session for a client, or reject the client.
+
+    Args:
+        factory: The factory of the connection.
+        connection: The client's :class:`reverb.transport.websocket.PusherConnection`. It is closed
+            if the client is rejected.
+        uri: The path and the query of the upgrade request.
+        origin: The upgrade's Origin header; empty if it has none.
+
+    Returns:
+        The session; None if the client is rejected, or has disconnected meanwhile.
+    """
+    path, _, query = uri.partition("?")
+    app: App | None = None
+    try:
+        factory.check_open()
+        key = _parse_key(factory.options.path, path)
+        check_version(_parse_query(query))
+        app = await factory.apps.by_key(key)
+        app = check_app(app, key)
+        check_origin(app, origin)
+        if connection.state != connection.STATE_OPEN:
+            return None
+        session = await factory.hub.admit(app, connection)
+        if session is None:
+            raise Rejection(
+                Code.OVER_QUOTA, "Application is over connection quota", limit="max_connections"
+            )
+    except Rejection as rejection:
+        app_id = None if app is None else app.id
+        factory.meter.reject(app_id, rejection.code, rejection.limit)
+        _log.info(
+            "rejected {peer}: {code} {reason}",
+            peer=connection.peer,
+            code=int(rejection.code),
+            reason=rejection.reason,
+        )
+        connection.close(rejection.code, rejection.reason)
+        return None
+    return session
+
+
+def _parse_key(prefix: str, path: str) -> str:
+    route = prefix + "/app/"
+    key = unquote(path.removeprefix(route)) if path.startswith(route) else ""
+    if not key or "/" in key:
+        raise Rejection(Code.PATH_NOT_FOUND, f"Path not found: connect to {route}KEY")
+    return key
