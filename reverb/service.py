@@ -39,8 +39,9 @@ from reverb.transport.broadcast import BroadcastTarget
 from reverb.transport.factory import PusherFactory
 from reverb.transport.http import HttpFactory, HttpLimits
 from reverb.transport.multiplexer import MultiplexingFactory
+from reverb.transport.options import WebSocketOptions
 from reverb.transport.outbox import SocketTable
-from reverb.transport.rfc6455 import WebSocketOptions
+from reverb.transport.slow_peers import SlowPeerLimits
 from reverb.transport.timing_wheel import TimingWheel
 from reverb.webhooks.events import WebhookEvent
 from reverb.webhooks.interfaces import IWebhookEventSource, IWebhooks, IWebhookTransport
@@ -178,7 +179,8 @@ class ReverbService(MultiService):
         return metrics
 
     def _make_websockets(self) -> PusherFactory:
-        settings = self.settings
+        s = self.settings
+        slow = SlowPeerLimits(s.slow_client_bytes_per_second, s.slow_client_timeout)
         return PusherFactory(
             hub=self.hub,
             apps=self._apps,
@@ -186,10 +188,7 @@ class ReverbService(MultiService):
             clock=self._clock,
             sockets=self._sockets,
             options=WebSocketOptions(
-                path=settings.path,
-                max_buffered_bytes=settings.max_buffered_bytes,
-                handshake_timeout=settings.handshake_timeout,
-                compression=settings.compression,
+                s.path, s.max_buffered_bytes, slow, s.handshake_timeout, s.compression
             ),
             meter=self._meter,
         )
@@ -234,8 +233,9 @@ class ReverbService(MultiService):
 
     def _make_http_factory(self, handle: Handler, meter: Meter) -> HttpFactory:
         s = self.settings
-        limits = HttpLimits(s.request_timeout, s.max_request_bytes, s.max_request_head_bytes)
-        return HttpFactory(handle, limits, reactor=self._clock, meter=meter)
+        slow = SlowPeerLimits(s.slow_client_bytes_per_second, s.slow_client_timeout)
+        limits = HttpLimits(s.request_timeout, s.max_request_bytes, s.max_request_head_bytes, slow)
+        return HttpFactory(handle, limits, self._timing_wheel, reactor=self._clock, meter=meter)
 
     # For the embedding application
 

@@ -14,7 +14,7 @@ from reverb.meter import Meter
 from reverb.protocol.codes import Code
 from reverb.protocol.handshake import Rejection, check_app, check_origin, check_version
 from reverb.protocol.session import Session
-from reverb.transport.rfc6455 import WebSocketOptions
+from reverb.transport.options import WebSocketOptions
 
 # Clients that use the same library and version send the same query.
 _parse_query: Callable[[str], dict[str, list[str]]] = memoize_short_keys(

@@ -9,8 +9,10 @@ from reverb.interfaces import IApps
 from reverb.meter import Meter
 from reverb.protocol.codes import Code
 from reverb.protocol.handshake import Rejection
+from reverb.transport.options import WebSocketOptions
 from reverb.transport.outbox import SocketTable
-from reverb.transport.rfc6455 import WebSocketOptions
+from reverb.transport.round_robin import RoundRobin
+from reverb.transport.slow_peers import SlowPeers
 from reverb.transport.timing_wheel import TimingWheel
 from reverb.transport.websocket import PusherConnection
 
@@ -28,6 +30,8 @@ class PusherFactory(WebSocketServerFactory):  # type: ignore[misc] # Autobahn is
         meter: The meter of the node.
 
     Attributes:
+        slow_peers: Watches the connections for which bytes wait.
+        round_robin: Schedules the connections that send much at once.
         connections: Every connection from its upgrade until its socket has closed, whether or not
             its client has been admitted.
     """
@@ -54,6 +58,8 @@ class PusherFactory(WebSocketServerFactory):  # type: ignore[misc] # Autobahn is
         self.sockets = sockets
         self.options = options
         self.meter = meter
+        self.slow_peers = SlowPeers(timing_wheel, options.slow_peers)
+        self.round_robin = RoundRobin(clock)
         self.connections: set[PusherConnection] = set()
         self._closing: tuple[Code, str] | None = None
         self._close_waiters: list[Deferred[None]] = []

@@ -5,16 +5,19 @@ from typing import Any, NamedTuple
 
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory
-from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
-from twisted.web.http import HTTPChannel
 
 from reverb.http import Handler, Request, Response
 from reverb.meter import Meter
 from reverb.transport.fast_request import FastRequestHead, parse_fast_request
 from reverb.transport.http_request import ParsedRequest
 from reverb.transport.http_response import encode_error, encode_response
-from reverb.transport.outbox import is_plain_tcp, send_now
+from reverb.transport.outbox import send_now
+from reverb.transport.paced_channel import PacedChannel, Pacing
+from reverb.transport.round_robin import RoundRobin
+from reverb.transport.slow_peers import SlowPeerLimits, SlowPeers
+from reverb.transport.socket_stats import is_plain_tcp
+from reverb.transport.timing_wheel import TimingWheel
 
 _LINGER_TIMEOUT = 5
 """Seconds from an error response to an incomplete request until the server aborts the connection,
@@ -30,6 +33,8 @@ class HttpLimits(NamedTuple):
     """The maximum size of a request's body in bytes; 0 for no limit."""
     max_request_head_bytes: int
     """The maximum size of a request's head in bytes."""
+    slow_peers: SlowPeerLimits = SlowPeerLimits()
+    """When a client is too slow."""
 
 
 class _PartialRequest:
@@ -69,14 +74,14 @@ class _PendingResponse:
             self._channel.requestDone(self)
 
 
-class HttpChannel(HTTPChannel):
+class HttpChannel(PacedChannel):
     """One HTTP connection.
 
     Args:
         handle: Handles the requests.
         limits: The limits of the connection.
         reactor: The reactor, or a test's clock.
-        meter: Counts the responses.
+        pacing: What the channels of a node share.
 
     Attributes:
         handle: Handles the requests.
@@ -91,22 +96,26 @@ class HttpChannel(HTTPChannel):
     callLater: Callable[..., Any]
     transport: Any  # Twisted's annotation allows None, and lacks some of the methods used here.
 
-    def __init__(self, handle: Handler, limits: HttpLimits, *, reactor: Any, meter: Meter) -> None:
-        super().__init__()
+    def __init__(
+        self, handle: Handler, limits: HttpLimits, *, reactor: Any, pacing: Pacing
+    ) -> None:
+        super().__init__(pacing)
         self.handle = handle
         self.limits = limits
         self.refused = False
         self.timeOut = limits.timeout
         self.totalHeadersSize = self.MAX_LENGTH = limits.max_request_head_bytes
         self.callLater = reactor.callLater
-        self._meter = meter
+        self._meter = pacing.meter
         self._partial: _PartialRequest | None = None
         self._is_plain_tcp = False
 
     @property
     def idle(self) -> bool:
         """Whether the next byte begins a new request."""
-        return not (self.requests or self._buffer or self._partial or self.refused)
+        return not (
+            self.requests or self._buffer or self._partial or self.refused or self.is_behind
+        )
 
     def connectionMade(self) -> None:
         """Prepare to read the first request of the connection."""
@@ -120,7 +129,8 @@ class HttpChannel(HTTPChannel):
         """
         if self.refused:
             return
-        if self.idle:
+        idle = self.idle
+        if idle:
             self.resetTimeout()
         partial = self._partial
         if partial is not None:
@@ -129,8 +139,8 @@ class HttpChannel(HTTPChannel):
                 return
             self._partial = None
             self._read_request(partial.head, partial.data())
-        elif self.requests or self._buffer:
-            LineReceiver.dataReceived(self, data)
+        elif not idle:
+            self.read(data)
         else:
             self._read_request(parse_fast_request(data), data)
 
@@ -146,7 +156,7 @@ class HttpChannel(HTTPChannel):
             or len(data) > head.body_end
             or (max_bytes and head.body_end - head.body_start > max_bytes)
         ):
-            LineReceiver.dataReceived(self, data)
+            self.read(data)
         elif len(data) < head.body_end:
             self._partial = _PartialRequest(head, data)
         else:
@@ -200,6 +210,7 @@ class HttpChannel(HTTPChannel):
         self._count(status)
         self.transport.write(encode_error(status, message))
         self.transport.unregisterProducer()
+        self.discard_unread()
         if is_plain_tcp(self.transport):
             # Closing both directions while the client is sending would reset the connection, and
             # the client would not receive the response.
@@ -233,6 +244,8 @@ class HttpChannel(HTTPChannel):
         """
         if self.refused:
             self.transport.abortConnection()
+        elif self.watch_responses():
+            self.setTimeout(self.timeOut)  # It is not idle: it reads, or is found to be slow.
         elif self.requests or self._partial:
             self.refuse(408, f"No complete request within {self.timeOut} seconds")
         else:
@@ -254,18 +267,28 @@ class HttpFactory(Factory):
     Args:
         handle: Handles the requests.
         limits: The limits of each connection.
+        timing_wheel: Schedules the checks of clients that do not read.
         reactor: The reactor, or a test's clock.
         meter: Counts the responses.
     """
 
     noisy = False
 
-    def __init__(self, handle: Handler, limits: HttpLimits, *, reactor: Any, meter: Meter) -> None:
+    def __init__(
+        self,
+        handle: Handler,
+        limits: HttpLimits,
+        timing_wheel: TimingWheel,
+        *,
+        reactor: Any,
+        meter: Meter,
+    ) -> None:
         self._handle = handle
         self._limits = limits
         self._reactor = reactor
-        self._meter = meter
+        slow_peers = SlowPeers(timing_wheel, limits.slow_peers)
+        self._pacing = Pacing(RoundRobin(reactor), slow_peers, meter)
 
     def buildProtocol(self, addr: object) -> HttpChannel:
         """Make a channel for one connection."""
-        return HttpChannel(self._handle, self._limits, reactor=self._reactor, meter=self._meter)
+        return HttpChannel(self._handle, self._limits, reactor=self._reactor, pacing=self._pacing)

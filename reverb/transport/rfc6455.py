@@ -5,7 +5,7 @@ It accepts only text messages. It is independent of the Pusher protocol.
 
 import re
 from collections import deque
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import txaio
 from autobahn.twisted.util import peer2str
@@ -23,23 +23,15 @@ from reverb.transport.deflate import (
     inflate,
     negotiate,
 )
-from reverb.transport.fast_frame import is_empty_pong, parse_text_frame
+from reverb.transport.fast_frame import frame_end, is_empty_pong, parse_text_frame
 from reverb.transport.http_response import encode_error
 
 _UNSUPPORTED_DATA = 1003
-
-
-class WebSocketOptions(NamedTuple):
-    """The settings of a node that concern WebSocket connections."""
-
-    path: str = ""
-    """The prefix of every route: empty, or a path such as ``/realtime``."""
-    max_buffered_bytes: int = 0
-    """Bytes that may be queued for one client; 0 for no limit."""
-    handshake_timeout: int = 10
-    """Seconds that the admission of a client may take."""
-    compression: bool = True
-    """Whether to negotiate compression with clients that offer it."""
+_POLICY_VIOLATION = 1008
+_MAX_EMPTY_FRAGMENTS = 16
+"""The most fragments without payload in one message."""
+_MAX_READ_BYTES = 32_768
+"""The number of bytes after which the parser stops, so that other connections have their turn."""
 
 
 class _PassThroughInflater:
@@ -78,9 +70,12 @@ class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autob
     Attributes:
         compresses: Whether the client can inflate the frames of
             :func:`reverb.protocol.frames.compressed_text_frame`.
+        held: Not 0 while no frame may be read, as an earlier one is not handled yet.
     """
 
     compresses = False
+    held = 0
+    _empty_fragments = 0
     websocket_extensions: list[tuple[str, Parameters]]
 
     # Autobahn copies the options in CONFIG_ATTRS from the factory to every connection, and formats
@@ -143,7 +138,7 @@ class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autob
     localCloseReason: bytes | None = None
     remoteCloseCode: int | None = None
     remoteCloseReason: str | None = None
-    message_data: list[bytes] | None = None
+    message_data: bytearray | None = None
     openHandshakeTimeoutCall = None
     closeHandshakeTimeoutCall = None
     autoPingTimeoutCall = None
@@ -222,27 +217,98 @@ class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autob
         }
 
     def dataReceived(self, data: bytes) -> None:
-        """Parse frames, by the fast path where that is possible and otherwise by Autobahn."""
-        start = 0
-        # The fast path is possible only while Autobahn has no incomplete frame or message.
-        while self.state == self.STATE_OPEN and not (
-            self.data or self.inside_message or self.current_frame
-        ):
-            if is_empty_pong(data):
-                return  # It only shows that the client is alive. The subclass has recorded that.
-            parsed = parse_text_frame(data, start, self.maxMessagePayloadSize)
-            if parsed is None:
-                break
-            payload, start = parsed
-            try:
-                payload.decode()
-            except UnicodeDecodeError as error:
-                self._fail_invalid_utf8(error)
-                break
-            self.onMessage(payload, isBinary=False)
-            if start == len(data):
-                return
-        self._dataReceived(data[start:])
+        """Read all frames. :class:`reverb.transport.paced_protocol.PacedProtocol` bounds them."""
+        while data:
+            _, data = self.read_frames(data, len(data))
+
+    def consumeData(self) -> None:
+        """Read the frames in the segment that ends the handshake; Autobahn calls it only then."""
+        if self.state == self.STATE_CONNECTING:
+            self.processHandshake()
+            return
+        data, self.data = self.data, b""
+        if data:
+            self.dataReceived(data)
+
+    def read_frames(self, data: bytes, max_frames: int) -> tuple[int, bytes]:
+        """Parse frames, by the fast path where that is possible and otherwise by Autobahn.
+
+        Args:
+            data: The received bytes.
+            max_frames: The number of frames after which to stop, at least 1. The method also stops
+                after 32 KB, and while the connection is :attr:`held`.
+
+        Returns:
+            The number of frames that were read, and the bytes that were not.
+        """
+        resumed = self.data  # An incomplete header.
+        if resumed:
+            data, self.data = resumed + data, b""
+        start = frames = 0
+        end = len(data)
+        by_autobahn = False
+        while start < end and frames < max_frames and start < _MAX_READ_BYTES and not self.held:
+            frames += 1
+            # The fast path is possible only while Autobahn has no incomplete frame or message.
+            if self.state == self.STATE_OPEN and not (self.inside_message or self.current_frame):
+                if is_empty_pong(data):
+                    return 1, b""  # It only shows that the client is alive, which is recorded.
+                parsed = parse_text_frame(data, start, self.maxMessagePayloadSize)
+                if parsed is not None:
+                    payload, start = parsed
+                    if resumed:
+                        resumed = b""
+                        self.frame_finished()
+                    try:
+                        payload.decode()
+                    except UnicodeDecodeError as error:
+                        self._fail_invalid_utf8(error)
+                    else:
+                        self.onMessage(payload, isBinary=False)
+                    continue
+            by_autobahn = True
+            start = self._read_by_autobahn(data, start)
+        if by_autobahn:
+            self.frames_parsed()
+        return frames, data[start:]
+
+    def _read_by_autobahn(self, data: bytes, start: int) -> int:
+        """Pass one frame, or the available part of it, to Autobahn; return the index of its end.
+
+        Before the handshake is complete, pass all bytes.
+        """
+        if self.state == self.STATE_CONNECTING:
+            self._dataReceived(data)
+            return len(data)
+        if self.state == self.STATE_CLOSED:
+            return len(data)  # Autobahn would keep the bytes.
+        if self.current_frame is None:
+            end = frame_end(data, start)
+            if end is None:  # Not even the header is complete.
+                self.data = data[start:]
+                return len(data)
+        else:
+            end = start + self.current_frame.length - self.current_frame_masker.pointer()
+        end = min(end, start + _MAX_READ_BYTES)
+        self.data = data[start:end]
+        while self.processData() and self.state != self.STATE_CLOSED:
+            pass
+        return min(end, len(data))
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether the client has begun a frame or a message, and not finished it."""
+        return bool(self.data or self.inside_message or self.current_frame)
+
+    def frame_finished(self) -> None:
+        """Do nothing; called when a message or a frame is complete that was :attr:`unfinished`."""
+
+    def frames_parsed(self) -> None:
+        """Do nothing; called after frames that did not take the fast path."""
+
+    def fail_policy(self, reason: str) -> None:
+        """Close the connection with 1008, "policy violation" (RFC 6455, 7.4.1)."""
+        self._fail_connection(_POLICY_VIOLATION, reason)
 
     def onMessageBegin(self, isBinary: bool) -> None:
         """Start to read a message; refuse a binary one before its payload is read."""
@@ -252,19 +318,47 @@ class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autob
         if self._isMessageCompressed:
             # The compressed data is not UTF-8. _inflate checks the inflated message.
             self.utf8validateIncomingCurrentMessage = False
+        self.message_data = bytearray()
+        self._empty_fragments = 0
+
+    def onMessageFrameBegin(self, length: int) -> None:
+        """Begin a fragment. Close the connection if a message has too many empty ones."""
+        super().onMessageFrameBegin(length)
+        if length == 0 and not self.failedByMe:
+            self._empty_fragments += 1
+            if self._empty_fragments > _MAX_EMPTY_FRAGMENTS:
+                self.fail_policy(f"More than {_MAX_EMPTY_FRAGMENTS} empty fragments in a message")
+
+    def onMessageFrameData(self, payload: bytes) -> None:
+        """Append a part of a fragment to the message, so that only its bytes take memory.
+
+        Autobahn would keep a list of the parts. It would grow with each segment of a slow sender.
+        """
+        if not self.failedByMe and self.message_data is not None:
+            self.message_data += payload
+
+    def onMessageFrameEnd(self) -> None:
+        """Do nothing: the fragment is a part of the message already."""
 
     def onMessageEnd(self) -> None:
         """Pass a complete message to ``onMessage``, without firing Autobahn's events."""
-        data, self.message_data = self.message_data or [], None
+        self.frame_finished()
+        data, self.message_data = self.message_data or b"", None
         if self.failedByMe:
             return
-        payload = b"".join(data)
+        payload = bytes(data)
         if self._isMessageCompressed:
             inflated = self._inflate(payload)
             if inflated is None:
                 return
             payload = inflated
         self.onMessage(payload, self.message_is_binary)
+
+    def processControlFrame(self) -> bool:
+        """Handle a control frame, which may be between the fragments of a message."""
+        if not self.inside_message:
+            self.frame_finished()
+        return bool(super().processControlFrame())
 
     def _inflate(self, data: bytes) -> bytes | None:
         """Inflate a message and check that it is UTF-8; fail the connection if either step fails.
