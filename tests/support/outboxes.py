@@ -42,19 +42,13 @@ def make_slow_peers(clock=None, *limits):
     return SlowPeers(wheel, SlowPeerLimits(*limits))
 
 
-def outbox_for(transport, sockets=None, max_bytes=0, owner=None, slow_peers=None):
+def outbox_for(transport, max_bytes=0, owner=None):
     """Make the outbox that the server would make for a transport."""
-    return make_outbox(
-        transport,
-        sockets or SocketTable(),
-        slow_peers or make_slow_peers(),
-        max_bytes,
-        owner or Owner(),
-    )
+    return make_outbox(transport, SocketTable(), make_slow_peers(), max_bytes, owner or Owner())
 
 
 def direct_outbox(transport, sockets, max_bytes, owner, slow_peers=None):
     """Make an outbox that writes to a plain socket directly."""
-    return DirectOutbox(
-        transport, sockets, slow_peers or make_slow_peers(), BufferLimit(max_bytes), owner
-    )
+    if slow_peers is None:
+        slow_peers = make_slow_peers()
+    return DirectOutbox(transport, sockets, slow_peers, BufferLimit(max_bytes), owner)
