@@ -18,7 +18,6 @@ from reverb.transport.rfc6455 import TextServerProtocol
 from reverb.transport.round_robin import RoundRobin
 from reverb.transport.timing_wheel import TimingWheel
 
-_FRAMES_PER_TURN = 32
 _MAX_EXCESS_SECONDS = 10
 """Consecutive seconds in which a client may reach its rate limit before it is disconnected."""
 MESSAGE_TIMEOUT = 60
@@ -64,10 +63,15 @@ class PacedProtocol(TextServerProtocol):
         if now != self.last_received_at:
             self.last_received_at = now
             self._frames = 0
-        if self.held or self._frames >= self.max_frames_per_second:
+        left = self.max_frames_per_second - self._frames
+        if self.held or left <= 0:
             self._keep(data)
-        else:
-            self._read(data)
+            return
+        # As in _read(); a call would cost as much as the limits do.
+        frames, rest = self.read_frames(data, left)
+        self._frames += frames
+        if rest:
+            self._keep(rest)
 
     @property
     def is_behind(self) -> bool:
@@ -107,8 +111,7 @@ class PacedProtocol(TextServerProtocol):
             self.transport.pauseProducing()
 
     def _read(self, data: bytes) -> None:
-        left = self.max_frames_per_second - self._frames
-        frames, rest = self.read_frames(data, min(left, _FRAMES_PER_TURN))
+        frames, rest = self.read_frames(data, self.max_frames_per_second - self._frames)
         self._frames += frames
         if rest:
             self._keep(rest)

@@ -15,6 +15,7 @@ from autobahn.websocket.utf8validator import Utf8Validator
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
+from reverb.transport.autobahn_stubs import PASS_THROUGH, NullDeferred, PassThroughInflater
 from reverb.transport.deflate import (
     Agreement,
     DeflateError,
@@ -30,38 +31,14 @@ _UNSUPPORTED_DATA = 1003
 _POLICY_VIOLATION = 1008
 _MAX_EMPTY_FRAGMENTS = 16
 """The most fragments without payload in one message."""
-_MAX_READ_BYTES = 32_768
-"""The number of bytes after which the parser stops, so that other connections have their turn."""
+_FRAMES_PER_TURN = 32
+_BYTES_PER_TURN = 32_768
+"""The budget of a connection for one turn of the reactor, so that others have theirs."""
 
 
-class _PassThroughInflater:
-    """Replaces Autobahn's inflater of a connection, and returns the data unchanged.
-
-    Instead, :func:`inflate` inflates each message when the message is complete. As this class has
-    no state, all connections share one instance.
-    """
-
-    EXTENSION_NAME = "permessage-deflate"
-
-    def start_decompress_message(self) -> None:
-        """Do nothing: there is no state."""
-
-    def decompress_message_data(self, data: bytes, max_output_len: int | None = None) -> bytes:
-        """Return the data unchanged. Autobahn limits its size like that of other frames."""
-        return data
-
-    def end_decompress_message(self) -> None:
-        """Do nothing: there is no state."""
-
-
-_PASS_THROUGH = _PassThroughInflater()
-
-
-class _NullDeferred:
-    """Replaces the Deferreds that Autobahn fires, and to which this server adds no callbacks."""
-
-    def callback(self, result: object) -> None:
-        """Do nothing."""
+def _is_within_turn(frames: int, size: int) -> bool:
+    """Return whether another frame may be read in this turn of the reactor."""
+    return frames < _FRAMES_PER_TURN and size < _BYTES_PER_TURN
 
 
 class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autobahn is not typed
@@ -121,7 +98,7 @@ class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autob
     current_frame = None
     triggered = False
     trackedTimings = None
-    _perMessageCompress: _PassThroughInflater | None = None
+    _perMessageCompress: PassThroughInflater | None = None
     _transport_details = None
     wasMaxFramePayloadSizeExceeded = False
     wasMaxMessagePayloadSizeExceeded = False
@@ -150,7 +127,7 @@ class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autob
     # All connections share these objects, which are not read or stay empty.
     trafficStats = TrafficStats()
     send_queue: ClassVar[deque[bytes]] = deque()
-    is_open = is_closed = _NullDeferred()
+    is_open = is_closed = NullDeferred()
 
     # Suppress Autobahn's log lines: the connection logs the same facts in one line.
     log = txaio.make_logger(level="error")
@@ -196,7 +173,7 @@ class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autob
 
     def enable_compression(self, agreement: Agreement) -> None:
         """Accept compressed messages, and send compressed frames if the client can inflate them."""
-        self._perMessageCompress = _PASS_THROUGH
+        self._perMessageCompress = PASS_THROUGH
         self.compresses = agreement.accepts_shared_frames
 
     def _onOpen(self) -> None:
@@ -233,10 +210,12 @@ class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autob
     def read_frames(self, data: bytes, max_frames: int) -> tuple[int, bytes]:
         """Parse frames, by the fast path where that is possible and otherwise by Autobahn.
 
+        One call does the work of one turn: it stops after 32 frames or 32 KB, or when the
+        connection is :attr:`held` because of a message.
+
         Args:
-            data: The received bytes.
-            max_frames: The number of frames after which to stop, at least 1. The method also stops
-                after 32 KB, and while the connection is :attr:`held`.
+            data: The received bytes, at least one.
+            max_frames: The number of frames after which to stop earlier, at least 1.
 
         Returns:
             The number of frames that were read, and the bytes that were not.
@@ -247,30 +226,38 @@ class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autob
         start = frames = 0
         end = len(data)
         by_autobahn = False
-        while start < end and frames < max_frames and start < _MAX_READ_BYTES and not self.held:
+        while True:
             frames += 1
             # The fast path is possible only while Autobahn has no incomplete frame or message.
+            parsed = None
             if self.state == self.STATE_OPEN and not (self.inside_message or self.current_frame):
                 if is_empty_pong(data):
                     return 1, b""  # It only shows that the client is alive, which is recorded.
                 parsed = parse_text_frame(data, start, self.maxMessagePayloadSize)
-                if parsed is not None:
-                    payload, start = parsed
-                    if resumed:
-                        resumed = b""
-                        self.frame_finished()
-                    try:
-                        payload.decode()
-                    except UnicodeDecodeError as error:
-                        self._fail_invalid_utf8(error)
-                    else:
-                        self.onMessage(payload, isBinary=False)
-                    continue
-            by_autobahn = True
-            start = self._read_by_autobahn(data, start)
+            if parsed is None:
+                by_autobahn = True
+                start = self._read_by_autobahn(data, start)
+            else:
+                payload, start = parsed
+                if resumed:
+                    resumed = b""
+                    self.frame_finished()
+                self._receive_text(payload)
+            if start == end:  # Most segments have one frame.
+                break
+            if self.held or frames >= max_frames or not _is_within_turn(frames, start):
+                break
         if by_autobahn:
             self.frames_parsed()
         return frames, data[start:]
+
+    def _receive_text(self, payload: bytes) -> None:
+        try:
+            payload.decode()
+        except UnicodeDecodeError as error:
+            self._fail_invalid_utf8(error)
+        else:
+            self.onMessage(payload, isBinary=False)
 
     def _read_by_autobahn(self, data: bytes, start: int) -> int:
         """Pass one frame, or the available part of it, to Autobahn; return the index of its end.
@@ -289,7 +276,7 @@ class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autob
                 return len(data)
         else:
             end = start + self.current_frame.length - self.current_frame_masker.pointer()
-        end = min(end, start + _MAX_READ_BYTES)
+        end = min(end, start + _BYTES_PER_TURN)
         self.data = data[start:end]
         while self.processData() and self.state != self.STATE_CLOSED:
             pass
