@@ -108,6 +108,7 @@ class PacedChannel(HTTPChannel):
         self._unread = b""
         self._responses_wait = False
         self.clearLineBuffer()
+        self._control_network()
 
     def _control_network(self) -> None:
         """Pause the transport while the channel is behind."""
