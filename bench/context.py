@@ -133,7 +133,7 @@ class Context:
         seconds: The length of a window.
         scale: The factor for the numbers of clients and channels.
         most_connections: The number of connections that the limit of open files allows.
-        fields: The names of our server's settings.
+        fields: The names of the settings of our server and its apps.
     """
 
     side: Side

@@ -19,10 +19,11 @@ _MIN_CONNECTIONS = 1_100
 # Run by the interpreter of our server, which may differ from this one.
 _FACTS = """
 import platform, autobahn, twisted, reverb
+from reverb.apps import App
 from reverb.settings import Settings
 print(f"reverb {reverb.__version__}, Python {platform.python_version()}, "
       f"Twisted {twisted.__version__}, Autobahn {autobahn.__version__}")
-print(*Settings.__struct_fields__)
+print(*Settings.__struct_fields__, *App.__struct_fields__)
 """
 
 

@@ -192,6 +192,12 @@ class App(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """The number of requests per second that the app may send to the HTTP API."""
     client_events_per_second: Count = 10
     """The number of client events per second that one connection may send."""
+    messages_per_second: Count = 2_000
+    """The number of messages and other WebSocket frames per second that one connection may send.
+
+    A client that sends more gets an error and is served more slowly. If it persists for ten
+    seconds, it is disconnected.
+    """
     watchlists: bool = False
     """Whether signed-in users receive the presence of the users on their watchlist."""
     webhooks: tuple[Webhook, ...] = ()

@@ -28,8 +28,8 @@ class IConnection(Interface):
 
         The call does not block. The connection queues the bytes that the client
         does not accept at once. When more than the node's ``max_buffered_bytes`` are
-        queued, the connection closes. The call does nothing on a connection
-        that is closing or closed.
+        queued already, or the client reads too slowly, the connection closes.
+        The call does nothing on a connection that is closing or closed.
 
         Args:
             payload: The message in JSON.

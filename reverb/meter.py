@@ -26,6 +26,7 @@ LIMITS = (
     "max_channels_per_connection",
     "max_connections",
     "max_presence_members",
+    "messages_per_second",
 )
 """The limits of an app for which the metrics count refusals."""
 
@@ -85,8 +86,8 @@ class AppMeter:
         opened: Connections admitted.
         closed: Admitted connections that have ended, by reason.
         rejected: Connections rejected, by the protocol's code.
-        slow_clients: Clients disconnected because more than ``max_buffered_bytes`` were
-            queued for them.
+        slow_clients: Clients disconnected because they were slow, or because more than
+            ``max_buffered_bytes`` were queued for them.
         messages_received: Messages received from clients.
         bytes_received: Bytes in the payloads of the received messages, after decompression.
         messages_sent: Messages sent to clients, counted once for each recipient.
@@ -175,12 +176,14 @@ class Meter:
         refused: Connections refused before their app was known, by reason.
         responses: Responses of the HTTP API, by status.
         lags: Delays of the latest ticks of the node's timing wheel, in seconds.
+        slow_http_clients: Clients of HTTP connections disconnected because they were slow.
         journal_errors: Failed writes to the webhook journal on disk.
         webhooks_unreadable: Webhook records in Redis skipped because they were unreadable.
     """
 
     __slots__ = (
         *("apps", "journal_errors", "lags", "refused", "rejected", "responses"),
+        "slow_http_clients",
         "webhooks_unreadable",
     )
 
@@ -191,6 +194,7 @@ class Meter:
         self.refused: Counter[str] = Counter()
         self.responses: Counter[int] = Counter()
         self.lags: deque[float] = deque(maxlen=_MAX_LAGS)
+        self.slow_http_clients = 0
         self.journal_errors = 0
         self.webhooks_unreadable = 0
 

@@ -227,7 +227,14 @@ class ReverbService(MultiService):
 
     def _make_http_factory(self, handle: Handler, meter: Meter) -> HttpFactory:
         limits = make_http_limits(self.settings)
-        return HttpFactory(handle, limits, reactor=self._clock, meter=meter)
+        return HttpFactory(
+            handle,
+            limits,
+            self._timing_wheel,
+            reactor=self._clock,
+            meter=meter,
+            connection_log=self._websockets.connection_log,
+        )
 
     # For the embedding application
 

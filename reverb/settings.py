@@ -118,7 +118,14 @@ class Settings(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=
     request_timeout: Seconds = 60
     """Seconds that an HTTP connection may be idle, or take to send one request."""
     max_buffered_bytes: Count = 1_048_576
-    """Maximum number of bytes queued for one slow client; beyond it, the client is disconnected."""
+    """Maximum number of bytes queued for one slow client; beyond it, the client is disconnected.
+
+    One message that is larger by itself is sent nevertheless.
+    """
+    slow_client_timeout: Seconds = 20
+    """Seconds over which the rate is measured at which a client takes the bytes queued for it."""
+    slow_client_bytes_per_second: Count = 1_000
+    """A client that takes fewer bytes per second over ``slow_client_timeout`` is disconnected."""
     compression: bool = False
     """Whether clients that offer permessage-deflate get compressed messages."""
     compression_min_bytes: Annotated[int, msgspec.Meta(ge=1, le=LARGEST)] = 512

@@ -8,7 +8,8 @@ from reverb.transport.descriptors import (
     report_budget,
 )
 from reverb.transport.http import HttpLimits
-from reverb.transport.rfc6455 import WebSocketOptions
+from reverb.transport.options import WebSocketOptions
+from reverb.transport.slow_peers import SlowPeerLimits
 
 
 def make_socket_budget(settings: Settings) -> SocketBudget:
@@ -30,6 +31,7 @@ def make_websocket_options(settings: Settings, budget: SocketBudget) -> WebSocke
     return WebSocketOptions(
         path=settings.path,
         max_buffered_bytes=settings.max_buffered_bytes,
+        slow_peers=_make_slow_peer_limits(settings),
         handshake_timeout=settings.handshake_timeout,
         compression=settings.compression,
         trusted_proxies=settings.trusted_proxies,
@@ -46,4 +48,9 @@ def make_http_limits(settings: Settings) -> HttpLimits:
         max_request_bytes=settings.max_request_bytes,
         max_request_head_bytes=settings.max_request_head_bytes,
         max_total_request_bytes=settings.max_total_request_bytes,
+        slow_peers=_make_slow_peer_limits(settings),
     )
+
+
+def _make_slow_peer_limits(settings: Settings) -> SlowPeerLimits:
+    return SlowPeerLimits(settings.slow_client_bytes_per_second, settings.slow_client_timeout)

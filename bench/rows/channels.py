@@ -56,7 +56,10 @@ def many_channels(context: Context) -> Iterator[Case]:
 
 def pings(context: Context) -> Iterator[Case]:
     """Let clients ping as fast as the server replies."""
-    with context.arena() as arena:
+    variables = {}
+    if context.side.ours and "messages_per_second" in context.fields:
+        variables["REVERB_APP_MESSAGES_PER_SECOND"] = "0"  # Each client pings as fast as it can.
+    with context.arena(variables=variables) as arena:
         crowd = arena.connect(50)
         pingers = [_Pinger(client) for client in crowd.clients]
         for pinger in pingers:

@@ -256,8 +256,8 @@ class Hub:
             self._client_event_rates[socket_id] = rate
         if not rate.allow(self._clock.seconds()):
             raise ClientError(
-                f"The client event {event} was rejected: this connection may send "
-                f"{rate.per_second} per second",
+                f"The client event {event} was rejected: client_events_per_second is "
+                f"{rate.per_second} for one connection",
                 Code.CLIENT_EVENT_RATE,
                 limit="client_events_per_second",
             )

@@ -94,6 +94,13 @@ class NodeCollector(Collector):
             ("status",),
             (((str(status),), n) for status, n in self._meter.responses.items()),
         )
+        slow = self._meter.slow_http_clients
+        yield _make_counter(
+            "reverb_slow_http_clients_disconnected",
+            "HTTP connections closed because the client read the responses too slowly.",
+            (),
+            [((), slow)],
+        )
 
     def _node_metrics(self) -> Iterator[Metric]:
         lags = self._meter.lags
@@ -182,7 +189,7 @@ class NodeCollector(Collector):
         )
         yield _make_app_counter(
             "reverb_slow_clients_disconnected",
-            "Clients disconnected because they read too slowly and their send buffer was full.",
+            "Clients disconnected because they read too slowly.",
             ((app, meter.slow_clients) for app, meter in apps.items()),
         )
 

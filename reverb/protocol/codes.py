@@ -44,7 +44,7 @@ class Code(IntEnum):
     INACTIVE = 4202
     """The connection was inactive; this server does not send the code."""
     CLIENT_EVENT_RATE = 4301
-    """The client has exceeded the rate limit for client events; the event is not published."""
+    """The client has exceeded a rate limit: that of client events, or that of all messages."""
     WATCHLIST_LIMIT = 4302
     """The watchlist has more users than the server watches for one connection."""
 

@@ -345,9 +345,14 @@ class MemoryServer:
         for _ in range(1000):
             self.clock.advance(0)
             moved = [client.pump() for client in self.clients]
-            if not any(moved):
+            if not any(moved) and not self._has_due_calls():
                 return
         raise AssertionError("the server and its clients keep exchanging bytes")
+
+    def _has_due_calls(self) -> bool:
+        """Return whether the server continues in the next turn of the reactor."""
+        now = self.clock.seconds()
+        return any(call.getTime() <= now for call in self.clock.getDelayedCalls())
 
     def stop(self) -> None:
         """Stop the server, and assert that no session, channel or timer is left."""

@@ -8,6 +8,7 @@ _PROTOCOL_ERRORS = {
     1002: "protocol_error",
     1003: "unsupported_data",
     1007: "invalid_data",
+    1008: "policy_violation",
     1009: "message_too_large",
 }
 """The label of each close code (RFC 6455, 7.4.1) for a frame or message that is refused."""

@@ -84,6 +84,21 @@ class ConnectionLog:
             reason=reason,
         )
 
+    def too_slow(self, reason: str, address: ClientAddress) -> None:
+        """Log that an HTTP connection has been closed because its client was too slow.
+
+        Args:
+            reason: How slow the client was.
+            address: The address of the client.
+        """
+        self._lines.info(
+            _log,
+            LineKey("slow HTTP client", "", address.network),
+            "closed the HTTP connection of {peer}: too slow: {reason}",
+            peer=str(address),
+            reason=reason,
+        )
+
     def failed(self, address: ClientAddress, failure: Failure) -> None:
         """Log an error of the server while it served a client."""
         self._failures.failure("failed to serve {peer}", failure, peer=str(address))

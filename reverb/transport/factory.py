@@ -14,8 +14,10 @@ from reverb.throttled_log import ThrottledLog
 from reverb.transport.client_address import ClientAddresses, make_address
 from reverb.transport.connection_limits import ConnectionLimits
 from reverb.transport.connection_log import ConnectionLog
+from reverb.transport.options import WebSocketOptions
 from reverb.transport.outbox import SocketTable
-from reverb.transport.rfc6455 import WebSocketOptions
+from reverb.transport.round_robin import RoundRobin
+from reverb.transport.slow_peers import SlowPeers
 from reverb.transport.timing_wheel import TimingWheel
 from reverb.transport.websocket import PusherConnection
 
@@ -36,6 +38,8 @@ class PusherFactory(WebSocketServerFactory):  # type: ignore[misc] # Autobahn is
         meter: The meter of the node.
 
     Attributes:
+        slow_peers: Watches the connections for which bytes wait.
+        round_robin: Schedules the connections that send much at once.
         connections: Every connection from its upgrade until its socket has closed, whether or not
             its client has been admitted.
         addresses: Finds the addresses of the clients.
@@ -65,6 +69,8 @@ class PusherFactory(WebSocketServerFactory):  # type: ignore[misc] # Autobahn is
         self.sockets = sockets
         self.options = options
         self.meter = meter
+        self.slow_peers = SlowPeers(timing_wheel, options.slow_peers)
+        self.round_robin = RoundRobin(clock)
         self.connections: set[PusherConnection] = set()
         self.addresses = ClientAddresses(options.trusted_proxies)
         self.limits = ConnectionLimits(

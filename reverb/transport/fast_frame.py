@@ -54,3 +54,30 @@ def parse_text_frame(data: bytes, start: int, max_bytes: int) -> tuple[bytes, in
     key = (data[mask:begin] * (length // 4 + 1))[:length]
     payload = int.from_bytes(data[begin:end]) ^ int.from_bytes(key)
     return payload.to_bytes(length), end
+
+
+def frame_end(data: bytes, start: int) -> int | None:
+    """Find the end of a frame of any kind (RFC 6455, 5.2).
+
+    Args:
+        data: The received bytes.
+        start: The index at which the frame begins.
+
+    Returns:
+        The index of the frame's end, beyond the received bytes if its payload is incomplete. None
+        when its header is incomplete.
+    """
+    if len(data) < start + 2:
+        return None
+    second = data[start + 1]
+    mask = 4 if second & _MASKED else 0
+    length = second & ~_MASKED
+    payload = start + 2
+    if length == _LENGTH_16 - _MASKED:
+        payload += 2
+        length = int.from_bytes(data[start + 2 : payload])
+    elif length > _LENGTH_16 - _MASKED:
+        payload += 8
+        length = int.from_bytes(data[start + 2 : payload])
+    payload += mask
+    return payload + length if payload <= len(data) else None

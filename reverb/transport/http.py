@@ -5,18 +5,22 @@ from typing import Any, NamedTuple
 
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory, connectionDone
-from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
-from twisted.web.http import HTTPChannel
 
 from reverb.http import Handler, Request, Response
 from reverb.meter import Meter
+from reverb.transport.connection_log import ConnectionLog
 from reverb.transport.fast_request import FastRequestHead, parse_fast_request
 from reverb.transport.http_body import BodyBudget, BodyReceiver, Outcome, apply_answer
 from reverb.transport.http_head import HeadError, HeadReader, RequestHead
 from reverb.transport.http_request import FramedRequest
 from reverb.transport.http_response import encode_response, make_error
-from reverb.transport.outbox import is_plain_tcp, send_now
+from reverb.transport.outbox import send_now
+from reverb.transport.paced_channel import PacedChannel, Pacing
+from reverb.transport.round_robin import RoundRobin
+from reverb.transport.slow_peers import SlowPeerLimits, SlowPeers
+from reverb.transport.socket_stats import is_plain_tcp
+from reverb.transport.timing_wheel import TimingWheel
 
 _LINGER_TIMEOUT = 5
 """Seconds that a client has to close the connection after its incomplete request was refused.
@@ -39,6 +43,8 @@ class HttpLimits(NamedTuple):
     """The maximum size of a request's head in bytes."""
     max_total_request_bytes: int
     """The maximum total size of the bodies that are being received, in bytes; 0 for no limit."""
+    slow_peers: SlowPeerLimits = SlowPeerLimits()
+    """When a client is too slow."""
 
 
 class _PendingResponse:
@@ -58,7 +64,7 @@ class _PendingResponse:
             self._channel.requestDone(self)
 
 
-class HttpChannel(HTTPChannel):
+class HttpChannel(PacedChannel):
     """One HTTP connection.
 
     It parses heads itself, by the fast path or by :mod:`reverb.transport.http_head`. Of a request
@@ -68,7 +74,7 @@ class HttpChannel(HTTPChannel):
         handle: Handles the requests.
         limits: The limits of the connection.
         reactor: The reactor, or a test's clock.
-        meter: Counts the responses.
+        pacing: What the channels of a node share.
         bodies: The budget of all bodies that the node is receiving.
 
     Attributes:
@@ -87,9 +93,15 @@ class HttpChannel(HTTPChannel):
     head: RequestHead
 
     def __init__(
-        self, handle: Handler, limits: HttpLimits, *, reactor: Any, meter: Meter, bodies: BodyBudget
+        self,
+        handle: Handler,
+        limits: HttpLimits,
+        *,
+        reactor: Any,
+        pacing: Pacing,
+        bodies: BodyBudget,
     ) -> None:
-        super().__init__()
+        super().__init__(pacing)
         self.handle = handle
         self.bodies = bodies
         self.refused = False
@@ -97,7 +109,7 @@ class HttpChannel(HTTPChannel):
         self.MAX_LENGTH = limits.max_request_head_bytes
         self.callLater = reactor.callLater
         self._limits = limits
-        self._meter = meter
+        self._meter = pacing.meter
         self._head_reader = HeadReader(limits.max_request_head_bytes)
         self._receiver: BodyReceiver | None = None
         self._discarded = 0
@@ -106,7 +118,19 @@ class HttpChannel(HTTPChannel):
     @property
     def idle(self) -> bool:
         """Whether the next byte begins a new request."""
-        return not (self.requests or self._buffer or self._receiver or self.refused)
+        return not (
+            self.requests
+            or self._receiver
+            or self._has_partial_head
+            or self.is_behind
+            or self.refused
+            or self._has_ended
+        )
+
+    @property
+    def _has_partial_head(self) -> bool:
+        """Whether a part of a head has been read that follows another request (pipelining)."""
+        return bool(self._buffer) or self._head_reader.has_begun
 
     @property
     def _has_ended(self) -> bool:
@@ -128,17 +152,15 @@ class HttpChannel(HTTPChannel):
 
         Only the first bytes of a request reset the timeout, so a slow sender cannot extend it.
         """
-        if self.refused:
-            self._discard(data)
-            return
         if self.idle:
             self.resetTimeout()
-        if self.requests or self._buffer:
-            LineReceiver.dataReceived(self, data)
-        elif self._receiver is not None:
+            self._read_request(parse_fast_request(data), data)
+        elif self.refused or self._has_ended:
+            self._discard(data)
+        elif self._receiver is not None and not self.requests:
             self._read_body(self._receiver, data)
         else:
-            self._read_request(parse_fast_request(data), data)
+            self.read(data)
 
     def _read_request(self, head: FastRequestHead | None, data: bytes) -> None:
         """Read a request from its beginning.
@@ -148,7 +170,7 @@ class HttpChannel(HTTPChannel):
         """
         max_bytes = self._limits.max_request_bytes
         if head is None or len(data) > head.body_end:
-            LineReceiver.dataReceived(self, data)
+            self.read(data)
         elif len(data) == head.body_end and not (max_bytes and head.length > max_bytes):
             answer = self.handle(head.make_request())
             self._respond(apply_answer(answer, data[head.body_start :]))
@@ -167,7 +189,7 @@ class HttpChannel(HTTPChannel):
 
     def has_received(self, length: int | None) -> bool:
         """Return whether a body of this length has been received together with its head."""
-        return length is not None and length <= len(self._buffer)
+        return length is not None and length <= self.unread_bytes
 
     def _read_body(self, receiver: BodyReceiver, data: bytes) -> None:
         """Read a part of a body whose head the fast path has read."""
@@ -176,7 +198,7 @@ class HttpChannel(HTTPChannel):
         if len(data) >= missing:
             receiver.finish()
             if len(data) > missing:
-                LineReceiver.dataReceived(self, data[missing:])
+                self.read(data[missing:])
 
     def _respond(self, outcome: Outcome) -> None:
         """Respond to a request of the fast path, at once or when the handler's coroutine returns.
@@ -232,6 +254,7 @@ class HttpChannel(HTTPChannel):
         self._count(response.status)
         self.transport.write(encode_response(response, close=True))
         self.transport.unregisterProducer()
+        self.discard_unread()
         if is_plain_tcp(self.transport):
             # Closing both directions while the client is sending would reset the connection, and
             # the client would not receive the response.
@@ -257,14 +280,6 @@ class HttpChannel(HTTPChannel):
     def send_continue(self) -> None:
         """Ask the client to send the body."""
         self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-
-    def pause_reading(self) -> None:
-        """Stop reading from the connection."""
-        self._networkProducer.pauseProducing()
-
-    def resume_reading(self) -> None:
-        """Read from the connection again."""
-        self._networkProducer.resumeProducing()
 
     def lineReceived(self, line: bytes) -> None:
         """Read a line of a head. Pass a complete head to twisted.web."""
@@ -311,7 +326,9 @@ class HttpChannel(HTTPChannel):
         """
         if self.refused:
             self.transport.abortConnection()
-        elif self.requests or self._receiver:
+        elif self.watch_responses():
+            self.setTimeout(self.timeOut)  # It is not idle: it reads, or is found to be slow.
+        elif self.requests or self._receiver or self._has_partial_head:
             self.refuse(408, f"No complete request within {self.timeOut} seconds")
         else:
             self.loseConnection()
@@ -333,8 +350,10 @@ class HttpFactory(Factory):
     Args:
         handle: Handles the requests.
         limits: The limits of each connection.
+        timing_wheel: Schedules the checks of clients that do not read.
         reactor: The reactor, or a test's clock.
-        meter: Counts the responses.
+        meter: Counts the responses, and the clients that are closed because they do not read.
+        connection_log: Logs these clients.
 
     Attributes:
         bodies: The budget of all bodies that are being received.
@@ -342,12 +361,22 @@ class HttpFactory(Factory):
 
     noisy = False
 
-    def __init__(self, handle: Handler, limits: HttpLimits, *, reactor: Any, meter: Meter) -> None:
+    def __init__(
+        self,
+        handle: Handler,
+        limits: HttpLimits,
+        timing_wheel: TimingWheel,
+        *,
+        reactor: Any,
+        meter: Meter,
+        connection_log: ConnectionLog,
+    ) -> None:
         self.bodies = BodyBudget(limits.max_total_request_bytes)
         self._handle = handle
         self._limits = limits
         self._reactor = reactor
-        self._meter = meter
+        slow_peers = SlowPeers(timing_wheel, limits.slow_peers)
+        self._pacing = Pacing(RoundRobin(reactor), slow_peers, meter, connection_log)
 
     def buildProtocol(self, addr: object) -> HttpChannel:
         """Make an :class:`HttpChannel` for one connection."""
@@ -355,6 +384,6 @@ class HttpFactory(Factory):
             self._handle,
             self._limits,
             reactor=self._reactor,
-            meter=self._meter,
+            pacing=self._pacing,
             bodies=self.bodies,
         )

@@ -184,6 +184,11 @@ class HeadReader:
         self._size = 0
         self._skipped = False
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether some lines of a head have been added, and the last one has not."""
+        return bool(self._lines)
+
     def add(self, line: bytes) -> RequestHead | None:
         """Add a line, without its end; return the head if the line is the empty one at its end.
 

@@ -3,28 +3,35 @@
 A frame for a plain TCP connection without queued bytes is written to the socket at once, which
 costs a third of a write through Twisted's buffer and the reactor. Bytes that the kernel does not
 accept go through ``transport.write``, and so do all frames while bytes are queued, to keep order.
-This module reads private attributes of Twisted's ``FileDescriptor``; a test fails when Twisted
-changes them.
+
+The outbox is the producer of its transport (:class:`IPushProducer`). So Twisted tells it when more
+than 64 KB are queued, and when the queue is empty again. In between, the connection handles no
+message of the client, as the answer would have to wait.
 """
 
 import os
-import socket
-from collections.abc import Callable
 from contextlib import suppress
-from socket import IPPROTO_TCP
-from typing import Protocol, TypeGuard
+from typing import Any, Protocol, cast
 
 from twisted.internet import tcp
 from twisted.internet.interfaces import IPushProducer, ITransport
 from zope.interface import implementer
 
-_NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", -1)  # Python defines it on Linux.
-_MAX_UNSENT_BYTES = 131_072
-"""The maximum number of unsent bytes that the kernel buffers for one client.
+from reverb.transport.slow_peers import SlowPeers
+from reverb.transport.socket_stats import is_plain_tcp, limit_unsent_bytes, queued_bytes, unwrap
 
-By default the kernel would buffer some 4 MB for a client that does not read, before the server
-notices that the client is slow.
-"""
+
+class OutboxOwner(Protocol):
+    """The connection that an outbox writes for."""
+
+    def outbox_full(self) -> None:
+        """Handle no more messages of the client; the outbox may call this repeatedly."""
+
+    def outbox_empty(self) -> None:
+        """Handle messages of the client again."""
+
+    def too_slow(self, reason: str) -> None:
+        """Close the connection, as its client is too slow."""
 
 
 class Outbox(Protocol):
@@ -35,6 +42,9 @@ class Outbox(Protocol):
 
     def close(self) -> None:
         """Drop all bytes passed to :meth:`send` from now on. Queued bytes are still written."""
+
+    def watch_queue(self) -> None:
+        """Watch whether the client is slow, if bytes are queued for it."""
 
     def detach(self) -> None:
         """Release the transport of a connection that is lost."""
@@ -48,6 +58,9 @@ class NullOutbox:
 
     def close(self) -> None:
         """Do nothing: :meth:`send` drops all bytes anyway."""
+
+    def watch_queue(self) -> None:
+        """Do nothing: no bytes are queued."""
 
     def detach(self) -> None:
         """Do nothing: there is no transport."""
@@ -71,11 +84,6 @@ class SocketTable:
         self.closed_count = 0
 
 
-def is_plain_tcp(transport: object) -> TypeGuard[tcp.Connection]:
-    """Return whether a transport is plain TCP: a TCP or UNIX socket without TLS, on POSIX."""
-    return isinstance(transport, tcp.Connection) and not transport.TLS and os.name == "posix"
-
-
 def send_now(transport: tcp.Connection, data: bytes) -> None:
     """Write to the socket at once, or append to the transport's queue if bytes are queued already.
 
@@ -86,7 +94,7 @@ def send_now(transport: tcp.Connection, data: bytes) -> None:
         data: The bytes.
     """
     sent = 0
-    if transport.connected and not (_queued_bytes(transport) or transport.disconnecting):
+    if transport.connected and not (queued_bytes(transport) or transport.disconnecting):
         # The socket is full or broken. Twisted finds out which when it writes the rest.
         with suppress(OSError):
             sent = transport.socket.send(data)
@@ -94,74 +102,165 @@ def send_now(transport: tcp.Connection, data: bytes) -> None:
         transport.write(data[sent:])
 
 
-def _queued_bytes(transport: tcp.Connection) -> int:
-    """Return the number of bytes that are queued in a transport."""
-    return len(transport.dataBuffer) - transport.offset + transport._tempDataLen
+class BufferLimit:
+    """The limit of the bytes that are queued for one client.
+
+    At most ``max_bytes`` may be queued when a message is added. So ``max_bytes`` and one message
+    are the largest queue. A message that is larger than ``max_bytes``, such as a long list of
+    members, does not count against those behind it until it has been sent.
+
+    Args:
+        max_bytes: Bytes that may be queued; 0 for no limit.
+    """
+
+    __slots__ = ("_allowed", "_max_bytes")
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = self._allowed = max_bytes
+
+    def admits(self, queued: int, size: int) -> bool:
+        """Return whether a message may be queued.
+
+        Args:
+            queued: The bytes that are queued already.
+            size: The size of the message in bytes.
+        """
+        max_bytes = self._max_bytes
+        if queued <= max_bytes or not max_bytes:
+            self._allowed = max_bytes + size if size > max_bytes else max_bytes
+            return True
+        return queued + size <= self._allowed
+
+    def remove(self) -> None:
+        """Admit all messages from now on."""
+        self._max_bytes = 0
 
 
 def make_outbox(
     transport: ITransport,
-    sockets: SocketTable,
+    sockets: "SocketTable",
+    slow_peers: SlowPeers,
     max_buffered_bytes: int,
-    on_overflow: Callable[[], None],
+    owner: OutboxOwner,
 ) -> Outbox:
     """Make the outbox that fits a transport.
 
     Args:
         transport: A transport without a producer, to which no other code writes.
         sockets: The socket table of the node.
-        max_buffered_bytes: Bytes that may be queued for the client; 0 for no limit.
-        on_overflow: Called once, when more than ``max_buffered_bytes`` are queued. The function
-            should end the connection, as :class:`reverb.transport.websocket.PusherConnection` does.
+        slow_peers: Watches the connection while bytes wait.
+        max_buffered_bytes: Bytes that may be queued for the client when a message is added; 0 for
+            no limit.
+        owner: The connection. Its ``too_slow`` is called once, and should end the connection, as
+            :class:`reverb.transport.websocket.PusherConnection` does.
 
     Returns:
         A :class:`DirectOutbox` for a plain TCP connection, else a :class:`BufferedOutbox`.
     """
+    limit = BufferLimit(max_buffered_bytes)
     if is_plain_tcp(transport):
-        return DirectOutbox(transport, sockets, max_buffered_bytes, on_overflow)
-    return BufferedOutbox(transport, max_buffered_bytes, on_overflow)
+        return DirectOutbox(transport, sockets, slow_peers, limit, owner)
+    return BufferedOutbox(transport, slow_peers, limit, owner)
 
 
-class DirectOutbox:
+class _Backpressure:
+    """What all outboxes do while bytes are queued."""
+
+    __slots__ = ("_closed", "_limit", "_owner", "_slow_peers", "_transport")
+
+    def __init__(
+        self,
+        transport: ITransport,
+        slow_peers: SlowPeers,
+        limit: BufferLimit,
+        owner: OutboxOwner,
+    ) -> None:
+        self._transport = cast(Any, transport)  # ITransport lacks the methods of a consumer.
+        self._slow_peers = slow_peers
+        self._limit = limit
+        self._owner = owner
+        self._closed = False
+        limit_unsent_bytes(transport)
+        self._transport.registerProducer(self, streaming=True)
+
+    def watch_queue(self) -> None:
+        """Watch whether the client is slow, if bytes are queued for it.
+
+        Of a full transport the outbox is told at once; this is for queues of up to 64 KB.
+        """
+        if self._queued_bytes():
+            self._watch()
+
+    def _queued_bytes(self) -> int:
+        raise NotImplementedError
+
+    def _watch(self) -> None:
+        self._slow_peers.watch(self._transport, self._too_slow)
+
+    def _too_slow(self, reason: str) -> None:
+        self._limit.remove()  # The error and the close frame must pass.
+        self._owner.too_slow(reason)
+
+    def _admits(self, queued: int, size: int) -> bool:
+        if self._limit.admits(queued, size):
+            return True
+        self._too_slow("too much unread data is queued")
+        return False
+
+    def _close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            # A transport does not close while it has a producer.
+            self._transport.unregisterProducer()
+
+    def pauseProducing(self) -> None:
+        """Stop the client's messages: the transport is full. It may call this repeatedly."""
+        if not self._closed:
+            self._watch()
+            self._owner.outbox_full()
+
+    def resumeProducing(self) -> None:
+        """Continue with the client's messages: the transport is empty."""
+        if not self._closed:
+            self._slow_peers.forget(self._transport)
+            self._owner.outbox_empty()
+
+    def stopProducing(self) -> None:
+        """Stop watching the client: the connection is lost."""
+        self._slow_peers.forget(self._transport)
+
+
+@implementer(IPushProducer)
+class DirectOutbox(_Backpressure):
     """Writes to a plain socket directly, and through Twisted only while bytes are queued.
 
     Args:
         transport: The transport of the socket.
         sockets: The socket table of the node.
-        max_buffered_bytes: Bytes that may be queued for the client; 0 for no limit.
-        on_overflow: Called once, when more than ``max_buffered_bytes`` are queued.
+        slow_peers: Watches the connection while bytes wait.
+        limit: The limit of the bytes that may be queued.
+        owner: The connection.
 
     Attributes:
         descriptor: The descriptor of the socket; None once the connection is lost.
     """
 
-    __slots__ = (
-        "_closed",
-        "_max_buffered_bytes",
-        "_on_overflow",
-        "_sockets",
-        "_transport",
-        "descriptor",
-    )
+    __slots__ = ("_sockets", "descriptor")
 
     def __init__(
         self,
         transport: tcp.Connection,
         sockets: SocketTable,
-        max_buffered_bytes: int,
-        on_overflow: Callable[[], None],
+        slow_peers: SlowPeers,
+        limit: BufferLimit,
+        owner: OutboxOwner,
     ) -> None:
-        self._transport = transport
+        super().__init__(transport, slow_peers, limit, owner)
         self._sockets = sockets
-        self._max_buffered_bytes = max_buffered_bytes
-        self._on_overflow = on_overflow
-        self._closed = False
         self.descriptor: int | None = transport.fileno()
-        # Unix sockets do not support this option.
-        with suppress(OSError):
-            transport.socket.setsockopt(IPPROTO_TCP, _NOTSENT_LOWAT, _MAX_UNSENT_BYTES)
-        if _queued_bytes(transport):
+        if queued_bytes(transport):
             sockets.busy[transport.fileno()] = self
+            self._watch()
 
     def send(self, data: bytes) -> None:
         """Write bytes to the socket, or queue those that cannot be written now."""
@@ -170,7 +269,7 @@ class DirectOutbox:
             return
         busy = self._sockets.busy
         if descriptor in busy:
-            if _queued_bytes(self._transport):
+            if queued_bytes(self._transport):
                 self.queue(data)
                 return
             del busy[descriptor]
@@ -183,23 +282,28 @@ class DirectOutbox:
             self.queue(data[sent:])
 
     def queue(self, data: bytes) -> None:
-        """Append bytes to the transport's queue; call ``on_overflow`` if the queue is too long."""
+        """Append bytes to the transport's queue, unless the queue is too long."""
         if self.descriptor is None or self._closed:
             return
-        self._sockets.busy[self.descriptor] = self
+        if not self._admits(queued_bytes(self._transport), len(data)):
+            return
+        if self.descriptor not in self._sockets.busy:
+            self._sockets.busy[self.descriptor] = self
+            self._watch()
         self._transport.write(data)
-        if self._max_buffered_bytes and _queued_bytes(self._transport) > self._max_buffered_bytes:
-            self._max_buffered_bytes = 0  # Do not report again.
-            self._on_overflow()
+
+    def _queued_bytes(self) -> int:
+        return queued_bytes(self._transport)
 
     def close(self) -> None:
         """Stop sending. Bytes that are queued are still written."""
-        self._closed = True
+        self._close()
         if self.descriptor is not None:
             self._sockets.busy[self.descriptor] = self
 
     def detach(self) -> None:
         """Release the descriptor, and count the socket as closed."""
+        self._slow_peers.forget(self._transport)
         if self.descriptor is not None:
             self._sockets.busy.pop(self.descriptor, None)
             self._sockets.closed_count += 1
@@ -207,60 +311,60 @@ class DirectOutbox:
 
 
 @implementer(IPushProducer)
-class BufferedOutbox:
-    """Writes to a transport of any kind, such as TLS, and counts the bytes sent while it is full.
-
-    The outbox registers as the transport's producer. The transport then reports when it is full,
-    and when it is empty again.
+class BufferedOutbox(_Backpressure):
+    """Writes to a transport of any kind, such as TLS.
 
     Args:
         transport: A transport without a producer.
-        max_buffered_bytes: Bytes that may be sent while the transport is full; 0 for no limit.
-        on_overflow: Called once, when more than ``max_buffered_bytes`` are sent while the transport
-            is full.
+        slow_peers: Watches the connection while bytes wait.
+        limit: The limit of the bytes that may be queued.
+        owner: The connection.
     """
 
     descriptor: int | None = None
 
     def __init__(
-        self, transport: ITransport, max_buffered_bytes: int, on_overflow: Callable[[], None]
+        self,
+        transport: ITransport,
+        slow_peers: SlowPeers,
+        limit: BufferLimit,
+        owner: OutboxOwner,
     ) -> None:
-        self._transport = transport
-        self._max_buffered_bytes = max_buffered_bytes
-        self._on_overflow = on_overflow
+        self._socket = unwrap(transport)
         self._full = False
-        self._closed = False
-        self._queued_bytes = 0
-        transport.registerProducer(self, streaming=True)  # type: ignore[attr-defined] # every stream transport is a consumer
+        self._sent_while_full = 0
+        super().__init__(transport, slow_peers, limit, owner)
 
     def send(self, data: bytes) -> None:
-        """Write bytes to the transport, and call ``on_overflow`` if too many are queued."""
+        """Write bytes to the transport, unless too many are queued."""
         if self._closed:
             return
-        self._transport.write(data)
         if self._full:
-            self._queued_bytes += len(data)
-            if self._max_buffered_bytes and self._queued_bytes > self._max_buffered_bytes:
-                self._max_buffered_bytes = 0  # Do not report again.
-                self._on_overflow()
+            if not self._admits(self._queued_bytes(), len(data)):
+                return
+            self._sent_while_full += len(data)
+        self._transport.write(data)
+
+    def _queued_bytes(self) -> int:
+        """Return the bytes that are queued; of a fake transport, those sent while it is full."""
+        return self._sent_while_full if self._socket is None else queued_bytes(self._socket)
 
     def close(self) -> None:
         """Stop sending. Bytes that are queued are still written."""
-        self._closed = True
+        self._close()
 
     def detach(self) -> None:
         """Stop sending: the connection is lost."""
+        self._slow_peers.forget(self._transport)
         self._closed = True
 
     def pauseProducing(self) -> None:
-        """Record that the transport is full. The transport may call this repeatedly."""
+        """Stop the client's messages: the transport is full. It may call this repeatedly."""
         self._full = True
+        super().pauseProducing()
 
     def resumeProducing(self) -> None:
-        """Record that the transport is empty again, and reset the count of queued bytes."""
+        """Continue with the client's messages: the transport is empty."""
         self._full = False
-        self._queued_bytes = 0
-
-    def stopProducing(self) -> None:
-        """Stop counting the queued bytes, as the transport is closed."""
-        self._full = False
+        self._sent_while_full = 0
+        super().resumeProducing()

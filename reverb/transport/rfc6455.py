@@ -5,7 +5,7 @@ The protocol accepts only text messages. This module is independent of the Pushe
 
 import re
 from collections import deque
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import txaio
 from autobahn.twisted.websocket import WebSocketServerProtocol
@@ -14,6 +14,7 @@ from autobahn.websocket.utf8validator import Utf8Validator
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
+from reverb.transport.autobahn_stubs import PASS_THROUGH, NullDeferred, PassThroughInflater
 from reverb.transport.client_address import UNKNOWN_ADDRESS, ClientAddress
 from reverb.transport.deflate import (
     Agreement,
@@ -23,63 +24,22 @@ from reverb.transport.deflate import (
     inflate,
     negotiate,
 )
-from reverb.transport.fast_frame import is_empty_pong, parse_text_frame
+from reverb.transport.fast_frame import frame_end, is_empty_pong, parse_text_frame
 from reverb.transport.http_response import encode_error
 from reverb.transport.wrapped_transport import close_socket
 
 _UNSUPPORTED_DATA = 1003
+_POLICY_VIOLATION = 1008
+_MAX_EMPTY_FRAGMENTS = 16
+"""The most fragments without payload in one message."""
+_FRAMES_PER_TURN = 32
+_BYTES_PER_TURN = 32_768
+"""The budget of a connection for one turn of the reactor, so that others have theirs."""
 
 
-class WebSocketOptions(NamedTuple):
-    """The settings of a node that concern WebSocket connections."""
-
-    path: str = ""
-    """The prefix of every route: empty, or a path such as ``/realtime``."""
-    max_buffered_bytes: int = 0
-    """Bytes that may be queued for one client; 0 for no limit."""
-    handshake_timeout: int = 10
-    """Seconds that the admission of a client may take."""
-    compression: bool = True
-    """Whether to negotiate compression with clients that offer it."""
-    trusted_proxies: tuple[str, ...] = ()
-    """The proxies that are believed; see :class:`reverb.transport.client_address.ClientAddresses`.
-    """
-    max_sockets: int = 0
-    """WebSockets that may be open; 0 for no limit."""
-    max_connections_per_address: int = 0
-    """WebSockets of one address that may be open; 0 for no limit."""
-    connection_rate_per_address: int = 0
-    """New WebSockets of one address in each second; 0 for no limit."""
-
-
-class _PassThroughInflater:
-    """Replaces Autobahn's inflater of a connection, and returns the data unchanged.
-
-    :func:`inflate` inflates each message when the message is complete. As this class has no
-    state, all connections share one instance.
-    """
-
-    EXTENSION_NAME = "permessage-deflate"
-
-    def start_decompress_message(self) -> None:
-        """Do nothing: there is no state."""
-
-    def decompress_message_data(self, data: bytes, max_output_len: int | None = None) -> bytes:
-        """Return the data unchanged. Autobahn limits the size as for other frames."""
-        return data
-
-    def end_decompress_message(self) -> None:
-        """Do nothing: there is no state."""
-
-
-_PASS_THROUGH = _PassThroughInflater()
-
-
-class _NullDeferred:
-    """Replaces the Deferreds that Autobahn fires, and to which this server adds no callbacks."""
-
-    def callback(self, result: object) -> None:
-        """Do nothing."""
+def _is_within_turn(frames: int, size: int) -> bool:
+    """Return whether another frame may be read in this turn of the reactor."""
+    return frames < _FRAMES_PER_TURN and size < _BYTES_PER_TURN
 
 
 class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autobahn is not typed
@@ -89,10 +49,13 @@ class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autob
         compresses: Whether the client can inflate the frames of
             :func:`reverb.protocol.frames.compressed_text_frame`.
         address: The address of the client.
+        held: Not 0 while no frame may be read, as an earlier one is not handled yet.
     """
 
     compresses = False
     address: ClientAddress = UNKNOWN_ADDRESS
+    held = 0
+    _empty_fragments = 0
     websocket_extensions: list[tuple[str, Parameters]]
 
     # Autobahn copies the options in CONFIG_ATTRS from the factory to every connection, and formats
@@ -138,7 +101,7 @@ class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autob
     current_frame = None
     triggered = False
     trackedTimings = None
-    _perMessageCompress: _PassThroughInflater | None = None
+    _perMessageCompress: PassThroughInflater | None = None
     _transport_details = None
     wasMaxFramePayloadSizeExceeded = False
     wasMaxMessagePayloadSizeExceeded = False
@@ -155,7 +118,7 @@ class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autob
     localCloseReason: bytes | None = None
     remoteCloseCode: int | None = None
     remoteCloseReason: str | None = None
-    message_data: list[bytes] | None = None
+    message_data: bytearray | None = None
     openHandshakeTimeoutCall = None
     closeHandshakeTimeoutCall = None
     autoPingTimeoutCall = None
@@ -167,7 +130,7 @@ class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autob
     # All connections share these objects, which are not read or stay empty.
     trafficStats = TrafficStats()
     send_queue: ClassVar[deque[bytes]] = deque()
-    is_open = is_closed = _NullDeferred()
+    is_open = is_closed = NullDeferred()
 
     # Suppress Autobahn's log lines: the connection logs the same facts in one line.
     log = txaio.make_logger(level="error")
@@ -218,7 +181,7 @@ class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autob
 
     def enable_compression(self, agreement: Agreement) -> None:
         """Accept compressed messages, and send compressed frames if the client can inflate them."""
-        self._perMessageCompress = _PASS_THROUGH
+        self._perMessageCompress = PASS_THROUGH
         self.compresses = agreement.accepts_shared_frames
 
     def _onOpen(self) -> None:
@@ -240,27 +203,108 @@ class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autob
         }
 
     def dataReceived(self, data: bytes) -> None:
-        """Parse frames, by the fast path where that is possible and otherwise by Autobahn."""
-        start = 0
-        # The fast path is possible only while Autobahn has no incomplete frame or message.
-        while self.state == self.STATE_OPEN and not (
-            self.data or self.inside_message or self.current_frame
-        ):
-            if is_empty_pong(data):
-                return  # It only shows that the client is alive. The subclass has recorded that.
-            parsed = parse_text_frame(data, start, self.maxMessagePayloadSize)
+        """Read all frames. :class:`reverb.transport.paced_protocol.PacedProtocol` bounds them."""
+        while data:
+            _, data = self.read_frames(data, len(data))
+
+    def consumeData(self) -> None:
+        """Read the frames in the segment that ends the handshake; Autobahn calls it only then."""
+        if self.state == self.STATE_CONNECTING:
+            self.processHandshake()
+            return
+        data, self.data = self.data, b""
+        if data:
+            self.dataReceived(data)
+
+    def read_frames(self, data: bytes, max_frames: int) -> tuple[int, bytes]:
+        """Parse frames, by the fast path where that is possible and otherwise by Autobahn.
+
+        One call does the work of one turn: it stops after 32 frames or 32 KB, or when the
+        connection is :attr:`held` because of a message.
+
+        Args:
+            data: The received bytes, at least one.
+            max_frames: The number of frames after which to stop earlier, at least 1.
+
+        Returns:
+            The number of frames that were read, and the bytes that were not.
+        """
+        resumed = self.data  # An incomplete header.
+        if resumed:
+            data, self.data = resumed + data, b""
+        start = frames = 0
+        end = len(data)
+        by_autobahn = False
+        while True:
+            frames += 1
+            # The fast path is possible only while Autobahn has no incomplete frame or message.
+            parsed = None
+            if self.state == self.STATE_OPEN and not (self.inside_message or self.current_frame):
+                if is_empty_pong(data):
+                    return 1, b""  # It only shows that the client is alive, which is recorded.
+                parsed = parse_text_frame(data, start, self.maxMessagePayloadSize)
             if parsed is None:
+                by_autobahn = True
+                start = self._read_by_autobahn(data, start)
+            else:
+                payload, start = parsed
+                if resumed:
+                    resumed = b""
+                    self.frame_finished()
+                self._receive_text(payload)
+            if start == end:  # Most segments have one frame.
                 break
-            payload, start = parsed
-            try:
-                payload.decode()
-            except UnicodeDecodeError as error:
-                self._fail_invalid_utf8(error)
+            if self.held or frames >= max_frames or not _is_within_turn(frames, start):
                 break
+        if by_autobahn:
+            self.frames_parsed()
+        return frames, data[start:]
+
+    def _receive_text(self, payload: bytes) -> None:
+        try:
+            payload.decode()
+        except UnicodeDecodeError as error:
+            self._fail_invalid_utf8(error)
+        else:
             self.onMessage(payload, isBinary=False)
-            if start == len(data):
-                return
-        self._dataReceived(data[start:])
+
+    def _read_by_autobahn(self, data: bytes, start: int) -> int:
+        """Pass one frame, or the available part of it, to Autobahn; return the index of its end.
+
+        Before the handshake is complete, pass all bytes.
+        """
+        if self.state == self.STATE_CONNECTING:
+            self._dataReceived(data)
+            return len(data)
+        if self.state == self.STATE_CLOSED:
+            return len(data)  # Autobahn would keep the bytes.
+        if self.current_frame is None:
+            end = frame_end(data, start)
+            if end is None:  # Not even the header is complete.
+                self.data = data[start:]
+                return len(data)
+        else:
+            end = start + self.current_frame.length - self.current_frame_masker.pointer()
+        end = min(end, start + _BYTES_PER_TURN)
+        self.data = data[start:end]
+        while self.processData() and self.state != self.STATE_CLOSED:
+            pass
+        return min(end, len(data))
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether the client has begun a frame or a message, and not finished it."""
+        return bool(self.data or self.inside_message or self.current_frame)
+
+    def frame_finished(self) -> None:
+        """Do nothing; called when a message or a frame is complete that was :attr:`unfinished`."""
+
+    def frames_parsed(self) -> None:
+        """Do nothing; called after frames that did not take the fast path."""
+
+    def fail_policy(self, reason: str) -> None:
+        """Close the connection with 1008, "policy violation" (RFC 6455, 7.4.1)."""
+        self._fail_connection(_POLICY_VIOLATION, reason)
 
     def onMessageBegin(self, isBinary: bool) -> None:
         """Start to read a message; refuse a binary message before its payload is read."""
@@ -270,19 +314,47 @@ class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autob
         if self._isMessageCompressed:
             # The compressed data is not UTF-8. _inflate checks the inflated message.
             self.utf8validateIncomingCurrentMessage = False
+        self.message_data = bytearray()
+        self._empty_fragments = 0
+
+    def onMessageFrameBegin(self, length: int) -> None:
+        """Begin a fragment. Close the connection if a message has too many empty ones."""
+        super().onMessageFrameBegin(length)
+        if length == 0 and not self.failedByMe:
+            self._empty_fragments += 1
+            if self._empty_fragments > _MAX_EMPTY_FRAGMENTS:
+                self.fail_policy(f"More than {_MAX_EMPTY_FRAGMENTS} empty fragments in a message")
+
+    def onMessageFrameData(self, payload: bytes) -> None:
+        """Append a part of a fragment to the message, so that only its bytes take memory.
+
+        Autobahn would keep a list of the parts. It would grow with each segment of a slow sender.
+        """
+        if not self.failedByMe and self.message_data is not None:
+            self.message_data += payload
+
+    def onMessageFrameEnd(self) -> None:
+        """Do nothing: the fragment is a part of the message already."""
 
     def onMessageEnd(self) -> None:
         """Pass a complete message to ``onMessage``, without firing Autobahn's events."""
-        data, self.message_data = self.message_data or [], None
+        self.frame_finished()
+        data, self.message_data = self.message_data or b"", None
         if self.failedByMe:
             return
-        payload = b"".join(data)
+        payload = bytes(data)
         if self._isMessageCompressed:
             inflated = self._inflate(payload)
             if inflated is None:
                 return
             payload = inflated
         self.onMessage(payload, self.message_is_binary)
+
+    def processControlFrame(self) -> bool:
+        """Handle a control frame, which may be between the fragments of a message."""
+        if not self.inside_message:
+            self.frame_finished()
+        return bool(super().processControlFrame())
 
     def _inflate(self, data: bytes) -> bytes | None:
         """Inflate a message and check that it is UTF-8; fail the connection if either step fails.

@@ -4,8 +4,6 @@ The connection passes the client's messages to the session, one after the other,
 session's answers. :mod:`reverb.transport.broadcast` writes the fan-out's frames.
 """
 
-from collections import deque
-from collections.abc import Callable
 from typing import Protocol
 
 from autobahn.websocket.types import ConnectionRequest
@@ -15,38 +13,25 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from reverb.apps import App
 from reverb.hub.eager import run_eagerly
 from reverb.hub.hub import Hub
 from reverb.interfaces import IApps, IConnection
-from reverb.memoize import memoize_short_keys
 from reverb.meter import Meter
 from reverb.protocol import messages
 from reverb.protocol.codes import ClientError, Code
 from reverb.protocol.frames import PING, FrameBatch, text_frame
-from reverb.protocol.handshake import (
-    SUBPROTOCOL,
-    Rejection,
-    check_app,
-    check_origin,
-    check_version,
-    parse_key,
-    parse_query,
-)
+from reverb.protocol.handshake import SUBPROTOCOL
 from reverb.protocol.session import Completion, Session
+from reverb.transport.admission import admit
 from reverb.transport.close_reason import make_close_reason
 from reverb.transport.connection_log import ConnectionLog
 from reverb.transport.fast_upgrade import FastUpgrade
+from reverb.transport.options import WebSocketOptions
 from reverb.transport.outbox import NullOutbox, Outbox, SocketTable, make_outbox
-from reverb.transport.rfc6455 import TextServerProtocol, WebSocketOptions
+from reverb.transport.paced_protocol import ANSWERS, STEP, UNLIMITED, PacedProtocol
+from reverb.transport.round_robin import RoundRobin
+from reverb.transport.slow_peers import SlowPeers
 from reverb.transport.timing_wheel import TimingWheel
-from reverb.transport.wrapped_transport import close_socket
-
-# Clients that use the same library and version send the same query.
-_parse_query: Callable[[str], dict[str, str]] = memoize_short_keys(
-    parse_query, max_entries=256, max_length=200
-)
-
 
 _NULL_OUTBOX = NullOutbox()
 _CLOSE_TIMEOUT = 2
@@ -61,6 +46,8 @@ class ConnectionFactory(Protocol):
     timing_wheel: TimingWheel
     clock: IReactorTime
     sockets: SocketTable
+    slow_peers: SlowPeers
+    round_robin: RoundRobin
     meter: Meter
     connection_log: ConnectionLog
     connections: "set[PusherConnection]"
@@ -78,7 +65,7 @@ class ConnectionFactory(Protocol):
 
 
 @implementer(IConnection)
-class PusherConnection(TextServerProtocol):
+class PusherConnection(PacedProtocol):
     """The connection of one client.
 
     Attributes:
@@ -89,13 +76,12 @@ class PusherConnection(TextServerProtocol):
     """
 
     factory: ConnectionFactory
+    max_frames_per_second = 2_000  # The default of an app.
     socket_id = ""
     counted = False
     outbox: Outbox = _NULL_OUTBOX
     _uri = _origin = ""
     _session: Session | None = None
-    _waiting = False
-    _backlog: deque[bytes] | None = None
     _closed_by_server: tuple[Code, str] | None = None
     _liveness_deadline = 0
     _authorization_deadline = 0
@@ -143,31 +129,22 @@ class PusherConnection(TextServerProtocol):
         self.outbox = make_outbox(
             self.transport,
             factory.sockets,
+            factory.slow_peers,
             factory.options.max_buffered_bytes,
-            self._close_slow_client,
+            self,
         )
-        self._last_received_at = factory.timing_wheel.now
+        self.last_received_at = factory.timing_wheel.now
         self._opened_at = factory.clock.seconds()
 
-    def dataReceived(self, data: bytes) -> None:
-        """Record that the client is alive, and parse its frames."""
-        self._last_received_at = self.factory.timing_wheel.now
-        super().dataReceived(data)
-
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
-        """Pass a message to the session, or queue it behind earlier messages."""
-        if self._waiting:
-            if self._backlog is None:
-                # Stop reading: further data stays in the kernel, not in this process's memory.
-                self.transport.pauseProducing()
-                self._backlog = deque()
-            self._backlog.append(payload)
-        else:
-            self._handle(payload)
+        """Pass a message to the session."""
+        if self._session is not None:
+            self._await_completion(self._session.receive(payload))
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
         """End the session, and log and count why the connection ended."""
         self._cancel_deadlines()
+        self.cancel_pacing()
         session, self._session = self._session, None
         if session is not None:
             session.end()
@@ -198,6 +175,7 @@ class PusherConnection(TextServerProtocol):
             )
         super().sendCloseFrame(code, reasonUtf8, isReply)
         self.outbox.close()
+        self.stop_pacing()
 
     def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
         """Send bytes that Autobahn has encoded, in order with the frames of :meth:`send`."""
@@ -209,6 +187,7 @@ class PusherConnection(TextServerProtocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Detach the outbox from the closed socket, then run Autobahn's cleanup."""
         self.outbox.detach()
+        self.discard_unread()
         super().connectionLost(reason)
         # Break the reference cycle, so that the garbage collector is not needed.
         self.outbox = _NULL_OUTBOX
@@ -237,11 +216,37 @@ class PusherConnection(TextServerProtocol):
         self._closed_by_server = Code(code), reason
         self.sendClose(int(code), reason)
 
-    def _close_slow_client(self) -> None:
+    # Called by the outbox and the paced protocol
+
+    def outbox_full(self) -> None:
+        """Handle no message while more than 64 KB wait: the answer would wait too."""
+        self.hold(ANSWERS)
+        self.pause()
+
+    def outbox_empty(self) -> None:
+        """Handle messages again."""
+        self.release(ANSWERS)
+
+    def too_slow(self, reason: str) -> None:
         """Close the connection of a slow reader, with a code that lets it reconnect later."""
         if self._session is not None:
             self._session.meter.slow_clients += 1
-        self.close(Code.OVER_CAPACITY, "Connection too slow: too much unread data is queued")
+        self.close(Code.OVER_CAPACITY, f"Connection too slow: {reason}")
+
+    def rate_exceeded(self, *, persistent: bool) -> None:
+        """Tell the client that it sends too fast, or close the connection if it persists."""
+        assert self._session is not None  # Before the admission, no frame is read.
+        limit = self.max_frames_per_second
+        text = f"Rate limit exceeded: messages_per_second is {limit} for one connection"
+        if persistent:
+            self.close(Code.OVER_CAPACITY, text)
+            return
+        error = ClientError(
+            f"{text}; further messages are handled more slowly",
+            Code.CLIENT_EVENT_RATE,
+            limit="messages_per_second",
+        )
+        self._session.send_error(error)
 
     # Admission, and handling of one message after the other
 
@@ -260,33 +265,9 @@ class PusherConnection(TextServerProtocol):
         return completion
 
     async def _open_session(self, uri: str, origin: str) -> None:
-        factory = self.factory
-        path, _, query = uri.partition("?")
-        app: App | None = None
-        try:
-            factory.check_admission(self)
-            key = parse_key(path, factory.options.path)
-            check_version(_parse_query(query))
-            app = await factory.apps.by_key(key)
-            app = check_app(app, key)
-            check_origin(app, origin)
-            if self.state != self.STATE_OPEN:
-                return
-            session = await factory.hub.admit(app, self)
-            if session is None:
-                raise Rejection(
-                    Code.OVER_QUOTA, "Application is over connection quota", limit="max_connections"
-                )
-        except Rejection as rejection:
-            app_id = None if app is None else app.id
-            factory.meter.reject(app_id, rejection.code, rejection.limit)
-            factory.connection_log.rejected(self.address, app_id, rejection)
-            self.close(rejection.code, rejection.reason)
-            if rejection.code == Code.OVER_CAPACITY:
-                # Do not wait for the client's close frame: the socket is one too many.
-                close_socket(self.transport)
-            return
-        self._start_session(session)
+        session = await admit(self.factory, self, uri, origin)
+        if session is not None:
+            self._start_session(session)
 
     def _start_session(self, session: Session) -> None:
         if self.state != self.STATE_OPEN:  # The connection closed during the call to the store.
@@ -298,6 +279,8 @@ class PusherConnection(TextServerProtocol):
         app = session.app
         if app.max_message_bytes != self.maxMessagePayloadSize:  # The class has the default.
             self.maxMessagePayloadSize = app.max_message_bytes
+        if app.messages_per_second != self.max_frames_per_second:
+            self.max_frames_per_second = app.messages_per_second or UNLIMITED
         timing_wheel = self.factory.timing_wheel
         timing_wheel.cancel(self._liveness_deadline, self._check_liveness)
         self._liveness_deadline = timing_wheel.schedule(app.ping_interval, self._check_liveness)
@@ -308,16 +291,12 @@ class PusherConnection(TextServerProtocol):
         self.factory.connection_log.connected(self.address, app.id, self.socket_id)
         session.send(messages.connection_established(session.socket_id, app.activity_timeout))
 
-    def _handle(self, payload: bytes) -> None:
-        if self._session is not None:
-            self._await_completion(self._session.receive(payload))
-
     def _await_completion(self, completion: Completion) -> None:
         """Queue the client's further messages until a step has completed."""
         if completion is None:
             return
         step: Deferred[object] = completion  # type: ignore[assignment] # always a Deferred in a server
-        self._waiting = True
+        self.hold(STEP)
         step.addErrback(self._step_failed)
         step.addBoth(self._resume)
 
@@ -326,13 +305,7 @@ class PusherConnection(TextServerProtocol):
         self.close(Code.RECONNECT, "Internal server error; please reconnect")
 
     def _resume(self, _: object) -> None:
-        """Handle the queued messages, up to the next one whose step has to wait."""
-        self._waiting = False
-        while self._backlog and not self._waiting:
-            self._handle(self._backlog.popleft())
-        if self._backlog is not None and not self._backlog:
-            self._backlog = None
-            self.transport.resumeProducing()
+        self.release(STEP)
 
     # Deadlines
 
@@ -348,7 +321,7 @@ class PusherConnection(TextServerProtocol):
         """
         if self._session is None or self._session.authorized:
             return
-        if self._backlog:  # A queued message may authorize the client.
+        if self.is_behind:  # A message that is not read yet may authorize the client.
             self._authorization_deadline = self.factory.timing_wheel.schedule(
                 0, self._check_authorization
             )
@@ -369,15 +342,16 @@ class PusherConnection(TextServerProtocol):
             return
         app = self._session.app
         now = timing_wheel.now
-        if self._backlog:  # The server is not reading, so silence proves nothing.
-            self._last_received_at = now
-        if self._pinged_at is not None and self._last_received_at < self._pinged_at:
+        self.outbox.watch_queue()
+        if self.is_behind:  # The server is not reading, so silence proves nothing.
+            self.last_received_at = now
+        if self._pinged_at is not None and self.last_received_at < self._pinged_at:
             if now - self._pinged_at >= app.pong_timeout:
                 self.close(Code.NO_PONG, "Pong reply not received")
                 return
             delay = app.pong_timeout - (now - self._pinged_at)
-        elif now - self._last_received_at < app.ping_interval:
-            delay = app.ping_interval - (now - self._last_received_at)
+        elif now - self.last_received_at < app.ping_interval:
+            delay = app.ping_interval - (now - self.last_received_at)
         else:
             self._pinged_at = now
             self.outbox.send(PING)

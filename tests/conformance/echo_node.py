@@ -24,7 +24,13 @@ from reverb.service import ReverbService
 from reverb.settings import Settings
 from reverb.transport.websocket import PusherConnection
 
-APP = App(id="echo", key="echo", secret="no request is signed", max_message_bytes=0)
+APP = App(
+    id="echo",
+    key="echo",
+    secret="no request is signed",
+    max_message_bytes=0,
+    messages_per_second=0,
+)
 UNSUPPORTED_DATA = 1003
 
 

@@ -16,7 +16,8 @@ from reverb.protocol.frames import text_frame
 from reverb.testing import parse_frame
 from reverb.transport.broadcast import BroadcastTarget
 from reverb.transport.deflate import inflate
-from reverb.transport.outbox import DirectOutbox, SocketTable
+from reverb.transport.outbox import SocketTable
+from tests.support.outboxes import Owner, direct_outbox
 
 from .conftest import APP, OTHER, TTL, Node
 from .naive import NaiveHub
@@ -49,7 +50,7 @@ class SocketConnection:
         for end in (self.ours, self.socket):
             end.setblocking(False)
         transport = tcp.Server(self.ours, Protocol(), ("x", 1), None, 1, MemoryReactorClock())
-        self.outbox = DirectOutbox(transport, sockets, 0, lambda: None)
+        self.outbox = direct_outbox(transport, sockets, 0, Owner())
         self.compresses = number % 2 == 0
         self.writes = []
 

@@ -48,16 +48,21 @@ def stop_answering_pings(server, client):
     server.advance(100)
 
 
+def split_into_empty_fragments(server, client):
+    client.send_raw(frame(b"", fin=False) + frame(b"", opcode=0, fin=False) * 20)
+
+
 CLOSINGS = {
     "client": close_by_client,
     "lost": lambda server, client: client.vanish(),
     "unauthorized": close_by_app,
     "no_pong": stop_answering_pings,
     "reconnect": lambda server, client: client._server.service._websockets.close_all(4200, "x"),
-    "over_capacity": lambda server, client: session_of(server).connection._close_slow_client(),
+    "over_capacity": lambda server, client: session_of(server).connection.too_slow("x"),
     "protocol_error": lambda server, client: client.send_raw(frame(b"{}", masked=False)),
     "unsupported_data": lambda server, client: client.send_raw(frame(b"{}", opcode=2)),
     "invalid_data": lambda server, client: client.send_raw(frame(b"\xff")),
+    "policy_violation": split_into_empty_fragments,
     "message_too_large": lambda server, client: client.send_raw(frame(b"x" * 20_000)),
 }
 

@@ -15,7 +15,8 @@ from reverb.protocol.frames import compressed_text_frame, text_frame
 from reverb.testing import MemoryConnection, parse_frame
 from reverb.transport.broadcast import BroadcastTarget
 from reverb.transport.deflate import inflate
-from reverb.transport.outbox import DirectOutbox, SocketTable
+from reverb.transport.outbox import SocketTable
+from tests.support.outboxes import Owner, direct_outbox
 
 MIN_BYTES = 500
 
@@ -28,13 +29,10 @@ class Client:
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         ours.setblocking(False)
         self.socket.setblocking(False)
-        self.overflows = 0
         self.compresses = compresses
         self.transport = tcp.Server(ours, Protocol(), ("x", 1), None, 1, MemoryReactorClock())
-        self.outbox = DirectOutbox(self.transport, sockets, 100_000, self._count_overflow)
-
-    def _count_overflow(self):
-        self.overflows += 1
+        self.owner = Owner()
+        self.outbox = direct_outbox(self.transport, sockets, 100_000, self.owner)
 
     def send_batch(self, batch):
         self.outbox.send(batch.plain)
@@ -168,7 +166,7 @@ def test_a_client_that_does_not_read_overflows_once(make_room):
         room.broadcast.send(batch("x" * 1000), ())
         room.clients[1].read()
 
-    assert [client.overflows for client in room.clients] == [1, 0]
+    assert [client.owner.times for client in room.clients] == [1, 0]
 
 
 def test_nothing_is_sent_to_a_closed_outbox(make_room):

@@ -3,15 +3,18 @@
 import socket
 import sys
 
+import msgspec
 import pytest
 from twisted.internet import tcp
 from twisted.internet.protocol import Protocol
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 
+from reverb.protocol import signing
 from reverb.testing import frame
-from reverb.transport.outbox import BufferedOutbox, DirectOutbox, SocketTable, make_outbox, send_now
+from reverb.transport.outbox import BufferedOutbox, DirectOutbox, SocketTable, send_now
 from tests.support.memory_servers import connections_of
+from tests.support.outboxes import Owner, direct_outbox, make_slow_peers, outbox_for
 
 LIMIT = 100_000
 
@@ -42,6 +45,10 @@ def received(theirs):
         data += part
 
 
+def queued(transport):
+    return len(transport.dataBuffer) - transport.offset + transport._tempDataLen
+
+
 def finish(transport, theirs, end):
     if end == "peer closed":
         theirs.close()
@@ -51,14 +58,6 @@ def finish(transport, theirs, end):
         transport.loseConnection()
     else:
         transport.connectionLost(Failure(ConnectionError("gone")))
-
-
-class Overflow:
-    def __init__(self):
-        self.times = 0
-
-    def __call__(self):
-        self.times += 1
 
 
 def test_twisted_has_the_private_attributes_that_the_outbox_reads(pair):
@@ -90,16 +89,16 @@ def test_twisted_has_the_private_attributes_that_the_outbox_reads(pair):
 
 def test_a_plain_socket_gets_a_direct_outbox(pair):
     transport, _ = pair
-    assert isinstance(make_outbox(transport, SocketTable(), 1, Overflow()), DirectOutbox)
+    assert isinstance(outbox_for(transport), DirectOutbox)
     transport.TLS = True
     transport.registerProducer = lambda producer, streaming: None
-    assert isinstance(make_outbox(transport, SocketTable(), 1, Overflow()), BufferedOutbox)
-    assert isinstance(make_outbox(StringTransport(), SocketTable(), 1, Overflow()), BufferedOutbox)
+    assert isinstance(outbox_for(transport), BufferedOutbox)
+    assert isinstance(outbox_for(StringTransport()), BufferedOutbox)
 
 
 def test_an_idle_socket_is_written_to_at_once(pair):
     transport, theirs = pair
-    outbox = DirectOutbox(transport, SocketTable(), LIMIT, Overflow())
+    outbox = direct_outbox(transport, SocketTable(), LIMIT, Owner())
     outbox.send(b"first")
     outbox.send(b"second")
     assert received(theirs) == b"firstsecond"
@@ -110,7 +109,7 @@ def test_an_idle_socket_is_written_to_at_once(pair):
 def test_bytes_that_are_queued_in_twisted_are_sent_first(pair):
     transport, theirs = pair
     transport.write(b"first")
-    outbox = DirectOutbox(transport, SocketTable(), LIMIT, Overflow())
+    outbox = direct_outbox(transport, SocketTable(), LIMIT, Owner())
     outbox.send(b"second")
     assert received(theirs) == b""
     transport.doWrite()
@@ -145,7 +144,7 @@ def test_send_now_does_nothing_on_a_connection_that_ends(pair, end):
 def test_the_socket_table_has_the_busy_sockets(pair):
     transport, theirs = pair
     sockets = SocketTable()
-    outbox = DirectOutbox(transport, sockets, 0, Overflow())
+    outbox = direct_outbox(transport, sockets, 0, Owner())
     outbox.send(b"x")
     assert sockets.busy == {}
     outbox.send(b"x" * 500_000)
@@ -159,7 +158,7 @@ def test_the_socket_table_has_the_busy_sockets(pair):
 def test_a_closed_outbox_sends_only_queued_bytes(pair):
     transport, theirs = pair
     sockets = SocketTable()
-    outbox = DirectOutbox(transport, sockets, 0, Overflow())
+    outbox = direct_outbox(transport, sockets, 0, Owner())
     outbox.send(b"x" * 100_000)
     outbox.close()
     outbox.send(b"more")
@@ -174,7 +173,7 @@ def test_a_closed_outbox_sends_only_queued_bytes(pair):
 def test_a_lost_connection_leaves_nothing_behind(pair):
     transport, _ = pair
     sockets = SocketTable()
-    outbox = DirectOutbox(transport, sockets, 0, Overflow())
+    outbox = direct_outbox(transport, sockets, 0, Owner())
     outbox.close()
     outbox.detach()
     outbox.detach()
@@ -186,7 +185,7 @@ def test_a_lost_connection_leaves_nothing_behind(pair):
 @pytest.mark.parametrize("size", [1, 999, 50_000, 300_000])
 def test_bytes_that_the_kernel_does_not_accept_keep_their_order(pair, size):
     transport, theirs = pair
-    outbox = DirectOutbox(transport, SocketTable(), 0, Overflow())
+    outbox = direct_outbox(transport, SocketTable(), 0, Owner())
     sent = got = b""
     for i in range(40):
         data = bytes([i]) * size
@@ -204,8 +203,8 @@ def test_bytes_that_the_kernel_does_not_accept_keep_their_order(pair, size):
 
 def test_the_limit_counts_bytes_in_the_process_not_in_the_kernel(pair):
     transport, _ = pair
-    overflow = Overflow()
-    outbox = DirectOutbox(transport, SocketTable(), LIMIT, overflow)
+    overflow = Owner()
+    outbox = direct_outbox(transport, SocketTable(), LIMIT, overflow)
     total = 0
     while not overflow.times:
         outbox.send(b"x" * 1000)
@@ -225,7 +224,7 @@ def test_the_kernel_buffers_little_for_a_reader_that_stops():
     theirs.setblocking(False)
     transport = tcp.Server(ours, Protocol(), ("127.0.0.1", 1), None, 1, MemoryReactorClock())
     sockets = SocketTable()
-    outbox = DirectOutbox(transport, sockets, 0, Overflow())
+    outbox = direct_outbox(transport, sockets, 0, Owner())
     for _ in range(200):  # A fast reader, so that the congestion window grows.
         outbox.send(b"x" * 100_000)
         while received(theirs):
@@ -242,10 +241,95 @@ def test_the_kernel_buffers_little_for_a_reader_that_stops():
     assert accepted < 1_000_000
 
 
+def test_one_large_message_and_the_limit_bound_the_queue(pair):
+    transport, _ = pair
+    owner = Owner()
+    outbox = direct_outbox(transport, SocketTable(), LIMIT, owner)
+    outbox.send(b"x" * 5 * LIMIT)
+    most = 0
+    while not owner.times:
+        outbox.send(b"x" * 1000)
+        most = max(most, queued(transport))
+    assert most > 5 * LIMIT
+    assert most <= 6 * LIMIT
+    assert owner.reasons == ["too much unread data is queued"]
+
+
+def test_large_messages_must_be_read_one_after_the_other(pair):
+    transport, theirs = pair
+    owner = Owner()
+    outbox = direct_outbox(transport, SocketTable(), LIMIT, owner)
+    for _ in range(3):
+        outbox.send(b"x" * 5 * LIMIT)
+        outbox.send(b"small")
+        assert owner.times == 0
+        while queued(transport) > LIMIT:
+            transport.doWrite()
+            received(theirs)
+    outbox.send(b"x" * 5 * LIMIT)
+    outbox.send(b"x" * 5 * LIMIT)
+    assert owner.times == 1
+    assert queued(transport) <= 7 * LIMIT
+
+
+def test_what_overflows_is_dropped_and_the_error_is_not(pair):
+    transport, theirs = pair
+    owner = Owner()
+    outbox = direct_outbox(transport, SocketTable(), LIMIT, owner)
+    owner.too_slow = lambda reason: outbox.send(b"error")
+    outbox.send(b"x" * 2 * LIMIT)
+    outbox.send(b"y" * 2 * LIMIT)
+    outbox.send(b"y")
+    data = b""
+    while queued(transport):
+        transport.doWrite()
+        data += received(theirs)
+    assert data == b"x" * 2 * LIMIT + b"errory"
+
+
+def test_the_owner_learns_when_the_queue_is_full_and_empty(pair):
+    transport, theirs = pair
+    owner = Owner()
+    outbox = direct_outbox(transport, SocketTable(), 0, owner)
+    outbox.send(b"x" * 500_000)
+    assert owner.calls == ["full"]
+    while queued(transport):
+        transport.doWrite()
+        received(theirs)
+    assert owner.calls == ["full", "empty"]
+    outbox.send(b"x" * 500_000)
+    outbox.close()
+    while queued(transport):
+        transport.doWrite()
+        received(theirs)
+    assert owner.calls == ["full", "empty", "full"]
+
+
+def test_a_client_for_which_bytes_wait_is_watched(pair):
+    transport, theirs = pair
+    slow_peers = make_slow_peers(transport.reactor)
+    outbox = direct_outbox(transport, SocketTable(), 0, Owner(), slow_peers)
+    outbox.send(b"x")
+    outbox.watch_queue()
+    assert len(slow_peers) == 0
+    outbox.send(b"x" * 500_000)
+    assert len(slow_peers) == 1
+    outbox.watch_queue()
+    while queued(transport):
+        transport.doWrite()
+        received(theirs)
+    transport.reactor.advance(1)
+    assert len(slow_peers) == 0
+    outbox.send(b"x" * 500_000)
+    assert len(slow_peers) == 1
+    outbox.detach()
+    assert len(slow_peers) == 0
+
+
 def test_written_bytes_do_not_count(pair):
     transport, theirs = pair
-    overflow = Overflow()
-    outbox = DirectOutbox(transport, SocketTable(), LIMIT, overflow)
+    overflow = Owner()
+    outbox = direct_outbox(transport, SocketTable(), LIMIT, overflow)
     for _ in range(200):
         outbox.send(b"x" * (LIMIT // 2))
         queued = True
@@ -257,8 +341,8 @@ def test_written_bytes_do_not_count(pair):
 
 def test_without_a_limit_nothing_overflows(pair):
     transport, _ = pair
-    overflow = Overflow()
-    outbox = DirectOutbox(transport, SocketTable(), 0, overflow)
+    overflow = Owner()
+    outbox = direct_outbox(transport, SocketTable(), 0, overflow)
     for _ in range(100):
         outbox.send(b"x" * LIMIT)
     assert overflow.times == 0
@@ -267,7 +351,7 @@ def test_without_a_limit_nothing_overflows(pair):
 @pytest.mark.parametrize("end", ["peer closed", "socket closed", "losing", "lost"])
 def test_send_does_nothing_on_a_connection_that_ends(pair, end):
     transport, theirs = pair
-    outbox = DirectOutbox(transport, SocketTable(), LIMIT, Overflow())
+    outbox = direct_outbox(transport, SocketTable(), LIMIT, Owner())
     finish(transport, theirs, end)
     outbox.send(b"data")
     outbox.send(b"more")
@@ -277,13 +361,14 @@ def test_send_does_nothing_on_a_connection_that_ends(pair, end):
 
 
 def test_a_buffered_outbox_counts_bytes_sent_while_the_transport_is_full():
-    transport, overflow = StringTransport(), Overflow()
-    outbox = make_outbox(transport, SocketTable(), 10, overflow)
+    transport, overflow = StringTransport(), Owner()
+    outbox = outbox_for(transport, max_bytes=10, owner=overflow)
     outbox.send(b"x" * 100)
     assert overflow.times == 0
     transport.producer.pauseProducing()
     outbox.send(b"x" * 10)
     transport.producer.pauseProducing()
+    outbox.send(b"x")
     assert overflow.times == 0
     outbox.send(b"x")
     assert overflow.times == 1
@@ -291,8 +376,8 @@ def test_a_buffered_outbox_counts_bytes_sent_while_the_transport_is_full():
 
 
 def test_a_buffered_outbox_resets_its_count_when_the_transport_is_empty():
-    transport, overflow = StringTransport(), Overflow()
-    outbox = make_outbox(transport, SocketTable(), 10, overflow)
+    transport, overflow = StringTransport(), Owner()
+    outbox = outbox_for(transport, max_bytes=10, owner=overflow)
     for _ in range(10):
         transport.producer.pauseProducing()
         outbox.send(b"x" * 9)
@@ -302,8 +387,8 @@ def test_a_buffered_outbox_resets_its_count_when_the_transport_is_empty():
 
 
 def test_a_buffered_outbox_without_a_limit_never_overflows():
-    transport, overflow = StringTransport(), Overflow()
-    outbox = make_outbox(transport, SocketTable(), 0, overflow)
+    transport, overflow = StringTransport(), Owner()
+    outbox = outbox_for(transport, max_bytes=0, owner=overflow)
     transport.producer.pauseProducing()
     outbox.send(b"x" * 10_000_000)
     transport.producer.stopProducing()
@@ -398,10 +483,45 @@ def test_a_full_transport_that_is_not_a_plain_socket_is_closed_with_4100(make_se
     for connection in connections_of(server):
         if connection.socket_id == slow.socket_id:
             connection.transport.producer.pauseProducing()
-    server.publish("news", "event", "x" * 2000)
-    assert len(healthy.take()) == 1
-    assert [e["event"] for e in slow.take()] == ["event", "pusher:error"]
+    server.publish("news", "event", "x" * 900)
+    server.publish("news", "event", "x" * 900)
+    server.publish("news", "event", "x" * 900)
+    assert len(healthy.take()) == 3
+    assert [e["event"] for e in slow.take()] == ["event", "event", "pusher:error"]
     assert slow.close_code == 4100
+
+
+def test_a_newcomer_receives_a_list_of_members_above_the_limit(make_server, real):
+    server = make_server(max_buffered_bytes=10_000)
+    for number in range(60):
+        info = {"user_id": str(number), "user_info": {"name": "x" * 1_900}}
+        member = msgspec.json.encode(info).decode()
+        server.client().subscribe("presence-large", channel_data=member)
+    newcomer = real(server, small=True)
+    connection = newcomer.connect()
+    data = {"channel": "presence-large", "channel_data": '{"user_id":"new"}'}
+    text = signing.channel_text(connection.socket_id, data["channel"], data["channel_data"])
+    data["auth"] = f"{server.app.key}:{signing.sign(server.app.secret, text)}"
+    newcomer.send(frame(msgspec.json.encode({"event": "pusher:subscribe", "data": data})))
+    # Others join meanwhile.
+    server.client().subscribe("presence-large", channel_data='{"user_id":"later"}')
+    newcomer.read_until(b'"later')
+    (_, members), (_, added) = newcomer.frames()
+    assert len(members) > 100_000
+    assert b"subscription_succeeded" in members
+    assert b"member_added" in added
+
+
+def test_a_full_transport_without_a_socket_is_slow_after_the_timeout(make_server):
+    server = make_server()
+    slow = server.client()
+    (connection,) = connections_of(server)
+    connection.transport.producer.pauseProducing()
+    server.advance(19)
+    assert slow.connected
+    server.advance(3)
+    assert slow.close_code == 4100
+    assert slow.close_reason.startswith("Connection too slow: fewer than 1000 bytes/s")
 
 
 def test_the_limit_can_be_disabled(make_server, real):

@@ -44,12 +44,12 @@ def slow(make_server):
         stores.append(SlowStore(more["runtime"].reactor.seconds))
         return ReverbService(settings, store=stores[0], **more)
 
-    app = msgspec.structs.replace(APP, ping_interval=20, pong_timeout=10)
+    app = msgspec.structs.replace(APP, ping_interval=20, pong_timeout=10, messages_per_second=0)
     return make_server(app, service=service), stores[0]
 
 
 def backlog_bytes(server):
-    return sum(len(m) for c in connections_of(server) for m in c._backlog or ())
+    return sum(len(c._unread) for c in connections_of(server))
 
 
 def flood(client, data, max_bytes=50_000_000):
