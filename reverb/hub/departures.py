@@ -13,9 +13,9 @@ from twisted.internet.interfaces import IReactorTime
 
 from reverb.protocol.session import Completion, Session
 
-PER_TURN = 200
+PER_TURN = 100
 """The most subscriptions that are removed from the store in one turn of the reactor."""
-WINDOW = 400
+WINDOW = 200
 """The most removals that wait for the store's answer."""
 _COST = 5
 """What a removal from the store costs, relative to one from this node's channels only."""
