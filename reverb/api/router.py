@@ -123,8 +123,10 @@ class Router:
         """Answer the head of a request. It is a :data:`reverb.http.Handler`."""
         try:
             result = self._call_function(request)
-            if callable(result) or isinstance(result, (Response, dict)):
-                return _make_answer(result, request)
+            if callable(result):
+                return partial(_handle_body, result, request)
+            if isinstance(result, (Response, dict)):
+                return _respond(result)
         except Exception as error:  # noqa: BLE001 - the client gets a response, the log the failure
             return make_error_response(error, request)
         return _complete(result, request)
@@ -153,13 +155,10 @@ class Router:
 
 async def _complete(running: Coroutine[Any, Any, Result], request: Request) -> Answer:
     try:
-        return _make_answer(await running, request)
+        result = await running
+        return partial(_handle_body, result, request) if callable(result) else _respond(result)
     except Exception as error:  # noqa: BLE001 - the client gets a response, the log the failure
         return make_error_response(error, request)
-
-
-def _make_answer(result: Result, request: Request) -> Answer:
-    return partial(_handle_body, result, request) if callable(result) else _respond(result)
 
 
 def _handle_body(
