@@ -7,7 +7,7 @@ PACKAGING := setup.cfg setup.py pyproject.toml
 PYTHONS ?= python3.13 python3.12 python3.11 python3
 # The Python 2.7 interpreters to try for Autobahn's test suite.
 PYTHONS27 ?= python2.7 $(wildcard $(HOME)/.pyenv/versions/2.7.*/bin/python2.7)
-PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+PIP_INSTALL = @echo "Installing packages into $(VENV) for $(@F); this may take some minutes"; $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # The JavaScript clients of the end-to-end tests. Without npm these tests are skipped.
 # With COVERAGE=1, and in continuous integration, the tests measure their coverage.
 MEASURED := $(or $(COVERAGE),$(filter true,$(CI)))
@@ -17,7 +17,7 @@ NODE_MODULES := $(if $(shell command -v npm),tests/e2e/node_modules/.package-loc
 
 .DEFAULT_GOAL := help
 .PHONY: help serve test quick long conformance coverage coverage-check matrix lowest
-.PHONY: lint types docs changelog hooks bench clean
+.PHONY: lint format types docs changelog hooks bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,7 +31,7 @@ test: $(VENV)/.test $(NODE_MODULES) ## Run the tests in parallel, or pytest with
 	$(PYTEST) $(or $(ARGS),-n 3)
 
 quick: $(VENV)/.test ## Run the tests that start no program and do not wait, in under a minute
-	$(BIN)/pytest --quick $(or $(ARGS),-n 2)
+	$(BIN)/pytest --quick -n 2 $(ARGS)
 
 long: $(VENV)/.test ## Run the chaos test: many clients, failing nodes; LONG_SECONDS=..., LONG_SEED=...
 	$(BIN)/pytest -m long -s $(ARGS)
@@ -41,11 +41,14 @@ coverage: ## Run the tests, and check how much of the code they cover
 	$(MAKE) coverage-check
 
 coverage-check: $(VENV)/.test ## Check the coverage that the last test run has measured
+	@ls build/coverage/data* >/dev/null 2>&1 || { echo "No coverage was measured: run make coverage" >&2; exit 1; }
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage html --quiet --fail-under=0
 	$(BIN)/coverage json --quiet --fail-under=0
-	$(BIN)/coverage report --skip-covered
+	$(BIN)/coverage report --skip-covered --fail-under=0
 	$(BIN)/python .ci/coverage_floors.py
+	@echo "The whole, in percent:"
+	$(BIN)/coverage report --format=total
 
 matrix: $(VENV)/.dev ## Run the quick tests on each Python, with the lowest and the latest dependencies
 	$(NOX) $(ARGS)
@@ -61,6 +64,10 @@ lint: $(VENV)/.lint ## Check style, formatting and the fragments of the changelo
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/towncrier build --draft >/dev/null
+
+format: $(VENV)/.lint ## Correct the formatting, and the style problems that ruff can correct
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
 
 types: $(VENV)/.test $(VENV)/.lint ## Check the types
 	$(BIN)/mypy

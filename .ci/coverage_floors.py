@@ -35,6 +35,8 @@ def main() -> int:
     found = problems(files)
     print(*found, sep="\n", end="\n" if found else "")
     print(f"{len(files)} files, {len(found)} problems")
+    if found:
+        print("build/coverage/html shows the lines and branches that no test reaches.")
     return 1 if found else 0
 
 

@@ -38,7 +38,7 @@ class BoundedReader(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        """Read into a buffer, as :class:`io.RawIOBase` describes."""
+        """Read into a buffer, as ``io.RawIOBase`` describes."""
         remaining = self._deadline - time.monotonic()
         if remaining <= 0:
             raise self._too_slow()

@@ -36,8 +36,7 @@ def split_query(text: str) -> list[tuple[str, str]]:
             f"Too many query parameters: {count}, but the limit is {MAX_PARAMETERS}; "
             "send them as JSON in the body"
         )
-    parts = [part.partition("=") for part in text.split("&") if part]
-    return [(name, value) for name, _, value in parts]
+    return [part.partition("=")[::2] for part in text.split("&") if part]
 
 
 def decode_query(text: str) -> list[tuple[str, str]]:

@@ -129,7 +129,9 @@ def imported_privates():
 def test_the_table_lists_every_private_attribute():
     found = {*unknown_attributes(), *inherited_attributes(), *imported_privates()}
 
-    assert {(row.attribute, row.file) for row in rows()} == found
+    listed = {(row.attribute, row.file) for row in rows()}
+    assert found <= listed, f"docs/internals.md does not list {sorted(found - listed)}"
+    assert listed <= found, f"docs/internals.md lists, but no code uses {sorted(listed - found)}"
 
 
 @pytest.mark.parametrize("row", rows(), ids=lambda row: row.attribute)
@@ -143,4 +145,4 @@ def test_the_package_still_has_the_attribute(row):
 @pytest.mark.parametrize("row", rows(), ids=lambda row: row.attribute)
 def test_the_row_gives_a_reason_and_an_existing_test(row):
     assert row.why.endswith(".")
-    assert (ROOT / row.test).is_file()
+    assert (ROOT / row.test).is_file(), f"docs/internals.md: there is no file {row.test}"

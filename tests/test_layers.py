@@ -92,8 +92,8 @@ def imports_under(*folders, root=ROOT):
     ]
 
 
-def assert_none(violations):
-    assert not violations, "\n".join(map(str, violations))
+def assert_none(violations, rule=""):
+    assert not violations, "\n".join([rule, *map(str, violations)])
 
 
 def forbidden(folder, *packages, root=ROOT):
@@ -124,7 +124,10 @@ class TestFloors:
         paths = [path.relative_to(ROOT / "reverb") for path in (ROOT / "reverb").rglob("*.py")]
         parts = {part_of(path.with_suffix("").parts) for path in paths} - {"__init__"}
 
-        assert parts == FLOOR_OF.keys()
+        assert parts == FLOOR_OF.keys(), (
+            f"no floor: {sorted(parts - FLOOR_OF.keys())}, "
+            f"no such part: {sorted(FLOOR_OF.keys() - parts)}. Correct FLOORS in {__file__}."
+        )
 
     def test_nothing_imports_from_the_public_face(self):
         """The face imports every part, so an import from it would point upwards."""
@@ -146,7 +149,8 @@ class TestFloors:
                 if found.name != "reverb"
                 and imported(found) != importer(found)
                 and FLOOR_OF[imported(found)] >= FLOOR_OF[importer(found)]
-            ]
+            ],
+            f"A part may import only parts of lower floors, see FLOORS in {__file__}:",
         )
 
 

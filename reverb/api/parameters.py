@@ -10,6 +10,7 @@ import re
 
 from reverb.api.responses import ApiError
 
+_PLAIN_NAMES = re.compile("[^&=[]*+")
 _PARAMETER = re.compile("&[^&=]*+=")
 
 Parameters = dict[str, str]
@@ -26,35 +27,37 @@ def read_parameters(pairs: list[tuple[str, str]]) -> Parameters:
         ApiError: With 400 if the query has a parameter twice, or has a name or a value that the
             signed text does not separate from others.
     """
-    _check_separators(pairs)
     parameters = {name.lower(): value for name, value in pairs}
-    if len(parameters) < len(pairs) or "[" in "".join(parameters):
+    if "&" in "".join(parameters.values()):
+        _check_values(pairs)
+    if len(parameters) < len(pairs) or not _PLAIN_NAMES.fullmatch("".join(parameters)):
         return _join_arrays(pairs)
     return parameters
 
 
-def _check_separators(pairs: list[tuple[str, str]]) -> None:
-    """Refuse a decoded ``&`` or ``=`` that would look like the end of a parameter when signed."""
+def _check_values(pairs: list[tuple[str, str]]) -> None:
+    """Refuse a value with a decoded ``&`` that would look like the next parameter when signed."""
     for name, value in pairs:
-        if "&" in value and _PARAMETER.search(value):
+        if _PARAMETER.search(value):
             raise ApiError(
                 400,
                 f"Parameter {name[:60]!r}: its value contains & and =, so the signature could be "
                 "that of two parameters; send the value as JSON in the body",
             )
-        if "&" in name or "=" in name:
-            raise ApiError(400, f"Parameter {name[:60]!r}: a name must not contain & or =")
 
 
 def _join_arrays(pairs: list[tuple[str, str]]) -> Parameters:
     """Join the elements of each array, such as ``info[0]`` and ``info[1]``, with commas.
 
     Raises:
-        ApiError: With 400 if a parameter that is not an array occurs twice.
+        ApiError: With 400 if a parameter that is not an array occurs twice, or a name contains a
+            decoded ``&`` or ``=``.
     """
     elements: dict[str, list[str]] = {}
     single = set()
     for name, value in pairs:
+        if "&" in name or "=" in name:
+            raise ApiError(400, f"Parameter {name[:60]!r}: a name must not contain & or =")
         array = _array_name(name)
         key = (name if array is None else array).lower()
         if key in single or (array is None and key in elements):

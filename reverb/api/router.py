@@ -131,8 +131,10 @@ class Router:
         """Answer the head of a request. This method is a :data:`reverb.http.Handler`."""
         try:
             result = self._call_function(request)
-            if callable(result) or isinstance(result, (Response, dict)):
-                return self._answer(result, request)
+            if callable(result):
+                return partial(self._handle_body, result, request)
+            if isinstance(result, (Response, dict)):
+                return _respond(result)
         except Exception as error:  # noqa: BLE001 - the client gets a response, the log the failure
             return make_error_response(error, request, self._log)
         return self._complete(result, request)

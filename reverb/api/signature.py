@@ -12,7 +12,7 @@ from reverb.api.parameters import Parameters, read_parameters
 from reverb.api.responses import ApiError
 from reverb.apps import App
 from reverb.http import Request
-from reverb.protocol.signing import constant_time_equal, query_text, sign
+from reverb.protocol.signing import constant_time_equal, query_text, request_text, sign
 from reverb.query import decode_query, percent_decode, split_query
 
 _VERSION = "1.0"
@@ -60,11 +60,13 @@ def check_signature(
     if request.has_body and not parameters.get("body_md5"):
         raise _missing_md5()
     received = parameters["auth_signature"]
-    for text, candidate in _signed_variants(request, parameters, prefix):
+    expected = request_text(request.method, request.path.removeprefix(prefix), parameters.items())
+    if constant_time_equal(sign(app.secret, expected), received):
+        return parameters
+    for text, meant in _signed_variants(request, parameters, prefix):
         if constant_time_equal(sign(app.secret, text), received):
-            return candidate
-    text, _ = next(_signed_variants(request, parameters, prefix))
-    shown = text.replace("\n", "\\n")
+            return meant
+    shown = expected.replace("\n", "\\n")
     raise ApiError(
         401,
         f'Invalid signature: you should have sent HmacSHA256Hex("{shown}", your_secret_key), '
@@ -128,8 +130,7 @@ def _signed_variants(
     percent-encoded, and whether ``+`` in the query means a space.
 
     Yields:
-        A text, and the parameters that a request with this text means. The first text is the one
-        in Pusher's documentation.
+        A text, and the parameters that a request with this text means.
     """
     without_prefix = request.path.removeprefix(prefix)
     paths = list(dict.fromkeys((without_prefix, request.path)))

@@ -12,7 +12,7 @@ from reverb.portions import portions
 UNSUBSCRIBE_DELAY = 2.0
 """Seconds from the last local unsubscription from a channel until the node unsubscribes from the
 channel's topic. Many clients return within this delay."""
-PORTION = 1_000
+PORTION = 500
 """The most names to which a node subscribes before the bus has confirmed them, after a connect; and
 the most names from which a node unsubscribes in one turn of the reactor."""
 

@@ -13,9 +13,9 @@ from twisted.internet.interfaces import IReactorTime
 
 from reverb.protocol.session import Completion, Session
 
-PER_TURN = 200
+PER_TURN = 150
 """The most subscriptions that are removed from the store in one turn of the reactor."""
-WINDOW = 400
+WINDOW = 300
 """The most removals that wait for the store's answer."""
 _COST = 5
 """What a removal from the store costs, relative to one from this node's channels only."""
@@ -83,8 +83,9 @@ class DepartureQueue:
         self._notify_if_empty()
 
     def _spend(self, cost: int) -> None:
-        if cost:
-            self._budget -= cost
+        self._budget -= cost
+        # Few removals need no timer: they may as well count towards the bound of a later turn.
+        if self._budget < PER_TURN * _COST / 2:
             self._schedule()
 
     def _schedule(self) -> None:

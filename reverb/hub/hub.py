@@ -355,11 +355,11 @@ class Hub:
 
     @returns_deferred
     async def flush(self) -> None:
-        """Finish what is delayed, because the node is about to stop.
+        """Finish the delayed removals and refreshes, because the node is about to stop.
 
         Returns:
-            Fires when the subscriptions of all ended sessions are removed, and the delayed counts
-            are being refreshed: it does not wait for the store's counts.
+            Fires when the subscriptions of all ended sessions are removed, and the refreshes of
+            delayed counts have begun. The Deferred does not wait for the counts from the store.
         """
         await self._departures.wait_until_empty()
         self._counts.flush()

@@ -25,7 +25,7 @@ def refusal_reason(url: NatsUrl) -> str | None:
     Returns:
         The reason why this server cannot use NATS, as one line without the password; None if no
         such reason is found. None is also returned if no NATS server answers, or if NATS reports a
-        temporary error: the link tries again while this server runs.
+        temporary error, because the link tries again while this server runs.
     """
     for server in url.servers:
         try:

@@ -176,8 +176,8 @@ class ClientAddresses:
         Without ``trusted_proxies``, every peer of an endpoint ``haproxy:`` is a trusted proxy.
 
         Returns:
-            The address that counts as the peer's, and whether it is a proxy that speaks for
-            itself: one that names no client, as in a health check.
+            The address that counts as the peer's, and whether the peer is a proxy that names no
+            client, as in a health check.
         """
         proxy = unwrap(transport).getPeer()
         if not _speaks_proxy_protocol(transport):

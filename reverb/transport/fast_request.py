@@ -17,7 +17,7 @@ _HEAD = re.compile(
     rb"((?:[!#$%&'*+.^_`|~0-9A-Za-z-]++:[\t -~]*+\r\n)*+)\r\n"
 )
 _LENGTH = re.compile(rb"^content-length:[ \t]*+([0-9]{1,9})[ \t]*+\r$", re.MULTILINE)
-_HOST = re.compile(rb"^host:[ \t]*+(?:[.0-9a-z_-]++(?::[0-9]*+)?[ \t]*+)?\r$", re.MULTILINE)
+_HOST = re.compile(rb"host:[ \t]*+(?:[.0-9a-z_-]++(?::[0-9]*+)?[ \t]*+)?\r\n")
 _KEEP_ALIVE = re.compile(rb"^connection:[ \t]*+keep-alive[ \t]*+\r$", re.MULTILINE)
 # Headers other than the length that change how the body or the connection is handled.
 _SPECIAL = re.compile(rb"transfer-encoding|expect|upgrade|http2-settings")
@@ -86,8 +86,8 @@ def _is_common(headers: bytes) -> bool:
     """
     if headers.count(b"\n") > MAX_HEADERS or _SPECIAL.search(headers):
         return False
-    hosts = headers.count(b"\nhost:") + headers.startswith(b"host:")
-    if hosts != 1 or not _HOST.search(headers):
+    start = 0 if headers.startswith(b"host:") else headers.find(b"\nhost:") + 1
+    if not _HOST.match(headers, start) or headers.find(b"\nhost:", start) >= 0:
         return False
     connections = headers.count(b"connection")
     return not connections or (connections == 1 and _KEEP_ALIVE.search(headers) is not None)

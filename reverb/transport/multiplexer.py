@@ -52,7 +52,7 @@ class MultiplexingProtocol(Protocol):
 
     def connectionMade(self) -> None:
         """Wait for the head of a request, for at most ``handshake_timeout`` seconds."""
-        self._head = bytearray()
+        self._head: bytearray | None = None
         self._channel: HttpChannel | None = None
         has_room = self.factory.make_room()
         self.factory.http_connections[self] = None
@@ -75,11 +75,13 @@ class MultiplexingProtocol(Protocol):
         if channel is not None and not channel.idle:
             channel.dataReceived(data)
             return
-        searched = len(self._head)
-        if searched:
+        head: bytes | bytearray = data
+        searched = 0
+        if self._head:
+            searched = max(0, len(self._head) - len(_END) + 1)
             self._head += data
-        head = self._head or data
-        end = head.find(_END, max(0, searched - len(_END) + 1))
+            head = self._head
+        end = head.find(_END, searched)
         # An incomplete head may end with a part of the empty line, which does not count.
         length = end if end >= 0 else len(head) - len(_END) + 1
         if length > self.factory.max_request_head_bytes:
@@ -88,7 +90,7 @@ class MultiplexingProtocol(Protocol):
         elif end < 0:
             self._head = self._head or bytearray(data)
         else:
-            self._head = bytearray()
+            self._head = None
             self._read_head(bytes(head), end)
 
     def _read_head(self, data: bytes, end: int) -> None:

@@ -53,6 +53,8 @@ class LimitedConnection(ProtocolWrapper):
     def __init__(self, factory: "_LimitedFactory", protocol: IProtocol) -> None:
         super().__init__(factory, protocol)
         self._clock = factory.clock
+        self._connections = factory.connections
+        self._connections.add(self)
         self._head = bytearray()
         self._begin_response()
         self._why_aborted: ResponseLimitError | None = None
@@ -133,17 +135,22 @@ class LimitedConnection(ProtocolWrapper):
         """
         super().loseConnection()
         if self._abort_call is None:
-            self._abort_call = self._clock.callLater(CLOSE_TIMEOUT, self._abort)
+            self._abort_call = self._clock.callLater(CLOSE_TIMEOUT, self.abort)
 
-    def _abort(self) -> None:
-        self._abort_call = None
+    def abort(self) -> None:
+        """Close the connection at once."""
+        self._cancel_abort_call()
         self.transport.abortConnection()
+
+    def _cancel_abort_call(self) -> None:
+        call, self._abort_call = self._abort_call, None
+        if call is not None and call.active():
+            call.cancel()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Report the loss; the reason is the limit that was exceeded, if one was."""
-        if self._abort_call is not None:
-            self._abort_call.cancel()
-            self._abort_call = None
+        self._cancel_abort_call()
+        self._connections.discard(self)
         super().connectionLost(reason if self._why_aborted is None else Failure(self._why_aborted))
 
 
@@ -159,9 +166,12 @@ class _LimitedFactory(WrappingFactory[LimitedConnection]):
 
     noisy = False
 
-    def __init__(self, factory: IProtocolFactory, clock: Any) -> None:
+    def __init__(
+        self, factory: IProtocolFactory, clock: Any, connections: set[LimitedConnection]
+    ) -> None:
         super().__init__(factory)
         self.clock = clock
+        self.connections = connections
 
     def doStart(self) -> None:
         """Do nothing: the base class starts the wrapped factory, which logs."""
@@ -181,15 +191,20 @@ class LimitedEndpoint:
     Args:
         endpoint: The client endpoint that connects.
         clock: The reactor, as a clock.
+        connections: The connections that are open; each adds and removes itself.
     """
 
-    def __init__(self, endpoint: IStreamClientEndpoint, clock: Any) -> None:
+    def __init__(
+        self, endpoint: IStreamClientEndpoint, clock: Any, connections: set[LimitedConnection]
+    ) -> None:
         self._endpoint = endpoint
         self._clock = clock
+        self._connections = connections
 
     def connect(self, protocolFactory: IProtocolFactory) -> "Deferred[IProtocol]":
         """Connect; fires with the protocol that ``protocolFactory`` has made."""
-        connecting = self._endpoint.connect(_LimitedFactory(protocolFactory, self._clock))
+        factory = _LimitedFactory(protocolFactory, self._clock, self._connections)
+        connecting = self._endpoint.connect(factory)
         return connecting.addCallback(_unwrap)
 
 

@@ -36,7 +36,7 @@ from zope.interface import implementer
 from reverb.webhooks.endpoint_queue import MAX_IN_FLIGHT
 from reverb.webhooks.interfaces import IWebhookTransport, WebhookTransportError
 from reverb.webhooks.public_addresses import PublicEndpoint
-from reverb.webhooks.response_limits import LimitedEndpoint
+from reverb.webhooks.response_limits import LimitedConnection, LimitedEndpoint
 
 TIMEOUT = 10.0
 """Seconds for which a request waits for the response's head, and then again for its body."""
@@ -87,9 +87,13 @@ class _EndpointFactory:
     """Makes the agent's client endpoints, with TLS for https URLs.
 
     If private addresses are not allowed, the client endpoints connect only to public ones.
+
+    Attributes:
+        connections: The connections that are open.
     """
 
     def __init__(self, reactor: Any, policy: IPolicyForHTTPS, *, allow_private: bool) -> None:
+        self.connections: set[LimitedConnection] = set()
         self._reactor = reactor
         self._policy = policy
         self._allow_private = allow_private
@@ -105,7 +109,7 @@ class _EndpointFactory:
         if uri.scheme == b"https":
             tls = self._policy.creatorForNetloc(uri.host, uri.port)
             endpoint = wrapClientTLS(tls, endpoint)
-        return LimitedEndpoint(endpoint, self._reactor)
+        return LimitedEndpoint(endpoint, self._reactor, self.connections)
 
 
 @implementer(IBodyProducer)
@@ -147,10 +151,11 @@ class HttpTransport:
         # The webhook endpoint may have accepted a request although the connection broke. So the
         # sender alone decides whether to retry.
         self._pool.retryAutomatically = False
-        endpoints = _EndpointFactory(
+        self._endpoints = _EndpointFactory(
             reactor, policy or BrowserLikePolicyForHTTPS(), allow_private=allow_private
         )
-        self._agent = _UndecodedAgent(Agent.usingEndpointFactory(reactor, endpoints, self._pool))
+        agent = Agent.usingEndpointFactory(reactor, self._endpoints, self._pool)
+        self._agent = _UndecodedAgent(agent)
         self._drains: set[_BodyDrain] = set()
         self._is_stopped = False
 
@@ -195,7 +200,11 @@ class HttpTransport:
         for drain in tuple(self._drains):
             drain.close()
         closed: Deferred[None] = self._pool.closeCachedConnections()
-        return closed
+        return closed.addCallback(lambda _: self._abort_connections())
+
+    def _abort_connections(self) -> None:
+        for connection in tuple(self._endpoints.connections):
+            connection.abort()
 
 
 class _BodyDrain(Protocol):

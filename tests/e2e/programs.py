@@ -13,7 +13,7 @@ def find_node(*modules: str) -> str:
     program = find_program("node")
     for module in modules:
         if not (NODE_MODULES / module / "package.json").is_file():
-            skip_missing(f"{module} is not installed: run npm ci in tests/e2e")
+            skip_missing(f"the npm package {module} is not installed: run npm ci in tests/e2e")
     return program
 
 

@@ -135,7 +135,7 @@ class Server:
 
         try:
             self.port = int(poll("the server listens", find_port)[1] or 0)
-            assert self.get("/up") == {"health": "OK"}
+            assert self.get("/up")["health"] == "OK", self.log
         except BaseException:
             self.kill()
             raise

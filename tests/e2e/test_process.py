@@ -117,7 +117,7 @@ def test_a_stop_closes_idle_connections_and_incomplete_requests(start_server):
     with server.connect() as idle, server.connect() as half:
         idle.sendall(b"GET /up HTTP/1.1\r\nHost: a\r\n\r\n")
         assert idle.recv(4096).startswith(b"HTTP/1.1 200")
-        half.sendall(b"POST /apps/1001/events HTTP/1.1\r\nContent-Length: 99\r\n\r\n{")
+        half.sendall(b"POST /apps/1001/events HTTP/1.1\r\nHost: a\r\nContent-Length: 99\r\n\r\n{")
         server.stop()
 
 

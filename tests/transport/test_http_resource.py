@@ -119,6 +119,23 @@ def test_other_paths_belong_to_the_tree(mounted):
     assert mounted.exchange("GET /other").body == b"another page"
 
 
+@pytest.mark.parametrize(
+    ("headers", "problem"),
+    [
+        ("", "Missing Host"),
+        ("Host: x\r\nHost: y\r\n", "several Host"),
+        ("Host: x y\r\n", "Bad Host"),
+        ("Host: x\r\nTransfer-Encoding: identity\r\n", "Bad Transfer-Encoding"),
+    ],
+)
+def test_a_head_that_twisted_web_accepts_is_held_to_rfc_9112(mounted, headers, problem):
+    mounted.protocol.dataReceived(f"GET /realtime/up HTTP/1.1\r\n{headers}\r\n".encode())
+    response = parse_response(mounted.take())
+
+    assert response.status == 400
+    assert problem in response.json()["error"]
+
+
 @pytest.fixture
 def waiting():
     return Deferred()

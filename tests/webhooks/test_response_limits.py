@@ -84,7 +84,7 @@ def client(server, clock):
     recorder = Recorder()
     found = []
     factory = Factory.forProtocol(lambda: recorder)
-    LimitedEndpoint(server, clock).connect(factory).addCallback(found.append)
+    LimitedEndpoint(server, clock, set()).connect(factory).addCallback(found.append)
     assert found == [recorder]
     recorder.transport.write(b"POST / HTTP/1.1\r\n\r\n")
     return recorder

@@ -28,7 +28,9 @@ from reverb.stores.redis.sync_lua import SYNC_CHANNEL, SYNC_CHANNELS
 REDIS_ERRORS = (LinkLostError, RedisReplyError, StoreRefusedError)
 """All errors with which a script may fail."""
 PORTION = 200
-"""The number of channels and members after which a portion ends."""
+"""The number of channels and members after which a portion ends; see also ``_PRESENCE_COST``."""
+_PRESENCE_COST = 10
+"""What a presence channel costs, relative to one without members: it needs a command of its own."""
 WINDOW = 4
 """The most portions that wait for a reply."""
 
@@ -105,7 +107,7 @@ class ChannelSync:
         for key in keys:
             here = self._local_state.channels.get(key)
             portion.append(key)
-            weight += 1 if here is None else 1 + len(here.roster)
+            weight += _PRESENCE_COST + len(here.roster) if here and here.roster else 1
             if weight >= PORTION:
                 yield portion
                 portion, weight = [], 0

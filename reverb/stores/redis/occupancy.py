@@ -2,14 +2,15 @@
 
 import secrets
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 
-from reverb.brokers.link import RECONNECT_GRACE
-from reverb.portions import run_in_portions
+from reverb.brokers.link import RECONNECT_GRACE, wait_for_all
+from reverb.interfaces import StoreRefusedError
+from reverb.portions import next_turn, portions, run_in_portions
 from reverb.protocol.names import INTERNAL_PREFIX
 from reverb.redis.scripting import Script
 from reverb.redis.session import RedisSession
@@ -21,8 +22,8 @@ NOT_TRACKED = -1
 """The debounce delay of a channel whose occupancy no webhook reports."""
 _REPORT_MARGIN = 10.0
 """Seconds after the debounce delay within which a departure is reported, unless Redis fails."""
-_PORTION = 1_000
-"""The number of channels of one portion of a snapshot."""
+PORTION = 500
+"""The number of channels of which one turn of the reactor takes a snapshot, or marks departures."""
 _NO_USERS: frozenset[str] = frozenset()
 
 
@@ -122,7 +123,7 @@ class Occupancy:
         """
         if self.debounce_ms >= 0:
             keys = list(self._local_state.channels)
-            taking = run_in_portions(self._clock, keys, self._add_to_snapshot, size=_PORTION)
+            taking = run_in_portions(self._clock, keys, self._add_to_snapshot, size=PORTION)
             # Now, and after the last portion: a channel may be vacated before its portion.
             self._add_departures()
             self.snapshot_taken = taking.addCallback(lambda _: self._add_departures())
@@ -152,26 +153,37 @@ class Occupancy:
         if before not in (None, self._epoch):
             self._was_flushed = True
 
-    def mark_unconfirmed(self) -> "Iterable[Deferred[Any]]":
-        """After a flush of Redis, mark departures in Redis as unconfirmed.
+    async def mark_unconfirmed(self) -> None:
+        """After a flush of Redis, mark departures in Redis as unconfirmed, in portions.
 
         The departures are the channels and members of the snapshot that this node no longer has.
-        A channel that only a member has left is marked too. Without a flush, marks nothing.
+        A channel that only a member has left is marked too. Without a flush, marks nothing. Returns
+        when Redis has answered, or when the session has ended.
 
-        Yields:
-            One Deferred for each channel that was left, by its last subscriber or by a member. The
-            Deferred fires when Redis has marked the channel and its departed members.
+        Raises:
+            LinkLostError: Redis is out of reach.
+            RedisReplyError: Redis refuses the session.
         """
-        for key, users in list(self._snapshot.items()) if self._was_flushed else ():
+        await self.snapshot_taken
+        for portion in portions(list(self._snapshot) if self._was_flushed else (), PORTION):
+            if self._session.token is None:
+                return
+            # Also if nothing of the portion has departed, the next one follows in another turn.
+            await wait_for_all([next_turn(self._clock), *self._mark(portion)])
+
+    def _mark(self, keys: list[ChannelKey]) -> "Iterator[Deferred[Any]]":
+        for key in keys:
             here = self._local_state.channels.get(key)
+            users = self._snapshot[key]
             departed = users if here is None else users - here.roster.keys()
             if here is None or departed:
                 # Redis may be flushed once more before the departures are reported.
                 for user_id in (*departed, None):
                     self.record_departure(key, user_id)
-                yield self._session.run(
+                marking = self._session.run(
                     MARK_UNCONFIRMED, *key, self.reconnect_debounce_ms_for(key), *departed
                 )
+                yield marking.addErrback(lambda failure: failure.trap(StoreRefusedError))
 
     def clear_snapshot(self) -> None:
         """Drop the snapshot, because this node's local state is registered in Redis again."""

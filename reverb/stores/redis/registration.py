@@ -186,8 +186,7 @@ class Registration(LinkObserver):
         writing = Deferred.fromCoroutine(self._channels.sync_all(list(local.channels)))
         await wait_for_all([scanning, writing])
         await self._write(self._cache.write_back())
-        await self._occupancy.snapshot_taken
-        await self._write(self._occupancy.mark_unconfirmed())
+        await self._occupancy.mark_unconfirmed()
 
     async def _correct_held(self) -> None:
         """Correct what Redis still has of an earlier session of this node, in portions."""
