@@ -226,10 +226,9 @@ class ReverbService(MultiService):
         return make_router(context, self.settings.path).handle
 
     def _make_http_factory(self, handle: Handler, meter: Meter) -> HttpFactory:
-        limits = make_http_limits(self.settings)
         return HttpFactory(
             handle,
-            limits,
+            make_http_limits(self.settings),
             self._timing_wheel,
             reactor=self._clock,
             meter=meter,

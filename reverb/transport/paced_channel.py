@@ -24,7 +24,7 @@ from reverb.transport.round_robin import RoundRobin
 from reverb.transport.slow_peers import SlowPeers
 from reverb.transport.socket_stats import limit_unsent_bytes, queued_bytes, unwrap
 
-_REQUESTS_PER_TURN = 16
+_REQUESTS_PER_TURN = 8
 _BYTES_PER_TURN = 8_192
 _MAX_KEPT_BYTES = 16_384
 """The bytes that are kept before the transport is paused, while a request waits for its response.
