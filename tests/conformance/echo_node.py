@@ -102,8 +102,8 @@ class EchoConnection(PusherConnection):
 class EchoService(ReverbService):
     """The real node, with the echo connection and the echo hub."""
 
-    def _make_websockets(self):
-        factory = super()._make_websockets()
+    def _make_websockets(self, budget):
+        factory = super()._make_websockets(budget)
         factory.protocol = EchoConnection
         factory.hub = EchoHub(self.settings.compression_min_bytes)
         return factory
