@@ -18,7 +18,12 @@ from twisted.internet.interfaces import IPushProducer, ITransport
 from zope.interface import implementer
 
 from reverb.transport.slow_peers import SlowPeers
-from reverb.transport.socket_stats import is_plain_tcp, limit_unsent_bytes, queued_bytes, unwrap
+from reverb.transport.socket_stats import (
+    find_descriptor,
+    is_plain_tcp,
+    limit_unsent_bytes,
+    queued_bytes,
+)
 
 
 class OutboxOwner(Protocol):
@@ -330,7 +335,7 @@ class BufferedOutbox(_Backpressure):
         limit: BufferLimit,
         owner: OutboxOwner,
     ) -> None:
-        self._socket = unwrap(transport)
+        self._socket = find_descriptor(transport)
         self._full = False
         self._sent_while_full = 0
         super().__init__(transport, slow_peers, limit, owner)

@@ -22,7 +22,7 @@ from reverb.transport.client_address import make_address
 from reverb.transport.connection_log import ConnectionLog
 from reverb.transport.round_robin import RoundRobin
 from reverb.transport.slow_peers import SlowPeers
-from reverb.transport.socket_stats import limit_unsent_bytes, queued_bytes, unwrap
+from reverb.transport.socket_stats import find_descriptor, limit_unsent_bytes, queued_bytes
 
 _REQUESTS_PER_TURN = 8
 _BYTES_PER_TURN = 8_192
@@ -185,16 +185,20 @@ class PacedChannel(HTTPChannel):
     def resumeProducing(self) -> None:
         """Continue reading: no response waits."""
         self._responses_wait = False
-        self._pacing.slow_peers.forget(self.transport)
+        self.forget_responses()
         self._go_on()
 
     def watch_responses(self) -> bool:
         """Watch whether the client is slow, if responses wait; return whether they do."""
-        descriptor = unwrap(self.transport)
+        descriptor = find_descriptor(self.transport)
         waits = self._responses_wait if descriptor is None else queued_bytes(descriptor) > 0
         if waits:
             self._pacing.slow_peers.watch(self.transport, self._too_slow)
         return waits
+
+    def forget_responses(self) -> None:
+        """Stop watching whether the client is slow."""
+        self._pacing.slow_peers.forget(self.transport)
 
     def _too_slow(self, reason: str) -> None:
         self._pacing.meter.slow_http_clients += 1
@@ -204,6 +208,6 @@ class PacedChannel(HTTPChannel):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Release what is kept for the connection."""
-        self._pacing.slow_peers.forget(self.transport)
+        self.forget_responses()
         self._unread = b""
         super().connectionLost(reason)

@@ -15,9 +15,9 @@ from twisted.internet.interfaces import ITransport
 
 from reverb.transport.socket_stats import (
     acknowledged_bytes,
+    find_descriptor,
     progress_mark,
     queued_bytes,
-    unwrap,
 )
 from reverb.transport.timing_wheel import TimingWheel
 
@@ -70,7 +70,7 @@ class SlowPeers:
         """
         if not self._limits.bytes_per_second or transport in self._samples:
             return
-        descriptor = unwrap(transport)
+        descriptor = find_descriptor(transport)
         if descriptor is not None and not descriptor.connected:
             return
         if not self._samples:
@@ -99,13 +99,13 @@ class SlowPeers:
             sample.on_slow(f"fewer than {rate} bytes/s were read for {seconds} s")
 
     def _waits(self, transport: ITransport) -> bool:
-        descriptor = unwrap(transport)
+        descriptor = find_descriptor(transport)
         # A fake transport says itself that it is empty: its producer calls forget().
         return descriptor is None or bool(descriptor.connected and queued_bytes(descriptor))
 
     def _is_slow(self, transport: ITransport, sample: _Sample) -> bool:
         now, limits = self._timing_wheel.now, self._limits
-        descriptor = unwrap(transport)
+        descriptor = find_descriptor(transport)
         if descriptor is not None:
             taken, mark = acknowledged_bytes(descriptor), progress_mark(descriptor)
             # Without the kernel's count, a peer that takes anything at all is not slow.

@@ -16,7 +16,8 @@ from typing import TypeGuard
 
 from twisted.internet import tcp
 from twisted.internet.abstract import FileDescriptor
-from twisted.protocols.policies import ProtocolWrapper
+
+from reverb.transport.wrapped_transport import unwrap
 
 _NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", -1)  # Python defines it on Linux.
 _MAX_UNSENT_BYTES = 131_072
@@ -37,11 +38,10 @@ def is_plain_tcp(transport: object) -> TypeGuard[tcp.Connection]:
     return isinstance(transport, tcp.Connection) and not transport.TLS and os.name == "posix"
 
 
-def unwrap(transport: object) -> FileDescriptor | None:
+def find_descriptor(transport: object) -> FileDescriptor | None:
     """Return the descriptor below TLS and the PROXY protocol; None for a fake transport."""
-    while isinstance(transport, ProtocolWrapper):
-        transport = transport.transport
-    return transport if isinstance(transport, FileDescriptor) else None
+    socket_transport = unwrap(transport)
+    return socket_transport if isinstance(socket_transport, FileDescriptor) else None
 
 
 def queued_bytes(descriptor: FileDescriptor) -> int:
@@ -51,7 +51,7 @@ def queued_bytes(descriptor: FileDescriptor) -> int:
 
 def limit_unsent_bytes(transport: object) -> None:
     """Let the kernel buffer few unsent bytes for a peer that does not read."""
-    descriptor = unwrap(transport)
+    descriptor = find_descriptor(transport)
     if isinstance(descriptor, tcp.Connection):
         # Unix sockets do not support this option.
         with suppress(OSError):

@@ -12,11 +12,11 @@ from twisted.python.failure import Failure
 
 from reverb.transport.socket_stats import (
     acknowledged_bytes,
+    find_descriptor,
     is_plain_tcp,
     limit_unsent_bytes,
     progress_mark,
     queued_bytes,
-    unwrap,
 )
 
 
@@ -54,8 +54,8 @@ def test_wrappers_such_as_tls_are_looked_through(pair):
     transport, _ = pair
     wrapper = ProtocolWrapper(WrappingFactory(None), Protocol())
     wrapper.transport = transport
-    assert unwrap(wrapper) is transport
-    assert unwrap(StringTransport()) is None
+    assert find_descriptor(wrapper) is transport
+    assert find_descriptor(StringTransport()) is None
     assert is_plain_tcp(transport)
     assert not is_plain_tcp(wrapper)
     limit_unsent_bytes(wrapper)
