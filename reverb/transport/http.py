@@ -314,6 +314,12 @@ class HttpChannel(PacedChannel):
             self._receiver = None
             super().allContentReceived()
 
+    def detach(self) -> None:
+        """Leave the transport to another protocol. The channel must be :attr:`idle`."""
+        self.setTimeout(None)
+        self.transport.unregisterProducer()
+        self.forget_responses()
+
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Drop the body that is being received, and notify the requests."""
         self._close_receiver()

@@ -152,8 +152,7 @@ class MultiplexingProtocol(Protocol):
         """
         channel, self._channel = self._channel, None
         if channel is not None:
-            channel.setTimeout(None)
-            self.transport.unregisterProducer()
+            channel.detach()
         self._forget()
         protocol: PusherConnection = self.factory.websockets.buildProtocol(self.transport.getPeer())
         protocol.address = self.factory.websockets.addresses.find(self.transport, head)

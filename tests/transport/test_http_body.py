@@ -231,6 +231,28 @@ class TestASourceOfAppsThatWaits:
         apps.found.callback(APP)
         assert reserved(server) == 0
 
+    def test_what_follows_is_answered_in_order(self, server, apps, real):
+        client = real(server)
+        client.send(UP + head(server) + BODY[:9])
+        client.socket.sendall(BODY[9:] + UP * 40)
+        client.turn()
+        client.read_until(b"HTTP/1.1 200")
+        assert client.buffer.count(b"HTTP/1.1 200") == 1
+        apps.found.callback(APP)
+        while client.buffer.count(b"HTTP/1.1 200") < 42:
+            assert client.read()
+        assert client.transport in server.clock.getReaders()
+
+    def test_a_refusal_ends_what_follows(self, server, apps, real):
+        client = real(server)
+        client.send(UP + head(server, body=LARGE) + LARGE[:9])
+        client.socket.sendall(LARGE[9:] + UP * 40)
+        client.turn()
+        apps.found.callback(None)
+        answer = client.read_all()
+        assert answer.count(b"HTTP/1.1 200") == answer.count(b"HTTP/1.1 404") == 1
+        assert answer.count(b"HTTP/1.1 ") == 2
+
     def test_nothing_is_read_meanwhile(self, server, apps, real):
         client = real(server)
         client.send(head(server, body=LARGE))

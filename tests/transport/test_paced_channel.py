@@ -1,5 +1,6 @@
 """HTTP requests are read at the pace at which the client reads the responses, and in turns."""
 
+import pytest
 from twisted.internet.defer import Deferred
 
 from reverb.service import ReverbService
@@ -88,6 +89,20 @@ def test_a_client_that_reads_no_response_is_disconnected(make_server, real, log)
     (line,) = log.lines("closed the HTTP connection")
     assert "too slow: fewer than 1000 bytes/s were read for 20 s" in line
     assert not server.service.factory.http_connections
+
+
+def test_the_lines_about_slow_clients_are_throttled(make_server, real, log):
+    server = make_server()
+    clients = [real(server, small=True) for _ in range(3)]
+    for client in clients:
+        flood(client, LONG * 20, 1_000_000)
+    clients[0].advance(25)
+    assert server.service._meter.slow_http_clients == 3
+    assert len(log.lines("closed the HTTP connection")) == 1
+    server.service._websockets.connection_log.flush()
+    (line,) = log.lines("suppressed")
+    assert "suppressed 2 lines" in line
+    assert "slow HTTP client" in line
 
 
 def test_a_client_that_reads_slowly_but_steadily_is_not_disconnected(make_server, real):
@@ -206,6 +221,47 @@ def test_an_upgrade_may_follow_when_all_requests_are_answered(wire):
     assert b"connection_established" in client.take()
     client.send(frame(b'{"event":"pusher:ping"}'))
     assert b"pusher:pong" in client.take()
+
+
+def test_an_upgrade_ends_the_watch_of_the_responses(make_server, real):
+    server = make_server(request_timeout=3)
+    client = real(server, small=True)
+    client.send(UP)
+    client.transport.write(b"x" * 50_000)
+    client.turn()
+    client.advance(4)
+    slow_peers = channel_of(client)._pacing.slow_peers
+    assert len(slow_peers) == 1
+    client.send(upgrade_request("/app/app-key?protocol=7"))
+    assert len(slow_peers) == 0
+    assert len(server.service._websockets.slow_peers) == 1
+    client.read_until(b"connection_established")
+    client.advance(25)
+    assert client.transport.connected
+
+
+@pytest.mark.parametrize(("rest", "statuses"), [(b"Host: x\r\n\r\n", [200, 200]), (UP, [200, 400])])
+def test_a_head_that_is_cut_between_two_lines_is_one_head(wire, rest, statuses):
+    client = wire()
+    client.send(UP + b"GET /up HTTP/1.1\r\n", rest)
+    assert [r.status for r in client.responses()] == statuses
+
+
+@pytest.mark.parametrize("part", [b"GET /up HTTP/1.1\r\n", b"GET /up HTTP/1.1\r\nHo"])
+def test_a_head_behind_other_requests_has_a_time_limit(server, wire, part):
+    client = wire()
+    client.send(UP + part)
+    client.advance(server.service.settings.request_timeout + 1)
+    assert [r.status for r in client.responses()] == [200, 408]
+
+
+def test_bytes_after_the_last_request_are_discarded(server, wire):
+    client = wire()
+    client.send(UP.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+    assert client.ended
+    client.send(UP, UP[:9], upgrade_request("/app/app-key?protocol=7"))  # TLS still delivers them.
+    assert server.service._meter.responses == {200: 1}
+    assert not server.service._websockets.connections
 
 
 # Requests that wait for the store
