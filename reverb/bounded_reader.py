@@ -1,6 +1,7 @@
 """Reads from a blocking socket, up to a number of bytes and until a deadline.
 
-A socket's own timeout limits one wait only: a server that sends one byte a second never exceeds it.
+The timeout of a Python socket limits a single read. A server that sends one byte a second would
+never exceed this timeout.
 """
 
 import io
@@ -10,24 +11,25 @@ from typing import Any
 
 
 class AnswerLimitError(OSError):
-    """The peer's answer is too large or too slow; the text says which."""
+    """The peer's answer is too large or too slow. The exception's text names the limit."""
 
 
 class BoundedReader(io.RawIOBase):
-    """A stream of the bytes from a connected socket.
+    """A stream of the bytes that a connected socket receives.
 
-    Each read raises AnswerLimitError when the bytes or the time are used up, and otherwise what
-    the socket raises. Closing the stream leaves the socket open.
+    A read raises AnswerLimitError when the peer has sent more than ``max_bytes``, or when
+    ``seconds`` are over. The exceptions of the socket pass through. Closing the stream leaves the
+    socket open.
 
     Args:
-        connection: The socket, which may use TLS. Its timeout is changed by each read.
-        max_bytes: The most bytes that may be read.
-        seconds: The time from now until the last byte must have arrived.
+        connection: The socket, which may use TLS. Each read changes the socket's timeout.
+        max_bytes: The most bytes that the peer may send.
+        seconds: The seconds from now within which the last byte must arrive.
     """
 
     def __init__(self, connection: socket.socket, *, max_bytes: int, seconds: float) -> None:
         self._connection = connection
-        # It keeps the descriptor open when http.client closes the socket before the response.
+        # This file keeps the descriptor open: http.client may close the socket before the response.
         self._raw: Any = connection.makefile("rb", buffering=0)
         self._max_bytes = self._bytes_left = max_bytes
         self._seconds = seconds
@@ -38,7 +40,7 @@ class BoundedReader(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        """Read into a buffer, as ``io.RawIOBase`` describes."""
+        """Read bytes into a buffer; implements ``io.RawIOBase.readinto``."""
         remaining = self._deadline - time.monotonic()
         if remaining <= 0:
             raise self._too_slow()

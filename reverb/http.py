@@ -44,7 +44,7 @@ def _parse_header_lines(lines: bytes) -> dict[str, str]:
 
 
 class Request(NamedTuple):
-    """A request, without its body."""
+    """The head of an HTTP request."""
 
     method: str
     path: str
@@ -53,7 +53,7 @@ class Request(NamedTuple):
     """The query string as received, still percent-encoded; empty if there is none."""
     headers: Headers
     has_body: bool
-    """Whether a body follows the head."""
+    """Whether the request has a body."""
 
 
 class Response(NamedTuple):
@@ -66,20 +66,20 @@ class Response(NamedTuple):
 
 
 BodyHandler = Callable[[bytes], Response | Coroutine[Any, Any, Response]]
-"""A function from the body of a request to the response, or to a coroutine that returns it.
+"""A function that gets a request's body, and returns the response or a coroutine for it.
 
-Neither the function nor the coroutine raises an exception. The coroutine may await Deferreds, and
-runs to its end even if the client disconnects.
+Neither the body handler nor the coroutine raises an exception. The coroutine may await Deferreds,
+and runs to its end even if the client disconnects.
 """
 
 Answer = Response | BodyHandler
-"""What a handler decides when it knows the head of a request. A response is sent without reading
-the body. A body handler gets the body, which is empty if the request has none."""
+"""The result of a handler: a response, which is sent before the request's body is read, or a body
+handler. The body handler gets the body, which is empty if the request has none."""
 
 Handler = Callable[[Request], Answer | Coroutine[Any, Any, Answer]]
-"""A function from the head of a request to the answer, or to a coroutine that returns the answer.
+"""A function that gets a request's head, and returns the answer or a coroutine for it.
 
-Neither the function nor the coroutine raises an exception.
+Neither the handler nor the coroutine raises an exception.
 """
 
 
@@ -90,7 +90,7 @@ def make_request(method: bytes, target: bytes, header_lines: bytes, *, has_body:
         method: The HTTP method.
         target: The request target: the path with the query, if any.
         header_lines: The header lines, each with a line end.
-        has_body: Whether a body follows the head.
+        has_body: Whether the request has a body.
     """
     path, _, query = target.decode("latin-1").partition("?")
     headers = Headers(header_lines)

@@ -36,10 +36,10 @@ REFUSALS = (
     "accept_failed",
     "proxy_header",
 )
-"""The reasons for which a node refuses connections before it knows their app.
+"""The reasons for which a node refuses a connection before it knows the connection's app.
 
-The first three are limits of the node. ``accept_failed`` means that the limit of open files was
-reached, and ``proxy_header`` that a header of the PROXY protocol was malformed.
+The first three reasons are limits in the node's settings. ``accept_failed`` means that the process
+had reached the limit of open files; ``proxy_header`` means a malformed PROXY header.
 """
 
 _FANOUT_SIZES = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000)
@@ -150,8 +150,8 @@ class LinkMeter:
     Attributes:
         latency: Round-trip times of the periodic health check, in seconds.
         reconnects: Reconnects, not including the first connection.
-        dropped: Messages dropped because they were unreadable or too large to send.
-        corrupt: Values in Redis skipped because no node can have written them.
+        dropped: Messages that were dropped: unreadable when received, or too large to send.
+        corrupt: Values in Redis that were skipped, because no node can have written them.
     """
 
     __slots__ = ("corrupt", "dropped", "latency", "reconnects")
@@ -172,7 +172,7 @@ class Meter:
     Attributes:
         apps: The counters of each app, by its id.
         rejected: Connections rejected because no app was found, by the protocol's code.
-        refused: Connections refused before their app was known, by reason.
+        refused: Connections refused before their app was known, by the reason in ``REFUSALS``.
         responses: Responses of the HTTP API, by status.
         lags: Delays of the latest ticks of the node's timing wheel, in seconds.
         journal_errors: Failed writes to the webhook journal on disk.
@@ -200,8 +200,8 @@ class Meter:
         Args:
             app_id: The id of the app that the client named; None if there is no such app.
             code: The protocol's code for the rejection.
-            limit: The name of the limit that was reached, of the app or of the node; empty if none
-                was reached.
+            limit: The name of the limit of the app or the node for which the connection was
+                rejected; empty for another reason.
         """
         if app_id is None:
             self.rejected[code] += 1

@@ -1,7 +1,7 @@
-"""Does long work in portions, one in each turn of the reactor, so that clients do not wait for it.
+"""Divides long work into portions, one in each turn of the reactor, so that clients need not wait.
 
-Work whose size grows with what a node holds would otherwise block the reactor: at 300,000 channels,
-half a microsecond for each is already 150 ms.
+For example, work of half a microsecond for each of 300,000 channels would block the reactor for
+150 ms.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -18,14 +18,14 @@ _log = Logger()
 
 
 def portions(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Divide items into lists of ``size``; the last one may be shorter. Takes items as needed."""
+    """Yield lists of ``size`` items each; the last list may be shorter. Reads ``items`` lazily."""
     iterator = iter(items)
     while portion := list(islice(iterator, size)):
         yield portion
 
 
 def next_turn(clock: IReactorTime) -> "Deferred[None]":
-    """Fire in the next turn of the reactor."""
+    """Return a Deferred that fires in the next turn of the reactor."""
     turn: Deferred[None] = Deferred()
     clock.callLater(0, turn.callback, None)
     return turn
@@ -34,18 +34,19 @@ def next_turn(clock: IReactorTime) -> "Deferred[None]":
 def run_in_portions(
     clock: IReactorTime, items: Iterable[T], function: Callable[[T], object], *, size: int
 ) -> "Deferred[None]":
-    """Call a function with each item: with the first ``size`` now, with the others in later turns.
+    """Call a function with each item: the first ``size`` items now, the others in later turns.
 
-    An exception of one call is logged, and does not affect the others.
+    If the function raises an exception for one item, the exception is logged, and the function is
+    still called with the other items.
 
     Args:
-        clock: The reactor.
-        items: The items. What the function changes must not be iterated over directly: pass a copy.
+        clock: The reactor, which schedules the later portions.
+        items: The items. If the function changes their collection, pass a copy of the collection.
         function: The function.
-        size: The number of items in one turn.
+        size: The number of items in one turn of the reactor.
 
     Returns:
-        Fires when the function has been called with the last item; never fails.
+        Fires after the function has been called with the last item; never fails.
     """
     return Deferred.fromCoroutine(_run_in_portions(clock, items, function, size))
 

@@ -1,31 +1,35 @@
-"""Query strings: their parameters as pairs, and percent-decoding.
+"""Splits and percent-decodes query strings.
 
-Anyone may send a query of 16 KB without a signature. urllib would take 2 to 7 ms for one, in which
-the server serves nobody else. These functions are linear in the input, and take a tenth of that.
+Anyone may send a query of 16 KB without a signature. urllib takes 2 to 7 ms for such a query, and
+the server serves nobody else meanwhile. The functions of this module take a tenth of that time,
+which grows linearly with the query.
 """
 
 import re
 
 MAX_PARAMETERS = 128
-"""The most parameters of a query. An event in a query has up to 100 channels and 10 others."""
+"""The most parameters of a query. An event that is published in a query has up to 100 parameters
+for channels and 10 others."""
 _MAX_MALFORMED = 64
-"""The most percent signs without two hexadecimal digits. Some SDKs escape nothing, so ``50%`` is
-accepted, but each of these costs more than a well-formed escape."""
+"""The most malformed escapes: percent signs without two hexadecimal digits. Some SDKs escape
+nothing, so ``50%`` is accepted. But a malformed escape takes longer to decode than a valid one."""
 _MALFORMED = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 _SEPARATOR = "\u0100"
-"""A character that no escape stands for."""
+"""A character outside Latin-1, so that neither a received query nor an escape contains it."""
 
 
 class QueryError(ValueError):
-    """A query or a path cannot be read. The text is a sentence for the client's developer."""
+    """A query or a path is invalid. The error's text is a sentence for the client's developer."""
 
 
 def split_query(text: str) -> list[tuple[str, str]]:
-    """Return the names and values of a query string, in order, still percent-encoded.
+    """Return the names and values in a query string, in order, still percent-encoded.
+
+    A parameter without ``=`` gets an empty value.
 
     Args:
-        text: The query string as received. A parameter without ``=`` has an empty value.
+        text: The query string as received.
 
     Raises:
         QueryError: The query has more than :data:`MAX_PARAMETERS` parameters.
@@ -40,10 +44,12 @@ def split_query(text: str) -> list[tuple[str, str]]:
 
 
 def decode_query(text: str) -> list[tuple[str, str]]:
-    """Return the names and values of a query string, in order, percent-decoded.
+    """Return the names and values in a query string, in order, percent-decoded.
+
+    The character ``+`` stays as it is.
 
     Args:
-        text: The query string as received. ``+`` stays as it is.
+        text: The query string as received.
 
     Raises:
         QueryError: The query has too many parameters, or too many malformed escapes.
@@ -51,7 +57,7 @@ def decode_query(text: str) -> list[tuple[str, str]]:
     pairs = split_query(text)
     if "%" not in text:
         return pairs
-    # One call for all parameters, as each call costs more than the characters do.
+    # One call decodes all parameters, because a call costs more than the characters.
     joined = _SEPARATOR.join([part for pair in pairs for part in pair])
     parts = [_decode_utf8(part) for part in _unescape(joined).split(_SEPARATOR)]
     return list(zip(parts[::2], parts[1::2], strict=True))
@@ -60,21 +66,23 @@ def decode_query(text: str) -> list[tuple[str, str]]:
 def percent_decode(text: str) -> str:
     """Decode the percent-encoded bytes of a text as UTF-8 (RFC 3986, 2.1).
 
+    The character ``+`` and malformed escapes stay as they are. A malformed escape is a percent sign
+    without two hexadecimal digits after it.
+
     Args:
-        text: A part of a URL, as characters from U+0000 to U+00FF. ``+`` stays as it is, and so
-            does a percent sign that no two hexadecimal digits follow.
+        text: A part of a URL, decoded as Latin-1.
 
     Returns:
         The decoded text, with U+FFFD for bytes that are not UTF-8.
 
     Raises:
-        QueryError: The text has more than 64 such percent signs.
+        QueryError: The text has more than 64 malformed escapes.
     """
     return _decode_utf8(_unescape(text)) if "%" in text else text
 
 
 def _unescape(text: str) -> str:
-    """Replace each escape by a character from U+0000 to U+00FF, and keep other characters."""
+    """Replace each percent-encoded byte by the Latin-1 character, and keep other characters."""
     text = text.replace("\\", r"\\")
     try:
         return _unescape_well_formed(text)
@@ -89,7 +97,7 @@ def _unescape(text: str) -> str:
 
 
 def _unescape_well_formed(text: str) -> str:
-    # Python's decoder of string escapes is written in C. It is ten times as fast as a loop.
+    # Python's decoder of string escapes is written in C, and ten times as fast as a loop.
     escapes = text.replace("%", r"\x").encode("latin-1", "backslashreplace")
     return escapes.decode("unicode_escape")
 

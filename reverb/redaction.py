@@ -1,4 +1,4 @@
-"""Keeps secrets out of the texts that objects and errors become: logs, tracebacks, consoles."""
+"""Keeps secrets out of the texts that describe objects and errors in logs, tracebacks, consoles."""
 
 from collections.abc import Iterable
 from functools import cache
@@ -8,17 +8,17 @@ import msgspec
 from msgspec import inspect
 
 HIDDEN = "<hidden>"
-"""What stands in place of a secret."""
+"""The text that replaces a secret."""
 Password = Annotated[str, msgspec.Meta(extra={"is_secret": True})]
-"""A string that no text may show; empty if there is none."""
+"""The type of a password, which no text may show; an empty string means no password."""
 
 
 class RedactedStruct(msgspec.Struct, frozen=True):
-    """A struct whose ``repr`` hides its secrets.
+    """A struct whose ``repr`` hides the values of its secret fields, unless they are empty.
 
-    ``msgspec.Meta(extra=...)`` of a field's type marks it: ``is_secret`` if no text may show its
-    value, ``has_secret`` if an error message knows what it may show. An empty value is shown,
-    because it hides nothing. To store or send the struct, encode it: that is complete.
+    A field is secret if ``msgspec.Meta(extra=...)`` of the field's type has one of two keys. With
+    ``is_secret``, no text shows the value. With ``has_secret``, only ``repr`` hides the value, and
+    an error message may show the part that is no secret. The encoded struct contains all values.
     """
 
     def __repr__(self) -> str:
@@ -26,7 +26,7 @@ class RedactedStruct(msgspec.Struct, frozen=True):
         return f"{type(self).__name__}({fields})"
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:
-        """Return the fields as the library rich shows them: also without secrets."""
+        """Return the fields that the library rich shows, with the secrets hidden."""
         hidden = _hidden_names(type(self))
         values = ((name, getattr(self, name)) for name in self.__struct_fields__)
         return [(name, _HIDDEN if value and name in hidden else value) for name, value in values]
@@ -50,7 +50,7 @@ def _hidden_names(struct: type[msgspec.Struct]) -> frozenset[str]:
 
 
 def is_secret(kind: object) -> bool:
-    """Return whether no text may show a value of the type."""
+    """Return whether a type is marked ``is_secret``: no text may show a value of the type."""
     return _is_marked(kind, "is_secret")
 
 
@@ -61,7 +61,7 @@ def _is_marked(kind: object, *marks: str) -> bool:
 
 
 def hide(text: str, secrets: Iterable[str]) -> str:
-    """Replace each secret in a text that another program has written."""
+    """Replace each of the given secrets in a text by ``HIDDEN``."""
     for secret in filter(None, secrets):
         text = text.replace(secret, HIDDEN)
     return text

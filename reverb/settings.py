@@ -23,7 +23,7 @@ from reverb.validation import InvalidArgumentError, find_duplicate, validate_fie
 
 Port = Annotated[int, msgspec.Meta(ge=0, le=65_535)]
 BackendUrl = Annotated[str, msgspec.Meta(extra={"expected": "a string", "has_secret": True})]
-"""A URL that may contain a password."""
+"""The type of a URL that may contain a password."""
 MaxSockets = Annotated[
     Count | Literal["auto"],
     msgspec.Meta(extra={"expected": f"a whole number from 0 to {LARGEST}, or 'auto'"}),
@@ -93,23 +93,23 @@ class Settings(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=
     metrics_listen: tuple[str, ...] = ()
     """Twisted endpoint strings to serve metrics on; if empty, no metrics are served."""
     trusted_proxies: tuple[str, ...] = ()
-    """Proxies that are believed when they name their client's address.
+    """Trusted proxies: the server believes the client address that such a proxy names.
 
-    IP addresses, networks in CIDR notation, and ``unix`` for proxies that connect over a UNIX
-    socket; see :mod:`reverb.transport.client_address`.
+    Each is an IP address, a network in CIDR notation, or ``unix`` for all proxies that connect over
+    a UNIX socket; see :mod:`reverb.transport.client_address`.
     """
     max_sockets: MaxSockets = "auto"
-    """Maximum number of open WebSockets of all apps; ``auto`` derives it from RLIMIT_NOFILE."""
+    """Maximum number of open WebSockets of a node; ``auto`` derives it from RLIMIT_NOFILE."""
     max_connections_per_address: Count = 0
-    """Maximum number of open WebSockets of one client address, or of one IPv6 network (/64)."""
+    """Maximum number of open WebSockets of one client address; a /64 of IPv6 is one address."""
     connection_rate_per_address: Count = 0
     """Maximum number of new WebSockets of one client address in each second."""
     max_request_bytes: Count = 1_048_576
     """Maximum size of an HTTP request's body, in bytes."""
     max_total_request_bytes: Count = 67_108_864
-    """Maximum total size of the HTTP requests' bodies that the node is receiving, in bytes.
+    """Maximum total size of the HTTP request bodies that a node is receiving, in bytes.
 
-    One body is received whatever its size. Further requests get status 503.
+    Requests beyond the maximum get status 503. A body that the node receives alone may be larger.
     """
     max_request_head_bytes: Annotated[int, msgspec.Meta(ge=256, le=LARGEST)] = 16_384
     """Maximum size of an HTTP request's head, in bytes."""

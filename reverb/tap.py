@@ -89,7 +89,7 @@ class Options(usage.Options):
         self["metrics-listen"] = []
 
     def __repr__(self) -> str:
-        """Show no values, as one is a secret."""
+        """Show the names of the options without their values, because one value is a secret."""
         return f"<Options {', '.join(sorted(self))}>"
 
     def opt_version(self) -> None:

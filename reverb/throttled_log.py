@@ -1,4 +1,4 @@
-"""Logs lines that strangers can cause, at a bounded rate."""
+"""Logs at a bounded rate, for log lines that any client can cause."""
 
 import time
 from collections.abc import Callable
@@ -9,30 +9,31 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 WINDOW = 60
-"""Seconds of a window. It begins with its first line, and ends with the lines that have counts."""
+"""The length of a window in seconds. A window begins with the first line after the previous
+window."""
 MAX_KEYS = 1_000
-"""The number of keys that are counted separately within one window."""
+"""The most keys whose lines are counted separately within one window."""
 MAX_LINES = 1_000
-"""The number of lines that one window logs in full."""
+"""The most lines, of all keys together, that are logged within one window."""
 MAX_FAILURES = 10
-"""The number of errors of one kind that one window logs with their tracebacks."""
+"""The most errors of one kind that are logged with their tracebacks within one window."""
 OTHERS = "other addresses"
-"""The address of the keys that had no room in the table."""
+"""The address in the key of all lines whose own key exceeds ``MAX_KEYS``."""
 
 
 class LineKey(NamedTuple):
-    """What lines have in common that are counted together."""
+    """Identifies lines that are counted together."""
 
     kind: str
-    """What happened, in a few words. There must be a small number of kinds."""
+    """A few words that say what happened. The code must use a small number of kinds."""
     app_id: str = ""
-    """The app; empty if it is unknown."""
+    """The id of the app; empty if the app is unknown."""
     address: str = ""
-    """The address of the client, or the network that counts as one client; empty for none."""
+    """The client's address, or the IPv6 network that counts as one client; empty if unknown."""
 
 
 class _Entry:
-    """The lines of one key within a window."""
+    """The counters of one key within a window."""
 
     __slots__ = ("count", "log", "suppressed")
 
@@ -43,9 +44,9 @@ class _Entry:
 
 
 class ThrottledLog:
-    """Logs the first lines of each key in a window at level info, and counts the others.
+    """Logs the first lines of each key within a window, at level info, and suppresses the others.
 
-    At the end of a window, one line for each key says how many lines were suppressed.
+    At the end of a window, one line for each key says how many of its lines were suppressed.
 
     Args:
         clock: The reactor, or a test's clock.
@@ -59,14 +60,14 @@ class ThrottledLog:
         self._timer: IDelayedCall | None = None
 
     def info(self, log: Logger, key: LineKey, line: str, *, lines: int = 1, **fields: Any) -> None:
-        """Log a line, or count it.
+        """Log a line, or suppress and count it.
 
         Args:
             log: The logger of the module that logs.
-            key: The line is counted together with the lines of this key.
-            line: The format of the line.
-            lines: The number of lines of this key that a window logs in full.
-            **fields: The fields of the event.
+            key: The key of the line.
+            line: The format string of the line.
+            lines: The most lines with this key that are logged within one window.
+            **fields: The fields of the log event, which the format string names.
         """
         entry = self._find_entry(log, key)
         if entry.count <= lines and self._lines < MAX_LINES:
@@ -76,13 +77,13 @@ class ThrottledLog:
             entry.suppressed += 1
 
     def flush(self) -> None:
-        """End the window now, and log its counts. The next line begins another window."""
+        """End the window now, and log how many lines were suppressed in it."""
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         self._end_window()
 
     def _find_entry(self, log: Logger, key: LineKey) -> _Entry:
-        """Return the entry of a key, or of its kind if the table is full, and count one line."""
+        """Count a line; return the entry of its key, or of ``OTHERS`` if there is no room."""
         entries = self._entries
         if not entries:
             self._started_at = self._clock.seconds()
@@ -112,13 +113,13 @@ class ThrottledLog:
 
 
 class FailureLog:
-    """Logs errors of this server with their tracebacks, and counts those that repeat.
+    """Logs errors with their tracebacks, and suppresses most of the errors that repeat.
 
-    An error counts by its line and its type. The first error after a window says how many of its
-    kind were suppressed in the window.
+    Two errors are of one kind if their format string and their exception's type are equal. Before
+    the first error after a window, a line says how many errors of its kind were suppressed.
 
     Args:
-        log: The logger of the module that logs.
+        log: The logger of the module that logs the errors.
         now: A monotonic clock, in seconds.
     """
 
@@ -128,12 +129,12 @@ class FailureLog:
         self._windows: dict[tuple[str, type], _FailureWindow] = {}
 
     def failure(self, line: str, failure: Failure | None = None, **fields: Any) -> None:
-        """Log an error, or count it.
+        """Log an error, or suppress and count it.
 
         Args:
-            line: The format of the line. There must be a small number of formats.
+            line: The format string of the line. The code must use a small number of them.
             failure: The error; None for the exception that is being handled.
-            **fields: The fields of the event.
+            **fields: The fields of the log event, which the format string names.
         """
         failure = Failure() if failure is None else failure
         key = line, type(failure.value)
@@ -154,7 +155,7 @@ class FailureLog:
 
 
 class _FailureWindow:
-    """The errors of one kind within a window."""
+    """The number of errors of one kind within a window."""
 
     __slots__ = ("count", "started_at")
 

@@ -1,4 +1,4 @@
-"""Derives the parameters of the transport from the settings."""
+"""Derives the parameters of :mod:`reverb.transport` from the settings."""
 
 from reverb.settings import Settings
 from reverb.transport.descriptors import (
@@ -12,7 +12,7 @@ from reverb.transport.rfc6455 import WebSocketOptions
 
 
 def make_socket_budget(settings: Settings) -> SocketBudget:
-    """Log and return the numbers of sockets for a node in this process."""
+    """Return how many sockets a node in this process may open, and log these numbers."""
     chosen = None if settings.max_sockets == "auto" else settings.max_sockets
     open_files = read_open_files_limit()
     budget = make_budget(chosen, open_files)
@@ -21,11 +21,11 @@ def make_socket_budget(settings: Settings) -> SocketBudget:
 
 
 def make_websocket_options(settings: Settings, budget: SocketBudget) -> WebSocketOptions:
-    """Return the options of WebSocket connections.
+    """Return the options for a node's WebSocket connections.
 
     Args:
         settings: The settings of the node.
-        budget: The numbers of sockets that the node may open.
+        budget: How many sockets the node may open.
     """
     return WebSocketOptions(
         path=settings.path,
@@ -40,7 +40,7 @@ def make_websocket_options(settings: Settings, budget: SocketBudget) -> WebSocke
 
 
 def make_http_limits(settings: Settings) -> HttpLimits:
-    """Return the limits of HTTP connections."""
+    """Return the limits for a node's HTTP connections."""
     return HttpLimits(
         timeout=settings.request_timeout,
         max_request_bytes=settings.max_request_bytes,

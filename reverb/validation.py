@@ -6,8 +6,8 @@ same error messages. A type may have these keys in ``msgspec.Meta(extra=...)``:
 
 - ``expected``: the values that the type accepts, for an error message after "expected". A type
   needs this key if :func:`describe_expected` cannot derive the text from msgspec's description.
-- ``is_secret``: True if no error message may show a value of the type. :mod:`reverb.redaction`
-  hides the value in every ``repr``.
+- ``is_secret``: True if no error message may show a value of the type.
+  :class:`reverb.redaction.RedactedStruct` hides such a value in its ``repr``.
 """
 
 from collections.abc import Iterable

@@ -18,19 +18,19 @@ from reverb.query import decode_query
 
 
 class SignedHead(NamedTuple):
-    """The head of a request, whose signature is valid, with the app that signed it."""
+    """The app and the parameters of a request with a valid signature, before its body is read."""
 
     app: App
     query: Parameters
-    """The parameters that were signed."""
+    """The parameters in the query, as the client signed them."""
 
 
 class SignedRequest(NamedTuple):
-    """A request whose signature is valid for its head and its body."""
+    """A request whose signature is valid, with the body that the client signed."""
 
     app: App
     query: Parameters
-    """The parameters that were signed."""
+    """The parameters in the query, as the client signed them."""
     body: bytes
 
 
@@ -74,8 +74,8 @@ class Authenticator:
             app_id: The app's id from the path, or None where ``auth_key`` identifies the app.
 
         Returns:
-            The signed head if the source of apps finds the app at once; otherwise a coroutine that
-            returns the signed head.
+            The signed head if ``apps`` finds the app at once; otherwise a coroutine that returns
+            the signed head.
 
         Raises:
             ApiError: No app has this id or key, the app is disabled, the signature is invalid, or
@@ -88,10 +88,10 @@ class Authenticator:
         return self._verify_when_found(found, request, parameters, app_id)
 
     def receive_body(self, head: SignedHead, body: bytes) -> SignedRequest:
-        """Check that the body of a request is the one that its head signs.
+        """Check that a request's body is the one that the client signed.
 
         Raises:
-            ApiError: With 401 if it is another one.
+            ApiError: With 401 if the client signed another body.
         """
         try:
             check_body(head.query, body)
@@ -141,7 +141,7 @@ class Authenticator:
         return SignedHead(app, signed)
 
     def _count_failure(self, app: App) -> None:
-        """Count a request whose signature is not valid."""
+        """Count, for the metrics, a request of an app whose signature is invalid."""
         self._meter.apps[app.id].auth_failures["api"] += 1
 
     def _check_rate(self, app: App) -> None:

@@ -1,9 +1,9 @@
-"""The parameters in the query of a signed request, as the signature covers them.
+"""The parameters in the query of a signed request, in the form that the client signs.
 
-A signature covers the text ``a=1&b=2``: names in lower case, values not escaped, the elements of an
-array joined with commas as the PHP SDK does. The functions of the routes get the parameters in the
-same form, so that no request with the same signature can mean something else. A query whose text
-could be read in two ways is refused.
+A client signs a text such as ``a=1&b=2``: names in lower case, values without percent-encoding, and
+the elements of an array joined with commas, as the PHP SDK joins them. The routes' functions get
+the parameters in this form too. So two queries with the same signature have the same effect. A
+query is refused if its signed text could also be that of other parameters.
 """
 
 import re
@@ -14,18 +14,18 @@ _PLAIN_NAMES = re.compile("[^&=[]*+")
 _PARAMETER = re.compile("&[^&=]*+=")
 
 Parameters = dict[str, str]
-"""The values of the parameters by their names in lower case."""
+"""The value of each parameter, by the parameter's name in lower case."""
 
 
 def read_parameters(pairs: list[tuple[str, str]]) -> Parameters:
-    """Make the parameters of the names and values in a query.
+    """Return the parameters of a query.
 
     Args:
-        pairs: The names and values, in order.
+        pairs: The names and values in the query, in their order.
 
     Raises:
-        ApiError: With 400 if the query has a parameter twice, or has a name or a value that the
-            signed text does not separate from others.
+        ApiError: With 400 if the query has a parameter twice, or if ``&`` and ``=`` in a name or
+            a value make the signed text ambiguous.
     """
     parameters = {name.lower(): value for name, value in pairs}
     if "&" in "".join(parameters.values()):
@@ -36,7 +36,7 @@ def read_parameters(pairs: list[tuple[str, str]]) -> Parameters:
 
 
 def _check_values(pairs: list[tuple[str, str]]) -> None:
-    """Refuse a value with a decoded ``&`` that would look like the next parameter when signed."""
+    """Refuse a value such as ``1&b=2``, which in the signed text looks like two parameters."""
     for name, value in pairs:
         if _PARAMETER.search(value):
             raise ApiError(
@@ -47,11 +47,11 @@ def _check_values(pairs: list[tuple[str, str]]) -> None:
 
 
 def _join_arrays(pairs: list[tuple[str, str]]) -> Parameters:
-    """Join the elements of each array, such as ``info[0]`` and ``info[1]``, with commas.
+    """Return the parameters; join the elements of an array, such as ``info[0]``, with commas.
 
     Raises:
-        ApiError: With 400 if a parameter that is not an array occurs twice, or a name contains a
-            decoded ``&`` or ``=``.
+        ApiError: With 400 if a parameter that is not an array occurs twice, or if a decoded name
+            contains ``&`` or ``=``.
     """
     elements: dict[str, list[str]] = {}
     single = set()
@@ -69,7 +69,7 @@ def _join_arrays(pairs: list[tuple[str, str]]) -> Parameters:
 
 
 def _array_name(name: str) -> str | None:
-    """Return ``info`` for ``info[]`` and ``info[0]``, and None for any other form of a name."""
+    """Return the array's name, ``info`` for ``info[]`` or ``info[0]``; None if it is no array."""
     if not name.endswith("]"):
         return None
     array, bracket, index = name[:-1].rpartition("[")

@@ -62,10 +62,10 @@ def make_error_response(error: Exception, request: Request, log: FailureLog) -> 
     """Make the response to a request whose handler raised an exception.
 
     Args:
-        error: The exception.
+        error: The exception that the handler raised.
         request: The request.
-        log: Logs the exception if it is unexpected. Call this function in the ``except`` clause,
-            so that the log has the traceback.
+        log: Logs the exception if it is unexpected. :func:`make_error_response` must be called in
+            the ``except`` clause, so that the log has the traceback.
     """
     error = _to_api_error(error, request, log)
     return make_json_response({"error": error.message}, error.status, tuple(error.headers.items()))

@@ -14,18 +14,20 @@ from reverb.throttled_log import FailureLog
 
 ANY_METHOD = "*"
 _MAX_PATH = 4096
-"""The most characters of a path. The name of a channel may have 200, each of which a client may
-write as three."""
+"""The most characters of a path. A channel's name may have 200 characters, and clients may
+percent-encode each character as three."""
 
 Content = Response | dict[str, Any]
-"""A response, or the content of a JSON response."""
+"""A response, or the value that the router sends as the body of a JSON response."""
 
 BodyFunction = Callable[[bytes], Content | Coroutine[Any, Any, Content]]
-"""What a route's function returns if it needs the body: a function that is called with the body.
-It returns the content or a coroutine, or raises an exception."""
+"""A function that a route's function returns if it needs the request's body. The router calls the
+body function with the body. The body function returns the content, or a coroutine that returns the
+content. Both may raise an exception."""
 
 Result = Content | BodyFunction
-"""What a route's function returns: the content, before the body is read, or a body function."""
+"""The result of a route's function: the content if it does not need the request's body, otherwise
+a body function."""
 
 RouteFunction = Callable[..., Result | Coroutine[Any, Any, Result]]
 """A route's function. The router calls it with the context and the request, and passes the path's
@@ -128,7 +130,7 @@ class Router:
         self._find = memoize_short_keys(self._match, max_entries=1024, max_length=200)
 
     def handle(self, request: Request) -> Answer | Coroutine[Any, Any, Answer]:
-        """Answer the head of a request. This method is a :data:`reverb.http.Handler`."""
+        """Call the function of a request's route; this method is a :data:`reverb.http.Handler`."""
         try:
             result = self._call_function(request)
             if callable(result):
@@ -152,7 +154,7 @@ class Router:
 
     def _match(self, path: str) -> tuple[_Endpoint, dict[str, str]] | None:
         """Return the endpoint of a path with the path's parameters, or None for an unknown path."""
-        # More segments than any pattern has need not be told apart.
+        # The rest of a path with more segments than any pattern stays one segment.
         segments = list(map(percent_decode, path.split("/", self._max_segments)))
         for endpoint in self._endpoints:
             parameters = endpoint.match(segments)
@@ -172,7 +174,7 @@ class Router:
     def _handle_body(
         self, function: BodyFunction, request: Request, body: bytes
     ) -> Response | Coroutine[Any, Any, Response]:
-        """Respond to a request whose body is complete. It is a :data:`reverb.http.BodyHandler`."""
+        """Call a body function with the request's body, and return the response."""
         try:
             content = function(body)
             if isinstance(content, (Response, dict)):

@@ -39,14 +39,14 @@ def make_router(context: ApiContext, prefix: str) -> Router:
 
 
 SignedFunction = Callable[..., Content | Coroutine[Any, Any, Content]]
-"""The function of a signed route: it is called with the context, the :class:`SignedRequest`, and
-the other parameters of the path by name."""
+"""The function of a route whose requests must be signed. Its arguments are the context, the
+:class:`SignedRequest`, and, by name, the path's parameters except ``app_id``."""
 
 
 def _signed(function: SignedFunction) -> RouteFunction:
-    """Wrap the function of a route: check the signature, then call the function.
+    """Return a route's function that checks the signature, and then calls ``function``.
 
-    The function is called with a :class:`SignedRequest`. The path's parameter ``app_id`` identifies
+    ``function`` is called with a :class:`SignedRequest`. The path's parameter ``app_id`` identifies
     the app. For a path without this parameter, the query's ``auth_key`` identifies the app.
     """
     return partial(_call_signed, function)
@@ -59,7 +59,7 @@ def _call_signed(
     app_id: str | None = None,
     **parameters: str,
 ) -> Result | Coroutine[Any, Any, Result]:
-    """Check the signature before the body is read, and call the function when it is complete."""
+    """Check the signature before the body is read; call ``function`` when the body is complete."""
     signed = context.authenticator.authenticate(request, app_id)
     if isinstance(signed, SignedHead):
         return partial(_receive_body, function, context, signed, parameters)

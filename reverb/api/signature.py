@@ -28,22 +28,22 @@ def check_signature(
     now: float,
     tolerance: int,
 ) -> Parameters:
-    """Check that a request was signed recently with the app's secret.
+    """Check that the client signed a request recently with the app's secret.
 
-    The signature covers the MD5 of the body. :func:`check_body` compares it with the body.
+    The client signs the MD5 of the body. :func:`check_body` compares this MD5 with the body.
 
     Args:
         app: The app that the request is for.
         request: The request.
-        parameters: The parameters of the query, percent-decoded.
-        prefix: The prefix of the routes of this node. SDKs differ in whether they sign the path
-            with the prefix.
+        parameters: The parameters in the request's query, percent-decoded.
+        prefix: The prefix of every route: empty, or a path such as ``/realtime``. SDKs
+            differ in whether they sign the path with the prefix.
         now: The current time, in seconds since 1970.
         tolerance: Seconds by which the request's timestamp may differ from ``now``.
 
     Returns:
-        The parameters that were signed. They differ from ``parameters`` if the SDK sends a space
-        as ``+``.
+        The parameters that the client signed. They differ from ``parameters`` if the SDK sends a
+        space as ``+``.
 
     Raises:
         ApiError: With 400 if ``auth_key`` is not the app's key, and with 401 for any other
@@ -93,15 +93,15 @@ def _format_time(seconds: float) -> str:
 
 
 def check_body(parameters: Parameters, body: bytes) -> None:
-    """Check that a body is the one that was signed.
+    """Check that a request's body is the one that the client signed.
 
     Args:
-        parameters: The parameters as they were signed.
-        body: The body of the request.
+        parameters: The parameters that :func:`check_signature` returned.
+        body: The request's body.
 
     Raises:
-        ApiError: With 401 if the MD5 of the body is missing or another one. An empty body needs no
-            MD5, but the Python SDK sends it even then.
+        ApiError: With 401 if ``body_md5`` is not the MD5 of the body. For an empty body,
+            ``body_md5`` may be missing, but the Python SDK sends it.
     """
     body_md5 = parameters.get("body_md5")
     if not body_md5:
@@ -124,13 +124,13 @@ def _missing_md5() -> ApiError:
 def _signed_variants(
     request: Request, parameters: Parameters, prefix: str
 ) -> Iterator[tuple[str, Parameters]]:
-    """Yield the texts that an SDK may have signed for this request, at most 12.
+    """Yield the texts that an SDK may have signed for a request: at most 12.
 
     SDKs differ in whether the signed path includes the prefix, whether the path and the query are
     percent-encoded, and whether ``+`` in the query means a space.
 
     Yields:
-        A text, and the parameters that a request with this text means.
+        A text, and the request's parameters if the SDK signed this text.
     """
     without_prefix = request.path.removeprefix(prefix)
     paths = list(dict.fromkeys((without_prefix, request.path)))
@@ -146,7 +146,11 @@ def _signed_variants(
 def _decoded_variants(
     query: str, parameters: Parameters
 ) -> Iterator[tuple[Parameters, Parameters]]:
-    """Yield the parameters as an SDK may have signed them, and as it meant them."""
+    """Yield the forms of the parameters that an SDK may have signed.
+
+    Yields:
+        The parameters in one form, and the request's parameters if the SDK signed this form.
+    """
     yield parameters, parameters
     if "+" in query:
         spaced = read_parameters(decode_query(query.replace("+", " ")))

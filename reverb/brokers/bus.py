@@ -120,8 +120,8 @@ class BusBroker:
         try:
             received = decode(message)
             body = received.body
-            # This node has delivered its own envelopes already. But it applies its own member
-            # changes only here, so that all nodes apply all changes in one order.
+            # This node delivered its own envelopes when it published them. But it applies its own
+            # member changes only here, so that all nodes apply all member changes in one order.
             if received.node == self.link.node and not isinstance(body, MemberChange):
                 return
             _check(body)
@@ -150,7 +150,7 @@ class BusBroker:
 
 
 def _check(body: Envelope | MemberChange) -> None:
-    """Check what reaches clients; raise ValueError if it is invalid."""
+    """Check the payload or the member that clients would receive; raise ValueError if invalid."""
     if isinstance(body, Publication):
         check_payload(body.payload, body.channel)
     elif isinstance(body, MemberChange):

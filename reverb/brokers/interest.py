@@ -13,8 +13,8 @@ UNSUBSCRIBE_DELAY = 2.0
 """Seconds from the last local unsubscription from a channel until the node unsubscribes from the
 channel's topic. Many clients return within this delay."""
 PORTION = 500
-"""The most names to which a node subscribes before the bus has confirmed them, after a connect; and
-the most names from which a node unsubscribes in one turn of the reactor."""
+"""The most names in one subscription command after a connect; the next command waits until the bus
+has confirmed these names. Also the most unsubscriptions in one turn of the reactor."""
 
 
 class Interest(LinkObserver):
@@ -30,12 +30,13 @@ class Interest(LinkObserver):
     def __init__(self, link: Link, broadcast_topic: bytes) -> None:
         self._link = link
         self._broadcast_topic = broadcast_topic
-        # The number of connects, and the connect in which the node subscribed to each name: a name
-        # with an earlier number is yet to be sent.
+        # The number of connects and losses of the link until now, and this number at the time when
+        # the node subscribed to each name. The node must subscribe again to a name with a lower
+        # number.
         self._connects = 0
         self._subscribed: dict[bytes, int] = {}
         self._awaiting_confirmation: dict[bytes, Deferred[None]] = {}
-        # The clock's time at which to unsubscribe from each name, in this order.
+        # The clock's time at which to unsubscribe from each name, the earliest time first.
         self._unsubscribe_at: dict[bytes, float] = {}
         self._unsubscribing: IDelayedCall | None = None
         link.observe(ConnectPhase.SUBSCRIBE, self)
@@ -61,7 +62,7 @@ class Interest(LinkObserver):
         return waiting
 
     def _send(self, names: list[bytes]) -> "Deferred[None]":
-        """Subscribe to names now; fires, or fails, as :meth:`Link.subscribe` does."""
+        """Subscribe to names now; return the Deferred of :meth:`Link.subscribe`."""
         confirmation = self._link.subscribe(names)
         self._awaiting_confirmation.update(dict.fromkeys(names, confirmation))
         return confirmation.addBoth(self._confirmed, names)
@@ -84,7 +85,7 @@ class Interest(LinkObserver):
             self._unsubscribing = clock.callLater(UNSUBSCRIBE_DELAY, self._unsubscribe_due)
 
     def _unsubscribe_due(self) -> None:
-        """Unsubscribe from a portion of the names whose delay is over."""
+        """Unsubscribe from at most ``PORTION`` names for which ``UNSUBSCRIBE_DELAY`` is over."""
         clock = self._link.clock
         now = clock.seconds()
         for name in list(islice(self._unsubscribe_at, PORTION)):
@@ -113,9 +114,10 @@ class Interest(LinkObserver):
         self._unsubscribe_at.clear()
 
     async def link_connected(self) -> None:
-        """Subscribe to all names after a connect, in portions; return when all are confirmed.
+        """Subscribe to all names after a connect, in portions.
 
-        A client that subscribes meanwhile goes ahead of the portions that are left.
+        Returns when the bus has confirmed all subscriptions. :meth:`subscribe` does not wait for
+        the remaining portions.
         """
         self._connects += 1
         await self._send([self._broadcast_topic])
@@ -129,7 +131,7 @@ class Interest(LinkObserver):
         return self._subscribed.get(name, self._connects) != self._connects
 
     def link_lost(self) -> None:
-        """Subscribe again to all names after the next connect."""
+        """Note that the bus has lost this node's subscriptions: the next connect renews them."""
         self._connects += 1
 
 

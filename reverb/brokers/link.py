@@ -140,12 +140,12 @@ class Link:
         raise NotImplementedError
 
     def subscribe(self, names: list[bytes]) -> "Deferred[None]":
-        """Subscribe to names on the bus, at least one.
+        """Subscribe to one or more names on the bus.
 
         Returns:
-            Fires when all subscriptions are in place: the node receives every message that is sent
-            to the names after that. If the link is down, or is lost first, the Deferred fails with
-            LinkLostError.
+            Fires when all subscriptions are in place: this node receives every message that is
+            published to the names from then on. If the link is down, or is lost first, the Deferred
+            fails with LinkLostError.
         """
         raise NotImplementedError
 

@@ -16,9 +16,9 @@ from reverb.bounded_reader import BoundedReader
 from reverb.protocol.signing import signed_query
 
 _TIMEOUT = 15
-"""Seconds that connecting may take, and then the whole response."""
+"""Seconds within which the client must connect, and then seconds for the whole response."""
 _MAX_RESPONSE_BYTES = 16 * 1_048_576
-"""The largest response that is read, including its head."""
+"""The largest response that the client accepts, in bytes, including the response's head."""
 _PATH = re.compile(r"[!-~]*")
 
 
@@ -27,7 +27,7 @@ class CommandError(Exception):
 
 
 class _Response(http.client.HTTPResponse):
-    """A response whose bytes and time are limited: the URL may name any server."""
+    """A response of limited size and duration, because the URL may name any server."""
 
     def __init__(self, sock: socket.socket, *args: Any, **options: Any) -> None:
         super().__init__(sock, *args, **options)

@@ -105,7 +105,7 @@ _IGNORED_VARIABLES = re.compile(
     r"|SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_[0-9]+_\w+)"
 )
 _MAX_FILE_BYTES = 16 * 1_048_576
-"""The largest configuration file; the path may also name a device, which has no end."""
+"""The largest configuration file in bytes. The limit also stops the read of an endless device."""
 _UNSET = ("", "null", "(null)")
 _BOOLEANS = dict.fromkeys(("true", "1", "yes", "on"), True) | dict.fromkeys(
     ("false", "0", "no", "off"), False
@@ -313,7 +313,7 @@ def _convert_text(text: str, kind: Any, origin: str) -> Value:
                 raw = _decode_json(text, origin)
         case inspect.BoolType():
             raw = _BOOLEANS.get(text.strip().lower(), text)
-        case inspect.IntType() | inspect.UnionType():  # A number, or a word such as auto.
+        case inspect.IntType() | inspect.UnionType():  # An integer, or a word such as auto.
             raw = int(text) if re.fullmatch(r"\s*-?[0-9]{1,20}\s*", text) else text
     return _convert(raw, kind, origin)
 

@@ -35,9 +35,9 @@ LARGE_CHANNEL = 100
 LARGE_CHANNEL_INTERVAL = 5.0
 """The shortest time in seconds between two counts of a channel above ``LARGE_CHANNEL``."""
 WINDOW = 200
-"""The most counts for which the store is asked at the same time."""
+"""The most counts that the node requests from the store at the same time."""
 _PORTION = 100
-"""The most counts that one turn of the reactor invalidates after a store outage."""
+"""The most counts that the node invalidates in one turn of the reactor after a store outage."""
 
 _UNCOUNTED = (ChannelKind.PRESENCE, ChannelKind.USER)
 """The kinds of channels without counts.
@@ -55,7 +55,7 @@ class _Phase(Enum):
     IDLE = "idle"
     """The node knows of no change since it last asked the store."""
     SCHEDULED = "scheduled"
-    """The node asks the store at the end of this turn of the reactor, or after other counts."""
+    """The node asks the store in the next turn of the reactor, or later if the window is full."""
     ASKING = "asking"
     """A call of the store is in progress."""
     WAITING = "waiting"
@@ -137,7 +137,7 @@ class CountManager:
         self._fanout = fanout
         self._notify = notify
         self._counts: dict[ChannelKey, _Count] = {}
-        # The counts in the phase SCHEDULED, and the number of those in the phase ASKING.
+        # The counts in the phase SCHEDULED, and the number of counts in the phase ASKING.
         self._scheduled: deque[ChannelKey] = deque()
         self._asking = 0
         self._is_turn_scheduled = False
@@ -240,7 +240,7 @@ class CountManager:
         self._schedule_turn()
 
     def _refresh_scheduled(self, most: int = WINDOW) -> None:
-        """Refresh scheduled counts, but not more than ``most``, and not more than the window."""
+        """Refresh at most ``most`` scheduled counts; stop when ``WINDOW`` calls are in progress."""
         for _ in range(min(most, len(self._scheduled))):
             if self._asking >= WINDOW:
                 return

@@ -1,8 +1,8 @@
 """Removes the subscriptions of ended sessions in portions.
 
 One session may have hundreds of thousands of subscriptions, and a thousand sessions may end in one
-turn of the reactor. All other clients would have to wait while they are removed, and a shared store
-would be sent tens of megabytes at once.
+turn of the reactor. If one turn removed all their subscriptions, the other clients would have to
+wait, and a shared store would receive tens of megabytes at once.
 """
 
 from collections import deque
@@ -14,23 +14,23 @@ from twisted.internet.interfaces import IReactorTime
 from reverb.protocol.session import Completion, Session
 
 PER_TURN = 150
-"""The most subscriptions that are removed from the store in one turn of the reactor."""
+"""The most subscriptions that the node removes from the store in one turn of the reactor."""
 WINDOW = 300
-"""The most removals that wait for the store's answer."""
+"""The most removals of subscriptions that wait for the store's answer."""
 _COST = 5
-"""What a removal from the store costs, relative to one from this node's channels only."""
+"""The cost of removing a subscription from the store. Without the store, the cost is 1."""
 
 
 class DepartureQueue:
-    """The ended sessions whose subscriptions are still to be removed.
+    """Removes the subscriptions of ended sessions, a limited number in each turn of the reactor.
 
-    The sessions take turns, so a session with many subscriptions does not delay the others. The
-    first removals of a turn happen at once: an ordinary session is removed before :meth:`add`
-    returns, unless the store has to be waited for.
+    The queue removes one subscription of each session in turn, so a session with many subscriptions
+    does not delay the others. If the limits of the turn allow, :meth:`add` begins to remove all
+    subscriptions of a session before it returns.
 
     Args:
-        clock: The reactor; schedules the portions.
-        leave: Removes one subscription, by its session and the channel's name.
+        clock: The reactor, which schedules the portions.
+        leave: Removes one subscription; called with the session and the channel's name.
     """
 
     def __init__(self, clock: IReactorTime, leave: Callable[[Session, str], Completion]) -> None:
@@ -43,13 +43,14 @@ class DepartureQueue:
         self._waiters: list[Deferred[None]] = []
 
     def __len__(self) -> int:
-        """Return the number of sessions with subscriptions that are still to be removed."""
+        """Return the number of sessions that still have subscriptions to remove."""
         return len(self._sessions)
 
     def take(self, count: int) -> bool:
-        """Return whether this turn may remove ``count`` subscriptions from this node's channels.
+        """Ask to remove ``count`` subscriptions from this node's channels in this turn.
 
-        If so, they are counted.
+        Returns:
+            Whether the limit of the turn allows the removals. If it does, they count towards it.
         """
         if count > self._budget:
             return False
@@ -57,13 +58,13 @@ class DepartureQueue:
         return True
 
     def add(self, session: Session) -> None:
-        """Remove the subscriptions of a session, which has ended and has no step in flight."""
+        """Remove an ended session's subscriptions; the session must have no step in flight."""
         if session.channels:
             self._sessions.append((session, deque(session.channels)))
             self._remove_portion()
 
     def wait_until_empty(self) -> "Deferred[None]":
-        """Fire when all subscriptions are removed, and the store has answered; never fails."""
+        """Fire when the queue is empty, and the store has answered each removal; never fails."""
         empty: Deferred[None] = Deferred()
         self._waiters.append(empty)
         self._notify_if_empty()
@@ -84,7 +85,7 @@ class DepartureQueue:
 
     def _spend(self, cost: int) -> None:
         self._budget -= cost
-        # Few removals need no timer: they may as well count towards the bound of a later turn.
+        # A few removals set no timer: they count towards the limit of a later turn, too.
         if self._budget < PER_TURN * _COST / 2:
             self._schedule()
 
@@ -109,5 +110,5 @@ class DepartureQueue:
         if self._waiters and not self._sessions and not self._unanswered:
             waiters, self._waiters = self._waiters, []
             for empty in waiters:
-                if not empty.called:  # The caller may have cancelled it.
+                if not empty.called:  # A caller may have cancelled its Deferred.
                     empty.callback(None)

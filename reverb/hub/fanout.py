@@ -45,7 +45,7 @@ class Fanout:
 
     @property
     def pending_channels(self) -> Sequence[Channel]:
-        """The channels whose frames the next flush sends."""
+        """The channels whose pending frames the next flush sends."""
         return self._pending_channels
 
     def add(self, channel: Channel, payload: bytes, exclude: str | None) -> None:

@@ -39,7 +39,7 @@ from reverb.protocol.session import Completion, Session
 from reverb.throttled_log import FailureLog
 
 _CLOSED_PER_TURN = 50
-"""The most connections of a terminated user that are closed in one turn of the reactor."""
+"""The most connections of a terminated user that the hub closes in one turn of the reactor."""
 
 
 class Hub:
@@ -171,9 +171,9 @@ class Hub:
     def end_session(self, session: Session) -> None:
         """Remove a session that has ended: its subscriptions, its sign-in and its connection.
 
-        On this node, all are removed at once, except that many subscriptions are removed in
-        portions. The store removes the connection at once, and the subscriptions and the sign-in
-        when the session's step in flight is done.
+        The hub removes the session from this node at once, but many subscriptions in portions. The
+        store removes the connection at once, and the subscriptions and the sign-in when the
+        session's step in flight is done.
         """
         app_id, socket_id = session.app.id, session.socket_id
         del self._sessions[socket_id]
@@ -202,8 +202,8 @@ class Hub:
     def mute(self, session: Session) -> None:
         """Send a closing session the pending frames of its channels, and no later frames.
 
-        Of many channels, only those with pending frames forget the session here. The transport
-        drops what the others send to a closing connection.
+        If the session has many channels, only the channels with pending frames remove the session
+        here. The transport drops the frames that the other channels send to a closing connection.
         """
         channels: Iterable[Channel | None] = self._fanout.pending_channels
         if self._departures.take(len(session.channels)):
@@ -344,7 +344,7 @@ class Hub:
                 self._watchlists.invalidate(
                     envelope.app_id, envelope.channel.removeprefix(ONLINE_PREFIX)
                 )
-            elif envelope.app_id in self._meter.apps:  # The bus may carry any app's id.
+            elif envelope.app_id in self._meter.apps:  # The bus may carry ids of unknown apps.
                 self._meter.apps[envelope.app_id].fan_out.observe(0)
             return
         if isinstance(envelope, CountChanged):
@@ -355,11 +355,13 @@ class Hub:
 
     @returns_deferred
     async def flush(self) -> None:
-        """Finish the delayed removals and refreshes, because the node is about to stop.
+        """Remove the subscriptions of ended sessions, and refresh the delayed counts.
+
+        Called when the node is about to stop.
 
         Returns:
-            Fires when the subscriptions of all ended sessions are removed, and the refreshes of
-            delayed counts have begun. The Deferred does not wait for the counts from the store.
+            Fires when the subscriptions of all ended sessions are removed, and the hub has begun to
+            refresh the delayed counts. The Deferred does not wait until the store returns them.
         """
         await self._departures.wait_until_empty()
         self._counts.flush()

@@ -19,7 +19,7 @@ from reverb.protocol.session import Session
 UserKey = tuple[str, str]
 """An app's id and a user's id."""
 _PORTION = 100
-"""The most users that are invalidated in one turn of the reactor after an outage."""
+"""The most users that this node invalidates in one turn of the reactor after a store outage."""
 
 
 class UserManager:
@@ -27,8 +27,8 @@ class UserManager:
 
     Args:
         broker: Carries invalidations to the nodes on which a user is watched.
-        store: Records the signed-in connections of all nodes.
-        clock: The reactor; schedules the portions of many invalidations.
+        store: Knows the signed-in connections on all nodes.
+        clock: The reactor, which schedules invalidations in portions.
 
     Attributes:
         sessions: The sessions of each user, by app id and user id. A user

@@ -1,8 +1,8 @@
-"""Accepts connections in bounded portions, and reports those that cannot be accepted.
+"""Accepts connections in portions, and counts the connections that the node cannot accept.
 
-At the limit of open files, Twisted accepts each further connection by means of a descriptor that it
-keeps in reserve, closes it, and logs up to three lines. Here each of these connections is reported
-instead, to an object that counts it.
+Twisted keeps one descriptor in reserve. At the limit of open files, Twisted uses this descriptor to
+accept and close each further connection, and logs up to three lines for each. This module passes
+each such connection to a :class:`Gate` instead, which counts it.
 """
 
 from typing import Any, Protocol, cast
@@ -15,26 +15,26 @@ from twisted.logger import ILogObserver, LogEvent, Logger
 
 
 class Gate(Protocol):
-    """What a listening port asks, and tells, about the connections of a node."""
+    """Tells a listening port how many connections to accept, and counts refused connections."""
 
     def accept_limit(self) -> int:
         """Return the number of connections that a port may accept in one turn of the reactor."""
 
     def record_refusal(self, reason: str, peer: IAddress | None) -> None:
-        """Count a connection that has been closed before its request was read.
+        """Count a connection that was closed before the node read its request.
 
         Args:
-            reason: The reason, one of :data:`reverb.meter.REFUSALS`.
-            peer: The peer of the connection; None if it is unknown.
+            reason: The reason for the close, one of :data:`reverb.meter.REFUSALS`.
+            peer: The address of the connection's peer; None if unknown.
         """
 
 
 class GatedEndpoint:
-    """A server endpoint whose port accepts as many connections as a gate allows.
+    """A server endpoint that accepts, in each turn, no more connections than a gate allows.
 
     Args:
-        endpoint: The endpoint.
-        gate: The gate of the node.
+        endpoint: The server endpoint that listens.
+        gate: The gate of this node.
     """
 
     def __init__(self, endpoint: Any, gate: Gate) -> None:
@@ -42,16 +42,16 @@ class GatedEndpoint:
         self._gate = gate
 
     def listen(self, factory: Any) -> "Deferred[IListeningPort]":
-        """Listen, and put the gate before the port."""
+        """Listen, and let the port ask the gate before it accepts connections."""
         listening: Deferred[IListeningPort] = self._endpoint.listen(factory)
         return listening.addCallback(self._gate_port)
 
     def _gate_port(self, port: IListeningPort) -> IListeningPort:
-        if isinstance(port, tcp.Port):  # UNIX ports are such ports, too.
+        if isinstance(port, tcp.Port):  # A UNIX port is also a tcp.Port.
             accept, accept_limit = port.doRead, self._gate.accept_limit
 
             def accept_some() -> None:
-                # Twisted raises the number by 20 each time that so many connections were waiting.
+                # Twisted adds 20 to numberAccepts whenever that many connections were waiting.
                 port.numberAccepts = min(port.numberAccepts, accept_limit())
                 accept()
 
@@ -62,7 +62,7 @@ class GatedEndpoint:
         return port
 
     def _report(self, event: LogEvent) -> None:
-        """Report one connection for the event that says that it was closed, or not accepted."""
+        """Count a refused connection for a log event of Twisted's port; ignore other events."""
         if "acceptError" in event:
             self._gate.record_refusal("accept_failed", None)
         elif "address" in event:
@@ -70,7 +70,7 @@ class GatedEndpoint:
 
 
 def _make_address(address: Any) -> IAddress | None:
-    """Make an address of what ``accept`` has returned."""
+    """Convert an address from ``socket.accept``; return None if it is not an IP address."""
     if not isinstance(address, tuple):
         return None
     kind = IPv4Address if len(address) == 2 else IPv6Address  # noqa: PLR2004 - host and port

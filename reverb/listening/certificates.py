@@ -93,13 +93,13 @@ def _load(text: str) -> Callable[[Any], Connection]:
 class _CertificateSelection:
     """Selects a certificate by the host name that a client requests (SNI, RFC 6066, 3).
 
-    Twisted does the same, but logs a line for each unknown name, and prints a traceback for each
-    name that is not ASCII. Here one line reports the first unknown name.
+    Twisted's own selection logs a line for each unknown host name, and prints a traceback for each
+    host name that is not ASCII. This class logs only the first unknown host name.
 
     Args:
-        text: The endpoint string, for the log.
-        find: Returns the TLS context for a host name, or None. The second argument is whether to
-            read the files again if there is none.
+        text: The endpoint string, which the log shows.
+        find: Returns the TLS context for a host name; None if the name has no certificate. Its
+            second argument is whether to read the certificate files again before it returns None.
     """
 
     _log = Logger()
@@ -110,7 +110,7 @@ class _CertificateSelection:
         self._has_reported = False
 
     def select(self, connection: Connection) -> None:
-        """Select the certificate of a connection; keep the default one for an unknown name."""
+        """Select a connection's certificate; an unknown host name gets the default certificate."""
         name = connection.get_servername()
         if not name:
             return

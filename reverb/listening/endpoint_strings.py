@@ -28,7 +28,7 @@ _TWISTED_KINDS = ("tcp", "tcp6", "ssl", "tls", "unix", "systemd", "haproxy")
 _KINDS_WITH_INTERFACE = ("tcp", "tcp6", "ssl", "tls")
 _MAX_PORT = 65_535
 _MAX_PEM_BYTES = 1_048_576
-"""The largest file of certificates and keys."""
+"""The largest file of certificates and private keys, in bytes."""
 _PRIVATE_KEY = re.compile(
     rb"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL
 )
@@ -287,7 +287,7 @@ def _certificate_problem(endpoint: EndpointString, where: str) -> str:
 
 
 def _read_pem(path: Path) -> bytes:
-    """Read a file of certificates and keys; raise OSError also if it is too large."""
+    """Read a file of certificates and private keys; a file that is too large raises OSError."""
     with path.open("rb") as file:
         pem = file.read(_MAX_PEM_BYTES + 1)
     if len(pem) > _MAX_PEM_BYTES:

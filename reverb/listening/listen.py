@@ -1,4 +1,4 @@
-"""Makes the services that listen on endpoint strings."""
+"""Makes services that listen on the endpoints of endpoint strings."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -21,14 +21,15 @@ def listen_service(
 ) -> StreamServerEndpointService:
     """Make a service that listens on an endpoint.
 
-    It reloads certificates that change, and reads the PROXY protocol of ``haproxy:``.
+    The service reloads certificates that change. For an endpoint string that begins with
+    ``haproxy:``, the service reads the PROXY protocol.
 
     Args:
         text: The endpoint string.
-        factory: The protocol factory.
-        reactor: The reactor that the endpoint listens with.
-        gate: Limits how many connections are accepted at once, and counts those that cannot be
-            accepted; None to leave both to Twisted.
+        factory: Makes the protocol of each connection.
+        reactor: The reactor with which the endpoint listens.
+        gate: Limits how many connections the endpoint accepts in one turn of the reactor, and
+            counts refused connections. If None, the endpoint accepts connections as Twisted does.
     """
     inner = text.removeprefix(_PROXY_PROTOCOL)
     service = strports.service(inner, factory, reactor)
@@ -47,7 +48,7 @@ def listen_service(
 def listen_services(
     texts: Iterable[str], factory: IProtocolFactory, reactor: Any, gate: Gate | None = None
 ) -> MultiService:
-    """Make a service that listens on several endpoints, with one :func:`listen_service` each."""
+    """Make a service that listens on several endpoints; see :func:`listen_service`."""
     services = MultiService()
     for text in texts:
         listen_service(text, factory, reactor, gate).setServiceParent(services)

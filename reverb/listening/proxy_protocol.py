@@ -1,10 +1,10 @@
-"""The PROXY protocol of ``haproxy:`` endpoints, on Twisted's parsers.
+"""The PROXY protocol of ``haproxy:`` endpoints, read with Twisted's parsers.
 
-Twisted refuses a header that arrives in small segments, and the header ``PROXY UNKNOWN``. It logs a
-traceback for some malformed headers. Here these headers are read, and a malformed one closes the
-connection.
+Twisted alone refuses a header that arrives in small segments, and the header ``PROXY UNKNOWN``. For
+some malformed headers, Twisted logs a traceback. This module accepts the former headers, and closes
+the connection without a traceback if a header is malformed.
 
-Source: the PROXY protocol, versions 1 and 2, by HAProxy Technologies.
+Source: the specification "The PROXY protocol, versions 1 and 2" by HAProxy Technologies.
 """
 
 from typing import Any
@@ -21,22 +21,22 @@ _UNKNOWN = b"PROXY UNKNOWN\r\n"
 _UNKNOWN_FOR_TWISTED = b"PROXY UNKNOWN \r\n"
 _VERSION_2 = b"\r\n\r\n\x00\r\nQUIT\n"
 _DECISIVE = 16
-"""The number of bytes after which Twisted's parsers know the version of the header."""
+"""The number of bytes of a header from which Twisted always recognizes the header's version."""
 
 
 def is_proxy_protocol(transport: object) -> bool:
-    """Return whether a transport reads the PROXY protocol."""
+    """Return whether a transport belongs to a connection with the PROXY protocol."""
     return isinstance(transport, HAProxyProtocolWrapper)
 
 
 class ProxyProtocol(HAProxyProtocolWrapper):
-    """Reads the PROXY header of a connection, and passes on what follows."""
+    """Reads a connection's PROXY header, and passes the bytes after it to the wrapped protocol."""
 
     factory: "ProxyProtocolFactory"
     _start = b""
 
     def dataReceived(self, data: bytes) -> None:
-        """Read the header; close the connection if it is malformed."""
+        """Read the PROXY header, then pass on bytes; a malformed header closes the connection."""
         if self._proxyInfo is not None:
             self.wrappedProtocol.dataReceived(data)
             return
@@ -50,7 +50,7 @@ class ProxyProtocol(HAProxyProtocolWrapper):
         try:
             super().dataReceived(data)
         except ValueError:
-            if self._proxyInfo is not None:  # The error is one of the wrapped protocol.
+            if self._proxyInfo is not None:  # The wrapped protocol raised it.
                 raise
             self.loseConnection()
         if self._proxyInfo is None and self.disconnecting:
@@ -58,7 +58,7 @@ class ProxyProtocol(HAProxyProtocolWrapper):
 
 
 def _is_undecided(data: bytes) -> bool:
-    """Return whether some bytes may be the beginning of a header, but are too few to tell."""
+    """Return whether these first bytes are too few to decide whether a PROXY header begins."""
     if len(data) >= _DECISIVE:
         return False
     if data.startswith(_VERSION_1):
@@ -67,11 +67,11 @@ def _is_undecided(data: bytes) -> bool:
 
 
 class ProxyProtocolFactory(WrappingFactory[ProxyProtocol]):
-    """Makes the protocols of connections from proxies.
+    """Makes a :class:`ProxyProtocol` around each protocol of another factory.
 
     Args:
-        factory: The factory of the wrapped protocols.
-        gate: Counts the connections with a malformed header; None if nothing does.
+        factory: Makes the wrapped protocols.
+        gate: Counts the connections with a malformed PROXY header; None to count none.
     """
 
     protocol = ProxyProtocol
@@ -82,7 +82,7 @@ class ProxyProtocolFactory(WrappingFactory[ProxyProtocol]):
         self._gate = gate
 
     def record_refusal(self, reason: str, peer: IAddress) -> None:
-        """Count a connection with a malformed header."""
+        """Count a connection with a malformed PROXY header."""
         if self._gate is not None:
             self._gate.record_refusal(reason, peer)
 
@@ -91,8 +91,8 @@ class ProxyProtocolEndpoint:
     """A server endpoint whose clients are proxies that speak the PROXY protocol.
 
     Args:
-        endpoint: The endpoint that the proxies connect to.
-        gate: Counts the connections with a malformed header; None if nothing does.
+        endpoint: The server endpoint to which the proxies connect.
+        gate: Counts the connections with a malformed PROXY header; None to count none.
     """
 
     def __init__(self, endpoint: Any, gate: Gate | None) -> None:
@@ -100,7 +100,7 @@ class ProxyProtocolEndpoint:
         self._gate = gate
 
     def listen(self, factory: Any) -> "Deferred[IListeningPort]":
-        """Listen, and wrap the protocols of the factory."""
+        """Listen, and wrap each protocol of the factory in a :class:`ProxyProtocol`."""
         listening: Deferred[IListeningPort] = self._endpoint.listen(
             ProxyProtocolFactory(factory, self._gate)
         )

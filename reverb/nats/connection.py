@@ -32,9 +32,9 @@ from reverb.state_machine import StateMachine
 MAX_UNSENT_BYTES = 32 * 1_048_576
 """The most bytes that may wait to be sent. If more wait, the connection is aborted."""
 MAX_LINE_BYTES = 64 * 1_024
-"""The longest line of the protocol, such as INFO, that a NATS server may send."""
+"""The most bytes of a protocol line, such as INFO, that a NATS server may send."""
 MAX_MESSAGE_BYTES = 65 * 1_048_576
-"""The largest message: NATS allows 64 MiB, and the header of the message adds to that."""
+"""The most bytes of a message and its header. NATS allows messages of up to 64 MiB."""
 
 
 class _Transport(TcpTransport):
@@ -50,7 +50,7 @@ class _Transport(TcpTransport):
         self.reads = 0
         """The number of reads that have returned."""
         self.before_read: Callable[[], None] = lambda: None
-        """Called before each read, when the parser has parsed what it could."""
+        """Called before each read, when the parser has parsed all complete messages."""
 
     def __bool__(self) -> bool:
         """Return True, even before the connect: nats-py replaces a transport that is falsy."""
@@ -82,12 +82,12 @@ class _Transport(TcpTransport):
 
 
 class _Client(Client):
-    """A client whose messages go to a function, and whose parser keeps a limited number of bytes.
+    """A client that passes messages to a function, and limits the bytes that its parser keeps.
 
     Args:
-        transport: Reads and writes.
+        transport: The transport to the NATS server.
         on_message: Called with the subject and the content of each message.
-        on_excess: Called with the reason if the server sends a line or a message that is too large.
+        on_excess: Called with one text if the server sends a line or a message that is too large.
     """
 
     def __init__(
@@ -277,7 +277,8 @@ class NatsConnection:
         All subscriptions of one turn of the reactor share one round trip.
 
         Returns:
-            Fires when the subscriptions are in place. Fails with LinkLostError.
+            Fires when the subscriptions are in place. Fails with LinkLostError if the connection
+            ends first.
         """
         for subject in subjects:
             if subject not in self._sids:

@@ -12,9 +12,9 @@ from reverb.host_port import Address, format_host_port
 from reverb.nats.url import NatsUrl
 
 _REPLY_TIMEOUT = 2.0
-"""Seconds that connecting to a NATS server, and each of its answers, may take."""
+"""Seconds within which a NATS server must accept the connection, and send each answer."""
 _MAX_ANSWER_BYTES = 65_536
-"""The largest answer that is read."""
+"""The largest answer of a NATS server that this server accepts, in bytes."""
 _TEMPORARY_ERRORS = ("maximum", "authorization timeout", "stale connection")
 """Beginnings, in lower case, of NATS errors that may disappear by themselves."""
 
@@ -24,8 +24,8 @@ def refusal_reason(url: NatsUrl) -> str | None:
 
     Returns:
         The reason why this server cannot use NATS, as one line without the password; None if no
-        such reason is found. None is also returned if no NATS server answers, or if NATS reports a
-        temporary error, because the link tries again while this server runs.
+        such reason is found. The result is also None if no NATS server answers, or if NATS reports
+        a temporary error, because the link tries again while this server runs.
     """
     for server in url.servers:
         try:

@@ -18,7 +18,7 @@ _RESERVED = ("pusher:", "pusher_internal:")
 StoredEventName = Annotated[
     str, msgspec.Meta(min_length=1, pattern=rf"^(?!{'|'.join(_RESERVED)})[\s\S]")
 ]
-"""The name of a published event, as msgspec checks it when an event comes back from a store."""
+"""The name of a published event. msgspec checks the name when the store returns a cached event."""
 
 
 class EventError(ValueError):

@@ -29,8 +29,8 @@ class Rejection(Exception):  # noqa: N818 - it is a response to the client as mu
     Args:
         code: The protocol's code.
         reason: A sentence for the client's developer.
-        limit: The limit that was reached, one of :data:`reverb.meter.LIMITS` or of
-            :data:`reverb.meter.REFUSALS`; empty for any other reason.
+        limit: The limit for which the connection is rejected, one of :data:`reverb.meter.LIMITS`
+            or of :data:`reverb.meter.REFUSALS`; empty for another reason.
     """
 
     def __init__(self, code: Code, reason: str, *, limit: str = "") -> None:
@@ -41,14 +41,14 @@ class Rejection(Exception):  # noqa: N818 - it is a response to the client as mu
 
 
 def parse_key(path: str, prefix: str) -> str:
-    """Return the app's key in the path of the connection URL.
+    """Return the app's key from the path of the connection URL.
 
     Args:
-        path: The path as received, still percent-encoded.
+        path: The URL's path as received, still percent-encoded.
         prefix: The prefix of every route: empty, or a path such as ``/realtime``.
 
     Raises:
-        Rejection: With code 4005 if the path is not ``/app/KEY``.
+        Rejection: With code 4005 if the path is not the prefix and ``/app/KEY``.
     """
     route = prefix + "/app/"
     try:
@@ -61,10 +61,11 @@ def parse_key(path: str, prefix: str) -> str:
 
 
 def parse_query(text: str) -> dict[str, str]:
-    """Return the parameters in the query of the connection URL; the last value counts.
+    """Return the query parameters of the connection URL; of a repeated one, the last value.
 
     Raises:
-        Rejection: With code 4005 if the query has too many parameters or malformed escapes.
+        Rejection: With code 4005 if the query has too many parameters or too many malformed
+            escapes.
     """
     try:
         return dict(decode_query(text))
@@ -76,7 +77,7 @@ def check_version(query: Mapping[str, str]) -> None:
     """Check ``protocol`` and ``version`` in the query of the connection URL.
 
     Args:
-        query: The parameters of the URL.
+        query: The query parameters of the connection URL.
 
     Raises:
         Rejection: With code 4006 if ``protocol`` or ``version`` is malformed, 4007 if the
@@ -144,7 +145,7 @@ def check_origin(app: App, origin: str) -> None:
 
 
 def _printable(text: str) -> str:
-    """Escape a text that has control characters, as the server also logs the reason."""
+    """Escape a text that has unprintable characters, because the server logs the text."""
     return text if text.isprintable() else ascii(text)
 
 

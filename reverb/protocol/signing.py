@@ -66,10 +66,10 @@ def request_text(method: str, path: str, parameters: Iterable[tuple[str, str]]) 
 
 
 def query_text(parameters: Iterable[tuple[str, str]]) -> str:
-    """Return the last line of the text to sign for an HTTP API request.
+    """Return the last line of the text to sign for an HTTP API request: the signed query.
 
     Args:
-        parameters: See :func:`request_text`.
+        parameters: The names and values in the query, as for :func:`request_text`.
     """
     pairs = sorted([(name.lower(), value) for name, value in parameters])
     return "&".join([f"{name}={value}" for name, value in pairs if name != "auth_signature"])

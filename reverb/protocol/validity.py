@@ -1,7 +1,7 @@
-"""Checks of what comes back from Redis or NATS, before it reaches a client.
+"""Checks the data that a node reads from Redis or NATS, before the data reaches a client.
 
-The nodes write only valid values. But other programs may use the same Redis or NATS, and a client
-must close its connection for a text message that is not UTF-8 (RFC 6455, section 8.1).
+The nodes write only valid data. But other programs may write to the same Redis or NATS, and a
+client must close its connection after a text message that is not UTF-8 (RFC 6455, section 8.1).
 """
 
 import re
@@ -12,17 +12,17 @@ from reverb.protocol.messages import NOT_JSON, json_problem
 from reverb.protocol.names import MAX_USER_ID, ONLINE_PREFIX, SERVER_TO_USER_PREFIX
 
 MAX_COUNT = 2**31 - 1
-"""The largest number of connections, subscriptions or deliveries that can be right."""
+"""The largest valid number of connections, subscriptions or deliveries."""
 _DIGITS = re.compile(rb"[0-9]{1,19}")
 _CHANNEL = re.compile(rf"(?:{SERVER_TO_USER_PREFIX}|{ONLINE_PREFIX})?[-a-zA-Z0-9_=@,.;]+", re.ASCII)
 
 
 class _Object(msgspec.Struct):
-    """Any JSON object: msgspec checks the fields that it skips, except their UTF-8."""
+    """Any JSON object. msgspec checks the syntax of unknown fields, but not their UTF-8."""
 
 
 class _Event(msgspec.Struct):
-    """Any message of the server."""
+    """Any message that the server sends to clients."""
 
     event: str
 
@@ -35,11 +35,11 @@ def check_payload(payload: bytes, channel: str) -> None:
     """Check the payload of a publication that another node has sent.
 
     Args:
-        payload: The message for the subscribers.
-        channel: The channel. A publication to a user's online channel has an empty payload.
+        payload: The message for the subscribers, as bytes.
+        channel: The channel's name. On a user's online channel, the payload may be empty.
 
     Raises:
-        ValueError: It is not a JSON object with an ``event``, in UTF-8; the text says why.
+        ValueError: The payload is not a JSON object with an ``event``, or is not UTF-8.
     """
     if not payload and channel.startswith(ONLINE_PREFIX):
         return
@@ -55,11 +55,11 @@ def check_member(user_id: str, user_info: str | None) -> None:
     """Check a member of a presence channel that another node has stored or announced.
 
     Args:
-        user_id: The user's id.
-        user_info: The JSON text of the member's ``user_info``; None if there is none.
+        user_id: The member's user id.
+        user_info: The JSON text of the member's ``user_info``; None if the member has none.
 
     Raises:
-        ValueError: The id is empty or too long, or the ``user_info`` is not a JSON object.
+        ValueError: The user id is empty or too long, or ``user_info`` is not a JSON object.
     """
     if not 0 < len(user_id) <= MAX_USER_ID:
         raise ValueError(f"the user id has {len(user_id)} characters")
@@ -71,12 +71,12 @@ def check_member(user_id: str, user_info: str | None) -> None:
 
 
 def is_channel_name(name: str) -> bool:
-    """Return whether a name is that of a channel, including the internal ones."""
+    """Return whether a name is valid for a channel, including a server's internal channel."""
     return _CHANNEL.fullmatch(name) is not None
 
 
 def parse_number(raw: int | bytes) -> int | None:
-    """Parse a number that is not negative; return None if it is something else."""
+    """Parse a non-negative integer from Redis; return None for any other value."""
     if isinstance(raw, bytes):
         return int(raw) if _DIGITS.fullmatch(raw) else None
     return raw if raw >= 0 else None

@@ -18,16 +18,16 @@ from reverb.brokers.link import LinkLostError
 from reverb.redis.resp import MAX_HANDSHAKE_BYTES, Argument, RedisReplyError, pack_command
 
 MAX_UNANSWERED_BYTES = 32 * 1_048_576
-"""The most bytes of commands without a reply, except for a short time (``MAX_LAG``)."""
+"""The most bytes of commands that may wait for replies longer than ``MAX_LAG``."""
 MAX_LAG = 0.5
-"""Seconds for which more bytes may be without a reply; then the connection is closed.
+"""Seconds for which more than ``MAX_UNANSWERED_BYTES`` may wait for replies.
 
-A burst of commands, however large, does not yet show that Redis is slow.
+After that, the connection is closed. A short burst of commands does not mean that Redis is slow.
 """
 MAX_REPLY_BYTES = 128 * 1_048_576
-"""The largest reply or message, after the login; beyond that, the connection is closed."""
+"""The most bytes of a reply or a message after the login; a larger one closes the connection."""
 _PUSH_SIZE = 3
-"""The number of items of a message, and of the confirmation of a subscription."""
+"""The number of items in the array that Redis sends for a message, or to confirm a subscription."""
 _MAX_SHOWN_CHARACTERS = 200
 """The most characters of an unexpected reply that the log shows."""
 
@@ -40,16 +40,16 @@ class RedisConnection(txredisapi.RedisProtocol):  # type: ignore[misc]
         self.lost: Deferred[Exception] = Deferred()
         """Fires with the reason, a LinkLostError, when the connection has ended."""
         self.max_reply_bytes = MAX_HANDSHAKE_BYTES
-        """The largest reply; whoever logs in raises it afterwards."""
+        """The most bytes of a reply. The code that logs in raises this limit after the login."""
         self._replies: deque[Deferred[Any] | None] = deque()
-        # The bytes that have arrived since the last complete reply.
+        # The number of bytes received since the last complete reply.
         self._reply_bytes = 0
 
     def connectionMade(self) -> None:
         """Do nothing: the owner of the connection logs in, instead of the base class."""
 
     def dataReceived(self, data: bytes, unpause: bool = False) -> None:
-        """Parse replies; abort the connection on a protocol error, or if a reply is too large."""
+        """Parse replies; abort the connection at a protocol error or an oversized reply."""
         self._reply_bytes += len(data)
         try:
             super().dataReceived(data, unpause)
@@ -206,11 +206,11 @@ class SubscriberConnection(RedisConnection):
         self._confirmations: dict[bytes, Deferred[None]] = {}
 
     def subscribe(self, channels: list[bytes]) -> "Deferred[None]":
-        """Subscribe to Redis channels, at least one.
+        """Subscribe to one or more Redis channels.
 
         Returns:
-            Fires when Redis has confirmed the last subscription, and so all of them, because Redis
-            confirms subscriptions in order. Fails with LinkLostError if the connection ends first.
+            Fires when Redis has confirmed the last subscription. Redis confirms subscriptions in
+            order, so all are in place. Fails with LinkLostError if the connection ends first.
         """
         if self.lost.called:
             return fail(LinkLostError("the connection has ended"))

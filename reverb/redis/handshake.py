@@ -34,9 +34,10 @@ def master_commands(url: RedisUrl) -> list[Command]:
 
 
 def describe_refusal(error: RedisReplyError, url: RedisUrl) -> str:
-    """Return the text of an error without the passwords, which Redis may repeat.
+    """Return the text of an error, with passwords hidden.
 
-    It does so if AUTH is renamed: "unknown command 'AUTH', with args beginning with: ...".
+    If Redis has no AUTH command, the error repeats the password: "unknown command 'AUTH', with args
+    beginning with: ...".
     """
     return hide(str(error), (url.password, url.sentinel_password))
 

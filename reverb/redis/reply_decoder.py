@@ -1,4 +1,4 @@
-"""Decodes Redis's replies; skips corrupt data, counts it, and logs it at a limited rate.
+"""Decodes replies of Redis; skips, counts and logs corrupt data.
 
 Corrupt data is data that no node of this server can have written.
 """
@@ -25,8 +25,8 @@ class ReplyDecoder:
     prefix. The log names the key if the data is corrupt.
 
     Args:
-        meter: Counts corrupt values.
-        clock: Limits the rate of log lines to one a minute for each key.
+        meter: Counts the corrupt values.
+        clock: The reactor. The log has at most one line a minute for each key with corrupt data.
     """
 
     _log = Logger()
@@ -62,7 +62,7 @@ class ReplyDecoder:
         return [text for raw in raws if (text := self.text(raw, key)) is not None]
 
     def channel(self, raw: bytes, key: str) -> str | None:
-        """Decode the name of a channel; return None if no channel can have it."""
+        """Decode a channel's name; return None if the name is not valid for a channel."""
         name = self.text(raw, key)
         if name is None or is_channel_name(name):
             return name
@@ -70,9 +70,11 @@ class ReplyDecoder:
         return None
 
     def members(self, flat: list[bytes], key: str) -> dict[str, str]:
-        """Decode the ``user_info`` JSON text of each user id, in the reply to HGETALL.
+        """Decode the members of a presence channel from the reply to HGETALL.
 
-        Skip a member whose id or ``user_info`` is invalid.
+        Returns:
+            The JSON text of each member's ``user_info``, by user id. A member whose user id or
+            ``user_info`` is invalid is left out.
         """
         found = {}
         for raw_id, raw_info in zip(flat[::2], flat[1::2], strict=True):
@@ -88,14 +90,14 @@ class ReplyDecoder:
         return found
 
     def number(self, raw: int | bytes, key: str) -> int:
-        """Return a number that is not negative; 0 if the key has something else."""
+        """Decode a non-negative integer; return 0 for any other value."""
         number = parse_number(raw)
         if number is None:
             self._corrupt(raw, key)
         return number or 0
 
     def count(self, raw: int | bytes, key: str) -> int | None:
-        """Return how many of something there are; None if the key has no such number."""
+        """Decode a count from 0 to ``MAX_COUNT``; return None for any other value."""
         number = parse_number(raw)
         if number is not None and number <= MAX_COUNT:
             return number

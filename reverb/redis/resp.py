@@ -5,7 +5,7 @@ import hiredis
 Argument = bytes | str | int
 
 MAX_HANDSHAKE_BYTES = 65_536
-"""The most bytes of a reply before this server has logged in, or of a sentinel's reply."""
+"""The most bytes of a reply before the login, and of a sentinel's reply."""
 
 
 class RedisReplyError(Exception):

@@ -28,7 +28,7 @@ _NO_PERMISSION = re.compile(r"ACL failure in script|The user executing the scrip
 _MAX_LOGGED_CHARACTERS = 100
 """The most characters of an argument that the log shows."""
 _MAX_LOGGED_REASON = 300
-"""The most characters of Redis's reason that the log shows."""
+"""The most characters of an error of Redis that the log shows."""
 
 
 class RedisSession:
@@ -42,7 +42,7 @@ class RedisSession:
     Attributes:
         node: This node's name.
         clock: The reactor, as a clock.
-        problems: Logs failed scripts; repeats the same text at most once a minute.
+        problems: Logs why scripts fail; logs the same text at most once a minute.
         decoder: Decodes replies, and skips corrupt data.
     """
 

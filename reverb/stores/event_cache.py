@@ -46,11 +46,11 @@ class EventCache:
         return CachedEvent(event, data, remaining)
 
     def discard(self, key: ChannelKey) -> None:
-        """Remove a channel's event, if there is one."""
+        """Remove a channel's event, if the cache has one."""
         self._events.pop(key, None)
 
     def pop(self) -> tuple[ChannelKey, CachedEvent] | None:
-        """Remove one event that has not expired, and return it with its channel; None if empty."""
+        """Remove and return an unexpired event, with its channel; None if there is none."""
         while self._events:
             key, (event, data, expires) = self._events.popitem()
             remaining = expires - self._seconds()

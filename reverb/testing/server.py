@@ -269,9 +269,9 @@ class MemoryServer:
             query: The query string of the connection URL.
             path: The path before the key.
             headers: Additional request headers.
-            after: Bytes to send right after the upgrade request, in the same segment.
-            peer: The address that the client connects from; None for an unknown one, to which no
-                limit on addresses applies.
+            after: Bytes that follow the upgrade request in the same segment.
+            peer: The client's address; None for an unknown address, to which the limits for each
+                address do not apply.
 
         Returns:
             The client, also if the server has rejected it.

@@ -1,7 +1,7 @@
-"""Limits on what a webhook endpoint may answer, because anyone may run an endpoint.
+"""Limits the responses of webhook endpoints, because anyone may run an endpoint.
 
-twisted.web reads a response of any size: a head or a trailer without end, and interim responses
-(1xx) without end. So the bytes of each response pass through :class:`LimitedConnection` first.
+twisted.web has no limits: it reads an endless head, an endless trailer, and any number of interim
+responses (1xx). So :class:`LimitedConnection` checks the bytes before twisted.web gets them.
 """
 
 import re
@@ -21,31 +21,31 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 MAX_HEAD_BYTES = 16 * 1024
-"""The most bytes of a response before its body, including interim responses."""
+"""The most bytes of a response's head and of the interim responses before it, together."""
 MAX_HEAD_LINES = 100
-"""The most lines of a response before its body, including interim responses."""
+"""The most lines of a response's head and of the interim responses before it, together."""
 MAX_BODY_BYTES = 64 * 1024
-"""The most bytes that follow the head: the body, chunk sizes, chunk extensions and trailers."""
+"""The most bytes after a response's head: body, chunk sizes, chunk extensions and trailers."""
 CLOSE_TIMEOUT = 5.0
-"""Seconds after which a connection that is closing is aborted, if the endpoint keeps it open."""
+"""Seconds within which the endpoint must close a connection too; then the connection is aborted."""
 _HEAD_END = re.compile(rb"\n\r?\n")
 _LONGEST_HEAD_END = 3
-# The status line of RFC 9112, section 4; servers exist that leave out the second space.
+# The status line of RFC 9112, section 4. Some servers leave out the second space.
 _STATUS_LINE = re.compile(rb"HTTP/1\.[0-9] (?P<code>[1-9][0-9][0-9])[ \r\n]")
 _STATUS_LINE_BYTES = 13
 _INTERIM = b"1"
 
 
 class ResponseLimitError(Exception):
-    """A response exceeds a limit, or is not HTTP/1; the text says which."""
+    """A response exceeds a limit, or is not HTTP/1. The exception's text names the problem."""
 
 
 class LimitedConnection(ProtocolWrapper):
-    """A connection of twisted.web's client that limits each response, and drops interim ones.
+    """A connection of twisted.web's client that limits each response, and drops interim responses.
 
-    A request is written at once, before any byte of its response can arrive. So each write begins a
-    new response. When a response exceeds a limit, the connection is aborted, and the protocol's
-    ``connectionLost`` receives a ResponseLimitError.
+    The client writes the whole request before a byte of the response can arrive. So the limits
+    begin again at each write. When a response exceeds a limit, the connection is aborted, and the
+    wrapped protocol's ``connectionLost`` receives a ResponseLimitError.
     """
 
     transport: Any
@@ -61,18 +61,18 @@ class LimitedConnection(ProtocolWrapper):
         self._abort_call: IDelayedCall | None = None
 
     def write(self, data: bytes) -> None:
-        """Write a part of a request."""
+        """Write a part of a request; the limits begin again."""
         self._begin_response()
         super().write(data)
 
     def writeSequence(self, data: "list[bytes]") -> None:
-        """Write a part of a request."""
+        """Write a part of a request; the limits begin again."""
         self._begin_response()
         super().writeSequence(data)
 
     def _begin_response(self) -> None:
         self._head.clear()
-        # Where the search for the end of the head goes on.
+        # The index in _head from which to search for the end of the head.
         self._searched = 0
         self._reads_head = True
         self._head_bytes_left = MAX_HEAD_BYTES
@@ -80,7 +80,7 @@ class LimitedConnection(ProtocolWrapper):
         self._body_bytes_left = MAX_BODY_BYTES
 
     def dataReceived(self, data: bytes) -> None:
-        """Pass on the bytes that are within the limits; abort the connection at the others."""
+        """Pass bytes of a response to the wrapped protocol; abort the connection beyond a limit."""
         if self._why_aborted is not None or self.disconnecting:
             return
         try:
@@ -92,7 +92,7 @@ class LimitedConnection(ProtocolWrapper):
             self.transport.abortConnection()
 
     def _receive_head(self, data: bytes) -> bytes:
-        """Collect the head, and pass it on when it is complete; return the bytes after it."""
+        """Collect the head, pass on the complete head, and return the bytes after the head."""
         self._head += data
         while end := _HEAD_END.search(self._head, self._searched):
             head = bytes(self._head[: end.end()])
@@ -113,7 +113,7 @@ class LimitedConnection(ProtocolWrapper):
         return b""
 
     def _check_head(self, head: bytes | bytearray) -> None:
-        """Check a head, or its beginning."""
+        """Raise ResponseLimitError if a head, or the beginning of a head, breaks a limit."""
         if len(head) >= _STATUS_LINE_BYTES or b"\n" in head:
             _code(head)
         if len(head) > self._head_bytes_left:
@@ -129,16 +129,17 @@ class LimitedConnection(ProtocolWrapper):
             super().dataReceived(data)
 
     def loseConnection(self) -> None:
-        """Close the connection; abort it if that takes too long.
+        """Close the connection; after ``CLOSE_TIMEOUT``, abort it.
 
-        An endpoint that does not read its request, or does not end TLS, would keep it open.
+        Otherwise an endpoint that does not read the request, or does not end TLS, would keep the
+        connection open.
         """
         super().loseConnection()
         if self._abort_call is None:
             self._abort_call = self._clock.callLater(CLOSE_TIMEOUT, self.abort)
 
     def abort(self) -> None:
-        """Close the connection at once."""
+        """Close the connection at once, without waiting for the endpoint."""
         self._cancel_abort_call()
         self.transport.abortConnection()
 
@@ -148,7 +149,7 @@ class LimitedConnection(ProtocolWrapper):
             call.cancel()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Report the loss; the reason is the limit that was exceeded, if one was."""
+        """Report the loss to the wrapped protocol, with the ResponseLimitError if there is one."""
         self._cancel_abort_call()
         self._connections.discard(self)
         super().connectionLost(reason if self._why_aborted is None else Failure(self._why_aborted))
@@ -162,7 +163,7 @@ def _code(head: bytes | bytearray) -> bytes:
 
 
 class _LimitedFactory(WrappingFactory[LimitedConnection]):
-    """Makes limited connections, without a log line for each."""
+    """Makes a :class:`LimitedConnection` around each protocol of another factory."""
 
     noisy = False
 
@@ -174,24 +175,24 @@ class _LimitedFactory(WrappingFactory[LimitedConnection]):
         self.connections = connections
 
     def doStart(self) -> None:
-        """Do nothing: the base class starts the wrapped factory, which logs."""
+        """Do nothing: the base class would start the wrapped factory, which logs a line."""
 
     def doStop(self) -> None:
-        """Do nothing, as for :meth:`doStart`."""
+        """Do nothing: the base class would stop the wrapped factory, which logs a line."""
 
     def buildProtocol(self, addr: IAddress | None) -> LimitedConnection:
-        """Make a limited connection around a protocol of the wrapped factory."""
+        """Make a :class:`LimitedConnection` around a new protocol of the wrapped factory."""
         return LimitedConnection(self, self.wrappedFactory.buildProtocol(addr))
 
 
 @implementer(IStreamClientEndpoint)
 class LimitedEndpoint:
-    """A client endpoint for twisted.web's client whose connections limit the responses.
+    """A client endpoint for twisted.web's client. Its connections limit the responses.
 
     Args:
-        endpoint: The client endpoint that connects.
+        endpoint: The client endpoint that opens the connections.
         clock: The reactor, as a clock.
-        connections: The connections that are open; each adds and removes itself.
+        connections: The set of open connections; each connection adds and removes itself.
     """
 
     def __init__(
@@ -202,7 +203,7 @@ class LimitedEndpoint:
         self._connections = connections
 
     def connect(self, protocolFactory: IProtocolFactory) -> "Deferred[IProtocol]":
-        """Connect; fires with the protocol that ``protocolFactory`` has made."""
+        """Connect; fires with the protocol that ``protocolFactory`` has made for the connection."""
         factory = _LimitedFactory(protocolFactory, self._clock, self._connections)
         connecting = self._endpoint.connect(factory)
         return connecting.addCallback(_unwrap)

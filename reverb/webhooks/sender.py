@@ -51,7 +51,7 @@ class Sender:
         self._time = time
         self._meter = meter
         self._queues: dict[tuple[str, str], EndpointQueue] = {}
-        # The errors of the endpoints that fail; and those endpoints whose error has been logged.
+        # The error of each failing endpoint; and the failing endpoints that the log has reported.
         self._failing: dict[str, str | None] = {}
         self._reported: set[str] = set()
         self._idle_waiters: list[Deferred[None]] = []
@@ -155,7 +155,7 @@ class Sender:
     def _log_health_change(self, delivery: Delivery, outcome: Outcome) -> None:
         """Log when an endpoint starts to fail, and when it works again.
 
-        An endpoint that fails again and again is logged once a minute.
+        At most once a minute, a line says that the same endpoint starts to fail.
         """
         endpoint = f"{delivery.url} of app {delivery.app_id}"
         if outcome.accepted and endpoint in self._failing:

@@ -1,7 +1,7 @@
 """Posts webhooks with treq: persistent connections, verified certificates, no redirects.
 
-A response counts by its status alone. So nothing else in it has an effect: no redirect is followed,
-no cookie is kept, and no body is decompressed.
+Only the status of a response has an effect: the transport follows no redirect, keeps no cookie, and
+decompresses no body.
 """
 
 from collections.abc import Callable, Mapping
@@ -39,11 +39,11 @@ from reverb.webhooks.public_addresses import PublicEndpoint
 from reverb.webhooks.response_limits import LimitedConnection, LimitedEndpoint
 
 TIMEOUT = 10.0
-"""Seconds for which a request waits for the response's head, and then again for its body."""
+"""Seconds within which a response's head must arrive, and then seconds for the response's body."""
 _IDLE_TIMEOUT = 60
 """Seconds for which an idle connection is kept for the next request."""
 _PARSER_ERRORS = (ValueError, LookupError, AttributeError)
-"""What twisted.web raises when it cannot parse a head; the texts mean nothing to an operator."""
+"""The errors that twisted.web raises for a malformed head. Their texts do not help an operator."""
 
 
 class _Url(EncodedURL):
@@ -55,10 +55,10 @@ class _Url(EncodedURL):
 
 @implementer(IAgent)
 class _UndecodedAgent:
-    """An agent whose responses treq does not decompress: a small body may become a very large one.
+    """An agent whose responses treq does not decompress, because a small body may become huge.
 
     Args:
-        agent: Sends the requests.
+        agent: The agent that sends the requests.
     """
 
     def __init__(self, agent: Agent) -> None:
@@ -71,7 +71,7 @@ class _UndecodedAgent:
         headers: Headers | None = None,
         bodyProducer: IBodyProducer | None = None,
     ) -> "Deferred[IResponse]":
-        """Send a request; fires with the response when its head has arrived."""
+        """Send a request; fires with the response when the response's head has arrived."""
         response = self._agent.request(method, uri, headers, bodyProducer)
         return response.addCallback(_without_encoding)
 
@@ -89,7 +89,7 @@ class _EndpointFactory:
     If private addresses are not allowed, the client endpoints connect only to public ones.
 
     Attributes:
-        connections: The connections that are open.
+        connections: The open connections of all endpoints.
     """
 
     def __init__(self, reactor: Any, policy: IPolicyForHTTPS, *, allow_private: bool) -> None:
@@ -114,19 +114,19 @@ class _EndpointFactory:
 
 @implementer(IBodyProducer)
 class _Body:
-    """The body of a request. It is written at once, as the limits on the response require."""
+    """The body of a request, written at once, as :class:`LimitedConnection` requires."""
 
     def __init__(self, body: bytes) -> None:
         self._body = body
         self.length = len(body)
 
     def startProducing(self, consumer: IConsumer) -> "Deferred[None]":
-        """Write the whole body."""
+        """Write the whole body to the connection at once."""
         consumer.write(self._body)
         return succeed(None)
 
     def pauseProducing(self) -> None:
-        """Do nothing, because everything is written."""
+        """Do nothing, because :meth:`startProducing` has written the whole body."""
 
     resumeProducing = stopProducing = pauseProducing
 
@@ -208,7 +208,7 @@ class HttpTransport:
 
 
 class _BodyDrain(Protocol):
-    """Reads and ignores a body; closes the connection if that takes too long.
+    """Reads and ignores a response's body; closes the connection after ``TIMEOUT`` seconds.
 
     Args:
         reactor: Schedules the timeout.
@@ -220,7 +220,7 @@ class _BodyDrain(Protocol):
         self._ended = ended
 
     def dataReceived(self, data: bytes) -> None:
-        """Ignore the bytes; :class:`LimitedConnection` limits their number."""
+        """Ignore bytes of the body; :class:`LimitedConnection` limits their number."""
 
     def close(self) -> None:
         """Close the connection."""

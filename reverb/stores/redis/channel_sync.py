@@ -1,9 +1,9 @@
 """Writes all of a node's subscriptions to a channel to Redis, and loads snapshots of members.
 
-At each registration a node writes all its channels to Redis, in portions. What a client does
-meanwhile goes ahead of the portions that are left: before the first command of a session about a
-channel, Redis gets this node's subscriptions to it. So the counts are right in whichever order the
-commands are sent.
+At each registration a node writes its subscriptions to all its channels to Redis, in portions.
+Meanwhile clients may subscribe and unsubscribe. Before the node sends a session's first command
+about a channel that has not been written yet, it writes its subscriptions to this channel. So the
+counts in Redis do not depend on the order of the commands.
 """
 
 from collections import defaultdict
@@ -28,11 +28,12 @@ from reverb.stores.redis.sync_lua import SYNC_CHANNEL, SYNC_CHANNELS
 REDIS_ERRORS = (LinkLostError, RedisReplyError, StoreRefusedError)
 """All errors with which a script may fail."""
 PORTION = 200
-"""The number of channels and members after which a portion ends; see also ``_PRESENCE_COST``."""
+"""A portion ends when its channels and members reach this number; see ``_PRESENCE_COST``."""
 _PRESENCE_COST = 10
-"""What a presence channel costs, relative to one without members: it needs a command of its own."""
+"""The number that a presence channel counts as in a portion, besides its members. A channel without
+members counts as 1. Each presence channel needs its own command."""
 WINDOW = 4
-"""The most portions that wait for a reply."""
+"""The most portions that wait for a reply of Redis."""
 
 
 class ChannelSync:
@@ -50,21 +51,22 @@ class ChannelSync:
         self._local_state = local_state
         self._session = session
         self._occupancy = occupancy
-        # The channels that have been sent in this session; None unless all are being sent.
+        # The channels that this session has written; None except between begin() and end().
         self._sent: set[ChannelKey] | None = None
 
     def begin(self) -> None:
-        """Begin to write all channels: the session has just begun."""
+        """Note that no channel is written yet, because a session has just begun."""
         self._sent = set()
 
     def end(self) -> None:
-        """Stop writing all channels: they are written, or the session has ended."""
+        """Stop writing portions, because all channels are written or the session has ended."""
         self._sent = None
 
     def send_first(self, key: ChannelKey) -> None:
-        """Write a channel ahead of the remaining portions, unless it is written already.
+        """Write this node's subscriptions to a channel ahead of the remaining portions.
 
-        The caller changes the local state afterwards, and sends a command about the channel.
+        Does nothing if this session has written the channel already. Call this method before each
+        change of the channel in the local state, and before each command about the channel.
         """
         if self._sent is not None and key not in self._sent:
             self._sent.add(key)
@@ -72,19 +74,19 @@ class ChannelSync:
             syncing.addErrback(lambda failure: failure.trap(*REDIS_ERRORS))
 
     async def sync_all(self, keys: Iterable[ChannelKey]) -> None:
-        """Write channels in portions, except those that are written already.
+        """Write this node's subscriptions to channels in portions.
 
-        At most ``WINDOW`` portions wait for a reply.
-
-        Returns when Redis has answered, or when :meth:`end` has been called. That Redis refuses a
-        channel, because a key is corrupt, is logged, and not fatal.
+        Skips the channels that this session has written already. At most ``WINDOW`` portions wait
+        for a reply. Returns when Redis has answered each portion; after :meth:`end` is called,
+        sends no further portion. If Redis refuses a channel because a key is corrupt, the session
+        logs the error, and the other channels are still written.
 
         Args:
             keys: The channels.
 
         Raises:
             LinkLostError: Redis is out of reach.
-            RedisReplyError: Redis refuses the session.
+            RedisReplyError: Redis refuses this node's session.
         """
         unsent = self._portions(keys)
         await wait_for_all(
@@ -92,7 +94,7 @@ class ChannelSync:
         )
 
     async def _sync_portions(self, unsent: Iterator[list[ChannelKey]]) -> None:
-        """Write one portion after the other, until none is left or the session has ended."""
+        """Write one portion after the other, until none is left or :meth:`end` is called."""
         for portion in unsent:
             if self._sent is None:
                 return
@@ -128,14 +130,14 @@ class ChannelSync:
         await wait_for_all(replies)
 
     async def _sync_plain(self, app_id: str, debounce_ms: int, keys: list[ChannelKey]) -> None:
-        """Write channels of one app that have no members, with one command."""
+        """Write subscriptions to channels without members, all of one app, with one command."""
         counts: list[Argument] = []
         for key in keys:
             here = self._local_state.channels.get(key)
             counts += [key[1], 0 if here is None else len(here.sockets)]
         try:
             await self._session.run(SYNC_CHANNELS, app_id, debounce_ms, *counts)
-        except StoreRefusedError:  # One of them is corrupt; the others are written one by one.
+        except StoreRefusedError:  # A channel is corrupt: write each one alone.
             await wait_for_all(self.sync(key, None).addErrback(_trap_refused) for key in keys)
 
     def sync(self, key: ChannelKey, replica: MemberReplica | None) -> "Deferred[None]":

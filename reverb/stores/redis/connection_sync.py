@@ -1,4 +1,4 @@
-"""Writes this node's numbers of connections to Redis, in each session before they change."""
+"""Writes the number of this node's connections of each app to Redis, once in each session."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -12,40 +12,41 @@ from reverb.stores.redis.sync_lua import SYNC_CONNECTIONS
 
 
 class ConnectionSync:
-    """Writes the number of an app's connections before the session's first command that changes it.
+    """Writes the number of an app's connections before a session's first command that changes it.
 
     Args:
-        local_state: The connections of this node.
+        local_state: The connections and subscriptions of this node.
         session: This node's session in Redis.
     """
 
     def __init__(self, local_state: LocalState, session: RedisSession) -> None:
         self._local_state = local_state
         self._session = session
-        # The ids of the apps whose number has been sent in this session; None without a session.
+        # The ids of the apps whose number this session has sent; None if there is no session.
         self._sent: set[str] | None = None
 
     def begin(self) -> None:
-        """Begin to write the numbers: a session has just begun."""
+        """Note that no number is written yet, because a session has just begun."""
         self._sent = set()
 
     def end(self) -> None:
-        """Stop: the session has ended."""
+        """Write no further number, because the session has ended."""
         self._sent = None
 
     def send_first(self, app_id: str) -> None:
-        """Write an app's number, unless this session has written it.
+        """Write the number of an app's connections, unless this session has written it.
 
-        The caller changes the local state afterwards, and sends a command that changes the number.
+        Call this method before a connection of the app is added or removed, in the local state and
+        in Redis.
         """
         for reply in self.sync([app_id]):
             reply.addErrback(lambda failure: failure.trap(*REDIS_ERRORS))
 
     def sync(self, app_ids: Iterable[str]) -> "Iterator[Deferred[Any]]":
-        """Write the numbers of apps, except those that this session has written.
+        """Write each app's number of connections, unless this session has written it.
 
         Yields:
-            One Deferred for each number that is sent. It fires when Redis has it.
+            A Deferred for each number that is sent, which fires when Redis has stored the number.
         """
         for app_id in app_ids:
             if self._sent is not None and app_id not in self._sent:

@@ -88,7 +88,7 @@ class RedisEventCache:
         Raises:
             StoreRefusedError: Redis refused to store this event.
         """
-        self._fallback.discard(key)  # It may not be written back yet, and must not be from now on.
+        self._fallback.discard(key)  # The older event must not be written back to Redis.
         try:
             await self._session.call(CACHE_EVENT, *key, event, data, _milliseconds(ttl))
         except LinkLostError:
@@ -101,7 +101,7 @@ class RedisEventCache:
         delivered the publication before this method returns.
         """
         if (kept := self._fallback.get(key)) is not None:
-            return kept  # It is newer than the one in Redis, and has yet to be written there.
+            return kept  # Newer than the event in Redis, and not written back yet.
         try:
             found = await self._session.call(GET_CACHED_EVENT, *key)
         except LinkLostError:

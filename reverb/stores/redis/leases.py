@@ -33,8 +33,8 @@ class LeaseKeeper:
             connected, because other nodes may still be reconnecting.
         debounce_ms: Returns the delay of ``channel_vacated`` and ``member_removed`` webhooks in
             milliseconds; negative if there are no webhooks.
-        on_reaped: Called for each channel to which a reaped node was subscribed; more than once if
-            the channel had very many members.
+        on_reaped: Called for each channel in which a reaped node had subscriptions; several times
+            for a channel with very many members.
     """
 
     _log = Logger()
@@ -85,7 +85,7 @@ class LeaseKeeper:
             return  # After LinkLostError the node reconnects; else the next renewal tries again.
 
     async def _reap(self, node: bytes) -> None:
-        """Reap a dead node in portions, unless that is under way."""
+        """Reap a dead node in portions; does nothing if this node is reaping it already."""
         if node in self._reaping:
             return
         self._reaping.add(node)

@@ -109,9 +109,9 @@ class LocalState:
         return removed_user_id
 
     def detach_replica(self, key: ChannelKey) -> None:
-        """Stop following Redis: add this node's members to a channel's replica, and detach it.
+        """Add this node's members to a channel's member replica, and detach the replica from Redis.
 
-        Does nothing if the channel has no replica any more.
+        Does nothing if the channel has no replica.
         """
         replica = self.replicas.get(key)
         if replica is not None:

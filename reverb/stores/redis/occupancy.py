@@ -23,7 +23,7 @@ NOT_TRACKED = -1
 _REPORT_MARGIN = 10.0
 """Seconds after the debounce delay within which a departure is reported, unless Redis fails."""
 PORTION = 500
-"""The number of channels of which one turn of the reactor takes a snapshot, or marks departures."""
+"""The most channels that one turn of the reactor adds to the snapshot, or marks as unconfirmed."""
 _NO_USERS: frozenset[str] = frozenset()
 
 
@@ -44,7 +44,7 @@ class Occupancy:
     Attributes:
         debounce_ms: The configured debounce delay in milliseconds; ``NOT_TRACKED`` until
             :meth:`track` is called.
-        snapshot_taken: Fires when the latest snapshot is complete.
+        snapshot_taken: Fires when :meth:`take_snapshot` has added the last portion.
     """
 
     def __init__(self, local_state: LocalState, session: RedisSession, clock: IReactorTime) -> None:
@@ -118,13 +118,14 @@ class Occupancy:
     def take_snapshot(self) -> None:
         """Add this node's channels and members, and the recent departures, to the snapshot.
 
-        Called when the connection to Redis is lost. The snapshot is taken in portions, and
-        ``snapshot_taken`` fires when it is complete.
+        Called when the connection to Redis is lost, and when the node stops. Channels are added in
+        portions; ``snapshot_taken`` fires when the snapshot is complete.
         """
         if self.debounce_ms >= 0:
             keys = list(self._local_state.channels)
             taking = run_in_portions(self._clock, keys, self._add_to_snapshot, size=PORTION)
-            # Now, and after the last portion: a channel may be vacated before its portion.
+            # Departures are added now and after the last portion, because a channel may be vacated
+            # before its portion.
             self._add_departures()
             self.snapshot_taken = taking.addCallback(lambda _: self._add_departures())
 
@@ -154,21 +155,21 @@ class Occupancy:
             self._was_flushed = True
 
     async def mark_unconfirmed(self) -> None:
-        """After a flush of Redis, mark departures in Redis as unconfirmed, in portions.
+        """Mark departures as unconfirmed in Redis, in portions, if Redis has been flushed.
 
         The departures are the channels and members of the snapshot that this node no longer has.
-        A channel that only a member has left is marked too. Without a flush, marks nothing. Returns
-        when Redis has answered, or when the session has ended.
+        A channel that only a member has left is marked too. Returns when Redis has answered each
+        portion. When the session ends, marks no further portion.
 
         Raises:
             LinkLostError: Redis is out of reach.
-            RedisReplyError: Redis refuses the session.
+            RedisReplyError: Redis refuses this node's session.
         """
         await self.snapshot_taken
         for portion in portions(list(self._snapshot) if self._was_flushed else (), PORTION):
             if self._session.token is None:
                 return
-            # Also if nothing of the portion has departed, the next one follows in another turn.
+            # Each portion takes one turn of the reactor, even if nothing in it has departed.
             await wait_for_all([next_turn(self._clock), *self._mark(portion)])
 
     def _mark(self, keys: list[ChannelKey]) -> "Iterator[Deferred[Any]]":

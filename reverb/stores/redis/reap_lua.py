@@ -1,4 +1,4 @@
-"""The script that reaps a dead node, in portions, so that Redis is never blocked for long."""
+"""The script that reaps a dead node, in portions, so that no run blocks Redis for long."""
 
 from reverb.protocol.names import INTERNAL_PREFIX
 from reverb.redis.scripting import Script
@@ -6,7 +6,7 @@ from reverb.stores.redis.membership_lua import MEMBERSHIP
 from reverb.stores.redis.occupancy_lua import OCCUPANCY
 
 PORTION = 100
-"""The number of channels and members after which one run of the script ends."""
+"""A run of the script ends when it has reaped about this number of channels and members."""
 
 REAP = Script(
     MEMBERSHIP
@@ -98,22 +98,24 @@ return {changes, failures, scanned[1], scanned[1] == '0' and 0 or 1}
 """,
     name="reap",
 )
-"""Reap a portion of node ARGV[2]: remove its connections and subscriptions.
+"""Reap a portion of node ARGV[2]: remove connections and subscriptions of this node from Redis.
 
-Does nothing if the node has a lease.
+The script removes nothing if node ARGV[2] has a lease. A node that stops reaps itself: the script
+first deletes the lease of the session in which the node runs the script.
 
 ARGV[4] is the debounce delay in milliseconds; it is negative without webhooks. ARGV[5] is the name
-of the node that runs the script. ARGV[6] is the cursor that the previous portion returned; the
-first portion has none. A node that stops reaps itself: the script deletes the lease of the node's
-own session first. For another node it must be run in the current session, because only this run
-returns the changes, and a delayed one would return them to a connection that has ended.
+of the node that runs the script. ARGV[6] is the cursor that the previous run returned; the first
+run has no ARGV[6]. A run that reaps another node fails if the session of the node that runs the
+script has ended. Without this check, a delayed command would return its changes to a connection
+that has ended, and no other run would return these changes.
 
-Returns a list of the changes, a list of failures, the cursor of the next portion, and 1 if there is
-a next portion, else 0. A change is ``{app, channel, number of subscriptions left, ids of the
-removed users}``. A channel with very many members is in the changes of several portions.
+Returns a list of the changes, a list of failures, the cursor for the next run, and 1 if another
+portion is left, else 0. A change is ``{app, channel, number of subscriptions left, ids of the
+removed users}``. A channel with very many members is in the changes of several runs.
 
-Between two portions the counts in Redis agree with each other. So another node can reap what is
-left if the node that reaps dies meanwhile. If the dead node returns, the next portion does nothing,
-and the node registers again. If several nodes reap the same node, each change is returned to only
-one of them. After a failure the dead node stays registered, for another attempt.
+After each run the totals in Redis are the sums of the nodes' counts. So if the node that runs the
+script dies, another node can reap the other portions. If the dead node registers again between two
+runs, the next run removes nothing, and the dead node writes its subscriptions again. If
+several nodes reap the same node, each change is returned to only one of them. After a failure the
+dead node stays registered, for another attempt.
 """

@@ -35,10 +35,10 @@ from reverb.stores.redis.sync_lua import HELD
 T = TypeVar("T")
 
 PORTION = 200
-"""The most commands that wait for a reply while a node registers; and the most member replicas that
-are handled in one turn of the reactor."""
+"""The most commands that wait for a reply while a node registers; also the most member replicas
+that the node handles in one turn of the reactor."""
 _HELD_PORTION = 1_000
-"""The approximate number of names that Redis returns at once of an earlier session."""
+"""The approximate number of names from an earlier session that Redis returns in one portion."""
 _DRAIN_TIMEOUT = 3
 """Seconds that a stopping node may take to remove itself from Redis."""
 
@@ -75,7 +75,7 @@ class Registration(LinkObserver):
         session: This node's session in Redis.
         local_state: The connections and subscriptions of this node.
         channels: Writes the subscriptions to Redis.
-        connections: Writes the numbers of connections to Redis.
+        connections: Writes the number of connections of each app to Redis.
         occupancy: Detects a flush of Redis, and keeps the departures that the flush would hide.
         cache: Writes to Redis the cached events that were kept in memory in degraded mode.
         lease_ms: The duration of this node's lease in milliseconds.
@@ -158,7 +158,7 @@ class Registration(LinkObserver):
             return  # The broker stops after the store, and its link may reconnect meanwhile.
         self._state.enter(_State.REGISTERING)
         self._session.load((*scripts.ALL, *CACHE_SCRIPTS))
-        await self._detaching  # Otherwise it would detach replicas that follow Redis again.
+        await self._detaching  # So that it detaches no replica that follows Redis again.
         await self._occupancy.check_epoch()
         if self._state.current is not _State.REGISTERING:
             return
@@ -179,7 +179,7 @@ class Registration(LinkObserver):
         self._grace_timer = self._session.clock.callLater(RECONNECT_GRACE, self._end_grace)
 
     async def _write_local_state(self) -> None:
-        """Write everything that Redis must know of this node, in portions."""
+        """Write connections, subscriptions, cached events and departures to Redis, in portions."""
         local = self._local_state
         await self._write(self._connections.sync(list(local.connections)))
         scanning = Deferred.fromCoroutine(self._correct_held())
@@ -189,25 +189,26 @@ class Registration(LinkObserver):
         await self._occupancy.mark_unconfirmed()
 
     async def _correct_held(self) -> None:
-        """Correct what Redis still has of an earlier session of this node, in portions."""
+        """Correct the counts from an earlier session of this node in Redis, in portions."""
         cursor = b"0"
         while self._state.current is _State.REGISTERING:
             cursor, held = await self._session.run(HELD, cursor, _HELD_PORTION)
             names = self._session.decoder.texts(held[::2], f"held:{self._session.node}")
             await self._write(self._connections.sync(n for n in names if ":" not in n))
             keys = (parse_channel_field(name) for name in names if ":" in name)
-            # All others are written anyway.
+            # _write_local_state writes the channels that are in the local state.
             await self._channels.sync_all(k for k in keys if k not in self._local_state.channels)
             if cursor == b"0":
                 return
 
     async def _write(self, replies: "Iterable[Deferred[Any]]") -> None:
-        """Send commands in portions, each when Redis has answered the previous one.
+        """Send commands in portions; send each portion when Redis has answered the previous one.
 
-        That Redis refuses a command, because a key is corrupt, is logged, and not fatal.
+        If Redis refuses a command because a key is corrupt, the session logs the error, and the
+        other commands are still sent.
 
         Args:
-            replies: Sends a command when the next reply is taken from it.
+            replies: An iterable of replies, which sends a command each time it yields a reply.
         """
         unsent = iter(replies)
         while self._state.current is _State.REGISTERING and (sent := list(islice(unsent, PORTION))):

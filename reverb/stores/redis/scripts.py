@@ -22,9 +22,10 @@ A script that changes the counts of a node (``held``, ``users``) also changes th
 nodes. So the totals are the sums of the nodes' counts. To reap a dead node, a script subtracts
 that node's counts from the totals; it needs nothing from the other nodes.
 
-A script handles a bounded number of channels and members, unless they are those of one channel.
-What grows with a node is reaped (:mod:`reverb.stores.redis.reap_lua`), registered
-(:mod:`reverb.stores.redis.sync_lua`) and listed in portions.
+Most scripts handle a bounded number of channels and members; some handle all members of one
+channel. All connections and subscriptions of a node are reaped
+(:mod:`reverb.stores.redis.reap_lua`) and registered (:mod:`reverb.stores.redis.sync_lua`) in
+portions. The channels of an app are listed in portions too.
 
 A script that changes a channel's members also publishes the change, with the next version. So
 every node receives a channel's changes in the order in which they were made, and a crash of a
@@ -224,9 +225,10 @@ return {scanned[1], found}
 )
 """Return a portion of the occupied channels of app ARGV[4] whose names begin with ARGV[5].
 
-ARGV[6] is the cursor, ``0`` for the first portion; ARGV[7] is the approximate number of channels to
-look at. Returns the cursor of the next portion, ``0`` if there is none, and the channels. Each is
-``{name, number of subscriptions, number of members}``. A channel may be in several portions.
+ARGV[6] is the cursor, ``0`` for the first portion. ARGV[7] is the approximate number of channels of
+the app that one run examines. Returns the cursor of the next portion, ``0`` if there is none, and
+the list of channels. Each channel is ``{name, number of subscriptions, number of members}``. A
+channel may be in several portions.
 """
 
 ALL = (
@@ -234,7 +236,7 @@ ALL = (
     *(HELD, SYNC_CONNECTIONS, SYNC_CHANNELS, SYNC_CHANNEL),
     *(MEMBERS, MEMBERS_IF_REGISTERED, COUNTS, OCCUPIED, CHANNELS),
 )
-"""All scripts of the store, except those of cached events; it loads them after each connect."""
+"""All scripts of the store, except those of cached events. The store loads them at each connect."""
 
 
 def parse_channel_field(field: str) -> ChannelKey:

@@ -38,7 +38,7 @@ from reverb.stores.redis.occupancy import Occupancy
 from reverb.stores.redis.registration import Registration
 
 _LISTED_PORTION = 500
-"""The approximate number of channels that Redis lists at once."""
+"""The approximate number of channels that one command of :meth:`RedisStore.channels` examines."""
 
 
 @implementer(IChannelStore, ILinked)
@@ -216,7 +216,7 @@ class RedisStore:
         return LeaveResult(total == 0, user_id if removed else None, total, announced=True)
 
     def _checked_total(self, raw: int, key: ChannelKey) -> int:
-        """Return a channel's number of subscriptions; if Redis has none, that of this node."""
+        """Decode a channel's number of subscriptions; if corrupt, return this node's number."""
         count = self.session.decoder.count(raw, f"channels:{key[0]}")
         return self._local_state.counts(key).subscriptions if count is None else count
 
@@ -249,7 +249,10 @@ class RedisStore:
 
     @returns_deferred
     async def occupied(self, app_id: str, channels: Sequence[str]) -> Mapping[str, bool]:
-        """Return whether channels are occupied; in degraded mode, omit those not occupied here."""
+        """Return whether channels are occupied.
+
+        In degraded mode, the result has only the channels with subscribers on this node.
+        """
         for channel in channels:
             self._channels.send_first((app_id, channel))
         try:
@@ -263,8 +266,8 @@ class RedisStore:
     async def channels(self, app_id: str, prefix: str) -> Mapping[str, ChannelCounts]:
         """Return the counts, on all nodes, of the channels whose names begin with the prefix.
 
-        Redis lists them in portions. So a channel that is occupied or vacated meanwhile may be in
-        the result or not.
+        Redis lists the channels in portions. So the result may or may not have a channel that is
+        occupied or vacated while this method runs.
         """
         found: dict[str, ChannelCounts] = {}
         cursor, is_last = b"0", False

@@ -1,4 +1,4 @@
-"""The scripts with which a node registers its connections and subscriptions again."""
+"""The scripts with which a node writes its connections and subscriptions at a registration."""
 
 from reverb.redis.scripting import REQUIRE_SESSION, Script
 from reverb.stores.redis.membership_lua import MEMBERSHIP
@@ -11,9 +11,10 @@ return redis.call('HSCAN', key('held', node), ARGV[4], 'COUNT', ARGV[5])
 """,
     name="held",
 )
-"""Return a portion of the node's ``held`` hash, as HSCAN does: a cursor, and names with counts.
+"""Return a portion of this node's ``held`` hash, as HSCAN does: a cursor, and names with counts.
 
-ARGV[4] is the cursor, ``0`` for the first portion; ARGV[5] is the approximate number of names.
+ARGV[4] is the cursor, ``0`` for the first portion. ARGV[5] is the approximate number of names in a
+portion.
 """
 
 SYNC_CONNECTIONS = Script(
@@ -49,10 +50,11 @@ return 1
 """,
     name="sync_channels",
 )
-"""Replace this node's subscriptions to channels without members, of app ARGV[4].
+"""Replace this node's subscriptions to several channels of app ARGV[4] that have no members.
 
-ARGV[5] is the debounce delay of the channels. Each channel's name and number of subscriptions
-follow. If one of the channels is corrupt, those that follow it are not replaced.
+ARGV[5] is the debounce delay of the channels in milliseconds. From ARGV[6] on, each channel has two
+arguments: its name and the number of subscriptions. At a corrupt channel, the script fails, and the
+subscriptions to the channels after it stay as they are.
 """
 
 SYNC_CHANNEL = Script(

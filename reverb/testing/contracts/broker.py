@@ -13,7 +13,7 @@ from reverb.protocol import messages
 
 
 def _publication(app_id: str, channel: str, data: str, exclude: str | None = None) -> Publication:
-    """Make a publication as the server does: its payload is a message of the protocol."""
+    """Make a publication whose payload is a message of the protocol, as the server makes it."""
     return Publication(app_id, channel, messages.event("e", channel, data), exclude)
 
 

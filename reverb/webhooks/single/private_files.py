@@ -1,6 +1,7 @@
-"""Keeps the files of the journal private: they contain the events of all apps.
+"""Makes the journal's files private, because the journal contains the events of all apps.
 
-The process's umask decides nothing here, because it is often 022 under systemd and in containers.
+The mode of the files does not depend on the process's umask: under systemd and in containers, the
+umask is often 022, which lets other users read new files.
 """
 
 import os
@@ -14,21 +15,22 @@ _FILE_MODE = 0o600
 _DIRECTORY_MODE = 0o700
 _OTHERS = 0o077
 _SUFFIXES = ("", "-wal", "-shm", "-journal")
-"""What SQLite adds to the name of a database for its other files. New ones get the mode of the
-database."""
+"""The suffixes of the names of a database's files. SQLite gives the files that it adds the mode of
+the database's file."""
 
 
 def make_private(path: Path) -> None:
-    """Create a database's file and directory if they are missing; let only the owner use them.
+    """Create a database's file and directory if they are missing, and make them private.
 
-    A directory that exists and has other files in it keeps its mode: others may need those files.
+    Only the files' owner may use private files. A directory that has other files keeps its mode,
+    because other users may need these files.
 
     Args:
-        path: The database's file. If it is new, it is empty, as SQLite accepts it.
+        path: The path of the database's file. A new file is empty, which SQLite accepts.
 
     Raises:
         OSError: The file or the directory cannot be created.
-        JournalError: Others can use a file, and this process may not change that.
+        JournalError: Other users can use a file, and this process may not change the file's mode.
     """
     try:
         path.parent.mkdir(mode=_DIRECTORY_MODE)
@@ -37,7 +39,7 @@ def make_private(path: Path) -> None:
         path.parent.mkdir(mode=_DIRECTORY_MODE, exist_ok=True)
     except FileExistsError:
         _restrict_directory(path)
-    # An existing file is not opened, as closing it would release SQLite's locks of this process.
+    # An existing file is not opened, because closing it would release this process's SQLite locks.
     with suppress(FileExistsError):
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _FILE_MODE))
     for file in _files(path):
@@ -51,7 +53,7 @@ def _files(path: Path) -> list[Path]:
 def _restrict_directory(path: Path) -> None:
     directory = path.parent
     if not directory.is_dir():
-        return  # SQLite describes the problem.
+        return  # SQLite will report the problem.
     status = directory.stat()
     is_shared = stat.S_IMODE(status.st_mode) & _OTHERS and status.st_uid == os.geteuid()
     if is_shared and set(directory.iterdir()) <= set(_files(path)):

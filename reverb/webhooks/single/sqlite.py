@@ -103,8 +103,9 @@ class SqliteJournalStorage:
     """Stores a journal in a SQLite file, and locks the file against other processes.
 
     Args:
-        directory: The directory of the file; it is created if it does not exist. Only the user of
-            this process may use the files (:mod:`reverb.webhooks.single.private_files`).
+        directory: The directory of the file; it is created if it does not exist. The journal's
+            files are made private to this process's user
+            (:mod:`reverb.webhooks.single.private_files`).
         reactor: Schedules writes, and receives the results of the thread.
         on_failure: Called each time that writing fails, with one text: the file's path and the
             problem.
