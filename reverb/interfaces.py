@@ -107,8 +107,8 @@ class IBroker(Interface):
 
         Returns:
             None if the interest is registered already. Otherwise a Deferred
-            that fires when the interest is registered: the broker then
-            delivers every later publication to the channel. If the broker loses its
+            that fires when the interest is registered. From then on the broker
+            delivers every publication to the channel. If the broker loses its
             connection, the Deferred fires too, and the broker registers the
             interest after it reconnects. The Deferred does not fail.
         """

@@ -209,8 +209,8 @@ class SubscriberConnection(RedisConnection):
         """Subscribe to one or more Redis channels.
 
         Returns:
-            Fires when Redis has confirmed all subscriptions: when it confirms the last one, because
-            Redis confirms them in order. Fails with LinkLostError if the connection ends first.
+            Fires when Redis has confirmed the last subscription. Redis confirms subscriptions in
+            order, so all are in place. Fails with LinkLostError if the connection ends first.
         """
         if self.lost.called:
             return fail(LinkLostError("the connection has ended"))
