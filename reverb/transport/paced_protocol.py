@@ -40,7 +40,7 @@ class PacedProtocol(TextServerProtocol):
     """A WebSocket whose frames are read at a bounded pace.
 
     Attributes:
-        max_frames_per_second: The most frames that are read in a second; :data:`UNLIMITED` for no
+        max_frames_per_second: The most frames that are read in a second; ``UNLIMITED`` for no
             limit.
         last_received_at: The tick of the timing wheel at which data was last received.
     """
