@@ -4,8 +4,8 @@ A frame for a plain TCP connection without queued bytes is written to the socket
 costs a third of a write through Twisted's buffer and the reactor. Bytes that the kernel does not
 accept go through ``transport.write``, and so do all frames while bytes are queued, to keep order.
 
-The outbox is the push producer of its transport (``IPushProducer``). So the transport reports when more
-than 64 KB are queued, and when the queue is empty again. In between, the connection handles no
+The outbox is the push producer of its transport (``IPushProducer``). So the transport reports when
+more than 64 KB are queued, and when the queue is empty again. In between, the connection handles no
 message of the client, as the answer would have to wait.
 """
 
