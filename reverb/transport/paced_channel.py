@@ -207,7 +207,9 @@ class PacedChannel(HTTPChannel):
         self.transport.abortConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Release what is kept for the connection."""
+        """Release what is kept for the connection. No further request is read, in any turn."""
         self.forget_responses()
         self._unread = b""
+        self.clearLineBuffer()
+        self._responses_wait = self._held = self._network_paused = False
         super().connectionLost(reason)

@@ -91,6 +91,19 @@ def test_a_client_that_reads_no_response_is_disconnected(make_server, real, log)
     assert not server.service.factory.http_connections
 
 
+def test_no_request_is_served_after_the_client_has_disconnected(server, wire):
+    client = wire(server)
+    client.transport.protocol.dataReceived(UP * 100)
+    channel = channel_of(client)
+    assert channel.is_behind
+    responses = server.service._meter.responses
+    served = responses[200]
+    client.vanish()
+    server.advance(1)
+    assert responses[200] == served < 100
+    assert (channel.unread_bytes, channel.is_behind) == (0, False)
+
+
 def test_the_lines_about_slow_clients_are_throttled(make_server, real, log):
     server = make_server()
     clients = [real(server, small=True) for _ in range(3)]
