@@ -5,6 +5,7 @@ ticks of 10 ms, so each step runs 1,000 times, or as often as
 ``python -m bench.sizing 10000`` says.
 """
 
+import http.client
 import json
 import sys
 import time
@@ -157,15 +158,27 @@ class Sizing:
         self._clients: list[Visitor] = []
         self.rows: list[Row] = []
 
+    def _settle(self) -> None:
+        """Wait until the nodes have done what follows from the last step, however busy they are.
+
+        What follows takes some round trips to Redis, and each takes less than a request to a node.
+        """
+        time.sleep(_SETTLED)
+        for node in (self._here, self._there) * 5:
+            connection = http.client.HTTPConnection(node.host, node.port, timeout=60)
+            connection.request("GET", "/up")
+            connection.getresponse().read()
+            connection.close()
+
     def _measure(self, step: str, times: int, do: Callable[[int], object], each: int = 1) -> None:
         """Measure a step that runs a number of times, ``each`` at once."""
         times = times // each * each
-        time.sleep(_SETTLED)
+        self._settle()
         redis = self._redis.work()
         here, there = cpu_seconds(self._here.pids), cpu_seconds(self._there.pids)
         for number in range(times // each):
             do(number)
-        time.sleep(_SETTLED)
+        self._settle()
         self.rows.append(
             Row(
                 step,

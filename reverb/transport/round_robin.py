@@ -6,6 +6,8 @@ from collections.abc import Callable
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from reverb.throttled_log import FailureLog
+
 _STEPS_PER_TURN = 4
 
 
@@ -20,9 +22,8 @@ class RoundRobin:
         clock: The reactor, or a test's clock.
     """
 
-    _log = Logger()
-
     def __init__(self, clock: IReactorTime) -> None:
+        self._log = FailureLog(Logger())
         self._clock = clock
         self._steps: deque[Callable[[], None]] = deque()
 
