@@ -17,8 +17,9 @@ class RedactedStruct(msgspec.Struct, frozen=True):
     """A struct whose ``repr`` hides the values of its secret fields, unless they are empty.
 
     A field is secret if ``msgspec.Meta(extra=...)`` of the field's type has one of two keys. With
-    ``is_secret``, no text shows the value. With ``has_secret``, only ``repr`` hides the value, and
-    an error message may show the part that is no secret. The encoded struct contains all values.
+    ``is_secret``, no text shows the value. With ``has_secret``, a part of the value is secret, such
+    as the password in a URL: ``repr`` hides the whole value, an error message hides only that part.
+    The encoded struct contains all values.
     """
 
     def __repr__(self) -> str:

@@ -13,7 +13,7 @@ from reverb.transport.slow_peers import SlowPeerLimits
 
 
 def make_socket_budget(settings: Settings) -> SocketBudget:
-    """Return how many sockets a node in this process may open, and log these numbers."""
+    """Return how many sockets a node in this process may open, and log the maximum."""
     chosen = None if settings.max_sockets == "auto" else settings.max_sockets
     open_files = read_open_files_limit()
     budget = make_budget(chosen, open_files)
@@ -26,7 +26,7 @@ def make_websocket_options(settings: Settings, budget: SocketBudget) -> WebSocke
 
     Args:
         settings: The settings of the node.
-        budget: How many sockets the node may open.
+        budget: The numbers of sockets that the node may open.
     """
     return WebSocketOptions(
         path=settings.path,

@@ -361,7 +361,8 @@ class Hub:
 
         Returns:
             Fires when the subscriptions of all ended sessions are removed, and the hub has begun to
-            refresh the delayed counts. The Deferred does not wait until the store returns them.
+            refresh the delayed counts. The Deferred does not wait until the store returns the
+            counts.
         """
         await self._departures.wait_until_empty()
         self._counts.flush()

@@ -1,8 +1,8 @@
 """The PROXY protocol of ``haproxy:`` endpoints, read with Twisted's parsers.
 
 Twisted alone refuses a header that arrives in small segments, and the header ``PROXY UNKNOWN``. For
-some malformed headers, Twisted logs a traceback. This module accepts the former headers, and closes
-the connection without a traceback if a header is malformed.
+some malformed headers, Twisted logs a traceback. This module accepts headers in small segments and
+``PROXY UNKNOWN``. If a header is malformed, it closes the connection without a traceback.
 
 Source: the specification "The PROXY protocol, versions 1 and 2" by HAProxy Technologies.
 """

@@ -16,7 +16,11 @@ _MAX_PORT = 65_535
 
 
 class UnknownMasterError(Exception):
-    """A sentinel does not know the master; the text continues a sentence about the sentinel."""
+    """A sentinel does not know the master.
+
+    The error's text is a predicate that follows the sentinel's address in a message, such as "knows
+    no master named mymaster".
+    """
 
 
 def login_commands(url: RedisUrl) -> list[Command]:

@@ -19,7 +19,7 @@ _MAX_LOGGED_CHARACTERS = 60
 
 
 class ReplyDecoder:
-    """Decodes replies to strings, numbers and structures.
+    """Turns Redis's replies into strings, numbers and structures.
 
     The argument ``key`` of each method is the Redis key that has the data, without the deployment's
     prefix. The log names the key if the data is corrupt.

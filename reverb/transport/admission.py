@@ -1,4 +1,4 @@
-"""Admission of a WebSocket client: from the URL of its upgrade to a session, or to a rejection."""
+"""Admits a WebSocket client: checks its upgrade request, and opens a session or rejects it."""
 
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -29,7 +29,7 @@ _parse_query: Callable[[str], dict[str, str]] = memoize_short_keys(
 
 
 class AdmittingFactory(Protocol):
-    """The part of :class:`reverb.transport.factory.PusherFactory` that an admission uses."""
+    """The part of :class:`reverb.transport.factory.PusherFactory` that :func:`admit` uses."""
 
     hub: Hub
     apps: IApps
@@ -38,7 +38,7 @@ class AdmittingFactory(Protocol):
     options: WebSocketOptions
 
     def check_admission(self, connection: Any) -> None:
-        """Count a connection; raise Rejection if the node has no room for it."""
+        """Count a connection; raise Rejection if the node is closing or full."""
 
 
 async def admit(
@@ -48,13 +48,13 @@ async def admit(
 
     Args:
         factory: The factory of the connection.
-        connection: The client's :class:`reverb.transport.websocket.PusherConnection`. It is closed
-            if the client is rejected.
+        connection: The client's :class:`reverb.transport.websocket.PusherConnection`. The
+            connection is closed if the client is rejected.
         uri: The path and the query of the upgrade request.
-        origin: The upgrade's Origin header; empty if it has none.
+        origin: The Origin header of the upgrade request; empty if there is none.
 
     Returns:
-        The session; None if the client is rejected, or has disconnected meanwhile.
+        The session; None if the client is rejected, or has disconnected before its session opens.
     """
     path, _, query = uri.partition("?")
     app: App | None = None
@@ -78,7 +78,7 @@ async def admit(
         factory.connection_log.rejected(connection.address, app_id, rejection)
         connection.close(rejection.code, rejection.reason)
         if rejection.code == Code.OVER_CAPACITY:
-            # Do not wait for the client's close frame: the socket is one too many.
+            # Too many sockets are open, so do not wait for the client's close frame.
             close_socket(connection.transport)
         return None
     return session

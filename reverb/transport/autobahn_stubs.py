@@ -1,4 +1,4 @@
-"""Objects without state that replace those of Autobahn on every connection."""
+"""Objects without state, shared by all connections, that replace Autobahn's objects."""
 
 
 class PassThroughInflater:

@@ -1,11 +1,11 @@
-"""The address of a client, also of one behind proxies: for limits, for the log and for metrics.
+"""Finds the address of a client, even behind proxies, for limits, the log and metrics.
 
-A node believes what a *trusted proxy* says about its client, and nobody else:
+Only a *trusted proxy* may tell a node the address of its client, in one of two ways:
 
-- ``X-Forwarded-For`` and ``Forwarded`` (RFC 7239) are read from the right, because each proxy
-  appends the address of its peer. The first address that is not a trusted proxy's is the client's.
-  Whatever is to the left of it may be forged, and is not read.
-- The PROXY protocol has been read by the endpoint ``haproxy:``.
+- Each proxy appends the address of its peer to ``X-Forwarded-For`` or ``Forwarded`` (RFC 7239). So
+  the node reads these headers from the right. The first address that is not a trusted proxy's is
+  the client's. Addresses to the left of the client's may be forged, and are not read.
+- A proxy sends the client's address by the PROXY protocol. The endpoint ``haproxy:`` reads it.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -31,15 +31,15 @@ from reverb.memoize import memoize_short_keys
 from reverb.transport.wrapped_transport import unwrap
 
 UNIX = "unix"
-"""The host of a UNIX socket's client, and what ``trusted_proxies`` calls such a proxy."""
+"""The host of a client on a UNIX socket, and the item of ``trusted_proxies`` for such a proxy."""
 _UNKNOWN = "unknown"
 _MAX_HOPS = 50
-"""The number of proxies' addresses that are read of one request."""
+"""The most addresses that are read of each header that proxies append to."""
 _MAX_CACHED = 4_096
 _MAPPED_BITS = 96
 """The length of the prefix of IPv4-mapped addresses, ``::ffff:0:0/96`` (RFC 4291, 2.5.5.2)."""
 _HOST_BITS = 64
-"""The bits of an IPv6 address that a host may choose itself (RFC 4291, 2.5.1)."""
+"""The number of bits of an IPv6 address that a host may choose itself (RFC 4291, 2.5.1)."""
 _MAX_ADDRESS_LENGTH = 50
 _IP = IPv4Address | IPv6Address
 _NETWORK = IPv4Network | IPv6Network
@@ -49,13 +49,13 @@ class ClientAddress(NamedTuple):
     """The address of a client."""
 
     host: str
-    """The IP address, an IPv4-mapped one as IPv4; ``unix`` for a UNIX socket."""
+    """The IP address (IPv4 if it is IPv4-mapped), ``unix`` for a UNIX socket, or ``unknown``."""
     port: int = 0
     """The TCP port; 0 if it is unknown."""
     network: str = _UNKNOWN
-    """What counts as one client: an IPv4 address, or the /64 network of an IPv6 address."""
+    """The name under which limits count clients: an IPv4 address, or the /64 of an IPv6 address."""
     limited: bool = False
-    """Whether limits on addresses apply. They do not to UNIX sockets and to trusted proxies."""
+    """Whether the limits for each address apply to this client."""
 
     def __str__(self) -> str:
         """Format the address for the log."""
@@ -63,7 +63,7 @@ class ClientAddress(NamedTuple):
 
 
 UNKNOWN_ADDRESS = ClientAddress(_UNKNOWN)
-"""The address of a client whose transport has none."""
+"""The address of a client whose transport knows no address."""
 
 
 def parse_network(text: str) -> _NETWORK | None:
@@ -76,7 +76,7 @@ def parse_network(text: str) -> _NETWORK | None:
         The network; None for ``unix``.
 
     Raises:
-        ValueError: The text is none of these. The message is a sentence without a subject.
+        ValueError: The text is neither an address, nor a network, nor ``unix``.
     """
     if text == UNIX:
         return None
@@ -99,10 +99,10 @@ def parse_network(text: str) -> _NETWORK | None:
 
 
 class _Host(NamedTuple):
-    """A text that should be an IP address, parsed."""
+    """The result of parsing a text as an IP address."""
 
     ip: _IP | None
-    """The address, an IPv4-mapped one as IPv4; None if the text is not an address."""
+    """The address (IPv4 if it is IPv4-mapped); None if the text is not an address."""
     text: str = _UNKNOWN
     network: str = _UNKNOWN
 
@@ -117,7 +117,7 @@ def _parse_host(text: str) -> _Host:
     if ip.ipv4_mapped is not None:
         text = str(ip.ipv4_mapped)
         return _Host(ip.ipv4_mapped, text, text)
-    # Without the zone, which may be any text.
+    # The number leaves out the zone of the address, which may be any text.
     number = int(ip)
     network = IPv6Network((number >> _HOST_BITS << _HOST_BITS, 128 - _HOST_BITS))
     return _Host(ip, str(IPv6Address(number)), str(network))
@@ -132,11 +132,11 @@ class ClientAddresses:
     """Finds the addresses of clients.
 
     Args:
-        trusted_proxies: The proxies whose word counts: IP addresses, networks in CIDR notation,
-            and ``unix`` for those that connect over a UNIX socket.
+        trusted_proxies: The proxies that may tell the addresses of clients. Each item is an IP
+            address, a network in CIDR notation, or ``unix`` for proxies on a UNIX socket.
 
     Raises:
-        ValueError: An item is none of these.
+        ValueError: An item is neither an address, nor a network, nor ``unix``.
     """
 
     def __init__(self, trusted_proxies: Sequence[str] = ()) -> None:
@@ -171,13 +171,13 @@ class ClientAddresses:
         return any(ip in network for network in self._networks)
 
     def _read_proxy_protocol(self, transport: Any, peer: Any) -> tuple[Any, bool]:
-        """Decide whom the PROXY protocol is to be believed from.
+        """Choose between the address in the PROXY header and the address of the header's sender.
 
         Without ``trusted_proxies``, every peer of an endpoint ``haproxy:`` is a trusted proxy.
 
         Returns:
-            The address that counts as the peer's, and whether the peer is a proxy that names no
-            client, as in a health check.
+            The chosen address, and whether it is the address of a proxy that names no client, as in
+            a health check.
         """
         proxy = unwrap(transport).getPeer()
         if not _speaks_proxy_protocol(transport):
@@ -187,7 +187,7 @@ class ClientAddresses:
         return peer, peer == proxy
 
     def _read_headers(self, proxy: Any, headers: Headers) -> ClientAddress:
-        """Find the client for which a trusted proxy has passed on a request."""
+        """Return the client's address according to the headers that a trusted proxy has sent."""
         found: list[ClientAddress] = []
         for name, parse in (("x-forwarded-for", _split_list), ("forwarded", _split_forwarded)):
             value = headers.get(name)
@@ -196,8 +196,8 @@ class ClientAddresses:
         if not found:
             return make_address(proxy, limited=False)
         if found[0].host != found[-1].host:
-            # The proxy wrote one header, and passed the other one on as the client sent it. Which
-            # one is unknown, so those who send both share the limits of one address.
+            # The proxy wrote one of the headers, and passed on the other one as the client sent it.
+            # The node cannot tell which, so all such clients share the limits of one address.
             return make_address(proxy, limited=True, conflict=True)
         return found[0]
 
@@ -208,8 +208,9 @@ class ClientAddresses:
             hops: The addresses that the proxies have appended, the latest one first.
 
         Returns:
-            The address; None if a trusted proxy has named none that can be read. If all are
-            trusted proxies, the first one has made the request itself.
+            The address of this hop. If all hops before the first unreadable one are trusted
+            proxies, the address of the hop that is furthest from this server. None if the latest
+            hop is unreadable.
         """
         client = None
         for hop in islice(hops, _MAX_HOPS):
@@ -236,14 +237,14 @@ def make_address(peer: Any, *, limited: bool = False, conflict: bool = False) ->
     """Make the address of a transport's peer.
 
     Args:
-        peer: What the transport returns as its peer.
+        peer: The address that the transport's ``getPeer`` has returned.
         limited: Whether limits on addresses apply, if the peer has an IP address.
-        conflict: Whether the peer is a proxy that has passed on contradictory headers.
+        conflict: Whether the peer is a proxy whose headers name different clients.
     """
     if isinstance(peer, address.IPv4Address | address.IPv6Address):
         host = parse_host(peer.host)
         network = f"{host.network}, conflicting headers" if conflict else host.network
-        # The text of a PROXY header may be no address. Limits do not apply to unknown clients.
+        # A PROXY header may contain other text. Limits do not apply to unknown clients.
         return ClientAddress(host.text, peer.port, network, limited and host.ip is not None)
     if isinstance(peer, address.UNIXAddress):
         return ClientAddress(UNIX, 0, UNIX)
@@ -262,9 +263,9 @@ def _split_list(value: str) -> Iterator[str]:
 def _split_forwarded(value: str) -> Iterator[str]:
     """Yield the ``for`` of each element of ``Forwarded`` (RFC 7239, 4), the last element first.
 
-    It is empty for an element without one. A quoted string may contain commas and semicolons. The
-    text is read from the right, so that an unbalanced quotation mark that a client has sent does
-    not hide what the proxies have appended.
+    Yields an empty string for an element without ``for``. A quoted string may contain commas and
+    semicolons. The header is read from the right, so that an unbalanced quotation mark from a
+    client does not hide the elements that the proxies have appended.
     """
     node = ""
     for separator, pair in _split_quoted(value):
@@ -277,10 +278,10 @@ def _split_forwarded(value: str) -> Iterator[str]:
 
 
 def _split_quoted(value: str) -> Iterator[tuple[str, str]]:
-    """Split at the commas and semicolons outside of quoted strings, from the right.
+    """Split a header at the commas and semicolons outside of quoted strings, from the right.
 
     Yields:
-        The character before a part, empty for the first part; and the part.
+        The comma or semicolon before a part (empty before the leftmost part), and the part.
     """
     end = len(value)
     quoted = False
@@ -296,7 +297,7 @@ def _split_quoted(value: str) -> Iterator[tuple[str, str]]:
 
 
 def _split_port(text: str) -> tuple[str, int]:
-    """Split ``1.2.3.4``, ``1.2.3.4:567``, ``[::1]:567`` or ``::1`` into address and port."""
+    """Split ``1.2.3.4``, ``1.2.3.4:567``, ``[::1]:567`` or ``::1``; without a port, it is 0."""
     host, port = text, ""
     if text.startswith("["):
         host, _, rest = text[1:].partition("]")

@@ -1,7 +1,7 @@
-"""The limits on the WebSockets of a node: in all, and for each client address.
+"""Limits the number of a node's WebSockets, in total and for each client address.
 
-The code of each refusal lets a client reconnect later: an office or a mobile carrier may have one
-address for many clients, and another node may have room.
+The close code of each refusal lets the client reconnect later, because the many clients of an
+office or a mobile carrier may share one address, and because another node may have room.
 """
 
 from collections.abc import Callable
@@ -13,14 +13,14 @@ from reverb.protocol.handshake import Rejection
 from reverb.transport.client_address import ClientAddress
 
 MAX_RATED = 10_000
-"""The number of addresses whose new connections are counted in one second."""
+"""The most addresses whose new connections are counted in one second."""
 
 
 class ConnectionLimits:
     """Counts the WebSockets of a node, and refuses those above a limit.
 
-    A WebSocket counts from its upgrade until its socket is closed, whether or not its client is
-    admitted.
+    A WebSocket within the limits counts from its upgrade until its socket is closed, even if its
+    client is rejected for another reason.
 
     Args:
         clock: The reactor, or a test's clock.
@@ -102,7 +102,7 @@ class ConnectionLimits:
 class _ConnectionRates:
     """Counts the new connections of each address in windows of one second.
 
-    All addresses have the same windows, so the table is emptied with each window.
+    All addresses share the same windows, so all counts are dropped when a window begins.
 
     Args:
         now: A monotonic clock, in seconds.
@@ -117,7 +117,7 @@ class _ConnectionRates:
         self._counts: dict[str, int] = {}
 
     def allow(self, network: str) -> bool:
-        """Count a connection, and return whether it is within the limit."""
+        """Count a new connection of a network, and return whether it is within the limit."""
         if not self._per_second:
             return True
         now = self._now()
@@ -127,7 +127,7 @@ class _ConnectionRates:
         count = self._counts.get(network, 0) + 1
         if count > self._per_second:
             return False
-        # An attacker with more addresses than this is not stopped by a limit for each of them.
+        # A limit for each address does not stop an attacker with more than MAX_RATED addresses.
         if count > 1 or len(self._counts) < MAX_RATED:
             self._counts[network] = count
         return True

@@ -1,4 +1,4 @@
-"""What the log says about connections: one line for each event, throttled by app and address."""
+"""Logs connects, disconnects and refusals, throttled by app and address."""
 
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -9,7 +9,7 @@ from reverb.transport.client_address import ClientAddress
 
 _log = Logger()
 _ADMITTED_LINES = 20
-"""The connects, and the disconnects, that one window logs for an app and an address."""
+"""The most connects, and the most disconnects, that one window logs for an app and an address."""
 
 
 class ConnectionLog:
@@ -44,8 +44,8 @@ class ConnectionLog:
             address: The address of the client.
             app_id: The id of the client's app.
             socket_id: The client's socket id.
-            seconds: The age of the connection.
-            reason: Why it has ended.
+            seconds: The age of the connection, in seconds.
+            reason: Why the connection has ended.
         """
         self._lines.info(
             _log,
@@ -59,7 +59,7 @@ class ConnectionLog:
         )
 
     def rejected(self, address: ClientAddress, app_id: str | None, rejection: Rejection) -> None:
-        """Log that a client has been rejected, with the code and the reason that it received."""
+        """Log that a client has been rejected, with the code and the reason of the rejection."""
         self._lines.info(
             _log,
             LineKey(f"rejected {int(rejection.code)}", app_id or "", address.network),
@@ -88,7 +88,7 @@ class ConnectionLog:
         """Log that an HTTP connection has been closed because its client was too slow.
 
         Args:
-            reason: How slow the client was.
+            reason: The limit that the client has broken, such as a minimum number of bytes/s.
             address: The address of the client.
         """
         self._lines.info(
@@ -100,7 +100,7 @@ class ConnectionLog:
         )
 
     def failed(self, address: ClientAddress, failure: Failure) -> None:
-        """Log an error of the server while it served a client."""
+        """Log an exception of the server's code, with the address of the client being served."""
         self._failures.failure("failed to serve {peer}", failure, peer=str(address))
 
     def flush(self) -> None:

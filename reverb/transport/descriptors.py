@@ -1,4 +1,4 @@
-"""How many sockets a node may open: the limit of open files, and what is kept back from it."""
+"""Computes how many sockets a node may open, from the process's limit of open files."""
 
 from typing import NamedTuple
 
@@ -6,15 +6,15 @@ from twisted.logger import Logger
 
 try:
     import resource
-except ImportError:  # Windows has no such limit.
+except ImportError:  # Windows has no limit of open files.
     resource = None  # type: ignore[assignment] # so that mypy knows the module on other systems
 
 _log = Logger()
 
 MAX_RESERVE = 200
-"""The most descriptors that are kept back for the HTTP API, Redis, NATS, webhooks and files."""
+"""The most descriptors that are reserved for the HTTP API, Redis, NATS, webhooks and files."""
 _RESERVED_SHARE = 4
-"""Where the limit of open files is low, a quarter of it is kept back instead."""
+"""At most one in so many descriptors is reserved, even if that is less than ``MAX_RESERVE``."""
 
 
 class SocketBudget(NamedTuple):
@@ -23,17 +23,18 @@ class SocketBudget(NamedTuple):
     max_sockets: int
     """The maximum number of WebSockets; 0 for no limit."""
     max_http: int
-    """The number of other connections, mostly HTTP, while all WebSockets are open."""
+    """The number of other connections, mostly HTTP, beside ``max_sockets`` WebSockets."""
     max_connections: int
-    """The maximum number of connections of both kinds; 0 for no limit."""
+    """The maximum number of WebSockets and other connections together; 0 for no limit."""
 
 
 def make_budget(chosen: int | None, open_files: int) -> SocketBudget:
-    """Divide the descriptors of a process between WebSockets and everything else.
+    """Divide the descriptors of a process between WebSockets, other connections and a reserve.
 
     Args:
         chosen: The maximum number of WebSockets that the operator has chosen, 0 for no limit; None
-            for as many as the limit of open files allows. A larger number is reduced to these.
+            for as many as ``open_files`` allows. If ``open_files`` allows fewer WebSockets than
+            ``chosen``, the budget has the lower number.
         open_files: The limit of open files; 0 if there is none.
     """
     if not open_files:
@@ -46,12 +47,12 @@ def make_budget(chosen: int | None, open_files: int) -> SocketBudget:
 
 
 def report_budget(budget: SocketBudget, chosen: int | None, open_files: int) -> None:
-    """Log how many WebSockets a node serves, and warn if these are fewer than were chosen.
+    """Log the maximum number of WebSockets; warn if it is lower than the operator has chosen.
 
     Args:
         budget: The result of :func:`make_budget`.
-        chosen: What was passed to :func:`make_budget`.
-        open_files: What was passed to :func:`make_budget`.
+        chosen: The argument ``chosen`` of :func:`make_budget`.
+        open_files: The argument ``open_files`` of :func:`make_budget`.
     """
     if chosen and chosen > budget.max_sockets:
         _log.warn(

@@ -38,8 +38,8 @@ class PusherFactory(WebSocketServerFactory):  # type: ignore[misc] # Autobahn is
         meter: The meter of the node.
 
     Attributes:
-        slow_peers: Watches the connections for which bytes wait.
-        round_robin: Schedules the connections that send much at once.
+        slow_peers: Watches the connections with queued bytes.
+        round_robin: Schedules the reading of connections that exceed the budget of one turn.
         connections: Every connection from its upgrade until its socket has closed, whether or not
             its client has been admitted.
         addresses: Finds the addresses of the clients.
@@ -96,9 +96,9 @@ class PusherFactory(WebSocketServerFactory):  # type: ignore[misc] # Autobahn is
         """Check that the node has room for a connection, and count the connection.
 
         Raises:
-            Rejection: :meth:`close_all` was called, and the rejection has the code and the reason
-                of that call; or a limit on connections has been reached. The connection is not
-                counted.
+            Rejection: A limit on connections has been reached, or :meth:`close_all` was called. In
+                the latter case the rejection has the code and the reason of that call. The rejected
+                connection is not counted.
         """
         if self._closing is not None:
             raise Rejection(*self._closing)

@@ -64,8 +64,8 @@ def frame_end(data: bytes, start: int) -> int | None:
         start: The index at which the frame begins.
 
     Returns:
-        The index of the frame's end, beyond the received bytes if its payload is incomplete. None
-        when its header is incomplete.
+        The index of the frame's end, beyond the received bytes if the payload is incomplete. None
+        if the frame's header is incomplete.
     """
     if len(data) < start + 2:
         return None

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from reverb.http import Request, make_request
 from reverb.transport.http_head import MAX_HEADERS
 
-# The possessive quantifiers (*+) keep the time linear: there is nothing to gain from backtracking.
+# The possessive quantifiers (*+) prevent backtracking, so the time is linear.
 _HEAD = re.compile(
     rb"(GET|POST) (/[!-~]*+) HTTP/1\.1\r\n"
     rb"((?:[!#$%&'*+.^_`|~0-9A-Za-z-]++:[\t -~]*+\r\n)*+)\r\n"
@@ -42,7 +42,7 @@ class FastRequestHead(NamedTuple):
         return self.body_end - self.body_start
 
     def make_request(self) -> Request:
-        """Return the request as a handler gets it."""
+        """Return the request that is passed to a handler."""
         has_body = self.body_end > self.body_start
         return make_request(self.method, self.uri, self.headers, has_body=has_body)
 
@@ -69,7 +69,7 @@ def parse_fast_request(data: bytes) -> FastRequestHead | None:
 
 
 def _parse_length(headers: bytes) -> int | None:
-    """Return the length of the body in bytes, or None if the headers do not state it plainly."""
+    """Return the length of the body in bytes, or None if Content-Length needs twisted.web."""
     if b"content-length" not in headers:
         return 0
     lengths = _LENGTH.findall(headers)
@@ -79,7 +79,10 @@ def _parse_length(headers: bytes) -> int | None:
 
 
 def _is_common(headers: bytes) -> bool:
-    """Return whether the headers are of the kinds that change nothing but the length.
+    """Return whether the fast path can read a request with these headers, apart from its length.
+
+    The headers have at most ``MAX_HEADERS`` lines, and one Host header that matches ``_HOST``. They
+    contain no name of ``_SPECIAL``. ``Connection`` is absent or ``keep-alive``.
 
     Args:
         headers: The header lines in lower case.

@@ -26,7 +26,7 @@ _AGREEMENTS = {
     b"permessage-deflate": negotiate([("permessage-deflate", {})]),
 }
 _HOST = re.compile(rb"[.0-9A-Za-z_-]++(?::[0-9]*+)?")
-# Headers that Autobahn or the complete parser of heads must handle.
+# The fast path leaves a request with one of these headers to http_head and Autobahn.
 _SPECIAL = (b"sec-websocket-protocol", b"content-length", b"transfer-encoding")
 _KEY = re.compile(rb"[+/0-9A-Za-z]{22}==")
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"

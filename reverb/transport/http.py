@@ -29,7 +29,7 @@ In this time, a client that is still sending can read the error response. Then t
 connection.
 """
 _LINGER_BYTES = 4_194_304
-"""The most bytes that the server reads and discards in this time. Then it stops reading."""
+"""The most bytes that the server discards after a refusal; then the server stops reading."""
 
 
 class HttpLimits(NamedTuple):
@@ -44,7 +44,7 @@ class HttpLimits(NamedTuple):
     max_total_request_bytes: int
     """The maximum total size of the bodies that are being received, in bytes; 0 for no limit."""
     slow_peers: SlowPeerLimits = SlowPeerLimits()
-    """When a client is too slow."""
+    """The rate below which a client reads its responses too slowly."""
 
 
 class _PendingResponse:
@@ -67,20 +67,20 @@ class _PendingResponse:
 class HttpChannel(PacedChannel):
     """One HTTP connection.
 
-    It parses heads itself, by the fast path or by :mod:`reverb.transport.http_head`. Of a request
-    that the fast path cannot read, twisted.web gets only the headers that frame the body.
+    The channel parses heads itself, by the fast path or by :mod:`reverb.transport.http_head`. If
+    twisted.web reads a request, it receives the body and only the headers that frame the body.
 
     Args:
         handle: Handles the requests.
         limits: The limits of the connection.
         reactor: The reactor, or a test's clock.
-        pacing: What the channels of a node share.
-        bodies: The budget of all bodies that the node is receiving.
+        pacing: The objects that all HTTP channels of a node share.
+        bodies: Limits the total size of the bodies that the node is receiving.
 
     Attributes:
         handle: Handles the requests.
-        bodies: The budget of all bodies that the node is receiving.
-        head: The head of the request that twisted.web has begun to read last.
+        bodies: Limits the total size of the bodies that the node is receiving.
+        head: The head of the latest request that was passed to twisted.web.
         refused: Whether a request has been refused before it was complete. The channel then reads
             and discards further bytes, so that the client receives the error response.
     """
@@ -129,12 +129,12 @@ class HttpChannel(PacedChannel):
 
     @property
     def _has_partial_head(self) -> bool:
-        """Whether a part of a head has been read that follows another request (pipelining)."""
+        """Whether a part of the head of a request has been read, after an earlier request."""
         return bool(self._buffer) or self._head_reader.has_begun
 
     @property
     def _has_ended(self) -> bool:
-        """Whether the last request has been answered, and the connection is closing."""
+        """Whether the connection is closing because its last request has been answered."""
         return not (self.persistent or self.requests)
 
     @property
@@ -182,7 +182,7 @@ class HttpChannel(PacedChannel):
     def receive_body(
         self, request: Request, length: int | None, respond: Callable[[Outcome], None]
     ) -> BodyReceiver:
-        """Return the receiver of a request's body; see :class:`BodyReceiver`."""
+        """Make the receiver of a body; the arguments are those of :class:`BodyReceiver`."""
         max_bytes = self._limits.max_request_bytes
         self._receiver = BodyReceiver(self, request, length, max_bytes=max_bytes, respond=respond)
         return self._receiver
@@ -264,7 +264,7 @@ class HttpChannel(PacedChannel):
         self.setTimeout(_LINGER_TIMEOUT)
 
     def _discard(self, data: bytes) -> None:
-        """Discard bytes after a refusal, and stop reading when there are too many."""
+        """Discard bytes after the last response; stop reading after ``_LINGER_BYTES``."""
         self._discarded += len(data)
         if self._discarded > _LINGER_BYTES:
             self.pause_reading()
@@ -282,7 +282,7 @@ class HttpChannel(PacedChannel):
         self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def lineReceived(self, line: bytes) -> None:
-        """Read a line of a head. Pass a complete head to twisted.web."""
+        """Read a line of a head; pass the framing of a complete head to twisted.web."""
         if self.refused or self._has_ended:
             self.setRawMode()  # Discard the rest of the data, without looking for lines.
             return
@@ -297,7 +297,7 @@ class HttpChannel(PacedChannel):
                 super().lineReceived(framing_line)
 
     def lineLengthExceeded(self, line: bytes) -> None:
-        """Refuse a head with a line that is longer than a head may be."""
+        """Refuse a request because one line is longer than the maximum size of a head."""
         error = self._head_reader.too_large()
         self.refuse(error.status, error.message)
 
@@ -315,13 +315,13 @@ class HttpChannel(PacedChannel):
             super().allContentReceived()
 
     def detach(self) -> None:
-        """Leave the transport to another protocol. The channel must be :attr:`idle`."""
+        """Release the transport for another protocol. The channel must be :attr:`idle`."""
         self.setTimeout(None)
         self.transport.unregisterProducer()
         self.forget_responses()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Drop the body that is being received, and notify the requests."""
+        """Drop the body that is being received, and notify the unanswered requests."""
         self._close_receiver()
         super().connectionLost(reason)
 
@@ -333,7 +333,7 @@ class HttpChannel(PacedChannel):
         if self.refused:
             self.transport.abortConnection()
         elif self.watch_responses():
-            self.setTimeout(self.timeOut)  # It is not idle: it reads, or is found to be slow.
+            self.setTimeout(self.timeOut)  # SlowPeers aborts it if its client reads too slowly.
         elif self.requests or self._receiver or self._has_partial_head:
             self.refuse(408, f"No complete request within {self.timeOut} seconds")
         else:
@@ -341,7 +341,7 @@ class HttpChannel(PacedChannel):
             self._abortingCall = self.callLater(self.abortTimeout, self.forceAbortClient)
 
     def forceAbortClient(self) -> None:
-        """Abort a connection that has not closed, without Twisted's log line for each client."""
+        """Abort a connection that has not closed in time. Unlike Twisted's method, log nothing."""
         self._abortingCall = None
         self.transport.abortConnection()
 
@@ -356,13 +356,13 @@ class HttpFactory(Factory):
     Args:
         handle: Handles the requests.
         limits: The limits of each connection.
-        timing_wheel: Schedules the checks of clients that do not read.
+        timing_wheel: Schedules the checks for clients that read too slowly.
         reactor: The reactor, or a test's clock.
-        meter: Counts the responses, and the clients that are closed because they do not read.
-        connection_log: Logs these clients.
+        meter: Counts the responses, and the clients that are disconnected as too slow.
+        connection_log: Logs the clients that are disconnected as too slow.
 
     Attributes:
-        bodies: The budget of all bodies that are being received.
+        bodies: Limits the total size of the bodies that the node is receiving.
     """
 
     noisy = False

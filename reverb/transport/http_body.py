@@ -1,8 +1,8 @@
-"""The bodies of HTTP requests while they are received.
+"""Receives the bodies of HTTP requests.
 
-A handler decides on a request when it knows the head, so a request without a valid signature is
-refused before its body is read. The other bodies are in memory until they are complete. A budget
-bounds their total size.
+A handler checks the head of a request before the body is complete. So a large body without a valid
+signature is not kept in memory. The other bodies are in memory until they are complete, and
+:class:`BodyBudget` bounds their total size.
 """
 
 from collections.abc import Callable, Coroutine
@@ -14,15 +14,15 @@ from reverb.http import Answer, BodyHandler, Request, Response
 from reverb.transport.http_response import make_error
 
 Outcome = Response | Coroutine[Any, Any, Response]
-"""A response, or a coroutine that returns it."""
+"""A response, or a coroutine that returns a response."""
 
 
 def apply_answer(answer: Answer | Coroutine[Any, Any, Answer], body: bytes) -> Outcome:
-    """Return the response to a request whose body is complete, or a coroutine that returns it.
+    """Return the response to a complete request, or a coroutine that returns the response.
 
     Args:
-        answer: What the handler has returned for the head.
-        body: The body, empty if there is none.
+        answer: The result of the handler for the head of the request.
+        body: The body of the request; empty if there is none.
     """
     if callable(answer):
         return answer(body)
@@ -37,13 +37,13 @@ async def _apply_later(deciding: Coroutine[Any, Any, Answer], body: bytes) -> Re
 class BodyBudget:
     """Bounds the total size of the bodies that are being received.
 
-    A single body is admitted whatever its size, so a large one does not wait for ever.
+    While no other body is being received, a body of any size is admitted.
 
     Args:
         max_bytes: The maximum total size in bytes; 0 for no limit.
 
     Attributes:
-        reserved: The bytes that are reserved now.
+        reserved: The number of bytes that are reserved now.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -51,11 +51,11 @@ class BodyBudget:
         self.reserved = 0
 
     def reserve(self, size: int, *, held: int = 0) -> bool:
-        """Reserve bytes for a body; return False if they would exceed the budget.
+        """Reserve bytes for a body; return False if the bytes would exceed the budget.
 
         Args:
             size: The number of bytes.
-            held: The bytes that are reserved for the same body already.
+            held: The number of bytes that are already reserved for the same body.
         """
         others = self.reserved - held
         if self._max_bytes and others and self.reserved + size > self._max_bytes:
@@ -74,7 +74,7 @@ class BodyConnection(Protocol):
     bodies: BodyBudget
 
     def handle(self, request: Request) -> Answer | Coroutine[Any, Any, Answer]:
-        """Answer the head of a request."""
+        """Pass the head of a request to the handler."""
 
     def refuse_with(self, response: Response) -> None:
         """Send a response to an incomplete request, and close the connection."""
@@ -97,8 +97,8 @@ class BodyReceiver:
         request: The request.
         length: The announced length in bytes; None for a body in chunks.
         max_bytes: The maximum size of the body in bytes; 0 for no limit.
-        respond: Called once with the outcome, when the body is complete. It is not called for a
-            request that is refused before.
+        respond: Called once with the outcome when the body is complete. If the request is refused
+            earlier, ``respond`` is not called.
     """
 
     def __init__(
@@ -123,16 +123,16 @@ class BodyReceiver:
 
     @property
     def missing(self) -> int:
-        """The number of bytes that are missing from a body whose length was announced."""
+        """The number of bytes that are still to be received, if the length was announced."""
         return (self._length or 0) - len(self._body)
 
     def start(self, *, expects_continue: bool = False) -> None:
-        """Ask the handler about the head, before the body is complete.
+        """Pass the head to the handler, before the body is complete.
 
-        While the handler waits, the connection reads nothing.
+        Until the handler has decided, the connection reads nothing.
 
         Args:
-            expects_continue: Whether to ask the client for the body once the handler wants it.
+            expects_continue: Whether to send ``100 Continue`` when the handler accepts the head.
         """
         if self._max_bytes and (self._length or 0) > self._max_bytes:
             self._refuse_large()
@@ -146,7 +146,7 @@ class BodyReceiver:
             self._decide(answer, expects_continue)
 
     def add(self, data: bytes) -> None:
-        """Receive a part of the body. Refuse the request if the body becomes too large."""
+        """Receive a part of the body; refuse the request if the body becomes too large."""
         if self._closed:
             return
         if self._max_bytes and len(self._body) + len(data) > self._max_bytes:
@@ -155,7 +155,7 @@ class BodyReceiver:
             self._body += data
 
     def finish(self) -> None:
-        """Pass on the complete body, and the outcome to ``respond``."""
+        """Pass the complete body to the handler, and the outcome to ``respond``."""
         if self._closed:
             return
         body, respond = bytes(self._body), self._respond
@@ -168,7 +168,7 @@ class BodyReceiver:
             respond(apply_answer(self._connection.handle(self._request), body))
 
     def close(self) -> None:
-        """Drop what has been received, and release the budget."""
+        """Drop the received bytes, and release them from the budget."""
         self._closed = True
         self._body.clear()
         self._connection.bodies.release(self._held)
@@ -213,7 +213,7 @@ class BodyReceiver:
 
 
 def _ignore(_: Outcome) -> None:
-    """Replace ``respond`` when a receiver is closed."""
+    """Do nothing; replaces ``respond`` when a receiver is closed."""
 
 
 async def _wait_for(deciding: "Deferred[Answer]") -> Answer:

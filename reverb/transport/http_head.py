@@ -1,7 +1,7 @@
 """The head of an HTTP/1.1 request, parsed as strictly as RFC 9112 demands.
 
 If two servers in a row read the same bytes as different requests, a client can hide a request from
-the first one (request smuggling). Therefore a head that can be read in two ways is refused.
+the first server (request smuggling). Therefore a head that can be read in two ways is refused.
 """
 
 import re
@@ -23,11 +23,11 @@ _MAX_LENGTH_DIGITS = 18
 
 
 class HeadError(Exception):
-    """The head of a request is not acceptable.
+    """The head of a request is malformed, ambiguous, too large or not supported.
 
     Args:
         status: The HTTP status of the response.
-        message: What is wrong, for the developer of the client.
+        message: A description of the error for the developer of the client.
     """
 
     def __init__(self, status: int, message: str) -> None:
@@ -41,7 +41,7 @@ class RequestHead(NamedTuple):
 
     method: bytes
     target: bytes
-    """The path with the query, if any; never in the absolute form."""
+    """The path and the query, without scheme and host; ``*`` for ``OPTIONS *``."""
     version: bytes
     """``1.1`` or ``1.0``."""
     header_lines: bytes
@@ -51,10 +51,14 @@ class RequestHead(NamedTuple):
     expects_continue: bool
     """Whether the client waits for ``100 Continue`` before it sends the body."""
     close: bool
-    """Whether the client wants the connection to end after the response."""
+    """Whether the connection ends after the response."""
 
     def framing_lines(self) -> list[bytes]:
-        """Return the lines of a head that says only where the request ends, and what follows it."""
+        """Return the lines of a head for twisted.web.
+
+        The head contains only the headers that determine where the request ends, and whether the
+        connection ends after the response.
+        """
         lines = [b"POST / HTTP/%b" % self.version]
         if self.length is None:
             lines.append(b"Transfer-Encoding: chunked")
@@ -65,18 +69,18 @@ class RequestHead(NamedTuple):
         return [*lines, b""]
 
     def make_request(self) -> Request:
-        """Return the request as a handler gets it."""
+        """Return the request that is passed to a handler."""
         return make_request(self.method, self.target, self.header_lines, has_body=self.length != 0)
 
 
 def parse_head(lines: list[bytes]) -> RequestHead:
-    """Parse the lines of a head.
+    """Parse the head of a request.
 
     Args:
         lines: The request line and the header lines, without line ends and without the empty line.
 
     Raises:
-        HeadError: The head is malformed or ambiguous.
+        HeadError: The head is malformed, ambiguous or not supported, or has too many headers.
     """
     method, target, version = _parse_request_line(lines[0])
     if len(lines) > MAX_HEADERS + 1:
@@ -110,7 +114,7 @@ def _parse_request_line(line: bytes) -> tuple[bytes, bytes, bytes]:
 
 
 def _parse_target(method: bytes, target: bytes) -> bytes:
-    """Return the target in the origin form (RFC 9112, 3.2)."""
+    """Return the target without scheme and host, in the origin form (RFC 9112, 3.2)."""
     if absolute := _ABSOLUTE.match(target):
         target = target[absolute.end() :]
         target = target if target.startswith(b"/") else b"/" + target
@@ -139,7 +143,7 @@ def _check_controls(line: bytes) -> None:
 
 
 def _check_host(values: list[bytes], version: bytes) -> None:
-    """Check the Host headers (RFC 9112, 3.2)."""
+    """Raise HeadError if the Host header is missing, repeated or malformed (RFC 9112, 3.2)."""
     if len(values) > 1:
         raise HeadError(400, "Bad Host: the request has several Host headers")
     if not values and version == b"1.1":
@@ -186,16 +190,16 @@ class HeadReader:
 
     @property
     def has_begun(self) -> bool:
-        """Whether some lines of a head have been added, and the last one has not."""
+        """Whether a head has begun that is not complete yet."""
         return bool(self._lines)
 
     def add(self, line: bytes) -> RequestHead | None:
-        """Add a line, without its end; return the head if the line is the empty one at its end.
+        """Add a line without its line end; return the head if the line completes the head.
 
         One empty line before the request line is skipped (RFC 9112, 2.2).
 
         Raises:
-            HeadError: The head is malformed, ambiguous or too large.
+            HeadError: The head is malformed, ambiguous, too large or not supported.
         """
         if not line and not self._lines and not self._skipped:
             self._skipped = True
@@ -212,7 +216,7 @@ class HeadReader:
         return parse_head(lines)
 
     def too_large(self) -> HeadError:
-        """Return the error for a head that exceeds the limit."""
+        """Return the error for a head that is larger than ``max_bytes``."""
         return HeadError(
             431, f"The request's head exceeds the allowed maximum ({self._max_bytes} bytes)"
         )

@@ -22,8 +22,8 @@ class HttpResource(Resource):
 
         root.putChild(b"realtime", HttpResource(service.handle_request))
 
-    The limits on requests are those of the twisted.web site, which reads the whole body before this
-    resource can check the signature. The node's metrics do not count the responses.
+    The twisted.web site limits the requests, and reads the whole body before the handler can check
+    the signature. The node's metrics do not count the responses.
 
     Args:
         handle: Handles the requests.
@@ -53,7 +53,7 @@ class HttpResource(Resource):
 
 
 def _make_request(request: TwistedRequest, *, has_body: bool) -> Request:
-    """Make a request of one that twisted.web has received completely.
+    """Convert a complete request of twisted.web into the request that is passed to the handler.
 
     Raises:
         HeadError: twisted.web accepts the head, but RFC 9112 does not.

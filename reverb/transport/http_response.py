@@ -55,11 +55,11 @@ def _common_headers(second: int) -> tuple[str, str]:
 
 
 def make_error(status: int, message: str, headers: Iterable[tuple[str, str]] = ()) -> Response:
-    """Make a response with a JSON error.
+    """Make a response whose body is an error in JSON.
 
     Args:
         status: The HTTP status.
-        message: What is wrong, for the developer of the client.
+        message: A description of the error for the developer of the client.
         headers: Additional headers.
     """
     body = msgspec.json.encode({"error": message})
@@ -68,5 +68,5 @@ def make_error(status: int, message: str, headers: Iterable[tuple[str, str]] = (
 
 
 def encode_error(status: int, message: str, headers: Iterable[tuple[str, str]] = ()) -> bytes:
-    """Encode the response of :func:`make_error`, with ``Connection: close``."""
+    """Make a response as :func:`make_error` does, with ``Connection: close``, and encode it."""
     return encode_response(make_error(status, message, (("Connection", "close"), *headers)))

@@ -33,15 +33,15 @@ from reverb.transport.websocket import PusherConnection
 _END = b"\r\n\r\n"
 _UPGRADE = re.compile(rb"\r\nupgrade[ \t]*+:[^\r\n]*websocket", re.IGNORECASE)
 # Autobahn splits a head with str.splitlines, which splits at this byte as well. A cookie in UTF-8
-# may contain the byte, so it is replaced. No header that the server reads contains it.
+# may contain the byte, so the byte is replaced. No header that the server reads contains the byte.
 _NEXT_LINE = b"\x85"
 _MAX_COMMAS = 31
-"""The most commas in a list of subprotocols or extensions. Clients offer one or two elements, and
-Autobahn reads each in Python."""
+"""The most commas in a list of subprotocols or extensions. Clients offer one or two elements.
+More elements would cost much time, because Autobahn parses each element in Python."""
 _MAX_ACCEPTS = 1_000
-"""The number of connections that a port accepts in one turn, if there is room for them."""
+"""The most connections that a port accepts in one turn of the reactor."""
 _MAX_EXAMINED = 100
-"""The number of connections that are examined in order to find one that may be closed."""
+"""The most connections that are examined to find one that may be aborted for a new one."""
 
 
 class MultiplexingProtocol(Protocol):
@@ -94,7 +94,7 @@ class MultiplexingProtocol(Protocol):
             self._read_head(bytes(head), end)
 
     def _read_head(self, data: bytes, end: int) -> None:
-        """Upgrade the connection, or serve a request over HTTP.
+        """Upgrade the connection if the request asks for a WebSocket; else serve it over HTTP.
 
         Args:
             data: The bytes received so far, from the beginning of the request.
@@ -127,7 +127,7 @@ class MultiplexingProtocol(Protocol):
             self._refuse(error.status, error.message)
 
     def _upgrade_slowly(self, data: bytes, end: int) -> None:
-        """Let Autobahn read an upgrade. Raise HeadError if the head is malformed."""
+        """Check an upgrade, and let Autobahn read it. Raise HeadError if the check fails."""
         lines = data[:end].split(b"\r\n")
         head = parse_head(lines)
         if head.length != 0:
@@ -186,7 +186,7 @@ class MultiplexingProtocol(Protocol):
 
     @property
     def is_expendable(self) -> bool:
-        """Whether no complete request of the client waits for its response."""
+        """Whether the connection may be aborted: no complete request waits for its response."""
         return self._channel is None or not self._channel.responding
 
     def abort(self) -> None:
@@ -215,7 +215,7 @@ class MultiplexingFactory(Factory):
         timing_wheel: Schedules the timeouts of new connections.
         handshake_timeout: Seconds in which a new connection must send the head of a request.
         max_request_head_bytes: The maximum size of a request's head in bytes.
-        budget: The numbers of connections that the node may open.
+        budget: The numbers of WebSockets and other connections that the node may have open.
 
     Attributes:
         http_connections: The open connections that are not WebSockets, the oldest first.
@@ -240,13 +240,13 @@ class MultiplexingFactory(Factory):
         self.handshake_timeout = handshake_timeout
         self.max_request_head_bytes = max_request_head_bytes
         self._budget = budget
-        # Unlike a dict, it finds the first item at once, however many have been removed before.
+        # An OrderedDict finds its first item at once; a dict would skip all removed items first.
         self.http_connections: OrderedDict[MultiplexingProtocol, None] = OrderedDict()
 
     def make_room(self) -> bool:
-        """Abort the oldest connection that waits for a request, if a new one is one too many.
+        """If the node has too many connections for a new one, abort an old one without a request.
 
-        So connections that never send a request cannot keep those of the API out.
+        So clients that never send a complete request cannot keep clients of the API out.
 
         Returns:
             Whether there is room for the new connection.
@@ -261,7 +261,7 @@ class MultiplexingFactory(Factory):
         return False
 
     def _room(self) -> float:
-        """Return the number of further connections for which there are descriptors."""
+        """Return how many more connections the budget allows; infinity if it has no limit."""
         if not self._budget.max_connections:
             return math.inf
         count = len(self.http_connections) + len(self.websockets.connections)
@@ -271,8 +271,8 @@ class MultiplexingFactory(Factory):
         """Return the number of connections that a port may accept in one turn of the reactor.
 
         In the next turn, the server reads the requests on these connections. So a connection that
-        :meth:`make_room` closes has had time to send its request. The sockets of aborted
-        connections are open until the next turn, with asyncio's reactor for one turn more.
+        :meth:`make_room` aborts has had time to send its request. The socket of an aborted
+        connection stays open until the next turn, with asyncio's reactor for one turn more.
         """
         return int(min(max(self._room(), self._budget.max_http // 4, 1), _MAX_ACCEPTS))
 

@@ -13,17 +13,19 @@ class WebSocketOptions(NamedTuple):
     max_buffered_bytes: int = 0
     """Bytes that may be queued for one client; 0 for no limit."""
     slow_peers: SlowPeerLimits = SlowPeerLimits()
-    """When a client is slow."""
+    """The rate below which a client is too slow."""
     handshake_timeout: int = 10
     """Seconds that the admission of a client may take."""
     compression: bool = True
     """Whether to negotiate compression with clients that offer it."""
     trusted_proxies: tuple[str, ...] = ()
-    """The proxies that are believed; see :class:`reverb.transport.client_address.ClientAddresses`.
+    """The proxies that are believed about the addresses of clients.
+
+    See :class:`reverb.transport.client_address.ClientAddresses`.
     """
     max_sockets: int = 0
-    """WebSockets that may be open; 0 for no limit."""
+    """The most WebSockets that may be open; 0 for no limit."""
     max_connections_per_address: int = 0
-    """WebSockets of one address that may be open; 0 for no limit."""
+    """The most WebSockets of one address that may be open; 0 for no limit."""
     connection_rate_per_address: int = 0
-    """New WebSockets of one address in each second; 0 for no limit."""
+    """The most new WebSockets of one address in each second; 0 for no limit."""

@@ -1,12 +1,13 @@
 """The write path to one client, with backpressure.
 
 A frame for a plain TCP connection without queued bytes is written to the socket at once, which
-costs a third of a write through Twisted's buffer and the reactor. Bytes that the kernel does not
-accept go through ``transport.write``, and so do all frames while bytes are queued, to keep order.
+costs a third of a write through Twisted's buffer and the reactor. The outbox passes the
+bytes that the kernel does not accept to ``transport.write``. While bytes are queued, it passes all
+frames to ``transport.write``, so that the frames stay in order.
 
-The outbox is the push producer of its transport (``IPushProducer``). So the transport reports when
-more than 64 KB are queued, and when the queue is empty again. In between, the connection handles no
-message of the client, as the answer would have to wait.
+The outbox is the push producer of its transport (``IPushProducer``). So the transport tells the
+outbox when more than 64 KB are queued, and when the queue is empty again. Between these two calls,
+the connection handles no message from the client, because the answer would have to wait.
 """
 
 import os
@@ -27,13 +28,13 @@ from reverb.transport.socket_stats import (
 
 
 class OutboxOwner(Protocol):
-    """The connection that an outbox writes for."""
+    """A connection, as its outbox calls it."""
 
     def outbox_full(self) -> None:
-        """Handle no more messages of the client; the outbox may call this repeatedly."""
+        """Handle no more messages from the client; the outbox may call this method repeatedly."""
 
     def outbox_empty(self) -> None:
-        """Handle messages of the client again."""
+        """Handle messages from the client again."""
 
     def too_slow(self, reason: str) -> None:
         """Close the connection, as its client is too slow."""
@@ -108,14 +109,14 @@ def send_now(transport: tcp.Connection, data: bytes) -> None:
 
 
 class BufferLimit:
-    """The limit of the bytes that are queued for one client.
+    """Limits the bytes that are queued for one client.
 
-    At most ``max_bytes`` may be queued when a message is added. So ``max_bytes`` and one message
-    are the largest queue. A message that is larger than ``max_bytes``, such as a long list of
-    members, does not count against those behind it until it has been sent.
+    A message is queued if at most ``max_bytes`` are queued before it. So the queue has at most
+    ``max_bytes`` and one message. While a message larger than ``max_bytes`` is queued, such as a
+    long list of members, its size does not count, so up to ``max_bytes`` of other messages fit.
 
     Args:
-        max_bytes: Bytes that may be queued; 0 for no limit.
+        max_bytes: The bytes that may be queued when a message is added; 0 for no limit.
     """
 
     __slots__ = ("_allowed", "_max_bytes")
@@ -127,7 +128,7 @@ class BufferLimit:
         """Return whether a message may be queued.
 
         Args:
-            queued: The bytes that are queued already.
+            queued: The number of bytes that are queued already.
             size: The size of the message in bytes.
         """
         max_bytes = self._max_bytes
@@ -137,7 +138,7 @@ class BufferLimit:
         return queued + size <= self._allowed
 
     def remove(self) -> None:
-        """Admit all messages from now on."""
+        """Remove the limit: admit all messages from now on."""
         self._max_bytes = 0
 
 
@@ -153,10 +154,9 @@ def make_outbox(
     Args:
         transport: A transport without a producer, to which no other code writes.
         sockets: The socket table of the node.
-        slow_peers: Watches the connection while bytes wait.
-        max_buffered_bytes: Bytes that may be queued for the client when a message is added; 0 for
-            no limit.
-        owner: The connection. Its ``too_slow`` is called once, and should end the connection, as
+        slow_peers: Watches the connection while bytes are queued.
+        max_buffered_bytes: The bytes that may be queued when a message is added; 0 for no limit.
+        owner: The connection. Its method ``too_slow`` should end the connection, as
             :class:`reverb.transport.websocket.PusherConnection` does.
 
     Returns:
@@ -169,7 +169,7 @@ def make_outbox(
 
 
 class _Backpressure:
-    """What all outboxes do while bytes are queued."""
+    """The base class of the outboxes: watches the client while bytes are queued for it."""
 
     __slots__ = ("_closed", "_limit", "_owner", "_slow_peers", "_transport")
 
@@ -191,7 +191,7 @@ class _Backpressure:
     def watch_queue(self) -> None:
         """Watch whether the client is slow, if bytes are queued for it.
 
-        Of a full transport the outbox is told at once; this is for queues of up to 64 KB.
+        The transport itself reports a queue of more than 64 KB; this method is for shorter queues.
         """
         if self._queued_bytes():
             self._watch()
@@ -203,7 +203,7 @@ class _Backpressure:
         self._slow_peers.watch(self._transport, self._too_slow)
 
     def _too_slow(self, reason: str) -> None:
-        self._limit.remove()  # The error and the close frame must pass.
+        self._limit.remove()  # The error message and the close frame must be sent.
         self._owner.too_slow(reason)
 
     def _admits(self, queued: int, size: int) -> bool:
@@ -219,19 +219,22 @@ class _Backpressure:
             self._transport.unregisterProducer()
 
     def pauseProducing(self) -> None:
-        """Stop the client's messages: the transport is full. It may call this repeatedly."""
+        """Handle no messages from the client: the transport's write buffer is full.
+
+        The transport may call this method repeatedly.
+        """
         if not self._closed:
             self._watch()
             self._owner.outbox_full()
 
     def resumeProducing(self) -> None:
-        """Continue with the client's messages: the transport is empty."""
+        """Handle messages from the client again: the transport's write buffer is empty."""
         if not self._closed:
             self._slow_peers.forget(self._transport)
             self._owner.outbox_empty()
 
     def stopProducing(self) -> None:
-        """Stop watching the client: the connection is lost."""
+        """Stop watching whether the client is slow: the connection is lost."""
         self._slow_peers.forget(self._transport)
 
 
@@ -242,8 +245,8 @@ class DirectOutbox(_Backpressure):
     Args:
         transport: The transport of the socket.
         sockets: The socket table of the node.
-        slow_peers: Watches the connection while bytes wait.
-        limit: The limit of the bytes that may be queued.
+        slow_peers: Watches the connection while bytes are queued.
+        limit: Limits the bytes that are queued.
         owner: The connection.
 
     Attributes:
@@ -287,7 +290,7 @@ class DirectOutbox(_Backpressure):
             self.queue(data[sent:])
 
     def queue(self, data: bytes) -> None:
-        """Append bytes to the transport's queue, unless the queue is too long."""
+        """Append bytes to the transport's queue; if it is too long, drop them and call too_slow."""
         if self.descriptor is None or self._closed:
             return
         if not self._admits(queued_bytes(self._transport), len(data)):
@@ -321,8 +324,8 @@ class BufferedOutbox(_Backpressure):
 
     Args:
         transport: A transport without a producer.
-        slow_peers: Watches the connection while bytes wait.
-        limit: The limit of the bytes that may be queued.
+        slow_peers: Watches the connection while bytes are queued.
+        limit: Limits the bytes that are queued.
         owner: The connection.
     """
 
@@ -341,7 +344,7 @@ class BufferedOutbox(_Backpressure):
         super().__init__(transport, slow_peers, limit, owner)
 
     def send(self, data: bytes) -> None:
-        """Write bytes to the transport, unless too many are queued."""
+        """Write bytes to the transport; if too many are queued, drop them and call too_slow."""
         if self._closed:
             return
         if self._full:
@@ -351,7 +354,7 @@ class BufferedOutbox(_Backpressure):
         self._transport.write(data)
 
     def _queued_bytes(self) -> int:
-        """Return the bytes that are queued; of a fake transport, those sent while it is full."""
+        """Return how many bytes are queued; for a fake transport, how many were sent while full."""
         return self._sent_while_full if self._socket is None else queued_bytes(self._socket)
 
     def close(self) -> None:
@@ -364,12 +367,15 @@ class BufferedOutbox(_Backpressure):
         self._closed = True
 
     def pauseProducing(self) -> None:
-        """Stop the client's messages: the transport is full. It may call this repeatedly."""
+        """Handle no messages from the client: the transport's write buffer is full.
+
+        The transport may call this method repeatedly.
+        """
         self._full = True
         super().pauseProducing()
 
     def resumeProducing(self) -> None:
-        """Continue with the client's messages: the transport is empty."""
+        """Handle messages from the client again: the transport's write buffer is empty."""
         self._full = False
         self._sent_while_full = 0
         super().resumeProducing()

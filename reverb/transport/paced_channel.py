@@ -1,13 +1,14 @@
 """The pace at which the requests of an HTTP connection are read.
 
 A client may send requests without waiting for their responses (pipelining). twisted.web would read
-all of them at once, and would keep the responses of a client that does not read them. Here
+all of them at once, and would keep the responses of a client that does not read them.
+This channel bounds both:
 
-- responses that wait for the client stop the reading of further requests, and a client that does
-  not read them is disconnected (:mod:`reverb.transport.slow_peers`);
-- twisted.web gets a portion of the data in each turn of the reactor.
+- While responses wait for the client, no further request is read. A client that does not read its
+  responses is disconnected (:mod:`reverb.transport.slow_peers`).
+- twisted.web gets one portion of the received data in each turn of the reactor.
 
-What has been received meanwhile is kept, at most some 80 KB, and the transport is paused.
+The channel keeps the data that is not read yet, at most some 80 KB, and pauses the transport.
 """
 
 from typing import Any, NamedTuple
@@ -27,14 +28,14 @@ from reverb.transport.socket_stats import find_descriptor, limit_unsent_bytes, q
 _REQUESTS_PER_TURN = 8
 _BYTES_PER_TURN = 8_192
 _MAX_KEPT_BYTES = 16_384
-"""The bytes that are kept before the transport is paused, while a request waits for its response.
+"""The unread bytes above which the transport is paused while a request waits for its response.
 
-Until then the server reads, and so notices at once that the client has disconnected.
+Until the transport is paused, the server notices at once that the client has disconnected.
 """
 
 
 class Pacing(NamedTuple):
-    """What the channels of a node share."""
+    """The objects that all HTTP channels of a node share."""
 
     round_robin: RoundRobin
     slow_peers: SlowPeers
@@ -43,10 +44,10 @@ class Pacing(NamedTuple):
 
 
 class PacedChannel(HTTPChannel):
-    """A channel that reads requests at a bounded pace.
+    """An HTTP channel that reads requests at a bounded pace.
 
     Args:
-        pacing: What the channels of a node share.
+        pacing: The objects that all HTTP channels of a node share.
     """
 
     transport: Any
@@ -74,7 +75,7 @@ class PacedChannel(HTTPChannel):
         return len(self._buffer) + len(self._unread)
 
     def connectionMade(self) -> None:
-        """Limit what the kernel keeps for a client that does not read."""
+        """Limit the bytes that the kernel buffers for a client that does not read."""
         super().connectionMade()
         limit_unsent_bytes(self.transport)
 
@@ -89,17 +90,17 @@ class PacedChannel(HTTPChannel):
         self._control_network()
 
     def resume_reading(self) -> None:
-        """Read again."""
+        """Continue to read after :meth:`pause_reading`."""
         self._held = False
         self._go_on()
 
     @property
     def _must_wait(self) -> bool:
-        """Whether something has to happen before the next request or part of a body is read."""
+        """Whether no data may be read: responses wait, reading is paused or a handler is busy."""
         return bool(self._responses_wait or self._held or self._handlingRequest)
 
     def _go_on(self) -> None:
-        """Read the next portion, if nothing has to happen before."""
+        """Read the next portion if data may be read now; pause or resume the transport."""
         if (self._unread or self._buffer) and not (
             self._reading or self._scheduled or self._must_wait
         ):
@@ -125,21 +126,21 @@ class PacedChannel(HTTPChannel):
         self._go_on()
 
     def discard_unread(self) -> None:
-        """Drop what was received: no further request is served."""
+        """Drop the received bytes that are not read yet: no further request is served."""
         self._unread = b""
         self._responses_wait = self._held = False
         self.clearLineBuffer()
         self._control_network()
 
     def _control_network(self) -> None:
-        """Pause the transport while the channel is behind."""
+        """Pause the transport while no more data should arrive, and resume it afterwards."""
         pause = (
             self._scheduled
             or self._responses_wait
             or self._held
             or len(self._unread) > _MAX_KEPT_BYTES
         )
-        # Otherwise twisted.web resumes the transport after each response.
+        # If this attribute were False, twisted.web would resume the transport after each response.
         self._waitingForTransport = pause
         if pause != self._network_paused:
             self._network_paused = pause
@@ -151,45 +152,48 @@ class PacedChannel(HTTPChannel):
     # Called by twisted.web's parser
 
     def allContentReceived(self) -> None:
-        """Handle a request; stop after some of them."""
+        """Handle a complete request; stop reading after ``_REQUESTS_PER_TURN`` requests."""
         self._requests_read += 1
         if self._requests_read >= _REQUESTS_PER_TURN:
             self.paused = True
         super().allContentReceived()
 
     def setLineMode(self, extra: bytes = b"") -> None:
-        """Continue after a response with the bytes that have arrived since the request."""
+        """After a response, read the bytes that have arrived since the request."""
         self.line_mode = 1
         self._unread = extra + self._unread
         self._go_on()
 
     def requestDone(self, request: Any) -> None:
-        """Continue with the next request, or close the connection."""
+        """After a response, read the next request, or close the connection."""
         super().requestDone(request)
         if not self.persistent:
             self.discard_unread()
 
     def loseConnection(self) -> None:
-        """Close the connection when the client has read the responses that wait for it."""
+        """Close the connection when the responses that wait for the client are sent."""
         super().loseConnection()
         self.watch_responses()
 
     # Responses that wait
 
     def pauseProducing(self) -> None:
-        """Stop reading: more than 64 KB wait for the client. The transport may repeat the call."""
+        """Read no further request: more than 64 KB of responses wait for the client.
+
+        The transport may call this method repeatedly.
+        """
         self._responses_wait = self.paused = True
         self.watch_responses()
         self._control_network()
 
     def resumeProducing(self) -> None:
-        """Continue reading: no response waits."""
+        """Read requests again: no response waits for the client."""
         self._responses_wait = False
         self.forget_responses()
         self._go_on()
 
     def watch_responses(self) -> bool:
-        """Watch whether the client is slow, if responses wait; return whether they do."""
+        """If responses wait, watch whether the client is slow. Return whether responses wait."""
         descriptor = find_descriptor(self.transport)
         waits = self._responses_wait if descriptor is None else queued_bytes(descriptor) > 0
         if waits:
@@ -207,7 +211,7 @@ class PacedChannel(HTTPChannel):
         self.transport.abortConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Release what is kept for the connection. No further request is read, in any turn."""
+        """Drop the received bytes, so that no further request is read."""
         self.forget_responses()
         self._unread = b""
         self.clearLineBuffer()

@@ -1,14 +1,14 @@
 """The pace at which a client's frames are read, so that one client cannot slow the others down.
 
-Frames are read one after the other, and no further one while
+Frames are read one after the other. No further frame is read while
 
 - a message waits for the store,
 - answers wait, because the client does not read them,
 - the connection has used up its budget for this turn of the reactor, or
-- it has sent as many frames in this second as it may.
+- the connection has sent as many frames in this second as its rate limit allows.
 
-What has been received by then is kept, at most one segment, and the transport is paused. Further
-bytes stay in the kernel, whose window slows the client down.
+The received bytes that are not read yet are kept, at most one segment, and the transport is paused.
+Further bytes stay in the kernel, and TCP's flow control slows the client down.
 """
 
 import sys
@@ -30,7 +30,7 @@ STEP, ANSWERS, TURN, RATE = 1, 2, 4, 8
 
 
 class PacedFactory(Protocol):
-    """The part of the factory that a paced connection uses."""
+    """The part of the connection's factory that :class:`PacedProtocol` uses."""
 
     timing_wheel: TimingWheel
     round_robin: RoundRobin
@@ -42,7 +42,7 @@ class PacedProtocol(TextServerProtocol):
     Attributes:
         max_frames_per_second: The most frames that are read in a second; ``UNLIMITED`` for no
             limit.
-        last_received_at: The tick of the timing wheel at which data was last received.
+        last_received_at: The tick of the timing wheel at which data was last received or read.
     """
 
     factory: PacedFactory
@@ -58,7 +58,7 @@ class PacedProtocol(TextServerProtocol):
     _message_deadline = 0
 
     def dataReceived(self, data: bytes) -> None:
-        """Record that the client is alive, and read its frames or keep them for later."""
+        """Record that the client is alive, and read the frames in the data or keep the data."""
         now = self.factory.timing_wheel.now
         if now != self.last_received_at:
             self.last_received_at = now
@@ -67,7 +67,7 @@ class PacedProtocol(TextServerProtocol):
         if self.held or left <= 0:
             self._keep(data)
             return
-        # As in _read(); a call would cost as much as the limits do.
+        # The same code as in _read(), because a call would cost as much as the limits do.
         frames, rest = self.read_frames(data, left)
         self._frames += frames
         if rest:
@@ -83,13 +83,13 @@ class PacedProtocol(TextServerProtocol):
         self.held |= reason
 
     def release(self, reason: int) -> None:
-        """Read frames again, unless there is another reason not to."""
+        """Remove a reason to read no frames; read frames again if no other reason is left."""
         self.held &= ~reason
         if not self.held and self.is_behind and not self._continuing:
             self._continue()
 
     def stop_pacing(self) -> None:
-        """Read what is left until the client's close frame: no message is handled any more."""
+        """Read the remaining frames without a rate limit, up to the client's close frame."""
         self.cancel_pacing()
         self.max_frames_per_second = UNLIMITED
         self.release(STEP | ANSWERS | RATE)
@@ -100,12 +100,12 @@ class PacedProtocol(TextServerProtocol):
         self.factory.timing_wheel.cancel(self._message_deadline, self._check_message)
 
     def discard_unread(self) -> None:
-        """Release what is kept for a connection that is lost."""
+        """Drop the unread bytes of a connection that is lost."""
         self._unread = b""
         self._paused = False
 
     def pause(self) -> None:
-        """Leave further data in the kernel."""
+        """Pause the transport, so that further data stays in the kernel."""
         if not self._paused:
             self._paused = True
             self.transport.pauseProducing()
@@ -117,7 +117,7 @@ class PacedProtocol(TextServerProtocol):
             self._keep(rest)
 
     def _keep(self, data: bytes) -> None:
-        """Keep data that cannot be read now, and arrange that it is read later."""
+        """Keep data that cannot be read now, and pause the transport until the data is read."""
         self._unread += data
         self.pause()
         if self.held:
@@ -132,7 +132,7 @@ class PacedProtocol(TextServerProtocol):
         self.release(TURN)
 
     def _continue(self) -> None:
-        """Read the data that was kept, then resume the transport."""
+        """Read the kept data; resume the transport if no data is left."""
         if self.factory.timing_wheel.now != self.last_received_at:
             self._begin_count()
         data, self._unread = self._unread, b""
@@ -156,7 +156,10 @@ class PacedProtocol(TextServerProtocol):
     # The rate limit
 
     def _exceed_rate(self) -> None:
-        """Report the excess and wait for the next second, or give the client up."""
+        """Tell the client that it sends too fast, and read no frame until the next second.
+
+        After ``_MAX_EXCESS_SECONDS`` consecutive seconds, close the connection.
+        """
         timing_wheel = self.factory.timing_wheel
         if timing_wheel.now - self._exceeded_at > 1:
             self._excess_seconds = 0
@@ -175,12 +178,12 @@ class PacedProtocol(TextServerProtocol):
         self.release(RATE)
 
     def rate_exceeded(self, *, persistent: bool) -> None:
-        """Tell the client that it sends too fast, or close the connection if it persists."""
+        """Tell the client that it sends too fast; if ``persistent``, close the connection."""
 
     # The time limit of a message
 
     def frames_parsed(self) -> None:
-        """Start the time limit of an unfinished message, or end it."""
+        """Start the time limit if a message or a frame is unfinished; else end the time limit."""
         if not self.unfinished:
             self.frame_finished()
         elif not self._message_deadline and self.state == self.STATE_OPEN:
@@ -189,14 +192,14 @@ class PacedProtocol(TextServerProtocol):
             )
 
     def frame_finished(self) -> None:
-        """End the time limit; the next message has one of its own."""
+        """End the time limit of a message or a frame, which is complete."""
         if self._message_deadline:
             self.factory.timing_wheel.cancel(self._message_deadline, self._check_message)
             self._message_deadline = 0
 
     def _check_message(self) -> None:
         self._message_deadline = 0
-        if self.is_behind:  # The rest may have arrived.
+        if self.is_behind:  # The unread bytes may finish the message.
             self._message_deadline = self.factory.timing_wheel.schedule(0, self._check_message)
         else:
             self.fail_policy(f"A message was not finished within {MESSAGE_TIMEOUT} seconds")

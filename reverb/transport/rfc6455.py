@@ -34,11 +34,11 @@ _MAX_EMPTY_FRAGMENTS = 16
 """The most fragments without payload in one message."""
 _FRAMES_PER_TURN = 32
 _BYTES_PER_TURN = 32_768
-"""The budget of a connection for one turn of the reactor, so that others have theirs."""
+"""The frames and bytes after which a connection waits for the next turn of the reactor."""
 
 
 def _is_within_turn(frames: int, size: int) -> bool:
-    """Return whether another frame may be read in this turn of the reactor."""
+    """Return whether a connection may read another frame in this turn of the reactor."""
     return frames < _FRAMES_PER_TURN and size < _BYTES_PER_TURN
 
 
@@ -49,7 +49,7 @@ class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autob
         compresses: Whether the client can inflate the frames of
             :func:`reverb.protocol.frames.compressed_text_frame`.
         address: The address of the client.
-        held: Not 0 while no frame may be read, as an earlier one is not handled yet.
+        held: The reasons why no frame may be read now, as bits; 0 if there is no reason.
     """
 
     compresses = False
@@ -140,7 +140,7 @@ class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autob
 
     @property
     def peer(self) -> str:
-        """The address of the client as text. Autobahn reads it during the handshake."""
+        """The address of the client as text, for Autobahn's handshake."""
         return str(self.address)
 
     @property
@@ -208,7 +208,7 @@ class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autob
             _, data = self.read_frames(data, len(data))
 
     def consumeData(self) -> None:
-        """Read the frames in the segment that ends the handshake; Autobahn calls it only then."""
+        """Process the handshake, or the frames that follow the handshake in the same segment."""
         if self.state == self.STATE_CONNECTING:
             self.processHandshake()
             return
@@ -219,15 +219,15 @@ class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autob
     def read_frames(self, data: bytes, max_frames: int) -> tuple[int, bytes]:
         """Parse frames, by the fast path where that is possible and otherwise by Autobahn.
 
-        One call does the work of one turn: it stops after 32 frames or 32 KB, or when the
-        connection is :attr:`held` because of a message.
+        The method stops after 32 frames or 32 KB, which are the budget for one turn of the reactor,
+        or when a message sets :attr:`held`.
 
         Args:
             data: The received bytes, at least one.
-            max_frames: The number of frames after which to stop earlier, at least 1.
+            max_frames: The most frames to read, at least 1.
 
         Returns:
-            The number of frames that were read, and the bytes that were not.
+            The number of frames that were read, and the bytes that were not read.
         """
         resumed = self.data  # An incomplete header.
         if resumed:
@@ -241,7 +241,7 @@ class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autob
             parsed = None
             if self.state == self.STATE_OPEN and not (self.inside_message or self.current_frame):
                 if is_empty_pong(data):
-                    return 1, b""  # It only shows that the client is alive, which is recorded.
+                    return 1, b""  # Recorded already: the client is alive.
                 parsed = parse_text_frame(data, start, self.maxMessagePayloadSize)
             if parsed is None:
                 by_autobahn = True
@@ -269,15 +269,15 @@ class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autob
             self.onMessage(payload, isBinary=False)
 
     def _read_by_autobahn(self, data: bytes, start: int) -> int:
-        """Pass one frame, or the available part of it, to Autobahn; return the index of its end.
+        """Pass a frame, or its received part, to Autobahn; return the index of the first byte left.
 
-        Before the handshake is complete, pass all bytes.
+        Before the handshake is complete, pass all bytes to Autobahn.
         """
         if self.state == self.STATE_CONNECTING:
             self._dataReceived(data)
             return len(data)
         if self.state == self.STATE_CLOSED:
-            return len(data)  # Autobahn would keep the bytes.
+            return len(data)  # Drop the bytes; Autobahn would keep them.
         if self.current_frame is None:
             end = frame_end(data, start)
             if end is None:  # Not even the header is complete.
@@ -297,10 +297,10 @@ class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autob
         return bool(self.data or self.inside_message or self.current_frame)
 
     def frame_finished(self) -> None:
-        """Do nothing; called when a message or a frame is complete that was :attr:`unfinished`."""
+        """Do nothing; called when an :attr:`unfinished` message or frame becomes complete."""
 
     def frames_parsed(self) -> None:
-        """Do nothing; called after frames that did not take the fast path."""
+        """Do nothing; called when :meth:`read_frames` has passed frames to Autobahn."""
 
     def fail_policy(self, reason: str) -> None:
         """Close the connection with 1008, "policy violation" (RFC 6455, 7.4.1)."""
@@ -318,7 +318,7 @@ class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autob
         self._empty_fragments = 0
 
     def onMessageFrameBegin(self, length: int) -> None:
-        """Begin a fragment. Close the connection if a message has too many empty ones."""
+        """Begin a fragment; close the connection if the message has too many empty fragments."""
         super().onMessageFrameBegin(length)
         if length == 0 and not self.failedByMe:
             self._empty_fragments += 1
@@ -326,15 +326,15 @@ class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autob
                 self.fail_policy(f"More than {_MAX_EMPTY_FRAGMENTS} empty fragments in a message")
 
     def onMessageFrameData(self, payload: bytes) -> None:
-        """Append a part of a fragment to the message, so that only its bytes take memory.
+        """Append a part of a fragment to the message, so that only the part's bytes take memory.
 
-        Autobahn would keep a list of the parts. It would grow with each segment of a slow sender.
+        Autobahn would keep a list of parts. The list would grow with each segment of a slow sender.
         """
         if not self.failedByMe and self.message_data is not None:
             self.message_data += payload
 
     def onMessageFrameEnd(self) -> None:
-        """Do nothing: the fragment is a part of the message already."""
+        """Do nothing: :meth:`onMessageFrameData` has appended the fragment to the message."""
 
     def onMessageEnd(self) -> None:
         """Pass a complete message to ``onMessage``, without firing Autobahn's events."""
@@ -387,9 +387,9 @@ class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autob
     def sendHttpErrorResponse(
         self, code: int, reason: str, responseHeaders: list[tuple[str, str]] | None = None
     ) -> None:
-        """Refuse a malformed upgrade with a JSON error, as the API does, and close the socket.
+        """Refuse a malformed upgrade with an error in JSON, and close the socket.
 
-        No timeout applies to the connection any more, so it must not wait for the client.
+        No timeout applies to the connection any more, so the server must not wait for the client.
         """
         self.transport.write(encode_error(code, reason, responseHeaders or ()))
         close_socket(self.transport)

@@ -14,9 +14,9 @@ _STEPS_PER_TURN = 4
 class RoundRobin:
     """Runs steps in the order in which they were added, a few in each turn of the reactor.
 
-    A step handles one portion of what a connection has sent. If more is left, the connection adds
-    its next step, behind those of the other connections. So however many connections send more than
-    they may, the others wait for a few steps only.
+    A step handles one portion of the data that a connection has sent. If more data is left, the
+    connection adds its next step, behind the steps of the other connections. So connections within
+    their budget wait for a few steps only, however many connections exceed their budget.
 
     Args:
         clock: The reactor, or a test's clock.
@@ -31,14 +31,14 @@ class RoundRobin:
         """Run a step in a later turn of the reactor.
 
         Args:
-            step: Called once. An exception that it raises is logged.
+            step: A function that is called once. An exception that it raises is logged.
         """
         self._steps.append(step)
         if len(self._steps) == 1:
             self._clock.callLater(0, self._run)
 
     def _run(self) -> None:
-        # A step stays in the queue until the end, so that add() does not schedule a second call.
+        # A step stays in the queue while it runs, so that add() does not schedule a second call.
         for _ in range(min(len(self._steps), _STEPS_PER_TURN)):
             step = self._steps[0]
             try:

@@ -1,11 +1,11 @@
-"""The definition of a slow peer, for WebSockets and for HTTP.
+"""Detects slow peers, for WebSockets and for HTTP.
 
-A peer is slow when bytes wait for it in this process, and it has taken fewer than
-``bytes_per_second`` over ``timeout`` seconds. How many bytes wait does not matter: a phone that
-takes a large message steadily is not slow. What the peer has acknowledged counts as taken.
+A peer is slow when bytes are queued for the peer in this process, and the peer has taken fewer than
+``bytes_per_second`` over ``timeout`` seconds. The number of queued bytes does not matter: a phone
+that takes a large message steadily is not slow. A peer has taken the bytes that it acknowledged.
 
-Only connections with waiting bytes are sampled, once a second. So the check costs nothing for a
-message that the kernel accepts at once.
+Only connections with queued bytes are checked, once a second. So a message that the kernel accepts
+at once costs no check.
 """
 
 from collections.abc import Callable, Hashable
@@ -23,16 +23,16 @@ from reverb.transport.timing_wheel import TimingWheel
 
 
 class SlowPeerLimits(NamedTuple):
-    """When a peer is slow."""
+    """The rate below which a peer is slow."""
 
     bytes_per_second: int = 1_000
-    """The rate at which a peer must take the bytes that wait for it; 0 for any rate."""
+    """The lowest rate at which a peer may take queued bytes without being slow; 0 for no limit."""
     timeout: int = 20
     """Seconds over which the rate is measured."""
 
 
 class _Sample:
-    """The progress of one peer since a point in time."""
+    """The bytes that one peer has taken at a point in time."""
 
     def __init__(
         self, since: int, taken: int, mark: Hashable, on_slow: Callable[[str], None]
@@ -44,11 +44,11 @@ class _Sample:
 
 
 class SlowPeers:
-    """Samples the connections for which bytes wait, and reports the slow peers.
+    """Checks the connections with queued bytes, and reports the slow peers.
 
     Args:
-        timing_wheel: Calls the sampler once a second while a connection is watched.
-        limits: When a peer is slow.
+        timing_wheel: Schedules the check, once a second while a connection is watched.
+        limits: The rate below which a peer is slow.
     """
 
     def __init__(self, timing_wheel: TimingWheel, limits: SlowPeerLimits) -> None:
@@ -61,12 +61,12 @@ class SlowPeers:
         return len(self._samples)
 
     def watch(self, transport: ITransport, on_slow: Callable[[str], None]) -> None:
-        """Watch a connection until no bytes wait for its peer; do nothing if it is watched.
+        """Watch a connection until no bytes are queued; do nothing if it is already watched.
 
         Args:
             transport: The transport of the connection.
-            on_slow: Called once, with a reason, if the peer is slow. The connection is not watched
-                any more by then.
+            on_slow: Called once, with the reason as a text, if the peer is slow. The connection is
+                no longer watched then.
         """
         if not self._limits.bytes_per_second or transport in self._samples:
             return
@@ -80,7 +80,7 @@ class SlowPeers:
         self._samples[transport] = _Sample(self._timing_wheel.now, taken, mark, on_slow)
 
     def forget(self, transport: ITransport) -> None:
-        """Stop to watch a connection; do nothing if it is not watched."""
+        """Stop watching a connection; do nothing if it is not watched."""
         if self._samples.pop(transport, None) is not None and not self._samples:
             self._timing_wheel.cancel(self._due, self._sample_all)
 
@@ -100,7 +100,7 @@ class SlowPeers:
 
     def _waits(self, transport: ITransport) -> bool:
         descriptor = find_descriptor(transport)
-        # A fake transport says itself that it is empty: its producer calls forget().
+        # A fake transport has no count. Its producer calls forget() when no bytes are queued.
         return descriptor is None or bool(descriptor.connected and queued_bytes(descriptor))
 
     def _is_slow(self, transport: ITransport, sample: _Sample) -> bool:
@@ -108,7 +108,7 @@ class SlowPeers:
         descriptor = find_descriptor(transport)
         if descriptor is not None:
             taken, mark = acknowledged_bytes(descriptor), progress_mark(descriptor)
-            # Without the kernel's count, a peer that takes anything at all is not slow.
+            # If the kernel does not count acknowledged bytes, a peer that takes any is not slow.
             enough = (
                 taken - sample.taken >= limits.bytes_per_second * limits.timeout
                 if taken
@@ -116,4 +116,4 @@ class SlowPeers:
             )
             if enough:
                 sample.since, sample.taken, sample.mark = now, taken, mark
-        return now - sample.since > limits.timeout  # At least so many whole seconds.
+        return now - sample.since > limits.timeout  # At least timeout full seconds.

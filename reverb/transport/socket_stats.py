@@ -1,4 +1,4 @@
-"""What Twisted and the kernel know about the bytes that a connection still has to send.
+"""Reads from Twisted and the kernel how many bytes a connection still has to send.
 
 This module reads private attributes of Twisted's ``FileDescriptor``; a test fails when Twisted
 changes them.
@@ -23,8 +23,8 @@ _NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", -1)  # Python defines it o
 _MAX_UNSENT_BYTES = 131_072
 """The most unsent bytes that the kernel buffers for one client.
 
-By default the kernel would buffer some 4 MB for a client that does not read. Only after that would
-the server notice that the client is slow.
+By default the kernel would buffer some 4 MB for a client that does not read. Only when this buffer
+is full would the server notice that the client is slow.
 """
 _TCP_INFO = getattr(socket, "TCP_INFO", -1) if hasattr(socket, "TCP_NOTSENT_LOWAT") else -1
 _BYTES_ACKED_OFFSET = 120
@@ -34,23 +34,23 @@ _INT = struct.Struct("=i")
 
 
 def is_plain_tcp(transport: object) -> TypeGuard[tcp.Connection]:
-    """Return whether a transport is plain TCP: it writes to its socket unchanged, on POSIX."""
+    """Return whether a transport writes bytes unchanged to a TCP socket, on POSIX."""
     return isinstance(transport, tcp.Connection) and not transport.TLS and os.name == "posix"
 
 
 def find_descriptor(transport: object) -> FileDescriptor | None:
-    """Return the descriptor below TLS and the PROXY protocol; None for a fake transport."""
+    """Return the socket's transport below TLS and PROXY wrappers; None for a fake transport."""
     socket_transport = unwrap(transport)
     return socket_transport if isinstance(socket_transport, FileDescriptor) else None
 
 
 def queued_bytes(descriptor: FileDescriptor) -> int:
-    """Return the number of bytes that are queued in the process. They are not in the kernel yet."""
+    """Return the number of bytes that are queued in this process, before the kernel."""
     return len(descriptor.dataBuffer) - descriptor.offset + descriptor._tempDataLen  # noqa: SLF001
 
 
 def limit_unsent_bytes(transport: object) -> None:
-    """Let the kernel buffer few unsent bytes for a peer that does not read."""
+    """Limit the unsent bytes that the kernel buffers for a TCP peer that does not read."""
     descriptor = find_descriptor(transport)
     if isinstance(descriptor, tcp.Connection):
         # Unix sockets do not support this option.
@@ -59,10 +59,10 @@ def limit_unsent_bytes(transport: object) -> None:
 
 
 def acknowledged_bytes(descriptor: FileDescriptor) -> int:
-    """Return the number of bytes that the peer has acknowledged; 0 if the kernel does not tell.
+    """Return the number of bytes that the peer has acknowledged; 0 if it is unknown.
 
-    Linux tells it for TCP. Acknowledged bytes are the only exact measure of what a peer takes: the
-    kernel accepts new bytes from the process in portions of up to 64 KB.
+    Linux knows the number for TCP. Only acknowledged bytes measure exactly how much a peer takes,
+    because the kernel accepts new bytes from the process in portions of up to 64 KB.
     """
     if not isinstance(descriptor, tcp.Connection):
         return 0
@@ -79,8 +79,8 @@ def acknowledged_bytes(descriptor: FileDescriptor) -> int:
 def progress_mark(descriptor: FileDescriptor) -> Hashable:
     """Return a value that changes when the peer takes bytes while bytes are queued.
 
-    It is for sockets whose kernel does not tell :func:`acknowledged_bytes`, such as UNIX sockets.
-    It is the number of bytes that the kernel holds, and the part of the queue that is written.
+    The value is for sockets without :func:`acknowledged_bytes`, such as UNIX sockets. It is a pair:
+    the number of bytes in the kernel's buffer, and the number of written bytes in Twisted's buffer.
     """
     held = b""
     with suppress(OSError, ValueError):

@@ -58,7 +58,7 @@ class ConnectionFactory(Protocol):
         """Whether the node closes all connections and rejects new clients."""
 
     def check_admission(self, connection: "PusherConnection") -> None:
-        """Count a connection; raise Rejection if the node has no room for it."""
+        """Count a connection; raise Rejection if the node is closing or full."""
 
     def remove(self, connection: "PusherConnection") -> None:
         """Remove a connection that has closed."""
@@ -71,12 +71,12 @@ class PusherConnection(PacedProtocol):
     Attributes:
         socket_id: The socket id, once the client is admitted; empty until then.
         outbox: The write path to the client while the connection is open.
-        compresses: Whether the client can inflate the frames that are compressed for all clients.
-        counted: Whether the factory counts the connection.
+        compresses: Whether the client can inflate frames that are compressed once for all clients.
+        counted: Whether the factory counts the connection against its limits.
     """
 
     factory: ConnectionFactory
-    max_frames_per_second = 2_000  # The default of an app.
+    max_frames_per_second = 2_000  # The default of an app's limit.
     socket_id = ""
     counted = False
     outbox: Outbox = _NULL_OUTBOX
@@ -106,10 +106,10 @@ class PusherConnection(PacedProtocol):
         self._await_completion(self._admit(uri, origin))
 
     def read_upgrade(self, data: bytes, uri: str, origin: str) -> None:
-        """Let Autobahn read an upgrade, and admit or reject the client if it is valid.
+        """Let Autobahn read an upgrade, and admit or reject the client if the upgrade is valid.
 
         Autobahn would parse the URI slowly, and refuse an origin that it cannot parse. Therefore
-        the head in ``data`` has neither: the URI of its request line is ``/``.
+        the head in ``data`` has the URI ``/`` and no Origin header.
         """
         self._uri, self._origin = uri, origin
         self.dataReceived(data)
@@ -219,12 +219,12 @@ class PusherConnection(PacedProtocol):
     # Called by the outbox and the paced protocol
 
     def outbox_full(self) -> None:
-        """Handle no message while more than 64 KB wait: the answer would wait too."""
+        """Handle no message from the client: more than 64 KB are queued for the client already."""
         self.hold(ANSWERS)
         self.pause()
 
     def outbox_empty(self) -> None:
-        """Handle messages again."""
+        """Handle messages from the client again."""
         self.release(ANSWERS)
 
     def too_slow(self, reason: str) -> None:
@@ -234,7 +234,7 @@ class PusherConnection(PacedProtocol):
         self.close(Code.OVER_CAPACITY, f"Connection too slow: {reason}")
 
     def rate_exceeded(self, *, persistent: bool) -> None:
-        """Tell the client that it sends too fast, or close the connection if it persists."""
+        """Tell the client that it sends too fast; if ``persistent``, close the connection."""
         assert self._session is not None  # Before the admission, no frame is read.
         limit = self.max_frames_per_second
         text = f"Rate limit exceeded: messages_per_second is {limit} for one connection"

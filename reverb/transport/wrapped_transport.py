@@ -6,7 +6,7 @@ from twisted.protocols.policies import ProtocolWrapper
 
 
 def unwrap(transport: Any) -> Any:
-    """Return the transport of the socket itself."""
+    """Return the innermost transport, which writes to the socket."""
     while isinstance(transport, ProtocolWrapper):
         transport = transport.transport
     return transport
@@ -15,7 +15,7 @@ def unwrap(transport: Any) -> Any:
 def close_socket(transport: Any) -> None:
     """Close a socket as soon as the bytes that have been written are sent.
 
-    ``loseConnection`` alone would wait until the peer has closed its side of TLS.
+    With TLS, ``loseConnection`` alone would wait until the peer has closed its side of TLS.
     """
     transport.loseConnection()
     if isinstance(transport, ProtocolWrapper):

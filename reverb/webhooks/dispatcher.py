@@ -165,7 +165,8 @@ class Dispatcher:
     def stop(self) -> None:
         """Stop, and discard the events that were not passed to the sender.
 
-        The journal still has the routed events.
+        The journal still has the discarded events that were in a batch. The dispatcher has not yet
+        recorded in the journal the discarded events that waited for routing.
         """
         self._phase = _Phase.STOPPED
         self._incoming.clear()

@@ -43,9 +43,10 @@ class ResponseLimitError(Exception):
 class LimitedConnection(ProtocolWrapper):
     """A connection of twisted.web's client that limits each response, and drops interim responses.
 
-    The client writes the whole request before a byte of the response can arrive. So the limits
-    begin again at each write. When a response exceeds a limit, the connection is aborted, and the
-    wrapped protocol's ``connectionLost`` receives a ResponseLimitError.
+    The client writes the whole request before a byte of the response can arrive. So each
+    write starts to count the bytes and lines of the response from zero again. When a response
+    exceeds a limit, the connection is aborted, and the wrapped protocol's ``connectionLost``
+    receives a ResponseLimitError.
     """
 
     transport: Any
@@ -61,12 +62,12 @@ class LimitedConnection(ProtocolWrapper):
         self._abort_call: IDelayedCall | None = None
 
     def write(self, data: bytes) -> None:
-        """Write a part of a request; the limits begin again."""
+        """Write a part of a request, and count the bytes of the response from zero again."""
         self._begin_response()
         super().write(data)
 
     def writeSequence(self, data: "list[bytes]") -> None:
-        """Write a part of a request; the limits begin again."""
+        """Write a part of a request, and count the bytes of the response from zero again."""
         self._begin_response()
         super().writeSequence(data)
 

@@ -65,8 +65,9 @@ class ChannelSync:
     def send_first(self, key: ChannelKey) -> None:
         """Write this node's subscriptions to a channel ahead of the remaining portions.
 
-        Does nothing if this session has written the channel already. Call this method before each
-        change of the channel in the local state, and before each command about the channel.
+        Does nothing if the channel has already been written since :meth:`begin`, or once
+        :meth:`end` has been called. Call this method before each change of the channel in the local
+        state, and before each command about the channel.
         """
         if self._sent is not None and key not in self._sent:
             self._sent.add(key)

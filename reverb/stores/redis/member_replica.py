@@ -201,7 +201,7 @@ class MemberReplica:
             self._on_joined(member)
 
     def remove(self, user_id: str) -> None:
-        """Remove a member and report the departure; does nothing if the user is not a member."""
+        """Remove a member and report that the member left; do nothing if the user is absent."""
         self.unconfirmed.discard(user_id)
         if user_id in self.roster:
             self.roster.remove(user_id)

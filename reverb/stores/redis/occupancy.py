@@ -88,8 +88,9 @@ class Occupancy:
     def reconnect_debounce_ms_for(self, key: ChannelKey) -> int:
         """Return a channel's debounce delay in milliseconds while nodes may be reconnecting.
 
-        The delay is ``NOT_TRACKED``, or at least ``RECONNECT_GRACE``. So a member who is still
-        connected to another node is not reported as removed before that node registers again.
+        The delay is at least ``RECONNECT_GRACE`` (in seconds), so that a member who is still
+        connected to another node is not reported as removed before that node registers again. If
+        the channel's occupancy is not tracked, returns ``NOT_TRACKED``.
         """
         debounce_ms = self.debounce_ms_for(key)
         return debounce_ms if debounce_ms < 0 else max(debounce_ms, int(RECONNECT_GRACE * 1000))
