@@ -90,6 +90,7 @@ def test_users_of_a_stopped_node_go_offline(start_node, sign_in):
     bob.socket.close()
 
     ann.assert_received("offline bob")
+    other.wait()
 
 
 def test_a_node_paused_for_longer_than_its_lease_rejoins(nodes, sign_in):
