@@ -246,7 +246,8 @@ class TestTwistd:
         lines = self.output_of("reverb.logs.json", tmp_path)
 
         events = [json.loads(line) for line in lines]
-        assert any(event["message"].startswith("twistd ") for event in events)
+        assert events[0]["message"].startswith("serving at most ")
+        assert events[1]["message"].startswith("twistd ")
         assert events[-1]["message"] == "Server Shut Down."
         assert {event["level"] for event in events} == {"info"}
 

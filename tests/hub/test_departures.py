@@ -10,6 +10,7 @@ from reverb.hub.departures import PER_TURN, WINDOW
 from reverb.hub.hub import _CLOSED_PER_TURN
 from reverb.hub.users import _PORTION as USERS_PORTION
 from reverb.protocol.changes import StoreRestored
+from reverb.throttled_log import MAX_FAILURES
 
 from .conftest import APP, COUNTED, Node, limited
 from .slow_store import SlowStore
@@ -135,7 +136,7 @@ class TestPortions:
         node.turn()
 
         assert len(store.left) == 2 * WINDOW
-        assert logged.flush(OSError)  # The log of failures is rate limited.
+        assert len(logged.flush(OSError)) == MAX_FAILURES
 
     def test_the_step_in_flight_comes_first(self, node, store):
         client = node.connect()

@@ -57,6 +57,19 @@ class RealClient:
                         clock, selectable, why, step == "doRead"
                     )
 
+    def flood(self, data, max_bytes):
+        """Send until the buffers of server and kernel are full; return the number of bytes."""
+        self.socket.settimeout(0.2)
+        sent = 0
+        while sent < max_bytes:
+            try:
+                sent += self.socket.send(data[sent % len(data) :])
+            except TimeoutError:
+                break
+            self.turn()
+        self.socket.settimeout(5)
+        return sent
+
     def advance(self, seconds):
         for _ in range(seconds):
             self.server.clock.advance(1)

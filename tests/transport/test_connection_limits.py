@@ -19,7 +19,7 @@ def peer(host="192.0.2.1"):
 
 
 def is_admitted(client):
-    """Whether a client is admitted; if not, check that it was told to come back later."""
+    """Return whether a client is admitted; check that a refused client receives 4100."""
     if client.events[0]["event"] == "pusher:connection_established":
         return True
     error = client.events[0]["data"]

@@ -95,7 +95,7 @@ def test_if_all_connections_are_busy_a_new_one_is_refused(small, wires, monkeypa
 
 
 def delay_responses(server, monkeypatch):
-    """Let the requests from now on wait; return the list of what each waits for."""
+    """Make each later request wait for a Deferred; return the list of these Deferreds."""
     answers = []
     respond = server.service.factory.http._handle
 

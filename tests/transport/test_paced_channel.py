@@ -28,20 +28,6 @@ def channel_of(client):
     return client.transport.protocol._channel
 
 
-def flood(client, data, max_bytes=30_000_000):
-    """Send until the buffers of server and kernel are full; return the number of bytes."""
-    client.socket.settimeout(0.2)
-    sent = 0
-    while sent < max_bytes:
-        try:
-            sent += client.socket.send(data[sent % len(data) :])
-        except TimeoutError:
-            break
-        client.turn()
-    client.socket.settimeout(5)
-    return sent
-
-
 def read_responses(client, count):
     while client.buffer.count(b"HTTP/1.1 ") < count or not client.buffer.endswith(b"}"):
         assert client.read(), "the server has closed the connection"
@@ -53,7 +39,7 @@ def read_responses(client, count):
 def test_reading_stops_while_responses_wait(make_server, real):
     server = make_server()
     client = real(server, small=True)
-    sent = flood(client, LONG * 20)
+    sent = client.flood(LONG * 20, 30_000_000)
     assert sent < 30_000_000
     assert queued(client.transport) < 100_000
     assert len(channel_of(client)._unread) + len(channel_of(client)._buffer) < 100_000
@@ -80,7 +66,7 @@ def test_reading_stops_for_requests_in_segments_of_their_own(make_server, real):
 def test_a_client_that_reads_no_response_is_disconnected(make_server, real, log):
     server = make_server()
     client = real(server, small=True)
-    flood(client, LONG * 20, 3_000_000)
+    client.flood(LONG * 20, 3_000_000)
     client.advance(19)
     assert client.transport.connected
     client.advance(4)
@@ -108,7 +94,7 @@ def test_the_lines_about_slow_clients_are_throttled(make_server, real, log):
     server = make_server()
     clients = [real(server, small=True) for _ in range(3)]
     for client in clients:
-        flood(client, LONG * 20, 1_000_000)
+        client.flood(LONG * 20, 1_000_000)
     clients[0].advance(25)
     assert server.service._meter.slow_http_clients == 3
     assert len(log.lines("closed the HTTP connection")) == 1
@@ -121,7 +107,7 @@ def test_the_lines_about_slow_clients_are_throttled(make_server, real, log):
 def test_a_client_that_reads_slowly_but_steadily_is_not_disconnected(make_server, real):
     server = make_server(request_timeout=5)
     client = real(server, small=True)
-    flood(client, LONG * 20, 1_000_000)
+    client.flood(LONG * 20, 1_000_000)
     for _ in range(90):
         client.socket.recv(3_000)
         client.advance(1)
@@ -132,7 +118,7 @@ def test_a_client_that_reads_slowly_but_steadily_is_not_disconnected(make_server
 def test_a_connection_that_closes_after_its_response_is_watched_too(make_server, real):
     server = make_server()
     client = real(server, small=True)
-    flood(client, LONG * 20, 200_000)
+    client.flood(LONG * 20, 200_000)
     client.transport.write(b"x" * 1_000_000)  # Like a large response.
     channel_of(client).loseConnection()
     client.advance(25)
@@ -300,7 +286,7 @@ def test_what_follows_a_waiting_request_is_bounded_and_in_order(make_server, rea
     counted = f"GET {path}?{query} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
     client = real(server)
     client.send(UP + counted)
-    sent = flood(client, LONG)
+    sent = client.flood(LONG, 30_000_000)
     assert sent < 30_000_000
     channel = channel_of(client)
     kept = len(channel._unread) + len(channel._buffer) + sum(map(len, channel._dataBuffer))
@@ -315,7 +301,7 @@ def test_what_follows_a_waiting_request_is_bounded_and_in_order(make_server, rea
 def test_nothing_is_left_of_a_client_that_vanishes(make_server, real):
     server = make_server()
     client = real(server, small=True)
-    flood(client, LONG * 20, 2_000_000)
+    client.flood(LONG * 20, 2_000_000)
     client.close()
     server.settle()
     assert not server.service.factory.http_connections

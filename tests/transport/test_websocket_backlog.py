@@ -52,26 +52,12 @@ def backlog_bytes(server):
     return sum(len(c._unread) for c in connections_of(server))
 
 
-def flood(client, data, max_bytes=50_000_000):
-    """Send until the buffers of server and kernel are full; return the number of bytes."""
-    client.socket.settimeout(0.2)
-    sent = 0
-    while sent < max_bytes:
-        try:
-            sent += client.socket.send(data[sent % len(data) :])
-        except TimeoutError:
-            break
-        client.turn()
-    client.socket.settimeout(5)
-    return sent
-
-
 def test_a_flood_is_queued_in_the_kernel_not_in_the_process(slow, real):
     server, store = slow
     client = real(server)
     client.connect()
     client.send(subscribe("news"))
-    sent = flood(client, PING)
+    sent = client.flood(PING, 50_000_000)
     assert sent < 50_000_000
     assert backlog_bytes(server) < 500_000
     store.complete_join()

@@ -86,7 +86,7 @@ class TestRegistration:
 
         assert sent.of(scripts.SYNC_CHANNELS) >= 3 * channel_sync.WINDOW
         assert sent.of(scripts.SYNC_CHANNEL) == 0
-        # And a scan of what Redis has, and a renewal of the lease.
+        # The node also scans its entries in Redis, and renews its lease.
         assert sent.most_unanswered <= channel_sync.WINDOW + 2
         assert counts(node) == dict.fromkeys(channels, 1)
 
