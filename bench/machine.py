@@ -4,6 +4,7 @@ import os
 import platform
 import resource
 import signal
+import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -57,6 +58,18 @@ def uninterrupted() -> Iterator[None]:
             signal.signal(number, before[number])
         for held_back in held:
             signal.raise_signal(held_back)
+
+
+def runs(process: subprocess.Popen[bytes]) -> bool:
+    """Return whether a child process runs.
+
+    Unlike ``Popen.poll()``, this takes no lock. A signal handler that raises while ``poll()``
+    takes the lock leaves it taken, and a later ``wait()`` never returns.
+    """
+    if process.returncode is not None:
+        return False
+    options = os.WEXITED | os.WNOHANG | os.WNOWAIT
+    return os.waitid(os.P_PID, process.pid, options) is None
 
 
 def raise_file_limit() -> int:

@@ -4,9 +4,10 @@ import shutil
 import socket
 import subprocess
 import time
+from contextlib import ExitStack
 from typing import NamedTuple
 
-from bench.machine import cpu_seconds, on_core
+from bench.machine import cpu_seconds, on_core, runs, uninterrupted
 from bench.results import RowFailedError
 
 _START_TIMEOUT = 20
@@ -56,34 +57,35 @@ class Redis:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
         words = [found, "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
-        with on_core(core):
-            self._process = subprocess.Popen(
-                words, stdout=subprocess.DEVNULL, start_new_session=True
-            )
-        self.pid = self._process.pid
-        self._sock = self._connect()
+        self._cleanup = ExitStack()
+        try:
+            with on_core(core), uninterrupted():
+                process = subprocess.Popen(words, stdout=subprocess.DEVNULL, start_new_session=True)
+                self._cleanup.callback(_kill, process)
+            self.pid = process.pid
+            self._sock = self._cleanup.enter_context(self._connect(process))
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def url(self) -> str:
         """The URL for nodes."""
         return f"redis://127.0.0.1:{self.port}/0"
 
-    def _connect(self) -> socket.socket:
+    def _connect(self, process: subprocess.Popen[bytes]) -> socket.socket:
         end = time.monotonic() + _START_TIMEOUT
         while True:
             try:
                 return socket.create_connection(("127.0.0.1", self.port), _START_TIMEOUT)
             except OSError:
-                if time.monotonic() > end or self._process.poll() is not None:
-                    self._process.kill()
+                if time.monotonic() > end or not runs(process):
                     raise RowFailedError("redis-server does not start") from None
                 time.sleep(0.02)
 
     def close(self) -> None:
         """Kill the process."""
-        self._sock.close()
-        self._process.kill()
-        self._process.wait()
+        self._cleanup.close()
 
     def work(self) -> Work:
         """Read the statistics."""
@@ -112,3 +114,8 @@ class Redis:
         length = int(answer.readline()[1:])
         lines = answer.read(length + 2).decode().splitlines()
         return dict(line.split(":", 1) for line in lines if ":" in line)
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.wait()

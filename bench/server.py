@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bench.machine import children, cores_of, on_core, uninterrupted
+from bench.machine import children, cores_of, on_core, runs, uninterrupted
 from bench.results import RowFailedError
 from bench.target import App
 
@@ -103,15 +103,16 @@ class Server:
 
     def log_tail(self) -> str:
         """Quote the end of the log, and say whether the process has ended."""
-        code = self._process and self._process.poll()
-        ended = "It runs" if code is None else f"It ended with exit code {code}"
+        ended = "It runs"
+        if self._process is not None and not self.running:
+            ended = f"It ended with exit code {self._process.wait()}"
         lines = self._log.read_text("utf-8", "replace").splitlines()[-_LAST_LINES:]
         return "\n  ".join([f"{ended}; its log ends with:", *lines])
 
     @property
     def running(self) -> bool:
         """Whether the process runs."""
-        return self._process is not None and self._process.poll() is None
+        return self._process is not None and runs(self._process)
 
     def close(self) -> None:
         """Kill the process, which has nothing to save."""

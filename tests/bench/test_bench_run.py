@@ -48,7 +48,7 @@ def servers_of(pid):
     """The running servers that a process has started."""
     found = []
     for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError, ProcessLookupError):
             if b"twistd" in Path(f"/proc/{child}/cmdline").read_bytes():
                 found.append(int(child))
     return found
