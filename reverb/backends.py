@@ -52,8 +52,8 @@ def build_backends(
     Args:
         settings: The node's settings.
         reactor: The reactor, or a test's clock.
-        broker: The application's own broker; None to build one.
-        store: The application's own store; None to build one.
+        broker: The broker of the embedding application; None to build one from ``settings``.
+        store: The store of the embedding application; None to build one from ``settings``.
 
     Raises:
         InvalidArgumentError: The settings name a Redis or a NATS, and only one of ``broker`` and

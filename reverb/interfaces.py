@@ -187,7 +187,7 @@ class IChannelStore(Interface):
         """
 
     def stop() -> "Deferred[None]":
-        """Remove this node's connections and subscriptions from a shared store.
+        """Stop the store; if nodes share it, remove this node's connections and subscriptions.
 
         Returns:
             Fires when the removal is complete, or when the store gives up because the

@@ -368,7 +368,7 @@ class ReverbService(MultiService):
 
         Returns:
             Fires when every stage of the stop is complete or has timed out. The clients have
-            ``shutdown_timeout`` seconds to disconnect; each other stage has 5 seconds.
+            ``shutdown_timeout`` seconds to disconnect; every other stage has 5 seconds.
         """
         if self._lifecycle.stop():
             Service.stopService(self)

@@ -156,7 +156,7 @@ def _check_webhooks(apps: list[Values]) -> None:
 def _build(struct: type[T], values: Values, prefix: str = "") -> T:
     """Build a struct, and the structs in its fields.
 
-    The values for a struct in the field ``a`` have names such as ``a.b``.
+    The value for the field ``b`` of a struct in the field ``a`` has the name ``a.b``.
     """
     arguments: dict[str, Any] = {}
     for field in msgspec.structs.fields(struct):

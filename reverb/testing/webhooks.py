@@ -36,8 +36,7 @@ class WebhookRequest(msgspec.Struct, frozen=True):
     def is_signed_by(self, app: App) -> bool:
         """Return whether the request has the app's key and signature, and the content type JSON.
 
-        At least one of Pusher's server SDKs checks the key; the same is true of the signature and
-        of the content type.
+        Pusher's server SDKs differ in which of the three they check, so this method checks all.
 
         Args:
             app: The app that must have signed the request.

@@ -204,7 +204,7 @@ class HttpChannel(PacedChannel):
     def _respond(self, outcome: Outcome) -> None:
         """Respond to a request of the fast path, at once or when the handler's coroutine returns.
 
-        Until the response is sent, the channel keeps the bytes of further requests unread.
+        Until the response is sent, the HTTP channel parses no further request.
         """
         self._receiver = None
         if isinstance(outcome, Response):

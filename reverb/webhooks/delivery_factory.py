@@ -56,7 +56,7 @@ class DeliveryFactory:
         Args:
             app_id: The app's id.
             url: The endpoint's URL.
-            events: The events, all of this app.
+            events: The events; all of them belong to the app ``app_id``.
         """
         created = self._now()
         return Delivery(

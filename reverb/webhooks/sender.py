@@ -68,7 +68,7 @@ class Sender:
         Args:
             app_id: The app's id.
             url: The endpoint's URL.
-            events: The events, all of this app.
+            events: The events; all of them belong to the app ``app_id``.
 
         Returns:
             The delivery; None if the endpoint's queue is full and the events were dropped.

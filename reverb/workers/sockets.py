@@ -1,7 +1,7 @@
 """The listening sockets: the supervisor binds them, and the workers inherit them.
 
-Twisted's endpoints usually listen by calling a reactor. In the supervisor, the endpoints call a
-:class:`Binder` instead; in a worker, they call :class:`InheritedSockets`. So each endpoint still
+Twisted's endpoints usually listen by calling a reactor. In place of the reactor, the endpoints of
+the supervisor call a :class:`Binder`, and those of a worker call :class:`InheritedSockets`. So each endpoint still
 adds its own layers, such as TLS or the PROXY protocol.
 
 The supervisor binds one TCP socket for each worker on the same address (``SO_REUSEPORT``), and the

@@ -80,9 +80,9 @@ class LocalState:
     def ensure_member(
         self, key: ChannelKey, socket_id: str, member: Member, replica: MemberReplica
     ) -> None:
-        """Add a member who is missing in the replica, if the member's subscription still exists.
+        """Add a member who is missing from the replica, if the member's subscription still exists.
 
-        The member is missing in the replica if another node has reaped this node after the
+        The member is missing from the replica if another node has reaped this node after the
         subscriber joined.
         """
         subscriptions = self.channels.get(key)

@@ -87,9 +87,9 @@ class BrokerContract(_Suite):
     """The test suite for an implementation of ``IBroker``, on one node.
 
     The name of a subclass begins with ``Test``, so that pytest collects the subclass. A subclass
-    must override :meth:`make_broker`. A subclass overrides :meth:`wait` if the broker's Deferreds
-    need a reactor to fire, and :meth:`settle` if envelopes arrive with a delay. A subclass may
-    override the fixture :meth:`deployment` to set up and clean up the resources of the broker.
+    must override ``make_broker()``. A subclass overrides ``wait()`` if the broker's Deferreds
+    need a reactor to fire, and ``settle()`` if envelopes arrive with a delay. A subclass may
+    override the fixture ``deployment`` to set up and clean up the resources of the broker.
 
     Attributes:
         broker: The broker of the current test. The suite starts the broker before the test, and

@@ -15,11 +15,11 @@ class SharedStoreContract(StoreSuite):
     """The test suite for a store that nodes share; each test uses two nodes.
 
     The name of a subclass begins with ``Test``, so that pytest collects the subclass. A subclass
-    must override :meth:`make_store`. The suite calls :meth:`make_store` twice for each test; the
-    two stores must share their state. A subclass overrides :meth:`wait` if the stores' Deferreds
-    need a reactor to fire, and :meth:`until` if the change of one node reaches the other node with
-    a delay. A subclass overrides :meth:`subscribe_broker` if a store receives member changes
-    through a broker. A subclass may override the fixture :meth:`deployment` to set up and clean up
+    must override ``make_store()``. The suite calls ``make_store()`` twice for each test; the
+    two stores must share their state. A subclass overrides ``wait()`` if the stores' Deferreds
+    need a reactor to fire, and ``until()`` if the change of one node reaches the other node with
+    a delay. A subclass overrides ``subscribe_broker()`` if a store receives member changes
+    through a broker. A subclass may override the fixture ``deployment`` to set up and clean up
     the resources that the stores share.
 
     The suite stops both stores after each test, even if the test has already stopped a store.

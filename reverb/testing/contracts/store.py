@@ -13,10 +13,10 @@ class StoreContract(StoreQueries):
     """The test suite for an implementation of ``IChannelStore``, on one node.
 
     The name of a subclass begins with ``Test``, so that pytest collects the subclass. A subclass
-    must override :meth:`make_store`. A subclass overrides :meth:`wait` if the store's Deferreds
-    need a reactor to fire, and :meth:`pass_time` if the store does not use the clock that
-    :meth:`make_store` gets. A subclass overrides :meth:`subscribe_broker` if the store receives
-    member changes through a broker. A subclass may override the fixture :meth:`deployment` to set
+    must override ``make_store()``. A subclass overrides ``wait()`` if the store's Deferreds
+    need a reactor to fire, and ``pass_time()`` if the store does not use the clock that
+    ``make_store()`` gets. A subclass overrides ``subscribe_broker()`` if the store receives
+    member changes through a broker. A subclass may override the fixture ``deployment`` to set
     up and clean up the resources of the store.
     """
 
