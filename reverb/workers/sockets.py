@@ -1,8 +1,8 @@
 """The listening sockets: the supervisor binds them, and the workers inherit them.
 
 Twisted's endpoints usually listen by calling a reactor. In place of the reactor, the endpoints of
-the supervisor call a :class:`Binder`, and those of a worker call :class:`InheritedSockets`. So each endpoint still
-adds its own layers, such as TLS or the PROXY protocol.
+the supervisor call a :class:`Binder`, and those of a worker call :class:`InheritedSockets`. So each
+endpoint still adds its own layers, such as TLS or the PROXY protocol.
 
 The supervisor binds one TCP socket for each worker on the same address (``SO_REUSEPORT``), and the
 kernel spreads connections evenly over these sockets. Workers share UNIX sockets and systemd's

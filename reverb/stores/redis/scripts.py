@@ -21,8 +21,8 @@ prefix.
 ======================================  ===============================================
 
 A script that changes the counts of a node (``held``, ``users``) also changes the totals over all
-nodes. So each total of the cluster is the sum of the counts of the nodes. To reap a dead node, a script subtracts that
-node's counts from the totals; the script needs no data of the other nodes.
+nodes. So each total of the cluster is the sum of the counts of the nodes. To reap a dead node, a
+script subtracts that node's counts from the totals; the script needs no data of the other nodes.
 
 Most scripts handle a bounded number of channels and members; some handle all members of one
 channel. To register a node (:mod:`reverb.stores.redis.sync_lua`) or to reap a node
