@@ -1,6 +1,6 @@
 """A realtime server that speaks the Pusher Channels protocol.
 
-Run it as ``twistd -n reverb``, or embed it in a Twisted application::
+Run the server with ``twistd -n reverb``, or embed it in a Twisted application::
 
     from reverb import App, ReverbService, Settings
 
@@ -9,9 +9,10 @@ Run it as ``twistd -n reverb``, or embed it in a Twisted application::
     service.setServiceParent(application)
     service.publish(app, ["news"], "headline", {"text": "Hello"})
 
-This package and :mod:`reverb.testing` are the public API; ``docs/api.md`` lists it. A name is
-imported from its module when it is first used (PEP 562), so importing the package loads neither
-Twisted nor a reactor. ``__init__.pyi`` has the same names for type checkers and editors.
+This package and :mod:`reverb.testing` are the public API; ``docs/api.md`` lists the public names.
+The package imports each public name when the name is first used (PEP 562), so ``import reverb``
+loads neither Twisted nor a reactor. ``__init__.pyi`` declares the public names for type checkers
+and editors.
 """
 
 from importlib import import_module

@@ -1,8 +1,8 @@
 """The data types of an app and its webhooks: credentials, limits and permissions.
 
-The name of a field is also the field's key in the TOML file. A field of :class:`App` has an
-environment variable too: ``REVERB_APP_`` and the name in upper case, except where Laravel Reverb
-has another name (:mod:`reverb.config.sources`). A new field needs a docstring and a row in
+The name of a field is also the field's key in the TOML file. The environment variable for a field
+of :class:`App` is ``REVERB_APP_`` plus the field's name in upper case, except where Laravel Reverb
+uses another variable (:mod:`reverb.config.sources`). A new field needs a docstring and a row in
 docs/configuration.md. A new limit whose refusals the metrics count also needs an entry in
 :data:`reverb.meter.LIMITS`.
 """
@@ -85,7 +85,7 @@ class Webhook(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=T
         validate_fields(self)
 
     def wants(self, name: str, channel: str) -> bool:
-        """Return whether the endpoint receives the event ``name`` of ``channel``."""
+        """Return whether the endpoint receives the event ``name`` of the channel ``channel``."""
         return (
             name in self.events
             and channel.startswith(self.channel_prefix)
@@ -126,7 +126,7 @@ HostPatterns = Annotated[
 
 
 class App(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One Pusher app: a tenant of the server, isolated from the others.
+    """One Pusher app: a tenant of the server, isolated from the other apps.
 
     In every numeric limit 0 means "no limit".
     """

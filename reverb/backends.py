@@ -22,7 +22,7 @@ from reverb.webhooks.cluster.interfaces import IWebhookClusterStore
 
 
 class WrongReactorError(ValueError):
-    """The configured broker needs a reactor of another class, which the text names."""
+    """The configured broker needs another reactor; the error message names the reactor."""
 
 
 def check_reactor(settings: Settings, reactor: Any) -> None:
@@ -44,16 +44,16 @@ def check_reactor(settings: Settings, reactor: Any) -> None:
 def build_backends(
     settings: Settings, reactor: Any, broker: IBroker | None, store: IChannelStore | None
 ) -> tuple[IBroker, IChannelStore]:
-    """Return the given broker and store, or build those that the settings name.
+    """Return the given broker and store; build a broker or a store that is not given.
 
-    If the settings name neither a Redis nor a NATS, a broker or a store that is not given is
-    built in this process's memory.
+    If the settings name neither a Redis nor a NATS, the function builds the broker and the store of
+    a single node, which keep everything in this process's memory.
 
     Args:
         settings: The node's settings.
         reactor: The reactor, or a test's clock.
-        broker: The application's own broker; None to build one.
-        store: The application's own store; None to build one.
+        broker: The broker of the embedding application; None to build one from ``settings``.
+        store: The store of the embedding application; None to build one from ``settings``.
 
     Raises:
         InvalidArgumentError: The settings name a Redis or a NATS, and only one of ``broker`` and
@@ -99,11 +99,11 @@ def _build_redis(
 class _Announcer(LinkObserver):
     """Calls a function after each connect to NATS.
 
-    While NATS was out of reach, invalidations may have been lost. The function makes the node ask
-    the store again.
+    While NATS was out of reach, invalidations may have been lost. Therefore ``announce`` makes the
+    node ask the store again for counts and for the presence of users.
 
     Args:
-        announce: The function, called without arguments.
+        announce: The function to call, without arguments.
     """
 
     def __init__(self, announce: Callable[[], None]) -> None:
@@ -135,8 +135,7 @@ def build_webhook_cluster_store(
         meter: The node's meter.
 
     Returns:
-        The store. None if the settings name no Redis, or if the channel store is the
-        application's own, which does not support webhooks of a cluster.
+        The store. None if the settings name no Redis, or if ``store`` is the application's own.
     """
     if not settings.redis:
         return None

@@ -1,4 +1,4 @@
-"""Exponential backoff with jitter. The caller waits, and supplies the random numbers.
+"""Computes the delays of exponential backoff with jitter; the caller supplies random numbers.
 
 Source: Marc Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
 """

@@ -1,7 +1,7 @@
 """Reads from a blocking socket, up to a number of bytes and until a deadline.
 
-The timeout of a Python socket limits a single read. A server that sends one byte a second would
-never exceed this timeout.
+The timeout of a Python socket limits only a single read. A server that sends one byte a second
+would never exceed the timeout of the socket.
 """
 
 import io
@@ -18,13 +18,13 @@ class BoundedReader(io.RawIOBase):
     """A stream of the bytes that a connected socket receives.
 
     A read raises AnswerLimitError when the peer has sent more than ``max_bytes``, or when
-    ``seconds`` are over. The exceptions of the socket pass through. Closing the stream leaves the
-    socket open.
+    ``seconds`` are over. A read also raises the exceptions that the socket raises. Closing the
+    stream leaves the socket open.
 
     Args:
         connection: The socket, which may use TLS. Each read changes the socket's timeout.
         max_bytes: The most bytes that the peer may send.
-        seconds: The seconds from now within which the last byte must arrive.
+        seconds: The seconds from the stream's creation within which the last byte must arrive.
     """
 
     def __init__(self, connection: socket.socket, *, max_bytes: int, seconds: float) -> None:

@@ -15,7 +15,7 @@ def returns_deferred(
 ) -> "Callable[P, Deferred[T]]":
     """Make a coroutine function return a Deferred, as this project's interfaces require.
 
-    A call runs the coroutine at once, up to the first Deferred that has not fired.
+    A call of the function runs the coroutine at once, up to the first Deferred that has not fired.
 
     >>> @returns_deferred
     ... async def fetch(key: str) -> bytes:
@@ -25,9 +25,9 @@ def returns_deferred(
         function: The coroutine function or method.
 
     Returns:
-        A function with the same parameters. The Deferred that it returns fires with the
-        coroutine's result or fails with the coroutine's exception. Cancelling the
-        returned Deferred cancels the Deferred that the coroutine awaits.
+        A function with the same parameters that returns a Deferred. The returned Deferred
+        fires with the coroutine's result or fails with the coroutine's exception. Cancelling
+        the returned Deferred cancels the Deferred that the coroutine awaits.
     """
 
     @functools.wraps(function)

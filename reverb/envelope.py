@@ -35,8 +35,8 @@ class Termination(msgspec.Struct, frozen=True, array_like=True, tag="termination
 class CountChanged(msgspec.Struct, frozen=True, array_like=True, tag="count_changed"):
     """An invalidation: the number of a channel's subscriptions may have changed.
 
-    The envelope does not contain the number. Each node with subscribers of the channel asks the
-    store for the number.
+    The envelope does not contain the number of subscriptions. Each node with subscribers of the
+    channel asks the store for the number of subscriptions.
     """
 
     app_id: str

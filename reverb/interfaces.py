@@ -1,8 +1,8 @@
 """The interfaces of the replaceable components: connections, apps, brokers and stores.
 
-A Deferred that a store or a broker returns may already have fired. A Deferred of an
-implementation in memory always has. This module also defines the exceptions that
-callers must handle.
+A Deferred that a store or a broker returns may already have fired. A store or a broker
+in memory always returns Deferreds that have fired. This module also defines the
+exceptions that callers must handle.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -26,10 +26,10 @@ class IConnection(Interface):
     def send(payload: bytes) -> int:
         """Send one message.
 
-        The call does not block. The connection queues the bytes that the client
+        :meth:`send` does not block. The connection queues the bytes that the client
         does not accept at once. When more than the node's ``max_buffered_bytes`` are
         queued already, or the client reads too slowly, the connection closes.
-        The call does nothing on a connection that is closing or closed.
+        :meth:`send` does nothing on a connection that is closing or closed.
 
         Args:
             payload: The message in JSON.
@@ -45,8 +45,7 @@ class IConnection(Interface):
         """Send ``pusher:error`` and a close frame, both with the code and the reason.
 
         After the close frame, the connection sends nothing and ignores the client's
-        messages.
-        The call does nothing on a connection that is closing or closed.
+        messages. :meth:`close` does nothing on a connection that is closing or closed.
         """
 
 
@@ -71,10 +70,9 @@ class IApps(Interface):
 class IBroker(Interface):
     """Delivers each envelope on this node, and sends it to the other nodes that need it.
 
-    All nodes need a termination. The nodes with interest in a channel need the
-    channel's publications and invalidations. A node receives an envelope at most
-    once. A node receives the envelopes that one node publishes to one channel
-    in the order in which they were published.
+    A termination goes to all nodes. A publication or an invalidation goes to the nodes
+    with interest in its channel. A node receives an envelope at most once. Envelopes
+    that one node publishes to one channel arrive in the order of their publication.
     """
 
     connected: bool = Attribute("Whether publications reach the other nodes.")
@@ -102,15 +100,15 @@ class IBroker(Interface):
     def subscribe(app_id: str, channel: str) -> "Deferred[None] | None":
         """Register interest in the other nodes' publications to a channel.
 
-        The hub calls this for each subscription, even if the interest in the
-        channel is registered already.
+        The hub calls :meth:`subscribe` for each subscription, even if the interest in
+        the channel is registered already. Once the interest is registered, the broker
+        delivers every publication to the channel. A broker that has lost its connection
+        registers the interest after it reconnects.
 
         Returns:
-            None if the interest is registered already. Otherwise a Deferred
-            that fires when the interest is registered. From then on the broker
-            delivers every publication to the channel. If the broker loses its
-            connection, the Deferred fires too, and the broker registers the
-            interest after it reconnects. The Deferred does not fail.
+            None if the interest is registered already, or if the broker is disconnected.
+            Otherwise a Deferred that fires when the interest is registered, or when the
+            broker loses its connection. The Deferred does not fail.
         """
 
     def unsubscribe(app_id: str, channel: str) -> None:
@@ -120,8 +118,9 @@ class IBroker(Interface):
         """
 
     def publish(envelope: Envelope) -> bool:
-        """Publish one envelope. The broker delivers it on this node before the call returns.
+        """Publish one envelope.
 
+        The broker delivers the envelope on this node before :meth:`publish` returns.
         While the other nodes are out of reach, the broker delivers the envelope
         on this node only, and does not keep the envelope for the other nodes.
 
@@ -132,7 +131,7 @@ class IBroker(Interface):
 
 
 class ILinked(Interface):
-    """A broker or a store with a link to Redis or NATS. The metrics report on the link."""
+    """A broker or a store with a link to Redis or NATS; the metrics read the link's counters."""
 
     link_meter = Attribute("The counters of the link, a :class:`reverb.meter.LinkMeter`.")
 
@@ -161,15 +160,15 @@ class ChannelFullError(Exception):
 class StoreRefusedError(Exception):
     """A reachable store cannot perform an operation, because its data is corrupt.
 
-    The text names the operation and the reason, for the operator. The store has
-    logged the text, so handlers need not log it again.
+    The exception's text names the operation and the reason, for the operator. The
+    store has logged the text, so code that catches the exception need not log it again.
     """
 
 
 class IChannelStore(Interface):
     """The connections, subscriptions, members and cached events of all nodes.
 
-    Each change is atomic. While the data that nodes share is out of reach, calls
+    Each change of the store is atomic. While the data that nodes share is out of reach, calls
     do not fail: the store answers from this node's local state, and reconciles
     when it reconnects. If the shared data is corrupt, any call may fail with
     StoreRefusedError.
@@ -179,22 +178,21 @@ class IChannelStore(Interface):
         """Start to record this node's subscriptions.
 
         Args:
-            changed: Called with changes that other nodes cause. A store may also
-                call ``changed`` with all member changes, including those that this
-                node causes. The store then sets ``announced`` in the results of ``join``
-                and ``leave``.
+            changed: Called with the changes that other nodes cause. If a store also
+                calls ``changed`` with the member changes that this node causes, the
+                store sets ``announced`` in the results of ``join`` and ``leave``.
 
         Returns:
             Fires when the store is ready for calls.
         """
 
     def stop() -> "Deferred[None]":
-        """Remove this node's connections and subscriptions from a shared store.
+        """Stop the store; if nodes share it, remove this node's connections and subscriptions.
 
         Returns:
             Fires when the removal is complete, or when the store gives up because the
-            shared data is out of reach. In the latter case, another node reaps the
-            connections and subscriptions.
+            shared data is out of reach. If the store gives up, another node reaps this
+            node's connections and subscriptions.
         """
 
     connected: bool = Attribute("Whether the store is reachable now.")
@@ -223,7 +221,7 @@ class IChannelStore(Interface):
     ) -> "Deferred[JoinResult]":
         """Add a subscription to a channel.
 
-        The caller has subscribed this node's broker to the channel before. A
+        The caller must first subscribe this node's broker to the channel. A
         user who is a member already remains one member, and the new
         ``user_info`` replaces the old one.
 
@@ -236,7 +234,7 @@ class IChannelStore(Interface):
                 0 for no limit.
 
         Returns:
-            Fires with the effect of the subscription when it is added. Fails with
+            Fires with the effect of the new subscription across all nodes. Fails with
             ChannelFullError if one more user would exceed ``max_members``; the
             subscription is not added then.
         """
@@ -253,15 +251,15 @@ class IChannelStore(Interface):
         """Fire with a presence channel's members: ``user_info`` as JSON text by user id."""
 
     def counts(app_id: str, channel: str) -> "Deferred[ChannelCounts]":
-        """Fire with the channel's counts; both are 0 if it has no subscription."""
+        """Fire with the numbers of a channel's subscriptions and users; 0 if there are none."""
 
     def occupied(app_id: str, channels: Sequence[str]) -> "Deferred[Mapping[str, bool]]":
-        """Return whether each of the given channels has a subscription.
+        """Return, for each given channel, whether the channel has a subscription.
 
         Returns:
-            Fires with True or False for each channel. While the other nodes are
-            out of reach, channels without a subscription on this node are left
-            out, because other nodes may have one.
+            Fires with a mapping of each channel to True or False. While the other nodes
+            are out of reach, the mapping omits each channel without a subscription on this node,
+            because another node may have a subscription to the channel.
         """
 
     def channels(app_id: str, prefix: str) -> "Deferred[Mapping[str, ChannelCounts]]":

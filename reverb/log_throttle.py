@@ -58,8 +58,8 @@ class LogThrottle:
     def _make_room(self, now: float) -> bool:
         """Return whether another key can be tracked; forget keys whose interval has passed.
 
-        Keys with suppressed occurrences are forgotten only if there is no room otherwise;
-        ``emit`` is called with their counts first.
+        Keys without suppressed occurrences are forgotten first. Before a key with suppressed
+        occurrences is forgotten, ``emit`` is called with the key and the number of occurrences.
         """
         if len(self._last_emitted) < _MAX_KEYS:
             return True

@@ -1,7 +1,7 @@
 """Log observers for ``twistd --logger`` that write the events from a chosen level upwards.
 
-``twistd --nodaemon --logger reverb.logs.text`` writes plain text and
-``--logger reverb.logs.json`` JSON, both to standard output. The
+``twistd --nodaemon --logger reverb.logs.text`` writes plain text to standard output.
+``twistd --nodaemon --logger reverb.logs.json`` writes JSON to standard output. The
 environment variable ``REVERB_LOG_LEVEL`` names the lowest level that is written.
 """
 
@@ -144,7 +144,7 @@ def _format_simple(event: LogEvent) -> str:
 
 
 def _format_simple_message(event: LogEvent) -> str:
-    """Format a message ten times as fast as Twisted, or raise an exception if only Twisted can."""
+    """Format a common message, ten times as fast as Twisted; raise an exception for others."""
     template: str = event["log_format"]
     if "()" in template or "log_flattened" in event:
         raise ValueError

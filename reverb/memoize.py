@@ -1,4 +1,4 @@
-"""An LRU cache that bypasses long keys, so that clients cannot fill it with large ones."""
+"""An LRU cache that stores no long keys, so that clients cannot make the cache large."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -15,12 +15,13 @@ def memoize_short_keys(
 
     Args:
         function: A function of one string, without side effects.
-        max_entries: The number of results that the cache keeps; it drops the least recently
-            used ones first.
+        max_entries: The number of results that the cache keeps; the cache drops the least
+            recently used results first.
         max_length: The longest argument whose result is cached, in characters or bytes.
 
     Returns:
-        The wrapped function. For longer arguments it calls the original one each time.
+        The wrapped function. For an argument longer than ``max_length``, the wrapped function
+        calls ``function`` each time.
     """
     cached = lru_cache(maxsize=max_entries)(function)
 

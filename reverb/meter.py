@@ -1,9 +1,10 @@
 """Counters and histograms of one node, as plain numbers.
 
 The parts of the server increment the counters, and :mod:`reverb.metrics` reads
-them at each scrape. Counting is on the hot path and must cost almost nothing:
-counting takes no lock, and sending a message looks up no label. The current numbers of
-connections and channels are not in the meter: each scrape reads them from the hub.
+them at each scrape. Counting happens for every message and must cost almost nothing:
+counting takes no lock, and counting a sent message looks up no Prometheus label. The
+current numbers of connections and channels are not in the meter: each scrape reads these
+numbers from the hub.
 """
 
 from bisect import bisect_left
@@ -172,7 +173,7 @@ class Meter:
 
     Attributes:
         apps: The counters of each app, by its id.
-        rejected: Connections rejected because no app was found, by the protocol's code.
+        rejected: Connections rejected before their app was known, by the protocol's code.
         refused: Connections refused before their app was known, by the reason in ``REFUSALS``.
         responses: Responses of the HTTP API, by status.
         lags: Delays of the latest ticks of the node's timing wheel, in seconds.
@@ -202,10 +203,10 @@ class Meter:
         """Count a rejected connection.
 
         Args:
-            app_id: The id of the app that the client named; None if there is no such app.
+            app_id: The app's id; None if the connection was rejected before its app was known.
             code: The protocol's code for the rejection.
-            limit: The name of the limit of the app or the node for which the connection was
-                rejected; empty for another reason.
+            limit: The name of the limit that caused the rejection, a limit of the app or of the
+                node; empty if no limit caused the rejection.
         """
         if app_id is None:
             self.rejected[code] += 1

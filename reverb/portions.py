@@ -41,7 +41,8 @@ def run_in_portions(
 
     Args:
         clock: The reactor, which schedules the later portions.
-        items: The items. If the function changes their collection, pass a copy of the collection.
+        items: The items. If the function changes the collection of the items, pass a copy of the
+            collection.
         function: The function.
         size: The number of items in one turn of the reactor.
 

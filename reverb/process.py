@@ -19,8 +19,8 @@ from reverb.webhooks.interfaces import JournalError
 class StartError(SystemExit, Exception):
     """Ends the process with exit code 1 and without a traceback.
 
-    A StartError is also an Exception, because twistd catches Exceptions in a daemon and reports
-    them to the process that started the daemon.
+    StartError inherits from Exception, too, because twistd catches Exceptions in a daemon and
+    reports them to the process that started the daemon.
 
     Args:
         message: One line for the operator.
@@ -49,7 +49,7 @@ def fail_start(log: Logger, reason: str) -> NoReturn:
 def run_preflight(log: Logger, settings: Settings) -> None:
     """Check that the Redis and the NATS of the settings accept this server.
 
-    A Redis or NATS that is out of reach does not refuse the server, which connects later.
+    A Redis or NATS that is out of reach passes the check; the server connects to it later.
 
     Raises:
         StartError: Redis or NATS refuses this server.
@@ -82,8 +82,8 @@ def tune_garbage_collector() -> None:
     """Keep Python's garbage collector from blocking the reactor.
 
     Reference counting frees connections and requests when they end, so the collector
-    finds nothing to free. With 9,000 connections the collector would block the reactor
-    for 50 ms each time that the number of connections has grown by a quarter.
+    finds nothing to free. Without this function, at 9,000 connections, the collector would
+    block the reactor for 50 ms each time that the number of connections grows by a quarter.
     """
     gc.collect()
     gc.freeze()

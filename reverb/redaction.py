@@ -1,4 +1,4 @@
-"""Keeps secrets out of the texts that describe objects and errors in logs, tracebacks, consoles."""
+"""Keeps secrets out of the texts that describe objects and errors in logs and tracebacks."""
 
 from collections.abc import Iterable
 from functools import cache
@@ -16,10 +16,11 @@ Password = Annotated[str, msgspec.Meta(extra={"is_secret": True})]
 class RedactedStruct(msgspec.Struct, frozen=True):
     """A struct whose ``repr`` hides the values of its secret fields, unless they are empty.
 
-    A field is secret if ``msgspec.Meta(extra=...)`` of the field's type has one of two keys. With
-    ``is_secret``, no text shows the value. With ``has_secret``, a part of the value is secret, such
-    as the password in a URL: ``repr`` hides the whole value, an error message hides only that part.
-    The encoded struct contains all values.
+    A field is secret if ``msgspec.Meta(extra=...)`` of the field's type has the key
+    ``is_secret`` or ``has_secret``. The key ``is_secret`` means that no text may show the value.
+    The key ``has_secret`` means that a part of the value is secret, such as the password in a URL.
+    If the key is ``has_secret``, ``repr`` hides the whole value, and an error message hides only
+    the secret part. The encoded struct contains all values, including the secret ones.
     """
 
     def __repr__(self) -> str:

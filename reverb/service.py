@@ -52,11 +52,10 @@ N = TypeVar("N", bound=Notice)
 class ReverbService(MultiService):
     """One node.
 
-    The start binds the ports and starts the node's parts. The stop closes the
-    listening ports, asks every client to reconnect, and waits until the clients
-    have disconnected; then it stops the other parts in a fixed order. Every stage has
-    a timeout, so no part can block the stop. After the stop, the service can be
-    started again.
+    The start binds the ports and starts the node's parts. The stop closes the listening ports,
+    asks every client to reconnect, and waits until the clients have disconnected; then it stops
+    the other parts in a fixed order. Every stage of the stop has a timeout, so no part can block
+    the stop. After the stop, the service can be started again.
 
     Args:
         settings: The settings of the node.
@@ -64,10 +63,10 @@ class ReverbService(MultiService):
         broker: The broker that carries publications; None for a broker on the Redis or
             the NATS that the settings name, or in this process if they name neither.
         store: The channel store; None for a store in the Redis that the settings name, or
-            in this process's memory if they name none.
-        webhook_events: The source of webhook events; None for this node's notices, or
-            with Redis for the events of all nodes.
-        webhook_transport: Sends the HTTP requests of webhooks; None for the network.
+            in this process's memory if the settings name no Redis.
+        webhook_events: The source of webhook events; None for the events of all nodes if
+            the nodes share a Redis, and for this node's notices if they do not.
+        webhook_transport: Sends the HTTP requests of webhooks; None to use the network.
         runtime: The reactor and the clock; None for Twisted's global reactor and the wall clock.
 
     Raises:
@@ -79,12 +78,12 @@ class ReverbService(MultiService):
         settings: The settings of the node.
         hub: This node's connections and channels.
         factory: The protocol factory for WebSocket and HTTP, for applications that
-            listen themselves.
-        handle_request: The handler of the HTTP API. An :class:`HttpResource` makes it a resource
-            of a twisted.web site.
+            open their own ports.
+        handle_request: The handler of the HTTP API. An :class:`HttpResource` makes the handler
+            a resource of a twisted.web site.
         metrics: Serves the metrics; None when metrics are off.
-        webhooks: Sends webhooks; None if no app of the settings has one, unless there is a source
-            of apps, or a listener for webhook events.
+        webhooks: Sends webhooks; None if all apps are from the settings, none of them has a
+            webhook, and :meth:`on` has added no listener for webhook events.
     """
 
     _log = Logger()
@@ -273,16 +272,17 @@ class ReverbService(MultiService):
         """Call a function for each notice of a kind, or for each webhook event.
 
         Args:
-            kind: A class of :mod:`reverb.protocol.notices`, ``Notice`` for all of them, or
+            kind: A class of :mod:`reverb.protocol.notices`, ``Notice`` for all notices, or
                 :class:`reverb.webhooks.events.WebhookEvent`. The callback gets notices at
                 once, and only those of this node. Webhook events are debounced: a channel
                 or member that returns within ``webhooks.debounce`` causes no event. If nodes
                 share a Redis, only the leader calls the callback, for the events of all nodes.
             callback: Called in the reactor's thread, so it must not block. An exception
-                that it raises is logged and has no other effect.
+                that the callback raises is logged and has no other effect.
 
         Raises:
-            InvalidArgumentError: ``kind`` is not such a class, or ``callback`` is not callable.
+            InvalidArgumentError: ``kind`` is neither a class of notices nor
+                :class:`WebhookEvent`, or ``callback`` is not callable.
         """
         check_listener(kind, callback)
         if issubclass(kind, WebhookEvent):
@@ -367,8 +367,8 @@ class ReverbService(MultiService):
         """Stop all parts in order.
 
         Returns:
-            Fires when every stage is complete or has timed out. The timeout is
-            ``shutdown_timeout`` for the clients, and 5 seconds for each other stage.
+            Fires when every stage of the stop is complete or has timed out. The clients have
+            ``shutdown_timeout`` seconds to disconnect; every other stage has 5 seconds.
         """
         if self._lifecycle.stop():
             Service.stopService(self)

@@ -1,13 +1,13 @@
 """The settings of a node, as one frozen object.
 
-:mod:`reverb.config.loader` builds the object. Two groups of modules read the object: those that
-build a node (:mod:`reverb.service`, :mod:`reverb.backends`, :mod:`reverb.webhook_builder`),
-and those that run nodes or their command lines (process, workers, tap, commands). The
-parts of a node get only the values that they need.
+:mod:`reverb.config.loader` builds the settings. Some modules that build a node read the settings:
+:mod:`reverb.service`, :mod:`reverb.backends` and :mod:`reverb.webhook_builder`. The modules that
+run nodes or command lines (process, workers, tap, commands) read the settings, too. The parts of a
+node get only the values that they need.
 
-The name of a field is also the field's key in the TOML file. The field's environment
-variable is ``REVERB_`` and the name in upper case, except where Laravel Reverb has another
-name (:mod:`reverb.config.sources`). A new field needs a docstring and a row in
+The name of a field is also the field's key in the TOML file. The environment variable of a
+field is ``REVERB_`` and the field's name in upper case, except where Laravel Reverb uses
+another name (:mod:`reverb.config.sources`). A new field needs a docstring and a row in
 docs/configuration.md. A new command-line option also needs an entry in
 :mod:`reverb.config.sources` and an entry in :mod:`reverb.tap`.
 """

@@ -32,7 +32,7 @@ class StateMachine(Generic[S]):
         """Enter a state.
 
         Raises:
-            IllegalTransitionError: The state may not follow the current one.
+            IllegalTransitionError: The new state may not follow the current state.
         """
         if state not in self._transitions[self.current]:
             raise IllegalTransitionError(f"{state} may not follow {self.current}")

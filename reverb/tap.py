@@ -122,11 +122,11 @@ def makeService(options: Options) -> IService:
         options: The parsed command line.
 
     Returns:
-        The server, not started: a node, or the supervisor of several workers.
+        The service, not yet started: a node, or the supervisor of several workers.
 
     Raises:
-        SystemExit: The configuration is invalid, or the broker needs another reactor. The
-            message is one line. twistd would print a traceback for any other exception,
+        SystemExit: The configuration is invalid, or the broker needs another reactor. The message
+            of the exception is one line. twistd would print a traceback for any other exception,
             even a UsageError.
     """
     try:

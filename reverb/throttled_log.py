@@ -22,7 +22,7 @@ OTHERS = "other addresses"
 
 
 class LineKey(NamedTuple):
-    """Identifies lines that are counted together."""
+    """Identifies the log lines that :class:`ThrottledLog` counts together."""
 
     kind: str
     """A few words that say what happened. The code must use a small number of kinds."""
@@ -33,7 +33,7 @@ class LineKey(NamedTuple):
 
 
 class _Entry:
-    """The counters of one key within a window."""
+    """The counters of the log lines with one key, within a window."""
 
     __slots__ = ("count", "log", "suppressed")
 
@@ -44,9 +44,9 @@ class _Entry:
 
 
 class ThrottledLog:
-    """Logs the first lines of each key within a window, at level info, and suppresses the others.
+    """Logs only the first lines with each :class:`LineKey` in a window, at level info.
 
-    At the end of a window, one line for each key says how many of its lines were suppressed.
+    At the end of a window, one line for each key says how many lines with that key were suppressed.
 
     Args:
         clock: The reactor, or a test's clock.
@@ -66,7 +66,7 @@ class ThrottledLog:
             log: The logger of the module that logs.
             key: The key of the line.
             line: The format string of the line.
-            lines: The most lines with this key that are logged within one window.
+            lines: The most lines with ``key`` that are logged within one window.
             **fields: The fields of the log event, which the format string names.
         """
         entry = self._find_entry(log, key)
@@ -83,7 +83,10 @@ class ThrottledLog:
         self._end_window()
 
     def _find_entry(self, log: Logger, key: LineKey) -> _Entry:
-        """Count a line; return the entry of its key, or of ``OTHERS`` if there is no room."""
+        """Count a line with a key, and return the counters of the key.
+
+        If there are ``MAX_KEYS`` other keys already, count the line with the address ``OTHERS``.
+        """
         entries = self._entries
         if not entries:
             self._started_at = self._clock.seconds()
@@ -115,8 +118,9 @@ class ThrottledLog:
 class FailureLog:
     """Logs errors with their tracebacks, and suppresses most of the errors that repeat.
 
-    Two errors are of one kind if their format string and their exception's type are equal. Before
-    the first error after a window, a line says how many errors of its kind were suppressed.
+    Two errors are of one kind if they have the same format string and the same exception type. When
+    an error begins a new window, a line says how many errors of the same kind were suppressed in
+    the previous window.
 
     Args:
         log: The logger of the module that logs the errors.
@@ -132,7 +136,7 @@ class FailureLog:
         """Log an error, or suppress and count it.
 
         Args:
-            line: The format string of the line. The code must use a small number of them.
+            line: The format string of the line. The code must use a small number of format strings.
             failure: The error; None for the exception that is being handled.
             **fields: The fields of the log event, which the format string names.
         """

@@ -7,7 +7,7 @@ from twisted.internet.interfaces import IReactorTime
 
 
 class Time(NamedTuple):
-    """The clocks that the parts of a node use; a test replaces both."""
+    """The reactor's clock and the wall clock of a node; a test may replace both clocks."""
 
     clock: IReactorTime
     """Schedules calls, and measures durations. The clock's zero has no meaning."""

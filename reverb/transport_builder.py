@@ -26,7 +26,7 @@ def make_websocket_options(settings: Settings, budget: SocketBudget) -> WebSocke
 
     Args:
         settings: The settings of the node.
-        budget: The numbers of sockets that the node may open.
+        budget: How many sockets of each kind the node may open.
     """
     return WebSocketOptions(
         path=settings.path,

@@ -2,12 +2,14 @@
 
 The configuration (:mod:`reverb.config.sources`) and an embedding application
 (:func:`validate_fields`) use the same types, so the same values are valid for both, with the
-same error messages. A type may have these keys in ``msgspec.Meta(extra=...)``:
+same error messages. A type may have the keys ``expected`` and ``is_secret`` in
+``msgspec.Meta(extra=...)``:
 
-- ``expected``: the values that the type accepts, for an error message after "expected". A type
-  needs this key if :func:`describe_expected` cannot derive the text from msgspec's description.
-- ``is_secret``: True if no error message may show a value of the type.
-  :class:`reverb.redaction.RedactedStruct` hides such a value in its ``repr``.
+- ``expected``: a text about the values that the type accepts, which follows the word "expected" in
+  an error message. A type needs the key ``expected`` if :func:`describe_expected` cannot derive the
+  text from msgspec's description.
+- ``is_secret``: True if no error message may show a value of the type. The ``repr`` of a
+  :class:`reverb.redaction.RedactedStruct` hides secret values.
 """
 
 from collections.abc import Iterable
@@ -42,8 +44,8 @@ def convert(value: object, kind: Any) -> Any:
         The value, as an instance of the type.
 
     Raises:
-        ValueError: The value does not have the type. The text says what was expected and, unless
-            the type is secret, what was given.
+        ValueError: The value cannot be converted to the type. The error's text describes the
+            expected values and, unless the type is secret, the given value.
     """
     # Given a dict for a struct, msgspec would build the struct.
     if _has_dict(value) and not isinstance(plain_type(kind), inspect.DictType):
@@ -109,13 +111,13 @@ def plain_type(kind: Any) -> inspect.Type:
 
 
 def describe_expected(kind: Any) -> str:
-    """Describe the values of a type, for an error message after "expected".
+    """Describe the values that a type accepts; the text follows "expected" in an error message.
 
     Args:
         kind: The type of a field.
 
     Raises:
-        NotImplementedError: The type lacks the key ``expected``, which it needs.
+        NotImplementedError: The type needs the key ``expected``, and does not have the key.
     """
     match inspect.type_info(kind):
         case inspect.Metadata(extra={"expected": str(sentence)}):
@@ -149,9 +151,9 @@ def _describe_items(item: inspect.Type) -> str:
 
 
 def describe_value(value: object) -> str:
-    """Describe a value for an error message, without the contents of dicts, objects and some URLs.
+    """Describe a value for an error message, without the contents of dicts and objects.
 
-    A URL is left out if it may have credentials.
+    The description leaves out a URL that may have credentials.
     """
     match value:
         case bool():

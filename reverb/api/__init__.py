@@ -1,1 +1,1 @@
-"""The Pusher HTTP API: functions from a request to a response."""
+"""The Pusher HTTP API: functions that take a request and return a response."""

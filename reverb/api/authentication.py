@@ -40,7 +40,7 @@ class Authenticator:
     Args:
         apps: Finds apps by id and by key.
         clock: A monotonic clock, for rate limits.
-        now: Returns the wall clock's time in seconds since 1970, for timestamps.
+        now: Returns the wall clock's time in seconds since 1970.
         prefix: The prefix of every route: empty, or a path such as ``/realtime``.
         tolerance: Seconds by which a request's timestamp may differ from ``now()``.
         meter: The node's meter.
@@ -71,7 +71,7 @@ class Authenticator:
 
         Args:
             request: The request.
-            app_id: The app's id from the path, or None where ``auth_key`` identifies the app.
+            app_id: The app's id from the path; None if the query's ``auth_key`` identifies the app.
 
         Returns:
             The signed head if ``apps`` finds the app at once; otherwise a coroutine that returns
@@ -79,7 +79,7 @@ class Authenticator:
 
         Raises:
             ApiError: No app has this id or key, the app is disabled, the signature is invalid, or
-                the app exceeds its rate limit. The coroutine raises this error too.
+                the app exceeds its rate limit. The coroutine may raise an ApiError too.
         """
         parameters = read_parameters(decode_query(request.query))
         found = self._find_app(parameters, app_id)
@@ -141,7 +141,7 @@ class Authenticator:
         return SignedHead(app, signed)
 
     def _count_failure(self, app: App) -> None:
-        """Count, for the metrics, a request of an app whose signature is invalid."""
+        """Count a request with an invalid signature in the app's metrics."""
         self._meter.apps[app.id].auth_failures["api"] += 1
 
     def _check_rate(self, app: App) -> None:

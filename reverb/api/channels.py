@@ -19,8 +19,8 @@ async def list_channels(context: ApiContext, request: SignedRequest) -> dict[str
     """List the occupied channels whose names start with ``filter_by_prefix``, if it is given.
 
     Raises:
-        ApiError: With 400 if ``info`` is invalid, or requests the number of users but the
-            prefix does not restrict the list to presence channels.
+        ApiError: With 400 if ``info`` is invalid, or if ``info`` requests the number of users and
+            ``filter_by_prefix`` does not begin with ``presence-``.
     """
     prefix = request.query.get("filter_by_prefix") or ""
     attributes = parse_info(request.query.get("info"), ("user_count",))
@@ -93,7 +93,7 @@ async def show_channel_stats(
 
 
 async def count_connections(context: ApiContext, request: SignedRequest) -> dict[str, Any]:
-    """Count the app's connections on all nodes, including those without a subscription."""
+    """Count the app's connections on all nodes, including connections without a subscription."""
     return {"connections": await context.store.connections(request.app.id)}
 
 

@@ -45,8 +45,8 @@ class CheckedEvent:
         event: The event as decoded from the request.
 
     Raises:
-        ApiError: The event is not valid: with 413 if it is too large, otherwise with 400. The
-            message names the invalid field.
+        ApiError: With 413 if the event is too large, or with 400 if the event is invalid in another
+            way. The error message names the invalid field.
     """
 
     def __init__(self, app: App, event: _Event) -> None:
@@ -110,7 +110,7 @@ def _get_data(event: _Event) -> str:
 def publish_event(
     context: ApiContext, request: SignedRequest
 ) -> Response | Coroutine[Any, Any, Response]:
-    """Publish one event to one or more channels, and return the requested attributes."""
+    """Publish one event to one or more channels; return the channels' requested attributes."""
     body = request.body
     decoded = _decode(_event_decoder, body) if body else _event_from_query(request.query)
     event = CheckedEvent(request.app, decoded)
@@ -130,7 +130,10 @@ async def _respond_with_info(
 def publish_batch(
     context: ApiContext, request: SignedRequest
 ) -> Response | Coroutine[Any, Any, Response]:
-    """Publish a batch of events, each to one channel. If one event is invalid, publish none."""
+    """Publish a batch of events, each to one channel.
+
+    If one event of the batch is invalid, publish no event.
+    """
     app = request.app
     batch = _decode(_batch_decoder, request.body).batch
     limit = app.max_batch_events
@@ -158,8 +161,8 @@ async def _respond_with_batch_info(
 ) -> Response:
     """Make the response to a batch in which an event requests attributes of its channel.
 
-    The response has one entry for each event, in order. The entry of an event that requests no
-    attributes is empty.
+    The response has one entry for each event of the batch, in the order of the batch. The entry of
+    an event that requests no attributes is empty.
     """
     requests: list[Deferred[Any]] = [
         ensureDeferred(event.channel_info(context, app)) if event.info_attributes else succeed({})
@@ -171,7 +174,7 @@ async def _respond_with_batch_info(
 
 
 def publish_to_channel(context: ApiContext, request: SignedRequest, channel: str) -> Response:
-    """Publish one event to the channel in the path. The body is the event's data.
+    """Publish one event to the channel in the path. The request's body is the event's data.
 
     Pusher has deprecated this route.
     """

@@ -2,8 +2,9 @@
 
 A client signs a text such as ``a=1&b=2``: names in lower case, values without percent-encoding, and
 the elements of an array joined with commas, as the PHP SDK joins them. The routes' functions get
-the parameters in this form too. So two queries with the same signature have the same effect. A
-query is refused if its signed text could also be that of other parameters.
+the parameters as the client signed them, so two queries with the same signature have the same
+effect. The server refuses a query whose signed text could also be the signed text of other
+parameters.
 """
 
 import re
@@ -69,7 +70,7 @@ def _join_arrays(pairs: list[tuple[str, str]]) -> Parameters:
 
 
 def _array_name(name: str) -> str | None:
-    """Return the array's name, ``info`` for ``info[]`` or ``info[0]``; None if it is no array."""
+    """Return the name of an array, such as ``info`` for ``info[0]``; None for other parameters."""
     if not name.endswith("]"):
         return None
     array, bracket, index = name[:-1].rpartition("[")

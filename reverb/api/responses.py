@@ -1,4 +1,4 @@
-"""Makes the JSON responses of the HTTP API, from results and from exceptions."""
+"""Makes the JSON responses of the HTTP API, from content and from exceptions."""
 
 from collections.abc import Mapping
 from typing import Any

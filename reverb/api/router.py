@@ -1,4 +1,4 @@
-"""Finds the function for a request by path and method, and makes a response of the result."""
+"""Calls the function for a request's path and method, and responds with the function's result."""
 
 from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
@@ -84,8 +84,8 @@ class _Endpoint:
     def fallback(self, method: str) -> RouteFunction:
         """Return the function for a method that is not in ``functions``.
 
-        If a route of the endpoint accepts every method, return the function of that route.
-        Otherwise, return for OPTIONS a function that lists the allowed methods.
+        If a route of the endpoint accepts every method, return the function of that route. If no
+        route accepts every method, return for OPTIONS a function that lists the allowed methods.
 
         Raises:
             ApiError: With 405 and the allowed methods if the method is not allowed.
@@ -110,11 +110,11 @@ class _Endpoint:
 class Router:
     """Handles requests with the functions of a table of routes.
 
-    If a function raises an exception, the response is a JSON object with the error.
+    If a route's function raises an exception, the response is a JSON object with the error.
 
     Args:
         routes: The table of routes.
-        context: The first argument of each function.
+        context: The first argument of each route's function.
         prefix: The prefix of all paths: empty, or a path such as ``/realtime``.
     """
 

@@ -47,7 +47,7 @@ def _signed(function: SignedFunction) -> RouteFunction:
     """Return a route's function that checks the signature, and then calls ``function``.
 
     ``function`` is called with a :class:`SignedRequest`. The path's parameter ``app_id`` identifies
-    the app. For a path without this parameter, the query's ``auth_key`` identifies the app.
+    the app. For a path without ``app_id``, the query's ``auth_key`` identifies the app.
     """
     return partial(_call_signed, function)
 

@@ -30,7 +30,7 @@ def check_signature(
 ) -> Parameters:
     """Check that the client signed a request recently with the app's secret.
 
-    The client signs the MD5 of the body. :func:`check_body` compares this MD5 with the body.
+    The client signs the MD5 of the body. :func:`check_body` compares the body with the signed MD5.
 
     Args:
         app: The app that the request is for.
@@ -42,12 +42,13 @@ def check_signature(
         tolerance: Seconds by which the request's timestamp may differ from ``now``.
 
     Returns:
-        The parameters that the client signed. They differ from ``parameters`` if the SDK sends a
-        space as ``+``.
+        The parameters that the client signed. The signed parameters differ from ``parameters`` if
+        the SDK sends a space as ``+``.
 
     Raises:
-        ApiError: With 400 if ``auth_key`` is not the app's key, and with 401 for any other
-            problem. The message says what was expected, but does not contain the secret.
+        ApiError: With 400 if ``auth_key`` is not the app's key, or with 401 if the request is not
+            validly signed. The error message says what was expected, but does not contain the
+            secret.
     """
     for name in ("auth_key", "auth_timestamp", "auth_version", "auth_signature"):
         if not parameters.get(name):
@@ -130,7 +131,7 @@ def _signed_variants(
     percent-encoded, and whether ``+`` in the query means a space.
 
     Yields:
-        A text, and the request's parameters if the SDK signed this text.
+        A text that an SDK may have signed, and the parameters that the text stands for.
     """
     without_prefix = request.path.removeprefix(prefix)
     paths = list(dict.fromkeys((without_prefix, request.path)))
@@ -146,10 +147,10 @@ def _signed_variants(
 def _decoded_variants(
     query: str, parameters: Parameters
 ) -> Iterator[tuple[Parameters, Parameters]]:
-    """Yield the forms of the parameters that an SDK may have signed.
+    """Yield the parameters in each encoding that an SDK may have signed.
 
     Yields:
-        The parameters in one form, and the request's parameters if the SDK signed this form.
+        The parameters in an encoding that an SDK may have signed, and the decoded parameters.
     """
     yield parameters, parameters
     if "+" in query:

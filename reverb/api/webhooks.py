@@ -1,7 +1,8 @@
 """Webhook administration: list and replay the deliveries of an app, and test its endpoints.
 
-Pusher has no such routes. When the archive is in Redis and Redis is unreachable, each function
-raises :class:`ClusterStoreLostError`. The router responds with status 503 then.
+Pusher has no routes for webhooks. When the archive is in Redis and Redis is unreachable, each
+function raises :class:`ClusterStoreLostError`. The router responds to a ClusterStoreLostError with
+status 503.
 """
 
 from typing import Any, get_args
@@ -25,7 +26,7 @@ _MAX_LIMIT = 1_000
 async def list_webhooks(context: ApiContext, request: SignedRequest) -> dict[str, Any]:
     """List the app's endpoints, each with the number of its unfinished deliveries.
 
-    The HTTP headers of an endpoint are left out, because they may be secret.
+    The response leaves out the endpoints' HTTP headers, because the headers may be secret.
     """
     archive = _get_archive(context)
     return {
@@ -46,10 +47,12 @@ async def list_webhooks(context: ApiContext, request: SignedRequest) -> dict[str
 
 
 async def list_deliveries(context: ApiContext, request: SignedRequest) -> dict[str, Any]:
-    """List the app's deliveries, newest first: one page, of all states or of the requested one.
+    """List one page of the app's deliveries, newest first.
+
+    If the query has a ``state``, the page has only the deliveries in that state.
 
     Raises:
-        ApiError: With 400 if ``state`` or ``limit`` is invalid, or a parameter is repeated.
+        ApiError: With 400 if ``state`` or ``limit`` is invalid.
     """
     state_name = request.query.get("state") or None
     state = _STATES.get(state_name or "")

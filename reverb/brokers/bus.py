@@ -2,8 +2,8 @@
 
 A node subscribes to one topic for each channel of its interest, and to the
 broadcast topic, whose envelopes concern all nodes. The node delivers its own
-publications to local subscribers directly, so it drops them when the bus
-returns them.
+publications to local subscribers directly, so the node drops its own publications
+when the bus returns them.
 """
 
 from collections.abc import Callable
@@ -73,14 +73,15 @@ class BusBroker:
         """Start to deliver envelopes, and start to connect to the bus.
 
         Returns:
-            Fires at once, because the node serves its own clients even without the bus.
+            A Deferred that fires at once, because the node serves its own clients even without the
+            bus.
         """
         self._deliver = deliver
         self.link.start(self._message_received)
         return succeed(None)
 
     def stop(self) -> "Deferred[None]":
-        """Stop delivering, and close the connections; fires when they are closed."""
+        """Stop delivering, and close the connections; the Deferred fires when they are closed."""
         self._deliver = None
         self._interest.stop()
         return self.link.stop()
@@ -98,7 +99,7 @@ class BusBroker:
             self._interest.unsubscribe_later(self._topic(app_id, channel))
 
     def publish(self, envelope: Envelope) -> bool:
-        """Deliver an envelope here; send it to other nodes when this turn of the reactor ends.
+        """Deliver an envelope to this node now, and to other nodes when the reactor's turn ends.
 
         Returns:
             Whether the envelope will be sent to the other nodes.
@@ -150,7 +151,7 @@ class BusBroker:
 
 
 def _check(body: Envelope | MemberChange) -> None:
-    """Check the payload or the member that clients would receive; raise ValueError if invalid."""
+    """Raise ValueError if the payload or the member in a message from the bus is invalid."""
     if isinstance(body, Publication):
         check_payload(body.payload, body.channel)
     elif isinstance(body, MemberChange):

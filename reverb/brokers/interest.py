@@ -42,11 +42,11 @@ class Interest(LinkObserver):
         link.observe(ConnectPhase.SUBSCRIBE, self)
 
     def subscribe(self, name: bytes) -> "Deferred[None] | None":
-        """Subscribe to a name, and cancel a pending unsubscription.
+        """Subscribe to a name, and cancel the name's pending unsubscription.
 
         Returns:
-            None if the subscription is in place, or if the link is down: the node subscribes when
-            it reconnects. Otherwise a Deferred, which fires when the bus has confirmed the
+            None if the subscription is in place, or if the link is down and the node subscribes at
+            the next connect. Otherwise a Deferred, which fires when the bus has confirmed the
             subscription or when the link is lost. The Deferred never fails.
         """
         self._unsubscribe_at.pop(name, None)
@@ -116,8 +116,8 @@ class Interest(LinkObserver):
     async def link_connected(self) -> None:
         """Subscribe to all names after a connect, in portions.
 
-        Returns when the bus has confirmed all subscriptions. :meth:`subscribe` does not wait for
-        the remaining portions.
+        Returns when the bus has confirmed all subscriptions. Before that, a call of
+        :meth:`subscribe` subscribes to its name at once, even if a later portion has the name.
         """
         self._connects += 1
         await self._send([self._broadcast_topic])
@@ -136,6 +136,6 @@ class Interest(LinkObserver):
 
 
 def _fire(result: object, waiting: "Deferred[None]") -> object:
-    """Fire a waiting caller's own Deferred, and pass the result on."""
+    """Fire ``waiting``; return ``result`` for the next callback of the confirmation."""
     waiting.callback(None)
     return result

@@ -99,12 +99,12 @@ class Link:
 
     @property
     def is_up(self) -> bool:
-        """Whether the link can be used: it is connected, and the observers are ready."""
+        """Whether the link is connected, and all observers have acted on the connect."""
         return self._state.current is _State.UP
 
     @property
     def is_open(self) -> bool:
-        """Whether messages can be sent."""
+        """Whether the link can send messages."""
         return self._state.current in _OPEN
 
     @property
@@ -116,9 +116,9 @@ class Link:
         """Register an observer.
 
         Args:
-            phase: The phase in which the link calls :meth:`LinkObserver.link_connected`. The other
-                methods of the observers are called in the order of the phases, too. Observers of
-                one phase are called in the order of their registration.
+            phase: The phase in which the link calls :meth:`LinkObserver.link_connected`. The link
+                calls ``link_lost`` and ``link_answered`` in the order of the phases, too. The link
+                calls the observers of one phase in the order of their registration.
             observer: The observer.
         """
         self._observers.append((phase, observer))
@@ -143,9 +143,9 @@ class Link:
         """Subscribe to one or more names on the bus.
 
         Returns:
-            Fires when all subscriptions are in place: this node receives every message that is
-            published to the names from then on. If the link is down, or is lost first, the Deferred
-            fails with LinkLostError.
+            A Deferred that fires when all subscriptions are in place. After the Deferred has fired,
+            this node receives every message that is published to the names. If the link is down, or
+            is lost before the subscriptions are in place, the Deferred fails with LinkLostError.
         """
         raise NotImplementedError
 
@@ -154,11 +154,15 @@ class Link:
         raise NotImplementedError
 
     def catch_up(self) -> "Deferred[None]":
-        """Fire when all messages published until now have arrived here, or the link is lost."""
+        """Wait until all messages published until now have arrived at this node.
+
+        Returns:
+            A Deferred that fires when the messages have arrived, or when the link is lost.
+        """
         raise NotImplementedError
 
     def _flushed(self) -> "Deferred[None]":
-        """Fire when the server has read everything that was sent to it; may fail."""
+        """Return a Deferred that fires when the server has read everything sent to it, or fails."""
         raise NotImplementedError
 
     async def _connect(self) -> "Deferred[str]":
@@ -199,7 +203,7 @@ class Link:
         """Close the connection, but first wait until the server has read everything sent to it.
 
         Returns:
-            Fires when the connection is closed; the wait ends after a few seconds at most.
+            A Deferred that fires when the connection is closed, after a few seconds at most.
         """
         running, self._running = self._running, None
         if running is None:
@@ -231,7 +235,7 @@ class Link:
             self._notify(lambda observer: observer.link_lost())
 
     def _notify(self, notify: Callable[[LinkObserver], None]) -> None:
-        """Notify all observers; log each exception that an observer raises."""
+        """Call a method of each observer; log each exception that an observer raises."""
         for _, observer in self._observers:
             try:
                 notify(observer)
@@ -254,7 +258,7 @@ class Link:
             self._state.enter(_State.CONNECTING)
 
     def _ended(self, why: str) -> bool:
-        """Go down, if the link is not down yet; return whether it must reconnect."""
+        """Record that the connection has ended; return whether the link must reconnect."""
         if self._state.current is _State.CONNECTING:
             self._go_down(why, _State.WAITING)
         else:
@@ -262,7 +266,7 @@ class Link:
         return self._state.current is _State.WAITING
 
     async def _run_connection(self) -> str:
-        """Connect, call the observers, wait until the connection ends, and return the reason."""
+        """Connect, call the observers, wait until the connection ends; return why it ended."""
         lost = await self._connect()
         self._state.enter(_State.PREPARING)
         heartbeats = Deferred.fromCoroutine(self._send_heartbeats())
@@ -324,7 +328,7 @@ class Link:
 
 
 def wait_for_all(replies: "Iterable[Deferred[Any]]") -> "Deferred[None]":
-    """Fire when all replies have arrived; fail with the first failure."""
+    """Return a Deferred that fires after all replies, or fails with the first failure."""
     gathered = defer.gatherResults(replies, consumeErrors=True)
     return gathered.addCallbacks(lambda _: None, lambda failure: failure.value.subFailure)
 

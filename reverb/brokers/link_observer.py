@@ -1,4 +1,4 @@
-"""The interface of a link's observers, and the phases that order their calls."""
+"""The interface of a link's observers, and the phases in which a link calls the observers."""
 
 from enum import IntEnum
 
@@ -27,8 +27,8 @@ class LinkObserver:
     async def link_connected(self) -> None:
         """Act on a connect, before the link is up; any exception ends the connection.
 
-        The link can send and receive already. If the link is lost before this coroutine
-        ends, the link calls :meth:`link_lost`.
+        While this coroutine runs, the link can already send and receive. If the link is lost
+        before this coroutine ends, the link calls :meth:`link_lost`.
         """
 
     def link_lost(self) -> None:

@@ -20,12 +20,12 @@ class LocalBroker:
         self._deliver: Callable[[Envelope], None] | None = None
 
     def start(self, deliver: Callable[[Envelope], None]) -> "Deferred[None]":
-        """Start delivering; fires at once."""
+        """Start delivering; the Deferred fires at once."""
         self._deliver = deliver
         return succeed(None)
 
     def stop(self) -> "Deferred[None]":
-        """Stop delivering; fires at once."""
+        """Stop delivering; the Deferred fires at once."""
         self._deliver = None
         return succeed(None)
 

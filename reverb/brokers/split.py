@@ -1,11 +1,11 @@
 """The broker of nodes that publish over NATS and keep their state in Redis.
 
-Two kinds of messages stay on Redis's own bus; all others go over NATS:
+Two kinds of messages stay on Redis's own bus; all other messages go over NATS:
 
 - Member changes: the script that changes the members in Redis also publishes the change.
 - Publications to cache channels: a new subscriber gets the cached event exactly once, either from
   the cache or live. Exactly-once delivery requires one order of cache writes and publications.
-  Redis alone provides that order; Redis and NATS together do not.
+  Redis alone keeps cache writes and publications in one order; Redis and NATS together do not.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ from reverb.protocol.names import ChannelKind, channel_type
 
 @implementer(IBroker, ILinked)
 class SplitBroker:
-    """Routes each channel to NATS, to Redis, or to both.
+    """Carries the messages of each channel over NATS, over Redis, or over both.
 
     Args:
         nats: Carries publications and terminations.
@@ -47,11 +47,15 @@ class SplitBroker:
         return self._nats.unavailable_reason or self._redis.unavailable_reason
 
     def start(self, deliver: Callable[[Envelope], None]) -> "Deferred[None]":
-        """Start to deliver envelopes, and to connect to Redis and NATS; fires at once."""
+        """Start to deliver envelopes, and start to connect to Redis and NATS.
+
+        Returns:
+            A Deferred that fires at once.
+        """
         return _when_all_fired(self._redis.start(deliver), self._nats.start(deliver))
 
     def stop(self) -> "Deferred[None]":
-        """Stop delivering, and close all connections; fires when they are closed."""
+        """Stop delivering, and close all connections; the Deferred fires when they are closed."""
         return _when_all_fired(self._redis.stop(), self._nats.stop())
 
     def subscribe(self, app_id: str, channel: str) -> "Deferred[None] | None":
@@ -77,7 +81,7 @@ class SplitBroker:
         return (self._nats, self._redis) if type_.kind is ChannelKind.PRESENCE else (self._nats,)
 
     def publish(self, envelope: Envelope) -> bool:
-        """Deliver an envelope here; send it to other nodes when this turn of the reactor ends.
+        """Deliver an envelope to this node now, and to other nodes when the reactor's turn ends.
 
         Returns:
             Whether the envelope will be sent to the other nodes.

@@ -20,7 +20,7 @@ _MAX_SHOWN_CHARACTERS = 40
 
 
 class UrlError(ValueError):
-    """The URL is malformed or not supported; the text says why, without the password."""
+    """The URL is malformed or not supported; the error message says why, without the password."""
 
 
 class UrlParts(RedactedStruct, frozen=True):
@@ -48,8 +48,8 @@ def split_url(text: str, *, service: str, known: Mapping[str, tuple[str, ...]]) 
     Args:
         text: The URL.
         service: The name of the server software, for errors.
-        known: Maps each valid scheme to the names of its valid parameters. Errors list schemes and
-            names in the order of this mapping.
+        known: Maps each valid scheme to the names of its valid parameters. Error messages list the
+            schemes and the parameters in the order of ``known``.
 
     Raises:
         UrlError: The URL is malformed, or its scheme or a parameter is not known.
@@ -105,7 +105,7 @@ def parse_address(text: str, default_port: int, *, service: str) -> Address:
 
     Args:
         text: The host and the port.
-        default_port: The port if the text names none.
+        default_port: The port if ``text`` names no port.
         service: The name of the server software, or the scheme, for errors.
 
     Returns:
@@ -127,9 +127,9 @@ def parse_addresses(
 
     Args:
         hosts: The hosts, each with or without a port.
-        default_port: The port of each host that names none.
+        default_port: The port of each host that is given without a port.
         service: The name of the server software, or the scheme, for errors.
-        kind: The word for one of the hosts in errors, such as "server".
+        kind: The word that error messages use for a host, such as "server".
 
     Raises:
         UrlError: A host is malformed, missing, or named twice.

@@ -23,11 +23,11 @@ _PATH = re.compile(r"[!-~]*")
 
 
 class CommandError(Exception):
-    """A command failed. The text is one line for the operator."""
+    """A command failed. The error message is one line for the operator."""
 
 
 class _Response(http.client.HTTPResponse):
-    """A response of limited size and duration, because the URL may name any server."""
+    """A response that is limited in size and duration, because any server may have sent it."""
 
     def __init__(self, sock: socket.socket, *args: Any, **options: Any) -> None:
         super().__init__(sock, *args, **options)
@@ -40,8 +40,8 @@ class Client:
     """An API client for one app. The client uses one connection for all requests.
 
     Args:
-        url: The server's URL, ``http://`` or ``https://``, including the server's
-            ``path`` if it has one.
+        url: The server's URL, ``http://`` or ``https://``, including the path if the
+            server's setting ``path`` is set.
         app: The app whose key and secret sign the requests.
 
     Raises:
@@ -92,7 +92,7 @@ class Client:
             content: The body, which is encoded as JSON; None for no body.
 
         Returns:
-            The JSON of the response, decoded.
+            The response's body, decoded from JSON.
 
         Raises:
             CommandError: The server is unreachable or refuses the request, or the response is

@@ -23,7 +23,7 @@ class _Parser(argparse.ArgumentParser):
     """A parser that reports errors in one line, without the usage."""
 
     def error(self, message: str) -> NoReturn:
-        """Print the error and exit with 2."""
+        """Print the error, and exit with the exit code 2."""
         self.exit(_EXIT_USAGE, f"{self.prog}: {message} (see --help)\n")
 
 
@@ -34,12 +34,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: The arguments after the program's name; None for this process's command line.
 
     Returns:
-        The exit code: 0 for success, 1 for a failure. A CommandError or a
+        The exit code, which is 0 for success and 1 for a failure. A CommandError or a
         ConfigurationError is printed to standard error, in one line.
 
     Raises:
-        SystemExit: With 2 if the arguments are invalid, or with 0 after ``--help``
-            and ``--version``.
+        SystemExit: With the exit code 2 if the arguments are invalid, or with 0 after
+            ``--help`` and ``--version``.
     """
     parser = _make_parser()
     args = parser.parse_args(arguments)
@@ -114,7 +114,7 @@ def _default_url(settings: Settings) -> str:
     """Return the URL of a server that runs on this machine with the given settings.
 
     Raises:
-        CommandError: The settings have ``listen``, so that the URL is not known.
+        CommandError: The settings have ``listen``, so the function does not know the URL.
     """
     if settings.listen:
         raise CommandError(
@@ -128,7 +128,8 @@ def _find_app(args: argparse.Namespace, configuration: Configuration) -> App:
     """Return the app that ``--app-id`` selects, or the only app of the configuration.
 
     Raises:
-        CommandError: The arguments and the configuration do not select one app.
+        CommandError: No app is configured, several apps are configured without ``--app-id``, or
+            ``--app-id`` is unknown.
     """
     if configuration.is_development:
         raise CommandError(

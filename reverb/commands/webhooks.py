@@ -106,7 +106,7 @@ def _test(client: Client, args: argparse.Namespace) -> int:
 
 
 def _wait_for_attempt(client: Client, delivery_id: str) -> Mapping[str, Any]:
-    """Wait for a delivery's first attempt or for the timeout, and return the delivery then."""
+    """Wait until a delivery's first attempt or the timeout has ended, then return the delivery."""
     deadline = time.monotonic() + _TEST_TIMEOUT
     while True:
         delivery: Mapping[str, Any] = client.request("GET", f"/webhooks/deliveries/{delivery_id}")

@@ -19,8 +19,8 @@ def make_credentials() -> dict[str, str]:
     """Generate random credentials for an app.
 
     Returns:
-        The id (6 digits), the key (20 lower-case hexadecimal digits) and the secret (32
-        lower-case hexadecimal digits), by the names of the fields of an app.
+        A dictionary with the id (6 digits), the key (20 lower-case hexadecimal digits)
+        and the secret (32 lower-case hexadecimal digits).
     """
     return {
         "id": str(_MIN_ID + secrets.randbelow(9 * _MIN_ID)),
@@ -58,7 +58,7 @@ def development_banner(settings: Settings) -> str:
         settings: The settings with the development app.
 
     Returns:
-        Several lines: the app's credentials, and JavaScript that connects to the app.
+        Several lines, with the app's credentials and JavaScript that connects to the app.
     """
     app = settings.apps[0]
     connection = {

@@ -1,4 +1,4 @@
-"""Reads Laravel Reverb's Redis variables, so that its .env file works here unchanged."""
+"""Reads Laravel Reverb's Redis variables, so that a .env file of Laravel Reverb works unchanged."""
 
 from collections.abc import Mapping
 from urllib.parse import quote

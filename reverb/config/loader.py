@@ -1,8 +1,8 @@
 """Builds the settings from defaults, the file, the environment and the command line.
 
-Of these four sources, a later one overrides an earlier one. :mod:`reverb.config.sources` reads
-the file, the environment and the command line. This module merges the values of all sources, and
-rejects values that contradict each other.
+The command line overrides the environment, the environment overrides the file, and the file
+overrides the defaults. :mod:`reverb.config.sources` reads the file, the environment and the command
+line. This module merges the values of all sources, and rejects values that contradict each other.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -54,7 +54,7 @@ _NATS = (_Library("nats", "nats-py", "nats"),)
 
 
 class Configuration(msgspec.Struct, frozen=True, kw_only=True):
-    """The result of :func:`load`."""
+    """The configuration that :func:`load` builds from all sources."""
 
     settings: Settings
     """All settings of this node."""
@@ -106,10 +106,10 @@ def load(
 
 
 def _merge_apps(file: FileValues, environment: Overrides, command_line: Overrides) -> list[Values]:
-    """Return the file's apps with all overrides, and the app that is given outside the file.
+    """Return the apps of the file, and the app that the environment or the command line gives.
 
-    If the app outside the file has the same id as an app in the file, the two are one app, with the
-    credentials that are given outside the file.
+    The environment overrides fields of all apps. If an app in the file has the same id as the app
+    given outside the file, the two are one app, with the credentials given outside the file.
     """
     apps = [file.app_defaults | app | environment.app for app in file.apps]
     credentials = command_line.credentials or environment.credentials
@@ -156,7 +156,7 @@ def _check_webhooks(apps: list[Values]) -> None:
 def _build(struct: type[T], values: Values, prefix: str = "") -> T:
     """Build a struct, and the structs in its fields.
 
-    The values for a struct in the field ``a`` have names such as ``a.b``.
+    The value for the field ``b`` of a struct in the field ``a`` has the name ``a.b``.
     """
     arguments: dict[str, Any] = {}
     for field in msgspec.structs.fields(struct):
@@ -169,7 +169,11 @@ def _build(struct: type[T], values: Values, prefix: str = "") -> T:
 
 
 def _check_addresses(values: Values, command_line: Overrides) -> None:
-    """Reject an invalid host or endpoint string, and ``--host`` or ``--port`` with ``listen``."""
+    """Check the addresses that the server listens on.
+
+    Reject an invalid host, an invalid endpoint string, and ``--host`` or ``--port`` in combination
+    with ``listen``.
+    """
     if "host" in values and not endpoint_strings.is_host(values["host"].value):
         host, origin = values["host"]
         raise ConfigurationError(f"{origin}: expected an IP address or a host name, got {host!r}")
@@ -184,7 +188,10 @@ def _check_addresses(values: Values, command_line: Overrides) -> None:
 
 
 def _check_metrics_addresses(values: Values) -> None:
-    """Convert the metrics addresses to endpoint strings; reject addresses already in use."""
+    """Convert the metrics addresses to endpoint strings.
+
+    Reject a metrics address that the server or another metrics address already uses.
+    """
     if "metrics_listen" not in values:
         return
     given, origin = values["metrics_listen"]
@@ -210,7 +217,7 @@ def _check_metrics_addresses(values: Values) -> None:
 
 
 def _expand_for_workers(endpoint: str, values: Values, prefix: str) -> list[str]:
-    """Return each worker's own endpoint for one metrics endpoint."""
+    """Return one metrics endpoint for each worker, derived from ``endpoint``."""
     workers = values.get("workers", Value(1, "")).value
     if workers == 1:
         return [endpoint]

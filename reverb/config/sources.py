@@ -22,7 +22,7 @@ from reverb.validation import convert, describe_value, plain_type
 
 
 class ConfigurationError(Exception):
-    """The configuration is invalid. The message is one line for the operator."""
+    """The configuration is invalid. The error message is one line for the operator."""
 
 
 class Value(NamedTuple):
@@ -119,7 +119,7 @@ def read_file(path: str) -> FileValues:
         path: Path of the file.
 
     Returns:
-        The file's values. An app may lack required fields.
+        The file's values. The values of an app may lack required fields.
 
     Raises:
         ConfigurationError: The file cannot be read, or a key or value in it is invalid.
@@ -179,7 +179,7 @@ def read_environment(environ: Mapping[str, str]) -> Overrides:
 
 
 def _read_laravel_redis(environ: Mapping[str, str]) -> Values:
-    """Read Laravel's Redis variables; return the setting ``redis``, or nothing."""
+    """Return the setting ``redis`` from Laravel's variables; an empty dict if Redis is off."""
     try:
         url = laravel.redis_url_from_environment(environ)
     except ValueError as error:
@@ -193,7 +193,7 @@ def read_options(options: Mapping[str, object]) -> Overrides:
     Args:
         options: The options by name without leading dashes, such as ``app-id``. A value
             is a string, or a list of strings for an option that may be repeated. None and an
-            empty list mean that the option is not given. Unknown names are ignored.
+            empty list mean that the option is not given. Unknown options are ignored.
 
     Returns:
         The values of the options that are given.
@@ -369,7 +369,10 @@ def _unknown_key_hint(key: str, fields: Mapping[str, Any]) -> str:
 
 
 def _suggest_variable(variable: str) -> str:
-    """Suggest the variable whose name, or whose setting's name, is closest to an unknown name."""
+    """Return a hint with the known environment variable that is most similar to an unknown one.
+
+    The function compares the unknown name with the variables' names and with the settings' names.
+    """
     variables = {name.upper(): variable for name, variable in SETTINGS_VARIABLES.items()}
     variables |= {f"APP_{name.upper()}": variable for name, variable in APP_VARIABLES.items()}
     variables |= {known.removeprefix("REVERB_"): known for known in variables.values()}

@@ -9,7 +9,7 @@ from reverb.protocol.names import ChannelKind
 
 
 class Subscriber(Protocol):
-    """A receiver of a channel's frames; the part of IConnection that a channel uses."""
+    """A receiver of a channel's frames; has the method of IConnection that a channel uses."""
 
     def send_batch(self, batch: FrameBatch) -> None:
         """Send the messages of a batch with one write."""
@@ -64,8 +64,8 @@ class _PendingSubscriber:
 
     Attributes:
         confirmed: Whether the connection has been sent the confirmation of its subscription.
-        first_frame: The index, in the channel's ``pending_frames``, of the first frame that is
-            for the connection and not yet in ``held_frames``.
+        first_frame: The index in the channel's ``pending_frames`` of the first frame that the
+            channel must still add to ``held_frames``.
         held_frames: The frames that the connection receives at its activation,
             oldest first.
     """
@@ -218,7 +218,7 @@ class Channel:
             meter: The app's meter.
             frames: The frames of the batch.
             sent: The bytes that the fanout target has sent.
-            individual: The number of subscribers that get a write of their own.
+            individual: The number of subscribers that get a write of their own;
                 :meth:`_send` counts the messages and bytes of these subscribers.
         """
         total = len(self.subscribers)

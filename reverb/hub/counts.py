@@ -50,7 +50,10 @@ ChannelKey = tuple[str, str]
 
 
 class _Phase(Enum):
-    """The phase of a count. Only the methods below the comment "Refreshing" change the phase."""
+    """The phases of a count's refresh.
+
+    Only the methods below the comment "Refreshing" change the phase of a count.
+    """
 
     IDLE = "idle"
     """The node knows of no change since it last asked the store."""
@@ -71,8 +74,8 @@ class _Count:
             if the node has sent no count, or if a subscriber has joined since.
         changed_since: Whether the count may have changed since the store was asked
             last; True only in the phases ASKING and WAITING.
-        changed_here: Whether this node must still invalidate the count on the other
-            nodes, and notify the listeners, because of a change on this node.
+        changed_here: Whether the count has changed on this node, and this node has yet to
+            send an invalidation to the other nodes and a notice to the listeners.
         last_notified: The count in this node's last notice; None if this node has
             sent no notice, or if another node seems to have sent a later notice.
         uncertain: Whether the count in the last notice may be wrong, because the
@@ -103,16 +106,16 @@ class _Count:
 class CountManager:
     """Sends the number of a channel's subscriptions to the subscribers and the listeners.
 
-    Changes result in one count if they happen within one turn of the reactor,
-    while one request to the store is in progress, or within one interval of a
-    large channel.
+    Several changes of a channel's subscriptions result in one count if the changes
+    happen within one turn of the reactor, while one request to the store is in
+    progress, or within one interval of a large channel.
 
     Args:
         channels: The channels with subscribers on this node, by app id and name.
         broker: Carries invalidations between the nodes.
         store: Knows the counts across all nodes.
         apps: The source of apps; an app's settings enable its counts.
-        clock: Schedules the refreshes at the end of a turn, and the intervals.
+        clock: Schedules the refreshes, and measures the intervals of large channels.
         fanout: Sends to the subscribers of this node.
         notify: Sends a notice to the listeners.
     """
@@ -155,13 +158,14 @@ class CountManager:
     def subscription_changed(self, app: App, name: str, *, joined: bool = False) -> None:
         """Refresh a channel's count on all nodes, after a subscription was added or removed.
 
-        Does nothing if the app does not enable counts, or channels of this kind have none.
+        Does nothing if the app does not enable counts, or if the channel is of a kind
+        without counts.
 
         Args:
             app: The app.
             name: The channel's name.
-            joined: Whether a subscriber was added. If True, this node sends the
-                count even if the count is the same as the one sent last.
+            joined: Whether a subscriber was added. After a subscriber was added, this node
+                sends the count even if the count equals the last sent count.
         """
         if not app.subscription_counts or channel_type(name).kind in _UNCOUNTED:
             return
@@ -192,10 +196,11 @@ class CountManager:
             self.subscription_changed(app, name)
 
     def store_restored(self) -> None:
-        """Refresh the counts that this node keeps, on all nodes, after a store outage.
+        """After a store outage, refresh on all nodes the counts that this node keeps.
 
         A count in a notice that this node sent during the outage may include only
-        some of the nodes. If the correct count differs, this node sends another notice.
+        some of the nodes. If the store's count differs from the count in this node's
+        last notice, this node sends another notice.
         """
         self._was_degraded = False
         run_in_portions(self._clock, list(self._counts), self._restored, size=_PORTION)
@@ -240,7 +245,10 @@ class CountManager:
         self._schedule_turn()
 
     def _refresh_scheduled(self, most: int = WINDOW) -> None:
-        """Refresh at most ``most`` scheduled counts; stop when ``WINDOW`` calls are in progress."""
+        """Refresh at most ``most`` scheduled counts.
+
+        Stop earlier when ``WINDOW`` calls of the store are in progress.
+        """
         for _ in range(min(most, len(self._scheduled))):
             if self._asking >= WINDOW:
                 return
@@ -303,9 +311,9 @@ class CountManager:
     def _release(self, key: ChannelKey, count: _Count) -> None:
         """End the phase ASKING or WAITING.
 
-        Refresh the count if it may have changed during the phase. Otherwise delete
-        the count if this node has no subscribers to the channel and the broker is
-        connected.
+        If the count may have changed during the phase, refresh the count. Delete an
+        unchanged count if this node has no subscribers to the channel and the broker
+        is connected.
         """
         count.phase = _Phase.IDLE
         count.interval = None

@@ -1,8 +1,8 @@
 """Removes the subscriptions of ended sessions in portions.
 
 One session may have hundreds of thousands of subscriptions, and a thousand sessions may end in one
-turn of the reactor. If one turn removed all their subscriptions, the other clients would have to
-wait, and a shared store would receive tens of megabytes at once.
+turn of the reactor. If one turn removed all subscriptions of these sessions, the other clients
+would have to wait, and a shared store would receive tens of megabytes at once.
 """
 
 from collections import deque
@@ -24,9 +24,9 @@ _COST = 5
 class DepartureQueue:
     """Removes the subscriptions of ended sessions, a limited number in each turn of the reactor.
 
-    The queue removes one subscription of each session in turn, so a session with many subscriptions
-    does not delay the others. If the limits of the turn allow, :meth:`add` begins to remove all
-    subscriptions of a session before it returns.
+    The queue removes the subscriptions of the sessions by round-robin, so a session with many
+    subscriptions does not delay the other sessions. If the queue's limits allow all removals of a
+    session, :meth:`add` begins all of the removals before it returns.
 
     Args:
         clock: The reactor, which schedules the portions.
@@ -47,10 +47,11 @@ class DepartureQueue:
         return len(self._sessions)
 
     def take(self, count: int) -> bool:
-        """Ask to remove ``count`` subscriptions from this node's channels in this turn.
+        """Ask whether this turn may remove ``count`` subscriptions from this node's channels.
 
         Returns:
-            Whether the limit of the turn allows the removals. If it does, they count towards it.
+            Whether the limit of the turn allows the removals. Allowed removals count towards the
+            limit of the turn.
         """
         if count > self._budget:
             return False
@@ -58,13 +59,20 @@ class DepartureQueue:
         return True
 
     def add(self, session: Session) -> None:
-        """Remove an ended session's subscriptions; the session must have no step in flight."""
+        """Remove an ended session's subscriptions.
+
+        Call this method only when no step of the session (:mod:`reverb.hub.steps`) is in flight.
+        """
         if session.channels:
             self._sessions.append((session, deque(session.channels)))
             self._remove_portion()
 
     def wait_until_empty(self) -> "Deferred[None]":
-        """Fire when the queue is empty, and the store has answered each removal; never fails."""
+        """Wait until the queue is empty, and the store has answered each removal.
+
+        Returns:
+            A Deferred that fires when all removals have ended; the Deferred never fails.
+        """
         empty: Deferred[None] = Deferred()
         self._waiters.append(empty)
         self._notify_if_empty()

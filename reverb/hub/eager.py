@@ -9,18 +9,18 @@ from twisted.internet.defer import Deferred
 def run_eagerly(step: Coroutine[Any, Any, None]) -> "Deferred[None] | None":
     """Run a coroutine, synchronously until it suspends for the first time.
 
-    A step that does not wait for another process usually does not suspend. For
-    many such steps, ``Deferred.fromCoroutine`` would double the cost.
+    A coroutine that does not wait for another process usually does not suspend. For
+    many coroutines that do not suspend, ``Deferred.fromCoroutine`` would double the cost.
 
     Args:
         step: A coroutine that has not started, for example one that adds a subscription.
 
     Returns:
-        None when the step is done. Otherwise a Deferred that fires when the step
-        is done, or fails with the exception that the step raises.
+        None if the coroutine has already ended. Otherwise a Deferred that fires when the
+        coroutine ends, or fails with the exception that the coroutine raises.
 
     Raises:
-        Exception: Any exception that the step raises before it first suspends.
+        Exception: Any exception that the coroutine raises before it first suspends.
     """
     try:
         awaited = step.send(None)

@@ -50,8 +50,8 @@ class Hub:
             broker with :meth:`deliver` as the callback.
         store: Holds the state of channels across all nodes.
         apps: The source of apps.
-        clock: Schedules flushes, refreshes of counts and checks of watchlists; times the rate
-            limits.
+        clock: Schedules the hub's work in later turns of the reactor; measures the time for
+            the rate limits.
         cache_ttl: Seconds after which the cached event of a cache channel expires.
         make_fanout_target: Creates the fanout target of a channel; a transport
             may supply targets that are faster than :class:`SequentialTarget`.
@@ -121,9 +121,9 @@ class Hub:
     def sizes(self) -> dict[str, int]:
         """Return how many objects of each kind the hub keeps, by a readable name of the kind.
 
-        After the last connection has ended, all numbers return to 0. Subscription
-        counts are kept for the rest of their interval, and while the broker is
-        disconnected.
+        After the last connection has ended, all numbers return to 0. The number of
+        counted channels may return to 0 some seconds later than the other numbers, and
+        does not decrease while the broker is disconnected.
         """
         return {
             "sessions": len(self._sessions),
@@ -171,9 +171,10 @@ class Hub:
     def end_session(self, session: Session) -> None:
         """Remove a session that has ended: its subscriptions, its sign-in and its connection.
 
-        The hub removes the session from this node at once, but many subscriptions in portions. The
-        store removes the connection at once, and the subscriptions and the sign-in when the
-        session's step in flight is done.
+        The hub removes the session from this node at once. If the session has many subscriptions,
+        the hub removes the subscriptions in portions. The hub removes the connection from the store
+        at once. If an operation of the session is in progress, the hub removes the subscriptions
+        and the sign-in from the store after the operation.
         """
         app_id, socket_id = session.app.id, session.socket_id
         del self._sessions[socket_id]
@@ -202,8 +203,9 @@ class Hub:
     def mute(self, session: Session) -> None:
         """Send a closing session the pending frames of its channels, and no later frames.
 
-        If the session has many channels, only the channels with pending frames remove the session
-        here. The transport drops the frames that the other channels send to a closing connection.
+        If the session has too many channels for one turn of the reactor, only the channels with
+        pending frames remove the session. A channel that does not remove the session may still send
+        frames to the closing connection; the transport drops such frames.
         """
         channels: Iterable[Channel | None] = self._fanout.pending_channels
         if self._departures.take(len(session.channels)):
@@ -322,7 +324,7 @@ class Hub:
         return everywhere
 
     def terminate(self, app: App, user_id: str) -> bool:
-        """Close the connections that are signed in as a user, on all nodes.
+        """Close, on all nodes, the connections that are signed in as a user.
 
         Returns:
             True when the termination was sent to the other nodes, or there can be
@@ -333,8 +335,9 @@ class Hub:
     def deliver(self, envelope: Envelope) -> None:
         """Handle an envelope from the broker.
 
-        The hub sends a publication to the subscribers of this node, asks the
-        store after an invalidation, and closes connections for a termination.
+        The hub sends a publication to the subscribers of this node, asks the store
+        for the state that an invalidation names, and closes the connections of the
+        user that a termination names.
         """
         if isinstance(envelope, Publication):
             channel = self._channels.get((envelope.app_id, envelope.channel))
@@ -355,14 +358,14 @@ class Hub:
 
     @returns_deferred
     async def flush(self) -> None:
-        """Remove the subscriptions of ended sessions, and refresh the delayed counts.
+        """Remove the subscriptions of ended sessions, and send delayed subscription counts.
 
         Called when the node is about to stop.
 
         Returns:
             Fires when the subscriptions of all ended sessions are removed, and the hub has begun to
-            refresh the delayed counts. The Deferred does not wait until the store returns the
-            counts.
+            ask the store for the delayed subscription counts. The Deferred does not wait until the
+            store returns the counts.
         """
         await self._departures.wait_until_empty()
         self._counts.flush()
@@ -373,7 +376,7 @@ class Hub:
         """Call a listener with every notice from now on.
 
         Args:
-            listener: Called synchronously. An exception that it raises is
+            listener: Called synchronously. An exception that the listener raises is
                 logged and does not affect the hub or other listeners.
         """
         self._publisher.add_listener(listener)

@@ -13,7 +13,7 @@ from reverb.throttled_log import FailureLog
 
 
 class Publisher:
-    """Publishes messages and sends notices, among them those of :class:`Effects`.
+    """Publishes messages to channels, and sends notices to the listeners.
 
     Args:
         broker: Carries publications to all nodes.
@@ -30,7 +30,7 @@ class Publisher:
         """Call a listener with every notice from now on.
 
         Args:
-            listener: Called synchronously. An exception that it raises is
+            listener: Called synchronously. An exception that the listener raises is
                 logged and does not affect the hub or other listeners.
         """
         self._listeners.append(listener)
@@ -46,7 +46,7 @@ class Publisher:
         return self._broker.publish(publication)
 
     def publish_effects(self, source: Source, app_id: str, channel: str, effects: Effects) -> None:
-        """Publish the message for the channel, if there is one among the effects of a change."""
+        """If the effects of a change include a message for the channel, publish the message."""
         payload = effects.publication
         if payload is not None:
             self.publish(source, Publication(app_id, channel, payload, effects.exclude))
@@ -64,6 +64,6 @@ class Publisher:
                 )
 
     def notify_effects(self, effects: Effects) -> None:
-        """Send the notices that are effects of a change to every listener."""
+        """Send every listener the notices among the effects of a change."""
         for notice in effects.notices:
             self.notify(notice)

@@ -15,12 +15,12 @@ from reverb.throttled_log import FailureLog
 
 
 class StepQueue:
-    """The *steps* of this node's sessions: coroutines that may wait for the store.
+    """Runs the *steps* of this node's sessions: coroutines that may wait for the store.
 
-    An open session has at most one step in flight, because its connection waits
-    for a step before it passes the client's next message. A connection may end
-    while a step is in flight. The hub then queues the removal of the session from
-    the store behind the step, with :meth:`run_after`.
+    An open session has at most one step in flight: the connection holds back the
+    client's next message until the step is done. A connection may end while a step
+    is in flight. With :meth:`run_after`, the hub removes an ended session from the
+    store only after the session's step is done.
     """
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class StepQueue:
         return done
 
     def run_after(self, session: Session, function: Callable[[], None]) -> None:
-        """Call a function when the session has no step in flight: now, or when the step is done."""
+        """Call a function at once; if the session has a step in flight, when the step is done."""
         in_flight = self._in_flight.get(session)
         if in_flight is None:
             function()

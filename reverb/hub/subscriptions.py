@@ -1,8 +1,8 @@
-"""Adds and removes subscriptions, and carries out their effects.
+"""Adds and removes subscriptions, and sends the resulting messages and notices.
 
-Only the store knows the effect of a subscription across all nodes. From the
-store's answer, :mod:`reverb.protocol.effects` derives the confirmation, the
-messages to members, and the notices.
+Only the store knows the subscriptions on all nodes, so the store tells the effect of each
+change. From the store's answer, :mod:`reverb.protocol.effects` derives the confirmation,
+the messages to members, and the notices.
 """
 
 from reverb.hub.channel import Channel, FanoutTargetFactory
@@ -23,7 +23,7 @@ class SubscriptionManager:
 
     Args:
         channels: The channels with subscribers on this node, by app id and
-            name; this class adds and removes them.
+            name; the manager adds channels to the dict, and removes channels from it.
         broker: Registers and withdraws interest in channels.
         store: Records subscriptions, and returns their effects across nodes.
         fanout: Sends to the subscribers of this node.
@@ -56,7 +56,7 @@ class SubscriptionManager:
     async def join(
         self, session: Session, name: str, channel_type: ChannelType, member: Member | None
     ) -> None:
-        """Subscribe a session to a channel, and carry out the effects, such as the confirmation.
+        """Subscribe a session to a channel, and send the resulting messages and notices.
 
         If the session ends before :meth:`join` is done, the hub calls :meth:`leave` afterwards.
 
@@ -128,9 +128,9 @@ class SubscriptionManager:
         joined: JoinResult,
         channel: Channel,
     ) -> None:
-        """Carry out the effects of a subscription.
+        """Send the confirmation, the messages and the notices of a new subscription.
 
-        The listeners are notified after the confirmation. So an event that a listener publishes in
+        The listeners are notified after the confirmation, so an event that a listener publishes in
         response to a notice reaches the new subscriber.
         """
         app_id, socket_id = session.app.id, session.socket_id
@@ -145,7 +145,8 @@ class SubscriptionManager:
     async def _replay(self, session: Session, name: str, channel: Channel) -> None:
         """Send a new subscriber the cached event, or ``cache_miss`` when no event is cached.
 
-        Sends nothing when the channel already holds the event back for the subscriber.
+        Sends nothing if the cached event is among the frames that the channel holds back for the
+        subscriber.
         """
         app_id = session.app.id
         cached = await self._store.get_cached_event(app_id, name)
@@ -168,7 +169,7 @@ class SubscriptionManager:
         self.remove(session, name)
 
     def remove(self, session: Session, name: str) -> None:
-        """Remove a session from a channel on this node, and the channel if it is then empty."""
+        """Remove a session from a channel on this node; delete a channel without subscribers."""
         key, socket_id = (session.app.id, name), session.socket_id
         channel = self._channels.get(key)
         if channel is not None:
@@ -178,7 +179,7 @@ class SubscriptionManager:
                 self._broker.unsubscribe(*key)
 
     async def leave(self, session: Session, name: str) -> None:
-        """Remove a subscription from the store, and carry out the effects."""
+        """Remove a subscription from the store, and send the resulting messages and notices."""
         app = session.app
         left = await self._store.leave(app.id, name, session.socket_id)
         if left is None:
@@ -191,7 +192,7 @@ class SubscriptionManager:
     # Changes on other nodes
 
     def channel_reaped(self, change: ChannelReaped) -> None:
-        """Notify the listeners, and refresh the count, after a dead node was reaped."""
+        """Notify the listeners, and refresh a channel's count, after a dead node was reaped."""
         self._publisher.notify_effects(effects.of_reap(change))
         self._counts.channel_reaped(change)
 

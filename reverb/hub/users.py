@@ -2,9 +2,10 @@
 
 In an app with watchlists the store keeps each signed-in connection as a
 subscription to the user's *online channel*. The store therefore knows whether a
-user is online on any node, also after it has reaped a dead node. All publications
-to an online channel are invalidations: a node that receives such a publication asks
-the store whether the user is online.
+user is online on any node. When the store reaps a dead node, it removes the node's
+subscriptions to online channels. All publications to an online channel are
+invalidations: a node that receives such a publication asks the store whether the user
+is online.
 """
 
 from twisted.internet.interfaces import IReactorTime
@@ -28,11 +29,12 @@ class UserManager:
     Args:
         broker: Carries invalidations to the nodes on which a user is watched.
         store: Knows the signed-in connections on all nodes.
-        clock: The reactor, which schedules invalidations in portions.
+        clock: Schedules the portions of invalidations that the manager publishes after a
+            store outage.
 
     Attributes:
-        sessions: The sessions of each user, by app id and user id. A user
-            without sessions has no entry.
+        sessions: The sessions of each user, by app id and user id. Users
+            without sessions are not in the dict.
     """
 
     def __init__(self, broker: IBroker, store: IChannelStore, clock: IReactorTime) -> None:
@@ -53,7 +55,7 @@ class UserManager:
         }
 
     async def sign_in(self, session: Session, user: User) -> None:
-        """Add a session to a user's sessions, unless it is one of them already.
+        """Add a session to a user's sessions; adding the session again changes nothing.
 
         In an app with watchlists, also record the connection in the store.
         """
@@ -81,7 +83,7 @@ class UserManager:
             self.sessions.pop(key, None)
 
     def is_online(self, session: Session) -> bool:
-        """Return whether the session is (being) subscribed to its user's online channel."""
+        """Return whether a session is, or is being, subscribed to its user's online channel."""
         return session.socket_id in self._online
 
     async def leave(self, session: Session) -> None:

@@ -3,8 +3,9 @@
 An invalidation says that a user's online state may have changed. A node that
 receives an invalidation asks the store whether the user is online. Because
 invalidations may get lost, each node also asks the store at intervals. For each
-watched user, a node remembers the online state that it last sent to the sessions, and
-sends the new state if the store's answer differs.
+watched user, a node remembers the online state that it last sent to the sessions. If
+the store's answer differs from the state that was sent last, the node sends the new
+state to the sessions that watch the user.
 Source: Pusher's documentation, "Watchlist events".
 """
 
@@ -35,7 +36,8 @@ class _Watchlist:
 
     Attributes:
         initialized: Whether the session has received the initial state of all
-            the users. The session is sent no change before the initial state.
+            the users. Before the initial state, the session receives no change of a
+            user's state.
     """
 
     __slots__ = ("initialized", "session", "watched")
@@ -75,8 +77,8 @@ class WatchlistManager:
         store: Knows which users are online on any node.
         clock: Schedules the checks after invalidations, and the periodic check.
         is_known_offline: Called with the ids of an app and a user; returns
-            whether the user is offline as far as this node knows. The manager
-            calls the function for each user whom the store's answer omits.
+            whether the user is offline as far as this node knows. The manager calls
+            ``is_known_offline`` for each user whom the store's answer omits.
     """
 
     def __init__(
@@ -105,10 +107,10 @@ class WatchlistManager:
         return {"watchlists": len(self._watchlists), "watched users": len(self._watched)}
 
     async def watch(self, session: Session, user_ids: tuple[str, ...]) -> None:
-        """Send a session the online state of some users now, and each later change of the state.
+        """Send a session the online state of the given users now, and each later change.
 
-        The users replace the session's previous watchlist. The coroutine is done
-        when the store has answered and the state has been sent.
+        The given users replace the session's previous watchlist. The coroutine is done
+        when the store has answered and the users' online state has been sent.
         """
         self.unwatch(session)
         if not user_ids or not session.open:
@@ -139,7 +141,7 @@ class WatchlistManager:
         return watchlist
 
     async def _load(self, app_id: str, unknown: list[_WatchedUser]) -> None:
-        """Register interest in users' invalidations, then ask the store for the initial state."""
+        """Register interest in the users' invalidations, then ask the store who is online."""
         subscribing = [self._broker.subscribe(app_id, watched.channel) for watched in unknown]
         for subscribed in subscribing:
             if subscribed is not None:
@@ -151,10 +153,9 @@ class WatchlistManager:
                     watched.online = answer.get(watched.channel, False)
 
     async def _wait_for_checks(self, app_id: str, users: list[_WatchedUser]) -> None:
-        """Wait until no check of the users is due, so that their state is current.
+        """Wait until no check of the users is due, so that the users' online state is current.
 
-        A check is due, for example, if the watchlist contains the user who has
-        just signed in.
+        For example, the check of a watched user who has just signed in is due.
         """
         while any(watched in self._stale.get(app_id, ()) for watched in users):
             checked: Deferred[None] = Deferred()
@@ -162,7 +163,7 @@ class WatchlistManager:
             await checked
 
     def unwatch(self, session: Session) -> None:
-        """Remove a session's watchlist; does nothing when it has none."""
+        """Remove a session's watchlist; do nothing if the session has none."""
         watchlist = self._watchlists.pop(session.socket_id, None)
         if watchlist is None:
             return
@@ -205,7 +206,7 @@ class WatchlistManager:
         )
 
     async def _check_chunk(self, app_id: str) -> None:
-        """Check one chunk of the users of an app whose check is due.
+        """Check one chunk of those users of an app who are due for a check.
 
         A later turn of the reactor checks the next chunk.
         """
@@ -226,7 +227,7 @@ class WatchlistManager:
                 checked.callback(None)
 
     def _update(self, app_id: str, users: list[_WatchedUser], answer: Mapping[str, bool]) -> None:
-        """Record the store's answer, and send each change to the sessions that watch the user."""
+        """Record each user's online state, and send changes to the sessions that watch the user."""
         changes: dict[_Watchlist, list[_WatchedUser]] = defaultdict(list)
         for watched in users:
             online = answer.get(watched.channel)

@@ -1,8 +1,8 @@
 """Accepts connections in portions, and counts the connections that the node cannot accept.
 
-Twisted keeps one descriptor in reserve. At the limit of open files, Twisted uses this descriptor to
-accept and close each further connection, and logs up to three lines for each. This module passes
-each such connection to a :class:`Gate` instead, which counts it.
+When the process has reached its limit of open files, Twisted closes each further connection, and
+logs up to three lines for each connection. This module suppresses these lines of Twisted's log, and
+reports each connection that Twisted closes to a :class:`Gate`, which counts the connection.
 """
 
 from typing import Any, Protocol, cast
@@ -62,7 +62,7 @@ class GatedEndpoint:
         return port
 
     def _report(self, event: LogEvent) -> None:
-        """Count a refused connection for a log event of Twisted's port; ignore other events."""
+        """Count a connection if a log event reports the refusal of one; ignore other events."""
         if "acceptError" in event:
             self._gate.record_refusal("accept_failed", None)
         elif "address" in event:
@@ -70,7 +70,7 @@ class GatedEndpoint:
 
 
 def _make_address(address: Any) -> IAddress | None:
-    """Convert an address from ``socket.accept``; return None if it is not an IP address."""
+    """Convert an address of ``socket.accept`` to Twisted's form; None if it is no IP address."""
     if not isinstance(address, tuple):
         return None
     kind = IPv4Address if len(address) == 2 else IPv6Address  # noqa: PLR2004 - host and port

@@ -24,7 +24,7 @@ def listening_addresses(listeners: Iterable[IService]) -> "list[IAddress]":
 
 
 def format_address(address: IAddress) -> str:
-    """Format an address as ``host:port`` or ``unix:path``; use Twisted's format for others."""
+    """Format an address: ``host:port``, ``unix:path``, or Twisted's format for other types."""
     if isinstance(address, IPv4Address | IPv6Address):
         return format_host_port(address.host, address.port)
     if isinstance(address, UNIXAddress) and address.name is not None:

@@ -20,9 +20,9 @@ _CHECK_INTERVAL = 2
 class ReloadingCertificates:
     """Starts TLS with each new client, and reloads the certificates when their files change.
 
-    The files are checked when a client connects, but at most once in 2 seconds. If changed files
-    cannot be used, the error is logged once for each change, and the previous certificates stay
-    in use.
+    The certificate files are checked for changes when a client connects, but at most once in 2
+    seconds. If changed files cannot be used, the error is logged once for each change, and the
+    previous certificates stay in use.
 
     Args:
         text: The endpoint string, ``tls:`` or ``ssl:``.
@@ -98,8 +98,9 @@ class _CertificateSelection:
 
     Args:
         text: The endpoint string, which the log shows.
-        find: Returns the TLS context for a host name; None if the name has no certificate. Its
-            second argument is whether to read the certificate files again before it returns None.
+        find: Returns the TLS context for a host name; None if the name has no certificate. The
+            second argument of ``find`` is whether to read the certificate files again if the host
+            name is unknown.
     """
 
     _log = Logger()

@@ -52,7 +52,7 @@ class EndpointString(NamedTuple):
 
     @property
     def port_position(self) -> int:
-        """The port's index among the positional arguments, if it is not given by name."""
+        """The index of the TCP port among the positional arguments, unless the port is named."""
         # The first argument of tls: is the directory with the certificates.
         return 1 if self.kind == "tls" else 0
 
@@ -147,7 +147,7 @@ def conflict(one: str, other: str) -> bool:
         other: Another valid endpoint string.
 
     Returns:
-        True if both use the same UNIX socket, or the same TCP port and the same interface.
+        True if both endpoints use the same UNIX socket, or the same TCP port and interface.
         An endpoint on all interfaces conflicts with an endpoint on the same port and any interface
         of the same IP version.
     """
@@ -164,7 +164,7 @@ def conflict(one: str, other: str) -> bool:
 
 
 def _interface(endpoint: EndpointString) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    """Return the interface's address; a name other than localhost counts as all interfaces."""
+    """Return an endpoint's IP address; a host name (not localhost) counts as all interfaces."""
     host = endpoint.named.get("interface", "")
     if _is_address(host):
         return ipaddress.ip_address(host)
@@ -176,8 +176,8 @@ def _interface(endpoint: EndpointString) -> ipaddress.IPv4Address | ipaddress.IP
 def find_problem(text: str) -> str:
     """Return why a server cannot listen on an endpoint string.
 
-    Of an endpoint of a third-party plugin, only the type is checked, because building the
-    endpoint may need the reactor.
+    For an endpoint of a third-party plugin, only the endpoint's type is checked, because
+    building the endpoint may need the reactor.
 
     Args:
         text: The endpoint string.
@@ -296,7 +296,7 @@ def _read_pem(path: Path) -> bytes:
 
 
 def _dns_names(certificate: Certificate) -> list[str]:
-    """List the DNS names by which a tls: endpoint selects a certificate."""
+    """List a certificate's DNS names; a tls: endpoint selects the certificate by these names."""
     try:
         names = certificate.extensions.get_extension_for_class(SubjectAlternativeName).value
     except ExtensionNotFound:

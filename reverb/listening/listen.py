@@ -1,4 +1,4 @@
-"""Makes services that listen on the endpoints of endpoint strings."""
+"""Makes services that listen on endpoints; each endpoint is given by an endpoint string."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -21,8 +21,8 @@ def listen_service(
 ) -> StreamServerEndpointService:
     """Make a service that listens on an endpoint.
 
-    The service reloads certificates that change. For an endpoint string that begins with
-    ``haproxy:``, the service reads the PROXY protocol.
+    The service reloads the certificates when their files change. For an endpoint string that
+    begins with ``haproxy:``, the service reads the PROXY protocol.
 
     Args:
         text: The endpoint string.

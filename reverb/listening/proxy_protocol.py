@@ -1,8 +1,9 @@
 """The PROXY protocol of ``haproxy:`` endpoints, read with Twisted's parsers.
 
-Twisted alone refuses a header that arrives in small segments, and the header ``PROXY UNKNOWN``. For
-some malformed headers, Twisted logs a traceback. This module accepts headers in small segments and
-``PROXY UNKNOWN``. If a header is malformed, it closes the connection without a traceback.
+Without this module, Twisted refuses a header that arrives in small segments, and the header
+``PROXY UNKNOWN``. For some malformed headers, Twisted logs a traceback. This module accepts headers
+in small segments and ``PROXY UNKNOWN``. If a header is malformed, this module closes the connection
+without a traceback.
 
 Source: the specification "The PROXY protocol, versions 1 and 2" by HAProxy Technologies.
 """
@@ -36,7 +37,10 @@ class ProxyProtocol(HAProxyProtocolWrapper):
     _start = b""
 
     def dataReceived(self, data: bytes) -> None:
-        """Read the PROXY header, then pass on bytes; a malformed header closes the connection."""
+        """Read the PROXY header, and pass all later bytes to the wrapped protocol.
+
+        A malformed header closes the connection.
+        """
         if self._proxyInfo is not None:
             self.wrappedProtocol.dataReceived(data)
             return
@@ -58,7 +62,7 @@ class ProxyProtocol(HAProxyProtocolWrapper):
 
 
 def _is_undecided(data: bytes) -> bool:
-    """Return whether these first bytes are too few to decide whether a PROXY header begins."""
+    """Return whether a connection's first bytes are too few to recognize a PROXY header."""
     if len(data) >= _DECISIVE:
         return False
     if data.startswith(_VERSION_1):

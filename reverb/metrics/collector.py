@@ -3,8 +3,9 @@
 A new counter needs a field in :mod:`reverb.meter`; each new metric needs a row in docs/metrics.md.
 
 The value of a label is an app's id or one of a small set of values; no label names a
-channel or a user. Each reason, result, source, kind and limit has a series from the start,
-with the value 0. The series of a code or an HTTP status begins when it first occurs.
+channel or a user. If the values of a label are known in advance, for example reasons and
+limits, each value has a series from the start, with the value 0. The series of a code or
+an HTTP status begins when the code or the status first occurs.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -55,7 +56,7 @@ class NodeCollector(Collector):
         broker: The broker whose connection is reported.
         store: The channel store whose connection is reported.
         unavailable_reason: Returns why the node is not ready; None if it is ready.
-        queued: Called with an app's id. Returns the number of the app's webhook
+        queued: Called with an app's id; returns the number of the app's webhook
             deliveries that this node still has to send.
     """
 
@@ -360,5 +361,5 @@ def _cumulative_buckets(histogram: Histogram) -> list[tuple[str, int]]:
 
 
 def _get_link_meter(part: IBroker | IChannelStore) -> LinkMeter:
-    """Return the meter of a part's link, or an unused meter if the part has no link."""
+    """Return the meter of a broker's or store's link; an unused meter if there is no link."""
     return part.link_meter if ILinked.providedBy(part) else LinkMeter()

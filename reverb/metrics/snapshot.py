@@ -1,7 +1,7 @@
 """A snapshot of the hub's connections, channels and members, for gauges.
 
-Each scrape computes the numbers from the hub's own tables. No number is
-incremented and decremented between scrapes, so none can drift.
+Each scrape counts the objects in the hub's own tables. No gauge is incremented and
+decremented between scrapes, so no gauge can drift.
 """
 
 from collections import Counter, defaultdict
@@ -14,7 +14,7 @@ from reverb.protocol.names import ChannelKind
 class HubSnapshot(NamedTuple):
     """The numbers of this node's connections, channels, subscriptions and members.
 
-    A key is an app's id, or an app's id with a kind of channel.
+    The key of each number is an app's id, or a pair of an app's id and a kind of channel.
     """
 
     connections: Counter[str]

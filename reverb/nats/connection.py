@@ -6,7 +6,8 @@ subscription, and several tasks for each message. Instead, this module writes
 commands to the transport, with one write for each turn of the reactor, and
 receives messages from the parser. This module uses four private attributes of
 nats-py: ``Client._transport``, ``Client._process_msg``, ``Client._ps``, and the
-transport's ``_io_writer``. Tests fail when these attributes change.
+transport's ``_io_writer``. Tests fail if nats-py changes a private attribute that this
+module uses.
 
 The module needs the running asyncio event loop of Twisted's asyncio reactor.
 """
@@ -76,7 +77,7 @@ class _Transport(TcpTransport):
         return 0 if self._io_writer is None else self._io_writer.transport.get_write_buffer_size()
 
     def abort(self) -> None:
-        """End the connection at once, and drop what has not been sent."""
+        """End the connection at once, and drop the bytes that have not been sent."""
         if self._io_writer is not None:
             self._io_writer.transport.abort()
 
@@ -87,7 +88,8 @@ class _Client(Client):
     Args:
         transport: The transport to the NATS server.
         on_message: Called with the subject and the content of each message.
-        on_excess: Called with one text if the server sends a line or a message that is too large.
+        on_excess: Called with an explanation if the server sends a line or a message that is too
+            large.
     """
 
     def __init__(
@@ -261,7 +263,7 @@ class NatsConnection:
 
     @property
     def max_payload(self) -> int:
-        """The most bytes of a message that the server accepts; valid once the login is accepted."""
+        """The largest message that the server accepts, in bytes; unknown before the login."""
         return self._client.max_payload
 
     def publish(self, subject: bytes, message: bytes) -> None:
@@ -296,8 +298,9 @@ class NatsConnection:
         """Send a PING when this turn of the reactor ends.
 
         Returns:
-            Fires when the PONG arrives. NATS has then read every command sent before the PING, and
-            every message that it sent before the PONG has arrived. Fails with LinkLostError.
+            Fires when the PONG arrives. When the PONG arrives, NATS has read every command sent
+            before the PING, and every message that NATS sent before the PONG has arrived. Fails
+            with LinkLostError if the connection ends first.
         """
         if self._has_ended:
             return fail(LinkLostError("the connection has ended"))

@@ -77,7 +77,7 @@ class NatsLink(Link):
             self._connection.unsubscribe(name)
 
     def catch_up(self) -> "Deferred[None]":
-        """Fire when all messages published until now have arrived here, or the link is lost."""
+        """Fire when this node has received all messages published so far, or the link is lost."""
         if self._connection is None:
             return defer.succeed(None)
         return self._connection.round_trip().addErrback(lambda _: None)

@@ -71,9 +71,9 @@ class MemberLeft(msgspec.Struct, frozen=True):
 class ChannelReaped(msgspec.Struct, frozen=True):
     """The store removed the subscriptions of a dead node to a channel.
 
-    Only one surviving node gets this change. The hub of that node sends the notices and
-    refreshes the subscription count. The nodes with subscribers also get a :class:`MemberLeft`
-    for each removed member.
+    The store reports a ChannelReaped to only one surviving node, whose hub sends the notices and
+    refreshes the channel's subscription count. The nodes with subscribers to the channel also get
+    a :class:`MemberLeft` for each removed member.
     """
 
     app_id: str
@@ -87,7 +87,7 @@ class ChannelReaped(msgspec.Struct, frozen=True):
 class StoreRestored(msgspec.Struct, frozen=True):
     """The store answers for all nodes again.
 
-    A node gets this change after its link has reconnected, because the node may have missed
+    A node gets a StoreRestored after its link has reconnected, because the node may have missed
     other changes while the link was down.
     """
 

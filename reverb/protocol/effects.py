@@ -2,7 +2,7 @@
 
 The hub passes a change to a function of this module, and carries out the effects that the function
 returns. When a subscription begins or ends, the hub first asks the store, and passes the store's
-answer to the function. The functions are pure.
+answer to :func:`of_join` or :func:`of_leave`. The functions of this module are pure.
 
 Source: Pusher's documentation, "WebSocket protocol", "Presence channels" and "Cache channels".
 """

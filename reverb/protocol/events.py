@@ -25,7 +25,7 @@ class EventError(ValueError):
     """An event breaks a rule and is not published.
 
     Args:
-        message: A sentence that names the field and says what is wrong with it.
+        message: A sentence that names the invalid field of the event, and the rule that it breaks.
         too_large: Whether the event breaks only the limit on the size of its data.
     """
 
@@ -42,12 +42,12 @@ def check_event(
 
     Args:
         app: The app that sets the limits.
-        name: The event's name. The name must not be empty, and must not begin with
-            ``pusher:`` or ``pusher_internal:``. Otherwise the name may have any
-            characters.
+        name: The event's name: any text that is not empty, and does not begin with
+            ``pusher:`` or ``pusher_internal:``.
         channels: The names of the channels.
         data: The event's data, as clients receive it.
-        socket_id: The socket id of the connection to exclude; None to exclude none.
+        socket_id: The socket id of the one connection that must not receive the event;
+            None to exclude none.
 
     Raises:
         EventError: The event breaks a rule or exceeds a limit.
@@ -78,7 +78,7 @@ def check_event(
 
 
 def is_too_large(data: str, limit: int) -> bool:
-    """Return whether an event's data has more bytes than the limit; 0 means no limit."""
+    """Return whether an event's data has more bytes than the limit; a limit of 0 means no limit."""
     # A character takes at most 4 bytes, so most data passes without being encoded.
     return bool(limit) and len(data) * 4 > limit and len(data.encode()) > limit
 

@@ -37,13 +37,12 @@ def text_frame(payload: bytes) -> bytes:
 def compressed_text_frame(payload: bytes) -> bytes:
     """Compress a payload, and encode it as one text frame (RFC 7692, 7.2.1).
 
-    The compressed data does not refer to earlier messages. One frame therefore
-    serves all subscribers that have negotiated compression.
+    The compressed data does not refer to earlier messages, so one frame serves all
+    subscribers that have negotiated compression.
 
-    The compressor's settings use less memory than zlib's defaults. For JSON of
-    up to 10 KB, zlib's defaults compress hardly better, but need 250 KB for each
-    compressor. Allocating and clearing 250 KB costs more than the compression
-    itself.
+    The compressor's settings use less memory than zlib's default settings. With the default
+    settings, JSON of up to 10 KB becomes hardly smaller, but each compressor needs 250 KB of
+    memory. To allocate and clear 250 KB takes longer than to compress the JSON.
     """
     deflater = zlib.compressobj(
         _DEFLATE_LEVEL, zlib.DEFLATED, -DEFLATE_WINDOW_BITS, _DEFLATE_MEMORY
@@ -97,7 +96,7 @@ class FrameBatch:
     """A sequence of frames that is sent with one write.
 
     Args:
-        frames: At least one frame, in the order of publication.
+        frames: The frames, at least one, in the order of publication.
 
     Attributes:
         frames: The frames; a transport other than WebSocket sends their payloads.

@@ -27,10 +27,11 @@ class Rejection(Exception):  # noqa: N818 - it is a response to the client as mu
     in a close frame.
 
     Args:
-        code: The protocol's code.
-        reason: A sentence for the client's developer.
-        limit: The limit for which the connection is rejected, one of :data:`reverb.meter.LIMITS`
-            or of :data:`reverb.meter.REFUSALS`; empty for another reason.
+        code: The protocol's error code.
+        reason: A sentence that tells the client's developer why the connection is rejected.
+        limit: The name of the limit that the connection exceeds, from
+            :data:`reverb.meter.LIMITS` or :data:`reverb.meter.REFUSALS`; empty if the
+            connection exceeds none.
     """
 
     def __init__(self, code: Code, reason: str, *, limit: str = "") -> None:
@@ -48,7 +49,7 @@ def parse_key(path: str, prefix: str) -> str:
         prefix: The prefix of every route: empty, or a path such as ``/realtime``.
 
     Raises:
-        Rejection: With code 4005 if the path is not the prefix and ``/app/KEY``.
+        Rejection: With code 4005 if the path is not the prefix followed by ``/app/KEY``.
     """
     route = prefix + "/app/"
     try:
@@ -61,7 +62,7 @@ def parse_key(path: str, prefix: str) -> str:
 
 
 def parse_query(text: str) -> dict[str, str]:
-    """Return the query parameters of the connection URL; of a repeated one, the last value.
+    """Return the query parameters of the connection URL; a repeated parameter has its last value.
 
     Raises:
         Rejection: With code 4005 if the query has too many parameters or too many malformed
@@ -81,7 +82,8 @@ def check_version(query: Mapping[str, str]) -> None:
 
     Raises:
         Rejection: With code 4006 if ``protocol`` or ``version`` is malformed, 4007 if the
-            server does not support the ``protocol``, and 4008 if the URL has none.
+            server does not support the ``protocol``, and 4008 if the URL has no
+            ``protocol``.
     """
     version = query.get("version", "")
     if version and not _VERSION.fullmatch(version):
@@ -125,7 +127,7 @@ def check_origin(app: App, origin: str) -> None:
     Args:
         app: The app; its ``allowed_origins`` are host name patterns.
         origin: The Origin header, empty when the request has none. The scheme
-            and the port in the header are ignored.
+            and the port of the Origin are ignored.
 
     Raises:
         Rejection: With code 4009 if no pattern matches the Origin's host. A request

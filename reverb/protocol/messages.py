@@ -285,7 +285,7 @@ def subscription_succeeded(channel: str) -> bytes:
 
 
 def presence_subscription_succeeded(channel: str, members: Mapping[str, str]) -> bytes:
-    """Encode the confirmation of a subscription to a presence channel, with its members.
+    """Encode the confirmation of a subscription to a presence channel, with the list of members.
 
     Args:
         channel: The channel's name.
@@ -342,7 +342,7 @@ def signin_success(user_data: str) -> bytes:
 def watchlist_events(online: Sequence[str], offline: Sequence[str]) -> bytes:
     """Encode ``watchlist_events``: the watched users who are online, and those who are offline.
 
-    The message has no channel, as the .NET SDK requires. An empty ``online`` or
+    The .NET SDK requires that the message has no channel. An empty ``online`` or
     ``offline`` is omitted from the message.
 
     Args:

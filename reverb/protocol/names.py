@@ -50,7 +50,7 @@ class ChannelType(NamedTuple):
 
     @property
     def signed(self) -> bool:
-        """Whether a subscription needs a signature from the app's server."""
+        """Whether a subscription to this type of channel needs the app server's signature."""
         return self.kind in _SIGNED
 
 
@@ -91,11 +91,12 @@ def channel_name_problem(name: str, max_length: int) -> str | None:
     Args:
         name: The name, from a client or an API request.
         max_length: The largest allowed number of characters, 0 for no limit.
-            The prefix of a server-to-user channel does not count. So a limit of
-            200, the default, allows the server-to-user channel of every valid user id.
+            The prefix of a server-to-user channel does not count towards the limit.
+            The default limit of 200 therefore allows the server-to-user channel of
+            every valid user id.
 
     Returns:
-        A sentence for the sender that says what is wrong, or None when the
+        A sentence that tells the sender why the name is invalid, or None when the
         name is valid.
     """
     if not _NAME.fullmatch(name):
@@ -115,7 +116,7 @@ def user_id_problem(user_id: str) -> str | None:
     """Validate a user's id, from a sign-in or an API request.
 
     Returns:
-        A sentence for the sender that says what is wrong, or None when the id
+        A sentence that tells the sender why the id is invalid, or None when the id
         is valid.
     """
     if not _USER_ID.fullmatch(user_id):

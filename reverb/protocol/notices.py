@@ -1,8 +1,8 @@
 """The notices that the hub sends to its listeners: embedding applications and webhooks.
 
-A notice is named after Pusher's webhook event for the same occurrence, if there is
-one. "First" and "last" in a docstring of this module refer to the subscriptions of
-all nodes that share a store.
+If Pusher has a webhook event for the same occurrence, the notice has the name of this
+webhook event. "First" and "last" in a docstring of this module refer to the
+subscriptions of all nodes that share a store.
 """
 
 import msgspec

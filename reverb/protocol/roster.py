@@ -10,8 +10,8 @@ _encode = msgspec.json.encode
 class Roster(Mapping[str, str]):
     """A mapping from each member's user id to its ``user_info`` JSON text.
 
-    :meth:`add` encodes a member once. :meth:`subscription_succeeded` concatenates
-    the encoded members to the list that a new subscriber receives.
+    :meth:`add` encodes a member once. :meth:`subscription_succeeded` joins the encoded
+    members, and so makes the list of members that a new subscriber receives.
 
     Args:
         members: The initial members; None for none.
@@ -36,7 +36,7 @@ class Roster(Mapping[str, str]):
         return len(self._infos)
 
     def add(self, user_id: str, user_info: str) -> None:
-        """Add a member, or replace its ``user_info``."""
+        """Add a member, or replace the ``user_info`` of the member with the same user id."""
         if self._infos.get(user_id) == user_info:
             return
         text = _encode(user_id).decode()
@@ -45,7 +45,7 @@ class Roster(Mapping[str, str]):
         self._hash[user_id] = _inside_string(f"{text}:{user_info}")
 
     def remove(self, user_id: str) -> None:
-        """Remove a member; raise KeyError when there is none with this id."""
+        """Remove a member; raise KeyError when no member has the user id."""
         del self._infos[user_id], self._ids[user_id], self._hash[user_id]
 
     def subscription_succeeded(self, channel: str) -> bytes:

@@ -15,7 +15,7 @@ messages are in :mod:`reverb.protocol.messages` and :mod:`reverb.protocol.names`
 error texts for a full channel and for too many client events are in :mod:`reverb.hub`.
 
 Source: Pusher's documentation, "WebSocket protocol". An error that Pusher's
-live service also sends has the same text here.
+live service also sends has Pusher's text.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -51,7 +51,7 @@ The connection waits for the awaitable before it handles the client's next messa
 
 
 class Phase(Enum):
-    """The phase of a session. A session enters the phases in this order, and may skip CLOSING."""
+    """The phase of a session: first OPEN, then CLOSING, which may be skipped, and last ENDED."""
 
     OPEN = "open"
     """The session handles messages."""
@@ -80,10 +80,10 @@ class SessionHub(Protocol):
     def subscribe(
         self, session: "Session", channel: str, type_: ChannelType, member: Member | None
     ) -> Completion:
-        """Subscribe the session, and send the confirmation or the error to the client."""
+        """Subscribe the session to a channel; send the confirmation or the error to the client."""
 
     def unsubscribe(self, session: "Session", channel: str) -> Completion:
-        """End the session's subscription."""
+        """End the session's subscription to a channel."""
 
     def client_event(self, session: "Session", channel: str, event: str, data: str) -> Completion:
         """Publish a client event to the other subscribers of the channel."""
@@ -105,7 +105,7 @@ class Session:
         app: The app whose key the client connected with.
         socket_id: The connection's unique id, of the form ``digits.digits``.
         connection: The client's connection, to which the session sends its answers.
-        hub: Performs the operations that affect more than this connection.
+        hub: Performs the operations that affect more than this one client.
         meter: The app's meter.
 
     Attributes:
@@ -154,7 +154,7 @@ class Session:
     def channels(self) -> Mapping[str, Member | None]:
         """The channels that the session is subscribed to or is subscribing to, by name.
 
-        Each value is the session's member on a presence channel, and None on another channel.
+        The value for a presence channel is the client's :class:`Member`, for another channel None.
         """
         return MappingProxyType(self._channels)
 
@@ -191,8 +191,8 @@ class Session:
             payload: The message, valid UTF-8.
 
         Returns:
-            None when the message has been handled. Otherwise an awaitable,
-            which the caller must await before it passes the client's next message.
+            None when the message has been handled; otherwise an awaitable. The caller must
+            await the awaitable before it passes the client's next message.
         """
         meter = self.meter
         meter.messages_received += 1
@@ -280,8 +280,8 @@ class Session:
         """Check that ``auth`` is the app's key, a colon and the text's signature.
 
         Raises:
-            ClientError: The check failed. If the signature is wrong, the error
-                contains the text to sign, but not the secret.
+            ClientError: ``auth`` has no colon, a wrong key or a wrong signature. If the
+                signature is wrong, the error contains the text to sign, but not the secret.
         """
         key, colon, signature = auth.partition(":")
         if not colon:
@@ -298,7 +298,7 @@ class Session:
             )
 
     def _member(self, request: messages.Subscribe) -> Member:
-        """Return the new member, made from ``channel_data``, or else from the signed-in user.
+        """Return the new member: from ``channel_data`` if given, else from the signed-in user.
 
         Source: Pusher's documentation, "Presence channels".
         """

@@ -1,7 +1,7 @@
 """Checks the data that a node reads from Redis or NATS, before the data reaches a client.
 
-The nodes write only valid data. But other programs may write to the same Redis or NATS, and a
-client must close its connection after a text message that is not UTF-8 (RFC 6455, section 8.1).
+The nodes write only valid data, but other programs may write to the same Redis or NATS. A client
+must close its connection after a text message that is not UTF-8 (RFC 6455, section 8.1).
 """
 
 import re
@@ -36,7 +36,8 @@ def check_payload(payload: bytes, channel: str) -> None:
 
     Args:
         payload: The message for the subscribers, as bytes.
-        channel: The channel's name. On a user's online channel, the payload may be empty.
+        channel: The channel's name. If the name begins with ``#online-``, the payload may be
+            empty.
 
     Raises:
         ValueError: The payload is not a JSON object with an ``event``, or is not UTF-8.
@@ -52,7 +53,7 @@ def check_payload(payload: bytes, channel: str) -> None:
 
 
 def check_member(user_id: str, user_info: str | None) -> None:
-    """Check a member of a presence channel that another node has stored or announced.
+    """Check a presence channel's member, as another node has stored or announced the member.
 
     Args:
         user_id: The member's user id.
@@ -71,7 +72,10 @@ def check_member(user_id: str, user_info: str | None) -> None:
 
 
 def is_channel_name(name: str) -> bool:
-    """Return whether a name is valid for a channel, including a server's internal channel."""
+    """Return whether a channel's name is valid.
+
+    The name of an internal channel, such as ``#online-ID``, is valid, too.
+    """
     return _CHANNEL.fullmatch(name) is not None
 
 

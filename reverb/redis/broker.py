@@ -11,7 +11,7 @@ class RedisBroker(BusBroker):
     """Delivers envelopes to this node synchronously, and to the other nodes through Redis.
 
     Args:
-        link: The link to Redis; started and stopped with the broker.
+        link: The link to Redis, which the broker starts and stops.
         member_changed: Called with each member change that the store of any node publishes.
     """
 

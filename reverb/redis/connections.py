@@ -33,7 +33,10 @@ _MAX_SHOWN_CHARACTERS = 200
 
 
 class RedisConnection(txredisapi.RedisProtocol):  # type: ignore[misc]
-    """The base class of both kinds of connection; replies arrive in the order of the commands."""
+    """The base class of the connections to Redis for commands and for subscriptions.
+
+    Redis sends its replies in the order of the commands.
+    """
 
     def __init__(self) -> None:
         super().__init__(charset=None, convertNumbers=False)
@@ -46,7 +49,7 @@ class RedisConnection(txredisapi.RedisProtocol):  # type: ignore[misc]
         self._reply_bytes = 0
 
     def connectionMade(self) -> None:
-        """Do nothing: the owner of the connection logs in, instead of the base class."""
+        """Do not log in, unlike the base class: the owner of the connection logs in."""
 
     def dataReceived(self, data: bytes, unpause: bool = False) -> None:
         """Parse replies; abort the connection at a protocol error or an oversized reply."""
@@ -136,11 +139,12 @@ class CommandConnection(RedisConnection):
     def send(self, command: bytes, reply: "Deferred[Any] | None") -> None:
         """Send a packed command when this turn of the reactor ends.
 
-        Does nothing if the connection has ended; ``reply`` does not fire then.
+        If the connection has ended, the command is dropped, and ``reply`` never fires.
 
         Args:
             command: The command, as :func:`reverb.redis.resp.pack_command` encodes it.
-            reply: Fires or fails as the Deferred of :meth:`call`; None to ignore the reply.
+            reply: The Deferred that fires with the reply, or fails as that of :meth:`call` does;
+                None to ignore the reply.
         """
         if self.lost.called:
             return
@@ -210,7 +214,8 @@ class SubscriberConnection(RedisConnection):
 
         Returns:
             Fires when Redis has confirmed the last subscription. Redis confirms subscriptions in
-            order, so all are in place. Fails with LinkLostError if the connection ends first.
+            order, so all subscriptions are active by then. Fails with LinkLostError if the
+            connection ends before the last confirmation.
         """
         if self.lost.called:
             return fail(LinkLostError("the connection has ended"))

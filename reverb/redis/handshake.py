@@ -1,6 +1,7 @@
 """The first commands that a node sends to Redis or to a sentinel, and a sentinel's reply.
 
-The preflight sends these commands with blocking calls; the link sends them on the reactor.
+The preflight sends the commands of this module with blocking calls; the link sends them without
+blocking.
 """
 
 from typing import Any

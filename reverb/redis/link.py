@@ -1,7 +1,8 @@
 """A node's link to Redis: one connection for commands, one for subscriptions.
 
-The two connections are opened and closed together: an error on one closes both. So Redis is either
-available or not, and the node recovers in one way: it goes through all phases of the connect.
+The two connections are opened and closed together: an error on one connection closes both. So the
+node recovers from every error in the same way: it opens both connections, and goes through all
+phases of a connect.
 """
 
 from typing import Any, NoReturn
@@ -52,7 +53,11 @@ class RedisLink(Link):
 
     @property
     def address(self) -> str:
-        """The address for the log: the master's if sentinels have named it, otherwise the URL's."""
+        """Redis's address for the log.
+
+        If sentinels have named the master, the address is that of the master; otherwise it is the
+        URL without the credentials.
+        """
         return self._master.address
 
     def call(self, *arguments: Argument) -> "Deferred[Any]":
@@ -88,7 +93,12 @@ class RedisLink(Link):
             self._subscriptions.unsubscribe(name)
 
     def catch_up(self) -> "Deferred[None]":
-        """Fire when all messages published until now have arrived, or when the link is lost."""
+        """Wait until this node has received the messages that are already published.
+
+        Returns:
+            Fires when the messages published before this call have arrived, or when the link is
+            lost.
+        """
         if self._subscriptions is None:
             return defer.succeed(None)
         return self._subscriptions.call(b"PING").addBoth(lambda _: None)
@@ -132,7 +142,11 @@ class RedisLink(Link):
         super()._count_reconnect()
 
     def _log_in(self, connection: RedisConnection) -> "Deferred[None]":
-        """Log in; fires when Redis has accepted all commands of the login."""
+        """Log in on a new connection.
+
+        Returns:
+            Fires when Redis has accepted all commands of the login.
+        """
         accepted = wait_for_all(connection.call(*command) for command in login_commands(self.url))
         return accepted.addErrback(self._login_refused)
 
@@ -142,7 +156,10 @@ class RedisLink(Link):
         failure.raiseException()
 
     def _ping(self) -> "Deferred[None]":
-        """Check that both connections answer; with sentinels, also that Redis is the master."""
+        """Check that Redis answers on both connections.
+
+        If the URL names sentinels, also check that this Redis is the master.
+        """
         commands, subscriptions = self._commands, self._subscriptions
         if commands is None or subscriptions is None:
             return defer.fail(LinkLostError("Redis is not connected"))

@@ -82,14 +82,15 @@ class _BlockingConnection:
 
 
 def refusal_reason(url: RedisUrl) -> str | None:
-    """Check whether this server can work with the Redis that a URL names; blocks.
+    """Check whether this server can work with the Redis that a URL names.
 
-    If the URL names sentinels, they are first asked for the master.
+    The check blocks. If the URL names sentinels, the function first asks the sentinels for the
+    master's address.
 
     Returns:
-        The reason why this server cannot work with this Redis, as one line without the password.
-        None if no such reason is found. If Redis is out of reach or replies with a temporary error,
-        the result is None, too, because the link tries again while this server runs.
+        The reason why this server cannot work with this Redis, as one line without the password;
+        None if no such reason is found. The function also returns None if Redis is out of reach or
+        replies with a temporary error, because the link tries again while this server runs.
     """
     try:
         if not url.sentinels:
@@ -151,15 +152,15 @@ def _unsupported_reason(info: dict[str, str]) -> str | None:
 
 
 class _SentinelRefusalError(Exception):
-    """A sentinel replied, but cannot be used; the text says why."""
+    """A sentinel replied, but named no master; the error's text says why."""
 
 
 def _ask_sentinels(url: RedisUrl) -> Address | None:
     """Ask the sentinels in turn for the master's address.
 
     Returns:
-        The first address that a sentinel names. None if each sentinel is out of reach, or replies
-        with a temporary error or with something unexpected.
+        The first address that a sentinel names; None if each sentinel is out of reach, or sends a
+        temporary error or an unexpected reply.
 
     Raises:
         _SentinelRefusalError: No sentinel names an address, and at least one does not know the

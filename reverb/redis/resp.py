@@ -9,7 +9,7 @@ MAX_HANDSHAKE_BYTES = 65_536
 
 
 class RedisReplyError(Exception):
-    """Redis replied with an error; the text is that of the reply."""
+    """Redis replied with an error; the exception has the text of the reply."""
 
 
 class ProtocolError(Exception):
@@ -24,7 +24,7 @@ def pack_command(*arguments: Argument) -> bytes:
 
 
 def make_reader() -> hiredis.Reader:
-    """Make a reader of replies.
+    """Make a reader that parses the replies of Redis.
 
     The reader's method ``gets`` returns the next reply: bytes, a number, None, a RedisReplyError,
     or a list of these. ``gets`` returns False while no reply is complete, and raises ProtocolError

@@ -41,8 +41,8 @@ class MasterFinder:
         reactor: Makes the connections, and measures time.
 
     Attributes:
-        address: The address for the log, without the credentials: that of the master if the
-            sentinels have named it, otherwise the URL's.
+        address: Redis's address for the log, without the credentials. If sentinels have named
+            the master, the address is that of the master; otherwise it is the URL.
     """
 
     def __init__(self, url: RedisUrl, reactor: Any) -> None:
@@ -53,10 +53,13 @@ class MasterFinder:
         self._sentinels = deque(url.sentinels)
 
     async def find(self) -> IStreamClientEndpoint:
-        """Return the endpoint of Redis; with sentinels, ask them in turn for the master's address.
+        """Return the endpoint of the Redis to connect to.
+
+        If the URL names sentinels, ask the sentinels in turn for the master's address.
 
         Raises:
-            LinkLostError: No sentinel names the master; the text has the error of each sentinel.
+            LinkLostError: No sentinel names the master; the error's text lists each sentinel's
+                error.
         """
         if self._url.scheme == "unix":
             return UNIXClientEndpoint(self._reactor, self._url.path)
@@ -80,12 +83,12 @@ class MasterFinder:
         raise LinkLostError("; ".join(problems))
 
     def try_next_sentinel(self) -> None:
-        """Move the first sentinel to the end, because it named no usable master."""
+        """Move the first sentinel to the end of the list, because it named no usable master."""
         self._sentinels.rotate(-1)
 
     @returns_deferred
     async def check(self, connection: RedisConnection) -> None:
-        """Check that a connection is to the master; does nothing without sentinels.
+        """If the URL names sentinels, check that a connection is to the master.
 
         Returns:
             Fires if the server is the master. Fails with LinkLostError if the server is not the
@@ -121,7 +124,7 @@ class MasterFinder:
 
 
 def _timed_out(result: object, seconds: float) -> object:
-    """Raise TimeoutError after a timeout, in place of the error that reports a cancellation."""
+    """Raise TimeoutError for a connect that a timeout has cancelled."""
     if isinstance(result, Failure):
         raise defer.TimeoutError(seconds)
     return result

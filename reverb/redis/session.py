@@ -1,4 +1,7 @@
-"""This node's session in Redis: runs scripts, with the token that fences off late commands."""
+"""This node's session in Redis: runs scripts with the session token.
+
+The session token lets Redis reject late commands of an earlier session.
+"""
 
 import re
 import secrets
@@ -32,7 +35,7 @@ _MAX_LOGGED_REASON = 300
 
 
 class RedisSession:
-    """Runs scripts for this node, on behalf of each part that keeps state in Redis.
+    """Runs scripts for all parts of this node that keep state in Redis.
 
     The store begins and ends the session, because the store also registers the node's lease.
 
@@ -62,11 +65,11 @@ class RedisSession:
         return self._token
 
     def begin(self, token: str) -> None:
-        """Begin a session, with the token that the lease in Redis has."""
+        """Begin a session with the token that is stored in this node's lease in Redis."""
         self._token = token
 
     def end(self) -> None:
-        """End the session: this node enters degraded mode, or stops."""
+        """End the session, because this node enters degraded mode or stops."""
         self._token = None
 
     def _log_problem(self, problem: str, count: int) -> None:
@@ -120,8 +123,7 @@ class RedisSession:
     async def call(self, script: Script, *arguments: Argument, node: Argument = "") -> Any:
         """Run a script within the session.
 
-        If Redis refuses the session, the link is reset: it reconnects, and this node registers
-        again.
+        If Redis refuses the session, the link reconnects, and this node registers again.
 
         Args:
             script: The script, which must be loaded.

@@ -2,11 +2,11 @@
 
 The forms are:
 
-- ``redis://user:password@host:6379/0?prefix=myapp``;
-- ``unix://user:password@/run/redis.sock?db=0&prefix=myapp``;
-- ``redis+sentinel://user:password@sentinel1:26379,sentinel2:26379/mymaster/0``, with sentinels that
-  name the master;
-- with TLS, ``rediss://`` and ``rediss+sentinel://``.
+- ``redis://user:password@host:6379/0?prefix=myapp`` for Redis at a host and a port.
+- ``unix://user:password@/run/redis.sock?db=0&prefix=myapp`` for Redis on a Unix socket.
+- ``redis+sentinel://user:password@sentinel1:26379,sentinel2:26379/mymaster/0`` for the master that
+  the sentinels name.
+- ``rediss://`` and ``rediss+sentinel://`` for connections with TLS.
 """
 
 import re

@@ -20,8 +20,8 @@ class ChannelSubscriptions:
     A user is a member while the user has at least one subscription.
 
     Attributes:
-        sockets: Maps the socket id of each subscriber to the user id of the member. The user id
-            is None if the channel is not a presence channel.
+        sockets: Maps the socket id of each subscriber to the subscriber's user id, or to None if
+            the channel is not a presence channel.
         roster: The members.
         sockets_per_user: Maps the user id of each member to the number of the user's subscriptions.
     """

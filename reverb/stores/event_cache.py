@@ -25,7 +25,7 @@ class EventCache:
     def put(self, key: ChannelKey, event: str, data: str, ttl: float) -> None:
         """Store a channel's last event for ``ttl`` seconds.
 
-        Also drops the oldest events, up to the first one that has not expired.
+        Also remove the oldest events one by one, until the oldest event has not expired.
         """
         now = self._seconds()
         self._events.pop(key, None)
@@ -50,7 +50,7 @@ class EventCache:
         self._events.pop(key, None)
 
     def pop(self) -> tuple[ChannelKey, CachedEvent] | None:
-        """Remove and return an unexpired event, with its channel; None if there is none."""
+        """Remove and return an unexpired event and its channel; None if no such event is left."""
         while self._events:
             key, (event, data, expires) = self._events.popitem()
             remaining = expires - self._seconds()

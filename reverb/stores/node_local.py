@@ -19,7 +19,7 @@ class NodeLocalStore(MemoryStore):
     """A memory store that announces member changes to this node's subscribers only.
 
     The store reports each member change to this node's hub, and sets ``announced`` in the results
-    of joins and leaves. So the hub does not publish the change to the other nodes.
+    of joins and leaves. So the hub does not publish member changes to the other nodes.
 
     Args:
         seconds: A monotonic clock, in seconds; cached events expire by it.
@@ -64,7 +64,8 @@ class NodeLocalStore(MemoryStore):
     def leave(self, app_id: str, channel: str, socket_id: str) -> "Deferred[LeaveResult | None]":
         """Remove a subscription.
 
-        If the user is no longer a member, announce the departure on this node.
+        If the user has no other subscription to the channel, announce on this node that the member
+        has left.
         """
 
         def announce(left: LeaveResult | None) -> LeaveResult | None:

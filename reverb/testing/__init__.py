@@ -1,10 +1,9 @@
 """Fakes for testing applications, and for testing replacements of the server's parts.
 
-A :class:`MemoryServer` is the whole server in memory: the real HTTP and WebSocket
-protocols, sessions, hub and API, on a clock that the test advances. Its clients
-are :class:`MemoryClient` objects, which exchange WebSocket frames with the server.
-:meth:`MemoryServer.request` makes API requests. A :class:`WebhookReceiver`
-receives webhooks.
+A :class:`MemoryServer` is the whole server in memory: the real HTTP and WebSocket protocols,
+sessions, hub and API, on a clock that the test advances. The clients of a :class:`MemoryServer` are
+:class:`MemoryClient` objects, which exchange WebSocket frames with the server.
+:meth:`MemoryServer.request` makes API requests. A :class:`WebhookReceiver` receives webhooks.
 
 >>> server = MemoryServer()
 >>> client = server.client()

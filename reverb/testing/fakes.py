@@ -14,7 +14,7 @@ class MemoryConnection:
 
     Attributes:
         writes: The payloads of each call of :meth:`send` or :meth:`send_batch`.
-        closed: The code and the reason passed to :meth:`close`; None before that.
+        closed: The code and the reason passed to :meth:`close`; None until :meth:`close` is called.
     """
 
     def __init__(self, socket_id: str = "1.1") -> None:
@@ -32,7 +32,7 @@ class MemoryConnection:
         self.writes.append([frame.payload for frame in batch.frames])
 
     def close(self, code: int, reason: str) -> None:
-        """Record the code and the reason."""
+        """Record the close code and the reason."""
         self.closed = (code, reason)
 
     def payloads(self) -> list[bytes]:
@@ -45,7 +45,7 @@ class HeldBroker(LocalBroker):
 
     Attributes:
         held: The envelopes that are published but not delivered yet.
-        connected: Set by the test: whether the broker reports that it reaches the other nodes.
+        connected: Whether the broker reports that it reaches the other nodes; a test may set it.
     """
 
     def __init__(self) -> None:

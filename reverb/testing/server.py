@@ -69,7 +69,7 @@ class _Wire:
     def read(self) -> bytes:
         """Remove and return the bytes that the server has written.
 
-        If the server has closed the connection, drop the connection.
+        If the server has started to close the connection, complete the close.
         """
         data = self.transport.getOutBuffer() or b""
         if self.transport.disconnecting and not self.lost:
@@ -217,17 +217,18 @@ class MemoryServer:
 
     Args:
         apps: The apps; :data:`APP` if none is given.
-        service: Called with the arguments of :class:`reverb.service.ReverbService`, in place of
-            that class. For example, a ``partial`` of the class with a broker and a store.
-        receiver: Receives the webhooks. With None the server posts webhooks over the network,
-            which does not work on the clock of a test.
+        service: Called with the arguments of :class:`reverb.service.ReverbService`, and returns the
+            service. For example, pass a ``functools.partial`` of ``ReverbService`` with a broker
+            and a store.
+        receiver: Receives the webhooks. If ``receiver`` is None, the server sends webhooks over the
+            network, which does not work with the in-memory reactor of a test.
         settings: Further settings, by the names of the fields of
             :class:`reverb.settings.Settings`.
 
     Attributes:
         app: The first app.
         clock: A ``MemoryReactorClock``; use :meth:`advance` to let time pass.
-        clients: All clients that :meth:`client` has made, also closed ones.
+        clients: All clients that :meth:`client` has made, including closed clients.
         service: The real service, which has been started.
     """
 
@@ -267,14 +268,14 @@ class MemoryServer:
         Args:
             key: The app's key; None for the key of the first app.
             query: The query string of the connection URL.
-            path: The path before the key.
+            path: The path of the connection URL, up to the app's key.
             headers: Additional request headers.
             after: Bytes that follow the upgrade request in the same segment.
             peer: The client's address; None for an unknown address, to which the limits for each
                 address do not apply.
 
         Returns:
-            The client, also if the server has rejected it.
+            The client, even if the server has rejected the client.
         """
         key = self.app.key if key is None else key
         request = upgrade_request(f"{path}{key}?{query}", headers)
@@ -310,7 +311,7 @@ class MemoryServer:
         return parse_response(self.exchange(head.encode() + data))
 
     def exchange(self, *segments: bytes) -> bytes:
-        """Send segments on a new connection, close it, and return the bytes of the response."""
+        """Send segments of bytes on a new connection, close the connection, return the response."""
         wire = _Wire(self)
         answer = b""
         for segment in segments:
@@ -324,7 +325,7 @@ class MemoryServer:
     def publish(self, channel: str, event: str, data: Any, **more: Any) -> None:
         """Publish an event to a channel of the first app, and let the clients receive the event.
 
-        Further arguments are those of :meth:`reverb.service.ReverbService.publish`.
+        ``more`` has further arguments of :meth:`reverb.service.ReverbService.publish`.
         """
         self.service.publish(self.app, [channel], event, data, **more)
         self.settle()
@@ -341,7 +342,7 @@ class MemoryServer:
             self.settle()
 
     def settle(self) -> None:
-        """Exchange bytes between the server and its clients until no more are sent."""
+        """Exchange bytes between the server and its clients until neither side sends more bytes."""
         for _ in range(1000):
             self.clock.advance(0)
             moved = [client.pump() for client in self.clients]
@@ -350,7 +351,7 @@ class MemoryServer:
         raise AssertionError("the server and its clients keep exchanging bytes")
 
     def _has_due_calls(self) -> bool:
-        """Return whether the server continues in the next turn of the reactor."""
+        """Return whether a call that the server has scheduled is due."""
         now = self.clock.seconds()
         return any(call.getTime() <= now for call in self.clock.getDelayedCalls())
 

@@ -24,7 +24,7 @@ class WebhookRequest(msgspec.Struct, frozen=True):
 
     @property
     def events(self) -> list[dict[str, Any]]:
-        """The events of the body, decoded, in order."""
+        """The events in the request's body, decoded, in order."""
         events: list[dict[str, Any]] = msgspec.json.decode(self.body)["events"]
         return events
 
@@ -34,9 +34,9 @@ class WebhookRequest(msgspec.Struct, frozen=True):
         return int(msgspec.json.decode(self.body)["time_ms"])
 
     def is_signed_by(self, app: App) -> bool:
-        """Return whether the key, the signature and the content type are those of an app.
+        """Return whether the request has the app's key and signature, and the content type JSON.
 
-        At least one of Pusher's server SDKs makes each of these checks.
+        Pusher's server SDKs differ in which of the three they check, so this method checks all.
 
         Args:
             app: The app that must have signed the request.
@@ -50,9 +50,10 @@ class WebhookRequest(msgspec.Struct, frozen=True):
 
 @implementer(IWebhookTransport)
 class WebhookReceiver:
-    """A transport that replaces the network in tests.
+    """A webhook transport that replaces the network in tests.
 
-    Pass it to ``MemoryServer`` as ``receiver``, or to ``ReverbService`` as ``webhook_transport``.
+    Pass a WebhookReceiver to ``MemoryServer`` as ``receiver``, or to ``ReverbService`` as
+    ``webhook_transport``.
 
     >>> receiver = WebhookReceiver()
     >>> hook = Webhook(url="https://example.com/hook")
@@ -69,12 +70,12 @@ class WebhookReceiver:
         answer: The default answer.
 
     Attributes:
-        requests: All requests, in order, also those that failed.
+        requests: All requests, in order, including failed requests.
         taken: The accepted requests: those that were answered with a status from 200 to 299.
         answers: The answers to the next requests, in order; each is used once.
         answer: The default answer, which is used while ``answers`` is empty.
-        unanswered: The Deferreds of the requests without an answer. A test may fire one with a
-            status.
+        unanswered: The Deferreds of the requests without an answer. A test may fire a Deferred in
+            ``unanswered`` with a status.
     """
 
     def __init__(self, answer: int | str | None = 200) -> None:
@@ -98,8 +99,9 @@ class WebhookReceiver:
             body: The request's body.
 
         Returns:
-            Fires with the status of the answer. Fails with WebhookTransportError if the answer is
-            an error. Does not fire if the answer is None.
+            A Deferred that fires with the status of the answer. If the answer is an error, the
+            Deferred fails with WebhookTransportError. If the answer is None, the Deferred does not
+            fire.
         """
         request = WebhookRequest(url, headers, body)
         self.requests.append(request)

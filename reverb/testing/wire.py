@@ -74,7 +74,10 @@ class Response(msgspec.Struct):
 
 
 def parse_response(data: bytes) -> Response:
-    """Parse one HTTP response. Without a Content-Length, its body is the rest of the data."""
+    """Parse one HTTP response.
+
+    If the response has no Content-Length, the body is all of the data after the headers.
+    """
     head, _, body = data.partition(b"\r\n\r\n")
     first, *lines = head.decode("latin-1").split("\r\n")
     headers = {}

@@ -38,7 +38,7 @@ class AdmittingFactory(Protocol):
     options: WebSocketOptions
 
     def check_admission(self, connection: Any) -> None:
-        """Count a connection; raise Rejection if the node is closing or full."""
+        """Count a connection, or raise Rejection if the node is closing or has reached a limit."""
 
 
 async def admit(

@@ -1,4 +1,4 @@
-"""Objects without state, shared by all connections, that replace Autobahn's objects."""
+"""Stateless objects that replace the objects that Autobahn makes for each connection."""
 
 
 class PassThroughInflater:
@@ -14,7 +14,10 @@ class PassThroughInflater:
         """Do nothing: there is no state."""
 
     def decompress_message_data(self, data: bytes, max_output_len: int | None = None) -> bytes:
-        """Return the data unchanged. Autobahn limits the size as for other frames."""
+        """Return the data unchanged.
+
+        Autobahn limits the size of a compressed frame in the same way as the size of other frames.
+        """
         return data
 
     def end_decompress_message(self) -> None:

@@ -1,7 +1,7 @@
 """Writes the same frames to many clients, with one system call for each plain TCP connection.
 
-This is the innermost loop of the server. The loop works on file descriptors: access to each
-connection object would add half of the system call's cost.
+The loop over the clients is the innermost loop of the server. The loop uses file descriptors,
+because the access to a connection object would cost half as much as the system call.
 """
 
 import os
@@ -21,9 +21,10 @@ The value is negative, so it differs from every :attr:`SocketTable.closed_count`
 class BroadcastTarget:
     """A :class:`reverb.hub.channel.FanoutTarget` that writes to sockets directly.
 
-    The target groups the subscribers by whether they accept compressed frames, and by whether their
-    connection is plain TCP, whose socket can be written to directly. The target keeps the groups
-    until the subscribers change or a plain TCP connection of any client of the node closes.
+    The target groups the subscribers by two properties: whether they accept compressed frames, and
+    whether their connection is plain TCP. Only the socket of a plain TCP connection can be written
+    to directly. The target keeps the groups until the subscribers change, or until any plain TCP
+    connection of the node closes.
 
     Args:
         subscribers: The channel's subscribers by socket id. The target keeps the mapping, and reads
@@ -107,13 +108,14 @@ class _Recipients:
         but: Collection[Subscriber],
         busy: Mapping[int, DirectOutbox],
     ) -> int:
-        """Send a batch to the recipients, and return the number of bytes sent to all of them.
+        """Send a batch to the recipients, and return the total number of bytes sent.
 
         Args:
-            batch: The batch, for connections other than WebSockets.
-            frames: The batch's frames, as encoded for these recipients.
+            batch: The batch, which is sent to connections other than WebSockets.
+            frames: The batch's frames, encoded for the WebSockets among the recipients.
             but: The subscribers to exclude.
-            busy: The outboxes whose sockets must not be written to directly, by descriptor.
+            busy: Maps a socket's descriptor to the outbox, if the socket must not be written to
+                directly.
         """
         direct, others = self._direct, self._others
         descriptors: Collection[int] = direct

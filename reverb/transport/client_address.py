@@ -1,11 +1,13 @@
 """Finds the address of a client, even behind proxies, for limits, the log and metrics.
 
-Only a *trusted proxy* may tell a node the address of its client, in one of two ways:
+Only a *trusted proxy* may tell a node the address of a client, in one of two ways:
 
 - Each proxy appends the address of its peer to ``X-Forwarded-For`` or ``Forwarded`` (RFC 7239). So
-  the node reads these headers from the right. The first address that is not a trusted proxy's is
-  the client's. Addresses to the left of the client's may be forged, and are not read.
-- A proxy sends the client's address by the PROXY protocol. The endpoint ``haproxy:`` reads it.
+  the node reads ``X-Forwarded-For`` and ``Forwarded`` from right to left. From the right, the first
+  address that does not belong to a trusted proxy is the client's address. The node ignores the
+  addresses to the left of the client's address, because they may be forged.
+- A proxy sends the client's address by the PROXY protocol. The endpoint ``haproxy:`` reads the
+  header of the PROXY protocol.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -202,15 +204,15 @@ class ClientAddresses:
         return found[0]
 
     def _find_client(self, hops: Iterable[str]) -> ClientAddress | None:
-        """Return the first hop that is not a trusted proxy.
+        """Return the address of the first hop that is not a trusted proxy.
 
         Args:
             hops: The addresses that the proxies have appended, the latest one first.
 
         Returns:
-            The address of this hop. If all hops before the first unreadable one are trusted
-            proxies, the address of the hop that is furthest from this server. None if the latest
-            hop is unreadable.
+            The address of the first hop in ``hops`` that is not a trusted proxy. If every hop
+            before the first unreadable hop (or the end) is a trusted proxy, the address of the last
+            of these proxies. None if the first hop is unreadable.
         """
         client = None
         for hop in islice(hops, _MAX_HOPS):
@@ -234,11 +236,12 @@ def _speaks_proxy_protocol(transport: Any) -> bool:
 
 
 def make_address(peer: Any, *, limited: bool = False, conflict: bool = False) -> ClientAddress:
-    """Make the address of a transport's peer.
+    """Make the :class:`ClientAddress` of a transport's peer.
 
     Args:
         peer: The address that the transport's ``getPeer`` has returned.
-        limited: Whether limits on addresses apply, if the peer has an IP address.
+        limited: Whether the limits for each address apply to the peer, if the peer has an IP
+            address.
         conflict: Whether the peer is a proxy whose headers name different clients.
     """
     if isinstance(peer, address.IPv4Address | address.IPv6Address):
@@ -261,7 +264,7 @@ def _split_list(value: str) -> Iterator[str]:
 
 
 def _split_forwarded(value: str) -> Iterator[str]:
-    """Yield the ``for`` of each element of ``Forwarded`` (RFC 7239, 4), the last element first.
+    """Yield the ``for`` parameter of each element of ``Forwarded`` (RFC 7239, 4), in reverse order.
 
     Yields an empty string for an element without ``for``. A quoted string may contain commas and
     semicolons. The header is read from the right, so that an unbalanced quotation mark from a
@@ -297,7 +300,10 @@ def _split_quoted(value: str) -> Iterator[tuple[str, str]]:
 
 
 def _split_port(text: str) -> tuple[str, int]:
-    """Split ``1.2.3.4``, ``1.2.3.4:567``, ``[::1]:567`` or ``::1``; without a port, it is 0."""
+    """Split ``1.2.3.4``, ``1.2.3.4:567``, ``[::1]:567`` or ``::1`` into host and port.
+
+    If there is no port, the returned port is 0.
+    """
     host, port = text, ""
     if text.startswith("["):
         host, _, rest = text[1:].partition("]")

@@ -1,7 +1,8 @@
 """Limits the number of a node's WebSockets, in total and for each client address.
 
-The close code of each refusal lets the client reconnect later, because the many clients of an
-office or a mobile carrier may share one address, and because another node may have room.
+The close code of a refusal lets the client reconnect later, because another node may have room. A
+client whose address has reached a limit may also reconnect, because the many clients of an office
+or a mobile carrier may share one address.
 """
 
 from collections.abc import Callable
@@ -55,7 +56,7 @@ class ConnectionLimits:
             address: The address of the client.
 
         Raises:
-            Rejection: A limit has been reached. The WebSocket is not counted.
+            Rejection: A limit has been reached. The rejected WebSocket is not counted.
         """
         if self.max_sockets and self.open >= self.max_sockets:
             raise Rejection(
@@ -117,7 +118,7 @@ class _ConnectionRates:
         self._counts: dict[str, int] = {}
 
     def allow(self, network: str) -> bool:
-        """Count a new connection of a network, and return whether it is within the limit."""
+        """Count a new connection from a network; return whether the number is within the limit."""
         if not self._per_second:
             return True
         now = self._now()

@@ -16,7 +16,7 @@ class ConnectionLog:
     """Logs connects, disconnects and refusals, so that no client can fill the log.
 
     Args:
-        log: Throttles the lines.
+        log: Throttles the log lines.
     """
 
     def __init__(self, log: ThrottledLog) -> None:
@@ -104,5 +104,5 @@ class ConnectionLog:
         self._failures.failure("failed to serve {peer}", failure, peer=str(address))
 
     def flush(self) -> None:
-        """Log the counts of the lines that were suppressed."""
+        """Log how many lines were suppressed."""
         self._lines.flush()

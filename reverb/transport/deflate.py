@@ -31,7 +31,7 @@ _TAIL = b"\x00\x00\xff\xff" + b"\x03\x00"
 
 
 class DeflateError(ValueError):
-    """A message cannot be inflated. The text says why."""
+    """A message cannot be inflated; the exception's text says why."""
 
 
 class SizeError(ValueError):
@@ -48,12 +48,13 @@ class Agreement(NamedTuple):
 
 
 def negotiate(offers: Iterable[tuple[str, Parameters]]) -> Agreement | None:
-    """Accept one of the extensions that a client offers, or none.
+    """Accept one of the WebSocket extensions that a client offers, or none.
 
     An unknown or invalid offer is declined and does not fail the handshake (RFC 7692, 5.1). The
-    first offer that allows the shared frames is accepted. If all valid offers limit the server to
-    a smaller window, the first of them is accepted: that client may send compressed messages, but
-    receives uncompressed ones.
+    function accepts the first offer that allows frames that are compressed once for all clients. If
+    all valid offers limit the server to a window smaller than ``DEFLATE_WINDOW_BITS``, the function
+    accepts the first valid offer; the client may then send compressed messages, but receives
+    uncompressed messages.
 
     Args:
         offers: The names and parameters of the extensions, in the client's order of preference.

@@ -18,7 +18,7 @@ _RESERVED_SHARE = 4
 
 
 class SocketBudget(NamedTuple):
-    """The numbers of sockets that a node opens for its clients."""
+    """The numbers of sockets that a node may open for its clients."""
 
     max_sockets: int
     """The maximum number of WebSockets; 0 for no limit."""
@@ -47,7 +47,7 @@ def make_budget(chosen: int | None, open_files: int) -> SocketBudget:
 
 
 def report_budget(budget: SocketBudget, chosen: int | None, open_files: int) -> None:
-    """Log the maximum number of WebSockets; warn if it is lower than the operator has chosen.
+    """Log the maximum number of WebSockets; warn if the operator has chosen a higher number.
 
     Args:
         budget: The result of :func:`make_budget`.
@@ -71,7 +71,7 @@ def report_budget(budget: SocketBudget, chosen: int | None, open_files: int) -> 
 
 
 def read_open_files_limit() -> int:
-    """Return the process's limit of open files, the soft one; 0 if there is none."""
+    """Return the process's soft limit of open files; 0 if there is no limit."""
     if resource is None:
         return 0
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -1,4 +1,4 @@
-"""The factory of WebSocket connections, which closes them all when the node stops."""
+"""The factory of WebSocket connections, which closes all connections when the node stops."""
 
 from autobahn.twisted.websocket import WebSocketServerFactory
 from twisted.internet.defer import Deferred
@@ -26,7 +26,7 @@ _CLOSED_PER_TURN = 50
 
 
 class PusherFactory(WebSocketServerFactory):  # type: ignore[misc] # Autobahn is not typed
-    """Makes WebSocket connections, and keeps a set of the open ones.
+    """Makes WebSocket connections, and keeps a set of the open connections.
 
     Args:
         hub: Admits and serves the clients.
@@ -39,7 +39,8 @@ class PusherFactory(WebSocketServerFactory):  # type: ignore[misc] # Autobahn is
 
     Attributes:
         slow_peers: Watches the connections with queued bytes.
-        round_robin: Schedules the reading of connections that exceed the budget of one turn.
+        round_robin: Handles, in later turns of the reactor, the received bytes that exceed a
+            connection's budget for one turn.
         connections: Every connection from its upgrade until its socket has closed, whether or not
             its client has been admitted.
         addresses: Finds the addresses of the clients.
@@ -96,9 +97,9 @@ class PusherFactory(WebSocketServerFactory):  # type: ignore[misc] # Autobahn is
         """Check that the node has room for a connection, and count the connection.
 
         Raises:
-            Rejection: A limit on connections has been reached, or :meth:`close_all` was called. In
-                the latter case the rejection has the code and the reason of that call. The rejected
-                connection is not counted.
+            Rejection: A limit on connections has been reached, or :meth:`close_all` was called.
+                After :meth:`close_all`, the rejection has the code and the reason that
+                :meth:`close_all` received. The rejected connection is not counted.
         """
         if self._closing is not None:
             raise Rejection(*self._closing)

@@ -1,8 +1,8 @@
 """The fast path for nearly every client message: a single, small, complete text frame.
 
-A frame takes this path if it is a complete, unfragmented, uncompressed, masked text frame whose
+A frame takes the fast path if it is a complete, unfragmented, uncompressed, masked text frame whose
 payload is shorter than 65,536 bytes. This module also recognizes a pong without a payload. Autobahn
-parses all other frames, at ten times the cost.
+parses the frames that do not take the fast path, at ten times the cost.
 """
 
 _EMPTY_PONG = b"\x8a\x80"
@@ -32,8 +32,9 @@ def parse_text_frame(data: bytes, start: int, max_bytes: int) -> tuple[bytes, in
         max_bytes: The maximum size of a payload in bytes; 0 for no limit.
 
     Returns:
-        The unmasked payload, which the caller must check to be UTF-8, and the index of the frame's
-        end. None when the frame is incomplete, too large, or of a kind that Autobahn must parse.
+        The unmasked payload and the index of the frame's end. The caller must check that the
+        payload is UTF-8. None when the frame is incomplete, too large, or of a kind that Autobahn
+        must parse.
     """
     if len(data) < start + 6 or data[start] != _TEXT:
         return None
@@ -64,8 +65,8 @@ def frame_end(data: bytes, start: int) -> int | None:
         start: The index at which the frame begins.
 
     Returns:
-        The index of the frame's end, beyond the received bytes if the payload is incomplete. None
-        if the frame's header is incomplete.
+        The index of the frame's end, which is beyond the received bytes if the payload is
+        incomplete. None if the frame's header is incomplete.
     """
     if len(data) < start + 2:
         return None

@@ -1,9 +1,9 @@
 """The fast path for the upgrades to WebSocket that nearly all clients send.
 
-Autobahn's handshake reports each kind of error separately, and costs four times as much. This
-parser accepts an upgrade if it is valid (RFC 6455, 4.2.1), repeats no header, requests no
-subprotocol, and offers compression in one of the two usual forms or not at all. Autobahn handles
-all other upgrades.
+Autobahn's handshake reports each kind of error separately, and costs four times as much as the fast
+path. The fast path accepts an upgrade if it is valid (RFC 6455, 4.2.1), repeats no header, requests
+no subprotocol, and offers compression in one of the two usual forms or not at all. Autobahn handles
+the upgrades that the fast path does not accept.
 """
 
 import re
@@ -45,11 +45,12 @@ class FastUpgrade(NamedTuple):
 
 
 def parse_fast_upgrade(head: bytes, *, compression: bool) -> FastUpgrade | None:
-    """Parse the head of an upgrade if the fast path can accept it.
+    """Parse the head of an upgrade if the fast path can accept the upgrade.
 
     Args:
         head: The request line and the headers, without the empty line at the end.
-        compression: Whether to negotiate compression. If False, an offer is ignored.
+        compression: Whether to negotiate compression. If ``compression`` is False, the client's
+            offer of compression is ignored.
 
     Returns:
         The upgrade; None when Autobahn has to handle the request.

@@ -48,13 +48,13 @@ class HttpLimits(NamedTuple):
 
 
 class _PendingResponse:
-    """A request of the fast path, as an entry of the channel's ``requests``."""
+    """A request of the fast path that waits for its response, in the channel's ``requests``."""
 
     def __init__(self, channel: "HttpChannel") -> None:
         self._channel: HttpChannel | None = channel
 
     def connectionLost(self, reason: Failure) -> None:
-        """Forget the channel, because the client has disconnected: the response is dropped."""
+        """Make :meth:`send` drop the response, because the client has disconnected."""
         self._channel = None
 
     def send(self, response: Response) -> None:
@@ -67,8 +67,9 @@ class _PendingResponse:
 class HttpChannel(PacedChannel):
     """One HTTP connection.
 
-    The channel parses heads itself, by the fast path or by :mod:`reverb.transport.http_head`. If
-    twisted.web reads a request, it receives the body and only the headers that frame the body.
+    The channel parses the heads of requests, with the fast path or
+    :mod:`reverb.transport.http_head`. If twisted.web reads a request, twisted.web gets the body and
+    only the headers that delimit the body.
 
     Args:
         handle: Handles the requests.
@@ -81,7 +82,7 @@ class HttpChannel(PacedChannel):
         handle: Handles the requests.
         bodies: Limits the total size of the bodies that the node is receiving.
         head: The head of the latest request that was passed to twisted.web.
-        refused: Whether a request has been refused before it was complete. The channel then reads
+        refused: Whether an incomplete request has been refused. After a refusal, the channel reads
             and discards further bytes, so that the client receives the error response.
     """
 
@@ -117,7 +118,7 @@ class HttpChannel(PacedChannel):
 
     @property
     def idle(self) -> bool:
-        """Whether the next byte begins a new request."""
+        """Whether the next byte from the client begins a new request."""
         return not (
             self.requests
             or self._receiver
@@ -129,7 +130,7 @@ class HttpChannel(PacedChannel):
 
     @property
     def _has_partial_head(self) -> bool:
-        """Whether a part of the head of a request has been read, after an earlier request."""
+        """Whether only a part of the next request's head has been read."""
         return bool(self._buffer) or self._head_reader.has_begun
 
     @property
@@ -143,14 +144,14 @@ class HttpChannel(PacedChannel):
         return bool(self._handlingRequest)
 
     def connectionMade(self) -> None:
-        """Prepare to read the first request of the connection."""
+        """Open the channel, and record whether its transport is plain TCP."""
         super().connectionMade()
         self._is_plain_tcp = is_plain_tcp(self.transport)
 
     def dataReceived(self, data: bytes) -> None:
         """Read requests.
 
-        Only the first bytes of a request reset the timeout, so a slow sender cannot extend it.
+        The first bytes of a request reset the timeout; later bytes of the request do not.
         """
         if self.idle:
             self.resetTimeout()
@@ -163,10 +164,10 @@ class HttpChannel(PacedChannel):
             self.read(data)
 
     def _read_request(self, head: FastRequestHead | None, data: bytes) -> None:
-        """Read a request from its beginning.
+        """Read a request, whose first bytes are in ``data``.
 
-        twisted.web reads the request if the fast path cannot (``head`` is None), or if other
-        requests follow in the same data (pipelining).
+        twisted.web reads the request if the fast path cannot parse the head (``head`` is None), or
+        if ``data`` contains bytes of further requests (pipelining).
         """
         max_bytes = self._limits.max_request_bytes
         if head is None or len(data) > head.body_end:
@@ -192,7 +193,7 @@ class HttpChannel(PacedChannel):
         return length is not None and length <= self.unread_bytes
 
     def _read_body(self, receiver: BodyReceiver, data: bytes) -> None:
-        """Read a part of a body whose head the fast path has read."""
+        """Read a part of the body of a request whose head the fast path has parsed."""
         missing = receiver.missing
         receiver.add(data[:missing])
         if len(data) >= missing:
@@ -203,8 +204,7 @@ class HttpChannel(PacedChannel):
     def _respond(self, outcome: Outcome) -> None:
         """Respond to a request of the fast path, at once or when the handler's coroutine returns.
 
-        Until the response is sent, the channel is in the state in which twisted.web waits for a
-        response: the channel keeps the bytes of the following requests.
+        Until the response is sent, the HTTP channel parses no further request.
         """
         self._receiver = None
         if isinstance(outcome, Response):
@@ -264,7 +264,7 @@ class HttpChannel(PacedChannel):
         self.setTimeout(_LINGER_TIMEOUT)
 
     def _discard(self, data: bytes) -> None:
-        """Discard bytes after the last response; stop reading after ``_LINGER_BYTES``."""
+        """Discard received bytes; stop reading when more than ``_LINGER_BYTES`` are discarded."""
         self._discarded += len(data)
         if self._discarded > _LINGER_BYTES:
             self.pause_reading()
@@ -282,7 +282,10 @@ class HttpChannel(PacedChannel):
         self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def lineReceived(self, line: bytes) -> None:
-        """Read a line of a head; pass the framing of a complete head to twisted.web."""
+        """Read a line of a request's head.
+
+        When the head is complete, pass its :meth:`RequestHead.framing_lines` to twisted.web.
+        """
         if self.refused or self._has_ended:
             self.setRawMode()  # Discard the rest of the data, without looking for lines.
             return
@@ -321,7 +324,7 @@ class HttpChannel(PacedChannel):
         self.forget_responses()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Drop the body that is being received, and notify the unanswered requests."""
+        """Drop an incomplete body, and tell the unanswered requests that the client is gone."""
         self._close_receiver()
         super().connectionLost(reason)
 

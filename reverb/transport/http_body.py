@@ -1,8 +1,9 @@
 """Receives the bodies of HTTP requests.
 
-A handler checks the head of a request before the body is complete. So a large body without a valid
-signature is not kept in memory. The other bodies are in memory until they are complete, and
-:class:`BodyBudget` bounds their total size.
+A handler checks the head of a request before the body is complete. So the server does not keep a
+large body in memory if the request has no valid signature. The server keeps the body of an accepted
+request in memory until the body is complete. :class:`BodyBudget` bounds the total size of the
+incomplete bodies.
 """
 
 from collections.abc import Callable, Coroutine
@@ -40,10 +41,10 @@ class BodyBudget:
     While no other body is being received, a body of any size is admitted.
 
     Args:
-        max_bytes: The maximum total size in bytes; 0 for no limit.
+        max_bytes: The maximum total size of the bodies in bytes; 0 for no limit.
 
     Attributes:
-        reserved: The number of bytes that are reserved now.
+        reserved: The number of bytes that are now reserved for bodies.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -54,7 +55,7 @@ class BodyBudget:
         """Reserve bytes for a body; return False if the bytes would exceed the budget.
 
         Args:
-            size: The number of bytes.
+            size: The number of bytes to reserve.
             held: The number of bytes that are already reserved for the same body.
         """
         others = self.reserved - held
@@ -90,15 +91,16 @@ class BodyConnection(Protocol):
 
 
 class BodyReceiver:
-    """Receives the body of one request, and passes it to the handler.
+    """Receives the body of one request, and passes the body to the handler.
 
     Args:
         connection: The connection on which the body arrives.
         request: The request.
-        length: The announced length in bytes; None for a body in chunks.
+        length: The announced length of the body in bytes; None for a body in chunks.
         max_bytes: The maximum size of the body in bytes; 0 for no limit.
-        respond: Called once with the outcome when the body is complete. If the request is refused
-            earlier, ``respond`` is not called.
+        respond: Called once when the body is complete, with the response, or with a coroutine that
+            returns the response. If the request is refused before the body is complete,
+            ``respond`` is not called.
     """
 
     def __init__(
@@ -123,13 +125,13 @@ class BodyReceiver:
 
     @property
     def missing(self) -> int:
-        """The number of bytes that are still to be received, if the length was announced."""
+        """How many bytes of a body with an announced length have not been received yet."""
         return (self._length or 0) - len(self._body)
 
     def start(self, *, expects_continue: bool = False) -> None:
         """Pass the head to the handler, before the body is complete.
 
-        Until the handler has decided, the connection reads nothing.
+        The connection reads nothing until the handler has accepted or refused the head.
 
         Args:
             expects_continue: Whether to send ``100 Continue`` when the handler accepts the head.
@@ -155,7 +157,7 @@ class BodyReceiver:
             self._body += data
 
     def finish(self) -> None:
-        """Pass the complete body to the handler, and the outcome to ``respond``."""
+        """Pass the complete body to the handler, and the handler's result to ``respond``."""
         if self._closed:
             return
         body, respond = bytes(self._body), self._respond
@@ -168,7 +170,7 @@ class BodyReceiver:
             respond(apply_answer(self._connection.handle(self._request), body))
 
     def close(self) -> None:
-        """Drop the received bytes, and release them from the budget."""
+        """Drop the received bytes, and release the bytes that are reserved for the body."""
         self._closed = True
         self._body.clear()
         self._connection.bodies.release(self._held)
@@ -213,7 +215,7 @@ class BodyReceiver:
 
 
 def _ignore(_: Outcome) -> None:
-    """Do nothing; replaces ``respond`` when a receiver is closed."""
+    """Do nothing; this function replaces the ``respond`` of a closed receiver."""
 
 
 async def _wait_for(deciding: "Deferred[Answer]") -> Answer:

@@ -54,10 +54,10 @@ class RequestHead(NamedTuple):
     """Whether the connection ends after the response."""
 
     def framing_lines(self) -> list[bytes]:
-        """Return the lines of a head for twisted.web.
+        """Return the lines of a short head, which twisted.web reads instead of the client's head.
 
-        The head contains only the headers that determine where the request ends, and whether the
-        connection ends after the response.
+        The short head contains only the headers that determine where the request ends, and whether
+        the connection ends after the response.
         """
         lines = [b"POST / HTTP/%b" % self.version]
         if self.length is None:
@@ -77,7 +77,8 @@ def parse_head(lines: list[bytes]) -> RequestHead:
     """Parse the head of a request.
 
     Args:
-        lines: The request line and the header lines, without line ends and without the empty line.
+        lines: The request line and the header lines, without line ends and without the empty line
+            that ends the head.
 
     Raises:
         HeadError: The head is malformed, ambiguous or not supported, or has too many headers.
@@ -176,7 +177,7 @@ def _parse_length(headers: dict[bytes, list[bytes]], version: bytes) -> int | No
 
 
 class HeadReader:
-    """Collects the lines of a head until it is complete.
+    """Collects the lines of a head until the head is complete.
 
     Args:
         max_bytes: The maximum size of a head in bytes.
@@ -190,11 +191,11 @@ class HeadReader:
 
     @property
     def has_begun(self) -> bool:
-        """Whether a head has begun that is not complete yet."""
+        """Whether the reader has a part of a head, but not the complete head."""
         return bool(self._lines)
 
     def add(self, line: bytes) -> RequestHead | None:
-        """Add a line without its line end; return the head if the line completes the head.
+        """Add a line, given without line end; return the head if the line completes the head.
 
         One empty line before the request line is skipped (RFC 9112, 2.2).
 

@@ -1,4 +1,4 @@
-"""A request on an HTTP channel that twisted.web reads."""
+"""A request that twisted.web reads on an HTTP channel."""
 
 from typing import Any
 
@@ -11,10 +11,10 @@ from reverb.transport.http_head import RequestHead
 
 
 class FramedRequest(http.Request):
-    """A request that twisted.web reads, although it knows only where the body ends.
+    """A request whose body twisted.web reads.
 
-    The :class:`reverb.transport.http.HttpChannel` has parsed the head itself. twisted.web decodes
-    the body, and keeps the requests of a connection in order.
+    The :class:`reverb.transport.http.HttpChannel` itself has parsed the head of the request.
+    twisted.web decodes the body, and keeps the requests of a connection in order.
     """
 
     channel: Any  # An HttpChannel; None when the client has disconnected.
@@ -25,7 +25,7 @@ class FramedRequest(http.Request):
         """Do nothing: no handler reads cookies."""
 
     def gotLength(self, length: int | None) -> None:
-        """Receive the body; pass the head to the handler now if the body is not complete yet."""
+        """Make the receiver of the body; pass the head to the handler if the body is incomplete."""
         channel = self.channel
         self._head = head = channel.head
         self._receiver = channel.receive_body(head.make_request(), length, self._respond)
@@ -37,7 +37,7 @@ class FramedRequest(http.Request):
         self._receiver.add(data)
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
-        """Pass on the complete body, and respond to the request."""
+        """Pass the complete body to the handler, and respond to the request."""
         self._receiver.finish()
 
     def _respond(self, outcome: Outcome) -> None:

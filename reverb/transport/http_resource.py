@@ -15,15 +15,16 @@ from reverb.transport.http_response import make_error, reason_phrase
 
 
 class HttpResource(Resource):
-    """Passes all requests for its path, and for paths below it, to a handler.
+    """Passes all requests for the resource's path, and for paths below that path, to a handler.
 
-    The handler receives the whole path, including the resource's own. To mount the HTTP API at
-    ``/realtime``, set the path of the node's settings to ``/realtime`` as well::
+    The handler receives the whole path of a request, including the resource's path. To mount the
+    HTTP API at ``/realtime``, set ``Settings.path`` to ``/realtime`` as well::
 
         root.putChild(b"realtime", HttpResource(service.handle_request))
 
-    The twisted.web site limits the requests, and reads the whole body before the handler can check
-    the signature. The node's metrics do not count the responses.
+    The limits of the twisted.web site apply, not those of the node's settings. The site reads the
+    whole body of a request before the handler can check the signature. The node's metrics do not
+    count the responses of this resource.
 
     Args:
         handle: Handles the requests.

@@ -49,7 +49,7 @@ def encode_response(
 def _common_headers(second: int) -> tuple[str, str]:
     """Return the headers common to all responses.
 
-    ``Date`` changes once a second, so the result is cached for that second.
+    ``Date`` changes once a second, so the headers are cached for one second.
     """
     return "Server: reverb", f"Date: {http.datetimeToString(second).decode()}"
 
@@ -68,5 +68,5 @@ def make_error(status: int, message: str, headers: Iterable[tuple[str, str]] = (
 
 
 def encode_error(status: int, message: str, headers: Iterable[tuple[str, str]] = ()) -> bytes:
-    """Make a response as :func:`make_error` does, with ``Connection: close``, and encode it."""
+    """Encode the response of :func:`make_error`, with the header ``Connection: close``."""
     return encode_response(make_error(status, message, (("Connection", "close"), *headers)))

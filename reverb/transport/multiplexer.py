@@ -4,9 +4,10 @@ The multiplexer reads the head of each request. If the request asks for a WebSoc
 turns the connection into a :class:`PusherConnection`. Otherwise, the multiplexer passes the request
 to an HTTP channel.
 
-A ``twisted.web`` channel could read both kinds of requests. But then each upgrade would be parsed
-twice, the channel would stay in memory as long as the WebSocket, and the headers would be encoded
-again although an attacker may have hidden other headers in them.
+The multiplexer lets no ``twisted.web`` channel read upgrades to WebSocket, for three reasons. After
+twisted.web, Autobahn would have to parse the same upgrade again. The ``twisted.web`` channel would
+stay in memory as long as the WebSocket. And twisted.web's copy of the headers could make a header
+valid that an attacker has hidden in the value of another header.
 """
 
 import math
@@ -45,7 +46,7 @@ _MAX_EXAMINED = 100
 
 
 class MultiplexingProtocol(Protocol):
-    """A connection that is not a WebSocket: a new one, or one that serves HTTP requests."""
+    """A connection that is not a WebSocket: a new connection, or a connection for HTTP."""
 
     factory: "MultiplexingFactory"
     transport: Any  # Twisted's annotation allows None, and lacks some of the methods used here.
@@ -94,7 +95,7 @@ class MultiplexingProtocol(Protocol):
             self._read_head(bytes(head), end)
 
     def _read_head(self, data: bytes, end: int) -> None:
-        """Upgrade the connection if the request asks for a WebSocket; else serve it over HTTP.
+        """Upgrade the connection for a WebSocket request; serve any other request over HTTP.
 
         Args:
             data: The bytes received so far, from the beginning of the request.
@@ -127,7 +128,10 @@ class MultiplexingProtocol(Protocol):
             self._refuse(error.status, error.message)
 
     def _upgrade_slowly(self, data: bytes, end: int) -> None:
-        """Check an upgrade, and let Autobahn read it. Raise HeadError if the check fails."""
+        """Check an upgrade, and let Autobahn read the upgrade.
+
+        Raise HeadError if the check fails.
+        """
         lines = data[:end].split(b"\r\n")
         head = parse_head(lines)
         if head.length != 0:
@@ -186,7 +190,7 @@ class MultiplexingProtocol(Protocol):
 
     @property
     def is_expendable(self) -> bool:
-        """Whether the connection may be aborted: no complete request waits for its response."""
+        """Whether the connection may be aborted, as no complete request waits for its response."""
         return self._channel is None or not self._channel.responding
 
     def abort(self) -> None:
@@ -244,9 +248,10 @@ class MultiplexingFactory(Factory):
         self.http_connections: OrderedDict[MultiplexingProtocol, None] = OrderedDict()
 
     def make_room(self) -> bool:
-        """If the node has too many connections for a new one, abort an old one without a request.
+        """Abort an old connection if the node has too many connections to accept a new one.
 
-        So clients that never send a complete request cannot keep clients of the API out.
+        Only a connection on which no complete request waits for its response is aborted. So clients
+        that never send a complete request cannot keep clients of the API out.
 
         Returns:
             Whether there is room for the new connection.
@@ -261,7 +266,7 @@ class MultiplexingFactory(Factory):
         return False
 
     def _room(self) -> float:
-        """Return how many more connections the budget allows; infinity if it has no limit."""
+        """Return how many more connections the budget allows; infinity if there is no limit."""
         if not self._budget.max_connections:
             return math.inf
         count = len(self.http_connections) + len(self.websockets.connections)
@@ -270,9 +275,11 @@ class MultiplexingFactory(Factory):
     def accept_limit(self) -> int:
         """Return the number of connections that a port may accept in one turn of the reactor.
 
-        In the next turn, the server reads the requests on these connections. So a connection that
-        :meth:`make_room` aborts has had time to send its request. The socket of an aborted
-        connection stays open until the next turn, with asyncio's reactor for one turn more.
+        The server reads the first request of an accepted connection in the next turn. Because of
+        the limit, a connection that :meth:`make_room` aborts has had time to send a request.
+
+        The socket of an aborted connection stays open until the next turn of the reactor; with
+        asyncio's reactor, the socket stays open for one turn more.
         """
         return int(min(max(self._room(), self._budget.max_http // 4, 1), _MAX_ACCEPTS))
 

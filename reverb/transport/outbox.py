@@ -1,13 +1,15 @@
 """The write path to one client, with backpressure.
 
-A frame for a plain TCP connection without queued bytes is written to the socket at once, which
-costs a third of a write through Twisted's buffer and the reactor. The outbox passes the
-bytes that the kernel does not accept to ``transport.write``. While bytes are queued, it passes all
-frames to ``transport.write``, so that the frames stay in order.
+If no bytes are queued for a plain TCP connection, the outbox writes a frame directly to the socket.
+A direct write costs a third of a write through Twisted's buffer and the reactor. If the kernel does
+not accept all bytes of a frame, the outbox passes the remaining bytes to ``transport.write``. While
+bytes are queued, the outbox passes all frames to ``transport.write``, so that the frames stay in
+order.
 
-The outbox is the push producer of its transport (``IPushProducer``). So the transport tells the
-outbox when more than 64 KB are queued, and when the queue is empty again. Between these two calls,
-the connection handles no message from the client, because the answer would have to wait.
+The outbox is the push producer of its transport (``IPushProducer``). So the transport calls
+``pauseProducing`` when more than 64 KB are queued, and ``resumeProducing`` when the queue is empty
+again. From ``pauseProducing`` to ``resumeProducing``, the connection handles no message from the
+client, because the answer would have to wait.
 """
 
 import os
@@ -28,7 +30,7 @@ from reverb.transport.socket_stats import (
 
 
 class OutboxOwner(Protocol):
-    """A connection, as its outbox calls it."""
+    """The methods of a connection that the outbox of the connection calls."""
 
     def outbox_full(self) -> None:
         """Handle no more messages from the client; the outbox may call this method repeatedly."""
@@ -37,20 +39,20 @@ class OutboxOwner(Protocol):
         """Handle messages from the client again."""
 
     def too_slow(self, reason: str) -> None:
-        """Close the connection, as its client is too slow."""
+        """Close the connection, because the client is too slow."""
 
 
 class Outbox(Protocol):
-    """Sends bytes to one client, and reports when too many bytes are queued for it."""
+    """Sends bytes to one client, and reports when too many bytes are queued for the client."""
 
     def send(self, data: bytes) -> None:
-        """Send bytes, or queue those that cannot be sent now. Does not block."""
+        """Send bytes, or queue the bytes that cannot be sent now. Does not block."""
 
     def close(self) -> None:
         """Drop all bytes passed to :meth:`send` from now on. Queued bytes are still written."""
 
     def watch_queue(self) -> None:
-        """Watch whether the client is slow, if bytes are queued for it."""
+        """If bytes are queued for the client, watch whether the client is slow."""
 
     def detach(self) -> None:
         """Release the transport of a connection that is lost."""
@@ -78,11 +80,12 @@ class SocketTable:
     The table covers only the sockets that have a :class:`DirectOutbox`.
 
     Attributes:
-        busy: By descriptor, the outboxes whose sockets must not be written to directly, because
-            bytes are queued in the transport or the outbox is closed.
+        busy: The outboxes, by descriptor, to whose sockets the fan-out must not write directly. An
+            outbox is busy if bytes are queued in its transport, or if the outbox is closed.
         closed_count: The number of sockets that have closed. The kernel may assign the descriptor
             of a closed socket to another connection. Code that keeps descriptors must therefore
-            compare this number before each use, and discard the descriptors when it has changed.
+            compare ``closed_count`` before each use, and discard the descriptors if
+            ``closed_count`` has changed.
     """
 
     def __init__(self) -> None:
@@ -93,7 +96,7 @@ class SocketTable:
 def send_now(transport: tcp.Connection, data: bytes) -> None:
     """Write to the socket at once, or append to the transport's queue if bytes are queued already.
 
-    Other code may write to the transport as well, as it does on an HTTP connection.
+    Other code may also write to the transport, as twisted.web does on an HTTP connection.
 
     Args:
         transport: A transport for which :func:`is_plain_tcp` is true.
@@ -111,12 +114,13 @@ def send_now(transport: tcp.Connection, data: bytes) -> None:
 class BufferLimit:
     """Limits the bytes that are queued for one client.
 
-    A message is queued if at most ``max_bytes`` are queued before it. So the queue has at most
-    ``max_bytes`` and one message. While a message larger than ``max_bytes`` is queued, such as a
-    long list of members, its size does not count, so up to ``max_bytes`` of other messages fit.
+    A message may be queued if at most ``max_bytes`` are queued already. So the queue has at most
+    ``max_bytes`` and one message. The size of a queued message that is larger than ``max_bytes``,
+    such as a long list of members, does not count against the limit.
 
     Args:
-        max_bytes: The bytes that may be queued when a message is added; 0 for no limit.
+        max_bytes: The most bytes that may be queued already when a message is added; 0 for no
+            limit.
     """
 
     __slots__ = ("_allowed", "_max_bytes")
@@ -155,8 +159,9 @@ def make_outbox(
         transport: A transport without a producer, to which no other code writes.
         sockets: The socket table of the node.
         slow_peers: Watches the connection while bytes are queued.
-        max_buffered_bytes: The bytes that may be queued when a message is added; 0 for no limit.
-        owner: The connection. Its method ``too_slow`` should end the connection, as
+        max_buffered_bytes: The most bytes that may be queued already when a message is added; 0 for
+            no limit.
+        owner: The connection. The method ``too_slow`` of the owner should close the connection, as
             :class:`reverb.transport.websocket.PusherConnection` does.
 
     Returns:
@@ -169,7 +174,7 @@ def make_outbox(
 
 
 class _Backpressure:
-    """The base class of the outboxes: watches the client while bytes are queued for it."""
+    """The base class of the outboxes: watches whether a client is slow while bytes are queued."""
 
     __slots__ = ("_closed", "_limit", "_owner", "_registered", "_slow_peers", "_transport")
 
@@ -188,7 +193,7 @@ class _Backpressure:
         limit_unsent_bytes(transport)
 
     def watch_queue(self) -> None:
-        """Watch whether the client is slow, if bytes are queued for it.
+        """If bytes are queued for the client, watch whether the client is slow.
 
         The transport itself reports a queue of more than 64 KB; this method is for shorter queues.
         """
@@ -246,7 +251,7 @@ class _Backpressure:
 
 @implementer(IPushProducer)
 class DirectOutbox(_Backpressure):
-    """Writes to a plain socket directly, and through Twisted only while bytes are queued.
+    """Writes to a plain TCP socket directly, and through Twisted only while bytes are queued.
 
     Args:
         transport: The transport of the socket.
@@ -277,7 +282,7 @@ class DirectOutbox(_Backpressure):
             self._watch()
 
     def send(self, data: bytes) -> None:
-        """Write bytes to the socket, or queue those that cannot be written now."""
+        """Write bytes to the socket, or queue the bytes that cannot be written now."""
         descriptor = self.descriptor
         if descriptor is None or self._closed:
             return
@@ -296,7 +301,10 @@ class DirectOutbox(_Backpressure):
             self.queue(data[sent:])
 
     def queue(self, data: bytes) -> None:
-        """Append bytes to the transport's queue; if it is too long, drop them and call too_slow."""
+        """Append bytes to the transport's queue.
+
+        If too many bytes are queued already, drop the new bytes and call ``too_slow``.
+        """
         if self.descriptor is None or self._closed:
             return
         if not self._admits(queued_bytes(self._transport), len(data)):
@@ -356,7 +364,10 @@ class BufferedOutbox(_Backpressure):
         self._register()
 
     def send(self, data: bytes) -> None:
-        """Write bytes to the transport; if too many are queued, drop them and call too_slow."""
+        """Write bytes to the transport.
+
+        If too many bytes are queued already, drop the new bytes and call ``too_slow``.
+        """
         if self._closed:
             return
         if self._full:
@@ -366,7 +377,10 @@ class BufferedOutbox(_Backpressure):
         self._transport.write(data)
 
     def _queued_bytes(self) -> int:
-        """Return how many bytes are queued; for a fake transport, how many were sent while full."""
+        """Return how many bytes are queued.
+
+        For a fake transport, return how many bytes were sent while the write buffer was full.
+        """
         return self._sent_while_full if self._socket is None else queued_bytes(self._socket)
 
     def close(self) -> None:

@@ -1,14 +1,15 @@
 """The pace at which the requests of an HTTP connection are read.
 
-A client may send requests without waiting for their responses (pipelining). twisted.web would read
-all of them at once, and would keep the responses of a client that does not read them.
-This channel bounds both:
+A client may send requests without waiting for their responses (pipelining). twisted.web alone would
+read all pipelined requests at once, and would keep every response that the client does not read.
+:class:`PacedChannel` limits the requests that are read, and the responses that are kept:
 
 - While responses wait for the client, no further request is read. A client that does not read its
   responses is disconnected (:mod:`reverb.transport.slow_peers`).
 - twisted.web gets one portion of the received data in each turn of the reactor.
 
-The channel keeps the data that is not read yet, at most some 80 KB, and pauses the transport.
+The channel keeps at most some 80 KB of data that is not read yet. To receive no more data, the
+channel pauses the transport.
 """
 
 from typing import Any, NamedTuple
@@ -100,7 +101,10 @@ class PacedChannel(HTTPChannel):
         return bool(self._responses_wait or self._held or self._handlingRequest)
 
     def _go_on(self) -> None:
-        """Read the next portion if data may be read now; pause or resume the transport."""
+        """Read the next portion of data, unless the channel must wait.
+
+        Then pause the transport if no more data should arrive; otherwise resume the transport.
+        """
         if (self._unread or self._buffer) and not (
             self._reading or self._scheduled or self._must_wait
         ):
@@ -133,7 +137,7 @@ class PacedChannel(HTTPChannel):
         self._control_network()
 
     def _control_network(self) -> None:
-        """Pause the transport while no more data should arrive, and resume it afterwards."""
+        """Pause the transport if no more data should arrive; otherwise resume the transport."""
         pause = (
             self._scheduled
             or self._responses_wait
@@ -152,14 +156,14 @@ class PacedChannel(HTTPChannel):
     # Called by twisted.web's parser
 
     def allContentReceived(self) -> None:
-        """Handle a complete request; stop reading after ``_REQUESTS_PER_TURN`` requests."""
+        """Handle a complete request; read at most ``_REQUESTS_PER_TURN`` requests in one turn."""
         self._requests_read += 1
         if self._requests_read >= _REQUESTS_PER_TURN:
             self.paused = True
         super().allContentReceived()
 
     def setLineMode(self, extra: bytes = b"") -> None:
-        """After a response, read the bytes that have arrived since the request."""
+        """After a response, read the bytes that the client sent after the request."""
         self.line_mode = 1
         self._unread = extra + self._unread
         self._go_on()

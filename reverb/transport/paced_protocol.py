@@ -1,13 +1,11 @@
-"""The pace at which a client's frames are read, so that one client cannot slow the others down.
+"""Limits how fast a client's frames are read, so that no client slows down other clients.
 
-Frames are read one after the other. No further frame is read while
+Frames are read one after the other. No frame is read while a message waits for the store, or while
+answers wait because the client does not read them. A connection that has used up its budget for one
+turn of the reactor waits for a later turn. A connection that has reached its rate limit waits for
+the next second.
 
-- a message waits for the store,
-- answers wait, because the client does not read them,
-- the connection has used up its budget for this turn of the reactor, or
-- the connection has sent as many frames in this second as its rate limit allows.
-
-The received bytes that are not read yet are kept, at most one segment, and the transport is paused.
+While no frame is read, the connection keeps at most one received segment, and pauses the transport.
 Further bytes stay in the kernel, and TCP's flow control slows the client down.
 """
 
@@ -58,7 +56,7 @@ class PacedProtocol(TextServerProtocol):
     _message_deadline = 0
 
     def dataReceived(self, data: bytes) -> None:
-        """Record that the client is alive, and read the frames in the data or keep the data."""
+        """Record that the client is alive; read the frames in the data, or keep the data."""
         now = self.factory.timing_wheel.now
         if now != self.last_received_at:
             self.last_received_at = now
@@ -158,7 +156,8 @@ class PacedProtocol(TextServerProtocol):
     def _exceed_rate(self) -> None:
         """Tell the client that it sends too fast, and read no frame until the next second.
 
-        After ``_MAX_EXCESS_SECONDS`` consecutive seconds, close the connection.
+        If the client sends too fast for more than ``_MAX_EXCESS_SECONDS`` consecutive seconds,
+        close the connection.
         """
         timing_wheel = self.factory.timing_wheel
         if timing_wheel.now - self._exceeded_at > 1:
@@ -192,7 +191,7 @@ class PacedProtocol(TextServerProtocol):
             )
 
     def frame_finished(self) -> None:
-        """End the time limit of a message or a frame, which is complete."""
+        """End the time limit, because the message or the frame is complete."""
         if self._message_deadline:
             self.factory.timing_wheel.cancel(self._message_deadline, self._check_message)
             self._message_deadline = 0

@@ -164,13 +164,13 @@ class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autob
     def succeedHandshake(self, res: str | None) -> None:
         """Accept the upgrade, with compression if the node and the client support it.
 
-        The client's offers are hidden from Autobahn, for three reasons. Autobahn would fail the
-        handshake for an offer that it does not understand. Autobahn would respond with
-        ``no_context_takeover`` only if the client asks for that. And Autobahn would keep zlib's
-        state for each connection.
+        The client's offers of compression are hidden from Autobahn, for three reasons. Autobahn
+        would fail the handshake if Autobahn does not understand an offer. Autobahn would respond
+        with ``no_context_takeover`` only if the client asks for ``no_context_takeover``. And
+        Autobahn would keep zlib's state for each connection.
 
         Args:
-            res: The subprotocol; None for none.
+            res: The subprotocol; None if there is none.
         """
         offers, self.websocket_extensions = self.websocket_extensions, []
         headers = {}
@@ -188,10 +188,10 @@ class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autob
         self.onOpen()
 
     def drop_handshake_state(self) -> None:
-        """Save memory after the handshake.
+        """Delete attributes after the handshake, to save memory.
 
-        Deletes the attributes that only the handshake needs, and each attribute whose value is
-        that of the class attribute with the same name.
+        Deletes the attributes that only the handshake needs, and the attributes that have the same
+        value as the class attribute with the same name.
         """
         kind = type(self)
         # A new dict, because a dict does not shrink when items are deleted.
@@ -269,7 +269,7 @@ class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autob
             self.onMessage(payload, isBinary=False)
 
     def _read_by_autobahn(self, data: bytes, start: int) -> int:
-        """Pass a frame, or its received part, to Autobahn; return the index of the first byte left.
+        """Pass a whole or partial frame to Autobahn; return the index of the next unread byte.
 
         Before the handshake is complete, pass all bytes to Autobahn.
         """
@@ -293,14 +293,14 @@ class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autob
 
     @property
     def unfinished(self) -> bool:
-        """Whether the client has begun a frame or a message, and not finished it."""
+        """Whether the client has sent only a part of a frame or of a message."""
         return bool(self.data or self.inside_message or self.current_frame)
 
     def frame_finished(self) -> None:
-        """Do nothing; called when an :attr:`unfinished` message or frame becomes complete."""
+        """Do nothing; a subclass may act when an :attr:`unfinished` message or frame ends."""
 
     def frames_parsed(self) -> None:
-        """Do nothing; called when :meth:`read_frames` has passed frames to Autobahn."""
+        """Do nothing; a subclass may act when :meth:`read_frames` has passed frames to Autobahn."""
 
     def fail_policy(self, reason: str) -> None:
         """Close the connection with 1008, "policy violation" (RFC 6455, 7.4.1)."""
@@ -326,9 +326,9 @@ class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autob
                 self.fail_policy(f"More than {_MAX_EMPTY_FRAGMENTS} empty fragments in a message")
 
     def onMessageFrameData(self, payload: bytes) -> None:
-        """Append a part of a fragment to the message, so that only the part's bytes take memory.
+        """Append a part of a fragment to the bytes of the message.
 
-        Autobahn would keep a list of parts. The list would grow with each segment of a slow sender.
+        Autobahn would keep the parts in a list, which takes more memory if the parts are small.
         """
         if not self.failedByMe and self.message_data is not None:
             self.message_data += payload

@@ -1,4 +1,4 @@
-"""Round-robin scheduling of the connections that have sent more than one turn's budget."""
+"""Round-robin scheduling of connections that exceed their budget for a turn of the reactor."""
 
 from collections import deque
 from collections.abc import Callable
@@ -31,7 +31,7 @@ class RoundRobin:
         """Run a step in a later turn of the reactor.
 
         Args:
-            step: A function that is called once. An exception that it raises is logged.
+            step: A function that is called once. An exception of the function is logged.
         """
         self._steps.append(step)
         if len(self._steps) == 1:

@@ -2,7 +2,8 @@
 
 A peer is slow when bytes are queued for the peer in this process, and the peer has taken fewer than
 ``bytes_per_second`` over ``timeout`` seconds. The number of queued bytes does not matter: a phone
-that takes a large message steadily is not slow. A peer has taken the bytes that it acknowledged.
+that takes a large message steadily is not slow. A byte counts as taken when the peer has
+acknowledged the byte.
 
 Only connections with queued bytes are checked, once a second. So a message that the kernel accepts
 at once costs no check.
@@ -32,7 +33,7 @@ class SlowPeerLimits(NamedTuple):
 
 
 class _Sample:
-    """The bytes that one peer has taken at a point in time."""
+    """The number of bytes that one peer had taken by a point in time."""
 
     def __init__(
         self, since: int, taken: int, mark: Hashable, on_slow: Callable[[str], None]
@@ -65,8 +66,8 @@ class SlowPeers:
 
         Args:
             transport: The transport of the connection.
-            on_slow: Called once, with the reason as a text, if the peer is slow. The connection is
-                no longer watched then.
+            on_slow: Called once, with the reason as a text, if the peer is slow. When
+                ``on_slow`` is called, the connection is no longer watched.
         """
         if not self._limits.bytes_per_second or transport in self._samples:
             return

@@ -34,18 +34,18 @@ _INT = struct.Struct("=i")
 
 
 def is_plain_tcp(transport: object) -> TypeGuard[tcp.Connection]:
-    """Return whether a transport writes bytes unchanged to a TCP socket, on POSIX."""
+    """Return whether a transport writes bytes unchanged to a TCP socket; False if not on POSIX."""
     return isinstance(transport, tcp.Connection) and not transport.TLS and os.name == "posix"
 
 
 def find_descriptor(transport: object) -> FileDescriptor | None:
-    """Return the socket's transport below TLS and PROXY wrappers; None for a fake transport."""
+    """Return the innermost transport, without TLS and PROXY wrappers; None for a fake transport."""
     socket_transport = unwrap(transport)
     return socket_transport if isinstance(socket_transport, FileDescriptor) else None
 
 
 def queued_bytes(descriptor: FileDescriptor) -> int:
-    """Return the number of bytes that are queued in this process, before the kernel."""
+    """Return the number of bytes that are queued in this process, not in the kernel."""
     return len(descriptor.dataBuffer) - descriptor.offset + descriptor._tempDataLen  # noqa: SLF001
 
 
@@ -61,8 +61,9 @@ def limit_unsent_bytes(transport: object) -> None:
 def acknowledged_bytes(descriptor: FileDescriptor) -> int:
     """Return the number of bytes that the peer has acknowledged; 0 if it is unknown.
 
-    Linux knows the number for TCP. Only acknowledged bytes measure exactly how much a peer takes,
-    because the kernel accepts new bytes from the process in portions of up to 64 KB.
+    Only Linux counts acknowledged bytes, and only for TCP. Only acknowledged bytes measure exactly
+    how much a peer takes, because the kernel accepts new bytes from the process in portions of up
+    to 64 KB.
     """
     if not isinstance(descriptor, tcp.Connection):
         return 0
@@ -77,10 +78,11 @@ def acknowledged_bytes(descriptor: FileDescriptor) -> int:
 
 
 def progress_mark(descriptor: FileDescriptor) -> Hashable:
-    """Return a value that changes when the peer takes bytes while bytes are queued.
+    """Return a value that changes when the peer takes queued bytes.
 
-    The value is for sockets without :func:`acknowledged_bytes`, such as UNIX sockets. It is a pair:
-    the number of bytes in the kernel's buffer, and the number of written bytes in Twisted's buffer.
+    The value is for sockets without :func:`acknowledged_bytes`, such as UNIX sockets. The value is
+    a pair: the number of bytes in the kernel's buffer, and the number of bytes in Twisted's buffer
+    that are written already.
     """
     held = b""
     with suppress(OSError, ValueError):

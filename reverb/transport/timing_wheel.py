@@ -1,7 +1,7 @@
 """A timing wheel: one timer for the timeouts of all connections.
 
-Callbacks are kept by the second in which they are due, so the cost of a tick depends on the number
-of callbacks that are due, not on the number of connections.
+Callbacks are grouped by the second in which they are due. So the cost of a tick depends on the
+number of callbacks that are due, not on the number of connections.
 """
 
 import math
@@ -30,8 +30,8 @@ class TimingWheel:
         meter: The meter of the node.
 
     Attributes:
-        now: The number of ticks so far, a clock in seconds. This attribute is cheap enough to
-            be read for each message.
+        now: The number of ticks so far, which serves as a clock in seconds. Reading ``now`` is
+            cheap enough to be done for each message.
     """
 
     def __init__(self, clock: IReactorTime, meter: Meter) -> None:
@@ -58,7 +58,7 @@ class TimingWheel:
         self._callbacks.clear()
 
     def schedule(self, seconds: int, callback: Callable[[], None]) -> int:
-        """Schedule one call of a function, in ``seconds`` to ``seconds + 1`` seconds from now.
+        """Schedule one call of a function, after ``seconds`` to ``seconds + 1`` seconds.
 
         Args:
             seconds: The delay in seconds.

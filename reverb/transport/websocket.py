@@ -55,13 +55,13 @@ class ConnectionFactory(Protocol):
 
     @property
     def closing(self) -> bool:
-        """Whether the node closes all connections and rejects new clients."""
+        """Whether the node is closing all connections and rejects new clients."""
 
     def check_admission(self, connection: "PusherConnection") -> None:
-        """Count a connection; raise Rejection if the node is closing or full."""
+        """Count a connection; raise Rejection if the node is closing or a limit is reached."""
 
     def remove(self, connection: "PusherConnection") -> None:
-        """Remove a connection that has closed."""
+        """Remove a closed connection from the factory, and stop counting the connection."""
 
 
 @implementer(IConnection)
@@ -90,7 +90,7 @@ class PusherConnection(PacedProtocol):
     # Called by Autobahn
 
     def onConnect(self, request: ConnectionRequest) -> str | None:
-        """Accept the upgrade, and return the subprotocol; None for none.
+        """Accept the upgrade, and return the subprotocol; None if there is none.
 
         A client that is not admitted is rejected later, over the WebSocket. A browser does not
         expose why an upgrade was refused, so a refused client would retry forever.
@@ -163,7 +163,10 @@ class PusherConnection(PacedProtocol):
     def sendCloseFrame(
         self, code: int | None = None, reasonUtf8: bytes | None = None, isReply: bool = False
     ) -> None:
-        """Send a close frame. Nothing is sent or handled after that frame (RFC 6455, 5.5.1)."""
+        """Send a close frame.
+
+        After a close frame, the server sends nothing and handles no message (RFC 6455, 5.5.1).
+        """
         if self.state != self.STATE_OPEN:
             return
         if self._session is not None:
@@ -205,7 +208,7 @@ class PusherConnection(PacedProtocol):
         self.outbox.send(batch.plain)
 
     def close(self, code: int, reason: str) -> None:
-        """Send an error and close; see :class:`reverb.interfaces.IConnection`."""
+        """Send an error and close the connection; see :class:`reverb.interfaces.IConnection`."""
         if self.state != self.STATE_OPEN:
             return
         if self._session is not None:
@@ -228,7 +231,7 @@ class PusherConnection(PacedProtocol):
         self.release(ANSWERS)
 
     def too_slow(self, reason: str) -> None:
-        """Close the connection of a slow reader, with a code that lets it reconnect later."""
+        """Close the connection of a slow client, with a code that allows a later reconnect."""
         if self._session is not None:
             self._session.meter.slow_clients += 1
         self.close(Code.OVER_CAPACITY, f"Connection too slow: {reason}")
@@ -251,7 +254,12 @@ class PusherConnection(PacedProtocol):
     # Admission, and handling of one message after the other
 
     def _admit(self, uri: str, origin: str) -> Completion:
-        """Open a session or reject the client, and return the completion."""
+        """Open a session or reject the client.
+
+        Returns:
+            None if the client is admitted or rejected already, otherwise an awaitable that fires
+            after the admission or rejection.
+        """
         factory = self.factory
         try:
             completion = run_eagerly(self._open_session(uri, origin))
@@ -292,7 +300,7 @@ class PusherConnection(PacedProtocol):
         session.send(messages.connection_established(session.socket_id, app.activity_timeout))
 
     def _await_completion(self, completion: Completion) -> None:
-        """Queue the client's further messages until a step has completed."""
+        """If ``completion`` is not None, read no further message until ``completion`` has fired."""
         if completion is None:
             return
         step: Deferred[object] = completion  # type: ignore[assignment] # always a Deferred in a server

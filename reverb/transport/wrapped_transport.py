@@ -13,7 +13,7 @@ def unwrap(transport: Any) -> Any:
 
 
 def close_socket(transport: Any) -> None:
-    """Close a socket as soon as the bytes that have been written are sent.
+    """Close a socket as soon as all queued bytes are sent.
 
     With TLS, ``loseConnection`` alone would wait until the peer has closed its side of TLS.
     """

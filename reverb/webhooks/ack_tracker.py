@@ -1,4 +1,4 @@
-"""Acknowledges each event when it has been batched or dropped for every endpoint."""
+"""Acknowledges an event that, for every endpoint, is in a delivery or was dropped."""
 
 from collections.abc import Callable, Collection
 
@@ -22,7 +22,7 @@ class AckTracker:
             self._acknowledge([event_id])
 
     def done(self, event_ids: Collection[str]) -> None:
-        """Count one delivery fewer for each event; ignore events that are not tracked."""
+        """Reduce the count of each event by one; ignore events that are not tracked."""
         finished = []
         for event_id in event_ids:
             remaining = self._remaining.get(event_id, 0) - 1

@@ -16,7 +16,7 @@ _USER_AGENT = f"twisted-reverb/{reverb.__version__}"
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """The outcome of one attempt."""
+    """The outcome of one attempt to send a delivery."""
 
     status: int | None = None
     """The status of the response; None if there was no response."""
@@ -57,7 +57,7 @@ class Attempts:
         """Wait until the journal lets a delivery be sent, then make one attempt.
 
         Returns:
-            The outcome, even if the attempt failed.
+            The outcome of the attempt, whether the attempt succeeded or failed.
 
         Raises:
             CancelledError: The attempt was cancelled.
@@ -82,7 +82,7 @@ class Attempts:
 
 
 def make_headers(app: App, webhook: Webhook, body: bytes) -> dict[str, str]:
-    """Return the headers of a request.
+    """Return the headers of a webhook request.
 
     ``Content-Type`` has no charset, because Pusher's SDK for Node compares the whole value. A
     ``User-Agent`` among the webhook's headers replaces the server's.

@@ -69,11 +69,11 @@ class EventBatch:
 
 
 def make_body(time_ms: int, events: Sequence[bytes]) -> bytes:
-    """Make the body of a request.
+    """Make the body of a webhook request.
 
     Args:
-        time_ms: When the body is made, in milliseconds since 1970; receivers derive the age of
-            the request from it.
+        time_ms: When the body is made, in milliseconds since 1970. Receivers derive the age of the
+            request from ``time_ms``.
         events: The JSON of each event.
     """
     return _body_start(time_ms) + b",".join(events) + _BODY_END

@@ -44,7 +44,9 @@ def check_body(body: bytes) -> None:
 
 
 class Delivery(msgspec.Struct, kw_only=True):
-    """One body for one endpoint. Each attempt to deliver it is an HTTP request.
+    """A body of webhook events for one endpoint.
+
+    Each attempt to deliver the body is one HTTP request.
 
     A delivery contains no secret and no header: each attempt signs the body again, with the app's
     present secret. The constraints in the annotations (pattern, range) are checked only when a

@@ -12,8 +12,8 @@ class IdGenerator:
 
     Args:
         now: The wall clock, in seconds since 1970. The ids increase even if the clock is set back.
-        make_suffix: Makes the end of each id. Where several processes generate ids at the same
-            time, a random suffix makes their ids differ.
+        make_suffix: Makes the text that ends each id. If several processes generate ids at the
+            same time, a random suffix makes their ids differ.
     """
 
     def __init__(self, now: Callable[[], float], make_suffix: Callable[[], str] = str) -> None:
@@ -29,10 +29,11 @@ class IdGenerator:
         return f"{self._latest:0{ID_DIGITS}x}{self._make_suffix()}"
 
     def advance_past(self, used: str) -> None:
-        """Make all later ids exceed a used id, even if that id comes from a clock that was ahead.
+        """Generate only ids that are greater than ``used`` from now on.
 
         Args:
-            used: An id that has been generated before, perhaps by another process; empty for none.
+            used: An id that was generated before, perhaps by a process whose clock was ahead; empty
+                if there is no such id.
         """
         self._latest = max(self._latest, int(used[:ID_DIGITS] or "0", 16))
 
@@ -55,7 +56,7 @@ class DeliveryFactory:
         Args:
             app_id: The app's id.
             url: The endpoint's URL.
-            events: The events, all of this app.
+            events: The events; all of them belong to the app ``app_id``.
         """
         created = self._now()
         return Delivery(
@@ -67,10 +68,10 @@ class DeliveryFactory:
         )
 
     def renew(self, delivery: Delivery) -> Delivery:
-        """Return a copy of a finished delivery for a replay: pending, and without any attempt.
+        """Return a pending copy of a finished delivery, for a replay.
 
-        The copy has the same id and a new creation time. The body gets a new ``time_ms``, because
-        Pusher's Python SDK refuses bodies older than five minutes.
+        The copy has the same id, a new creation time and no attempts. The copy's body gets a new
+        ``time_ms``, because Pusher's Python SDK refuses bodies older than five minutes.
         """
         now = self._now()
         return Delivery(

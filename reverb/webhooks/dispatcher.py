@@ -1,4 +1,4 @@
-"""Passes each event to the listeners in this process, and to the endpoints that want it."""
+"""Passes each event to the listeners in this process, and to the endpoints that want the event."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -35,10 +35,10 @@ class _Phase(Enum):
 
 
 class Dispatcher:
-    """Calls the listeners with each event, and batches the event for each endpoint that wants it.
+    """Passes each event to the listeners, and to a batch for each endpoint that wants the event.
 
     Args:
-        apps: Provides the apps with their endpoints.
+        apps: Finds an app, which lists its endpoints, by the app's id.
         journal: Records which endpoints will receive an event.
         sender: Delivers the batches.
         listeners: Called with every event; an exception that a listener raises is only logged.
@@ -83,7 +83,7 @@ class Dispatcher:
             self._add_to_batch(entry.event, entry.url, batching=batching)
 
     def dispatch(self, events: Sequence[WebhookEvent]) -> None:
-        """Queue events for routing; events are routed in the order of the calls."""
+        """Queue events, which are then routed to the listeners and the endpoints in order."""
         if self._is_stopped:
             return
         self._incoming.extend(events)
@@ -94,7 +94,7 @@ class Dispatcher:
             )
 
     async def _route_all(self) -> None:
-        """Route the queued events one by one."""
+        """Route the queued events to the listeners and the endpoints, one by one."""
         try:
             while self._incoming:
                 event = self._incoming.popleft()
@@ -148,7 +148,7 @@ class Dispatcher:
             self._sender.send(*key, group)
 
     def routed(self) -> "Deferred[None]":
-        """Fire when no dispatched event waits for routing any more."""
+        """Fire when all dispatched events have been routed."""
         if self._phase is not _Phase.ROUTING:
             return succeed(None)
         waiter: Deferred[None] = Deferred(self._routed_waiters.remove)
@@ -165,8 +165,8 @@ class Dispatcher:
     def stop(self) -> None:
         """Stop, and discard the events that were not passed to the sender.
 
-        The journal still has the discarded events that were in a batch. The dispatcher has not yet
-        recorded in the journal the discarded events that waited for routing.
+        The journal still has the discarded events that were in a batch. The journal does not have
+        the discarded events that waited for routing.
         """
         self._phase = _Phase.STOPPED
         self._incoming.clear()

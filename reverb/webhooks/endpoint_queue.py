@@ -1,4 +1,4 @@
-"""The queue of one endpoint: order for each channel, concurrency limit and retries."""
+"""The queue of one endpoint: it keeps each channel's order, limits concurrency, and retries."""
 
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable
@@ -38,16 +38,17 @@ class EndpointQueue:
     starts no attempt and changes no delivery.
 
     Ordering: a delivery is sent only when all earlier deliveries that share a channel with it are
-    finished. Deliveries that share no channel may overtake each other. A delivery that fails
-    therefore blocks only later deliveries that share a channel with it or with another blocked
-    delivery. When :data:`MAX_IN_FLIGHT` deliveries wait for a retry, all other deliveries wait too.
+    finished. Deliveries that share no channel may overtake each other. A delivery that waits for a
+    retry blocks each later delivery that shares a channel with it. A blocked delivery blocks later
+    deliveries in the same way. When :data:`MAX_IN_FLIGHT` deliveries wait for a retry, all other
+    deliveries wait too.
 
     Args:
-        send: Makes one attempt and returns its outcome. If the attempt fails, ``send`` returns an
-            outcome, too; ``send`` raises only when it is cancelled.
+        send: Attempts a delivery once, and returns the outcome of the attempt. ``send`` also
+            returns an outcome if the attempt fails; ``send`` raises only when it is cancelled.
         on_attempt: Called after each attempt, with the updated delivery and the outcome.
         on_done: Called with each delivery that is delivered or dead.
-        time: Schedules retries, and says when an attempt ended.
+        time: Schedules retries, and provides the time at which an attempt ends.
         retry: Decides when a failed delivery is sent again, and when it is given up.
         limits: The limits that :meth:`has_room` checks.
     """
@@ -94,7 +95,7 @@ class EndpointQueue:
         return self._limits.allow(len(self._queued), self._bytes, size)
 
     def add(self, delivery: Delivery) -> None:
-        """Queue a delivery; do nothing if it is queued already, or if the queue is stopped."""
+        """Queue a delivery; do nothing if the queue is stopped or has the delivery already."""
         if self._is_stopped or delivery.id in self._queued:
             return
         channels = delivery.channels
@@ -128,7 +129,7 @@ class EndpointQueue:
             self._in_flight[delivery.id] = running
 
     def _log_unexpected(self, failure: Failure) -> None:
-        """Log the failure of a delivery, except the cancellation by :meth:`stop`."""
+        """Log an unexpected error of a delivery; ignore the cancellation by :meth:`stop`."""
         if not failure.check(CancelledError):
             self._log.failure("delivering a webhook failed", failure)
 

@@ -1,7 +1,7 @@
 """Webhook events: each event is made from a notice, and encoded as JSON once.
 
-To add a type of event, also add its name to :data:`reverb.apps.EventName`. If the new event is
-about occupancy, the scripts of the cluster's channel store must report the event, too.
+A new type of event needs a notice in this module and a name in :data:`reverb.apps.EventName`. If a
+new type is about occupancy, the scripts of the cluster's channel store must report the new events.
 
 Source: Pusher's documentation, "Webhooks: Webhook format".
 """
@@ -87,7 +87,7 @@ def make_occupancy_event(event_id: str, name: EventName, key: OccupancyKey) -> W
 
     Args:
         event_id: The event's id.
-        name: One of :data:`OCCUPANCY_EVENTS`.
+        name: The event's name, one of :data:`OCCUPANCY_EVENTS`.
         key: The channel or the member whose occupancy has changed.
     """
     app_id, channel, user_id = key
@@ -96,7 +96,7 @@ def make_occupancy_event(event_id: str, name: EventName, key: OccupancyKey) -> W
 
 
 def _extra_fields(notice: ChannelNotice) -> dict[str, str | int]:
-    """Return the fields that follow name and channel, in the order of Pusher's examples."""
+    """Return an event's fields except name and channel, in the order of Pusher's examples."""
     match notice:
         case MemberAdded(user_id=user_id) | MemberRemoved(user_id=user_id):
             return {"user_id": user_id}

@@ -1,4 +1,4 @@
-"""Finds the events that an endpoint or a listener wants, so that other events cost no work."""
+"""Answers whether an endpoint or a listener wants an event, so that other events are skipped."""
 
 from collections.abc import Sequence
 
@@ -11,10 +11,10 @@ class EventFilter:
     """Answers whether any endpoint or listener wants an event.
 
     Args:
-        apps: All apps; None if the apps are not known in advance, so that every event counts as
-            wanted.
-        listeners: The listeners in this process, which want every event. The filter keeps the
-            sequence itself, not a copy, so that listeners may be added to the sequence later.
+        apps: All apps; None if the apps are not known in advance. If ``apps`` is None, every event
+            counts as wanted.
+        listeners: The listeners in this process, which want every event. The filter does not copy
+            the sequence of listeners, so listeners may be added later.
     """
 
     def __init__(self, apps: Sequence[App] | None, listeners: Sequence[EventListener]) -> None:
@@ -35,7 +35,7 @@ class EventFilter:
         return any(not OCCUPANCY_EVENTS.isdisjoint(webhook.events) for webhook in webhooks)
 
     def wants_event(self, app_id: str, name: EventName, channel: str) -> bool:
-        """Return whether an endpoint or a listener wants a channel's events with this name."""
+        """Return whether an endpoint or a listener wants a channel's events with a given name."""
         if self._webhooks is None or self._listeners:
             return True
         return any(webhook.wants(name, channel) for webhook in self._webhooks.get(app_id, ()))

@@ -17,14 +17,14 @@ DRAIN_TIMEOUT = 3
 class IWebhookEventSource(Interface):
     """Emits the debounced events that a node sends as webhooks.
 
-    An application may provide its own event source. Otherwise, a single node uses the notices of
-    its hub, and nodes that share a Redis use the cluster store instead of an event source.
+    An application may provide its own event source. By default, a single node makes events from the
+    notices of its hub. Nodes that share a Redis use the cluster store instead of an event source.
 
     Delivery: the node records each emitted event in its journal, and delivers it at least once,
     unless the endpoint's queue is full or all retries fail. With the setting ``state_dir``, the
     guarantee of delivery also holds across a restart.
-    Ordering: events of one channel of an app are emitted in order. A debounced event comes after
-    other events of the channel that are emitted during the delay.
+    Ordering: events of one channel of an app are emitted in order. A delayed event is
+    emitted after the channel's other events that happen during the delay.
     """
 
     def start(emit: "Callable[[Sequence[WebhookEvent]], None]") -> "Deferred[None]":
@@ -34,7 +34,8 @@ class IWebhookEventSource(Interface):
             emit: Called with events, possibly before the returned Deferred fires; must not raise.
 
         Returns:
-            Fires when the source is ready. The source emits every event that happens after that.
+            Fires when the source is ready. The source emits every event that happens after the
+            Deferred has fired.
         """
 
     def stop() -> "Deferred[None]":
@@ -50,7 +51,10 @@ class UnbatchedEvent(msgspec.Struct, frozen=True):
 
 
 class JournalError(Exception):
-    """The journal file cannot be used; the text is one line that starts with the file's path."""
+    """The journal file cannot be used.
+
+    The exception's text is one line that starts with the file's path.
+    """
 
 
 class IJournal(Protocol):
@@ -69,14 +73,14 @@ class IJournal(Protocol):
         """Fire when the deliveries recorded so far may be sent.
 
         The Deferred fires when the journal has stored everything recorded so far. If storing
-        fails on a single node, the Deferred fires anyway, so that webhooks continue. If storing
-        fails in a cluster, the Deferred never fires, because another node may be the leader and
-        send the deliveries.
+        fails on a single node, the Deferred fires anyway, so that webhooks are still sent. If
+        storing fails in a cluster, the Deferred never fires, because another node may be the leader
+        and send the deliveries.
         """
 
 
 class WebhookTransportError(Exception):
-    """A request got no response; the text tells the operator why."""
+    """A request got no response; the exception's text tells the operator why."""
 
 
 class IWebhookTransport(Interface):
@@ -110,17 +114,18 @@ class DeliveryPendingError(Exception):
 
 
 class ClusterStoreLostError(Exception):
-    """A call to the cluster store failed; the text says why.
+    """A call to the cluster store failed; the exception's text says why.
 
-    The store is unreachable, it refused the call, or this node is not the leader.
+    The store is unreachable, the store refused the call, or this node is not the leader although
+    the call is only for the leader.
     """
 
 
 class IDeliveryArchive(Interface):
-    """Lists and replays the deliveries that are kept.
+    """Lists and replays the stored deliveries.
 
-    In a cluster, the archive covers the deliveries of all nodes, and every Deferred may fail with
-    ClusterStoreLostError.
+    In a cluster, the archive covers the deliveries of all nodes, and every Deferred of the
+    archive may fail with ClusterStoreLostError.
     """
 
     def page(
@@ -130,8 +135,8 @@ class IDeliveryArchive(Interface):
 
         Args:
             app_id: The app's id.
-            state: Only deliveries in this state; None for any state.
-            limit: The maximum number of deliveries.
+            state: The state of the deliveries to list; None for any state.
+            limit: The maximum number of deliveries on the page.
             after: The id of the last delivery on the previous page; None for the first page.
         """
 
@@ -141,7 +146,7 @@ class IDeliveryArchive(Interface):
     def dead(app_id: str) -> "Deferred[list[str]]":
         """Fire with the ids of an app's dead letters, the oldest first.
 
-        In a cluster, dead letters are in the order of creation; on a single node, in the order in
+        In a cluster, dead letters are in the order of their ids; on a single node, in the order in
         which they were given up.
         """
 
@@ -152,7 +157,7 @@ class IDeliveryArchive(Interface):
         """Queue a delivered or dead delivery again, with a new ``time_ms`` in its body.
 
         Returns:
-            Fires when the delivery is queued. Fails with QueueFullError if there is no room, and
+            Fires when the delivery is queued. Fails with QueueFullError if the queue is full, and
             with DeliveryPendingError if the delivery is pending already, perhaps because of another
             replay. If the replay fails, the delivery is unchanged.
         """
@@ -161,18 +166,18 @@ class IDeliveryArchive(Interface):
         """Queue a delivery of a test event.
 
         Returns:
-            Fires with the delivery when it is queued. Fails with QueueFullError if there is no
-            room.
+            Fires with the delivery when it is queued. Fails with QueueFullError if the queue
+            is full.
         """
 
 
 class IWebhooks(Interface):
-    """The webhooks of a node, as the rest of the server uses them."""
+    """The part of a node that sends webhooks."""
 
     archive: IDeliveryArchive = Attribute("The deliveries that are kept.")
 
     def add_listener(listener: "Callable[[WebhookEvent], object]") -> None:
-        """Call a function with each event; an exception that it raises is only logged.
+        """Call a function with each event; an exception that the function raises is only logged.
 
         In a cluster, a node calls its listeners only while it is the leader, with the events of all
         nodes.
@@ -182,7 +187,11 @@ class IWebhooks(Interface):
         """Return the number of an app's deliveries that this node still has to send."""
 
     def start() -> "Deferred[None]":
-        """Start; fires when the event source has started or, in a cluster, at once."""
+        """Start to send webhooks.
+
+        On a single node, the Deferred fires when the event source has started. In a cluster, the
+        Deferred fires at once.
+        """
 
     def stop() -> "Deferred[None]":
         """Send pending deliveries for up to ``DRAIN_TIMEOUT`` seconds, then stop.

@@ -1,4 +1,4 @@
-"""The path of an event to the endpoints: the dispatcher, then the sender."""
+"""Combines the dispatcher, which batches events, with the sender, which delivers the batches."""
 
 from contextlib import suppress
 
@@ -16,7 +16,7 @@ class Pipeline:
     Args:
         dispatcher: Passes batches to the sender.
         sender: The sender.
-        clock: Times the drain.
+        clock: Measures how long :meth:`drain` waits.
 
     Attributes:
         dispatcher: The dispatcher.
@@ -32,7 +32,8 @@ class Pipeline:
         """Wait until all events are routed and all deliveries are finished.
 
         Args:
-            seconds: The longest wait. Incomplete batches are passed to the sender in any case.
+            seconds: The most seconds to wait. Incomplete batches are passed to the sender even if
+                this time runs out.
 
         Returns:
             Whether all events are routed and all deliveries are finished.

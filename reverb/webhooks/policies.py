@@ -21,7 +21,7 @@ class RetryPolicy(msgspec.Struct, frozen=True):
     """Seconds from the creation or the last replay of a delivery until its retries end."""
 
     def next_delay(self, delivery: Delivery, now: float) -> float | None:
-        """Return the seconds until the next attempt; None if the time for retries ends before then.
+        """Return the seconds until the next attempt; None if the retry period ends earlier.
 
         Args:
             delivery: A delivery whose latest attempt has failed and is counted in ``attempts``.

@@ -1,7 +1,8 @@
 """Connects to public addresses only, so that no webhook reaches the operator's private network.
 
-Each connect resolves the host once, checks the addresses, and uses only addresses that passed. So
-a name that resolves to another address after the check (DNS rebinding) cannot bypass the check.
+Each connect resolves the host once, checks the addresses, and uses only addresses that passed the
+check. So a name that resolves to another address after the check (DNS rebinding) cannot bypass the
+check.
 """
 
 from ipaddress import IPv6Address as Ip6
@@ -32,9 +33,9 @@ class PrivateAddressError(Exception):
 def is_public(text: str) -> bool:
     """Return whether an IP address is public.
 
-    Private, loopback, link-local, multicast, reserved and unspecified addresses are not public, nor
-    is an IPv6 address that embeds such an IPv4 address. The result is False
-    for a text that is not an address.
+    Private, loopback, link-local, multicast, reserved and unspecified addresses are not public. An
+    IPv6 address that embeds an IPv4 address is not public if the IPv4 address is not public. The
+    result is False for a text that is not an address.
 
     Args:
         text: The address, possibly with a scope such as ``%eth0``.
@@ -58,8 +59,8 @@ class _AddressCollector:
     """Collects the addresses that a name resolves to.
 
     Attributes:
-        found: The addresses so far.
-        complete: Fires with all addresses.
+        found: The addresses found so far.
+        complete: Fires with all addresses at the end of the resolution.
     """
 
     def __init__(self) -> None:
@@ -98,12 +99,12 @@ class PublicEndpoint:
 
     @returns_deferred
     async def connect(self, protocolFactory: IProtocolFactory) -> IProtocol:
-        """Connect to the first public address that accepts.
+        """Connect to the first public address that accepts the connection.
 
         Returns:
             Fires with the connected protocol. Fails with DNSLookupError if the host has no
-            address, with PrivateAddressError if it has no public address, and with the ConnectError
-            of the last public address if none accepts.
+            address, and with PrivateAddressError if the host has no public address. If no public
+            address accepts, fails with the ConnectError of the last public address.
         """
         collector = _AddressCollector()
         self._reactor.nameResolver.resolveHostName(collector, self._host, portNumber=self._port)

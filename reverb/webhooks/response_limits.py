@@ -1,7 +1,8 @@
 """Limits the responses of webhook endpoints, because anyone may run an endpoint.
 
 twisted.web has no limits: it reads an endless head, an endless trailer, and any number of interim
-responses (1xx). So :class:`LimitedConnection` checks the bytes before twisted.web gets them.
+responses (1xx). So :class:`LimitedConnection` checks the bytes of a response before twisted.web
+gets the bytes.
 """
 
 import re
@@ -44,7 +45,7 @@ class LimitedConnection(ProtocolWrapper):
     """A connection of twisted.web's client that limits each response, and drops interim responses.
 
     The client writes the whole request before a byte of the response can arrive. So each
-    write starts to count the bytes and lines of the response from zero again. When a response
+    write of the client resets the counters of the response's bytes and lines. When a response
     exceeds a limit, the connection is aborted, and the wrapped protocol's ``connectionLost``
     receives a ResponseLimitError.
     """
@@ -62,12 +63,12 @@ class LimitedConnection(ProtocolWrapper):
         self._abort_call: IDelayedCall | None = None
 
     def write(self, data: bytes) -> None:
-        """Write a part of a request, and count the bytes of the response from zero again."""
+        """Write a part of a request, and reset the counters of the response's bytes and lines."""
         self._begin_response()
         super().write(data)
 
     def writeSequence(self, data: "list[bytes]") -> None:
-        """Write a part of a request, and count the bytes of the response from zero again."""
+        """Write a part of a request, and reset the counters of the response's bytes and lines."""
         self._begin_response()
         super().writeSequence(data)
 
@@ -81,7 +82,10 @@ class LimitedConnection(ProtocolWrapper):
         self._body_bytes_left = MAX_BODY_BYTES
 
     def dataReceived(self, data: bytes) -> None:
-        """Pass bytes of a response to the wrapped protocol; abort the connection beyond a limit."""
+        """Pass bytes of a response to the wrapped protocol.
+
+        If the response exceeds a limit, abort the connection instead.
+        """
         if self._why_aborted is not None or self.disconnecting:
             return
         try:
@@ -93,7 +97,10 @@ class LimitedConnection(ProtocolWrapper):
             self.transport.abortConnection()
 
     def _receive_head(self, data: bytes) -> bytes:
-        """Collect the head, pass on the complete head, and return the bytes after the head."""
+        """Collect the head of a response, and return the bytes after the head.
+
+        The wrapped protocol receives the head when the head is complete.
+        """
         self._head += data
         while end := _HEAD_END.search(self._head, self._searched):
             head = bytes(self._head[: end.end()])
@@ -114,7 +121,7 @@ class LimitedConnection(ProtocolWrapper):
         return b""
 
     def _check_head(self, head: bytes | bytearray) -> None:
-        """Raise ResponseLimitError if a head, or the beginning of a head, breaks a limit."""
+        """Raise ResponseLimitError if a head, or its beginning, breaks a limit or is not HTTP/1."""
         if len(head) >= _STATUS_LINE_BYTES or b"\n" in head:
             _code(head)
         if len(head) > self._head_bytes_left:
@@ -130,10 +137,10 @@ class LimitedConnection(ProtocolWrapper):
             super().dataReceived(data)
 
     def loseConnection(self) -> None:
-        """Close the connection; after ``CLOSE_TIMEOUT``, abort it.
+        """Close the connection; abort it if it is still open after ``CLOSE_TIMEOUT`` seconds.
 
-        Otherwise an endpoint that does not read the request, or does not end TLS, would keep the
-        connection open.
+        Without the abort, an endpoint that does not read the request, or does not end TLS, would
+        keep the connection open.
         """
         super().loseConnection()
         if self._abort_call is None:
@@ -150,7 +157,10 @@ class LimitedConnection(ProtocolWrapper):
             call.cancel()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Report the loss to the wrapped protocol, with the ResponseLimitError if there is one."""
+        """Tell the wrapped protocol that the connection is lost.
+
+        If the response has exceeded a limit, the reason is a ResponseLimitError.
+        """
         self._cancel_abort_call()
         self._connections.discard(self)
         super().connectionLost(reason if self._why_aborted is None else Failure(self._why_aborted))
@@ -188,11 +198,11 @@ class _LimitedFactory(WrappingFactory[LimitedConnection]):
 
 @implementer(IStreamClientEndpoint)
 class LimitedEndpoint:
-    """A client endpoint for twisted.web's client. Its connections limit the responses.
+    """A client endpoint for twisted.web's client, whose connections limit the responses.
 
     Args:
         endpoint: The client endpoint that opens the connections.
-        clock: The reactor, as a clock.
+        clock: Schedules the abort of connections that do not close in time.
         connections: The set of open connections; each connection adds and removes itself.
     """
 

@@ -23,9 +23,9 @@ class Sender:
     Args:
         journal: Records every delivery before it is sent.
         factory: Creates and renews deliveries.
-        attempts: Makes the requests.
+        attempts: Makes the HTTP requests.
         retry: Decides when a failed delivery is sent again, and when it is given up.
-        limits: Says when the queue of an endpoint is full.
+        limits: The limits of each endpoint's queue.
         time: Schedules retries.
         meter: Counts attempts, dropped events and dead letters.
     """
@@ -68,7 +68,7 @@ class Sender:
         Args:
             app_id: The app's id.
             url: The endpoint's URL.
-            events: The events, all of this app.
+            events: The events; all of them belong to the app ``app_id``.
 
         Returns:
             The delivery; None if the endpoint's queue is full and the events were dropped.
@@ -92,7 +92,7 @@ class Sender:
         """Queue a finished delivery again, as if it had just been created.
 
         Raises:
-            QueueFullError: The endpoint's queue is full; nothing has changed.
+            QueueFullError: The endpoint's queue is full; the delivery is unchanged.
         """
         self._enqueue(self._factory.renew(delivery))
 
@@ -138,7 +138,7 @@ class Sender:
         )
 
     def queued(self, app_id: str, url: str | None = None) -> int:
-        """Return the number of pending deliveries of an app's endpoint, or of all its endpoints."""
+        """Return the number of pending deliveries of one endpoint, or all endpoints, of an app."""
         return sum(
             len(queue)
             for key, queue in self._queues.items()
@@ -155,7 +155,7 @@ class Sender:
     def _log_health_change(self, delivery: Delivery, outcome: Outcome) -> None:
         """Log when an endpoint starts to fail, and when it works again.
 
-        At most once a minute, a line says that the same endpoint starts to fail.
+        For each endpoint, the start of failures is logged at most once a minute.
         """
         endpoint = f"{delivery.url} of app {delivery.app_id}"
         if outcome.accepted and endpoint in self._failing:

@@ -1,4 +1,4 @@
-"""Posts webhooks with treq: persistent connections, verified certificates, no redirects.
+"""Posts webhooks with treq, over persistent connections; verifies the certificates of servers.
 
 Only the status of a response has an effect: the transport follows no redirect, keeps no cookie, and
 decompresses no body.
@@ -47,7 +47,7 @@ _PARSER_ERRORS = (ValueError, LookupError, AttributeError)
 
 
 class _Url(EncodedURL):
-    """An ASCII URL that is not encoded again: encoding the host would fail for IPv6 addresses."""
+    """A URL that treq does not encode again, because encoding fails for an IPv6 address as host."""
 
     def to_uri(self) -> "_Url":
         return self
@@ -86,7 +86,7 @@ def _without_encoding(response: Any) -> IResponse:
 class _EndpointFactory:
     """Makes the agent's client endpoints, with TLS for https URLs.
 
-    If private addresses are not allowed, the client endpoints connect only to public ones.
+    If private addresses are not allowed, the client endpoints connect only to public addresses.
 
     Attributes:
         connections: The open connections of all endpoints.
@@ -114,7 +114,7 @@ class _EndpointFactory:
 
 @implementer(IBodyProducer)
 class _Body:
-    """The body of a request, written at once, as :class:`LimitedConnection` requires."""
+    """Writes the whole body of a request at once, as :class:`LimitedConnection` requires."""
 
     def __init__(self, body: bytes) -> None:
         self._body = body
@@ -133,7 +133,7 @@ class _Body:
 
 @implementer(IWebhookTransport)
 class HttpTransport:
-    """A transport over HTTP and HTTPS.
+    """Sends webhooks over HTTP and HTTPS.
 
     Args:
         reactor: Connects and schedules timeouts.
@@ -177,7 +177,7 @@ class HttpTransport:
         """Start to read a response's body, so that the connection can be reused.
 
         Returns:
-            The status, without waiting for the body.
+            The status of the response.
         """
         code: int = response.code
         if response.length != 0:
@@ -208,7 +208,9 @@ class HttpTransport:
 
 
 class _BodyDrain(Protocol):
-    """Reads and ignores a response's body; closes the connection after ``TIMEOUT`` seconds.
+    """Reads and ignores a response's body.
+
+    The connection is closed if the body takes longer than ``TIMEOUT`` seconds.
 
     Args:
         reactor: Schedules the timeout.

@@ -13,7 +13,7 @@ _STABLE_AFTER = 60.0
 class RestartBackoff:
     """The restart delays of one worker, which double with each restart from 0.5 s to 15 s.
 
-    After an uptime of a minute, the delays start again from 0.5 s.
+    After the worker has run for a minute, the delays start again from 0.5 s.
 
     Args:
         random: Returns a number from 0 to 1, for the jitter. Because of the jitter, workers that
@@ -31,7 +31,7 @@ class RestartBackoff:
             uptime: Seconds from the worker's start until its exit.
 
         Returns:
-            The delay in seconds, with jitter: from 50 % to 100 % of the current delay.
+            The delay in seconds, which the jitter has shortened by up to 50 %.
         """
         if uptime >= _STABLE_AFTER:
             self._restarts = 0

@@ -2,8 +2,8 @@
 
 The worker reads its configuration from standard input and logs to standard output. The
 worker writes heartbeats to ``HEARTBEAT_DESCRIPTOR``. The worker's listening sockets are the
-descriptors from ``FIRST_SOCKET_DESCRIPTOR`` on. Standard input closes only when the supervisor has
-died; the worker then stops too.
+file descriptors from ``FIRST_SOCKET_DESCRIPTOR`` on. Standard input closes only when the supervisor
+has died; the worker then stops too.
 """
 
 import os

@@ -34,12 +34,12 @@ def start_heartbeat(reactor: Any, descriptor: int) -> None:
 
 
 class Watchdog:
-    """Detects that a worker hangs, because it has missed too many heartbeats.
+    """Detects a hung worker, which is one that has missed too many heartbeats.
 
-    The watchdog counts the supervisor's checks, not the time between the checks. So no heartbeat
-    counts as missed while the supervisor is suspended or the machine sleeps.
+    The watchdog counts the supervisor's checks without a heartbeat; it measures no time. So no
+    heartbeat counts as missed while the supervisor is suspended or the machine sleeps.
 
-    A worker is starting until its first heartbeat. The start has no time limit.
+    Before its first heartbeat, a worker is starting. A starting worker never counts as hung.
 
     Args:
         max_missed_heartbeats: A worker counts as hung after this many consecutive checks (one a
@@ -51,15 +51,14 @@ class Watchdog:
         self._missed: int | None = None
 
     def record_heartbeat(self) -> None:
-        """Record a heartbeat, and start to count checks from 0."""
+        """Record a heartbeat, and reset the number of missed heartbeats to 0."""
         self._missed = 0
 
     def check_heartbeat(self) -> bool:
         """Count one check by the supervisor.
 
         Returns:
-            True for the check with which the worker counts as hung. Earlier and later checks
-            return False.
+            True only for the check at which the number of missed heartbeats reaches the maximum.
         """
         if self._missed is None:
             return False

@@ -1,6 +1,6 @@
 """Relays a worker's log into the supervisor's log.
 
-A worker writes each log event as a line of JSON to its standard output. The supervisor turns the
+A worker writes each log event as a line of JSON to its standard output. The supervisor turns each
 line back into an event, and adds the worker's number. So the observers of the supervisor's log can
 write the event in any format.
 """
@@ -17,22 +17,22 @@ _LEVELS = {level.name: level for level in LogLevel.iterconstants()}
 
 
 class _Traceback:
-    """The failure of an event from another process, which has sent only the traceback's text."""
+    """The failure in a log event of a worker, which sends only the text of the traceback."""
 
     def __init__(self, text: str) -> None:
         self._text = text
 
     def getTraceback(self, *_: object, **__: object) -> str:
-        """Return the traceback's text. Log observers call this method of an event's failure."""
+        """Return the traceback's text. Log observers call this method to describe a failure."""
         return self._text
 
 
 class LogRelay:
-    """Parses one output stream of a worker and logs its lines.
+    """Parses one output stream of a worker, and logs each line of the stream.
 
     Args:
         number: The worker's number.
-        observer: Called with each event.
+        observer: Called with each log event.
         now: Returns the wall clock's time in seconds since 1970, for lines that contain no time.
     """
 

@@ -1,13 +1,13 @@
 """The listening sockets: the supervisor binds them, and the workers inherit them.
 
-Twisted's endpoints listen by calling a reactor. Here the endpoints call another object:
-:class:`Binder` in the supervisor, :class:`InheritedSockets` in a worker. So the endpoint itself
-still adds its own layers, such as TLS or the PROXY protocol.
+Twisted's endpoints usually listen by calling a reactor. In place of the reactor, the endpoints of
+the supervisor call a :class:`Binder`, and those of a worker call :class:`InheritedSockets`. So each
+endpoint still adds its own layers, such as TLS or the PROXY protocol.
 
 The supervisor binds one TCP socket for each worker on the same address (``SO_REUSEPORT``), and the
-kernel spreads connections evenly over them. Workers share UNIX sockets and systemd's sockets. The
-worker that wakes first gets the connection on a shared socket. On an idle machine that is the same
-worker most of the time.
+kernel spreads connections evenly over these sockets. Workers share UNIX sockets and systemd's
+sockets. A connection to a shared socket goes to the worker that wakes first. On an idle machine,
+most connections to a shared socket go to the same worker.
 """
 
 import re
@@ -28,12 +28,12 @@ class SocketsError(Exception):
 
 
 class BoundEndpoint:
-    """One endpoint, bound for all workers.
+    """The sockets of one endpoint, which the supervisor has bound for all workers.
 
     Args:
         port: Twisted's Port, which accepts no connections in the supervisor. Worker 1 gets
             the Port's socket.
-        siblings: Sockets on the same address for worker 2 and the following ones. If the
+        siblings: Sockets on the same address for worker 2 and all later workers. If the
             sequence is empty, all workers share the socket of ``port``.
     """
 
@@ -42,7 +42,7 @@ class BoundEndpoint:
         self._siblings = siblings
 
     def descriptor(self, number: int) -> int:
-        """Return the file descriptor of a worker's socket, by the worker's number from 1."""
+        """Return the file descriptor of the socket for the worker with the given number, from 1."""
         if number > 1 and self._siblings:
             return self._siblings[number - 2].fileno()
         return int(self.port.fileno())
@@ -149,15 +149,16 @@ def inheritable(endpoint: str) -> str:
     """Return the endpoint string with which a worker listens on an endpoint of the server.
 
     systemd passes its sockets only to the supervisor, so ``systemd:`` becomes ``tcp:`` for a
-    worker. The type does not matter, because the worker listens on the inherited socket anyway.
+    worker. The worker listens on the inherited socket, whatever the type of the endpoint is.
     """
     return re.sub(r"(^|:)systemd:.*", r"\1tcp:0", endpoint)
 
 
 class InheritedSockets:
-    """Listens on the inherited sockets: each call uses the next socket.
+    """Listens on the inherited sockets: each call of a method uses the next socket.
 
-    The address in the call is ignored. Twisted's endpoints call this object in place of a reactor.
+    The methods ignore the address that an endpoint passes. Twisted's endpoints call this
+    object in place of a reactor.
 
     Args:
         reactor: The worker's reactor.

@@ -26,7 +26,7 @@ class Worker:
     Args:
         number: The worker's number, from 1.
         config: The encoded :class:`reverb.workers.worker_config.WorkerConfig`.
-        sockets: The file descriptors that the process listens on, in the order of its endpoints.
+        sockets: The file descriptors to listen on, in the order of the worker's endpoints.
         reactor: The reactor, or a fake one in tests.
         backoff: The delays before the restarts.
         make_log_relay: Makes a log relay for one output stream of the process.

@@ -50,7 +50,7 @@ def encode_config(config: WorkerConfig) -> bytes:
 
 
 def read_config(descriptor: int) -> WorkerConfig:
-    """Read a configuration from a pipe, and block until the line is complete.
+    """Read a configuration of one line from a pipe; block until the line is complete.
 
     Raises:
         EOFError: The supervisor closed the pipe or died before the line was complete.

@@ -1,9 +1,9 @@
-"""Writes all of a node's subscriptions to a channel to Redis, and loads snapshots of members.
+"""Writes a node's channel subscriptions to Redis, and loads snapshots of members.
 
-At each registration a node writes its subscriptions to all its channels to Redis, in portions.
-Meanwhile clients may subscribe and unsubscribe. Before the node sends a session's first command
-about a channel that has not been written yet, it writes its subscriptions to this channel. So the
-counts in Redis do not depend on the order of the commands.
+At each registration a node writes its subscriptions in all channels to Redis, in portions. Clients
+may subscribe and unsubscribe between two portions. Before the node sends a command about a channel
+that the session has not written yet, the node writes all its subscriptions in this channel. So the
+counts in Redis do not depend on the order in which the node writes the channels.
 """
 
 from collections import defaultdict
@@ -55,7 +55,7 @@ class ChannelSync:
         self._sent: set[ChannelKey] | None = None
 
     def begin(self) -> None:
-        """Note that no channel is written yet, because a session has just begun."""
+        """Mark all channels as not written yet, because a session has just begun."""
         self._sent = set()
 
     def end(self) -> None:
@@ -63,10 +63,10 @@ class ChannelSync:
         self._sent = None
 
     def send_first(self, key: ChannelKey) -> None:
-        """Write this node's subscriptions to a channel ahead of the remaining portions.
+        """Write this node's subscriptions in a channel before the remaining portions.
 
-        Does nothing if the channel has already been written since :meth:`begin`, or once
-        :meth:`end` has been called. Call this method before each change of the channel in the local
+        Does nothing if the channel has already been written since :meth:`begin`, or if :meth:`end`
+        has been called since. Call this method before each change of the channel in the local
         state, and before each command about the channel.
         """
         if self._sent is not None and key not in self._sent:
@@ -75,11 +75,11 @@ class ChannelSync:
             syncing.addErrback(lambda failure: failure.trap(*REDIS_ERRORS))
 
     async def sync_all(self, keys: Iterable[ChannelKey]) -> None:
-        """Write this node's subscriptions to channels in portions.
+        """Write this node's subscriptions in the given channels to Redis, in portions.
 
         Skips the channels that this session has written already. At most ``WINDOW`` portions wait
-        for a reply. Returns when Redis has answered each portion; after :meth:`end` is called,
-        sends no further portion. If Redis refuses a channel because a key is corrupt, the session
+        for a reply. Returns when Redis has answered each portion. After a call of :meth:`end`, no
+        further portion is sent. If Redis refuses a channel because a key is corrupt, the session
         logs the error, and the other channels are still written.
 
         Args:
@@ -131,7 +131,10 @@ class ChannelSync:
         await wait_for_all(replies)
 
     async def _sync_plain(self, app_id: str, debounce_ms: int, keys: list[ChannelKey]) -> None:
-        """Write subscriptions to channels without members, all of one app, with one command."""
+        """Write the subscription counts of channels without members, with one command.
+
+        All the channels belong to one app.
+        """
         counts: list[Argument] = []
         for key in keys:
             here = self._local_state.channels.get(key)
@@ -142,7 +145,7 @@ class ChannelSync:
             await wait_for_all(self.sync(key, None).addErrback(_trap_refused) for key in keys)
 
     def sync(self, key: ChannelKey, replica: MemberReplica | None) -> "Deferred[None]":
-        """Replace this node's subscriptions to a channel in Redis by those of its local state.
+        """Replace this node's subscriptions to a channel in Redis by those in the local state.
 
         Args:
             key: The channel.
@@ -203,7 +206,10 @@ class ChannelSync:
 
 
 def _detach_if_refused(failure: Failure, replica: MemberReplica) -> Failure:
-    """Detach the replica if Redis refuses to return its snapshot, so that no join waits for it."""
+    """Detach a replica from Redis if Redis refuses to return the snapshot of the members.
+
+    A join does not wait for the snapshot of a detached replica.
+    """
     if failure.check(StoreRefusedError):
         replica.detach()
     return failure

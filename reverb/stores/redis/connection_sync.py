@@ -1,4 +1,4 @@
-"""Writes the number of this node's connections of each app to Redis, once in each session."""
+"""Writes to Redis how many connections each app has to this node, once in each session."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -12,7 +12,7 @@ from reverb.stores.redis.sync_lua import SYNC_CONNECTIONS
 
 
 class ConnectionSync:
-    """Writes the number of an app's connections before a session's first command that changes it.
+    """Writes an app's number of connections to Redis, before the session changes the number.
 
     Args:
         local_state: The connections and subscriptions of this node.
@@ -26,11 +26,11 @@ class ConnectionSync:
         self._sent: set[str] | None = None
 
     def begin(self) -> None:
-        """Note that no number is written yet, because a session has just begun."""
+        """Mark each app's number of connections as not written: a session has just begun."""
         self._sent = set()
 
     def end(self) -> None:
-        """Write no further number, because the session has ended."""
+        """Write no further number of connections, because the session has ended."""
         self._sent = None
 
     def send_first(self, app_id: str) -> None:

@@ -67,7 +67,7 @@ class LeaseKeeper:
             self._renewal_loop.stop()
 
     def _renew(self) -> None:
-        """Start one renewal; the loop does not wait for Redis to reply."""
+        """Start one renewal of the lease; do not wait for the reply of Redis."""
         renewing = self._renew_and_reap()
         renewing.addErrback(
             lambda failure: self._log.failure(

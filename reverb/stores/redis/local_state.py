@@ -14,7 +14,7 @@ class LocalState:
 
     Args:
         on_change: Called with a :class:`MemberJoined` or a :class:`MemberLeft` for each change of
-            members that this node's subscribers have not been sent yet.
+            members about which the node must now inform its subscribers.
         refetch: Called with the key of each channel whose members the node must fetch from Redis
             again.
 
@@ -44,7 +44,7 @@ class LocalState:
         return len(sockets)
 
     def disconnect(self, app_id: str, socket_id: str) -> bool:
-        """Remove a connection, and return whether there was one to remove."""
+        """Remove a connection, and return whether this node had the connection."""
         sockets = self.connections.get(app_id, set())
         if socket_id not in sockets:
             return False
@@ -61,8 +61,8 @@ class LocalState:
         """Add a subscription.
 
         Returns:
-            The channel's member replica, and whether the user was a member neither on this node
-            nor in the replica. None and False if the subscriber is not a member.
+            The channel's member replica, and whether the user is a new member, whom neither this
+            node nor the replica had; None and False if the channel is not a presence channel.
         """
         is_first = self.channels.setdefault(key, ChannelSubscriptions()).join(socket_id, member)
         if member is None:
@@ -80,9 +80,10 @@ class LocalState:
     def ensure_member(
         self, key: ChannelKey, socket_id: str, member: Member, replica: MemberReplica
     ) -> None:
-        """Add a subscriber's member to the replica, if it is missing and the subscription exists.
+        """Add a member who is missing from the replica, if the member's subscription still exists.
 
-        The member is missing if another node has reaped this node after the subscriber joined.
+        The member is missing from the replica if another node has reaped this node after the
+        subscriber joined.
         """
         subscriptions = self.channels.get(key)
         is_subscribed = subscriptions is not None and socket_id in subscriptions.sockets
@@ -98,8 +99,8 @@ class LocalState:
         """Remove a subscription.
 
         Returns:
-            The user's id if the subscriber was a member, and this was the user's last
-            subscription to the channel on this node; otherwise None.
+            The member's user id if the member has no other subscription to the channel on this
+            node; otherwise None.
         """
         subscriptions = self.channels[key]
         removed_user_id = subscriptions.leave(socket_id)
@@ -130,17 +131,17 @@ class LocalState:
         *,
         is_new: bool,
     ) -> JoinResult:
-        """Add a subscriber's member to the replica; return the effect, as far as this node knows.
+        """Add a subscriber to the member replica; return the join's effect, as this node knows it.
 
         Args:
             key: The channel.
-            socket_id: The subscriber's socket id; :meth:`join` has added the subscription.
+            socket_id: The socket id of the subscriber, whom :meth:`join` has already added.
             member: The member on a presence channel; None on other channels.
             max_members: The number of distinct users that the channel may have, 0 for no limit.
-            is_new: The second value that :meth:`join` returned.
+            is_new: Whether :meth:`join` reported the user as a new member.
 
         Raises:
-            ChannelFullError: The channel is full; the subscription has been removed again.
+            ChannelFullError: The channel is full; the new subscription has been removed.
         """
         subscriptions = self.channels[key]
         count = len(subscriptions.sockets)
@@ -156,13 +157,14 @@ class LocalState:
         return JoinResult(count == 1, is_new, count, replica.roster, announced=True)
 
     def local_leave_result(self, key: ChannelKey, removed_user_id: str | None) -> LeaveResult:
-        """Return the effect of a :meth:`leave`, as far as this node knows.
+        """Return the effect of :meth:`leave` on the channel, computed from the local state.
 
-        If the user has no subscription left on this node, remove the user from the replica.
+        If the user has no subscription to the channel left on this node, the method also removes
+        the user from the channel's member replica.
 
         Args:
             key: The channel.
-            removed_user_id: The value that :meth:`leave` returned.
+            removed_user_id: The user id that :meth:`leave` returned, or None.
         """
         subscriptions = self.channels.get(key)
         if subscriptions is None:
@@ -189,7 +191,10 @@ class LocalState:
         return ChannelCounts(0, 0) if subscriptions is None else subscriptions.counts()
 
     def channel_counts(self, app_id: str, prefix: str) -> dict[str, ChannelCounts]:
-        """Return this node's counts of an app's channels whose names begin with the prefix."""
+        """Return the subscription and user counts of an app's channels on this node.
+
+        The returned mapping has only the channels whose names begin with ``prefix``.
+        """
         return {
             channel: subscriptions.counts()
             for (channel_app_id, channel), subscriptions in self.channels.items()

@@ -1,9 +1,9 @@
-"""One node's copy of a presence channel's members, as the subscribers on that node know them.
+"""The member replica: one node's copy of the members of a presence channel.
 
 The replica loads one snapshot of the members, with a version, from Redis. After the snapshot, the
-bus delivers each change of the members with the next version. If a change is lost, the replica
-requests another snapshot, and reports the differences as members who joined or left, so that the
-subscribers again know the members that the store has.
+bus delivers each change of the members, numbered with the next version. If a change is lost, the
+replica requests another snapshot. The replica reports each difference between its members and the
+snapshot as a member who joined or left.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,7 +20,7 @@ _ANY_VERSION = float("-inf")
 
 
 class _State(Enum):
-    """The states of a replica; ``_TRANSITIONS`` lists the transitions."""
+    """The states of a member replica; ``_TRANSITIONS`` lists the transitions."""
 
     DETACHED = "detached"
     """The replica keeps its members, and ignores the changes that the bus delivers."""
@@ -38,16 +38,16 @@ _TRANSITIONS = {
 
 
 class MemberReplica:
-    """A replica of one channel's members.
+    """One node's copy of the members of a presence channel.
 
     Args:
-        on_joined: Called with each member that the subscribers do not know yet.
-        on_left: Called with the user id of each member that has left.
-        refetch: Called when a change has been missed; the function must fetch a snapshot and pass
-            the snapshot to :meth:`load_snapshot`, or call :meth:`detach`.
+        on_joined: Called with each member that is added to :attr:`roster`.
+        on_left: Called with the user id of each member that is removed from :attr:`roster`.
+        refetch: Called when the replica has missed a change of the members. The function must fetch
+            a snapshot and pass the snapshot to :meth:`load_snapshot`, or call :meth:`detach`.
 
     Attributes:
-        roster: The members.
+        roster: The members of the channel.
         unconfirmed: The user ids of members that are in the roster, but were not in the latest
             snapshot.
     """
@@ -93,24 +93,25 @@ class MemberReplica:
         return self._state.current is _State.DETACHED
 
     def await_snapshot(self) -> None:
-        """Buffer changes from now on: the caller has requested a snapshot, or does so at once."""
+        """Buffer changes until the snapshot, which the caller requests, is loaded."""
         if self._state.current is not _State.FETCHING:
             self._state.enter(_State.FETCHING)
 
     def apply(self, version: int, user_id: str, user_info: str | None) -> None:
-        """Apply a change that the bus delivered.
+        """Apply a member change that the bus has delivered.
 
         A replica that awaits a snapshot buffers the change. A detached replica ignores the change,
-        because the next snapshot will contain it. Any other replica applies a change with the next
-        version, and requests a snapshot after a gap in the versions. For up to two heartbeats after
-        a snapshot, the replica ignores a change with an old version, because the snapshot contains
-        that change. Later, an old version means that the channel's versions have started over, and
-        the replica requests a snapshot.
+        because the next snapshot will contain the change. A replica that has loaded a snapshot
+        applies a change whose version is the next one. If versions are missing before the change,
+        the replica requests a snapshot. For up to two heartbeats after a snapshot, the replica
+        ignores a change with an old version, because the snapshot contains that change. If a change
+        with an old version arrives more than two heartbeats after the snapshot, the versions of the
+        channel have restarted, and the replica requests a snapshot.
 
         Args:
             version: The version of the members after the change.
             user_id: The user that joined, left, or has a new ``user_info``.
-            user_info: JSON text; None if the user left.
+            user_info: The user's ``user_info`` as JSON text; None if the user left.
         """
         if self._state.current is _State.FETCHING:
             self._buffered[version] = (user_id, user_info)
@@ -132,11 +133,12 @@ class MemberReplica:
             self._stale_heartbeats = 0
 
     def on_heartbeat(self) -> None:
-        """Request a snapshot if a waiter has been waiting since the previous heartbeat.
+        """Request a snapshot if a caller of :meth:`wait_for_version` has waited too long.
 
-        Called after each successful heartbeat of the link, every few seconds. A waiter is a
-        Deferred of :meth:`wait_for_version`, and waits for a change that has already been
-        published. If a waiter still waits one heartbeat later, the change has been lost.
+        The registration calls this method after each answered heartbeat of the link to Redis, every
+        few seconds. A Deferred of :meth:`wait_for_version` waits for a change that Redis has
+        already published. If a Deferred has been waiting since the previous heartbeat, the change
+        for which the Deferred waits has been lost.
         """
         self._stale_heartbeats = max(0, self._stale_heartbeats - 1)
         oldest = self._waiters[0][1] if self._waiters else None
@@ -146,25 +148,25 @@ class MemberReplica:
         self._oldest_waiter = oldest
 
     def _request_snapshot(self) -> None:
-        """Request a snapshot, which will release all waiters.
+        """Request a snapshot; when it is loaded, all Deferreds of :meth:`wait_for_version` fire.
 
-        The snapshot contains every change for which a waiter waits. A corrupt version in Redis may
-        have made a waiter wait for a change that does not exist; the snapshot releases that waiter,
-        too.
+        The snapshot contains every change for which a Deferred waits. If the version in Redis was
+        corrupt, a Deferred may wait for a change that does not exist; the snapshot makes such a
+        Deferred fire, too.
         """
         self._state.enter(_State.FETCHING)
         self._waiters = [(_ANY_VERSION, waiter) for _, waiter in self._waiters]
         self._refetch()
 
     def load_snapshot(self, members: Mapping[str, str], version: int) -> None:
-        """Load a snapshot of the members, and report those that the subscribers do not know yet.
+        """Load a snapshot of the members, and report the members that were not in the roster.
 
         Members that the snapshot does not contain become unconfirmed: they stay in the roster
         until a change or :meth:`drop_unconfirmed` removes them. A snapshot that the replica does
         not await is ignored.
 
         Args:
-            members: The ``user_info`` JSON text of each user id.
+            members: Maps each member's user id to the member's ``user_info``, which is JSON text.
             version: The version of the snapshot.
         """
         if self._state.current is not _State.FETCHING:
@@ -188,12 +190,15 @@ class MemberReplica:
         return self._state.current is _State.FOLLOWING
 
     def drop_unconfirmed(self) -> None:
-        """Remove the members that are still unconfirmed, and report that they left."""
+        """Remove the members in :attr:`unconfirmed` from the roster, and report that they left."""
         for user_id in list(self.unconfirmed):
             self.remove(user_id)
 
     def add(self, member: Member) -> None:
-        """Add a member, or replace the member's ``user_info``; report only a new member."""
+        """Add a member, and report that the member joined.
+
+        If the roster already has the member, only replace the member's ``user_info``.
+        """
         self.unconfirmed.discard(member.user_id)
         is_known = member.user_id in self.roster
         self.roster.add(member.user_id, member.user_info)
@@ -211,9 +216,10 @@ class MemberReplica:
         """Wait until the replica has reached a version.
 
         Returns:
-            None if the replica has already reached the version. Otherwise a Deferred that fires
-            when the replica reaches the version, when the next snapshot after a missed change is
-            loaded, or when :meth:`detach` is called. The Deferred does not fail.
+            None if the replica has already reached the version. If the replica has not reached the
+            version, a Deferred that fires when the replica reaches the version, when the replica
+            loads a snapshot because it missed a change, or when :meth:`detach` is called. The
+            Deferred does not fail.
         """
         if self._is_following and self._version >= version:
             return None
@@ -230,7 +236,7 @@ class MemberReplica:
             waiter.callback(None)
 
     def detach(self) -> None:
-        """Stop following the store's changes, and release all waiters; keep the roster."""
+        """Keep the roster, ignore later changes, and fire all Deferreds that await a version."""
         if self._state.current is not _State.DETACHED:
             self._state.enter(_State.DETACHED)
         self.unconfirmed.clear()

@@ -1,6 +1,6 @@
 """Lua functions that change a channel's subscriptions and members.
 
-:mod:`reverb.stores.redis.scripts` documents the keys.
+:mod:`reverb.stores.redis.scripts` documents the keys in Redis that these functions use.
 """
 
 from reverb.envelope import FORMAT

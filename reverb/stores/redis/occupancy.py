@@ -1,4 +1,4 @@
-"""Tracks this node's channels and members, so that a flush of Redis hides no departure."""
+"""Tracks this node's occupancy, so that webhooks report departures even if Redis is flushed."""
 
 import secrets
 from collections import deque
@@ -28,13 +28,16 @@ _NO_USERS: frozenset[str] = frozenset()
 
 
 class Occupancy:
-    """Knows the debounce delay of each channel, and keeps departures across a flush of Redis.
+    """Knows each channel's debounce delay, and remembers departures in case Redis is flushed.
+
+    A departure is a user who left a channel, or a channel that lost its last subscriber.
 
     While Redis is connected, the store's scripts update the occupancy in Redis. When the connection
     is lost, this class takes a snapshot of the node's channels and members, and of the departures
-    that may not be reported yet. If Redis has been flushed when the node reconnects, this class
-    marks as unconfirmed each channel and member of the snapshot that this node no longer has. The
-    leader then reports the departure of the unconfirmed channels and members that no node has.
+    that webhooks may not have reported yet. If Redis has been flushed when the node reconnects,
+    this class marks channels and members as unconfirmed in Redis: those that the snapshot contains,
+    but this node no longer has. The leader then sends a webhook (``channel_vacated`` or
+    ``member_removed``) for each unconfirmed channel or member that no node has.
 
     Args:
         local_state: The connections and subscriptions of this node.
@@ -44,7 +47,8 @@ class Occupancy:
     Attributes:
         debounce_ms: The configured debounce delay in milliseconds; ``NOT_TRACKED`` until
             :meth:`track` is called.
-        snapshot_taken: Fires when :meth:`take_snapshot` has added the last portion.
+        snapshot_taken: A Deferred that fires when :meth:`take_snapshot` has added the last portion
+            of channels.
     """
 
     def __init__(self, local_state: LocalState, session: RedisSession, clock: IReactorTime) -> None:
@@ -67,8 +71,8 @@ class Occupancy:
 
         Args:
             debounce_ms: The debounce delay, in milliseconds.
-            wanted: Returns, for an app's id, whether an endpoint or a listener wants occupancy
-                events of the app.
+            wanted: Called with an app's id; returns whether a webhook endpoint or a listener wants
+                occupancy events of that app.
             scripts: The scripts that webhooks run in Redis; they are loaded after each connect.
         """
         self.debounce_ms = debounce_ms
@@ -78,7 +82,10 @@ class Occupancy:
             self._session.load(self._scripts)
 
     def debounce_ms_for(self, key: ChannelKey) -> int:
-        """Return a channel's debounce delay in milliseconds, or ``NOT_TRACKED``."""
+        """Return a channel's debounce delay in milliseconds.
+
+        If no webhook reports the channel, return ``NOT_TRACKED``.
+        """
         if self.debounce_ms < 0:
             return NOT_TRACKED
         app_id, channel = key
@@ -88,18 +95,18 @@ class Occupancy:
     def reconnect_debounce_ms_for(self, key: ChannelKey) -> int:
         """Return a channel's debounce delay in milliseconds while nodes may be reconnecting.
 
-        The delay is at least ``RECONNECT_GRACE`` (in seconds), so that a member who is still
-        connected to another node is not reported as removed before that node registers again. If
-        the channel's occupancy is not tracked, returns ``NOT_TRACKED``.
+        The returned delay is at least ``RECONNECT_GRACE`` (in seconds). So a member who is
+        connected to another node is not reported as removed before the other node registers again.
+        If no webhook reports the channel, the method returns ``NOT_TRACKED``.
         """
         debounce_ms = self.debounce_ms_for(key)
         return debounce_ms if debounce_ms < 0 else max(debounce_ms, int(RECONNECT_GRACE * 1000))
 
     def record_departure(self, key: ChannelKey, user_id: str | None) -> None:
-        """Remember a departure for as long as a flush of Redis may prevent its report.
+        """Remember a departure in case Redis is flushed before webhooks report the departure.
 
-        Does nothing if no webhook reports the channel, or if nothing has departed: ``user_id`` is
-        None, and this node still has subscriptions to the channel.
+        Does nothing if no webhook reports the channel. Does nothing if ``user_id`` is None and this
+        node still has subscriptions to the channel.
 
         Args:
             key: The channel.
@@ -119,8 +126,9 @@ class Occupancy:
     def take_snapshot(self) -> None:
         """Add this node's channels and members, and the recent departures, to the snapshot.
 
-        Called when the connection to Redis is lost, and when the node stops. Channels are added in
-        portions; ``snapshot_taken`` fires when the snapshot is complete.
+        The registration calls this method when the connection to Redis is lost, and when the node
+        stops. Channels are added in portions; ``snapshot_taken`` fires when the snapshot is
+        complete.
         """
         if self.debounce_ms >= 0:
             keys = list(self._local_state.channels)
@@ -156,11 +164,12 @@ class Occupancy:
             self._was_flushed = True
 
     async def mark_unconfirmed(self) -> None:
-        """Mark departures as unconfirmed in Redis, in portions, if Redis has been flushed.
+        """If Redis has been flushed, mark departed channels and members as unconfirmed in Redis.
 
-        The departures are the channels and members of the snapshot that this node no longer has.
-        A channel that only a member has left is marked too. Returns when Redis has answered each
-        portion. When the session ends, marks no further portion.
+        A channel or member has departed if the snapshot contains it, but this node no longer has
+        it. If only a member has departed, the member's channel is marked, too. The channels are
+        marked in portions; each portion is sent when Redis has answered the previous one. If the
+        node's session ends, the later portions are not sent.
 
         Raises:
             LinkLostError: Redis is out of reach.

@@ -1,26 +1,27 @@
 """Lua functions that decide which occupancy events webhooks send.
 
 A channel is present while it has subscribers. A user is present on a channel while the user is a
-member of it. For each app, the set ``reported`` has the channels and users that webhooks last
-reported as present. A script compares this set with the store's own keys when a subscriber or a
-member joins, and when the debounce delay after a departure is over. If the set differs from the
-keys, the same script adds an event to the queue and updates the set. So it does not matter which
-node runs the comparison, how often the comparison runs, or what happened in between.
+member of the channel. For each app, the set ``reported`` has the channels and users that webhooks
+last reported as present. A script compares ``reported`` with the subscriptions and members in Redis
+when a subscriber joins, and when the debounce delay after a departure is over. If ``reported``
+differs from the subscriptions and members, the script adds an event to the leader's queue and
+updates ``reported``. So any node may run the comparison with ``reported``, any number of times.
 
-The keys, all below ``PREFIX:webhooks``; :mod:`reverb.webhooks.cluster.redis_lua` has the others:
+The table lists the keys in Redis that the functions use. The name of each key begins with
+``PREFIX:webhooks:``. :mod:`reverb.webhooks.cluster.redis_lua` lists the other keys of webhooks.
 
 ====================  ==================================================================
-``apps``              set of the apps with an entry in ``reported``
+``apps``              set of the ids of the apps with a set ``reported:APP``
 ``reported:APP``      set of the channels and users last reported as present:
                       ``CHANNEL`` or ``CHANNEL:USER``
 ``unconfirmed:APP``   set of the channels and users that were present, and perhaps
-                      reported, before Redis was flushed; the check of each removes
-                      it from the set
+                      reported, before Redis was flushed; the check of a channel or
+                      user removes the channel or user from the set
 ``due``               sorted set of the pending checks, ``APP:CHANNEL`` or
-                      ``APP:CHANNEL:USER``, by the time in milliseconds at which each is
-                      due
+                      ``APP:CHANNEL:USER``; the score is the time in milliseconds at
+                      which the check is due
 ``events``            stream: the entries that the leader has not processed
-``epoch``             a random id; after Redis has been flushed, it is another one
+``epoch``             random id of the current epoch; the id changes when Redis is flushed
 ====================  ==================================================================
 """
 

@@ -69,14 +69,15 @@ _TRANSITIONS = {
 
 
 class Registration(LinkObserver):
-    """Registers this node and its local state in Redis, and begins and ends the session.
+    """Registers this node with its local state in Redis, and begins and ends the node's session.
 
     Args:
         session: This node's session in Redis.
         local_state: The connections and subscriptions of this node.
         channels: Writes the subscriptions to Redis.
         connections: Writes the number of connections of each app to Redis.
-        occupancy: Detects a flush of Redis, and keeps the departures that the flush would hide.
+        occupancy: Detects a flush of Redis, and remembers the departures that webhooks would not
+            report after the flush.
         cache: Writes to Redis the cached events that were kept in memory in degraded mode.
         lease_ms: The duration of this node's lease in milliseconds.
         on_change: Called with each :class:`reverb.protocol.changes.ChannelReaped`, and with
@@ -118,7 +119,7 @@ class Registration(LinkObserver):
         )
 
     def start(self) -> None:
-        """Register at each connect from now on; does nothing if already started."""
+        """Register this node at each connect from now on; do nothing if already started."""
         if self._state.current is _State.STOPPED:
             self._state.enter(_State.DEGRADED)
 
@@ -126,8 +127,8 @@ class Registration(LinkObserver):
     async def stop(self) -> None:
         """Remove this node from Redis, if it is registered, and do not register again.
 
-        The Deferred fires when Redis has removed this node or failed to remove it, after 3 seconds
-        at most.
+        The Deferred fires when the removal has succeeded or failed, at most 3 seconds after the
+        call.
         """
         before = self._state.current
         if before is _State.STOPPED:
@@ -153,7 +154,7 @@ class Registration(LinkObserver):
             )
 
     async def link_connected(self) -> None:
-        """Register this node and its local state."""
+        """Register this node and its local state in Redis."""
         if self._state.current is _State.STOPPED:
             return  # The broker stops after the store, and its link may reconnect meanwhile.
         self._state.enter(_State.REGISTERING)
@@ -189,7 +190,7 @@ class Registration(LinkObserver):
         await self._occupancy.mark_unconfirmed()
 
     async def _correct_held(self) -> None:
-        """Correct the counts from an earlier session of this node in Redis, in portions."""
+        """Correct, in portions, the counts that an earlier session of this node left in Redis."""
         cursor = b"0"
         while self._state.current is _State.REGISTERING:
             cursor, held = await self._session.run(HELD, cursor, _HELD_PORTION)
@@ -208,7 +209,8 @@ class Registration(LinkObserver):
         other commands are still sent.
 
         Args:
-            replies: An iterable of replies, which sends a command each time it yields a reply.
+            replies: An iterable that, for each item, sends a command and yields the Deferred of the
+                reply.
         """
         unsent = iter(replies)
         while self._state.current is _State.REGISTERING and (sent := list(islice(unsent, PORTION))):
@@ -229,7 +231,7 @@ class Registration(LinkObserver):
             self._on_change(StoreRestored())
 
     def link_lost(self) -> None:
-        """Enter degraded mode, unless this node is already in it or has stopped."""
+        """Enter degraded mode, unless this node is in degraded mode already or has stopped."""
         if self._state.current not in (_State.STOPPED, _State.DEGRADED):
             self._leave(_State.DEGRADED)
 
@@ -248,7 +250,7 @@ class Registration(LinkObserver):
         self._detaching = self._run_in_portions(keys, self._local_state.detach_replica)
 
     def link_answered(self) -> None:
-        """Let the member replicas check for a lost change."""
+        """Let each member replica check whether it has missed a change."""
         replicas = list(self._local_state.replicas.values())
         self._run_in_portions(replicas, MemberReplica.on_heartbeat)
 
@@ -256,7 +258,7 @@ class Registration(LinkObserver):
         return run_in_portions(self._session.clock, items, function, size=PORTION)
 
     def refetch_members(self, key: ChannelKey) -> None:
-        """Fetch a snapshot of a channel's members, because the replica has missed a change."""
+        """Fetch a snapshot of a channel's members, as the member replica has missed a change."""
         self._log.warn("missed a change to the members of {channel}; reloading", channel=key[1])
         replica = self._local_state.replicas[key]
 

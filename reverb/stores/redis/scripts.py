@@ -1,7 +1,8 @@
-"""The store's operations in Redis: each is one Lua script, so no other command interrupts it.
+"""The channel store's Lua scripts in Redis; no other command interrupts a running script.
 
-These are the keys, except those of webhooks (:mod:`reverb.stores.redis.occupancy_lua`). Each
-key begins with the deployment's prefix:
+The table lists the keys in Redis, except the keys of webhooks, which
+:mod:`reverb.stores.redis.occupancy_lua` lists. The name of each key begins with the deployment's
+prefix.
 
 ======================================  ===============================================
 ``lease:NODE``                          the node's session token; expires unless renewed
@@ -14,25 +15,28 @@ key begins with the deployment's prefix:
 ``sockets:APP:CHANNEL``                 hash of all nodes' subscription counts by user id
 ``members:APP:CHANNEL``                 hash of ``user_info`` by user id
 ``versions:APP``                        hash of the version of the members by channel
-``cache:APP:CHANNEL``                   a cache channel's last event; expires. Its scripts are in
+``cache:APP:CHANNEL``                   a cache channel's last event; expires. The scripts for
+                                        ``cache`` keys are in
                                         :mod:`reverb.stores.redis.event_cache`
 ======================================  ===============================================
 
-A script that changes the counts of a node (``held``, ``users``) also changes the totals of all
-nodes. So the totals are the sums of the nodes' counts. To reap a dead node, a script subtracts
-that node's counts from the totals; it needs nothing from the other nodes.
+A script that changes the counts of a node (``held``, ``users``) also changes the totals over all
+nodes. So each total of the cluster is the sum of the counts of the nodes. To reap a dead node, a
+script subtracts that node's counts from the totals; the script needs no data of the other nodes.
 
 Most scripts handle a bounded number of channels and members; some handle all members of one
-channel. All connections and subscriptions of a node are reaped
-(:mod:`reverb.stores.redis.reap_lua`) and registered (:mod:`reverb.stores.redis.sync_lua`) in
-portions. The channels of an app are listed in portions too.
+channel. To register a node (:mod:`reverb.stores.redis.sync_lua`) or to reap a node
+(:mod:`reverb.stores.redis.reap_lua`), a script runs once for each portion of the node's connections
+and subscriptions. To list the channels of an app, a script runs once for each portion of the
+channels.
 
-A script that changes a channel's members also publishes the change, with the next version. So
-every node receives a channel's changes in the order in which they were made, and a crash of a
-node cannot separate a change from its publication.
+A script that changes a channel's members also publishes the change, with the next version of the
+members. So every node receives the changes of a channel's members in the order in which Redis made
+them. A crash of a node cannot prevent the publication of a change that Redis has made.
 
 The debounce delay that a script receives is the delay of the webhooks ``channel_vacated`` and
-``member_removed``, in milliseconds. The delay is negative if no webhook reports the channel.
+``member_removed``, in milliseconds. The debounce delay is negative if no webhook reports the
+channel.
 """
 
 from reverb.redis.scripting import REQUIRE_SESSION, Script

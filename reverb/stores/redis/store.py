@@ -1,8 +1,9 @@
 """The channel store of nodes that share a Redis.
 
-Each node also keeps its own connections and subscriptions in memory: its local state. While Redis
-is out of reach, the node answers from its local state. When Redis is back, the node registers its
-local state again, even if Redis lost its data. :mod:`reverb.stores.redis.scripts` lists the keys.
+Each node also keeps its own connections and subscriptions in memory, as the node's local state.
+While Redis is out of reach, the node answers from its local state. When Redis is back, the node
+registers its local state again, even if Redis lost its data. :mod:`reverb.stores.redis.scripts`
+lists the keys.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -46,13 +47,13 @@ class RedisStore:
     """A channel store in Redis, shared by the nodes of a cluster.
 
     Args:
-        link: The link to Redis; the broker starts and stops it.
+        link: The link to Redis; the broker starts and stops the link.
         lease: Seconds after which a node that has not renewed its lease counts as dead.
 
     Attributes:
         link: The link to Redis.
-        link_meter: Counters of the connection for commands.
-        session: This node's session in Redis, for other parts that run scripts there.
+        link_meter: The counters of the connection that sends commands to Redis.
+        session: This node's session in Redis; webhooks also use the session to run scripts.
         occupancy: Tracks this node's channels and members, for webhooks.
     """
 
@@ -86,17 +87,26 @@ class RedisStore:
         return self.session.token is not None
 
     def start(self, changed: Callable[[StoreChange], None]) -> "Deferred[None]":
-        """Start, and fire at once; the node is in degraded mode until Redis is connected."""
+        """Start the store; until Redis is connected, the node is in degraded mode.
+
+        Returns:
+            A Deferred that has already fired.
+        """
         self._on_change = changed
         self._registration.start()
         return succeed(None)
 
     def stop(self) -> "Deferred[None]":
-        """Remove this node from Redis, if Redis is connected; fires within 3 seconds."""
+        """Remove this node from Redis, if Redis is connected.
+
+        Returns:
+            A Deferred that fires when the removal has succeeded or failed, at most 3 seconds after
+            the call.
+        """
         return self._registration.stop()
 
     def announce_restored(self) -> None:
-        """Report StoreRestored after a reconnect of NATS, which may have lost invalidations."""
+        """Report StoreRestored, as invalidations may have been lost while NATS was disconnected."""
         self._notify(StoreRestored())
 
     def _refetch_members(self, key: ChannelKey) -> None:
@@ -106,7 +116,7 @@ class RedisStore:
         self._on_change(change)
 
     def member_changed(self, change: MemberChange) -> None:
-        """Apply a member change from the bus, which this node or another one has made."""
+        """Apply a change of a channel's members, by this or another node, to the member replica."""
         replica = self._local_state.replicas.get((change.app_id, change.channel))
         if replica is not None:
             replica.apply(change.version, change.user_id, change.user_info)
@@ -138,7 +148,7 @@ class RedisStore:
 
     @returns_deferred
     async def connections(self, app_id: str) -> int:
-        """Return the number of the app's connections."""
+        """Return the number of the app's connections on all nodes."""
         self._connections.send_first(app_id)
         try:
             raw = await self.session.call(scripts.CONNECTIONS, app_id)
@@ -153,7 +163,7 @@ class RedisStore:
     async def join(
         self, app_id: str, channel: str, socket_id: str, member: Member | None, max_members: int
     ) -> JoinResult:
-        """Add a subscription, and return its effect on all nodes; fail if the channel is full."""
+        """Add a subscription, and return how the channel changed; fail if the channel is full."""
         key = (app_id, channel)
         local = self._local_state
         self._channels.send_first(key)
@@ -192,7 +202,10 @@ class RedisStore:
 
     @returns_deferred
     async def leave(self, app_id: str, channel: str, socket_id: str) -> LeaveResult | None:
-        """End a subscription, and return the effect on all nodes; None if it did not exist."""
+        """Remove a subscription, and return how the channel changed.
+
+        Return None if the subscription did not exist.
+        """
         key = (app_id, channel)
         subscriptions = self._local_state.channels.get(key)
         if subscriptions is None or socket_id not in subscriptions.sockets:
@@ -216,7 +229,10 @@ class RedisStore:
         return LeaveResult(total == 0, user_id if removed else None, total, announced=True)
 
     def _checked_total(self, raw: int, key: ChannelKey) -> int:
-        """Decode a channel's number of subscriptions; if corrupt, return this node's number."""
+        """Decode a channel's number of subscriptions on all nodes.
+
+        If the number is corrupt, return the number of subscriptions on this node.
+        """
         count = self.session.decoder.count(raw, f"channels:{key[0]}")
         return self._local_state.counts(key).subscriptions if count is None else count
 
@@ -249,9 +265,10 @@ class RedisStore:
 
     @returns_deferred
     async def occupied(self, app_id: str, channels: Sequence[str]) -> Mapping[str, bool]:
-        """Return whether channels are occupied.
+        """Return for each given channel whether the channel is occupied.
 
-        In degraded mode, the result has only the channels with subscribers on this node.
+        In degraded mode, the returned mapping has only the given channels with subscribers on this
+        node.
         """
         for channel in channels:
             self._channels.send_first((app_id, channel))
@@ -264,10 +281,11 @@ class RedisStore:
 
     @returns_deferred
     async def channels(self, app_id: str, prefix: str) -> Mapping[str, ChannelCounts]:
-        """Return the counts, on all nodes, of the channels whose names begin with the prefix.
+        """Return the subscription and user counts of an app's channels on all nodes.
 
-        Redis lists the channels in portions. So the result may or may not have a channel that is
-        occupied or vacated while this method runs.
+        The returned mapping has only the channels whose names begin with ``prefix``. Redis lists
+        the channels in portions. If a channel becomes occupied or vacated while this method runs,
+        the returned mapping may or may not contain that channel.
         """
         found: dict[str, ChannelCounts] = {}
         cursor, is_last = b"0", False

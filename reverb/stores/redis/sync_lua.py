@@ -1,4 +1,4 @@
-"""The scripts with which a node writes its connections and subscriptions at a registration."""
+"""The scripts with which a registering node writes its connections and subscriptions to Redis."""
 
 from reverb.redis.scripting import REQUIRE_SESSION, Script
 from reverb.stores.redis.membership_lua import MEMBERSHIP

@@ -1,7 +1,7 @@
 """The contracts of channel stores and brokers, as test suites for pytest.
 
-Each suite states what every implementation of an interface must do. To test an implementation of
-your own, subclass its suite in a test module::
+Each suite tests what every implementation of an interface must do. To test an implementation of
+your own, subclass the suite for the interface in a test module::
 
     from reverb.testing.contracts import StoreContract
 
@@ -18,8 +18,8 @@ BrokerContract          ``IBroker``, on one node
 SharedBrokerContract    ``IBroker``, between nodes of one deployment
 ======================  ============================================================
 
-Only the suites need pytest; the rest of :mod:`reverb.testing` does not. Add this line to your
-``conftest.py``, so that pytest shows the values in a failed assertion of a suite::
+In :mod:`reverb.testing`, only these suites need pytest. Add this line to your ``conftest.py``, so
+that pytest shows the values in a failed assertion of a suite::
 
     pytest.register_assert_rewrite("reverb.testing.contracts")
 """

@@ -13,7 +13,7 @@ from reverb.protocol import messages
 
 
 def _publication(app_id: str, channel: str, data: str, exclude: str | None = None) -> Publication:
-    """Make a publication whose payload is a message of the protocol, as the server makes it."""
+    """Make a publication whose payload is an encoded event, like the publications of the server."""
     return Publication(app_id, channel, messages.event("e", channel, data), exclude)
 
 
@@ -47,14 +47,14 @@ class _Suite:
 
     @pytest.fixture
     def deployment(self) -> Iterator[None]:
-        """Set up what the brokers of one test share, and clean up after they have stopped.
+        """Set up the resources that the brokers of one test share, and clean up after the test.
 
-        A pytest fixture that each test uses. By default it does nothing.
+        Each test uses this pytest fixture. The default fixture does nothing.
         """
         yield
 
     def make_broker(self) -> IBroker:
-        """Return a new broker that has not been started. A subclass must override this.
+        """Return a new broker that has not been started. A subclass must override this method.
 
         All brokers that are made within one test must reach each other, as the nodes of a
         cluster do.
@@ -64,8 +64,8 @@ class _Suite:
     def wait(self, deferred: "Deferred[Any] | None") -> None:
         """Wait until a Deferred has fired; do nothing for None.
 
-        By default the Deferred must have fired already. Override this for a broker that needs a
-        reactor: run the reactor until the Deferred has fired.
+        The default method fails if the Deferred has not fired already. If the broker needs a
+        reactor, override this method to run the reactor until the Deferred has fired.
         """
         results: list[Any] = []
         if deferred is not None:
@@ -73,9 +73,9 @@ class _Suite:
             assert results == [None]
 
     def settle(self) -> None:
-        """Wait until all envelopes that were published before have arrived.
+        """Wait until all envelopes that have been published have arrived.
 
-        By default it does nothing. Override this if envelopes arrive with a delay.
+        The default method does nothing. Override this method if envelopes arrive with a delay.
         """
 
     def start(self, broker: IBroker, delivered: list[Envelope]) -> None:
@@ -86,12 +86,10 @@ class _Suite:
 class BrokerContract(_Suite):
     """The test suite for an implementation of ``IBroker``, on one node.
 
-    A subclass, named ``Test...`` so that pytest collects it, overrides:
-
-    - ``make_broker()``, always: return a new broker;
-    - ``wait(deferred)``, if the broker's Deferreds need a reactor to fire;
-    - ``settle()``, if envelopes arrive with a delay;
-    - the fixture ``deployment``, to set up and clean up what the broker needs.
+    The name of a subclass begins with ``Test``, so that pytest collects the subclass. A subclass
+    must override ``make_broker()``. A subclass overrides ``wait()`` if the broker's Deferreds
+    need a reactor to fire, and ``settle()`` if envelopes arrive with a delay. A subclass may
+    override the fixture ``deployment`` to set up and clean up the resources of the broker.
 
     Attributes:
         broker: The broker of the current test. The suite starts the broker before the test, and
@@ -181,9 +179,9 @@ class BrokerContract(_Suite):
 
 
 class SharedBrokerContract(_Suite):
-    """The test suite for brokers that connect nodes, on two nodes.
+    """The test suite for a broker that connects nodes; each test uses two nodes.
 
-    A subclass overrides the same methods as for :class:`BrokerContract`. The suite calls
+    A subclass overrides the same methods as a subclass of :class:`BrokerContract`. The suite calls
     ``make_broker()`` twice for each test; the two brokers must reach each other.
     """
 

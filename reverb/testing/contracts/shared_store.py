@@ -1,4 +1,4 @@
-"""The contract of a channel store that nodes share; subclass :class:`SharedStoreContract`."""
+"""The contract of a channel store that nodes share: the suite :class:`SharedStoreContract`."""
 
 from collections.abc import Callable, Iterator
 
@@ -12,37 +12,35 @@ from reverb.testing.contracts.store_suite import ANN, APP, BOB, StoreSuite
 
 
 class SharedStoreContract(StoreSuite):
-    """The test suite for a store that nodes share, on two nodes.
+    """The test suite for a store that nodes share; each test uses two nodes.
 
-    A subclass, named ``Test...`` so that pytest collects it, overrides:
+    The name of a subclass begins with ``Test``, so that pytest collects the subclass. A subclass
+    must override ``make_store()``. The suite calls ``make_store()`` twice for each test; the
+    two stores must share their state. A subclass overrides ``wait()`` if the stores' Deferreds
+    need a reactor to fire, and ``until()`` if the change of one node reaches the other node with
+    a delay. A subclass overrides ``subscribe_broker()`` if a store receives member changes
+    through a broker. A subclass may override the fixture ``deployment`` to set up and clean up
+    the resources that the stores share.
 
-    - ``make_store(clock)``, always: return a new store. The suite calls it twice for each test;
-      both stores must share their state;
-    - ``wait(deferred)``, if the stores' Deferreds need a reactor to fire;
-    - ``until(what, is_true)``, if another node's change reaches a node with a delay;
-    - ``subscribe_broker(store, app, channel)``, if a store receives member changes through a
-      broker;
-    - the fixture ``deployment``, to set up and clean up what the stores share.
-
-    The suite stops both stores after each test, also a store that a test has stopped already.
+    The suite stops both stores after each test, even if the test has already stopped a store.
 
     Attributes:
         one: The store of one node.
         other: The store of the other node.
-        changes: For each store, the changes that it has reported to its node, in order.
+        changes: Maps each store to the changes that the store has reported to its node, in order.
     """
 
     one: IChannelStore
     other: IChannelStore
 
     def until(self, what: str, is_true: Callable[[], bool]) -> None:
-        """Wait until a condition is true; by default, it must be true already.
+        """Wait until a condition is true; the default method fails unless it is true already.
 
-        Override this for a store whose changes reach other nodes with a delay: run the reactor
-        until ``is_true()`` returns true, and fail after a few seconds.
+        If changes reach other nodes with a delay, override this method: run the reactor until
+        ``is_true()`` returns true, and fail after a few seconds.
 
         Args:
-            what: Describes the condition, for the failure's message.
+            what: A description of the condition, for the message of a failed test.
             is_true: The condition.
         """
         assert is_true(), what
@@ -59,7 +57,10 @@ class SharedStoreContract(StoreSuite):
             self.wait(store.stop())
 
     def member_changes(self, store: IChannelStore) -> list[str]:
-        """Return the reported member changes: ``+ann`` if ann joined, ``-ann`` if ann left."""
+        """Return the member changes that a store has reported.
+
+        A change is ``+ann`` if ann joined, ``-ann`` if ann left.
+        """
         member_changes = []
         for change in self.changes[store]:
             if isinstance(change, MemberJoined):
@@ -71,11 +72,11 @@ class SharedStoreContract(StoreSuite):
     def join(
         self, store: IChannelStore, socket_id: str, member: Member, limit: int = 0
     ) -> JoinResult:
-        """Subscribe a member to ``presence-x``, and return the result."""
+        """Subscribe a member to ``presence-x``, and return the store's :class:`JoinResult`."""
         return self.subscribe_and_join(store, socket_id, "presence-x", member, limit=limit)
 
     def leave(self, store: IChannelStore, socket_id: str) -> LeaveResult:
-        """Remove a subscription to ``presence-x`` that must exist, and return the result."""
+        """Remove an existing subscription to ``presence-x``; return the :class:`LeaveResult`."""
         left = self.wait(store.leave(APP, "presence-x", socket_id))
         assert isinstance(left, LeaveResult)
         return left

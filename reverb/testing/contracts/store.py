@@ -12,14 +12,12 @@ from reverb.testing.contracts.store_suite import ANN, APP, BOB, OTHER
 class StoreContract(StoreQueries):
     """The test suite for an implementation of ``IChannelStore``, on one node.
 
-    A subclass, named ``Test...`` so that pytest collects it, overrides:
-
-    - ``make_store(clock)``, always: return a new store;
-    - ``wait(deferred)``, if the store's Deferreds need a reactor to fire;
-    - ``pass_time(seconds)``, if the store does not take its time from ``clock``;
-    - ``subscribe_broker(store, app, channel)``, if the store receives member changes through a
-      broker;
-    - the fixture ``deployment``, to set up and clean up what the store needs.
+    The name of a subclass begins with ``Test``, so that pytest collects the subclass. A subclass
+    must override ``make_store()``. A subclass overrides ``wait()`` if the store's Deferreds
+    need a reactor to fire, and ``pass_time()`` if the store does not use the clock that
+    ``make_store()`` gets. A subclass overrides ``subscribe_broker()`` if the store receives
+    member changes through a broker. A subclass may override the fixture ``deployment`` to set
+    up and clean up the resources of the store.
     """
 
     def test_the_store_provides_the_interface(self) -> None:

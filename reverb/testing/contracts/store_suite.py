@@ -33,34 +33,36 @@ EDGE_CASE_NAMES = [
 class StoreSuite:
     """The base class of all store suites.
 
-    A subclass must override :meth:`make_store`. A subclass may override the other methods of this
-    class and the fixture :meth:`deployment`. The defaults suit a store that needs no broker and
+    A subclass must override :meth:`make_store`, and may override the other methods of this class
+    and the fixture :meth:`deployment`. The default methods suit a store that needs no broker and
     returns Deferreds that have already fired.
 
     Attributes:
-        clock: The clock of the current test, the argument of :meth:`make_store`.
+        clock: The clock of the current test, which the suite passes to :meth:`make_store`.
     """
 
     clock: Clock
 
     @pytest.fixture
     def deployment(self) -> Iterator[None]:
-        """Set up what the stores of one test share, and clean up after they are stopped.
+        """Set up the resources that the stores of one test share, and clean up after the test.
 
-        A pytest fixture that each test uses: set up, yield, clean up. For example, start a
-        database or choose an unused key prefix. By default it does nothing.
+        Each test uses this pytest fixture, which sets up the resources, yields, and cleans up. For
+        example, a fixture may start a database or choose an unused key prefix. The default fixture
+        does nothing.
         """
         yield
 
     def make_store(self, clock: Clock) -> IChannelStore:
-        """Return a new store that has not been started. A subclass must override this.
+        """Return a new store that has not been started. A subclass must override this method.
 
         All stores that are made within one test belong to the same deployment: they must share
         their state, as the nodes of a cluster do.
 
         Args:
-            clock: A clock for the store; the test advances it. A store that uses real time may
-                ignore the clock, if the subclass also overrides :meth:`OneStoreSuite.pass_time`.
+            clock: A clock for the store; the test advances the clock. A store that uses real time
+                may ignore the clock, if the subclass also overrides
+                :meth:`OneStoreSuite.pass_time`.
 
         Returns:
             An object that provides ``IChannelStore``. The suite starts and stops the store.
@@ -68,11 +70,11 @@ class StoreSuite:
         raise NotImplementedError
 
     def wait(self, deferred: "Deferred[Any]") -> Any:
-        """Return the result of a Deferred, or raise the exception that it failed with.
+        """Return the result of a Deferred, or raise the exception with which the Deferred failed.
 
-        By default the Deferred must have fired already. Override this for a store that needs a
-        reactor: run the reactor until the Deferred has fired, with a timeout of your choice
-        (``pytest_twisted.blockon`` does so).
+        The default method fails if the Deferred has not fired already. If the store needs a
+        reactor, override this method to run the reactor until the Deferred has fired, with a
+        timeout of your choice. For example, ``pytest_twisted.blockon`` runs the reactor.
         """
         results: list[Any] = []
         deferred.addBoth(results.append)
@@ -82,10 +84,11 @@ class StoreSuite:
         return results[0]
 
     def subscribe_broker(self, store: IChannelStore, app: str, channel: str) -> None:
-        """Subscribe the broker of the store's node to a channel; wait until it is subscribed.
+        """Subscribe the broker of the store's node to a channel, and wait for the confirmation.
 
-        The suite calls this before each ``join``, as the hub does on a node. By default it does
-        nothing. Override this if the store receives member changes through a broker.
+        The suite calls this method before each ``join``, because the hub of a node also subscribes
+        the broker before it calls ``join``. The default method does nothing. Override this method
+        if the store receives member changes through a broker.
 
         Args:
             store: A store that :meth:`make_store` has returned.
@@ -103,14 +106,14 @@ class StoreSuite:
         limit: int = 0,
         app: str = APP,
     ) -> JoinResult:
-        """Subscribe the broker to a channel, add a subscription to the store, return the result."""
+        """Subscribe the broker to a channel, then ``join`` the channel; return the JoinResult."""
         self.subscribe_broker(store, app, channel)
         joined: JoinResult = self.wait(store.join(app, channel, socket_id, member, limit))
         return joined
 
 
 class OneStoreSuite(StoreSuite):
-    """The base class of suites for one store: short helpers that call the store and wait.
+    """The base class of suites for one store, with short methods that call the store and wait.
 
     A subclass also overrides :meth:`pass_time` if its store does not use the clock that
     :meth:`make_store` gets.
@@ -125,8 +128,8 @@ class OneStoreSuite(StoreSuite):
     def pass_time(self, seconds: float) -> None:
         """Let some seconds pass; by default, advance the clock.
 
-        Override this for a store that uses real time: run the reactor for this number of seconds.
-        One call lets less than 3 seconds pass.
+        If the store uses real time, override this method to run the reactor for ``seconds``
+        seconds. The suite calls this method with less than 3 seconds.
         """
         self.clock.advance(seconds)
 
@@ -147,22 +150,22 @@ class OneStoreSuite(StoreSuite):
         limit: int = 0,
         app: str = APP,
     ) -> JoinResult:
-        """Add a subscription, and return the result."""
+        """Add a subscription, and return the store's :class:`JoinResult`."""
         return self.subscribe_and_join(self.store, socket_id, channel, member, limit=limit, app=app)
 
     def leave(self, socket_id: str, channel: str = "news", *, app: str = APP) -> LeaveResult | None:
-        """Remove a subscription, and return the result; return None if there was none."""
+        """Remove a subscription; return the LeaveResult, or None if there was no subscription."""
         left: LeaveResult | None = self.wait(self.store.leave(app, channel, socket_id))
         return left
 
     def leave_existing(self, socket_id: str, channel: str = "news") -> LeaveResult:
-        """Remove a subscription that must exist, and return the result."""
+        """Remove a subscription that must exist, and return the :class:`LeaveResult`."""
         left = self.leave(socket_id, channel)
         assert left is not None, f"{socket_id} is not subscribed to {channel}"
         return left
 
     def counts(self, channel: str = "news", *, app: str = APP) -> ChannelCounts:
-        """Return the channel's counts."""
+        """Return the channel's numbers of subscriptions and users."""
         counts: ChannelCounts = self.wait(self.store.counts(app, channel))
         return counts
 
@@ -171,7 +174,7 @@ class OneStoreSuite(StoreSuite):
         return dict(self.wait(self.store.members(app, channel)))
 
     def channels(self, prefix: str = "", *, app: str = APP) -> dict[str, ChannelCounts]:
-        """Return a copy of the counts of the occupied channels."""
+        """Return the subscription and user counts of the occupied channels with a name prefix."""
         return dict(self.wait(self.store.channels(app, prefix)))
 
     def connect(self, socket_id: str, limit: int = 0, *, app: str = APP) -> bool:

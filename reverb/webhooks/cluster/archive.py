@@ -44,7 +44,7 @@ class ClusterArchive:
 
     @returns_deferred
     async def get(self, app_id: str, delivery_id: str) -> Delivery | None:
-        """Find an app's delivery; fires with None if the app has none with this id."""
+        """Find an app's delivery; fires with None if the app has no delivery with this id."""
         found = await self._store.find([delivery_id])
         return found[0] if found and found[0].app_id == app_id else None
 

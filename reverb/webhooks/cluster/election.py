@@ -38,7 +38,7 @@ class Election:
     Args:
         store: The cluster store.
         begin_term: Begins a leader term, given the leadership.
-        clock: Times the election.
+        clock: Measures the delays and the deadline of the election.
 
     Attributes:
         term: The present term; None while this node is not the leader.
@@ -68,10 +68,10 @@ class Election:
 
     @returns_deferred
     async def stop(self, seconds: float) -> None:
-        """Stop; a leader first sends its pending deliveries, and releases the leadership.
+        """Leave the election; a leader first sends its pending deliveries.
 
-        If all nodes are stopping, one of them reports the remaining departures, without waiting for
-        the end of the debounce delay.
+        If all nodes are stopping, one node sends the debounced webhook events at once, without
+        waiting for the end of the debounce delay.
 
         Args:
             seconds: Seconds after which pending deliveries are left to the next leader.
@@ -107,13 +107,13 @@ class Election:
             self._log.failure("webhooks: the leader failed with an error; this node tries again")
 
     async def _lead_last(self) -> None:
-        """If all nodes are stopping, lead and send the remaining events: no other node will."""
+        """If all nodes are stopping, become the leader, and send the events that are left."""
         while await self._store.announce_stop() and self._clock.seconds() < self._stop_deadline:
             if not await self._lead():
                 await deferLater(self._clock, POLL_INTERVAL)
 
     async def _lead(self) -> bool:
-        """Run one term if this node is elected; return whether it was."""
+        """Run one term if this node is elected; return whether this node was elected."""
         leadership = await self._store.acquire_leadership()
         if leadership is None:
             return False

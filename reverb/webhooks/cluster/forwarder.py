@@ -51,9 +51,10 @@ class EventForwarder:
     Args:
         store: The cluster store, which has the queue.
         event_filter: Knows which events an endpoint or a listener wants.
-        debounce: Seconds by which the store delays the report of a departure. For the same time
-            after a cache miss, the store ignores further cache misses of the channel.
-        clock: Times the retries, and limits the rate of log lines.
+        debounce: Seconds by which the store delays ``channel_vacated`` and ``member_removed``. For
+            ``debounce`` seconds after a cache miss, the store ignores further cache misses of the
+            same channel.
+        clock: The clock for the retries, and for the rate limit of log lines.
         meter: Counts dropped events.
     """
 
@@ -151,9 +152,10 @@ class EventForwarder:
             self._drop(event)
 
     def _on_failure(self, failure: Failure, number: int) -> None:
-        """Let the event wait for the retry.
+        """Keep an event for the retry, because the publication of the event failed.
 
-        If only the reply was lost, the retry adds the event to the queue again.
+        If the store had added the event, and only the reply was lost, the retry adds the event to
+        the queue a second time.
         """
         self._published.discard(number)
         self._wait()

@@ -1,4 +1,4 @@
-"""The store that the nodes of a cluster share for webhooks, and the leadership that it grants."""
+"""The store for the webhooks of a cluster, and the leadership that the store grants."""
 
 from collections.abc import Callable, Collection, Sequence
 from typing import Literal
@@ -45,10 +45,10 @@ class ILeadership(Interface):
     """
 
     def renew() -> "Deferred[None]":
-        """Renew the leadership; fires when the store has confirmed it."""
+        """Renew the leadership; the Deferred fires when the store has confirmed the renewal."""
 
     def release() -> "Deferred[None]":
-        """Release the leadership; fires when another node may acquire it."""
+        """Release the leadership; the Deferred fires when another node may become the leader."""
 
     def audit(delay_ms: int, wanted: "Callable[[str], bool]") -> "Deferred[None]":
         """Schedule a check of each channel or member that was reported as present but is absent.
@@ -63,7 +63,7 @@ class ILeadership(Interface):
         """
 
     def pending() -> "Deferred[list[Delivery]]":
-        """Fire with the pending deliveries, in the order of their ids; corrupt ones are skipped."""
+        """Fire with the pending deliveries, in the order of their ids; skip corrupt deliveries."""
 
     def poll(after: str, *, stopping: bool) -> "Deferred[list[QueueEntry]]":
         """Run the occupancy checks that are due, and read the next entries of the queue.
@@ -76,7 +76,7 @@ class ILeadership(Interface):
                 as due.
 
         Returns:
-            Fires with the next entries, in order; the list is empty if the queue has no more.
+            Fires with a list of the next entries, in order; empty if the queue has no more entries.
         """
 
     def put(delivery: Delivery, *, is_new: bool) -> "Deferred[None]":
@@ -87,12 +87,12 @@ class ILeadership(Interface):
             is_new: True if the store does not have the delivery's body yet.
 
         Returns:
-            Fires when the delivery is stored. A later call by this node takes effect after this
-            call, even if this Deferred has not fired yet.
+            Fires when the delivery is stored. The calls of one node take effect in order, even if
+            the Deferred of an earlier call has not fired yet.
         """
 
     def remove_entries(ids: "Collection[str]") -> "Deferred[None]":
-        """Remove entries from the queue; fires when they are removed."""
+        """Remove entries from the queue; the Deferred fires when the entries are removed."""
 
 
 AddResult = Literal["added", "full", "pending"]
@@ -100,15 +100,16 @@ AddResult = Literal["added", "full", "pending"]
 
 
 class IWebhookClusterStore(Interface):
-    """The queue, the deliveries and the leadership, which the nodes of a cluster share.
+    """Stores the events and the deliveries of a cluster's webhooks, and grants the leadership.
 
     The store itself creates the events about occupancy: whether a channel has subscribers, and
-    whether a user is one of its members. When a channel becomes occupied or a member is added, the
-    store adds the event to the queue in the same atomic step, unless the channel or member is
-    already reported as present. When a channel is vacated or a member is removed, the store
-    schedules a check at the end of the debounce delay. The check adds an event only if the channel
-    is still vacant, or the member still absent. So each change adds at most one event, even if
-    several nodes see the change. A departure with a return within the delay adds no event.
+    whether a user is a member of a presence channel. When a channel becomes occupied or a member is
+    added, the store adds an event to the queue in the same atomic step. If the channel or member is
+    already reported as present, the store adds no event. When a channel is vacated or a member is
+    removed, the store schedules a check at the end of the debounce delay. The delayed check adds an
+    event only if the channel is still vacant, or the member is still absent. So each change of
+    occupancy adds at most one event, even if several nodes see the change. A channel or member that
+    leaves and returns within the debounce delay causes no event.
 
     The nodes elect one leader, which sends the webhooks of all nodes. Only the leader calls the
     methods of :class:`ILeadership`; every node may call the methods of this interface.
@@ -122,7 +123,7 @@ class IWebhookClusterStore(Interface):
         """Start to report changes of occupancy.
 
         Args:
-            debounce_ms: Milliseconds by which to delay the report of a departure.
+            debounce_ms: Milliseconds by which to delay ``channel_vacated`` and ``member_removed``.
             wanted: Returns, for an app's id, whether an endpoint or a listener wants occupancy
                 events of the app.
         """
@@ -136,8 +137,8 @@ class IWebhookClusterStore(Interface):
                 ignored; 0 for any other event.
 
         Returns:
-            Fires with False if the event was dropped because the queue is full. Fires with True
-            otherwise, even if the event was an ignored cache miss.
+            Fires with False if the event was dropped because the queue is full. Fires with True if
+            the event is in the queue, or if the event was an ignored cache miss.
         """
 
     def acquire_leadership() -> "Deferred[ILeadership | None]":
@@ -156,8 +157,8 @@ class IWebhookClusterStore(Interface):
 
         Returns:
             Fires with True if all nodes are stopping, and occupancy checks or queue entries are
-            left. The caller should then try to become the leader, and process the checks and
-            entries before it stops.
+            left. If the result is True, the caller should try to become the leader, and process the
+            checks and entries that are left.
         """
 
     def add(delivery: Delivery, limits: QueueLimits) -> "Deferred[AddResult]":
@@ -168,8 +169,9 @@ class IWebhookClusterStore(Interface):
             limits: Limits the pending deliveries of the delivery's endpoint.
 
         Returns:
-            Fires with ``added``; with ``full`` if there is no room; or with ``pending`` if the
-            delivery is pending already. Only ``added`` means that the store has changed.
+            Fires with ``added`` if the delivery is written, with ``full`` if the queue of the
+            endpoint or of the cluster has no room, or with ``pending`` if the delivery is pending
+            already. If the result is ``full`` or ``pending``, the store has not changed.
         """
 
     def list_ids(
@@ -181,7 +183,7 @@ class IWebhookClusterStore(Interface):
         """
 
     def find(ids: "Sequence[str]") -> "Deferred[list[Delivery]]":
-        """Fire with the deliveries of these ids that exist and are not corrupt."""
+        """Fire with the deliveries that have the given ids; skip missing and corrupt deliveries."""
 
     def queued(app_id: str, url: str) -> "Deferred[int]":
         """Fire with the number of pending deliveries of an endpoint."""

@@ -1,4 +1,4 @@
-"""The leader's journal: it writes deliveries to the cluster store, before they are sent."""
+"""The leader's journal, which writes deliveries to the cluster store before they are sent."""
 
 from collections.abc import Callable, Collection
 
@@ -19,8 +19,8 @@ _CONFIRMATION_LIFETIME = 4
 class ClusterJournal:
     """Writes deliveries on behalf of the leader, in the order in which they change.
 
-    An event stays in the cluster's queue until every endpoint that wants the event is done: the
-    event is part of a delivery to the endpoint, or was dropped for the endpoint.
+    An event stays in the cluster's queue until, for every endpoint that wants the event, the event
+    is part of a delivery or was dropped.
 
     Args:
         leadership: This node's leadership.
@@ -54,13 +54,13 @@ class ClusterJournal:
         self._watch(self._leadership.put(delivery, is_new=is_new))
 
     def mark_stored(self, delivery: Delivery) -> None:
-        """Record that the store already has a delivery, so that its body is not written again."""
+        """Record that the store already has a delivery, so that the body is not written again."""
         self._stored.add(delivery.id)
 
     def put_unbatched(self, event: WebhookEvent, urls: Collection[str]) -> None:
         """Keep an event's queue entry until :meth:`remove_unbatched` is called for each URL.
 
-        If there are no URLs, the entry is removed at once.
+        If ``urls`` is empty, the queue entry is removed at once.
         """
         self._unbatched.track(event.id, len(urls))
 
@@ -95,14 +95,14 @@ class ClusterJournal:
         return Deferred()
 
     def written(self) -> "Deferred[None]":
-        """Wait until everything that was written so far is in the store.
+        """Wait until the store has confirmed all earlier writes.
 
         If the store has not confirmed this node's leadership for some seconds, this method asks for
         a confirmation, and waits for the confirmation, too.
 
         Returns:
-            Fires when the last write, and with it every earlier write, has succeeded. If the last
-            write fails, the Deferred never fires.
+            Fires when the last write and all earlier writes have succeeded. If the last write
+            fails, the Deferred never fires.
         """
         # This process may have been paused, and another node may have become the leader.
         if self._clock.seconds() - self._confirmed_at > _CONFIRMATION_LIFETIME:

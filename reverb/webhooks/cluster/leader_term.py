@@ -29,7 +29,7 @@ MakePipeline = Callable[[IJournal, str], Pipeline]
 
 
 class LeaderTerm:
-    """Sends the webhooks of all nodes, from this node's election until it loses the leadership.
+    """Sends the webhooks of all nodes while this node is the leader.
 
     :func:`begin_term` begins a term. Call :meth:`poll` repeatedly. When the node stops, call
     :meth:`finish`, which releases the leadership. :meth:`end` ends the term at once.
@@ -37,8 +37,8 @@ class LeaderTerm:
     Args:
         leadership: This node's leadership.
         store: The cluster store.
-        make_pipeline: Makes the pipeline, given the term's journal.
-        clock: Times batches and timeouts.
+        make_pipeline: Called with the term's journal; returns the term's pipeline.
+        clock: The reactor's clock, which schedules the timeouts of the term.
     """
 
     def __init__(
@@ -69,13 +69,13 @@ class LeaderTerm:
             self._pipeline.sender.resume(pending)
 
     async def poll(self, *, stopping: bool = False) -> int:
-        """Run the occupancy checks that are due, and process the next entries of the queue.
+        """Run the occupancy checks that are due; process the next entries of the cluster's queue.
 
         Args:
             stopping: Whether this node is stopping.
 
         Returns:
-            The number of entries that were read; 0 when the queue has no more.
+            The number of queue entries that were read; 0 if the queue has no newer entry.
 
         Raises:
             ClusterStoreLostError: Another node is the leader, the store is unreachable, or this
@@ -102,16 +102,17 @@ class LeaderTerm:
         self._journal.remove_entries([entry.id])
 
     async def finish(self, deadline: float) -> None:
-        """Process the queue, send the pending deliveries, and release the leadership.
+        """Process the cluster's queue, send the pending deliveries, and release the leadership.
 
-        Called when this node is stopping.
+        A node that is stopping calls this method.
 
         Args:
-            deadline: The clock's time in seconds after which pending deliveries are left to the
-                next leader.
+            deadline: When to stop sending, as a time of the reactor's clock in seconds. The next
+                leader sends the deliveries that are still pending.
 
         Raises:
-            ClusterStoreLostError: As for :meth:`poll`.
+            ClusterStoreLostError: Another node is the leader, the store is unreachable, or this
+                term has ended.
         """
         # Other nodes may be stopping at the same time, and still add entries to the queue.
         while not await self._drain() and self._clock.seconds() < deadline:
@@ -122,10 +123,11 @@ class LeaderTerm:
         await self._leadership.release()
 
     async def _drain(self) -> bool:
-        """Process the whole queue, then wait until its events are routed and sent.
+        """Process the cluster's whole queue, then wait until all deliveries are finished.
 
         Returns:
-            True if every delivery is finished; False if that takes longer than ``POLL_INTERVAL``.
+            True if all deliveries are finished; False if the wait for them has exceeded
+            ``POLL_INTERVAL`` seconds.
         """
         while await self.poll(stopping=True):
             pass
@@ -146,17 +148,19 @@ async def begin_term(
     wanted: Callable[[str], bool],
     clock: IReactorTime,
 ) -> LeaderTerm:
-    """Begin a term: audit the reported occupancy, and resume the pending deliveries.
+    """Begin a leader term, and queue the pending deliveries of the cluster.
+
+    A channel or user that was reported as present, and is absent now, is checked after a delay.
 
     Args:
         leadership: This node's leadership.
         store: The cluster store.
-        make_pipeline: Makes the pipeline, given the term's journal and the greatest id of a pending
-            delivery.
+        make_pipeline: Called with the term's journal and the greatest id of a pending delivery;
+            returns the term's pipeline.
         debounce_ms: Milliseconds by which the report of a departure is delayed.
         wanted: Returns, for an app's id, whether an endpoint or a listener wants occupancy events
             of the app.
-        clock: Times batches and timeouts.
+        clock: The reactor's clock, which schedules the timeouts of the term.
 
     Raises:
         ClusterStoreLostError: This node has lost the leadership, or the store is unreachable.
@@ -175,14 +179,14 @@ async def begin_term(
 
 
 def make_entry_event(entry: QueueEntry, name: EventName) -> WebhookEvent:
-    """Make the event that an entry of the queue describes.
+    """Make the webhook event that an entry of the cluster's queue describes.
 
     Args:
-        entry: The entry.
-        name: The entry's kind, which is the name of an event.
+        entry: The queue entry.
+        name: The event's name, which is the entry's kind.
 
     Returns:
-        The event, with the id of the entry.
+        The event, whose id is the entry's id.
     """
     if name in OCCUPANCY_EVENTS:
         return make_occupancy_event(entry.id, name, (entry.app_id, entry.channel, entry.detail))

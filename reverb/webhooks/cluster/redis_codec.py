@@ -1,7 +1,7 @@
 """Encodes and decodes the queue entries and deliveries of webhooks in Redis.
 
 All data from Redis is validated: an older node, a newer node in a rolling upgrade, or
-another program may have written it.
+another program may have written the data.
 """
 
 from collections.abc import Sequence
@@ -26,11 +26,12 @@ class CorruptRecordError(Exception):
 
 
 def decode_entry(entry_id: bytes, fields: Sequence[bytes]) -> QueueEntry:
-    """Decode and validate an entry of the queue.
+    """Decode and validate an entry of the cluster's queue.
 
     Args:
-        entry_id: The entry's id in the stream.
-        fields: The name and the value of each field, in one flat list. Unknown names are ignored.
+        entry_id: The entry's id in the Redis stream.
+        fields: The name and the value of each field, in one flat list. Fields with unknown names
+            are ignored.
 
     Returns:
         The entry.
@@ -60,14 +61,14 @@ def decode_delivery(encoded: bytes, body: bytes | None) -> Delivery:
     """Decode and validate a delivery.
 
     Args:
-        encoded: The delivery without its body.
-        body: The body; None if Redis has none.
+        encoded: The encoded delivery, without its body.
+        body: The delivery's body; None if Redis has none.
 
     Returns:
         The delivery.
 
     Raises:
-        CorruptRecordError: The bytes are not a delivery, or the body is missing or malformed.
+        CorruptRecordError: ``encoded`` is not a delivery, or the body is missing or malformed.
     """
     try:
         delivery = msgspec.msgpack.decode(encoded, type=Delivery)

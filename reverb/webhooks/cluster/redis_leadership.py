@@ -30,11 +30,11 @@ The limit in bytes applies only to dead letters: the bytes of delivered deliveri
 
 @implementer(ILeadership)
 class RedisLeadership:
-    """The leadership of this node, from its acquisition until it expires or Redis is lost.
+    """The leadership of this node, until the leadership expires or the node loses Redis.
 
     Args:
-        session: Runs the scripts. The leadership ends when the node's session token changes.
-        token: The token with which the leadership was acquired.
+        session: Runs the Redis scripts. The leadership ends when the node's session token changes.
+        token: The leader token with which this node acquired the leadership.
     """
 
     def __init__(self, session: RedisWebhookSession, token: str) -> None:
@@ -46,8 +46,8 @@ class RedisLeadership:
         """Run a script that only the leader may run; the script also renews the leadership.
 
         Raises:
-            ClusterStoreLostError: The session in which this node acquired the leadership has
-                ended, the leadership has expired, or Redis is unreachable or refuses the script.
+            ClusterStoreLostError: This node has lost the leadership, Redis is unreachable, or
+                Redis has refused the script.
         """
         if self._session.token != self._session_token:
             raise ClusterStoreLostError("the connection to Redis was lost")
@@ -68,7 +68,7 @@ class RedisLeadership:
 
     @returns_deferred
     async def audit(self, delay_ms: int, wanted: Callable[[str], bool]) -> None:
-        """Schedule checks of the channels and users reported as present that are absent now."""
+        """Schedule a check of each channel and user reported as present but absent now."""
         for app_id in await self._run(scripts.APPS):
             cursor, is_done = b"0", False
             app_delay_ms = delay_ms if _is_wanted(app_id, wanted) else -1
@@ -89,7 +89,7 @@ class RedisLeadership:
 
     @returns_deferred
     async def poll(self, after: str, *, stopping: bool) -> list[QueueEntry]:
-        """Run the occupancy checks that are due, and read the next entries of the queue."""
+        """Run the occupancy checks that are due; read the next entries of the cluster's queue."""
         start = _next_entry_id(after)
         while True:
             found, malformed = await self._run(scripts.POLL, start, int(stopping))
@@ -137,11 +137,11 @@ def _is_wanted(app_id: bytes, wanted: Callable[[str], bool]) -> bool:
 
 
 def _parse_delivery_id(name: bytes) -> str:
-    """Return the id from ``APP:ID``."""
+    """Return the delivery's id from ``APP:ID``."""
     return name.decode("utf-8", "replace").partition(":")[2]
 
 
 def _next_entry_id(after: str) -> str:
-    """Return the lowest possible id of an entry after ``after``; ``-`` if ``after`` is empty."""
+    """Return the lowest entry id that is greater than ``after``; ``-`` if ``after`` is empty."""
     milliseconds, _, number = after.partition("-")
     return f"{milliseconds}-{int(number) + 1}" if after else "-"

@@ -1,20 +1,21 @@
 """Lua functions that the webhook scripts share.
 
-All keys of webhooks begin with ``PREFIX:webhooks``. :mod:`reverb.stores.redis.occupancy_lua`
-documents the keys of occupancy and of the queue. The other keys are:
+All Redis keys of webhooks begin with ``PREFIX:webhooks:``. The module
+:mod:`reverb.stores.redis.occupancy_lua` documents the keys of occupancy and of the cluster's queue.
+The list below documents the other keys, without ``PREFIX:webhooks:``.
 
-==========================  ============================================================
-``leader``                  the token of the leader; expires unless it is renewed
-``stopping``                set of the nodes that are stopping
-``cache_miss:APP:CHANNEL``  exists while a channel's cache misses are muted; expires
-``delivery``, ``body``      hashes: each delivery without its body, and its body, by id
-``STATE``                   sorted set of the deliveries in a state as ``APP:ID``, by
-                            the time of creation
-``STATE:APP``               the same for one app, as ``ID``
-``queued``, ``bytes``       hashes: the number and the size of the pending deliveries
-                            of each endpoint, by ``APP URL``; the field ``dead`` of
-                            ``bytes`` is the size of all dead letters
-==========================  ============================================================
+- ``leader``: the token of the leader; expires unless the leader renews the key.
+- ``stopping``: the set of the nodes that are stopping.
+- ``cache_miss:APP:CHANNEL``: exists while the cache misses of a channel are muted; then expires.
+- ``delivery``: a hash of each delivery without its body, by the delivery's id.
+- ``body``: a hash of each delivery's body, by the delivery's id.
+- ``pending``, ``delivered``, ``dead``: for each state, the sorted set of the deliveries in that
+  state, as ``APP:ID``, by the time of creation.
+- ``pending:APP``, ``delivered:APP``, ``dead:APP``: for each state, the sorted set of the ids of an
+  app's deliveries in that state.
+- ``queued``: a hash of the number of each endpoint's pending deliveries, by ``APP URL``.
+- ``bytes``: a hash of the size of each endpoint's pending deliveries, by ``APP URL``; the field
+  ``dead`` has the size of all dead letters.
 """
 
 from reverb.redis.scripting import REQUIRE_SESSION

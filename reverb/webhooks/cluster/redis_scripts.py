@@ -1,8 +1,8 @@
 """The Redis scripts of webhooks. Each script is one atomic step.
 
 :mod:`reverb.stores.redis.occupancy_lua` and :mod:`reverb.webhooks.cluster.redis_lua` document the
-keys. The scripts of :mod:`reverb.stores.redis.scripts` report changes of occupancy, in the same
-step as the join or leave that causes the change.
+keys. A script of :mod:`reverb.stores.redis.scripts` that records a join or a leave also reports the
+change of occupancy that the join or leave causes.
 
 :class:`reverb.redis.scripting.Script` documents ARGV[1] to ARGV[3] of every script. In the
 leader's scripts, ARGV[4] is the leader token, and ARGV[5] is the lifetime of the leader lock in

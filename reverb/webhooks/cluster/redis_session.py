@@ -1,4 +1,4 @@
-"""The access of webhooks to Redis, on every node: runs scripts and reads deliveries."""
+"""Runs the Redis scripts of webhooks, and reads deliveries from Redis, on every node."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -23,11 +23,11 @@ CHUNK_SIZE = 50
 
 
 class RedisWebhookSession:
-    """Runs the scripts of webhooks in this node's session, and skips corrupt records.
+    """Runs the Redis scripts of webhooks in this node's session, and skips corrupt records.
 
     Args:
         session: This node's session in Redis.
-        clock: Limits the rate of log lines.
+        clock: Measures the time for the rate limit of log lines about corrupt records.
         meter: Counts corrupt records.
     """
 
@@ -45,7 +45,7 @@ class RedisWebhookSession:
         return self._session.token
 
     async def run(self, script: Script, *arguments: Argument) -> Any:
-        """Run a script; return its reply.
+        """Run a Redis script, and return the script's reply.
 
         Raises:
             ClusterStoreLostError: Redis is unreachable, or has refused the script.
@@ -56,10 +56,12 @@ class RedisWebhookSession:
             raise ClusterStoreLostError(str(error)) from None
 
     async def find(self, ids: Sequence[str]) -> list[Delivery]:
-        """Get the deliveries with these ids, in the same order; skip missing and corrupt ones.
+        """Get the deliveries with the given ids, in the order of the ids.
+
+        Missing and corrupt deliveries are skipped.
 
         Raises:
-            ClusterStoreLostError: As for :meth:`run`.
+            ClusterStoreLostError: Redis is unreachable, or has refused the script.
         """
         found: list[Delivery] = []
         for start in range(0, len(ids), CHUNK_SIZE):
@@ -76,7 +78,7 @@ class RedisWebhookSession:
 
         Args:
             what: The kind of record, in the plural.
-            problem: The error in this record.
+            problem: A description of the error in the record.
         """
         self._meter.webhooks_unreadable += 1
         self._last_problem = problem
@@ -93,5 +95,5 @@ class RedisWebhookSession:
 
 
 def delivery_arguments(delivery: Delivery) -> tuple[Argument, ...]:
-    """Return a delivery's app id, id, URL and creation time, for the scripts that write it."""
+    """Return a delivery's app id, id, URL and creation time, as arguments of a script."""
     return (delivery.app_id, delivery.id, delivery.url, repr(delivery.created))

@@ -1,6 +1,6 @@
 """The cluster store of webhooks, in Redis.
 
-Redis holds events, URLs and bodies, but no secrets and no headers.
+The store has events, endpoints' URLs and deliveries' bodies, but no secrets and no headers.
 :mod:`reverb.stores.redis.occupancy_lua` and :mod:`reverb.webhooks.cluster.redis_lua` document the
 keys.
 """
@@ -31,11 +31,11 @@ _ADD_RESULTS: dict[bytes, AddResult] = {name.encode(): name for name in get_args
 
 @implementer(IWebhookClusterStore)
 class RedisWebhookStore:
-    """Stores the cluster's webhooks in Redis, through the session of this node's channel store.
+    """Stores the cluster's webhook events and deliveries in Redis.
 
     Args:
-        store: This node's channel store, whose scripts record joins and leaves.
-        clock: Measures the time between log lines, whose rate is limited.
+        store: This node's channel store. The webhook store uses the channel store's session.
+        clock: Measures the time for the rate limit of log lines about corrupt records.
         meter: Counts corrupt records.
     """
 
@@ -52,15 +52,15 @@ class RedisWebhookStore:
         return self._store.connected
 
     def track_occupancy(self, debounce_ms: int, wanted: Callable[[str], bool]) -> None:
-        """Have the channel store's scripts report changes of occupancy."""
+        """Make the channel store's scripts report changes of occupancy from now on."""
         self._store.occupancy.track(debounce_ms, wanted, scripts.ALL)
 
     @returns_deferred
     async def publish(self, event: WebhookEvent, mute_ms: int) -> bool:
-        """Add to the queue of the cluster an event that is not about occupancy.
+        """Add an event to the cluster's queue; the event must not be about occupancy.
 
         Returns:
-            Fires with False if the queue is full, and the event is dropped; with True otherwise.
+            Fires with False if the queue is full and the event is dropped; otherwise with True.
         """
         return bool(
             await self._session.run(
@@ -80,18 +80,19 @@ class RedisWebhookStore:
         """Record that this node is stopping.
 
         Returns:
-            Fires with True if all nodes are stopping, and occupancy checks or queue entries are
-            left.
+            Fires with True if all nodes are stopping although the cluster still has occupancy
+            checks or queue entries to process; otherwise with False.
         """
         return bool(await self._session.run(scripts.ANNOUNCE_STOP))
 
     @returns_deferred
     async def add(self, delivery: Delivery, limits: QueueLimits) -> AddResult:
-        """Write a pending delivery, and notify the leader through a queue entry.
+        """Write a pending delivery, and notify the leader by an entry in the cluster's queue.
 
         Returns:
-            Fires with ``added``; with ``full`` if there is no room; or with ``pending`` if the
-            delivery is pending already. Only ``added`` means that the store has changed.
+            Fires with ``added`` if the delivery was written; with ``full`` if the endpoint's queue
+            or the cluster's queue is full; or with ``pending`` if the delivery is pending already.
+            The store changes only if the Deferred fires with ``added``.
         """
         reply = await self._session.run(
             scripts.ADD,
@@ -116,7 +117,10 @@ class RedisWebhookStore:
 
     @returns_deferred
     async def find(self, ids: Sequence[str]) -> list[Delivery]:
-        """Get the deliveries with these ids, in the same order; skip missing and corrupt ones."""
+        """Get the deliveries with the given ids, in the order of the ids.
+
+        Missing and corrupt deliveries are skipped.
+        """
         return await self._session.find(ids)
 
     @returns_deferred

@@ -21,13 +21,15 @@ from reverb.webhooks.interfaces import (
 
 @implementer(IWebhooks)
 class ClusterWebhooks:
-    """Forwards this node's events; while this node leads, sends the events of all nodes.
+    """Forwards this node's events to the leader, and takes part in the election of the leader.
+
+    While this node is the leader, it sends the webhooks of all nodes.
 
     Args:
         archive: The archive of the cluster's deliveries.
         forwarder: Forwards this node's events to the cluster's queue.
-        election: The election, in which this node takes part.
-        listeners: Called with every event, on the leader.
+        election: The election of the leader, in which this node takes part.
+        listeners: Called with the events of all nodes while this node is the leader.
         transport: Sends the requests of all leader terms; :meth:`stop` stops the transport.
 
     Attributes:
@@ -53,7 +55,7 @@ class ClusterWebhooks:
         self._transport = transport
 
     def add_listener(self, listener: EventListener) -> None:
-        """Call a listener with each event while this node is the leader."""
+        """Call a listener with each webhook event while this node is the leader."""
         self._listeners.append(listener)
 
     def queued(self, app_id: str) -> int:
@@ -62,17 +64,17 @@ class ClusterWebhooks:
         return 0 if term is None else term.queued(app_id)
 
     def start(self) -> "Deferred[None]":
-        """Start; the Deferred fires at once, while the election continues in the background."""
+        """Start to forward events, and to take part in the election; fires at once."""
         self._forwarder.start()
         self.election.start()
         return succeed(None)
 
     @returns_deferred
     async def stop(self) -> None:
-        """Stop; a leader first sends its pending deliveries, for up to ``DRAIN_TIMEOUT`` seconds.
+        """Stop the forwarding of events, the election and the transport.
 
-        If all nodes are stopping, one of them reports the remaining departures, without waiting for
-        the end of the debounce delay.
+        A leader first sends the pending deliveries for up to ``DRAIN_TIMEOUT`` seconds. If all
+        nodes of the cluster are stopping, one node reports all delayed departures at once.
         """
         self._forwarder.flush()
         await self.election.stop(DRAIN_TIMEOUT)

@@ -1,4 +1,4 @@
-"""Debounces departures: if a return follows within the delay, neither is reported.
+"""Debounces departures: a departure is reported only if no return follows within the delay.
 
 The delay also limits how often a channel's cache misses are reported.
 
@@ -49,9 +49,9 @@ class Debouncer:
 
     @property
     def due_at(self) -> float | None:
-        """When to call :meth:`pop_due` next, by the clock of :meth:`add`.
+        """When to call :meth:`pop_due` next, by the same clock as ``now`` in :meth:`add`.
 
-        None if no departure is delayed and no cache miss is muted.
+        The time is None if no departure is delayed and no cache miss is muted.
         """
         times = [due_at for due_at, _ in islice(self._pending.values(), 1)]
         times += islice(self._muted_cache_misses.values(), 1)
@@ -65,9 +65,9 @@ class Debouncer:
             now: The present time, in seconds of any monotonic clock.
 
         Returns:
-            A list of the notice, if the notice is to be reported at once. Otherwise an empty list:
-            the notice is a departure to delay, a return that cancels a departure, or a muted cache
-            miss.
+            A list with only the notice, if the notice must be reported at once. The list is empty
+            if the notice is a departure to delay, a return that cancels a departure, or a muted
+            cache miss.
         """
         key = _occupancy_key(notice)
         match notice:
@@ -94,10 +94,12 @@ class Debouncer:
         return [notice]
 
     def pop_due(self, now: float) -> list[ChannelNotice]:
-        """Remove and return the departures whose delay is over; also unmute cache misses.
+        """Remove and return the departures whose delay is over.
+
+        Cache misses that were muted for the whole delay are no longer muted.
 
         Args:
-            now: The present time, by the clock of :meth:`add`.
+            now: The present time, by the same clock as ``now`` in :meth:`add`.
         """
         while self._muted_cache_misses and next(iter(self._muted_cache_misses.values())) <= now:
             self._muted_cache_misses.popitem(last=False)
@@ -107,7 +109,7 @@ class Debouncer:
         return due
 
     def flush(self) -> list[ChannelNotice]:
-        """Remove and return all pending departures, and unmute cache misses."""
+        """Remove and return all delayed departures, and unmute all cache misses."""
         departures = [notice for _, notice in self._pending.values()]
         self._pending.clear()
         self._muted_cache_misses.clear()

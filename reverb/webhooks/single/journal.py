@@ -1,4 +1,4 @@
-"""The journal of a single node: deliveries, events not yet in a delivery, reported occupancy.
+"""The journal of a single node, with its deliveries, unbatched events and reported occupancy.
 
 The journal answers queries from memory. A journal with a storage
 (:mod:`reverb.webhooks.single.sqlite`) also writes each change to the storage. The next process
@@ -40,11 +40,11 @@ class IJournalStorage(Protocol):
     """Stores a copy of a journal's contents."""
 
     def open(self, contents: JournalContents) -> JournalContents:
-        """Read the stored contents; the journal calls this before any other method.
+        """Read the stored contents; the journal calls :meth:`open` before any other method.
 
         Args:
             contents: An empty object, which the storage fills and keeps. The journal applies each
-                change to this object before it calls the storage. So after a failed write, the
+                change to ``contents`` before it calls the storage. So after a failed write, the
                 storage can write the complete contents.
 
         Returns:
@@ -82,8 +82,8 @@ class IJournalStorage(Protocol):
 class Journal:
     """Keeps the deliveries, the unbatched events and the reported occupancy of a node.
 
-    Delivered deliveries are limited in number, dead letters in number and bytes. Beyond a limit,
-    the journal removes the deliveries that finished first.
+    The journal limits the number of delivered deliveries, and the number and the bytes of dead
+    letters. When a limit is exceeded, the journal removes the deliveries that finished first.
 
     Args:
         storage: Stores a copy of the contents; None to lose the contents when the process ends.
@@ -142,7 +142,10 @@ class Journal:
         self._apply_retention(delivery)
 
     def _apply_retention(self, delivery: Delivery) -> None:
-        """Count a finished delivery, and remove the oldest deliveries beyond the limits."""
+        """Count a finished delivery.
+
+        If a limit is exceeded, remove the deliveries that finished first.
+        """
         self._delivered.pop(delivery.id, None)
         self._dead_bytes -= self._dead.pop(delivery.id, 0)
         if delivery.state == "delivered":
@@ -185,8 +188,8 @@ class Journal:
 
         Args:
             app_id: The app's id.
-            state: Only deliveries in this state; None for any state.
-            limit: The maximum number of deliveries.
+            state: The state of the deliveries to list; None for any state.
+            limit: The maximum number of deliveries on the page.
             after: The id of the last delivery on the previous page; None for the first page.
         """
         return list(islice(self._matching(app_id, state, after), limit))
@@ -220,11 +223,12 @@ class Journal:
     # Occupancy that has been reported to endpoints
 
     def set_reported(self, key: OccupancyKey, *, present: bool) -> None:
-        """Record how a channel or a member was last reported.
+        """Record whether a channel or a member was last reported as present.
 
         Args:
             key: The channel or member.
-            present: True if it was reported as occupied or added, False if as vacated or removed.
+            present: True if the channel was reported as occupied or the member as added; False if
+                the channel was reported as vacated or the member as removed.
         """
         reported, storage = self._contents.reported, self._storage
         if present:

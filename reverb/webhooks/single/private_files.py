@@ -22,11 +22,12 @@ the database's file."""
 def make_private(path: Path) -> None:
     """Create a database's file and directory if they are missing, and make them private.
 
-    Only the files' owner may use private files. A directory that has other files keeps its mode,
-    because other users may need these files.
+    Only the owner may use a private file or directory. A directory that has other files keeps its
+    mode, because other users may need these files.
 
     Args:
-        path: The path of the database's file. A new file is empty, which SQLite accepts.
+        path: The path of the database's file. A new file is empty, and SQLite accepts an
+            empty file as a new database.
 
     Raises:
         OSError: The file or the directory cannot be created.

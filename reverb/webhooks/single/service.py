@@ -23,7 +23,7 @@ from reverb.webhooks.single.journal import Journal
 
 
 class _Phase(Enum):
-    """The phase of a node's webhooks: CREATED, then RUNNING and STOPPED in turn."""
+    """The phase of a node's webhooks: CREATED at first, then RUNNING and STOPPED alternately."""
 
     CREATED = "created"
     RUNNING = "running"
@@ -37,9 +37,9 @@ class SingleNodeWebhooks:
 
     Args:
         source: Emits events.
-        make_pipeline: Makes a pipeline, which delivers the source's events from a start to the next
+        make_pipeline: Makes the pipeline that delivers the source's events from a start to the next
             stop.
-        listeners: The dispatcher's listeners, to which :meth:`add_listener` adds.
+        listeners: The dispatcher's listeners; :meth:`add_listener` appends to this list.
         journal: Records events and deliveries.
         ids: Generates the ids of events and deliveries.
         transport: The sender's transport; it is stopped after the sender.
@@ -79,7 +79,7 @@ class SingleNodeWebhooks:
         self.archive = JournalArchive(self.journal, self.pipeline.sender)
 
     def add_listener(self, listener: EventListener) -> None:
-        """Call a function with each event; an exception that it raises is only logged."""
+        """Call a function with each event; an exception that the function raises is only logged."""
         self._listeners.append(listener)
 
     def queued(self, app_id: str) -> int:
@@ -87,7 +87,10 @@ class SingleNodeWebhooks:
         return self.pipeline.sender.queued(app_id)
 
     def start(self) -> "Deferred[None]":
-        """Read the journal, resume its pending deliveries and events, and start the source.
+        """Read the journal, and start the event source.
+
+        Before the start of the source, the pending deliveries and the unbatched events of the
+        journal are queued.
 
         Returns:
             Fires when the source has started.
@@ -112,7 +115,7 @@ class SingleNodeWebhooks:
 
     @returns_deferred
     async def stop(self) -> None:
-        """Stop the source, send pending deliveries for up to ``DRAIN_TIMEOUT`` seconds, then stop.
+        """Stop the event source, and send pending deliveries, for up to ``DRAIN_TIMEOUT`` seconds.
 
         Returns:
             Fires when the pipeline, the journal and the transport have stopped. If the journal has

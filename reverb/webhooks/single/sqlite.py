@@ -1,12 +1,13 @@
 """The journal's storage: a SQLite file that a separate thread writes.
 
 The reactor waits for the disk only at the start, when it reads the file. Later, the thread writes
-the changes of one turn of the reactor in one transaction. ``kill -9`` loses no transaction that was
-committed. If the machine loses power, the latest transactions may be lost (SQLite's
-``synchronous=NORMAL``).
+the changes of one turn of the reactor in one transaction. If ``kill -9`` ends the process, no
+committed transaction is lost. If the machine loses power, the latest transactions may be lost
+(SQLite's ``synchronous=NORMAL``).
 
-If the disk fails while the server runs (full, broken, removed), webhooks are still sent. The
-storage retries periodically. A retry writes the journal's complete contents from memory.
+If the disk fails while the server runs, for example because it is full, webhooks are still sent.
+After a failed write, the storage retries periodically. A retry writes the journal's complete
+contents from memory.
 """
 
 import sqlite3
@@ -76,13 +77,14 @@ class _Statement(NamedTuple):
 class _Phase(Enum):
     """The phase of a storage.
 
-    - CLOSED → IDLE: :meth:`SqliteJournalStorage.open`.
-    - IDLE → SCHEDULED: a change.
-    - SCHEDULED → WRITING: this turn of the reactor ends.
+    - CLOSED → IDLE: :meth:`SqliteJournalStorage.open` has opened the file.
+    - IDLE → SCHEDULED: the journal has made a change.
+    - SCHEDULED → WRITING: the turn of the reactor in which the journal made the change ends.
     - WRITING → IDLE: the thread has written all changes.
     - WRITING → FAILED: a write has failed.
     - FAILED → WRITING: the retry delay is over; the thread writes the complete contents.
-    - any but CLOSED → CLOSING → CLOSED: :meth:`SqliteJournalStorage.close`.
+    - IDLE, SCHEDULED, WRITING or FAILED → CLOSING: :meth:`SqliteJournalStorage.close` was called.
+    - CLOSING → CLOSED: the thread has written the remaining changes, or a write has failed.
     """
 
     CLOSED = "closed"
@@ -106,7 +108,7 @@ class SqliteJournalStorage:
         directory: The directory of the file; it is created if it does not exist. The journal's
             files are made private to this process's user
             (:mod:`reverb.webhooks.single.private_files`).
-        reactor: Schedules writes, and receives the results of the thread.
+        reactor: Schedules writes, and receives the results of the writing thread.
         on_failure: Called each time that writing fails, with one text: the file's path and the
             problem.
     """
@@ -202,7 +204,7 @@ class SqliteJournalStorage:
 
     @returns_deferred
     async def _write_all(self) -> None:
-        """Write until no change is left, or until a write fails."""
+        """Write the collected changes, until no change is left or a write fails."""
         while self._statements:
             statements, self._statements = self._statements, []
             waiters, self._waiters = self._waiters, []
@@ -228,7 +230,7 @@ class SqliteJournalStorage:
         self._on_failure(f"{self.path} {_describe_error(error)}")
 
     async def _write_once(self, statements: list[_Statement]) -> Exception | None:
-        """Write changes in one transaction; return the error if that fails."""
+        """Write changes in one transaction; return the error if the write fails, else None."""
         assert self._connection is not None
         try:
             await deferToThreadPool(
@@ -240,7 +242,7 @@ class SqliteJournalStorage:
 
     @returns_deferred
     async def close(self) -> None:
-        """Write the remaining changes, and close; fires when the file is closed."""
+        """Write the remaining changes, and close the file; fires when the file is closed."""
         if self._phase in (_Phase.CLOSED, _Phase.CLOSING):
             return
         if self._timer is not None:
@@ -261,7 +263,7 @@ def _fire(waiters: "Iterable[Deferred[None]]") -> None:
 
 
 def _load(connection: sqlite3.Connection, contents: JournalContents) -> JournalContents:
-    """Lock the file, check it, create the tables if it is new, and read its contents."""
+    """Lock and check the file, create the tables in a new file, and read the contents."""
     connection.execute("PRAGMA locking_mode = EXCLUSIVE")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
@@ -314,7 +316,7 @@ def _read_all(connection: sqlite3.Connection, contents: JournalContents) -> None
 
 
 def _execute(connection: sqlite3.Connection, statements: Iterable[_Statement]) -> None:
-    """Execute all statements or none, in one transaction; runs in the thread."""
+    """Execute all statements in one transaction; the writing thread calls this function."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         for sql, values in statements:
@@ -364,7 +366,7 @@ def _read_unbatched(row: tuple[Any, ...]) -> UnbatchedEvent:
 
 
 def _describe_error(error: BaseException) -> str:
-    """Describe an error, as the rest of a sentence that starts with the file's path."""
+    """Describe an error in words that follow the file's path, such as ``is corrupt``."""
     if isinstance(error, JournalError):
         return str(error)
     if isinstance(error, DECODE_ERRORS):
