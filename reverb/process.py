@@ -66,7 +66,7 @@ def run_preflight(log: Logger, settings: Settings) -> None:
 
 
 def ignore_further_signals(log: Logger, settings: Settings) -> None:
-    """Log SIGINT and SIGTERM, and do nothing else, while the server is already stopping.
+    """From now on, only log SIGINT and SIGTERM; called when the server begins to stop.
 
     Without this function, Twisted would log a traceback for each signal.
     """

@@ -75,7 +75,7 @@ class WatchlistManager:
     Args:
         broker: Carries the invalidations of other nodes.
         store: Knows which users are online on any node.
-        clock: Schedules the checks after invalidations, and the periodic check.
+        clock: Schedules the queries that ask the store which watched users are online.
         is_known_offline: Called with the ids of an app and a user; returns
             whether the user is offline as far as this node knows. The manager calls
             ``is_known_offline`` for each user whom the store's answer omits.

@@ -171,7 +171,7 @@ class Session:
             self.connection.close(code, reason)
 
     def begin_close(self) -> None:
-        """Ignore the client's later messages; send the session no later frames of its channels."""
+        """Ignore the client's further messages, and send the client no frames of its channels."""
         if self.open:
             self.phase = Phase.CLOSING
             self.hub.mute(self)

@@ -219,8 +219,8 @@ class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autob
     def read_frames(self, data: bytes, max_frames: int) -> tuple[int, bytes]:
         """Parse frames, by the fast path where that is possible and otherwise by Autobahn.
 
-        The method stops after 32 frames or 32 KB, which are the budget for one turn of the reactor,
-        or when a message sets :attr:`held`.
+        The method stops after ``max_frames`` frames, after 32 frames or 32 KB (the budget for one
+        turn of the reactor), or when a message sets :attr:`held`, whichever comes first.
 
         Args:
             data: The received bytes, at least one.

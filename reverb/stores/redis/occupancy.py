@@ -1,4 +1,7 @@
-"""Tracks this node's occupancy, so that webhooks report departures even if Redis is flushed."""
+"""Remembers the occupied channels and the members of this node.
+
+So webhooks can report that a channel was vacated, or that a member left, even if Redis was flushed.
+"""
 
 import secrets
 from collections import deque

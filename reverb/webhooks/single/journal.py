@@ -67,7 +67,7 @@ class IJournalStorage(Protocol):
         """Remove an event that no longer waits for a delivery to an endpoint."""
 
     def put_reported(self, key: OccupancyKey) -> None:
-        """Store that a channel was reported as occupied, or a member as added."""
+        """Record that a channel was reported as occupied, or a member as added."""
 
     def remove_reported(self, key: OccupancyKey) -> None:
         """Remove a channel or a member from those reported as present."""
@@ -126,9 +126,9 @@ class Journal:
         return succeed(None) if self._storage is None else self._storage.close()
 
     def written(self) -> "Deferred[None]":
-        """Fire when the storage has all changes so far, or when writing has failed.
+        """Return a Deferred that fires when the storage has all changes, or has failed to write.
 
-        Without a storage, the Deferred fires at once.
+        If the journal has no storage, the Deferred has already fired.
         """
         return succeed(None) if self._storage is None else self._storage.written()
 

@@ -166,7 +166,7 @@ class SqliteJournalStorage:
         self._write(_Statement(_REMOVE_UNBATCHED, (event_id, url)))
 
     def put_reported(self, key: OccupancyKey) -> None:
-        """Store that a channel was reported as occupied, or a member as added."""
+        """Record that a channel was reported as occupied, or a member as added."""
         self._write(_Statement(_PUT_REPORTED, key))
 
     def remove_reported(self, key: OccupancyKey) -> None:
