@@ -13,7 +13,6 @@ client, because the answer would have to wait.
 """
 
 import os
-from contextlib import suppress
 from typing import Any, Protocol, cast
 
 from twisted.internet import tcp
@@ -104,9 +103,11 @@ def send_now(transport: tcp.Connection, data: bytes) -> None:
     """
     sent = 0
     if transport.connected and not (queued_bytes(transport) or transport.disconnecting):
-        # The socket is full or broken. Twisted finds out which when it writes the rest.
-        with suppress(OSError):
+        try:
             sent = transport.socket.send(data)
+        except OSError:
+            # The socket is full or broken. Twisted finds out which when it writes the rest.
+            sent = 0
     if sent != len(data):
         transport.write(data[sent:])
 
