@@ -8,7 +8,8 @@ parses the frames that do not take the fast path, at ten times the cost.
 _EMPTY_PONG = b"\x8a\x80"
 """The first two bytes of a client's answer to the server's ping, which has no payload: FIN and
 opcode 10; masked, length 0 (RFC 6455, 5.2)."""
-_EMPTY_PONG_LENGTH = 6
+PONG_LENGTH = 6
+"""The length of an empty pong in bytes: two bytes, then the mask."""
 _TEXT = 0x81
 """The first byte of a complete text frame: FIN, no extension, opcode 1 (RFC 6455, 5.2)."""
 _MASKED = 0x80
@@ -20,7 +21,7 @@ _MIN_LENGTH_16 = 126
 
 def is_empty_pong(data: bytes) -> bool:
     """Return whether the received bytes are exactly one pong without a payload."""
-    return len(data) == _EMPTY_PONG_LENGTH and data.startswith(_EMPTY_PONG)
+    return len(data) == PONG_LENGTH and data.startswith(_EMPTY_PONG)
 
 
 def parse_text_frame(data: bytes, start: int, max_bytes: int) -> tuple[bytes, int] | None:

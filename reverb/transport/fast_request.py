@@ -10,6 +10,7 @@ import re
 from typing import NamedTuple
 
 from reverb.http import Request, make_request
+from reverb.memoize import memoize_short_keys
 from reverb.transport.http_head import MAX_HEADERS
 
 # The possessive quantifiers (*+) prevent backtracking, so the time is linear.
@@ -62,11 +63,27 @@ def parse_fast_request(data: bytes) -> FastRequestHead | None:
     if match is None:
         return None
     method, uri, lines = match.groups()
+    length = _body_length(lines)
+    if length is None:
+        return None
+    return FastRequestHead(method, uri, lines, match.end(), match.end() + length)
+
+
+def _read_headers(lines: bytes) -> int | None:
+    """Return the length of the body; None if the headers do not allow the fast path.
+
+    Args:
+        lines: The header lines as they were received.
+    """
     headers = lines.lower()
     length = _parse_length(headers)
     if length is None or length > _MAX_BODY_BYTES or not _is_common(headers):
         return None
-    return FastRequestHead(method, uri, lines, match.end(), match.end() + length)
+    return length
+
+
+# A publisher sends the same headers again and again.
+_body_length = memoize_short_keys(_read_headers, max_entries=512, max_length=1_024)
 
 
 def _parse_length(headers: bytes) -> int | None:

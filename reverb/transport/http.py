@@ -23,11 +23,8 @@ from reverb.transport.socket_stats import is_plain_tcp
 from reverb.transport.timing_wheel import TimingWheel
 
 _LINGER_TIMEOUT = 5
-"""Seconds that a client has to close the connection after its incomplete request was refused.
-
-In this time, a client that is still sending can read the error response. Then the server aborts the
-connection.
-"""
+"""Seconds in which a client whose incomplete request was refused can read the error response; then
+the server aborts the connection."""
 _LINGER_BYTES = 4_194_304
 """The most bytes that the server discards after a refusal; then the server stops reading."""
 
@@ -122,16 +119,17 @@ class HttpChannel(PacedChannel):
         return not (
             self.requests
             or self._receiver
-            or self._has_partial_head
+            or self._buffer
+            or self._head_reader.lines
             or self.is_behind
             or self.refused
-            or self._has_ended
+            or not self.persistent
         )
 
     @property
     def _has_partial_head(self) -> bool:
         """Whether only a part of the next request's head has been read."""
-        return bool(self._buffer) or self._head_reader.has_begun
+        return bool(self._buffer or self._head_reader.lines)
 
     @property
     def _has_ended(self) -> bool:
@@ -149,14 +147,17 @@ class HttpChannel(PacedChannel):
         self._is_plain_tcp = is_plain_tcp(self.transport)
 
     def dataReceived(self, data: bytes) -> None:
-        """Read requests.
+        """Begin a request, or read more of it."""
+        (self.begin_request if self.idle else self.continue_request)(data)
 
-        The first bytes of a request reset the timeout; later bytes of the request do not.
-        """
-        if self.idle:
-            self.resetTimeout()
-            self._read_request(parse_fast_request(data), data)
-        elif self.refused or self._has_ended:
+    def begin_request(self, data: bytes) -> None:
+        """Read a request from its first byte, and reset the timeout; call this while ``idle``."""
+        self.resetTimeout()
+        self._read_request(parse_fast_request(data), data)
+
+    def continue_request(self, data: bytes) -> None:
+        """Read more of a request, without resetting the timeout; call this while not ``idle``."""
+        if self.refused or self._has_ended:
             self._discard(data)
         elif self._receiver is not None and not self.requests:
             self._read_body(self._receiver, data)
@@ -172,7 +173,7 @@ class HttpChannel(PacedChannel):
         max_bytes = self._limits.max_request_bytes
         if head is None or len(data) > head.body_end:
             self.read(data)
-        elif len(data) == head.body_end and not (max_bytes and head.length > max_bytes):
+        elif len(data) == head.body_end and not 0 < max_bytes < len(data) - head.body_start:
             answer = self.handle(head.make_request())
             self._respond(apply_answer(answer, data[head.body_start :]))
         else:

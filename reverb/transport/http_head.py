@@ -181,18 +181,16 @@ class HeadReader:
 
     Args:
         max_bytes: The maximum size of a head in bytes.
+
+    Attributes:
+        lines: The lines of an incomplete head.
     """
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
-        self._lines: list[bytes] = []
+        self.lines: list[bytes] = []
         self._size = 0
         self._skipped = False
-
-    @property
-    def has_begun(self) -> bool:
-        """Whether the reader has a part of a head, but not the complete head."""
-        return bool(self._lines)
 
     def add(self, line: bytes) -> RequestHead | None:
         """Add a line, given without line end; return the head if the line completes the head.
@@ -202,17 +200,17 @@ class HeadReader:
         Raises:
             HeadError: The head is malformed, ambiguous, too large or not supported.
         """
-        if not line and not self._lines and not self._skipped:
+        if not line and not self.lines and not self._skipped:
             self._skipped = True
             return None
         self._size += len(line) + 2
         if self._size > self._max_bytes:
             raise self.too_large()
         if line:
-            self._lines.append(line)
-            if len(self._lines) <= MAX_HEADERS + 1:
+            self.lines.append(line)
+            if len(self.lines) <= MAX_HEADERS + 1:
                 return None
-        lines, self._lines = self._lines or [b""], []
+        lines, self.lines = self.lines or [b""], []
         self._size, self._skipped = 0, False
         return parse_head(lines)
 

@@ -74,7 +74,7 @@ class MultiplexingProtocol(Protocol):
         """
         channel = self._channel
         if channel is not None and not channel.idle:
-            channel.dataReceived(data)
+            channel.continue_request(data)
             return
         head: bytes | bytearray = data
         searched = 0
@@ -170,7 +170,7 @@ class MultiplexingProtocol(Protocol):
 
     def _serve(self, data: bytes) -> None:
         """Pass the bytes of a request to the HTTP channel."""
-        self._open_channel().dataReceived(data)
+        self._open_channel().begin_request(data)
 
     def _refuse(self, status: int, message: str) -> None:
         """Send an error response, and close the connection."""

@@ -13,7 +13,6 @@ client, because the answer would have to wait.
 """
 
 import os
-from contextlib import suppress
 from typing import Any, Protocol, cast
 
 from twisted.internet import tcp
@@ -104,9 +103,11 @@ def send_now(transport: tcp.Connection, data: bytes) -> None:
     """
     sent = 0
     if transport.connected and not (queued_bytes(transport) or transport.disconnecting):
-        # The socket is full or broken. Twisted finds out which when it writes the rest.
-        with suppress(OSError):
+        try:
             sent = transport.socket.send(data)
+        except OSError:
+            # The socket is full or broken. Twisted finds out which when it writes the rest.
+            sent = 0
     if sent != len(data):
         transport.write(data[sent:])
 
@@ -176,7 +177,7 @@ def make_outbox(
 class _Backpressure:
     """The base class of the outboxes: watches whether a client is slow while bytes are queued."""
 
-    __slots__ = ("_closed", "_limit", "_owner", "_slow_peers", "_transport")
+    __slots__ = ("_closed", "_limit", "_owner", "_registered", "_slow_peers", "_transport")
 
     def __init__(
         self,
@@ -189,9 +190,8 @@ class _Backpressure:
         self._slow_peers = slow_peers
         self._limit = limit
         self._owner = owner
-        self._closed = False
+        self._closed = self._registered = False
         limit_unsent_bytes(transport)
-        self._transport.registerProducer(self, streaming=True)
 
     def watch_queue(self) -> None:
         """If bytes are queued for the client, watch whether the client is slow.
@@ -203,6 +203,12 @@ class _Backpressure:
 
     def _queued_bytes(self) -> int:
         raise NotImplementedError
+
+    def _register(self) -> None:
+        """Ask the transport to report when its write buffer is full, and when it is empty again."""
+        if not (self._registered or self._closed):
+            self._registered = True
+            self._transport.registerProducer(self, streaming=True)
 
     def _watch(self) -> None:
         self._slow_peers.watch(self._transport, self._too_slow)
@@ -218,8 +224,9 @@ class _Backpressure:
         return False
 
     def _close(self) -> None:
-        if not self._closed:
-            self._closed = True
+        self._closed = True
+        if self._registered:
+            self._registered = False
             # A transport does not close while it has a producer.
             self._transport.unregisterProducer()
 
@@ -311,6 +318,11 @@ class DirectOutbox(_Backpressure):
     def _queued_bytes(self) -> int:
         return queued_bytes(self._transport)
 
+    def _watch(self) -> None:
+        # Most sockets are never full. Without a producer, a transport needs less memory.
+        self._register()
+        super()._watch()
+
     def close(self) -> None:
         """Stop sending. Bytes that are queued are still written."""
         self._close()
@@ -350,6 +362,7 @@ class BufferedOutbox(_Backpressure):
         self._full = False
         self._sent_while_full = 0
         super().__init__(transport, slow_peers, limit, owner)
+        self._register()
 
     def send(self, data: bytes) -> None:
         """Write bytes to the transport.

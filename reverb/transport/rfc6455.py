@@ -24,7 +24,7 @@ from reverb.transport.deflate import (
     inflate,
     negotiate,
 )
-from reverb.transport.fast_frame import frame_end, is_empty_pong, parse_text_frame
+from reverb.transport.fast_frame import PONG_LENGTH, frame_end, is_empty_pong, parse_text_frame
 from reverb.transport.http_response import encode_error
 from reverb.transport.wrapped_transport import close_socket
 
@@ -240,7 +240,7 @@ class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autob
             # The fast path is possible only while Autobahn has no incomplete frame or message.
             parsed = None
             if self.state == self.STATE_OPEN and not (self.inside_message or self.current_frame):
-                if is_empty_pong(data):
+                if end == PONG_LENGTH and is_empty_pong(data):
                     return 1, b""  # Recorded already: the client is alive.
                 parsed = parse_text_frame(data, start, self.maxMessagePayloadSize)
             if parsed is None:

@@ -106,6 +106,21 @@ def test_an_idle_socket_is_written_to_at_once(pair):
     assert transport.reactor.getWriters() == []
 
 
+def test_a_transport_has_a_producer_only_once_bytes_are_queued(pair):
+    """The attributes of a producer cost as much memory as the rest of an idle connection."""
+    transport, theirs = pair
+    outbox = direct_outbox(transport, SocketTable(), LIMIT, Owner())
+    outbox.send(b"sent")
+    assert transport.producer is None
+    assert "producer" not in vars(transport)
+    outbox.queue(b"queued")
+    assert transport.producer is outbox
+    outbox.close()
+    assert transport.producer is None
+    transport.doWrite()
+    assert received(theirs) == b"sentqueued"
+
+
 def test_bytes_that_are_queued_in_twisted_are_sent_first(pair):
     transport, theirs = pair
     transport.write(b"first")
