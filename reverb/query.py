@@ -17,6 +17,7 @@ _MALFORMED = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 _SEPARATOR = "\u0100"
 """A character outside Latin-1, so that neither a received query nor an escape contains it."""
+_ESCAPED_SEPARATOR = r"\u0100"
 
 
 class QueryError(ValueError):
@@ -54,11 +55,11 @@ def decode_query(text: str) -> list[tuple[str, str]]:
     Raises:
         QueryError: The query has too many parameters, or too many malformed escapes.
     """
-    pairs = split_query(text)
     if "%" not in text:
-        return pairs
+        return split_query(text)
+    pairs = split_query(_escape_backslashes(text))
     # One call decodes all parameters, because a call costs more than the characters.
-    joined = _SEPARATOR.join([part for pair in pairs for part in pair])
+    joined = _ESCAPED_SEPARATOR.join([part for pair in pairs for part in pair])
     parts = [_decode_utf8(part) for part in _unescape(joined).split(_SEPARATOR)]
     return list(zip(parts[::2], parts[1::2], strict=True))
 
@@ -78,12 +79,22 @@ def percent_decode(text: str) -> str:
     Raises:
         QueryError: The text has more than 64 malformed escapes.
     """
-    return _decode_utf8(_unescape(text)) if "%" in text else text
+    return _decode_utf8(_unescape(_escape_backslashes(text))) if "%" in text else text
+
+
+def _escape_backslashes(text: str) -> str:
+    return text.replace("\\", r"\\")
 
 
 def _unescape(text: str) -> str:
-    """Replace each percent-encoded byte by its Latin-1 character; keep all other characters."""
-    text = text.replace("\\", r"\\")
+    """Replace each percent-encoded byte by its Latin-1 character.
+
+    Args:
+        text: A text of Latin-1 characters, in which a backslash begins one of Python's escapes.
+
+    Returns:
+        The text, in which Python's escapes have been replaced too.
+    """
     try:
         return _unescape_well_formed(text)
     except UnicodeDecodeError:
@@ -98,8 +109,7 @@ def _unescape(text: str) -> str:
 
 def _unescape_well_formed(text: str) -> str:
     # Python's decoder of string escapes is written in C, and ten times as fast as a loop.
-    escapes = text.replace("%", r"\x").encode("latin-1", "backslashreplace")
-    return escapes.decode("unicode_escape")
+    return text.replace("%", r"\x").encode("latin-1").decode("unicode_escape")
 
 
 def _decode_utf8(text: str) -> str:
