@@ -99,11 +99,10 @@ def _build_redis(
 class _Announcer(LinkObserver):
     """Calls a function after each connect to NATS.
 
-    While NATS was out of reach, invalidations may have been lost. Therefore ``announce`` makes the
-    node ask the store again for counts and for the presence of users.
-
     Args:
-        announce: The function to call, without arguments.
+        announce: The function to call, without arguments. It makes the node ask the store again for
+            subscription counts and for the presence of users, because invalidations may have been
+            lost while NATS was out of reach.
     """
 
     def __init__(self, announce: Callable[[], None]) -> None:

@@ -68,7 +68,7 @@ class IApps(Interface):
 
 
 class IBroker(Interface):
-    """Delivers each envelope on this node, and sends it to the other nodes that need it.
+    """Delivers each envelope to this node's hub, and sends it to the other nodes that need it.
 
     A termination goes to all nodes. A publication or an invalidation goes to the nodes
     with interest in its channel. A node receives an envelope at most once. Envelopes

@@ -71,7 +71,7 @@ def validate_fields(struct: msgspec.Struct) -> None:
         struct: The struct, which may be frozen.
 
     Raises:
-        InvalidArgumentError: The value of a field does not have the field's type.
+        InvalidArgumentError: The value of a field cannot be converted to the field's type.
     """
     for field in _fields(type(struct)):
         value = getattr(struct, field.name)

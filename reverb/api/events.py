@@ -71,7 +71,7 @@ class CheckedEvent:
         return context.hub.publish(app, self.channels, self.name, self.data, self.socket_id)
 
     async def channel_info(self, context: ApiContext, app: App) -> dict[str, dict[str, Any]]:
-        """Return the requested attributes of each of the event's channels, by channel name.
+        """Return the attributes that the event's ``info`` requests, by channel name.
 
         The method asks the store for the counts of all channels concurrently.
         """

@@ -52,7 +52,7 @@ class SequentialTarget:
         """Do nothing: :meth:`send` uses the current subscribers."""
 
     def send(self, batch: FrameBatch, exclude: Collection[Subscriber]) -> int:
-        """Send frames to all subscribers except the excluded ones; return the bytes sent."""
+        """Send frames to all subscribers except the excluded ones; return the number of bytes."""
         for subscriber in self._subscribers.values():
             if subscriber not in exclude:
                 subscriber.send_batch(batch)

@@ -118,7 +118,7 @@ class _ConnectionRates:
         self._counts: dict[str, int] = {}
 
     def allow(self, network: str) -> bool:
-        """Count a new connection from a network; return whether the number is within the limit."""
+        """Count a new connection; return whether its network is within the limit of this second."""
         if not self._per_second:
             return True
         now = self._now()

@@ -67,7 +67,7 @@ class IJournal(Protocol):
         """Record that an event must become part of a delivery to each of the given URLs."""
 
     def remove_unbatched(self, event_ids: Collection[str], url: str) -> None:
-        """Record that events no longer wait for a delivery to the endpoint with this URL."""
+        """Record that these events need not become part of a delivery to this URL any more."""
 
     def written(self) -> "Deferred[None]":
         """Fire when the deliveries recorded so far may be sent.

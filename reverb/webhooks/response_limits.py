@@ -44,10 +44,10 @@ class ResponseLimitError(Exception):
 class LimitedConnection(ProtocolWrapper):
     """A connection of twisted.web's client that limits each response, and drops interim responses.
 
-    The client writes the whole request before a byte of the response can arrive. So each
-    write of the client resets the counters of the response's bytes and lines. When a response
-    exceeds a limit, the connection is aborted, and the wrapped protocol's ``connectionLost``
-    receives a ResponseLimitError.
+    The bytes and the lines of each response are counted. The client writes the whole request before
+    a byte of the response can arrive, so each write by the client resets the counts. When a
+    response exceeds a limit, the connection is aborted, and the wrapped protocol's
+    ``connectionLost`` receives a ResponseLimitError.
     """
 
     transport: Any

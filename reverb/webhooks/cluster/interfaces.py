@@ -55,8 +55,8 @@ class ILeadership(Interface):
 
         Args:
             delay_ms: Milliseconds after which to run the checks.
-            wanted: As for :meth:`IWebhookClusterStore.track_occupancy`. The store deletes the
-                reported occupancy of apps for which ``wanted`` returns False.
+            wanted: As for :meth:`IWebhookClusterStore.track_occupancy`. The store deletes its
+                record of what was reported for apps for which ``wanted`` returns False.
 
         Returns:
             Fires when all checks are scheduled.

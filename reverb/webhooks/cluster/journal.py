@@ -65,7 +65,7 @@ class ClusterJournal:
         self._unbatched.track(event.id, len(urls))
 
     def remove_unbatched(self, event_ids: Collection[str], url: str) -> None:
-        """Record that events no longer wait for a delivery to the endpoint with this URL."""
+        """Record that these events need not become part of a delivery to this URL any more."""
         self._unbatched.done(event_ids)
 
     def remove_entries(self, entry_ids: Collection[str]) -> None:

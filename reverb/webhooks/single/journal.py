@@ -211,7 +211,7 @@ class Journal:
                 self._storage.put_unbatched(entry)
 
     def remove_unbatched(self, event_ids: Collection[str], url: str) -> None:
-        """Record that events no longer wait for a delivery to the endpoint with this URL."""
+        """Record that these events need not become part of a delivery to this URL any more."""
         for event_id in event_ids:
             if self._contents.unbatched.pop((event_id, url), None) and self._storage is not None:
                 self._storage.remove_unbatched(event_id, url)
