@@ -30,7 +30,7 @@ test: $(VENV)/.test $(NODE_MODULES) ## Run the tests in parallel, or pytest with
 	$(if $(MEASURED),$(BIN)/coverage erase)
 	$(PYTEST) $(or $(ARGS),-n 3)
 
-quick: $(VENV)/.test ## Run the tests that start no program and do not wait, in about a minute
+quick: $(VENV)/.test ## Run the tests that start no program and do not wait, in under a minute
 	$(BIN)/pytest --quick -n 2 $(ARGS)
 
 long: $(VENV)/.test ## Run the chaos test: many clients, failing nodes; LONG_SECONDS=..., LONG_SEED=...

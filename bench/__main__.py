@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from time import monotonic
 
 from bench.options import OptionError, Options, parse
+from bench.report import write_report
 from bench.results import Run
 from bench.runner import SetupError, run
 from bench.table import remarks, text_table
@@ -59,8 +60,6 @@ def _conclude(done: Run, options: Options, arguments: Sequence[str]) -> int:
     if failures:
         return 1
     if options.output is not None:
-        from bench.report import write_report  # noqa: PLC0415 - matplotlib is slow to import
-
         words = shlex.join(["python", "-m", "bench", *arguments])
         command = os.environ.get("BENCH_COMMAND", words)
         _say(f"Wrote {write_report(done, command, options.output)}.")

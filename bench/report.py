@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from string import Template
 
-from bench.charts import draw_charts
 from bench.machine import cpu_model
 from bench.results import Run
 from bench.table import markdown_table, number, remarks
@@ -22,6 +21,8 @@ def write_report(run: Run, command: str, directory: Path) -> Path:
         command: The command that ran the benchmark.
         directory: The directory of performance.md; charts go to its subdirectory ``performance``.
     """
+    from bench.charts import draw_charts  # noqa: PLC0415 - matplotlib is slow to import
+
     ours = run.sides[0]
     cases = {outcome.name: outcome.cases[ours] for outcome in run.outcomes}
     charts = draw_charts(cases, directory / "performance")

@@ -62,10 +62,13 @@ def imports_of(path, root=ROOT):
     """Every import of a file, with the full name of what it binds."""
     parts = path.relative_to(root).with_suffix("").parts
     package = parts[:-1]
+    shown = path.relative_to(root).as_posix()
     found = []
 
     def look(node, *, at_import):
         for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.expr):  # Only statements contain imports.
+                continue
             names = []
             if isinstance(child, ast.Import):
                 names = [alias.name for alias in child.names]
@@ -73,9 +76,8 @@ def imports_of(path, root=ROOT):
                 start = package[: len(package) - child.level + 1] if child.level else ()
                 base = ".".join([*start, *([child.module] if child.module else [])])
                 names = [f"{base}.{alias.name}" for alias in child.names]
-            shown = path.relative_to(root).as_posix()
             found.extend(Import(shown, child.lineno, name, at_import) for name in names)
-            inside = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+            inside = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef)
             look(child, at_import=at_import and not inside)
 
     look(ast.parse(path.read_text()), at_import=True)

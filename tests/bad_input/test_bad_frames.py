@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from reverb.protocol import signing
 from reverb.testing import APP, frame
+from tests.support.examples import examples
 
 FIXED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 
@@ -119,7 +120,7 @@ def test_mutated_frames(attacked):
 
 
 def test_random_bytes_as_frames(attacked):
-    @settings(max_examples=150, deadline=None, database=None, suppress_health_check=FIXED)
+    @settings(max_examples=examples(150), deadline=None, database=None, suppress_health_check=FIXED)
     @given(st.binary(max_size=300), sizes)
     def run(data, size):
         send(attacked, [data], size)

@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reverb.testing import APP, NOW, signed_query, upgrade_request
+from tests.support.examples import examples
 from tests.support.wire import Wire
 
 FIXED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
@@ -236,7 +237,7 @@ def test_mutated_requests(attacked):
 
 
 def test_random_bytes_as_requests(attacked):
-    @settings(max_examples=150, deadline=None, database=None, suppress_health_check=FIXED)
+    @settings(max_examples=examples(150), deadline=None, database=None, suppress_health_check=FIXED)
     @given(st.binary(min_size=1, max_size=200), st.sampled_from([b"", b"\r\n\r\n"]), sizes)
     def run(data, end, size):
         check(attacked, [data + end], size)

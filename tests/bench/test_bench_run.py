@@ -94,7 +94,7 @@ def test_the_server_is_ended_when_it_fails():
 
 @pytest.fixture
 def hurry(monkeypatch):
-    monkeypatch.setattr(driving, "_STALL_TIMEOUT", 1)
+    monkeypatch.setattr(driving, "_STALL_TIMEOUT", 0.5)
     monkeypatch.setattr(driving, "_AFTERMATH", 0.2)
 
 

@@ -1,5 +1,6 @@
 """The ``reverb`` command without a server, or with a server that is not Reverb."""
 
+import re
 import runpy
 import sys
 import threading
@@ -208,10 +209,11 @@ class TestErrors:
             url = f"http://127.0.0.1:{server.port}"
             code, error = run("webhooks", "list", *APP, "--url", url)
             assert not server.gave_up
-        assert (code, error) == (
-            1,
-            f"reverb: {url}: request failed: the answer is over 1000000 bytes",
-        )
+        assert code == 1
+        # Newer versions of Python limit trailers and interim responses too.
+        start = re.escape(f"reverb: {url}: request failed: ")
+        end = r"(the answer is over 1000000 bytes|got more than 100 (trailers|interim responses))"
+        assert re.fullmatch(start + end, error)
 
     def test_several_apps_need_an_app_id(self, run, tmp_path):
         path = tmp_path / "reverb.toml"

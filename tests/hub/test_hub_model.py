@@ -196,7 +196,6 @@ def test_every_client_receives_what_the_naive_hub_sends(make_node, sequence):
     both.real.assert_empty()
 
 
-@settings(max_examples=100)
 @given(nodes, steps)
 def test_hubs_agree_after_every_turn(make_node, sequence):
     both = HubPair(make_node)

@@ -1,5 +1,8 @@
 """What comes back from Redis or NATS is checked."""
 
+import sys
+from contextlib import suppress
+
 import pytest
 
 from reverb.protocol import messages
@@ -27,7 +30,6 @@ NOT_JSON = [
     b'{"event":"e","data":"\x01"}',
     b'{"event":"e","data":01}',
     b'{"event":"e","data":' + b"[" * 100_000,
-    b'{"event":"e","data":' + b'{"a":' * 100_000 + b"1" + b"}" * 100_001,
 ]
 WRONG_SHAPES = [b"[]", b"1", b"null", b'"event"', b"{}", b'{"event":1}', b'{"data":"1"}', b""]
 
@@ -50,6 +52,12 @@ class TestPayload:
     )
     def test_those_of_the_server(self, payload):
         check_payload(payload, "news")
+
+    def test_a_deeply_nested_one(self):
+        # Since Python 3.14 the size of the stack limits the nesting, not a number.
+        refused = pytest.raises(ValueError, match=r"it is nested too deeply$")
+        with suppress(ValueError) if sys.version_info >= (3, 14) else refused:
+            check_payload(b'{"event":"e","data":' + b'{"a":' * 99_999 + b"1" + b"}" * 100_000, "x")
 
     def test_only_an_online_channel_has_an_empty_one(self):
         check_payload(b"", "#online-ann")

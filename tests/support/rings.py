@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from _pytest.runner import runtestprotocol
 from hypothesis import settings
 
 from tests.support.programs import missing_programs
@@ -39,6 +40,22 @@ def pytest_collection_modifyitems(config, items):
     slow = [item for item in items if _QUICK_DESELECTS & {m.name for m in item.iter_markers()}]
     config.hook.pytest_deselected(items=slow)
     items[:] = [item for item in items if item not in slow]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item, nextitem):
+    """Send one report for a passed test, not three and two events, to the process that prints them.
+
+    Reports are a large part of the time of thousands of short tests.
+    """
+    option, is_worker = item.config.option, hasattr(item.config, "workerinput")
+    if not (option.quick and is_worker) or option.durations:
+        return None
+    for report in runtestprotocol(item, nextitem=nextitem, log=False):
+        if report.when == "call" or not report.passed:
+            report.keywords = {}  # Nobody reads them there.
+            item.ihook.pytest_runtest_logreport(report=report)
+    return True
 
 
 def pytest_report_header():

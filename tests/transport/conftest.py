@@ -11,13 +11,19 @@ from twisted.python.failure import Failure
 
 from reverb.testing import parse_frame, upgrade_request
 
+REQUEST_BUFFER = 65_536
+"""The bytes of requests that each kernel buffer holds; by default it grows to several megabytes."""
+
+FULL_AFTER = 0.05
+"""Seconds after which a socket that accepts nothing is full; a delayed ACK takes up to 0.04 s."""
+
 
 class RealClient:
     """A client on a real socket. :meth:`turn` stands in for the server's reactor.
 
     Args:
         server: The server to connect to.
-        small: Whether to give both sockets small buffers.
+        small: Whether to give both sockets small buffers, the smallest for responses.
     """
 
     def __init__(self, server, small):
@@ -25,6 +31,8 @@ class RealClient:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             self.socket = socket.socket()
             if small:
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, REQUEST_BUFFER)
+                self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, REQUEST_BUFFER)
                 self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             self.socket.connect(listener.getsockname())
             accepted, address = listener.accept()
@@ -35,7 +43,7 @@ class RealClient:
         protocol = server.service.factory.buildProtocol(IPv4Address("TCP", *address))
         self.transport = tcp.Server(accepted, protocol, address, None, 1, server.clock)
         protocol.makeConnection(self.transport)
-        self.buffer = b""
+        self.buffer = bytearray()
 
     def turn(self):
         """Let the server read and write until nothing is ready."""
@@ -59,7 +67,7 @@ class RealClient:
 
     def flood(self, data, max_bytes):
         """Send until the buffers of server and kernel are full; return the number of bytes."""
-        self.socket.settimeout(0.2)
+        self.socket.settimeout(FULL_AFTER)
         sent = 0
         while sent < max_bytes:
             try:
@@ -84,12 +92,19 @@ class RealClient:
         """Upgrade to a WebSocket; return the server's side of the connection."""
         self.send(upgrade_request(f"/app/{self.server.app.key}?protocol=7"))
         self.read_until(b"activity_timeout")
-        self.buffer = b""
+        self.buffer = bytearray()
         return self.transport.protocol.dataReceived.__self__
 
     def read_until(self, end):
-        while end not in self.buffer:
-            self.read()
+        self.read_times(end, 1)
+
+    def read_times(self, text, count):
+        """Read until a text has been received a number of times."""
+        found, counted = 0, 0
+        while (found := found + self.buffer.count(text, counted)) < count:
+            # A part of the next one may be at the end.
+            counted = max(counted, len(self.buffer) - len(text) + 1)
+            assert self.read(), "the server has closed the connection"
 
     def read(self):
         """Read once; return an empty string when the server has closed the connection."""
@@ -109,10 +124,11 @@ class RealClient:
 
     def frames(self):
         """Take the complete frames that have been read."""
-        frames = []
-        while (parsed := parse_frame(self.buffer)) is not None:
-            *frame, self.buffer = parsed
+        data, frames = bytes(self.buffer), []
+        while (parsed := parse_frame(data)) is not None:
+            *frame, data = parsed
             frames.append(tuple(frame))
+        self.buffer = bytearray(data)
         return frames
 
     def close(self):

@@ -3,7 +3,7 @@
 import socket
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet import tcp
 from twisted.internet.protocol import Protocol
@@ -239,7 +239,6 @@ step = st.one_of(
 )
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.lists(step, max_size=30))
 def test_it_sends_the_same_as_sequential_writes(steps):
     room = Room(4)

@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 
 from reverb.testing import APP, MemoryServer, frame, signed_query
 from reverb.testing.server import NOW
+from tests.support.examples import examples
 from tests.support.wire import Wire
 
 PATH = "/apps/app-id/events"
 BODY = b'{"name":"e","channel":"news","data":"x"}'
 
 bounded = settings(
-    max_examples=150,
+    max_examples=examples(150),
     deadline=None,
     database=None,
     suppress_health_check=[HealthCheck.too_slow],

@@ -239,8 +239,7 @@ class TestASourceOfAppsThatWaits:
         client.read_until(b"HTTP/1.1 200")
         assert client.buffer.count(b"HTTP/1.1 200") == 1
         apps.found.callback(APP)
-        while client.buffer.count(b"HTTP/1.1 200") < 42:
-            assert client.read()
+        client.read_times(b"HTTP/1.1 200", 42)
         assert client.transport in server.clock.getReaders()
 
     def test_a_refusal_ends_what_follows(self, server, apps, real):

@@ -34,7 +34,7 @@ def pair():
 
 
 def received(theirs):
-    data = b""
+    data = bytearray()
     while True:
         try:
             part = theirs.recv(65_536)
@@ -201,13 +201,13 @@ def test_a_lost_connection_leaves_nothing_behind(pair):
 def test_bytes_that_the_kernel_does_not_accept_keep_their_order(pair, size):
     transport, theirs = pair
     outbox = direct_outbox(transport, SocketTable(), 0, Owner())
-    sent = got = b""
+    sent, got = bytearray(), bytearray()
     for i in range(40):
         data = bytes([i]) * size
         outbox.send(data)
         sent += data
         if i % 3 == 0:
-            got += received(theirs)[:]
+            got += received(theirs)
         if i % 2 == 0:
             transport.doWrite()
     while len(got) < len(sent):
@@ -420,7 +420,7 @@ def test_frames_arrive_in_order_on_a_real_socket(make_server, real):
     client.connect()
     client.send(_subscribe("news"))
     client.read_until(b"subscription_succeeded")
-    client.buffer = b""
+    client.buffer.clear()
     for i in range(100):
         server.service.publish(server.app, ["news"], "event", str(i))
         if i % 10 == 0:
@@ -444,7 +444,7 @@ def test_a_slow_reader_is_closed_with_4100_and_others_are_not_affected(make_serv
         client.connect()
         client.send(_subscribe("news"))
         client.read_until(b"subscription_succeeded")
-        client.buffer = b""
+        client.buffer.clear()
     published = 0
     while len(server.service.hub.sessions) == 3 and not log.lines("disconnected "):
         server.service.publish(server.app, ["news"], "event", "x" * 10_000)
@@ -455,8 +455,7 @@ def test_a_slow_reader_is_closed_with_4100_and_others_are_not_affected(make_serv
             break
         assert published < 2000
     for client in healthy:
-        while client.buffer.count(b'"event":"event"') < published:
-            client.read()
+        client.read_times(b'"event":"event"', published)
     # It never reads, so it is aborted after the close timeout.
     slow.advance(4)
     assert len(server.service.hub.sessions) == 2
@@ -474,14 +473,13 @@ def test_a_slow_reader_that_continues_receives_one_error(make_server, real):
     client.connect()
     client.send(_subscribe("news"))
     client.read_until(b"subscription_succeeded")
-    client.buffer = b""
+    client.buffer.clear()
     for _ in range(1000):
         server.service.publish(server.app, ["news"], "event", "x" * 10_000)
         server.clock.advance(0)
         if not all(s.open for s in server.service.hub.sessions.values()):
             break
-    while client.buffer.count(b"Connection too slow") < 2:
-        client.read()
+    client.read_times(b"Connection too slow", 2)
     *events, error, close = client.frames()
     assert b'"event":"event"' in events[-1][1]
     assert b'"code":4100' in error[1]
@@ -545,12 +543,11 @@ def test_the_limit_can_be_disabled(make_server, real):
     client.connect()
     client.send(_subscribe("news"))
     client.read_until(b"subscription_succeeded")
-    client.buffer = b""
+    client.buffer.clear()
     for _ in range(300):
         server.service.publish(server.app, ["news"], "event", "x" * 10_000)
         server.clock.advance(0)
-    while client.buffer.count(b'"event":"event"') < 300:
-        client.read()
+    client.read_times(b'"event":"event"', 300)
 
 
 def test_an_idle_api_client_that_does_not_read_is_aborted(make_server, real):

@@ -7,6 +7,8 @@ from reverb.service import ReverbService
 from reverb.stores.memory import MemoryStore
 from reverb.testing import APP, frame, signed_query, upgrade_request
 
+from .conftest import FULL_AFTER
+
 UP = b"GET /up HTTP/1.1\r\nHost: x\r\n\r\n"
 LONG = b"GET /" + b"n" * 180 + b" HTTP/1.1\r\nHost: x\r\n\r\n"
 EVENTS = "/apps/app-id/events"
@@ -29,7 +31,8 @@ def channel_of(client):
 
 
 def read_responses(client, count):
-    while client.buffer.count(b"HTTP/1.1 ") < count or not client.buffer.endswith(b"}"):
+    client.read_times(b"HTTP/1.1 ", count)
+    while not client.buffer.endswith(b"}"):
         assert client.read(), "the server has closed the connection"
 
 
@@ -52,7 +55,7 @@ def test_reading_stops_while_responses_wait(make_server, real):
 def test_reading_stops_for_requests_in_segments_of_their_own(make_server, real):
     server = make_server()
     client = real(server, small=True)
-    client.socket.settimeout(0.2)
+    client.socket.settimeout(FULL_AFTER)
     for _ in range(3_000):
         client.socket.send(UP)
         client.turn()
@@ -284,7 +287,7 @@ def test_what_follows_a_waiting_request_is_bounded_and_in_order(make_server, rea
     signature = signed_query(APP, "GET", path, {}, b"", server.now())
     query = "&".join(f"{k}={v}" for k, v in signature.items())
     counted = f"GET {path}?{query} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
-    client = real(server)
+    client = real(server, small=True)
     client.send(UP + counted)
     sent = client.flood(LONG, 30_000_000)
     assert sent < 30_000_000

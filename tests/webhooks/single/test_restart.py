@@ -52,7 +52,9 @@ class Nodes:
 
 
 @pytest.fixture
-def nodes(tmp_path, log):
+def nodes(tmp_path, log, monkeypatch):
+    # A node whose endpoint does not answer waits so long at the end of a test.
+    monkeypatch.setattr(service_module, "DRAIN_TIMEOUT", 0.1)
     nodes = Nodes(tmp_path)
     yield nodes
     for service in nodes.running:
@@ -196,7 +198,6 @@ async def test_paging_lists_every_delivery_after_the_clock_was_set_back(nodes):
 async def test_a_source_that_does_not_stop_keeps_neither_journal_nor_connections_open(
     nodes, log, monkeypatch, stop
 ):
-    monkeypatch.setattr(service_module, "DRAIN_TIMEOUT", 0.1)
     source, receiver, closed = Source(), WebhookReceiver(), []
     source.stop = stop
     monkeypatch.setattr(receiver, "stop", lambda: closed.append(1) or succeed(None))

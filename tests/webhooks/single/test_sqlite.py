@@ -17,6 +17,7 @@ from reverb.webhooks.interfaces import JournalError
 from reverb.webhooks.single import sqlite as sqlite_module
 from reverb.webhooks.single.journal import Journal
 from reverb.webhooks.single.sqlite import FILE_NAME, SqliteJournalStorage
+from tests.support.examples import examples
 
 EVENT = WebhookEvent(
     app_id="1",
@@ -279,7 +280,7 @@ class TestOpening:
         whole = (tmp_path / FILE_NAME).read_bytes()
         random = Random(1)  # noqa: S311 - the same for every run
         problems = []
-        for attempt in range(200):
+        for attempt in range(examples(200)):
             part = bytearray(whole)
             for _ in range(random.choice([1, 5, 20])):
                 part[random.randrange(len(part))] = random.randrange(256)
