@@ -232,7 +232,7 @@ class PusherConnection(PacedProtocol):
 
     def too_slow(self, reason: str) -> None:
         """Close the connection of a slow client, with a code that allows a later reconnect."""
-        if self._session is not None:
+        if self._session is not None and self._session.open:  # It may be closing already.
             self._session.meter.slow_clients += 1
         self.close(Code.OVER_CAPACITY, f"Connection too slow: {reason}")
 

@@ -264,6 +264,15 @@ class TestAnswersThatWait:
         assert "4100 Connection too slow: fewer than 1000 bytes/s were read for 20 s" in line
         assert server.service._meter.apps[APP.id].slow_clients == 1
 
+    def test_a_slow_client_that_is_closing_already_is_counted_once(self, make_server, real):
+        server = limited(make_server, 0)
+        client = real(server, small=True)
+        client.connect()
+        (connection,) = connections_of(server)
+        connection.too_slow("its queue is full")
+        connection.too_slow("it reads too few bytes")
+        assert server.service._meter.apps[APP.id].slow_clients == 1
+
     @pytest.mark.parametrize("limits", [{}, {"slow_client_bytes_per_second": 0}])
     def test_a_phone_that_reads_steadily_receives_a_large_message(self, make_server, real, limits):
         server = make_server(max_buffered_bytes=10_000, **limits)
