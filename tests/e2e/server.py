@@ -19,7 +19,7 @@ import pusher
 from pusher.http import GET, Request
 from pusher.pusher_client import PusherClient
 
-TIMEOUT = 20
+TIMEOUT = 60
 """Seconds after which a single step of a test fails."""
 MASTER_KEY = "OHRXNUZRTG5pUTFzQlF3d3J3N3Q2aHBVdEdHWmpaMjY="
 TWISTD = str(Path(sys.executable).with_name("twistd"))
