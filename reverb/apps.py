@@ -2,7 +2,7 @@
 
 The name of a field is also the field's key in the TOML file. The environment variable for a field
 of :class:`App` is ``REVERB_APP_`` plus the field's name in upper case, except where Laravel Reverb
-uses another variable (:mod:`reverb.config.sources`). A new field needs a docstring and a row in
+uses another variable (:mod:`reverb.config.environment`). A new field needs a docstring and a row in
 docs/configuration.md. A new limit whose refusals the metrics count also needs an entry in
 :data:`reverb.meter.LIMITS`.
 """
@@ -95,6 +95,7 @@ class Webhook(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 LARGEST = 2**31 - 1
 """The largest value of a number in the settings. Timers, Redis and sockets accept this value."""
+DEFAULT_EVENT_BYTES = 10_240
 Count = Annotated[int, msgspec.Meta(ge=0, le=LARGEST)]
 """The type of a limit, which may be a number of seconds; 0 means no limit."""
 Seconds = Annotated[int, msgspec.Meta(ge=1, le=LARGEST)]
@@ -172,8 +173,12 @@ class App(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """The largest number of connections that the app has open at once, on all nodes."""
     max_message_bytes: Count = 10_240
     """The largest WebSocket message from a client, in bytes."""
-    max_event_bytes: Count = 10_240
-    """The largest data of one published event, in bytes."""
+    max_event_bytes: Count = DEFAULT_EVENT_BYTES
+    """The largest data of one published event, in bytes.
+
+    If a source of the configuration gives ``max_message_bytes`` and none gives this limit, the
+    limit is the larger of its default and ``max_message_bytes``.
+    """
     max_channels_per_event: Count = 100
     """The largest number of channels in one publication."""
     max_batch_events: Count = 10

@@ -7,7 +7,7 @@ node get only the values that they need.
 
 The name of a field is also the field's key in the TOML file. The environment variable of a
 field is ``REVERB_`` and the field's name in upper case, except where Laravel Reverb uses
-another name (:mod:`reverb.config.sources`). A new field needs a docstring and a row in
+another name (:mod:`reverb.config.environment`). A new field needs a docstring and a row in
 docs/configuration.md. A new command-line option also needs an entry in
 :mod:`reverb.config.sources` and an entry in :mod:`reverb.tap`.
 """
