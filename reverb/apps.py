@@ -163,8 +163,11 @@ class App(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """
     activity_timeout: Seconds = 120
     """Seconds of silence after which a client should ping. The server sends clients the number."""
-    ping_interval: Seconds = 60
-    """Seconds without data from a client after which the server pings it."""
+    ping_interval: Seconds = 45
+    """Seconds without data from a client after which the server pings it.
+
+    The default is less than the 50 to 60 seconds after which proxies close an idle connection.
+    """
     pong_timeout: Seconds = 30
     """Seconds within which a client must send something after the server has pinged it."""
     authorization_timeout: Count = 0

@@ -23,6 +23,7 @@ def test_the_defaults_are_the_limits_of_the_documentation():
     app = convert()
 
     assert app.activity_timeout == 120
+    assert app.ping_interval == 45
     assert app.pong_timeout == 30
     assert app.max_event_bytes == 10_240
     assert app.max_channels_per_event == 100
