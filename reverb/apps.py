@@ -190,8 +190,10 @@ class App(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """The longest channel name, in characters."""
     max_event_name: Count = 200
     """The longest event name, in characters."""
+    max_user_id: Count = 128
+    """The longest id of a user or of a presence channel's member, in characters."""
     max_presence_members: Count = 0
-    """The largest number of distinct users on one presence channel."""
+    """The largest number of distinct users on one presence channel; Pusher allows 100."""
     max_presence_member_bytes: Count = 2_048
     """The largest ``user_info`` of a member or of a sign-in, in bytes."""
     max_channels_per_connection: Count = 1_000

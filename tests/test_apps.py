@@ -30,6 +30,8 @@ def test_the_defaults_are_the_limits_of_the_documentation():
     assert app.max_batch_events == 10
     assert app.max_channel_name == 200
     assert app.max_event_name == 200
+    assert app.max_user_id == 128
+    assert app.max_presence_members == 0
     assert app.client_events_per_second == 10
     assert app.enabled
     assert app.allowed_origins == ("*",)
