@@ -175,7 +175,11 @@ class App(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     max_connections: Count = 0
     """The largest number of connections that the app has open at once, on all nodes."""
     max_message_bytes: Count = 10_240
-    """The largest WebSocket message from a client, in bytes."""
+    """The largest WebSocket message from a client, in bytes.
+
+    A larger message is answered with an error. Far above the limit, see
+    :func:`reverb.transport.rfc6455.hard_limit`, the connection is closed with 1009.
+    """
     max_event_bytes: Count = DEFAULT_EVENT_BYTES
     """The largest data of one published event, in bytes.
 
