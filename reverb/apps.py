@@ -2,7 +2,7 @@
 
 The name of a field is also the field's key in the TOML file. The environment variable for a field
 of :class:`App` is ``REVERB_APP_`` plus the field's name in upper case, except where Laravel Reverb
-uses another variable (:mod:`reverb.config.sources`). A new field needs a docstring and a row in
+uses another variable (:mod:`reverb.config.environment`). A new field needs a docstring and a row in
 docs/configuration.md. A new limit whose refusals the metrics count also needs an entry in
 :data:`reverb.meter.LIMITS`.
 """
@@ -95,6 +95,7 @@ class Webhook(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 LARGEST = 2**31 - 1
 """The largest value of a number in the settings. Timers, Redis and sockets accept this value."""
+DEFAULT_EVENT_BYTES = 10_240
 Count = Annotated[int, msgspec.Meta(ge=0, le=LARGEST)]
 """The type of a limit, which may be a number of seconds; 0 means no limit."""
 Seconds = Annotated[int, msgspec.Meta(ge=1, le=LARGEST)]
@@ -162,8 +163,11 @@ class App(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """
     activity_timeout: Seconds = 120
     """Seconds of silence after which a client should ping. The server sends clients the number."""
-    ping_interval: Seconds = 60
-    """Seconds without data from a client after which the server pings it."""
+    ping_interval: Seconds = 45
+    """Seconds without data from a client after which the server pings it.
+
+    The default is less than the 50 to 60 seconds after which proxies close an idle connection.
+    """
     pong_timeout: Seconds = 30
     """Seconds within which a client must send something after the server has pinged it."""
     authorization_timeout: Count = 0
@@ -171,9 +175,17 @@ class App(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     max_connections: Count = 0
     """The largest number of connections that the app has open at once, on all nodes."""
     max_message_bytes: Count = 10_240
-    """The largest WebSocket message from a client, in bytes."""
-    max_event_bytes: Count = 10_240
-    """The largest data of one published event, in bytes."""
+    """The largest WebSocket message from a client, in bytes.
+
+    A larger message is answered with an error. Far above the limit, see
+    :func:`reverb.transport.rfc6455.hard_limit`, the connection is closed with 1009.
+    """
+    max_event_bytes: Count = DEFAULT_EVENT_BYTES
+    """The largest data of one published event, in bytes.
+
+    If a source of the configuration gives ``max_message_bytes`` and none gives this limit, the
+    limit is the larger of its default and ``max_message_bytes``.
+    """
     max_channels_per_event: Count = 100
     """The largest number of channels in one publication."""
     max_batch_events: Count = 10
@@ -182,8 +194,10 @@ class App(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """The longest channel name, in characters."""
     max_event_name: Count = 200
     """The longest event name, in characters."""
+    max_user_id: Count = 128
+    """The longest id of a user or of a presence channel's member, in characters."""
     max_presence_members: Count = 0
-    """The largest number of distinct users on one presence channel."""
+    """The largest number of distinct users on one presence channel; Pusher allows 100."""
     max_presence_member_bytes: Count = 2_048
     """The largest ``user_info`` of a member or of a sign-in, in bytes."""
     max_channels_per_connection: Count = 1_000

@@ -26,6 +26,7 @@ LIMITS = (
     "client_events_per_second",
     "max_channels_per_connection",
     "max_connections",
+    "max_message_bytes",
     "max_presence_members",
     "messages_per_second",
 )

@@ -98,6 +98,6 @@ async def count_connections(context: ApiContext, request: SignedRequest) -> dict
 
 
 def _check_name(app: App, name: str) -> None:
-    problem = channel_name_problem(name, app.max_channel_name)
+    problem = channel_name_problem(name, app.max_channel_name, app.max_user_id)
     if problem:
         raise ApiError(400, problem)

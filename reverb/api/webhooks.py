@@ -174,7 +174,8 @@ def _parse_test_event(request: SignedRequest) -> _TestEventOptions:
             f"({', '.join(EVENT_NAMES)}) and channel, all optional: {json_problem(error)}",
         ) from None
     channel = TEST_CHANNEL if options.channel is None else options.channel
-    problem = channel_name_problem(channel, request.app.max_channel_name)
+    app = request.app
+    problem = channel_name_problem(channel, app.max_channel_name, app.max_user_id)
     if problem is not None:
         raise ApiError(400, problem)
     if options.url is not None:

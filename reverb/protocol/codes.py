@@ -72,3 +72,11 @@ class ClientError(Exception):
         self.code = code
         self.auth_failure = auth_failure
         self.limit = limit
+
+
+def message_too_large(size: int, max_bytes: int) -> ClientError:
+    """Make the error for a message of ``size`` bytes, which is more than the app's limit."""
+    limit = "max_message_bytes"
+    return ClientError(
+        f"Message too large: {size} bytes, of at most {max_bytes} ({limit})", limit=limit
+    )

@@ -13,7 +13,7 @@ from typing import TypeVar
 import msgspec
 
 from reverb.protocol.codes import ClientError, Code
-from reverb.protocol.names import MAX_USER_ID, user_id_problem
+from reverb.protocol.names import user_id_problem
 from reverb.protocol.roster import Roster
 
 _encode = msgspec.json.encode
@@ -122,16 +122,17 @@ def decode_sign_in(data: msgspec.Raw) -> SignIn:
     return _decode_data(_sign_in_decoder, data, "data of pusher:signin")
 
 
-def decode_member(channel_data: str, max_bytes: int) -> Member:
+def decode_member(channel_data: str, max_bytes: int, max_user_id: int) -> Member:
     """Decode the ``channel_data`` of a subscription to a presence channel.
 
     Args:
         channel_data: The JSON text that the app's server signed.
         max_bytes: The largest allowed ``user_info`` in bytes, 0 for no limit.
+        max_user_id: The largest allowed ``user_id`` in characters, 0 for no limit.
 
     Raises:
         ClientError: The text is not a JSON object, or one of its values is
-            invalid. The ``user_id`` must be a non-empty string of up to 200
+            invalid. The ``user_id`` must be a non-empty string of up to ``max_user_id``
             characters, or a number. The ``user_info`` may be missing; otherwise
             it must be an object of up to ``max_bytes``.
     """
@@ -139,17 +140,20 @@ def decode_member(channel_data: str, max_bytes: int) -> Member:
     user_id = _user_id_text(data.user_id)
     if not user_id:
         raise ClientError("Invalid channel_data: user_id must be a non-empty string")
-    if len(user_id) > MAX_USER_ID:
-        raise ClientError(f"Invalid channel_data: user_id is longer than {MAX_USER_ID} characters")
+    if max_user_id and len(user_id) > max_user_id:
+        raise ClientError(f"Invalid channel_data: user_id is longer than {max_user_id} characters")
     return Member(user_id, _user_info(data.user_info, "presence subscription", max_bytes))
 
 
-def decode_user(user_data: str, max_bytes: int, *, watchlists: bool = False) -> User:
+def decode_user(
+    user_data: str, max_bytes: int, max_user_id: int, *, watchlists: bool = False
+) -> User:
     """Decode the ``user_data`` of a sign-in.
 
     Args:
         user_data: The JSON text that the app's server signed.
         max_bytes: The largest allowed ``user_info`` in bytes, 0 for no limit.
+        max_user_id: The largest allowed user id in characters, 0 for no limit.
         watchlists: Whether to decode the ``watchlist``; otherwise it is ignored.
 
     Raises:
@@ -159,19 +163,20 @@ def decode_user(user_data: str, max_bytes: int, *, watchlists: bool = False) -> 
             ``watchlist``, if decoded, must be a list of valid user ids.
     """
     data = _decode(_user_data_decoder, user_data.encode(), "user_data")
-    problem = user_id_problem(data.id)
+    problem = user_id_problem(data.id, max_user_id)
     if problem:
         raise ClientError(problem)
     user_info = _user_info(data.user_info, "sign-in", max_bytes)
-    return User(data.id, user_info, _watchlist(data.watchlist) if watchlists else ())
+    watchlist = _watchlist(data.watchlist, max_user_id) if watchlists else ()
+    return User(data.id, user_info, watchlist)
 
 
-def _watchlist(raw: msgspec.Raw) -> tuple[str, ...]:
+def _watchlist(raw: msgspec.Raw, max_user_id: int) -> tuple[str, ...]:
     decoded = _decode(_watchlist_decoder, bytes(raw), "watchlist") or ()
     # The same user may be on many watchlists: interning keeps each id in memory only once.
     user_ids = tuple(dict.fromkeys(map(sys.intern, decoded)))
     for user_id in user_ids:
-        problem = user_id_problem(user_id)
+        problem = user_id_problem(user_id, max_user_id)
         if problem:
             raise ClientError(f"Invalid watchlist: {problem}")
     return user_ids

@@ -236,12 +236,13 @@ class Session:
     def _subscribe(self, message: Message) -> Completion:
         request = messages.decode_subscribe(message.data)
         name = request.channel
-        problem = channel_name_problem(name, self.app.max_channel_name)
+        app = self.app
+        problem = channel_name_problem(name, app.max_channel_name, app.max_user_id)
         if problem:
             raise ClientError(problem)
         if name in self._channels:
             raise ClientError(f"Existing subscription to channel {name}")
-        limit = self.app.max_channels_per_connection
+        limit = app.max_channels_per_connection
         if limit and len(self._channels) >= limit:
             raise ClientError(
                 f"Cannot subscribe to {name}: this connection is subscribed to {limit} channels, "
@@ -302,8 +303,11 @@ class Session:
 
         Source: Pusher's documentation, "Presence channels".
         """
+        app = self.app
         if request.channel_data:
-            return messages.decode_member(request.channel_data, self.app.max_presence_member_bytes)
+            return messages.decode_member(
+                request.channel_data, app.max_presence_member_bytes, app.max_user_id
+            )
         if self.user is not None:
             return Member(self.user.id, self.user.user_info)
         raise ClientError(
@@ -330,7 +334,10 @@ class Session:
         )
         app = self.app
         user = messages.decode_user(
-            request.user_data, app.max_presence_member_bytes, watchlists=app.watchlists
+            request.user_data,
+            app.max_presence_member_bytes,
+            app.max_user_id,
+            watchlists=app.watchlists,
         )
         if self.user is not None and self.user.id != user.id:
             raise ClientError(f"Connection already signed in as user {self.user.id}")

@@ -11,8 +11,8 @@ import pytest
 from twisted.scripts.twistd import ServerOptions
 
 from reverb.apps import App
+from reverb.config.environment import read_environment
 from reverb.config.loader import load
-from reverb.config.sources import read_environment
 from reverb.lifecycle import STOP_STAGE_TIMEOUT
 from reverb.listening import endpoint_strings
 from reverb.settings import Settings

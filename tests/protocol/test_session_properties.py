@@ -66,7 +66,7 @@ def assert_consistent(peer):
     assert session.user is None or isinstance(session.user, User)
     assert session.user is None or session.authorized
     for name, member in session.channels.items():
-        assert channel_name_problem(name, session.app.max_channel_name) is None
+        assert channel_name_problem(name, session.app.max_channel_name, 128) is None
         kind = channel_type(name).kind
         assert isinstance(member, Member) == (kind is ChannelKind.PRESENCE)
         assert session.authorized or not channel_type(name).signed

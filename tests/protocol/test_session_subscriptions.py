@@ -188,6 +188,25 @@ class TestPresence:
         assert peer.refused()
         assert peer.state == ({}, None, False, True, None)
 
+    @pytest.mark.parametrize("limit", [128, 300])
+    def test_a_user_id_that_is_too_long(self, make_peer, limit):
+        peer = make_peer(max_user_id=limit)
+        peer.subscribe("presence-x", f'{{"user_id":"{"u" * (limit + 1)}"}}')
+        assert f"user_id is longer than {limit} characters" in peer.refused()
+        peer.sign_in(f'{{"id":"{"u" * (limit + 1)}"}}')
+        assert f"longer than {limit} characters" in peer.refused()
+
+        peer.subscribe("presence-x", f'{{"user_id":"{"u" * limit}"}}')
+        assert subscribed(peer, "presence-x", Member("u" * limit, "{}"))
+
+    def test_the_channel_of_a_user_with_a_long_id(self, make_peer):
+        peer = make_peer(max_user_id=300)
+        peer.sign_in(f'{{"id":"{"u" * 300}"}}')
+        peer.take()
+        peer.hub.calls.clear()
+        peer.subscribe("#server-to-user-" + "u" * 300)
+        assert subscribed(peer, "#server-to-user-" + "u" * 300)
+
     def test_user_info_that_is_too_large(self, make_peer):
         peer = make_peer(max_presence_member_bytes=10)
         peer.subscribe("presence-x", ANN)
