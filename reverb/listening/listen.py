@@ -6,14 +6,14 @@ from typing import Any
 from twisted.application import strports
 from twisted.application.internet import StreamServerEndpointService
 from twisted.application.service import MultiService
+from twisted.internet.endpoints import wrapServerTLS
 from twisted.internet.interfaces import IProtocolFactory
 
 from reverb.listening import endpoint_strings
 from reverb.listening.accepting import Gate, GatedEndpoint
 from reverb.listening.certificates import ReloadingCertificates
+from reverb.listening.endpoint_strings import PROXY_PROTOCOL, TLS_ARGUMENTS
 from reverb.listening.proxy_protocol import ProxyProtocolEndpoint
-
-_PROXY_PROTOCOL = "haproxy:"
 
 
 def listen_service(
@@ -31,15 +31,12 @@ def listen_service(
         gate: Limits how many connections the endpoint accepts in one turn of the reactor, and
             counts refused connections. If None, the endpoint accepts connections as Twisted does.
     """
-    inner = text.removeprefix(_PROXY_PROTOCOL)
-    service = strports.service(inner, factory, reactor)
-    kind = endpoint_strings.parse(inner).kind
-    if kind == "tls":
-        service.endpoint.connectionCreator = ReloadingCertificates(inner)
-    elif kind == "ssl":
-        service.endpoint._sslContextFactory = ReloadingCertificates(inner)  # noqa: SLF001 - there is no public API
+    inner = text.removeprefix(PROXY_PROTOCOL)
+    service = strports.service(endpoint_strings.without_layers(text), factory, reactor)
     if gate is not None:
         service.endpoint = GatedEndpoint(service.endpoint, gate)
+    if endpoint_strings.parse(inner).kind in TLS_ARGUMENTS:
+        service.endpoint = wrapServerTLS(ReloadingCertificates(inner), service.endpoint)
     if inner != text:
         service.endpoint = ProxyProtocolEndpoint(service.endpoint, gate)
     return service
