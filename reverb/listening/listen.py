@@ -6,7 +6,6 @@ from typing import Any
 from twisted.application import strports
 from twisted.application.internet import StreamServerEndpointService
 from twisted.application.service import MultiService
-from twisted.internet.endpoints import wrapServerTLS
 from twisted.internet.interfaces import IProtocolFactory
 
 from reverb.listening import endpoint_strings
@@ -14,6 +13,7 @@ from reverb.listening.accepting import Gate, GatedEndpoint
 from reverb.listening.certificates import ReloadingCertificates
 from reverb.listening.endpoint_strings import PROXY_PROTOCOL, TLS_ARGUMENTS
 from reverb.listening.proxy_protocol import ProxyProtocolEndpoint
+from reverb.listening.tls_endpoint import TlsEndpoint
 
 
 def listen_service(
@@ -36,7 +36,7 @@ def listen_service(
     if gate is not None:
         service.endpoint = GatedEndpoint(service.endpoint, gate)
     if endpoint_strings.parse(inner).kind in TLS_ARGUMENTS:
-        service.endpoint = wrapServerTLS(ReloadingCertificates(inner), service.endpoint)
+        service.endpoint = TlsEndpoint(service.endpoint, ReloadingCertificates(inner), gate)
     if inner != text:
         service.endpoint = ProxyProtocolEndpoint(service.endpoint, gate)
     return service

@@ -51,6 +51,21 @@ def test_a_client_that_does_not_trust_the_certificate_cannot_connect(tls_server:
     tls_server.certificate = trusted
 
 
+def test_plain_http_on_a_port_with_tls_gets_400_at_once(tls_server: Server):
+    with socket.create_connection(("127.0.0.1", tls_server.port), TIMEOUT) as plain:
+        plain.sendall(b"GET /up HTTP/1.1\r\nHost: x\r\n\r\n")
+        received = b"".join(iter(lambda: plain.recv(4096), b""))
+    assert received.startswith(b"HTTP/1.1 400 ")
+    assert b"use https:// or wss://" in received
+    poll("the refusal is logged", lambda: "plain_on_tls_port: This port" in tls_server.log)
+
+
+def test_tls_on_a_port_without_tls_is_a_wrong_version_at_once(server: Server):
+    with server.connect() as plain, pytest.raises(ssl.SSLError, match="WRONG_VERSION_NUMBER"):
+        ssl.create_default_context().wrap_socket(plain, server_hostname="127.0.0.1")
+    poll("the refusal is logged", lambda: "tls_on_plain_port: This port" in server.log)
+
+
 def renew(path: Path, pem: bytes) -> None:
     """Replace a file atomically, as programs that renew certificates do."""
     new = path.with_suffix(".new")
