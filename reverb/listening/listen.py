@@ -35,10 +35,11 @@ def listen_service(
     service = strports.service(endpoint_strings.without_layers(text), factory, reactor)
     if gate is not None:
         service.endpoint = GatedEndpoint(service.endpoint, gate)
-    if endpoint_strings.parse(inner).kind in TLS_ARGUMENTS:
-        service.endpoint = TlsEndpoint(service.endpoint, ReloadingCertificates(inner), gate)
+    # A proxy sends the header of the PROXY protocol before TLS begins.
     if inner != text:
         service.endpoint = ProxyProtocolEndpoint(service.endpoint, gate)
+    if endpoint_strings.parse(inner).kind in TLS_ARGUMENTS:
+        service.endpoint = TlsEndpoint(service.endpoint, ReloadingCertificates(inner), gate)
     return service
 
 

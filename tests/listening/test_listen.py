@@ -8,6 +8,7 @@ from bench.certificate import make_certificate
 from reverb.listening.certificates import ReloadingCertificates
 from reverb.listening.listen import listen_service
 from reverb.listening.proxy_protocol import ProxyProtocolFactory
+from reverb.listening.tls_endpoint import TlsFactory
 
 
 class Gate:
@@ -71,7 +72,12 @@ def test_certificates_reload_also_behind_a_proxy(listen, pem, monkeypatch, prefi
         "ssl": f"ssl:443:privateKey={pem}:certKey={pem}:backlog=7",
         "tls": f"tls:{pem.parent}:port=443:backlog=7",
     }
-    ((port, _, backlog, interface),) = listen(prefix + endpoints[kind]).tcpServers
+    ((port, factory, backlog, interface),) = listen(prefix + endpoints[kind]).tcpServers
     assert (port, backlog) == (443, 7)
     assert interface == {"ssl": "", "tls": "::"}[kind]
     assert len(made) == 1
+    # A proxy sends its header before TLS.
+    if prefix:
+        assert isinstance(factory, ProxyProtocolFactory)
+        factory = factory.wrappedFactory
+    assert isinstance(factory, TlsFactory)

@@ -282,6 +282,24 @@ def test_an_upgrade_is_recognized_in_any_spelling(server, head):
     assert server.exchange(head).startswith(b"HTTP/1.1 101 ")
 
 
+@pytest.mark.parametrize("start", [b"http://localhost", b"HTTPS://localhost:443"])
+@pytest.mark.parametrize("extra", [b"", b"Origin: http://a.test\r\nOrigin: http://a.test\r\n"])
+def test_the_target_of_an_upgrade_may_be_absolute(server, start, extra):
+    # RFC 9112, 3.2.2, and RFC 6455, 4.1. The extra header lines lead to the slow path.
+    head = UPGRADE.replace(b"GET /app", b"GET " + start + b"/app").replace(
+        b"Upgrade:", extra + b"Upgrade:"
+    )
+    assert b"pusher:connection_established" in server.exchange(head)
+
+
+@pytest.mark.parametrize("target", [b"http://localhost/up", b"HTTP://localhost:8080/up?a=b"])
+def test_the_target_of_a_request_may_be_absolute(wire, target):
+    client = wire()
+    client.send(UP.replace(b"/up", target))
+    (response,) = client.responses()
+    assert (response.status, response.json()) == (200, {"health": "OK"})
+
+
 @pytest.mark.parametrize(
     "hidden",
     [
