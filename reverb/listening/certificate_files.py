@@ -68,6 +68,7 @@ def _walk(directory: Path) -> Iterator[Path]:
             directories.clear()
             continue
         visited.add(real)
+        directories.sort()
         if len(visited) > _MAX_DIRECTORIES:
             raise CertificateError(f"{str(directory)!r} has more than {_MAX_DIRECTORIES} folders")
         for path in (Path(parent, name) for name in names if name.lower().endswith(SUFFIXES)):

@@ -3,6 +3,7 @@
 import os
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PrivateFormat
 
 from reverb.listening import certificate_files
@@ -63,7 +64,13 @@ def test_files_that_cannot_be_used_are_one_line(tmp_path, files, problem):
     assert "\n" not in found
 
 
-def test_a_certificate_that_openssl_refuses_is_one_line(tmp_path, monkeypatch):
+def test_a_key_that_openssl_refuses_is_one_line(tmp_path):
+    key = rsa.generate_private_key(65_537, 1024)  # noqa: S505 - OpenSSL refuses it
+    write(tmp_path, {"x.pem": b"".join(ROOT.issue("host.example", key=key))})
+    assert find_problem(f"tls:{tmp_path}") == f"cannot use '{tmp_path / 'x.pem'}': ee key too small"
+
+
+def test_malformed_parameters_are_one_line(tmp_path):
     write(tmp_path, {"x.pem": LEAF + KEY})
     (tmp_path / "dh").write_bytes(b"no parameters")
     path = tmp_path / "x.pem"

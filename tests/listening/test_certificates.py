@@ -248,6 +248,26 @@ class TestDirectories:
             certificates = ReloadingCertificates(f"tls:{directory}")
             assert sent_chain(certificates) == ["host.example", "Middle"]
 
+    def test_a_linked_directory_may_be_replaced(self, tmp_path, log):
+        # Kubernetes replaces the files of a mounted secret by such a link.
+        now = 0.0
+        files = {"tls.crt": LEAF + MIDDLE.pem, "tls.key": KEY}
+        write(tmp_path / "..1", files)
+        (tmp_path / "..data").symlink_to("..1")
+        for name in files:
+            (tmp_path / name).symlink_to(f"..data/{name}")
+        certificates = ReloadingCertificates(f"tls:{tmp_path}", lambda: now)
+        assert sent_chain(certificates) == ["host.example", "Middle"]
+
+        leaf, key = MIDDLE.issue("host.example", name="renewed")
+        write(tmp_path / "..2", {"tls.crt": leaf + MIDDLE.pem, "tls.key": key})
+        (tmp_path / "..new").symlink_to("..2")
+        (tmp_path / "..new").replace(tmp_path / "..data")
+        shutil.rmtree(tmp_path / "..1")
+        now = 2.0
+        assert sent_chain(certificates) == ["renewed", "Middle"]
+        assert log.problems() == []
+
     @pytest.mark.parametrize("reuses_key", [False, True])
     def test_of_several_certificates_for_a_host_the_newest_valid_one_is_used(
         self, tmp_path, reuses_key
