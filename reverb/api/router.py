@@ -129,7 +129,7 @@ class Router:
         unprefixed: Iterable[Route] = (),
     ) -> None:
         endpoints: dict[str, _Endpoint] = {}
-        prefixed = (route._replace(pattern=prefix + route.pattern) for route in routes)
+        prefixed = (Route(method, prefix + path, function) for method, path, function in routes)
         for route in chain(prefixed, unprefixed):
             endpoints.setdefault(route.pattern, _Endpoint(route.pattern)).add(route)
         self._endpoints = tuple(endpoints.values())

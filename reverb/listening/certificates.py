@@ -3,7 +3,7 @@
 import datetime as dt
 import time
 from collections.abc import Callable
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 from OpenSSL import SSL
@@ -106,33 +106,28 @@ def load_context(text: str) -> Context:
     certificates.sort(key=lambda each: preference(each.certificate, now), reverse=True)
     if endpoint.kind == "ssl":
         return _make_context(certificates[0], endpoint)
-    certificates = [each for each in certificates if each.hosts or each.addresses]
-    if not certificates:
-        raise CertificateError(f"found no certificate for a host or an IP address in {files.place}")
-    contexts = [_make_context(certificate, endpoint) for certificate in certificates]
-    by_host: dict[bytes, Context] = {}
-    for certificate, context in zip(certificates, contexts, strict=True):
+    by_name: dict[str, ServerCertificate] = {}
+    for certificate in certificates:
         for name in (*certificate.hosts, *certificate.addresses):
-            by_host.setdefault(name.encode(), context)
-    default = contexts[certificates.index(_find_default(certificates, files.paths))]
+            by_name.setdefault(name, certificate)
+    if not by_name:
+        raise CertificateError(f"found no certificate for a host or an IP address in {files.place}")
+    contexts = {each: _make_context(each, endpoint) for each in dict.fromkeys(by_name.values())}
+    by_host = {name.encode(): contexts[certificate] for name, certificate in by_name.items()}
+    default = contexts[min(contexts, key=partial(_rank_as_default, now=now))]
     default.set_tlsext_servername_callback(_CertificateSelection(text, by_host).select)
     return default
 
 
-def _find_default(certificates: list[ServerCertificate], paths: list[Path]) -> ServerCertificate:
-    """Return the certificate for clients that request no host name, or an unknown one.
+def _rank_as_default(certificate: ServerCertificate, now: dt.datetime) -> tuple[Any, ...]:
+    """Return by what to compare certificates for clients that request no host name; least is best.
 
     Clients that connect to an IP address request no host name, so a certificate with an IP address
     goes before others. The certificate of an authority is the last choice.
     """
-    return min(
-        certificates,
-        key=lambda each: (
-            is_authority(each.certificate),
-            not each.addresses,
-            paths.index(each.path),
-        ),
-    )
+    is_valid, *_ = preference(certificate.certificate, now)
+    is_for_host = not is_authority(certificate.certificate)
+    return not is_valid, not is_for_host, not certificate.addresses, certificate.path
 
 
 def _make_context(certificate: ServerCertificate, endpoint: EndpointString) -> Context:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from cryptography.x509 import Certificate
+from cryptography.x509 import Certificate, DuplicateExtension
 from OpenSSL.crypto import FILETYPE_PEM, load_certificate
 from OpenSSL.crypto import Error as OpenSSLError
 
@@ -79,9 +79,8 @@ def _read(path: Path) -> bytes:
 def _load_certificate(block: bytes, path: Path) -> Certificate:
     try:
         certificate = load_certificate(FILETYPE_PEM, block + b"\n").to_cryptography()
-        certificate.public_key()
         certificate.extensions  # noqa: B018 - parses the extensions
-    except (OpenSSLError, ValueError, UnsupportedAlgorithm) as error:
+    except (OpenSSLError, ValueError, DuplicateExtension) as error:
         raise CertificateError(f"a certificate in {str(path)!r} is malformed") from error
     return certificate
 

@@ -2,10 +2,11 @@
 
 import datetime as dt
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509 import (
     Certificate,
@@ -72,12 +73,24 @@ def load_server_certificates(files: CertificateFiles, now: dt.datetime) -> list[
     chains = ChainBuilder(issuers, now)
     found = []
     for certificate, path in certificates.items():
-        private_key = keys.get(_encode_public_key(certificate.public_key()))
+        private_key = _find_private_key(certificate, keys)
         if private_key is not None:
             chain = chains.build(certificate)
             found.append(ServerCertificate(certificate, private_key, chain, path))
     _require_keys(found, certificates, contents.values(), files)
     return found
+
+
+def _find_private_key(certificate: Certificate, keys: Mapping[bytes, Any]) -> Any:
+    """Return the private key of a certificate; None if it is missing.
+
+    A root may have a public key of a type that only newer libraries know. A server does not need
+    the private key of a root.
+    """
+    try:
+        return keys.get(_encode_public_key(certificate.public_key()))
+    except (UnsupportedAlgorithm, ValueError):
+        return None
 
 
 def _find_certificates(contents: Iterable[PemFile]) -> dict[Certificate, Path]:

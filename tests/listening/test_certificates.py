@@ -280,7 +280,8 @@ class TestDirectories:
             write(tmp_path, {f"{name}.pem": b"".join(parts) + MIDDLE.pem})
 
         certificates = ReloadingCertificates(f"tls:{tmp_path}")
-        assert sent_chain(certificates) == ["new", "Middle"]
+        for host in (b"host.example", None):
+            assert sent_chain(certificates, host) == ["new", "Middle"]
 
     def test_a_client_without_a_host_name_gets_no_certificate_of_an_authority(self, tmp_path):
         local, local_key = MIDDLE.issue("localhost", addresses=["127.0.0.1"])
