@@ -30,7 +30,7 @@ from reverb.config.sources import (
     read_file,
     read_options,
 )
-from reverb.listening import endpoint_strings
+from reverb.listening import endpoint_check, endpoint_strings
 from reverb.nats.url import parse_nats_url
 from reverb.redis.url import parse_redis_url
 from reverb.settings import Settings, normalize_path
@@ -252,7 +252,7 @@ def _expand_for_workers(endpoint: str, values: Values, prefix: str) -> list[str]
 
 
 def _check_endpoint(endpoint: str, origin: str) -> None:
-    if problem := endpoint_strings.find_problem(endpoint):
+    if problem := endpoint_check.find_problem(endpoint):
         raise ConfigurationError(f"{origin}: cannot listen on endpoint {endpoint!r}: {problem}")
 
 

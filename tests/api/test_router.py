@@ -86,6 +86,14 @@ class TestPaths:
         assert handle(router, "GET", "/up").status == 404
         assert handle(router, "GET", "/a/b").status == 404
 
+    def test_unprefixed_routes_have_no_prefix(self):
+        routes = [Route("GET", "/up", show)]
+        router = Router(routes, None, "/a", unprefixed=[Route("GET", "/", show)])
+
+        assert handle(router, "GET", "/").status == 200
+        assert handle(router, "GET", "/a/up").status == 200
+        assert handle(router, "GET", "/a/").status == 404
+
     def test_a_long_path_matches_too(self):
         router = make_router(("GET", "/{name}", show))
 
