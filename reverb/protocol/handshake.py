@@ -17,7 +17,8 @@ SUBPROTOCOL = "pusher-channels-protocol-7"
 """The WebSocket subprotocol that the Swift SDK offers and expects the server to select."""
 
 _OLDEST, _NEWEST = 4, 7
-_VERSION = re.compile(r"[0-9A-Za-z][-+.0-9A-Za-z_]{0,63}")
+# Many clients send the + of a semantic version unescaped, and in a query + stands for a space.
+_VERSION = re.compile(r"[0-9A-Za-z][-+ .0-9A-Za-z_]{0,63}")
 
 
 class Rejection(Exception):  # noqa: N818 - it is a response to the client as much as an error
@@ -77,20 +78,22 @@ def parse_query(text: str) -> dict[str, str]:
 def check_version(query: Mapping[str, str]) -> None:
     """Check ``protocol`` and ``version`` in the query of the connection URL.
 
+    A client without a ``protocol`` speaks version 7: clients that were written for Laravel Reverb,
+    which does not read the query, often send none.
+
     Args:
         query: The query parameters of the connection URL.
 
     Raises:
-        Rejection: With code 4006 if ``protocol`` or ``version`` is malformed, 4007 if the
-            server does not support the ``protocol``, and 4008 if the URL has no
-            ``protocol``.
+        Rejection: With code 4006 if ``protocol`` or ``version`` is malformed, and 4007 if the
+            server does not support the ``protocol``.
     """
     version = query.get("version", "")
     if version and not _VERSION.fullmatch(version):
         raise Rejection(Code.BAD_VERSION, f"Invalid version string format: {version[:64]!r}")
     protocol = query.get("protocol", "")
     if not protocol:
-        raise Rejection(Code.NO_PROTOCOL, "No protocol version supplied: add protocol=7")
+        return
     if not (protocol.isascii() and protocol.isdigit()):
         raise Rejection(Code.BAD_VERSION, f"Invalid protocol version: {protocol[:64]!r}")
     if not _OLDEST <= int(protocol[:9]) <= _NEWEST:

@@ -95,9 +95,6 @@ REJECTIONS = {
     "protocol 3": (4007, {"query": "protocol=3"}),
     "protocol 8": (4007, {"query": "protocol=8"}),
     "a long protocol": (4007, {"query": "protocol=" + "7" * 5000}),
-    "no protocol": (4008, {"query": "client=js"}),
-    "no query": (4008, {"query": ""}),
-    "empty protocol": (4008, {"query": "protocol="}),
     "origin": (4009, {"key": "strict", "headers": {"Origin": "https://evil.test"}}),
     "no origin": (4009, {"key": "strict"}),
     "null origin": (4009, {"key": "strict", "headers": {"Origin": "null"}}),
@@ -130,6 +127,18 @@ def test_a_rejected_client_gets_an_error_over_the_websocket(strict_server, log, 
     assert len(log.lines("rejected ")) == 1
     assert str(code) in log.lines("rejected ")[0]
     assert log.lines("connected ") == log.lines("disconnected ") == []
+
+
+@pytest.mark.parametrize(
+    "query", ["", "protocol=", "client=flutter&version=1.0", "token=abc", "version=1.0.0+12"]
+)
+def test_a_client_that_names_no_protocol_is_served_as_version_7(make_server, query):
+    client = make_server().client(query=query, after=SUBSCRIBE)
+    assert [e["event"] for e in client.events] == [
+        "pusher:connection_established",
+        "pusher_internal:subscription_succeeded",
+    ]
+    assert "activity_timeout" in client.events[0]["data"]
 
 
 def test_a_client_with_an_allowed_origin_is_admitted(strict_server):
