@@ -13,15 +13,13 @@ from typing import TypeVar
 import msgspec
 
 from reverb.protocol.codes import ClientError, Code
+from reverb.protocol.json_problems import NOT_JSON, json_problem
 from reverb.protocol.names import MAX_USER_ID, user_id_problem
 from reverb.protocol.roster import Roster
 
 _encode = msgspec.json.encode
 
 S = TypeVar("S")
-
-NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""The exceptions that a decoder raises for invalid JSON, or for JSON of the wrong shape."""
 
 
 # Messages of clients
@@ -81,7 +79,7 @@ class _ChannelData(msgspec.Struct):
 
 
 class _UserData(msgspec.Struct):
-    id: str
+    id: str | int | float
     user_info: msgspec.Raw = msgspec.Raw(b"null")
     watchlist: msgspec.Raw = msgspec.Raw(b"null")
 
@@ -92,7 +90,8 @@ _unsubscribe_decoder = msgspec.json.Decoder(Unsubscribe)
 _sign_in_decoder = msgspec.json.Decoder(SignIn)
 _channel_data_decoder = msgspec.json.Decoder(_ChannelData)
 _user_data_decoder = msgspec.json.Decoder(_UserData)
-_watchlist_decoder = msgspec.json.Decoder(list[str] | None)
+_watchlist_decoder = msgspec.json.Decoder(list[str | int | float] | None)
+_fields_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _any_decoder = msgspec.json.Decoder()
 _text_decoder = msgspec.json.Decoder(str)
 
@@ -154,27 +153,55 @@ def decode_user(user_data: str, max_bytes: int, *, watchlists: bool = False) -> 
 
     Raises:
         ClientError: The text is not a JSON object, or one of its values is
-            invalid. The ``id`` must be a valid user id. The ``user_info`` may be
-            missing; otherwise it must be an object of up to ``max_bytes``. The
-            ``watchlist``, if decoded, must be a list of valid user ids.
+            invalid. The ``id`` must be a valid user id, or a whole number. The
+            ``user_info`` may be missing; otherwise it must be an object of up to
+            ``max_bytes``. The ``watchlist``, if decoded, must be a list of valid user
+            ids and whole numbers.
     """
     data = _decode(_user_data_decoder, user_data.encode(), "user_data")
-    problem = user_id_problem(data.id)
-    if problem:
-        raise ClientError(problem)
+    user_id = _signed_in_id(data.id)
     user_info = _user_info(data.user_info, "sign-in", max_bytes)
-    return User(data.id, user_info, _watchlist(data.watchlist) if watchlists else ())
+    return User(user_id, user_info, _watchlist(data.watchlist) if watchlists else ())
+
+
+def with_string_id(user_data: str, user_id: str) -> str:
+    """Return the ``user_data`` of a sign-in with the ``id`` as a string, otherwise unchanged.
+
+    A confirmation needs the ``id`` as a string: pusher-js takes any other for a failed sign-in.
+
+    Args:
+        user_data: The JSON text that the client sent, as :func:`decode_user` has accepted it.
+        user_id: The user's id.
+    """
+    if isinstance(_user_data_decoder.decode(user_data).id, str):
+        return user_data
+    fields = _fields_decoder.decode(user_data)
+    fields["id"] = msgspec.Raw(_encode(user_id))
+    return _encode(fields).decode()
 
 
 def _watchlist(raw: msgspec.Raw) -> tuple[str, ...]:
     decoded = _decode(_watchlist_decoder, bytes(raw), "watchlist") or ()
-    # The same user may be on many watchlists: interning keeps each id in memory only once.
-    user_ids = tuple(dict.fromkeys(map(sys.intern, decoded)))
-    for user_id in user_ids:
-        problem = user_id_problem(user_id)
-        if problem:
-            raise ClientError(f"Invalid watchlist: {problem}")
-    return user_ids
+    try:
+        # The same user may be on many watchlists: interning keeps each id in memory only once.
+        return tuple(dict.fromkeys(sys.intern(_signed_in_id(user_id)) for user_id in decoded))
+    except ClientError as error:
+        raise ClientError(f"Invalid watchlist: {error.message}") from None
+
+
+def _signed_in_id(user_id: str | float) -> str:
+    """Return a user id of a sign-in as a string.
+
+    Raises:
+        ClientError: The id is a fraction, or not a valid user id.
+    """
+    if isinstance(user_id, float) and not user_id.is_integer():
+        raise ClientError(f"Invalid user id {user_id}: a number must be a whole number")
+    text = _user_id_text(user_id)
+    problem = user_id_problem(text)
+    if problem:
+        raise ClientError(problem)
+    return text
 
 
 def data_text(data: msgspec.Raw) -> str:
@@ -204,17 +231,6 @@ def _decode(decoder: msgspec.json.Decoder[S], data: bytes, subject: str) -> S:
         raise ClientError(f"Invalid {subject}: {json_problem(error)}") from None
     except NOT_JSON as error:
         raise ClientError(f"Received invalid JSON in {subject}: {json_problem(error)}") from None
-
-
-def json_problem(error: Exception) -> str:
-    """Describe a decoder's error for the sender of the JSON."""
-    if isinstance(error, RecursionError):
-        return "it is nested too deeply"
-    problem = str(error).replace("`", "'")
-    # The decoder reports half of a surrogate pair, such as "\ud83d", as "truncated" too.
-    return problem.replace(
-        "Input data was truncated", "it ends too early, or has half of a surrogate pair"
-    )
 
 
 def _decode_data(decoder: msgspec.json.Decoder[S], data: msgspec.Raw, subject: str) -> S:
@@ -333,7 +349,7 @@ def signin_success(user_data: str) -> bytes:
     """Encode the confirmation of a sign-in.
 
     Args:
-        user_data: The JSON text that the client sent.
+        user_data: The JSON text that the client sent, with the ``id`` as a string.
     """
     data = _encode({"user_data": user_data}).decode()
     return _encode({"event": "pusher:signin_success", "data": data})

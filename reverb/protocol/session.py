@@ -339,7 +339,8 @@ class Session:
             user = msgspec.structs.replace(user, watchlist=user.watchlist[:MAX_WATCHLIST])
         self.user = user
         self.authorized = True
-        self.send(messages.signin_success(request.user_data))
+        user_data = messages.with_string_id(request.user_data, user.id)
+        self.send(messages.signin_success(user_data))
         if count > MAX_WATCHLIST:
             self.send_error(
                 ClientError(

@@ -60,13 +60,34 @@ def test_users_are_counted_on_presence_channels(crowd):
     }
 
 
+def test_subscriptions_are_counted_on_all_channels(crowd):
+    content = crowd.get("channels", info="subscription_count").json()
+    assert content == {
+        "channels": {
+            "presence-room": {"subscription_count": 3},
+            "presence-cache-hall": {"subscription_count": 1},
+            "news": {"subscription_count": 2},
+            "private-a": {"subscription_count": 1},
+            "cache-c": {"subscription_count": 1},
+        }
+    }
+
+
+def test_both_counts_of_presence_channels(crowd):
+    content = crowd.get(
+        "channels", filter_by_prefix="presence-room", info="user_count,subscription_count"
+    ).json()
+    assert content == {"channels": {"presence-room": {"user_count": 2, "subscription_count": 3}}}
+
+
 @pytest.mark.parametrize(
     "query",
     [
         {"info": "user_count"},
         {"info": "user_count", "filter_by_prefix": "private-"},
         {"info": "user_count", "filter_by_prefix": "presence"},
-        {"info": "subscription_count", "filter_by_prefix": "presence-"},
+        {"info": "subscription_count,user_count"},
+        {"info": "cache", "filter_by_prefix": "cache-"},
         {"info": "nonsense"},
         {"info": "user_count,nonsense", "filter_by_prefix": "presence-"},
     ],

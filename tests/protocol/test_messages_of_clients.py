@@ -110,23 +110,23 @@ class TestDecodeMessage:
 
     @pytest.mark.parametrize("payload", ["null", "1", "1.5", "true", '"x"', "[]", '["event"]'])
     def test_a_message_is_an_object(self, payload):
-        assert "Expected 'object'" in refusal(messages.decode_message, payload.encode())
+        assert "it must be an object, not " in refusal(messages.decode_message, payload.encode())
 
     @pytest.mark.parametrize("payload", ["{}", '{"data":{}}', '{"Event":"x"}'])
     def test_the_event_is_required(self, payload):
-        assert "'event'" in refusal(messages.decode_message, payload.encode())
+        assert "event is missing" in refusal(messages.decode_message, payload.encode())
 
     @pytest.mark.parametrize("wrong", [*WRONG, "null"])
     def test_the_event_is_a_string(self, wrong):
         payload = f'{{"event":{wrong}}}'.encode()
 
-        assert "$.event" in refusal(messages.decode_message, payload)
+        assert "event must be" in refusal(messages.decode_message, payload)
 
     @pytest.mark.parametrize("wrong", WRONG)
     def test_the_channel_is_a_string(self, wrong):
         payload = f'{{"event":"e","channel":{wrong}}}'.encode()
 
-        assert "$.channel" in refusal(messages.decode_message, payload)
+        assert "channel must be" in refusal(messages.decode_message, payload)
 
     @limits_nesting
     @pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}")])
@@ -180,7 +180,7 @@ class TestDecodeData:
     @pytest.mark.parametrize("data", ["null", "1", "true", "[]", '["channel"]', "1.5"])
     @pytest.mark.parametrize("encode", [str, json.dumps], ids=["plain", "double"])
     def test_data_is_an_object(self, event, data, encode):
-        assert "Expected 'object'" in refusal(DECODERS[event][0], raw(encode(data)))
+        assert "it must be an object, not " in refusal(DECODERS[event][0], raw(encode(data)))
 
     @pytest.mark.parametrize("event", DECODERS)
     @pytest.mark.parametrize("data", ['""', '"x"', '"{"', '"\\"{}\\""', '"\\u0000"', "{", "[1,}"])
@@ -193,7 +193,7 @@ class TestDecodeData:
         for key in data:
             less = {name: value for name, value in data.items() if name != key}
 
-            assert f"'{key}'" in refusal(decode, raw(json.dumps(less)))
+            assert f"{key} is missing" in refusal(decode, raw(json.dumps(less)))
 
     @pytest.mark.parametrize("event", DECODERS)
     @pytest.mark.parametrize("wrong", [*WRONG, "null"])
@@ -203,7 +203,7 @@ class TestDecodeData:
         for key in data:
             text = json.dumps({**data, key: None}).replace("null", wrong)
 
-            assert f"$.{key}" in refusal(decode, raw(encode(text)))
+            assert f"{key} must be" in refusal(decode, raw(encode(text)))
 
     @limits_nesting
     @pytest.mark.parametrize("event", DECODERS)
@@ -258,7 +258,7 @@ class TestDecodeSubscribe:
     def test_optional_keys_are_strings_too(self, key, wrong):
         data = f'{{"channel":"c","{key}":{wrong}}}'
 
-        assert f"$.{key}" in refusal(messages.decode_subscribe, raw(data))
+        assert f"{key} must be" in refusal(messages.decode_subscribe, raw(data))
 
 
 class TestDataText:
