@@ -163,6 +163,11 @@ class App(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     ``members``: private and presence channels; ``all``: public channels too;
     ``none``: no channel.
     """
+    subscription_errors: bool = True
+    """Whether a refused subscription is also reported by ``pusher:subscription_error``.
+
+    The event names the channel, so that pusher-js and Laravel Echo pass it to the channel.
+    """
     subscription_counts: bool = False
     """Whether subscribers receive the number of a channel's subscriptions when it changes.
 

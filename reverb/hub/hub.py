@@ -220,7 +220,8 @@ class Hub:
         self, session: Session, channel: str, type_: ChannelType, member: Member | None
     ) -> Completion:
         """Subscribe a session to a channel; the session has already checked the authorization."""
-        return self._steps.run(session, self._subscriptions.join(session, channel, type_, member))
+        joining = self._subscriptions.join(session, channel, type_, member)
+        return self._steps.run(session, joining, channel)
 
     def unsubscribe(self, session: Session, channel: str) -> Completion:
         """End a session's subscription; the session receives no later event of the channel."""
@@ -245,7 +246,9 @@ class Hub:
                 change.app_id, change.channel.removeprefix(ONLINE_PREFIX)
             )
 
-    def client_event(self, session: Session, channel: str, event: str, data: str) -> Completion:
+    def client_event(
+        self, session: Session, channel: str, event: str, data: str | None
+    ) -> Completion:
         """Publish a client event to the channel's other subscribers.
 
         Raises:

@@ -289,6 +289,19 @@ def error(message: str, code: Code | None = None) -> bytes:
     return _encode({"event": "pusher:error", "data": {"code": code, "message": message}})
 
 
+def subscription_error(channel: str, message: str, *, auth_failed: bool) -> bytes:
+    """Encode ``pusher:subscription_error``, in the form in which pusher-js itself emits it.
+
+    Args:
+        channel: The channel to which a subscription is refused, as the client named it.
+        message: Why the subscription is refused.
+        auth_failed: Whether the app server's signature is missing or wrong.
+    """
+    kind = {"type": "AuthError", "status": 401} if auth_failed else {"type": "SubscriptionError"}
+    data = _encode({**kind, "error": message}).decode()
+    return _encode({"event": "pusher:subscription_error", "data": data, "channel": channel})
+
+
 def subscription_succeeded(channel: str) -> bytes:
     """Encode the confirmation of a subscription to any channel but a presence channel.
 
@@ -371,13 +384,13 @@ def watchlist_events(online: Sequence[str], offline: Sequence[str]) -> bytes:
     return _encode({"event": "pusher_internal:watchlist_events", "data": data})
 
 
-def event(name: str, channel: str, data: str, user_id: str | None = None) -> bytes:
+def event(name: str, channel: str, data: str | None, user_id: str | None = None) -> bytes:
     """Encode a published event.
 
     Args:
         name: The event's name.
         channel: The channel's name.
-        data: The event's data, as clients receive it.
+        data: The event's data, as clients receive it; None for a client event without data.
         user_id: The user id of the sender of a client event on a presence
             channel; None for any other event.
     """
