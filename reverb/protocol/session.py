@@ -84,8 +84,8 @@ class SessionHub(Protocol):
     ) -> Completion:
         """Subscribe the session to a channel; send the confirmation or the error to the client."""
 
-    def unsubscribe(self, session: "Session", channel: str) -> Completion:
-        """End the session's subscription to a channel."""
+    def unsubscribe(self, session: "Session", channel: str, member: Member | None) -> Completion:
+        """End the session's subscription to a channel, of which it was the member."""
 
     def client_event(
         self, session: "Session", channel: str, event: str, data: str | None
@@ -305,8 +305,8 @@ class Session:
             raise ClientError(
                 f"No current subscription to channel {name[:200]}, or subscription in progress"
             )
-        del self._channels[name]
-        return self.hub.unsubscribe(self, name)
+        member = self._channels.pop(name)
+        return self.hub.unsubscribe(self, name, member)
 
     def _sign_in(self, message: Message) -> Completion:
         request = messages.decode_sign_in(message.data)

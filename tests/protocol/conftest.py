@@ -31,7 +31,7 @@ class RecordingHub:
     def subscribe(self, session, channel, type_, member):
         return self._record("subscribe", channel, type_, member)
 
-    def unsubscribe(self, session, channel):
+    def unsubscribe(self, session, channel, member):
         return self._record("unsubscribe", channel)
 
     def client_event(self, session, channel, event, data):
