@@ -18,8 +18,8 @@ from reverb.apps import App
 from reverb.http import Response
 from reverb.protocol.codes import ClientError
 from reverb.protocol.events import EventError, check_event
+from reverb.protocol.json_decoding import data_text
 from reverb.protocol.json_problems import NOT_JSON, json_problem
-from reverb.protocol.messages import data_text
 
 _INFO_ATTRIBUTES = ("user_count", "subscription_count")
 S = TypeVar("S")

@@ -8,18 +8,15 @@ string there or fail on it.
 
 import sys
 from collections.abc import Mapping, Sequence
-from typing import TypeVar
 
 import msgspec
 
 from reverb.protocol.codes import ClientError, Code
-from reverb.protocol.json_problems import NOT_JSON, json_problem
+from reverb.protocol.json_decoding import decode, decode_data
 from reverb.protocol.names import MAX_USER_ID, user_id_problem
 from reverb.protocol.roster import Roster
 
 _encode = msgspec.json.encode
-
-S = TypeVar("S")
 
 
 # Messages of clients
@@ -93,7 +90,6 @@ _user_data_decoder = msgspec.json.Decoder(_UserData)
 _watchlist_decoder = msgspec.json.Decoder(list[str | int | float] | None)
 _fields_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _any_decoder = msgspec.json.Decoder()
-_text_decoder = msgspec.json.Decoder(str)
 
 
 def decode_message(payload: bytes) -> Message:
@@ -103,22 +99,22 @@ def decode_message(payload: bytes) -> Message:
         ClientError: The payload is not JSON, or a key of the message is missing
             or has the wrong type.
     """
-    return _decode(_message_decoder, payload, "message")
+    return decode(_message_decoder, payload, "message")
 
 
 def decode_subscribe(data: msgspec.Raw) -> Subscribe:
     """Decode the data of ``pusher:subscribe``; raise ClientError when it is invalid."""
-    return _decode_data(_subscribe_decoder, data, "data of pusher:subscribe")
+    return decode_data(_subscribe_decoder, data, "data of pusher:subscribe")
 
 
 def decode_unsubscribe(data: msgspec.Raw) -> Unsubscribe:
     """Decode the data of ``pusher:unsubscribe``; raise ClientError when it is invalid."""
-    return _decode_data(_unsubscribe_decoder, data, "data of pusher:unsubscribe")
+    return decode_data(_unsubscribe_decoder, data, "data of pusher:unsubscribe")
 
 
 def decode_sign_in(data: msgspec.Raw) -> SignIn:
     """Decode the data of ``pusher:signin``; raise ClientError when it is invalid."""
-    return _decode_data(_sign_in_decoder, data, "data of pusher:signin")
+    return decode_data(_sign_in_decoder, data, "data of pusher:signin")
 
 
 def decode_member(channel_data: str, max_bytes: int) -> Member:
@@ -134,7 +130,7 @@ def decode_member(channel_data: str, max_bytes: int) -> Member:
             characters, or a number. The ``user_info`` may be missing; otherwise
             it must be an object of up to ``max_bytes``.
     """
-    data = _decode(_channel_data_decoder, channel_data.encode(), "channel_data")
+    data = decode(_channel_data_decoder, channel_data.encode(), "channel_data")
     user_id = _user_id_text(data.user_id)
     if not user_id:
         raise ClientError("Invalid channel_data: user_id must be a non-empty string")
@@ -158,7 +154,7 @@ def decode_user(user_data: str, max_bytes: int, *, watchlists: bool = False) -> 
             ``max_bytes``. The ``watchlist``, if decoded, must be a list of valid user
             ids and whole numbers.
     """
-    data = _decode(_user_data_decoder, user_data.encode(), "user_data")
+    data = decode(_user_data_decoder, user_data.encode(), "user_data")
     user_id = _signed_in_id(data.id)
     user_info = _user_info(data.user_info, "sign-in", max_bytes)
     return User(user_id, user_info, _watchlist(data.watchlist) if watchlists else ())
@@ -181,7 +177,7 @@ def with_string_id(user_data: str, user_id: str) -> str:
 
 
 def _watchlist(raw: msgspec.Raw) -> tuple[str, ...]:
-    decoded = _decode(_watchlist_decoder, bytes(raw), "watchlist") or ()
+    decoded = decode(_watchlist_decoder, bytes(raw), "watchlist") or ()
     try:
         # The same user may be on many watchlists: interning keeps each id in memory only once.
         return tuple(dict.fromkeys(sys.intern(_signed_in_id(user_id)) for user_id in decoded))
@@ -204,42 +200,6 @@ def _signed_in_id(user_id: str | float) -> str:
     return text
 
 
-def data_text(data: msgspec.Raw) -> str:
-    """Return an event's ``data`` as the string that subscribers receive.
-
-    If the data is a JSON string, the result is the string's value. For any
-    other JSON value the result is the value's text, unchanged (``{}`` stays ``{}``).
-
-    Args:
-        data: The data of a client event, or of an event in an API request.
-
-    Raises:
-        ClientError: The data is not valid JSON. (The decoder of the enclosing
-            message does not validate the data completely.)
-    """
-    raw = bytes(data)
-    if raw[:1] == b'"':
-        return _decode(_text_decoder, raw, "data")
-    _decode(_any_decoder, raw, "data")
-    return raw.decode()
-
-
-def _decode(decoder: msgspec.json.Decoder[S], data: bytes, subject: str) -> S:
-    try:
-        return decoder.decode(data)
-    except msgspec.ValidationError as error:
-        raise ClientError(f"Invalid {subject}: {json_problem(error)}") from None
-    except NOT_JSON as error:
-        raise ClientError(f"Received invalid JSON in {subject}: {json_problem(error)}") from None
-
-
-def _decode_data(decoder: msgspec.json.Decoder[S], data: msgspec.Raw, subject: str) -> S:
-    """Decode a JSON value, or a JSON string that contains one: clients send both forms."""
-    if not data:
-        raise ClientError(f"Invalid message: {subject} is missing")
-    return _decode(decoder, data_text(data).encode(), subject)
-
-
 def _user_id_text(user_id: str | float | None) -> str:
     """Convert a user's id to a string, which is empty for None.
 
@@ -257,7 +217,7 @@ def _user_info(raw: msgspec.Raw, operation: str, max_bytes: int) -> str:
             f"user_info supplied to {operation} is too large: {len(text)} bytes, "
             f"at most {max_bytes}"
         )
-    info = _decode(_any_decoder, text, "user_info")
+    info = decode(_any_decoder, text, "user_info")
     if info is None:
         return "{}"
     if not isinstance(info, dict):

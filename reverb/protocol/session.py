@@ -33,6 +33,7 @@ from reverb.protocol.client_signatures import check_sign_in, check_subscription
 from reverb.protocol.codes import ClientError, Code
 from reverb.protocol.events import is_too_large
 from reverb.protocol.frames import FrameBatch
+from reverb.protocol.json_decoding import data_text
 from reverb.protocol.messages import Member, Message, User
 from reverb.protocol.names import (
     SERVER_TO_USER_PREFIX,
@@ -340,7 +341,7 @@ class Session:
             raise ClientError("Invalid client event (must contain channel)")
         self._check_client_event(name, message.event)
         # As in Laravel Reverb, an event may have no data.
-        data = messages.data_text(message.data) if message.data else None
+        data = data_text(message.data) if message.data else None
         limit = self.app.max_event_bytes
         if data is not None and is_too_large(data, limit):
             raise ClientError(

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from reverb.protocol import messages
 from reverb.protocol.codes import ClientError
+from reverb.protocol.json_decoding import data_text
 from tests.support.nesting import limits_nesting
 
 DEEP = 10_000
@@ -156,7 +157,7 @@ class TestDecodeMessage:
         message = messages.decode_message(payload)
 
         assert (message.event, message.channel) == ("a\0b", "\U0001f600")
-        assert messages.data_text(message.data) == "\U0001f600"
+        assert data_text(message.data) == "\U0001f600"
 
     def test_an_error_has_no_backticks(self):
         assert "`" not in refusal(messages.decode_message, b"{}")
@@ -286,7 +287,7 @@ class TestDataText:
         ],
     )
     def test_a_value_is_its_own_text(self, text):
-        assert messages.data_text(raw(text)) == text
+        assert data_text(raw(text)) == text
 
     @pytest.mark.parametrize(
         ("text", "expected"),
@@ -302,23 +303,23 @@ class TestDataText:
         ],
     )
     def test_a_string_is_decoded(self, text, expected):
-        assert messages.data_text(raw(text)) == expected
+        assert data_text(raw(text)) == expected
 
     @pytest.mark.parametrize("text", ["", "{", '{"a":1,}', '"', '"\\x"', "nul", "01", '{"a":"\n"}'])
     def test_raw_data_is_validated(self, text):
-        refusal(messages.data_text, raw(text))
+        refusal(data_text, raw(text))
 
     @pytest.mark.parametrize("text", [*map('"{}"'.format, LONE_SURROGATES), '{"a":["\\ud800"]}'])
     def test_lone_surrogates(self, text):
-        refusal(messages.data_text, raw(text))
+        refusal(data_text, raw(text))
 
     @limits_nesting
     @pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}")])
     def test_deep_nesting(self, opening, closing):
-        refusal(messages.data_text, raw(nested(opening, closing)))
+        refusal(data_text, raw(nested(opening, closing)))
 
     @given(json_values)
     def test_any_json_survives(self, value):
         text = json.dumps(value)
 
-        assert messages.data_text(raw(text)) == (value if isinstance(value, str) else text)
+        assert data_text(raw(text)) == (value if isinstance(value, str) else text)
