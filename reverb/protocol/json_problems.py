@@ -21,11 +21,11 @@ _TYPES = {
     "object": "an object",
 }
 _MAX_KEY = 60
-_PATH = re.compile(r" - at `\$\.?([^`]*)`\Z")
-_MISMATCH = re.compile(r"Expected `([^`]+)`, got `([^`]+)`")
-_MISSING = re.compile(r"Object missing required field `([^`]+)`")
+_PATH = re.compile(r" - at `\$\.?([^`]*+)`\Z")
+_MISMATCH = re.compile(r"Expected `([^`]++)`, got `([^`]++)`")
+_MISSING = re.compile(r"Object missing required field `([^`]++)`")
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
-_AT_BYTE = re.compile(r"\(byte ([0-9]+)\)")
+_AT_BYTE = re.compile(r"\(byte ([0-9]++)\)")
 
 
 def json_problem(error: Exception) -> str:
