@@ -112,15 +112,20 @@ Secret = Annotated[
     str,
     msgspec.Meta(min_length=1, extra={"expected": "a string that is not empty", "is_secret": True}),
 ]
-HostPattern = Annotated[str, msgspec.Meta(pattern=r"^([^/:\s]+|[0-9A-Fa-f:]+)$")]
-"""A pattern for the host of a browser's Origin; the Origin's scheme and port are not compared."""
-HostPatterns = Annotated[
-    tuple[HostPattern, ...],
+OriginPattern = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^([^/:\s]+|[0-9A-Fa-f:]+|[*A-Za-z][-+.*0-9A-Za-z]*://[^/?#@\s]*)\Z",
+    ),
+]
+"""A pattern for a browser's Origin: for its host, for the whole Origin, or ``null``."""
+OriginPatterns = Annotated[
+    tuple[OriginPattern, ...],
     msgspec.Meta(
         min_length=1,
         extra={
-            "expected": "a list of hosts, such as 'example.com' or '*.example.com', without scheme "
-            "or port"
+            "expected": "a list of hosts without port, such as 'example.com' or '*.example.com', "
+            "or of whole origins, such as 'https://example.com:8443', 'file://' or 'null'"
         },
     ),
 ]
@@ -144,17 +149,25 @@ class App(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     If the app is not in service, the server rejects the app's clients with code 4003 and its API
     requests with status 403.
     """
-    allowed_origins: HostPatterns = ("*",)
-    """Host patterns that a browser's Origin header must match.
+    allowed_origins: OriginPatterns = ("*",)
+    """Patterns, one of which a browser's Origin header must match.
 
-    ``*`` matches any run of characters. Only the pattern ``*`` by itself admits
-    clients without an Origin header.
+    ``*`` matches any run of characters. A pattern with ``://``, such as ``capacitor://localhost``,
+    is compared with the whole Origin, and ``null`` with an Origin that is ``null``. Any other
+    pattern is compared with the Origin's host.
     """
+    require_origin: bool = False
+    """Whether clients without an Origin header, which are not browsers, are rejected."""
     client_events: Literal["members", "all", "none"] = "members"
     """The channels on which subscribers may send ``client-`` events.
 
     ``members``: private and presence channels; ``all``: public channels too;
     ``none``: no channel.
+    """
+    subscription_errors: bool = True
+    """Whether a refused subscription is also reported by ``pusher:subscription_error``.
+
+    The event names the channel, so that pusher-js and Laravel Echo pass it to the channel.
     """
     subscription_counts: bool = False
     """Whether subscribers receive the number of a channel's subscriptions when it changes.

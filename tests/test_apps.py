@@ -92,8 +92,9 @@ def test_it_cannot_be_changed():
         (
             {"allowed_origins": "*"},
             (
-                "App.allowed_origins: expected a list of hosts, such as 'example.com' or "
-                "'*.example.com', without scheme or port, got '*'"
+                "App.allowed_origins: expected a list of hosts without port, such as "
+                "'example.com' or '*.example.com', or of whole origins, such as "
+                "'https://example.com:8443', 'file://' or 'null', got '*'"
             ),
         ),
         (

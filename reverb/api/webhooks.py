@@ -13,7 +13,7 @@ from reverb.api.authentication import SignedRequest
 from reverb.api.context import ApiContext
 from reverb.api.responses import ApiError
 from reverb.apps import EVENT_NAMES, App, EventName, Webhook
-from reverb.protocol.messages import json_problem
+from reverb.protocol.json_problems import NOT_JSON, json_problem
 from reverb.protocol.names import channel_name_problem
 from reverb.webhooks.delivery import Delivery, State
 from reverb.webhooks.events import TEST_CHANNEL, WebhookEvent, sample_event
@@ -167,7 +167,7 @@ def _parse_test_event(request: SignedRequest) -> _TestEventOptions:
     """
     try:
         options = msgspec.json.decode(request.body or b"{}", type=_TestEventOptions)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except NOT_JSON as error:
         raise ApiError(
             400,
             "The body must be a JSON object with url, event "

@@ -32,7 +32,7 @@ class Code(IntEnum):
     UNSUPPORTED_PROTOCOL = 4007
     """The server does not support the ``protocol`` in the connection URL."""
     NO_PROTOCOL = 4008
-    """The connection URL has no ``protocol`` parameter."""
+    """The connection URL has no ``protocol`` parameter; this server does not send the code."""
     UNAUTHORIZED = 4009
     """The client is not authorized, or the app's server has terminated the user's connections."""
     OVER_CAPACITY = 4100

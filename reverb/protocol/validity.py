@@ -8,7 +8,7 @@ import re
 
 import msgspec
 
-from reverb.protocol.messages import NOT_JSON, json_problem
+from reverb.protocol.json_problems import NOT_JSON, json_problem
 from reverb.protocol.names import ONLINE_PREFIX, SERVER_TO_USER_PREFIX
 
 MAX_COUNT = 2**31 - 1

@@ -334,7 +334,7 @@ class TextServerProtocol(LeanServerProtocol):
         return None
 
     def _fail_invalid_utf8(self, error: UnicodeDecodeError) -> None:
-        self._invalid_payload(f"invalid UTF-8 in a text message: {error.reason}")
+        self._invalid_payload(f"a text message is not UTF-8 at byte {error.start}")
 
     def sendHttpErrorResponse(
         self, code: int, reason: str, responseHeaders: list[tuple[str, str]] | None = None

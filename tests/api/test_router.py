@@ -183,7 +183,7 @@ class TestResults:
                 ClusterStoreLostError("the link is down"),
                 (
                     503,
-                    "Webhooks are stored in Redis, which is unreachable: the link is down",
+                    "Webhooks are stored in Redis, which is unreachable: see the server's log",
                     (("Retry-After", "5"),),
                 ),
             ),

@@ -139,7 +139,7 @@ def test_a_failure_lets_the_next_message_through(server, logged):
     server.store.fail(ZeroDivisionError())
     server.settle()
 
-    assert names(client) == ["error", "pong"]
+    assert names(client) == ["error", "subscription_error", "pong"]
     assert len(logged.flush(ZeroDivisionError)) == 1
 
 

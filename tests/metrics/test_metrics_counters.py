@@ -102,9 +102,9 @@ def test_a_connection_rejected_by_an_app(make_server, scrape):
 def test_a_connection_rejected_without_an_app(server, scrape):
     server.client("nobody")
     server.client("nobody-else")
-    server.client(query="")
+    server.client(query="protocol=x")
     seen = scrape(server)
-    assert seen.nonzero("connections_rejected_total", "code", app="") == {"4001": 2, "4008": 1}
+    assert seen.nonzero("connections_rejected_total", "code", app="") == {"4001": 2, "4006": 1}
     assert {dict(labels).get("app") for _, labels in seen.samples} == {"app-id", "", None}
 
 

@@ -337,7 +337,9 @@ def test_a_cookie_in_utf8_that_contains_a_next_line_byte_is_accepted(server):
 
 
 def test_a_next_line_byte_does_not_hide_a_header(make_server):
-    app = App(id="1", key="app-key", secret="s", allowed_origins=("good.test",))
+    app = App(
+        id="1", key="app-key", secret="s", allowed_origins=("good.test",), require_origin=True
+    )
     server = make_server(app)
     answer = server.exchange(with_header(b"X-A: v\x85Origin: https://good.test"))
     assert b'"code":4009' in answer
