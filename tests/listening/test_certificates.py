@@ -2,6 +2,7 @@
 
 import shutil
 import ssl
+from base64 import encodebytes
 
 import pytest
 from cryptography.hazmat.primitives.serialization import (
@@ -178,6 +179,15 @@ class TestHostNames:
 ROOT = Authority("Root R")
 MIDDLE = Authority("Middle", ROOT)
 LEAF, KEY = MIDDLE.issue("host.example")
+
+
+def trusted(authority):
+    """The certificate as ``openssl x509 -trustout`` writes it: an empty sequence follows it."""
+    der = authority.certificate.public_bytes(Encoding.DER) + b"\x30\x00"
+    lines = encodebytes(der)
+    return b"-----BEGIN TRUSTED CERTIFICATE-----\n%b-----END TRUSTED CERTIFICATE-----\n" % lines
+
+
 CERTBOT = {"cert.pem": LEAF, "chain.pem": MIDDLE.pem, "fullchain.pem": LEAF + MIDDLE.pem}
 CERTBOT["privkey.pem"] = KEY
 
@@ -215,6 +225,7 @@ class TestDirectories:
             {"x.pem": (KEY + LEAF + MIDDLE.pem).replace(b"\n", b"\r\n")},
             {"x.pem": b"\xef\xbb\xbf" + KEY.strip() + LEAF.strip() + MIDDLE.pem},
             {"x.pem": b"Bag Attributes\n  friendlyName: x\n" + KEY + b"0 s:\n" + LEAF + MIDDLE.pem},
+            {"x.pem": KEY + LEAF.replace(b" CERT", b" X509 CERT") + trusted(MIDDLE)},
             CERTBOT | {"0000_csr.pem": b"-----BEGIN CERTIFICATE REQUEST-----\nM\n"},
             CERTBOT | {"dh.pem": b"-----BEGIN DH PARAMETERS-----\nM\n-----END DH PARAMETERS-----"},
             CERTBOT | {"ssh.key": b"-----BEGIN OPENSSH PRIVATE KEY-----\nx\n"},
