@@ -4,7 +4,7 @@ import datetime as dt
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from OpenSSL import SSL
 from OpenSSL.SSL import Connection, Context
@@ -48,15 +48,20 @@ class ReloadingCertificates:
         self._now = now
         self._checked_at = now()
         self._fingerprint = _read_fingerprint(text)
-        self._context = load_context(text)
+        self._contexts = load_contexts(text)
 
     def serverConnectionForTLS(self, protocol: Any) -> Connection:
-        """Start TLS with a client that has just connected."""
+        """Start TLS with a client that has just connected.
+
+        Args:
+            protocol: The server's side of TLS. Its transport tells to which address the client has
+                connected.
+        """
         now = self._now()
         if now - self._checked_at >= _CHECK_INTERVAL:
             self._checked_at = now
             self._reload_if_changed()
-        return Connection(self._context)
+        return Connection(self._contexts.find(getattr(protocol, "transport", None)))
 
     def _reload_if_changed(self) -> None:
         fingerprint = _read_fingerprint(self._text)
@@ -64,7 +69,7 @@ class ReloadingCertificates:
             return
         self._fingerprint = fingerprint
         try:
-            self._context = load_context(self._text)
+            self._contexts = load_contexts(self._text)
         except CertificateError as error:
             self._log.error(
                 "cannot use the changed certificates of {endpoint}, keeping the previous ones: "
@@ -86,8 +91,23 @@ def _read_fingerprint(text: str) -> object:
     return [(path, status.st_ino, status.st_ctime_ns) for path, status in statuses]
 
 
-def load_context(text: str) -> Context:
-    """Read an endpoint's certificate files, and return the TLS context of new connections.
+class EndpointContexts(NamedTuple):
+    """The TLS contexts of an endpoint for clients that have requested no host name yet."""
+
+    default: Context
+    by_address: dict[str, Context]
+    """The contexts by the IP address to which a client connects."""
+
+    def find(self, transport: Any) -> Context:
+        """Return the context of a connection; ``transport`` may be None if it is unknown."""
+        if transport is None or not self.by_address:
+            return self.default
+        host = getattr(transport.getHost(), "host", "").removeprefix("::ffff:")
+        return self.by_address.get(host, self.default)
+
+
+def load_contexts(text: str) -> EndpointContexts:
+    """Read an endpoint's certificate files, and return the TLS contexts of new connections.
 
     Args:
         text: The endpoint string, ``tls:`` or ``ssl:``.
@@ -105,25 +125,44 @@ def load_context(text: str) -> Context:
     # The file that ssl: names may also contain the previous certificate of the same private key.
     certificates.sort(key=lambda each: preference(each.certificate, now), reverse=True)
     if endpoint.kind == "ssl":
-        return _make_context(certificates[0], endpoint)
+        return EndpointContexts(_make_context(certificates[0], endpoint), {})
+    return _make_contexts_by_name(text, certificates, files.place, now)
+
+
+def _make_contexts_by_name(
+    text: str, certificates: list[ServerCertificate], place: str, now: dt.datetime
+) -> EndpointContexts:
+    """Make the TLS contexts of a ``tls:`` endpoint, each with the best certificate for its names.
+
+    Args:
+        text: The endpoint string.
+        certificates: The certificates, the best one first.
+        place: Where the files are, for errors.
+        now: The time for which the certificates should be valid.
+    """
+    endpoint = endpoint_strings.parse(text)
     by_name: dict[str, ServerCertificate] = {}
     for certificate in certificates:
         for name in (*certificate.hosts, *certificate.addresses):
             by_name.setdefault(name, certificate)
     if not by_name:
-        raise CertificateError(f"found no certificate for a host or an IP address in {files.place}")
+        raise CertificateError(f"found no certificate for a host or an IP address in {place}")
     contexts = {each: _make_context(each, endpoint) for each in dict.fromkeys(by_name.values())}
     by_host = {name.encode(): contexts[certificate] for name, certificate in by_name.items()}
+    selection = _CertificateSelection(text, by_host)
+    for context in contexts.values():
+        context.set_tlsext_servername_callback(selection.select)
     default = contexts[min(contexts, key=partial(_rank_as_default, now=now))]
-    default.set_tlsext_servername_callback(_CertificateSelection(text, by_host).select)
-    return default
+    addresses = [address for certificate in contexts for address in certificate.addresses]
+    return EndpointContexts(default, {address: contexts[by_name[address]] for address in addresses})
 
 
 def _rank_as_default(certificate: ServerCertificate, now: dt.datetime) -> tuple[Any, ...]:
     """Return by what to compare certificates for clients that request no host name; least is best.
 
-    Clients that connect to an IP address request no host name, so a certificate with an IP address
-    goes before others. The certificate of an authority is the last choice.
+    Such clients mostly connect to an IP address, so a certificate with an IP address goes before
+    others, even with another one: behind a router, the server does not see the address that a
+    client has connected to. The certificate of an authority is the last choice.
     """
     is_valid, *_ = preference(certificate.certificate, now)
     is_for_host = not is_authority(certificate.certificate)

@@ -9,7 +9,7 @@ from twisted.internet.interfaces import IStreamServerEndpointStringParser
 from twisted.plugin import getPlugins
 
 from reverb.listening import endpoint_strings
-from reverb.listening.certificates import load_context
+from reverb.listening.certificates import load_contexts
 from reverb.listening.endpoint_strings import (
     MAX_PORT,
     PROXY_PROTOCOL,
@@ -88,7 +88,7 @@ def _tls_problem(text: str, endpoint: EndpointString) -> str:
     if method is not None and not hasattr(SSL, method):
         return f"unknown sslmethod {method!r}"
     try:
-        load_context(text)
+        load_contexts(text)
     except CertificateError as error:
         return str(error)
     return ""

@@ -2,19 +2,20 @@
 
 import errno
 import re
+from base64 import b64decode
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509 import Certificate, DuplicateExtension
-from OpenSSL.crypto import FILETYPE_PEM, load_certificate
+from OpenSSL.crypto import FILETYPE_ASN1, load_certificate
 from OpenSSL.crypto import Error as OpenSSLError
 
 _MAX_BYTES = 1_048_576
 """The largest file of certificates and private keys, in bytes."""
 # A block that is cut off extends to the end of the file, and is then found to be malformed.
-_BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----.*?(?:-----END \1-----|\Z)", re.DOTALL)
+_BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----(.*?)(?:-----END \1-----|\Z)", re.DOTALL)
 _CERTIFICATES = (b"CERTIFICATE", b"X509 CERTIFICATE", b"TRUSTED CERTIFICATE")
 _PRIVATE_KEYS = (
     *(b"PRIVATE KEY", b"ENCRYPTED PRIVATE KEY"),
@@ -56,7 +57,7 @@ def read_pem_file(path: Path) -> PemFile:
     has_encrypted_key = False
     for match in _BLOCK.finditer(content):
         if match[1] in _CERTIFICATES:
-            certificates.append(_load_certificate(match[0], path))
+            certificates.append(_load_certificate(match[2], path))
         elif match[1] in _PRIVATE_KEYS:
             key = _load_private_key(match[0], path)
             has_encrypted_key = has_encrypted_key or key is None
@@ -76,9 +77,10 @@ def _read(path: Path) -> bytes:
     return content
 
 
-def _load_certificate(block: bytes, path: Path) -> Certificate:
+def _load_certificate(text: bytes, path: Path) -> Certificate:
     try:
-        certificate = load_certificate(FILETYPE_PEM, block + b"\n").to_cryptography()
+        # OpenSSL ignores what a TRUSTED CERTIFICATE has after the certificate.
+        certificate = load_certificate(FILETYPE_ASN1, b64decode(text)).to_cryptography()
         certificate.extensions  # noqa: B018 - parses the extensions
     except (OpenSSLError, ValueError, DuplicateExtension) as error:
         raise CertificateError(f"a certificate in {str(path)!r} is malformed") from error

@@ -26,6 +26,11 @@ class TlsProtocol(BufferingTLSTransport):
     _has_begun = False
     _is_refused = False
 
+    def makeConnection(self, transport: Any) -> None:
+        """Begin TLS, with the certificate for the address to which the client has connected."""
+        self.transport = transport  # The certificates read it, before Twisted sets it.
+        super().makeConnection(transport)
+
     def dataReceived(self, data: bytes) -> None:
         """Pass received bytes to TLS; discard the bytes of a client that has been refused."""
         if not self._has_begun:

@@ -7,7 +7,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PrivateFormat
 
 from reverb.listening import certificate_files
-from reverb.listening.certificates import load_context
+from reverb.listening.certificates import load_contexts
 from reverb.listening.endpoint_check import find_problem
 from reverb.listening.pem import CertificateError
 from tests.support.authority import Authority, key_pem, make_key
@@ -125,4 +125,4 @@ def test_a_directory_that_cannot_be_read_is_named(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(CertificateError, match="cannot be read: Permission denied"):
-        load_context(f"tls:{tmp_path}")
+        load_contexts(f"tls:{tmp_path}")

@@ -2,6 +2,7 @@
 
 import shutil
 import ssl
+from base64 import encodebytes
 
 import pytest
 from cryptography.hazmat.primitives.serialization import (
@@ -11,6 +12,9 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 from cryptography.x509 import DNSName, SubjectAlternativeName
+from twisted.internet.address import IPv4Address
+from twisted.internet.protocol import Protocol
+from twisted.internet.testing import StringTransport
 
 from bench.certificate import make_certificate
 from reverb.listening.certificates import ReloadingCertificates
@@ -178,6 +182,15 @@ class TestHostNames:
 ROOT = Authority("Root R")
 MIDDLE = Authority("Middle", ROOT)
 LEAF, KEY = MIDDLE.issue("host.example")
+
+
+def trusted(authority):
+    """The certificate as ``openssl x509 -trustout`` writes it: an empty sequence follows it."""
+    der = authority.certificate.public_bytes(Encoding.DER) + b"\x30\x00"
+    lines = encodebytes(der)
+    return b"-----BEGIN TRUSTED CERTIFICATE-----\n%b-----END TRUSTED CERTIFICATE-----\n" % lines
+
+
 CERTBOT = {"cert.pem": LEAF, "chain.pem": MIDDLE.pem, "fullchain.pem": LEAF + MIDDLE.pem}
 CERTBOT["privkey.pem"] = KEY
 
@@ -189,9 +202,9 @@ def write(directory, files):
         path.write_bytes(content)
 
 
-def sent_chain(certificates, host=b"host.example"):
+def sent_chain(certificates, host=b"host.example", protocol=None):
     """The common names in the chain that a client receives that trusts only the root."""
-    client = handshake(certificates, host, roots=[ROOT.certificate])
+    client = handshake(certificates, host, roots=[ROOT.certificate], protocol=protocol)
     return [common_name(each.to_cryptography()) for each in client.get_peer_cert_chain()]
 
 
@@ -215,6 +228,7 @@ class TestDirectories:
             {"x.pem": (KEY + LEAF + MIDDLE.pem).replace(b"\n", b"\r\n")},
             {"x.pem": b"\xef\xbb\xbf" + KEY.strip() + LEAF.strip() + MIDDLE.pem},
             {"x.pem": b"Bag Attributes\n  friendlyName: x\n" + KEY + b"0 s:\n" + LEAF + MIDDLE.pem},
+            {"x.pem": KEY + LEAF.replace(b" CERT", b" X509 CERT") + trusted(MIDDLE)},
             CERTBOT | {"0000_csr.pem": b"-----BEGIN CERTIFICATE REQUEST-----\nM\n"},
             CERTBOT | {"dh.pem": b"-----BEGIN DH PARAMETERS-----\nM\n-----END DH PARAMETERS-----"},
             CERTBOT | {"ssh.key": b"-----BEGIN OPENSSH PRIVATE KEY-----\nx\n"},
@@ -290,6 +304,24 @@ class TestDirectories:
 
         certificates = ReloadingCertificates(f"tls:{tmp_path}")
         assert sent_chain(certificates, None) == ["localhost", "Middle"]
+
+    @pytest.mark.parametrize(
+        ("address", "name"),
+        [("192.0.2.1", "one"), ("192.0.2.2", "two"), ("::ffff:192.0.2.2", "two"), ("::1", "two")],
+    )
+    def test_a_client_without_a_host_name_gets_the_certificate_of_the_address(
+        self, tmp_path, address, name
+    ):
+        for common, addresses in {"one": ["192.0.2.1"], "two": ["192.0.2.2", "::1"]}.items():
+            parts = MIDDLE.issue(name=common, addresses=addresses)
+            write(tmp_path, {f"{common}.pem": b"".join(parts)})
+        write(tmp_path, CERTBOT)
+        certificates = ReloadingCertificates(f"tls:{tmp_path}")
+        protocol = Protocol()
+        protocol.transport = StringTransport(hostAddress=IPv4Address("TCP", address, 443))
+
+        assert sent_chain(certificates, None, protocol)[0] == name
+        assert sent_chain(certificates, b"host.example", protocol)[0] == "host.example"
 
     def test_a_common_name_is_a_host_name_if_there_are_no_other_names(self, tmp_path):
         leaf, key = MIDDLE.issue(name="Host.Example")

@@ -6,12 +6,13 @@ from OpenSSL.crypto import X509
 from OpenSSL.SSL import TLS_CLIENT_METHOD, VERIFY_PEER, Connection, Context, WantReadError
 
 
-def handshake(certificates, host=None, *, roots=()):
+def handshake(certificates, host=None, *, roots=(), protocol=None):
     """Connect a client to a server; return the client's side of TLS.
 
     Args:
         certificates: The server's ``ReloadingCertificates``.
         host: The host name that the client requests; None for none.
+        protocol: The server's side of TLS, for the certificates; None if it is unknown.
         roots: The certificates that the client trusts; empty if the client verifies nothing.
     """
     context = Context(TLS_CLIENT_METHOD)
@@ -20,7 +21,7 @@ def handshake(certificates, host=None, *, roots=()):
         store = context.get_cert_store()
         for root in roots:
             store.add_cert(X509.from_cryptography(root))
-    client, server = Connection(context), certificates.serverConnectionForTLS(None)
+    client, server = Connection(context), certificates.serverConnectionForTLS(protocol)
     if host is not None:
         client.set_tlsext_host_name(host)
     client.set_connect_state()
