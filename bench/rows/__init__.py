@@ -35,6 +35,10 @@ ROWS = (
     Row("batches", fanout.batches, (
         "Like publishers, but each publishes batches of ten events."
     )),
+    Row("shared-channels", fanout.shared_channels, (
+        "Ten publishers at once publish, each to a channel of its own, to 1,000 subscribers of all "
+        "ten channels: messages on several channels share a write, too."
+    )),
     Row("latency", fanout.latency, (
         "40 publishes a second to 1,000 subscribers: the time from the publish to each delivery, "
         "including the generator's own reading."

@@ -72,7 +72,7 @@ class Hub:
         self._clock = clock
         self._cache_ttl = cache_ttl
         self._meter = meter
-        self._fanout = Fanout(clock)
+        self._fanout = Fanout(clock, make_fanout_target)
         self._publisher = Publisher(broker, meter)
         self._steps = StepQueue()
         self._departures = DepartureQueue(clock, self._leave_ended)
@@ -175,6 +175,7 @@ class Hub:
         """
         app_id, socket_id = session.app.id, session.socket_id
         del self._sessions[socket_id]
+        self._fanout.send_pending(session)
         if self._departures.take(len(session.channels)):
             for name in session.channels:
                 self._subscriptions.remove(session, name)
@@ -199,16 +200,16 @@ class Hub:
     def mute(self, session: Session) -> None:
         """Send a closing session the pending frames of its channels, and no later frames.
 
-        If the session has too many channels for one turn of the reactor, only the channels with
-        pending frames remove the session. A channel that does not remove the session may still send
-        frames to the closing connection; the transport drops such frames.
+        If the session has too many channels for one turn of the reactor, the channels do not remove
+        the session yet. They may still send frames to the closing connection; the transport drops
+        such frames.
         """
-        channels: Iterable[Channel | None] = self._fanout.pending_channels
+        self._fanout.send_pending(session)
         if self._departures.take(len(session.channels)):
-            channels = [self._channels.get((session.app.id, name)) for name in session.channels]
-        for channel in channels:
-            if channel is not None:
-                channel.remove(session.socket_id)
+            for name in session.channels:
+                channel = self._channels.get((session.app.id, name))
+                if channel is not None:
+                    channel.remove(session.socket_id)
 
     # Operations of sessions
 

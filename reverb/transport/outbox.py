@@ -341,6 +341,8 @@ class BufferedOutbox(_Backpressure):
             if not self._admits(self._queued_bytes(), len(data)):
                 return
             self._sent_while_full += len(data)
+        else:
+            self._limit.admits(0, len(data))  # A large message must not count against the next.
         self._transport.write(data)
 
     def _queued_bytes(self) -> int:
