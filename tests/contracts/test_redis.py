@@ -94,6 +94,7 @@ def test_the_contract_has_envelopes_of_both_kinds():
     assert {type(envelope) for envelope in ENVELOPES} == {Publication, Termination}
 
 
+@pytest.mark.slow
 class TestPausedRedis:
     """Redis does not answer for 3 s: nobody waits that long, and nothing is announced twice."""
 
