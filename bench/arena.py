@@ -72,30 +72,35 @@ class Arena:
 
     # Clients
 
-    def stream(self, size: int = 128, ledger: Ledger | None = None, kind: str = "") -> Stream:
-        """Create a channel with a new name.
+    def stream(
+        self, size: int = 128, ledger: Ledger | None = None, kind: str = "", channels: int = 1
+    ) -> Stream:
+        """Create the stream of a channel with a new name, or of several channels.
 
         Args:
             size: Bytes of each message's data.
             ledger: Checks its messages; None for a ledger of plain messages.
             kind: The prefix of its name.
+            channels: The number of channels to which each of its subscribers subscribes.
         """
         name = f"{kind}{self._prefix}-{len(self._streams)}"
-        self._streams.append(Stream(name, ledger or Ledger(size), self.tally))
+        names = [name, *(f"{name}-{number}" for number in range(1, channels))]
+        self._streams.append(Stream(names, ledger or Ledger(size), self.tally))
         return self._streams[-1]
 
     def subscribe(
         self, count: int, streams: Sequence[Stream], *, compress: bool = False
     ) -> tuple[Crowd, list[Subscriber]]:
         """Connect clients, and subscribe them to the streams in turn."""
-        subscriptions = [event_frame("pusher:subscribe", {"channel": s.channel}) for s in streams]
+        subscriptions = [_subscriptions(stream) for stream in streams]
         subscribers: list[Subscriber] = []
 
         def joined(client: Client) -> None:
             subscribers.append(Subscriber(client, streams[client.number % len(streams)]))
 
         def greeted(client: Client) -> None:
-            client.subscribe(subscriptions[client.number % len(streams)], joined)
+            index = client.number % len(streams)
+            client.subscribe(subscriptions[index], joined, len(streams[index].channels))
 
         crowd = self._open(count, greeted, lambda: len(subscribers), compress=compress)
         return crowd, subscribers
@@ -208,3 +213,8 @@ class _ProgressCheck:
             self._since = now
         elif now - self._since > _OPEN_TIMEOUT:
             raise RowFailedError(f"{self._complaint.format(number)} after {_OPEN_TIMEOUT} s")
+
+
+def _subscriptions(stream: Stream) -> bytes:
+    """Return the frames that subscribe a client to all channels of a stream."""
+    return b"".join(event_frame("pusher:subscribe", {"channel": c}) for c in stream.channels)

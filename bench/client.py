@@ -60,7 +60,7 @@ class Client:
     """
 
     __slots__ = (
-        "_greeted", "_joined", "_loop", "_request", "_rest",
+        "_greeted", "_joined", "_loop", "_request", "_rest", "_unconfirmed",
         "compressed", "number", "pinged", "sock", "socket_id",
     )  # fmt: skip
 
@@ -77,6 +77,7 @@ class Client:
         self._request = request
         self._greeted = greeted
         self._joined: Callable[[Client], None] | None = None
+        self._unconfirmed = 0
         self._rest = b""
         self.socket_id = ""
         self.compressed = False
@@ -197,17 +198,21 @@ class Client:
             self.socket_id = json.loads(message["data"])["socket_id"]
             self._greeted(self)
         elif event == "pusher_internal:subscription_succeeded" and self._joined is not None:
-            joined, self._joined = self._joined, None
-            joined(self)
+            self._unconfirmed -= 1
+            if not self._unconfirmed:
+                joined, self._joined = self._joined, None
+                joined(self)
         elif event in _ERRORS:
             self.fail(f"the server answered {payload[:300].decode(errors='replace')}")
 
-    def subscribe(self, frame: bytes, joined: "Callable[[Client], None]") -> None:
-        """Send a subscription.
+    def subscribe(self, frames: bytes, joined: "Callable[[Client], None]", count: int = 1) -> None:
+        """Send subscriptions.
 
         Args:
-            frame: The subscription's frame.
-            joined: Called when the server confirms it.
+            frames: The frames of the subscriptions, joined.
+            joined: Called when the server has confirmed all subscriptions.
+            count: The number of subscriptions.
         """
         self._joined = joined
-        self.send(frame)
+        self._unconfirmed = count
+        self.send(frames)

@@ -176,8 +176,9 @@ class Driver:
         events = []
         for _ in range(self._batch):
             stream = self._choose()
+            channel = stream.channel_of(publisher.number)
             data = stream.ledger.issue(publisher.number, now)
-            events.append(f'{{"name":"bench","channel":"{stream.channel}","data":"{data}"}}')
+            events.append(f'{{"name":"bench","channel":"{channel}","data":"{data}"}}')
         self._issued += self._batch
         if self._batch == 1:
             publisher.post("/events", events[0])

@@ -44,12 +44,12 @@ class Follower(Protocol):
 
 
 class Stream:
-    """The bytes that subscribers of one channel receive.
+    """The bytes that subscribers of one channel, or of the same channels, receive.
 
     Positions count from the first byte of the stream.
 
     Args:
-        channel: The channel's name.
+        channels: The names of the channels; each publisher publishes to one of them.
         ledger: The published messages.
         tally: Counts the deliveries.
 
@@ -60,11 +60,11 @@ class Stream:
 
     __slots__ = (
         "_ends", "_keys", "_low", "_standing", "_strays", "_times",
-        "base", "channel", "data", "ledger", "tally",
+        "base", "channels", "data", "ledger", "tally",
     )  # fmt: skip
 
-    def __init__(self, channel: str, ledger: Ledger, tally: Tally) -> None:
-        self.channel = channel
+    def __init__(self, channels: Sequence[str], ledger: Ledger, tally: Tally) -> None:
+        self.channels = channels
         self.ledger = ledger
         self.tally = tally
         self.data = bytearray()
@@ -77,6 +77,10 @@ class Stream:
         self._times: list[float] = []
         self._keys: list[MessageKey] = []
         self._strays: dict[Follower, tuple[int, list[MessageKey]]] = {}
+
+    def channel_of(self, publisher: int) -> str:
+        """Return the channel to which the publisher with a number publishes."""
+        return self.channels[publisher % len(self.channels)]
 
     @property
     def end(self) -> int:
@@ -202,7 +206,7 @@ class Stream:
             messages = len(self._ends) - bisect_right(self._ends, position)
             if messages:
                 found.append(f"lost the last {messages} messages for {count} subscribers")
-        return [f"channel {self.channel}: {problem}" for problem in found]
+        return [f"channel {self.channels[0]}: {problem}" for problem in found]
 
     def _diagnosis(self, follower: Follower) -> str:
         position, strays = self._strays[follower]

@@ -2,7 +2,7 @@
 
 The name of a field is also the field's key in the TOML file. The environment variable for a field
 of :class:`App` is ``REVERB_APP_`` plus the field's name in upper case, except where Laravel Reverb
-uses another variable (:mod:`reverb.config.sources`). A new field needs a docstring and a row in
+uses another variable (:mod:`reverb.config.environment`). A new field needs a docstring and a row in
 docs/configuration.md. A new limit whose refusals the metrics count also needs an entry in
 :data:`reverb.meter.LIMITS`.
 """
@@ -95,6 +95,7 @@ class Webhook(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 LARGEST = 2**31 - 1
 """The largest value of a number in the settings. Timers, Redis and sockets accept this value."""
+DEFAULT_EVENT_BYTES = 10_240
 Count = Annotated[int, msgspec.Meta(ge=0, le=LARGEST)]
 """The type of a limit, which may be a number of seconds; 0 means no limit."""
 Seconds = Annotated[int, msgspec.Meta(ge=1, le=LARGEST)]
@@ -111,15 +112,20 @@ Secret = Annotated[
     str,
     msgspec.Meta(min_length=1, extra={"expected": "a string that is not empty", "is_secret": True}),
 ]
-HostPattern = Annotated[str, msgspec.Meta(pattern=r"^([^/:\s]+|[0-9A-Fa-f:]+)$")]
-"""A pattern for the host of a browser's Origin; the Origin's scheme and port are not compared."""
-HostPatterns = Annotated[
-    tuple[HostPattern, ...],
+OriginPattern = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^([^/:\s]+|[0-9A-Fa-f:]+|[*A-Za-z][-+.*0-9A-Za-z]*://[^/?#@\s]*)\Z",
+    ),
+]
+"""A pattern for a browser's Origin: for its host, for the whole Origin, or ``null``."""
+OriginPatterns = Annotated[
+    tuple[OriginPattern, ...],
     msgspec.Meta(
         min_length=1,
         extra={
-            "expected": "a list of hosts, such as 'example.com' or '*.example.com', without scheme "
-            "or port"
+            "expected": "a list of hosts without port, such as 'example.com' or '*.example.com', "
+            "or of whole origins, such as 'https://example.com:8443', 'file://' or 'null'"
         },
     ),
 ]
@@ -143,17 +149,25 @@ class App(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     If the app is not in service, the server rejects the app's clients with code 4003 and its API
     requests with status 403.
     """
-    allowed_origins: HostPatterns = ("*",)
-    """Host patterns that a browser's Origin header must match.
+    allowed_origins: OriginPatterns = ("*",)
+    """Patterns, one of which a browser's Origin header must match.
 
-    ``*`` matches any run of characters. Only the pattern ``*`` by itself admits
-    clients without an Origin header.
+    ``*`` matches any run of characters. A pattern with ``://``, such as ``capacitor://localhost``,
+    is compared with the whole Origin, and ``null`` with an Origin that is ``null``. Any other
+    pattern is compared with the Origin's host.
     """
+    require_origin: bool = False
+    """Whether clients without an Origin header, which are not browsers, are rejected."""
     client_events: Literal["members", "all", "none"] = "members"
     """The channels on which subscribers may send ``client-`` events.
 
     ``members``: private and presence channels; ``all``: public channels too;
     ``none``: no channel.
+    """
+    subscription_errors: bool = True
+    """Whether a refused subscription is also reported by ``pusher:subscription_error``.
+
+    The event names the channel, so that pusher-js and Laravel Echo pass it to the channel.
     """
     subscription_counts: bool = False
     """Whether subscribers receive the number of a channel's subscriptions when it changes.
@@ -162,8 +176,11 @@ class App(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """
     activity_timeout: Seconds = 120
     """Seconds of silence after which a client should ping. The server sends clients the number."""
-    ping_interval: Seconds = 60
-    """Seconds without data from a client after which the server pings it."""
+    ping_interval: Seconds = 45
+    """Seconds without data from a client after which the server pings it.
+
+    The default is less than the 50 to 60 seconds after which proxies close an idle connection.
+    """
     pong_timeout: Seconds = 30
     """Seconds within which a client must send something after the server has pinged it."""
     authorization_timeout: Count = 0
@@ -171,9 +188,17 @@ class App(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     max_connections: Count = 0
     """The largest number of connections that the app has open at once, on all nodes."""
     max_message_bytes: Count = 10_240
-    """The largest WebSocket message from a client, in bytes."""
-    max_event_bytes: Count = 10_240
-    """The largest data of one published event, in bytes."""
+    """The largest WebSocket message from a client, in bytes.
+
+    A larger message is answered with an error. Far above the limit, see
+    :func:`reverb.transport.rfc6455.hard_limit`, the connection is closed with 1009.
+    """
+    max_event_bytes: Count = DEFAULT_EVENT_BYTES
+    """The largest data of one published event, in bytes.
+
+    If a source of the configuration gives ``max_message_bytes`` and none gives this limit, the
+    limit is the larger of its default and ``max_message_bytes``.
+    """
     max_channels_per_event: Count = 100
     """The largest number of channels in one publication."""
     max_batch_events: Count = 10
@@ -182,8 +207,10 @@ class App(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """The longest channel name, in characters."""
     max_event_name: Count = 200
     """The longest event name, in characters."""
+    max_user_id: Count = 128
+    """The longest id of a user or of a presence channel's member, in characters."""
     max_presence_members: Count = 0
-    """The largest number of distinct users on one presence channel."""
+    """The largest number of distinct users on one presence channel; Pusher allows 100."""
     max_presence_member_bytes: Count = 2_048
     """The largest ``user_info`` of a member or of a sign-in, in bytes."""
     max_channels_per_connection: Count = 1_000

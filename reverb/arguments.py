@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from reverb.apps import App
-from reverb.listening import endpoint_strings
+from reverb.listening import endpoint_check, endpoint_strings
 from reverb.nats.url import parse_nats_url
 from reverb.protocol.notices import Notice
 from reverb.redis.url import parse_redis_url
@@ -32,7 +32,7 @@ def check_settings(settings: object) -> None:
         raise _mismatch("Settings.host", "an IP address or a host name", settings.host)
     for name in ("listen", "metrics_listen"):
         for endpoint in getattr(settings, name):
-            if problem := endpoint_strings.find_problem(endpoint):
+            if problem := endpoint_check.find_problem(endpoint):
                 raise InvalidArgumentError(
                     f"Settings.{name}: cannot listen on endpoint {endpoint!r}: {problem}"
                 )

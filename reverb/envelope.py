@@ -26,7 +26,10 @@ class Publication(msgspec.Struct, frozen=True, array_like=True, tag="publication
 
 
 class Termination(msgspec.Struct, frozen=True, array_like=True, tag="termination"):
-    """Asks each node to close all connections on which the user is signed in."""
+    """Asks each node to close all connections of a user.
+
+    The connections are signed in as the user, or have joined a presence channel as the user.
+    """
 
     app_id: str
     user_id: str

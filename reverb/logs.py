@@ -25,6 +25,8 @@ from twisted.logger import (
 )
 from zope.interface import implementer
 
+from reverb.dotenv import VariableError, read_variable
+
 _LEVELS = {level.name: position for position, level in enumerate(LogLevel.iterconstants())}
 """The rank of each level by its name, from 0 for the lowest."""
 
@@ -103,7 +105,10 @@ def lowest_level(environ: Mapping[str, str]) -> str:
         SystemExit: REVERB_LOG_LEVEL is not the name of a level. twistd would print a
             traceback for any other exception.
     """
-    given = environ.get("REVERB_LOG_LEVEL", "").strip()
+    try:
+        given = read_variable(environ, "REVERB_LOG_LEVEL").strip()
+    except VariableError as error:
+        raise SystemExit(f"reverb: {error}") from None
     name = given.lower() or "info"
     if name not in _LEVELS:
         raise SystemExit(

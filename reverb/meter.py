@@ -26,6 +26,7 @@ LIMITS = (
     "client_events_per_second",
     "max_channels_per_connection",
     "max_connections",
+    "max_message_bytes",
     "max_presence_members",
     "messages_per_second",
 )
@@ -37,11 +38,15 @@ REFUSALS = (
     "connection_rate_per_address",
     "accept_failed",
     "proxy_header",
+    "tls_on_plain_port",
+    "plain_on_tls_port",
+    "unexpected_proxy_header",
 )
 """The reasons for which a node refuses a connection before it knows the connection's app.
 
 The first three reasons are limits in the node's settings. ``accept_failed`` means that the process
-had reached the limit of open files; ``proxy_header`` means a malformed PROXY header.
+had reached the limit of open files; ``proxy_header`` means a malformed PROXY header. The last three
+reasons mean that a client speaks another protocol than the port.
 """
 
 _FANOUT_SIZES = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000)

@@ -7,7 +7,7 @@ node get only the values that they need.
 
 The name of a field is also the field's key in the TOML file. The environment variable of a
 field is ``REVERB_`` and the field's name in upper case, except where Laravel Reverb uses
-another name (:mod:`reverb.config.sources`). A new field needs a docstring and a row in
+another name (:mod:`reverb.config.environment`). A new field needs a docstring and a row in
 docs/configuration.md. A new command-line option also needs an entry in
 :mod:`reverb.config.sources` and an entry in :mod:`reverb.tap`.
 """
@@ -115,8 +115,11 @@ class Settings(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Maximum size of an HTTP request's head, in bytes."""
     handshake_timeout: Seconds = 10
     """Seconds that a new connection has to send a complete request head."""
-    request_timeout: Seconds = 60
-    """Seconds that an HTTP connection may be idle, or take to send one request."""
+    request_timeout: Seconds = 75
+    """Seconds that an HTTP connection may be idle, or take to send one request.
+
+    The default is more than the 60 seconds for which proxies keep an idle connection for reuse.
+    """
     max_buffered_bytes: Count = 1_048_576
     """Maximum number of bytes queued for one slow client; beyond it, the client is disconnected.
 

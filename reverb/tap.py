@@ -9,8 +9,8 @@ from twisted.python import usage
 
 import reverb
 from reverb.backends import WrongReactorError
-from reverb.config.development import DevelopmentBanner
 from reverb.config.loader import ConfigurationError, load
+from reverb.config.startup_log import StartupLog
 from reverb.process import NodeProcess
 from reverb.settings import Settings
 from reverb.workers.supervisor import WorkerSupervisor
@@ -135,6 +135,5 @@ def makeService(options: Options) -> IService:
         service = WorkerSupervisor(settings) if settings.workers > 1 else NodeProcess(settings)
     except (ConfigurationError, WrongReactorError) as error:
         raise SystemExit(f"reverb: {error}") from None
-    if configuration.is_development:
-        DevelopmentBanner(settings).setServiceParent(service)
+    StartupLog(configuration).setServiceParent(service)
     return service

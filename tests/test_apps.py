@@ -23,12 +23,15 @@ def test_the_defaults_are_the_limits_of_the_documentation():
     app = convert()
 
     assert app.activity_timeout == 120
+    assert app.ping_interval == 45
     assert app.pong_timeout == 30
     assert app.max_event_bytes == 10_240
     assert app.max_channels_per_event == 100
     assert app.max_batch_events == 10
     assert app.max_channel_name == 200
     assert app.max_event_name == 200
+    assert app.max_user_id == 128
+    assert app.max_presence_members == 0
     assert app.client_events_per_second == 10
     assert app.enabled
     assert app.allowed_origins == ("*",)
@@ -89,8 +92,9 @@ def test_it_cannot_be_changed():
         (
             {"allowed_origins": "*"},
             (
-                "App.allowed_origins: expected a list of hosts, such as 'example.com' or "
-                "'*.example.com', without scheme or port, got '*'"
+                "App.allowed_origins: expected a list of hosts without port, such as "
+                "'example.com' or '*.example.com', or of whole origins, such as "
+                "'https://example.com:8443', 'file://' or 'null', got '*'"
             ),
         ),
         (

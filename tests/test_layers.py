@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 
 # From the bottom to the top. A part imports only parts of the floors below its own.
 FLOORS = (
-    ("redaction",),
+    ("dotenv", "redaction"),
     (
         *("backoff", "bounded_reader", "deferred", "envelope", "host_port", "http"),
         *("log_throttle", "logs", "memoize", "meter", "portions", "query", "state_machine"),

@@ -10,8 +10,9 @@ import reverb
 from reverb import redaction
 from reverb.brokers.url import UrlParts, split_url
 from reverb.commands.client import Client
+from reverb.config.environment import read_environment
 from reverb.config.loader import Configuration, load
-from reverb.config.sources import read_environment, read_file
+from reverb.config.sources import read_file
 from reverb.nats.link import NatsLink
 from reverb.nats.url import NatsUrl, parse_nats_url
 from reverb.redaction import HIDDEN, RedactedStruct, hide

@@ -11,7 +11,9 @@ from twisted.logger import formatEvent, globalLogPublisher
 from twisted.python import usage
 
 from reverb.apps import App
-from reverb.config.development import DevelopmentBanner, development_banner
+from reverb.config.development import development_banner
+from reverb.config.loader import Configuration
+from reverb.config.startup_log import StartupLog
 from reverb.service import ReverbService
 from reverb.settings import Settings
 from reverb.tap import Options, makeService
@@ -103,7 +105,6 @@ class TestMakeService:
         assert service.settings == Settings(
             port=0, path="/ws", apps=(App(id="1", key="key", secret="secret"),)
         )
-        assert not [child for child in service if isinstance(child, DevelopmentBanner)]
 
     def test_it_reads_the_environment(self, monkeypatch):
         monkeypatch.setenv("REVERB_CACHE_TTL", "7")
@@ -116,10 +117,10 @@ class TestMakeService:
 
         assert makeService(with_app("--config", str(path))).settings.cache_ttl == 8
 
-    def test_without_an_app_it_adds_the_development_banner(self):
+    def test_it_adds_the_log_of_the_start(self):
         service = makeService(parsed())
 
-        assert [child for child in service if isinstance(child, DevelopmentBanner)]
+        assert [child for child in service if isinstance(child, StartupLog)]
 
     def test_several_workers_have_a_supervisor(self):
         service = makeService(with_app("--workers=2", "--redis=redis://localhost", "--port=0"))
@@ -186,15 +187,26 @@ class TestDevelopmentBanner:
         assert "with wsPort set to the port that you connect to:" in banner
         assert f'{{wsHost: "{host}", forceTLS: false, ' in banner
 
-    def test_it_is_logged_at_the_start(self):
-        settings = development_settings()
+
+class TestStartupLog:
+    def texts(self, **fields):
+        configuration = Configuration(settings=development_settings(), **fields)
         events = []
         globalLogPublisher.addObserver(events.append)
-
-        DevelopmentBanner(settings).startService()
-
+        StartupLog(configuration).startService()
         globalLogPublisher.removeObserver(events.append)
-        assert [formatEvent(event) for event in events] == [development_banner(settings)]
+        return [(event["log_level"].name, formatEvent(event)) for event in events]
+
+    def test_the_development_banner(self):
+        banner = development_banner(development_settings())
+
+        assert self.texts(is_development=True) == [("info", banner)]
+
+    def test_the_warning(self):
+        assert self.texts(is_development=False, warning="a {b}") == [("warn", "a {b}")]
+
+    def test_nothing(self):
+        assert self.texts(is_development=False) == []
 
 
 class TestTwistd:

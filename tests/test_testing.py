@@ -187,7 +187,7 @@ class TestMemoryClient:
         client = server.client()
         client.subscribe("private-x", app=OTHER)
 
-        assert names(client.take()) == ["error"]
+        assert names(client.take()) == ["error", "subscription_error"]
 
     def test_it_signs_in(self, server):
         client = server.client()

@@ -35,6 +35,10 @@ ROWS = (
     Row("batches", fanout.batches, (
         "Like publishers, but each publishes batches of ten events."
     )),
+    Row("shared-channels", fanout.shared_channels, (
+        "Ten publishers at once publish, each to a channel of its own, to 1,000 subscribers of all "
+        "ten channels: messages on several channels share a write, too."
+    )),
     Row("latency", fanout.latency, (
         "40 publishes a second to 1,000 subscribers: the time from the publish to each delivery, "
         "including the generator's own reading."
@@ -66,7 +70,8 @@ ROWS = (
     )),
     Row("idle", connections.idle, (
         "10,000 clients are idle, and answer the pings. ping_interval is 10 s here, so the "
-        "window has two pings for each; with the default of 60 s the CPU usage is a sixth."
+        "window has two pings for each; with the default of 45 s the CPU usage is less than a "
+        "quarter."
     )),
     Row("departure", connections.departure, (
         "10,000 clients disconnect at once (TCP reset): the time until a new client is connected "

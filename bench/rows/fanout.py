@@ -1,4 +1,4 @@
-"""One channel with many subscribers."""
+"""Channels with many subscribers."""
 
 from collections.abc import Iterator
 
@@ -28,10 +28,12 @@ def latency_figures(window: Window) -> list[Figure]:
     ]
 
 
-def saturated(context: Context, arena: Arena, in_flight: int = 1, batch: int = 1) -> Case:
-    """Publish to 1,000 subscribers at full speed."""
+def saturated(
+    context: Context, arena: Arena, in_flight: int = 1, batch: int = 1, channels: int = 1
+) -> Case:
+    """Publish at full speed to 1,000 subscribers, all of the same channels."""
     subscribers = context.count(1_000)
-    stream = arena.stream()
+    stream = arena.stream(channels=channels)
     arena.subscribe(subscribers, [stream])
     driver = arena.driver([stream], in_flight, batch)
     driver.saturate(context.warm_up, in_flight)
@@ -39,7 +41,8 @@ def saturated(context: Context, arena: Arena, in_flight: int = 1, batch: int = 1
     arena.check()
     who = "1 publisher" if in_flight == 1 else f"{in_flight} publishers"
     how = f", batches of {batch}" if batch > 1 else ""
-    label = f"{who}{how}, {subscribers:,} subscribers"
+    where = f" on {channels} channels" if channels > 1 else ""
+    label = f"{who}{how}{where}, {subscribers:,} subscribers"
     return Case(label, delivery_figures(window, subscribers), window.generator)
 
 
@@ -59,6 +62,12 @@ def batches(context: Context) -> Iterator[Case]:
     """Publish a hundred messages at once, in ten requests."""
     with context.arena() as arena:
         yield saturated(context, arena, in_flight=10, batch=10)
+
+
+def shared_channels(context: Context) -> Iterator[Case]:
+    """Publish ten messages at once, each to another channel of the same subscribers."""
+    with context.arena() as arena:
+        yield saturated(context, arena, in_flight=10, channels=10)
 
 
 def latency(context: Context) -> Iterator[Case]:

@@ -40,7 +40,7 @@ def members(context: Context) -> Iterator[Case]:
 def _join(arena: Arena, client: Client, stream: Stream, user_id: str, before: int) -> None:
     """Join as a member, and wait until all earlier members received ``member_added``."""
     joined: list[Client] = []
-    frame = _subscription(arena.target.app, client, stream.channel, user_id)
+    frame = _subscription(arena.target.app, client, stream.channels[0], user_id)
     client.subscribe(frame, joined.append)
     tally = arena.tally
     arena.wait_until(

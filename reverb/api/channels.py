@@ -18,13 +18,15 @@ _PRESENCE_PREFIX = "presence-"
 async def list_channels(context: ApiContext, request: SignedRequest) -> dict[str, Any]:
     """List the occupied channels whose names start with ``filter_by_prefix``, if it is given.
 
+    Pusher lists no numbers of subscriptions; Laravel Reverb does.
+
     Raises:
         ApiError: With 400 if ``info`` is invalid, or if ``info`` requests the number of users and
             ``filter_by_prefix`` does not begin with ``presence-``.
     """
     prefix = request.query.get("filter_by_prefix") or ""
-    attributes = parse_info(request.query.get("info"), ("user_count",))
-    if attributes and not prefix.startswith(_PRESENCE_PREFIX):
+    attributes = parse_info(request.query.get("info"), ("user_count", "subscription_count"))
+    if "user_count" in attributes and not prefix.startswith(_PRESENCE_PREFIX):
         raise ApiError(
             400,
             "user_count may only be requested for presence channels - please supply "
@@ -98,6 +100,6 @@ async def count_connections(context: ApiContext, request: SignedRequest) -> dict
 
 
 def _check_name(app: App, name: str) -> None:
-    problem = channel_name_problem(name, app.max_channel_name)
+    problem = channel_name_problem(name, app.max_channel_name, app.max_user_id)
     if problem:
         raise ApiError(400, problem)

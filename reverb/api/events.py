@@ -18,7 +18,8 @@ from reverb.apps import App
 from reverb.http import Response
 from reverb.protocol.codes import ClientError
 from reverb.protocol.events import EventError, check_event
-from reverb.protocol.messages import NOT_JSON, data_text, json_problem
+from reverb.protocol.json_decoding import data_text
+from reverb.protocol.json_problems import NOT_JSON, json_problem
 
 _INFO_ATTRIBUTES = ("user_count", "subscription_count")
 S = TypeVar("S")
@@ -181,7 +182,7 @@ def publish_to_channel(context: ApiContext, request: SignedRequest, channel: str
     try:
         data = request.body.decode()
     except UnicodeDecodeError as error:
-        raise ApiError(400, f"The body is not UTF-8: {error}") from None
+        raise ApiError(400, f"The body is not UTF-8 at byte {error.start}") from None
     event = _Event(
         name=request.query.get("name") or "",
         channel=channel,

@@ -81,7 +81,7 @@ def _to_api_error(error: Exception, request: Request, log: FailureLog) -> ApiErr
     if isinstance(error, ClusterStoreLostError):
         return ApiError(
             503,
-            f"Webhooks are stored in Redis, which is unreachable: {error}",
+            "Webhooks are stored in Redis, which is unreachable: see the server's log",
             {"Retry-After": "5"},
         )
     log.failure(

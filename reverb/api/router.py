@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
+from itertools import chain
 from typing import Any, NamedTuple
 
 from twisted.logger import Logger
@@ -116,13 +117,21 @@ class Router:
         routes: The table of routes.
         context: The first argument of each route's function.
         prefix: The prefix of all paths: empty, or a path such as ``/realtime``.
+        unprefixed: Further routes, whose patterns are whole paths.
     """
 
-    def __init__(self, routes: Iterable[Route], context: object, prefix: str = "") -> None:
+    def __init__(
+        self,
+        routes: Iterable[Route],
+        context: object,
+        prefix: str = "",
+        *,
+        unprefixed: Iterable[Route] = (),
+    ) -> None:
         endpoints: dict[str, _Endpoint] = {}
-        for route in routes:
-            pattern = prefix + route.pattern
-            endpoints.setdefault(pattern, _Endpoint(pattern)).add(route)
+        prefixed = (Route(method, prefix + path, function) for method, path, function in routes)
+        for route in chain(prefixed, unprefixed):
+            endpoints.setdefault(route.pattern, _Endpoint(route.pattern)).add(route)
         self._endpoints = tuple(endpoints.values())
         self._max_segments = max((pattern.count("/") for pattern in endpoints), default=0) + 1
         self._context = context

@@ -15,6 +15,7 @@ from reverb.api.channels import (
 from reverb.api.context import ApiContext
 from reverb.api.events import publish_batch, publish_event, publish_to_channel
 from reverb.api.health import require_upgrade, show_ready, show_up
+from reverb.api.home import HomePage
 from reverb.api.router import ANY_METHOD, Content, Result, Route, RouteFunction, Router
 from reverb.api.users import terminate_connections
 from reverb.api.webhooks import (
@@ -35,7 +36,10 @@ def make_router(context: ApiContext, prefix: str) -> Router:
         context: The parts of the node that the routes' functions use.
         prefix: The prefix of all paths: empty, or a path such as ``/realtime``.
     """
-    return Router(_ROUTES, context, prefix)
+    home = HomePage(prefix)
+    # A load balancer may check the root whatever the prefix is.
+    root = [Route("GET", path, home.show) for path in dict.fromkeys(["/", prefix, f"{prefix}/"])]
+    return Router(_ROUTES, context, prefix, unprefixed=root)
 
 
 SignedFunction = Callable[..., Content | Coroutine[Any, Any, Content]]

@@ -13,7 +13,7 @@ from reverb.api.authentication import SignedRequest
 from reverb.api.context import ApiContext
 from reverb.api.responses import ApiError
 from reverb.apps import EVENT_NAMES, App, EventName, Webhook
-from reverb.protocol.messages import json_problem
+from reverb.protocol.json_problems import NOT_JSON, json_problem
 from reverb.protocol.names import channel_name_problem
 from reverb.webhooks.delivery import Delivery, State
 from reverb.webhooks.events import TEST_CHANNEL, WebhookEvent, sample_event
@@ -167,14 +167,15 @@ def _parse_test_event(request: SignedRequest) -> _TestEventOptions:
     """
     try:
         options = msgspec.json.decode(request.body or b"{}", type=_TestEventOptions)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except NOT_JSON as error:
         raise ApiError(
             400,
             "The body must be a JSON object with url, event "
             f"({', '.join(EVENT_NAMES)}) and channel, all optional: {json_problem(error)}",
         ) from None
     channel = TEST_CHANNEL if options.channel is None else options.channel
-    problem = channel_name_problem(channel, request.app.max_channel_name)
+    app = request.app
+    problem = channel_name_problem(channel, app.max_channel_name, app.max_user_id)
     if problem is not None:
         raise ApiError(400, problem)
     if options.url is not None:

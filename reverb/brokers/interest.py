@@ -4,9 +4,11 @@ from itertools import islice
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
+from twisted.python.failure import Failure
 
 from reverb.brokers.link import Link, LinkLostError
 from reverb.brokers.link_observer import ConnectPhase, LinkObserver
+from reverb.brokers.reply_deadlines import ReplyOverdueError
 from reverb.portions import portions
 
 UNSUBSCRIBE_DELAY = 2.0
@@ -47,7 +49,8 @@ class Interest(LinkObserver):
         Returns:
             None if the subscription is in place, or if the link is down and the node subscribes at
             the next connect. Otherwise a Deferred, which fires when the bus has confirmed the
-            subscription or when the link is lost. The Deferred never fails.
+            subscription, when the link is lost, or when the confirmation is overdue. The Deferred
+            never fails.
         """
         self._unsubscribe_at.pop(name, None)
         if self._subscribed.get(name) != self._connects:
@@ -59,7 +62,7 @@ class Interest(LinkObserver):
             return None
         waiting: Deferred[None] = Deferred()
         pending.addBoth(_fire, waiting)
-        return waiting
+        return self._link.deadlines.limit(waiting).addErrback(_ignore_overdue)
 
     def _send(self, names: list[bytes]) -> "Deferred[None]":
         """Subscribe to names now; return the Deferred of :meth:`Link.subscribe`."""
@@ -139,3 +142,7 @@ def _fire(result: object, waiting: "Deferred[None]") -> object:
     """Fire ``waiting``; return ``result`` for the next callback of the confirmation."""
     waiting.callback(None)
     return result
+
+
+def _ignore_overdue(failure: Failure) -> None:
+    failure.trap(ReplyOverdueError)

@@ -12,6 +12,7 @@ from twisted.python.failure import Failure
 
 from reverb.backoff import Backoff
 from reverb.brokers.link_observer import ConnectPhase, LinkObserver
+from reverb.brokers.reply_deadlines import ReplyDeadlines
 from reverb.deferred import returns_deferred
 from reverb.log_throttle import LogThrottle
 from reverb.meter import LinkMeter
@@ -78,6 +79,7 @@ class Link:
         prefix: The prefix of every name on the bus.
         clock: The reactor, as a clock.
         bus_meter: The counters of the connection that receives messages.
+        deadlines: Limits how long clients wait for the server's replies.
     """
 
     _log = Logger()
@@ -88,6 +90,7 @@ class Link:
         self.prefix = prefix
         self.clock = reactor
         self.bus_meter = LinkMeter()
+        self.deadlines = ReplyDeadlines(reactor)
         self._state = StateMachine(_State.STOPPED, _TRANSITIONS)
         self._why_down = "it has not answered yet"
         self._observers: list[tuple[ConnectPhase, LinkObserver]] = []

@@ -16,6 +16,7 @@ from reverb.redaction import Password, RedactedStruct
 
 # A pattern, because urlsplit supports one host only.
 _URL = re.compile(r"(?P<scheme>[A-Za-z+]+)://(?P<netloc>[^/?]*)(?P<path>[^?]*)\??(?P<query>.*)")
+_HOST = re.compile(r"[\w.-]*|[0-9A-Fa-f:.]+(%[\w.-]+)?")
 _MAX_SHOWN_CHARACTERS = 40
 
 
@@ -114,10 +115,14 @@ def parse_address(text: str, default_port: int, *, service: str) -> Address:
     Raises:
         UrlError: The host or the port is malformed.
     """
+    malformed = UrlError(f"the host or the port of the {service} URL is malformed")
     try:
-        return parse_host_port(text, default_port)
+        host, port = parse_host_port(text, default_port)
     except ValueError:
-        raise UrlError(f"the host or the port of the {service} URL is malformed") from None
+        raise malformed from None
+    if not _HOST.fullmatch(host):
+        raise malformed
+    return host, port
 
 
 def parse_addresses(

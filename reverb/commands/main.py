@@ -46,6 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _check_encoding(parser, args)
     try:
         configuration = _load_configuration(args)
+        if configuration.warning:
+            sys.stderr.write(f"reverb: {configuration.warning}\n")
         app = _find_app(args, configuration)
         with closing(Client(args.url or _default_url(configuration.settings), app)) as client:
             return webhooks.run(client, args)

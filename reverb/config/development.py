@@ -3,9 +3,6 @@
 import json
 import secrets
 
-from twisted.application.service import Service
-from twisted.logger import Logger
-
 from reverb.config.sources import ConfigurationError
 from reverb.listening import endpoint_strings
 from reverb.settings import Settings
@@ -83,24 +80,6 @@ def development_banner(settings: Settings) -> str:
             f"  new Pusher({json.dumps(app.key)}, {{{arguments}}});",
         ]
     )
-
-
-class DevelopmentBanner(Service):
-    """Logs, when the server starts, how to connect to the development app.
-
-    Args:
-        settings: The settings with the development app.
-    """
-
-    _log = Logger()
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-
-    def startService(self) -> None:
-        """Log the banner."""
-        super().startService()
-        self._log.info("{banner}", banner=development_banner(self._settings))
 
 
 def _address(settings: Settings) -> dict[str, object]:

@@ -3,10 +3,18 @@
 from collections.abc import Mapping
 from urllib.parse import quote
 
-_TRUE = ("true", "1", "yes", "on", "(true)")
-_FALSE = ("false", "0", "no", "off", "(false)", "empty", "(empty)")
-_UNSET = ("", "null", "(null)")
-_SCHEMES = {"tcp": "redis", "tls": "rediss"}
+from reverb.config.sources import BOOLEANS
+from reverb.dotenv import VariableError, read_variable
+
+# The schemes of Laravel's Redis clients, Predis and PhpRedis, and the schemes of Redis URLs.
+_SCHEMES = {
+    "redis": "redis",
+    "tcp": "redis",
+    "rediss": "rediss",
+    "tls": "rediss",
+    "ssl": "rediss",
+}
+_UNIX = "unix"
 
 
 def redis_url_from_environment(environ: Mapping[str, str]) -> str | None:
@@ -14,36 +22,57 @@ def redis_url_from_environment(environ: Mapping[str, str]) -> str | None:
 
     Args:
         environ: The environment. ``REVERB_SCALING_ENABLED`` turns Redis on. The address
-            comes from ``REDIS_URL`` or, if that is not set, from ``REDIS_HOST``, ``REDIS_PORT``,
-            ``REDIS_USERNAME``, ``REDIS_PASSWORD`` and ``REDIS_DB``.
+            comes from ``REDIS_URL`` or, if that is not set, from ``REDIS_SCHEME``, ``REDIS_HOST``,
+            ``REDIS_PORT``, ``REDIS_USERNAME``, ``REDIS_PASSWORD`` and ``REDIS_DB``.
             ``REVERB_SCALING_CHANNEL`` becomes the URL's query parameter ``prefix``.
 
     Returns:
         The URL, not validated; None if ``REVERB_SCALING_ENABLED`` is false or not set.
 
     Raises:
-        ValueError: ``REVERB_SCALING_ENABLED`` is neither true nor false.
+        VariableError: ``REVERB_SCALING_ENABLED`` is neither true nor false, ``REDIS_SCHEME`` is
+            unknown, or the value of a variable is malformed.
     """
-    enabled = environ.get("REVERB_SCALING_ENABLED", "")
-    if enabled.strip().lower() not in _TRUE:
-        if enabled.strip().lower() not in (*_FALSE, *_UNSET):
-            raise ValueError(f"expected true or false, got {enabled[:60]!r}")
+    if not _is_enabled(read_variable(environ, "REVERB_SCALING_ENABLED")):
         return None
-
-    def read(name: str, default: str = "") -> str:
-        text = environ.get(name, "").strip()
-        return default if text.lower() in _UNSET else text
-
-    prefix = quote(read("REVERB_SCALING_CHANNEL", "reverb"), safe="")
-    if url := read("REDIS_URL"):
+    prefix = quote(read_variable(environ, "REVERB_SCALING_CHANNEL") or "reverb", safe="")
+    if url := read_variable(environ, "REDIS_URL"):
         scheme, mark, rest = url.partition("://")
         separator = "&" if "?" in rest else "?"
-        return f"{_SCHEMES.get(scheme, scheme)}{mark}{rest}{separator}prefix={prefix}"
-    # Laravel accepts a host that begins with a scheme, such as tls://.
-    scheme, _, host = read("REDIS_HOST", "127.0.0.1").rpartition("://")
-    user, password = (quote(read(f"REDIS_{name}"), safe="") for name in ("USERNAME", "PASSWORD"))
+        return f"{_SCHEMES.get(scheme.lower(), scheme)}{mark}{rest}{separator}prefix={prefix}"
+    scheme, host = _scheme_and_host(environ)
+    password = quote(read_variable(environ, "REDIS_PASSWORD"), safe="")
+    user = quote(read_variable(environ, "REDIS_USERNAME"), safe="")
     credentials = f"{user}:{password}@" if password else ""
+    database = read_variable(environ, "REDIS_DB") or "0"
+    if scheme == _UNIX:
+        return f"unix://{credentials}{quote(host)}?db={database}&prefix={prefix}"
     host = f"[{host}]" if ":" in host else host
-    port, database = read("REDIS_PORT", "6379"), read("REDIS_DB", "0")
-    scheme = _SCHEMES.get(scheme, scheme or "redis")
+    port = read_variable(environ, "REDIS_PORT") or "6379"
     return f"{scheme}://{credentials}{host}:{port}/{database}?prefix={prefix}"
+
+
+def _is_enabled(text: str) -> bool:
+    if text and text.lower() not in BOOLEANS:
+        raise VariableError(f"REVERB_SCALING_ENABLED: expected true or false, got {text[:60]!r}")
+    return BOOLEANS.get(text.lower(), False)
+
+
+def _scheme_and_host(environ: Mapping[str, str]) -> tuple[str, str]:
+    """Return the scheme of the URL, and the host or the path of a UNIX socket.
+
+    Laravel accepts a host that begins with a scheme, such as ``tls://``, and PhpRedis a host that
+    is the path of a UNIX socket.
+    """
+    given, _, host = (read_variable(environ, "REDIS_HOST") or "127.0.0.1").rpartition("://")
+    if host.startswith("/"):
+        return _UNIX, host
+    variable = "REDIS_HOST" if given else "REDIS_SCHEME"
+    given = given or read_variable(environ, "REDIS_SCHEME") or "redis"
+    scheme = _SCHEMES.get(given.lower())
+    if scheme is None:
+        raise VariableError(
+            f"{variable}: expected one of {', '.join(map(repr, _SCHEMES))} as the scheme, "
+            f"got {given[:60]!r}"
+        )
+    return scheme, host

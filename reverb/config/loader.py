@@ -1,8 +1,9 @@
 """Builds the settings from defaults, the file, the environment and the command line.
 
 The command line overrides the environment, the environment overrides the file, and the file
-overrides the defaults. :mod:`reverb.config.sources` reads the file, the environment and the command
-line. This module merges the values of all sources, and rejects values that contradict each other.
+overrides the defaults. :mod:`reverb.config.sources` reads the file and the command line,
+:mod:`reverb.config.environment` reads the environment. This module merges the values of all
+sources, and rejects values that contradict each other.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,8 +12,13 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
-from reverb.apps import App
+from reverb.apps import DEFAULT_EVENT_BYTES, App
 from reverb.config import development
+from reverb.config.environment import (
+    describe_unknown,
+    read_environment,
+    read_pusher_credentials,
+)
 from reverb.config.sources import (
     CREDENTIALS,
     SETTINGS_OPTIONS,
@@ -21,11 +27,10 @@ from reverb.config.sources import (
     Overrides,
     Value,
     Values,
-    read_environment,
     read_file,
     read_options,
 )
-from reverb.listening import endpoint_strings
+from reverb.listening import endpoint_check, endpoint_strings
 from reverb.nats.url import parse_nats_url
 from reverb.redis.url import parse_redis_url
 from reverb.settings import Settings, normalize_path
@@ -60,6 +65,8 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     """All settings of this node."""
     is_development: bool
     """Whether the only app is the development app, because no app was configured."""
+    warning: str | None = None
+    """A sentence about the environment for the operator; None if there is nothing to say."""
 
 
 def load(
@@ -93,16 +100,21 @@ def load(
     _normalize_path(values)
     apps = _merge_apps(file, environment, command_line)
     _check_complete(apps[: len(file.apps)], f"{config_path}: ")
-    is_development = not apps
-    if is_development:
-        apps = [file.app_defaults | environment.app | _development_credentials()]
+    credentials = {} if apps else read_pusher_credentials(environ)
+    is_development = not apps and not credentials
+    if not apps:
+        credentials = credentials or _development_credentials()
+        apps = [file.app_defaults | environment.app | credentials]
+    apps = [_default_event_size(app) for app in apps]
     _check_distinct(apps)
     _check_webhooks(apps)
     all_apps = tuple(_build(App, app) for app in apps)
     settings = _build(Settings, values | {"apps": Value(all_apps, "")})
     if is_development:
         development.require_loopback(settings)
-    return Configuration(settings=settings, is_development=is_development)
+    return Configuration(
+        settings=settings, is_development=is_development, warning=describe_unknown(environ)
+    )
 
 
 def _merge_apps(file: FileValues, environment: Overrides, command_line: Overrides) -> list[Values]:
@@ -120,6 +132,18 @@ def _merge_apps(file: FileValues, environment: Overrides, command_line: Override
             app.update(credentials)
             return apps
     return [*apps, file.app_defaults | environment.app | credentials]
+
+
+def _default_event_size(app: Values) -> Values:
+    """Let the app's server publish what the app's clients may send, if only that limit is raised.
+
+    Laravel Reverb has one limit for both, ``REVERB_APP_MAX_MESSAGE_SIZE``.
+    """
+    message = app.get("max_message_bytes")
+    if "max_event_bytes" in app or message is None:
+        return app
+    size = max(message.value, DEFAULT_EVENT_BYTES) if message.value else 0
+    return app | {"max_event_bytes": Value(size, message.origin)}
 
 
 def _check_complete(apps: list[Values], prefix: str) -> None:
@@ -228,7 +252,7 @@ def _expand_for_workers(endpoint: str, values: Values, prefix: str) -> list[str]
 
 
 def _check_endpoint(endpoint: str, origin: str) -> None:
-    if problem := endpoint_strings.find_problem(endpoint):
+    if problem := endpoint_check.find_problem(endpoint):
         raise ConfigurationError(f"{origin}: cannot listen on endpoint {endpoint!r}: {problem}")
 
 

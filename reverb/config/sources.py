@@ -1,7 +1,8 @@
-"""Reads the sources of the configuration: a TOML file, the environment, the command line.
+"""Reads two sources of the configuration: a TOML file and the command line.
 
 Each value is converted to its field's type and keeps its origin, so that a later error can
-name the origin. :mod:`reverb.config.loader` merges the sources.
+name the origin. :mod:`reverb.config.environment` reads the environment, and
+:mod:`reverb.config.loader` merges the sources.
 """
 
 import difflib
@@ -15,7 +16,6 @@ import msgspec
 from msgspec import inspect
 
 from reverb.apps import App
-from reverb.config import laravel
 from reverb.redaction import HIDDEN
 from reverb.settings import Settings
 from reverb.validation import convert, describe_value, plain_type
@@ -74,42 +74,18 @@ SETTINGS_FIELDS = {name: kind for name, kind in _field_types(Settings).items() i
 """The type of each field by its name; the fields of a table are named ``table.name``."""
 APP_FIELDS = _field_types(App)
 
-# Laravel Reverb's variables for settings that it has too, so that its .env file works unchanged.
-_LARAVEL_VARIABLES = {
-    "host": "REVERB_SERVER_HOST",
-    "port": "REVERB_SERVER_PORT",
-    "path": "REVERB_SERVER_PATH",
-    "redis": "REVERB_REDIS_URL",
-    "max_request_bytes": "REVERB_MAX_REQUEST_SIZE",
-    "max_message_bytes": "REVERB_APP_MAX_MESSAGE_SIZE",
-    "client_events": "REVERB_APP_ACCEPT_CLIENT_EVENTS_FROM",
-}
-SETTINGS_VARIABLES = {
-    name: _LARAVEL_VARIABLES.get(name, f"REVERB_{name.upper().replace('.', '_')}")
-    for name in SETTINGS_FIELDS
-}
-APP_VARIABLES = {
-    name: _LARAVEL_VARIABLES.get(name, f"REVERB_APP_{name.upper()}") for name in APP_FIELDS
-}
 _OPTIONS = ("host", "port", "listen", "path", "redis", "broker", "workers")
 SETTINGS_OPTIONS = {
     name: f"--{name.replace('_', '-')}" for name in (*_OPTIONS, "metrics_listen", "state_dir")
 }
 APP_OPTIONS = {name: f"--app-{name}" for name in CREDENTIALS}
 
-# HOST, PORT and SCHEME are the address for Laravel's clients, not the one to listen on. Kubernetes
-# adds the variables of the last line to each pod if a Service is named reverb.
-_IGNORED_VARIABLES = re.compile(
-    r"REVERB_(HOST|PORT|SCHEME|SERVER|LOG_LEVEL|(SCALING|PULSE|TELESCOPE)_\w+"
-    r"|APP_RATE_LIMITING_ENABLED|APP_RATE_LIMIT_\w+"
-    r"|SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_[0-9]+_\w+)"
-)
 _MAX_FILE_BYTES = 16 * 1_048_576
 """The largest configuration file in bytes. The limit also stops the read of an endless device."""
-_UNSET = ("", "null", "(null)")
-_BOOLEANS = dict.fromkeys(("true", "1", "yes", "on"), True) | dict.fromkeys(
-    ("false", "0", "no", "off"), False
+BOOLEANS = dict.fromkeys(("true", "(true)", "1", "yes", "on"), True) | dict.fromkeys(
+    ("false", "(false)", "0", "no", "off"), False
 )
+"""The words for a boolean in the environment and on the command line."""
 
 
 def read_file(path: str) -> FileValues:
@@ -140,53 +116,6 @@ def read_file(path: str) -> FileValues:
     )
 
 
-def read_environment(environ: Mapping[str, str]) -> Overrides:
-    """Read the ``REVERB_*`` environment variables.
-
-    Args:
-        environ: The environment. When ``REVERB_SCALING_ENABLED`` is true and
-            ``REVERB_REDIS_URL`` is not set, Laravel's ``REDIS_*`` variables are read as well.
-
-    Returns:
-        The values of the variables that are set. A variable that is empty or ``null`` counts
-        as not set.
-
-    Raises:
-        ConfigurationError: A variable is unknown, or its value is invalid.
-    """
-    settings_names = {variable: name for name, variable in SETTINGS_VARIABLES.items()}
-    app_names = {variable: name for name, variable in APP_VARIABLES.items()}
-    settings: Values = {}
-    app: Values = {}
-    for variable, text in sorted(environ.items()):
-        if not variable.startswith("REVERB_") or _IGNORED_VARIABLES.fullmatch(variable):
-            continue
-        if variable not in settings_names and variable not in app_names:
-            raise ConfigurationError(
-                f"{variable}: unknown environment variable{_suggest_variable(variable)}"
-            )
-        if text.strip().lower() in _UNSET:
-            continue
-        if name := settings_names.get(variable):
-            settings[name] = _convert_text(text, SETTINGS_FIELDS[name], variable)
-        else:
-            name = app_names[variable]
-            app[name] = _convert_text(text, APP_FIELDS[name], variable)
-    if "redis" not in settings:
-        settings |= _read_laravel_redis(environ)
-    credentials = _pop_credentials(app, APP_VARIABLES)
-    return Overrides(settings=settings, credentials=credentials, app=app)
-
-
-def _read_laravel_redis(environ: Mapping[str, str]) -> Values:
-    """Return the setting ``redis`` from Laravel's variables; an empty dict if Redis is off."""
-    try:
-        url = laravel.redis_url_from_environment(environ)
-    except ValueError as error:
-        raise ConfigurationError(f"REVERB_SCALING_ENABLED: {error}") from None
-    return {"redis": Value(url, "REVERB_SCALING_ENABLED with REDIS_*")} if url else {}
-
-
 def read_options(options: Mapping[str, object]) -> Overrides:
     """Read the command line's options.
 
@@ -203,7 +132,7 @@ def read_options(options: Mapping[str, object]) -> Overrides:
     """
     settings = _read_known_options(options, SETTINGS_OPTIONS, SETTINGS_FIELDS)
     app = _read_known_options(options, APP_OPTIONS, APP_FIELDS)
-    return Overrides(settings=settings, credentials=_pop_credentials(app, APP_OPTIONS), app={})
+    return Overrides(settings=settings, credentials=pop_credentials(app, APP_OPTIONS), app={})
 
 
 def _parse_file(path: str) -> dict[str, Any]:
@@ -282,13 +211,13 @@ def _read_known_options(
     for name, label in labels.items():
         given = options.get(label.removeprefix("--"))
         if isinstance(given, str):
-            values[name] = _convert_text(given, fields[name], label)
+            values[name] = convert_text(given, fields[name], label)
         elif given:
             values[name] = _convert(given, fields[name], label)
     return values
 
 
-def _pop_credentials(app: Values, labels: Mapping[str, str]) -> Values:
+def pop_credentials(app: Values, labels: Mapping[str, str]) -> Values:
     """Remove the id, key and secret from ``app``, and return them; require all three or none."""
     credentials = {name: app.pop(name) for name in CREDENTIALS if name in app}
     missing = [labels[name] for name in CREDENTIALS if name not in credentials]
@@ -299,7 +228,7 @@ def _pop_credentials(app: Values, labels: Mapping[str, str]) -> Values:
     return credentials
 
 
-def _convert_text(text: str, kind: Any, origin: str) -> Value:
+def convert_text(text: str, kind: Any, origin: str) -> Value:
     """Convert a string from the environment or the command line to a field's type."""
     try:
         text.encode()
@@ -309,10 +238,10 @@ def _convert_text(text: str, kind: Any, origin: str) -> Value:
     match plain_type(kind):
         case inspect.VarTupleType():
             raw = [part.strip() for part in text.split(",") if part.strip()]
-            if _item_struct(kind) is not None:
+            if item_struct(kind) is not None:
                 raw = _decode_json(text, origin)
         case inspect.BoolType():
-            raw = _BOOLEANS.get(text.strip().lower(), text)
+            raw = BOOLEANS.get(text.strip().lower(), text)
         case inspect.IntType() | inspect.UnionType():  # An integer, or a word such as auto.
             raw = int(text) if re.fullmatch(r"\s*-?[0-9]{1,20}\s*", text) else text
     return _convert(raw, kind, origin)
@@ -325,7 +254,7 @@ def _decode_json(text: str, origin: str) -> object:
         raise ConfigurationError(f"{origin}: is not JSON: {error}") from None
 
 
-def _item_struct(kind: Any) -> type[msgspec.Struct] | None:
+def item_struct(kind: Any) -> type[msgspec.Struct] | None:
     """Return the struct type of a list's items, or None for any other type."""
     match plain_type(kind):
         case inspect.VarTupleType(item_type=inspect.StructType(cls=struct)):
@@ -349,7 +278,7 @@ def _read_list(raw: object, struct: type[msgspec.Struct], origin: str) -> Value:
 
 
 def _convert(raw: object, kind: Any, origin: str) -> Value:
-    struct = _item_struct(kind)
+    struct = item_struct(kind)
     if struct is not None:
         return _read_list(raw, struct, origin)
     try:
@@ -366,18 +295,6 @@ def _unknown_key_hint(key: str, fields: Mapping[str, Any]) -> str:
         return ", it belongs in [[apps]] or [app_defaults]"
     tables = ["apps", "app_defaults"] if fields is SETTINGS_FIELDS else []
     return _did_you_mean(key, [*fields, *tables])
-
-
-def _suggest_variable(variable: str) -> str:
-    """Return a hint with the known environment variable that is most similar to an unknown one.
-
-    The function compares the unknown name with the variables' names and with the settings' names.
-    """
-    variables = {name.upper(): variable for name, variable in SETTINGS_VARIABLES.items()}
-    variables |= {f"APP_{name.upper()}": variable for name, variable in APP_VARIABLES.items()}
-    variables |= {known.removeprefix("REVERB_"): known for known in variables.values()}
-    close = difflib.get_close_matches(variable.removeprefix("REVERB_"), list(variables), n=1)
-    return f", did you mean {variables[close[0]]}?" if close else ""
 
 
 def _did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -158,10 +158,14 @@ class Channel:
                 pending.held_frames += self.pending_frames[pending.first_frame :]
                 pending.first_frame = len(self.pending_frames) + 1
 
+    def held_frames(self, socket_id: str) -> list[Frame]:
+        """Return the frames that a pending subscriber must receive before its activation."""
+        held = self._pending_subscribers[socket_id].held_frames
+        return [frame for frame in held if frame.exclude != socket_id]
+
     def activate(self, socket_id: str, connection: Subscriber) -> None:
-        """Turn a pending subscriber into an active one, and send it the held frames."""
+        """Turn a pending subscriber into an active one; it must have been sent the held frames."""
         pending = self._pending_subscribers.pop(socket_id)
-        self._send(pending.held_frames, socket_id, connection)
         if pending.first_frame:
             self._first_frames[socket_id] = pending.first_frame
         self.subscribers[socket_id] = connection
@@ -179,18 +183,35 @@ class Channel:
         return any(f.payload == payload and f.exclude != socket_id for f in frames)
 
     def remove(self, socket_id: str) -> None:
-        """Remove a subscriber, and send it the pending frames at once.
+        """Remove a subscriber, which receives no pending and no held frame any more.
 
-        A pending subscriber is removed without being sent anything. Does nothing
-        for an unknown socket id.
+        Does nothing for an unknown socket id.
         """
         self._pending_subscribers.pop(socket_id, None)
-        connection = self.subscribers.pop(socket_id, None)
-        first_frame = self._first_frames.pop(socket_id, 0)
-        if connection is None:
-            return
-        self._target.subscribers_changed()
-        self._send(self.pending_frames[first_frame:], socket_id, connection)
+        self._first_frames.pop(socket_id, None)
+        if self.subscribers.pop(socket_id, None) is not None:
+            self._target.subscribers_changed()
+
+    def take(self, socket_id: str) -> list[Frame]:
+        """Return the pending frames for an active subscriber, whom the next flush skips for them.
+
+        Return an empty list for any other socket id.
+        """
+        if not self.pending_frames or socket_id not in self.subscribers:
+            return []
+        first_frame = self._first_frames.get(socket_id, 0)
+        self.mark_sent([socket_id])
+        return [f for f in self.pending_frames[first_frame:] if f.exclude != socket_id]
+
+    def mark_sent(self, socket_ids: Iterable[str]) -> None:
+        """Record that active subscribers have been sent all frames that are pending now."""
+        self._first_frames |= dict.fromkeys(socket_ids, len(self.pending_frames))
+
+    def partial_subscribers(self) -> set[str]:
+        """Return the active subscribers that must not be sent all pending frames, by socket id."""
+        subscribers = self.subscribers
+        excluded = {f.exclude for f in self.pending_frames if f.exclude in subscribers}
+        return excluded | self._first_frames.keys()
 
     def flush(self) -> None:
         """Send the pending frames to active subscribers, and hold them for pending subscribers.
@@ -206,10 +227,22 @@ class Channel:
         # A subscriber that does not receive all of the frames gets a write of its own.
         individual = {f.exclude for f in frames if f.exclude in subscribers} | first_frames.keys()
         exclude = [subscribers[i] for i in individual] if individual else ()
-        sent = self._target.send(FrameBatch(frames), exclude)
+        sent = 0
+        if not exclude or len(exclude) < len(subscribers):
+            sent = self._target.send(FrameBatch(frames), exclude)
         self._count(self.meter, frames, sent, len(individual))
-        for socket_id in individual:
-            self._send(frames[first_frames.get(socket_id, 0) :], socket_id, subscribers[socket_id])
+        if individual:
+            self._send_individually(frames, individual, first_frames)
+
+    def _send_individually(
+        self, frames: list[Frame], socket_ids: Iterable[str], first_frames: Mapping[str, int]
+    ) -> None:
+        """Send the given subscribers the frames that they have not been sent yet."""
+        count, subscribers = len(frames), self.subscribers
+        for socket_id in socket_ids:
+            first_frame = first_frames.get(socket_id, 0)
+            if first_frame < count and socket_id in subscribers:
+                self._send(frames[first_frame:], socket_id, subscribers[socket_id])
 
     def _count(self, meter: AppMeter, frames: list[Frame], sent: int, individual: int) -> None:
         """Count a batch in the meter.

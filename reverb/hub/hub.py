@@ -8,7 +8,8 @@ the broker passes the publication to :meth:`Hub.deliver`.
 """
 
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -28,7 +29,6 @@ from reverb.hub.users import UserManager
 from reverb.hub.watchlists import WatchlistManager
 from reverb.interfaces import IApps, IBroker, IChannelStore, IConnection
 from reverb.meter import Meter, Source
-from reverb.portions import run_in_portions
 from reverb.protocol import effects, messages
 from reverb.protocol.changes import ChannelReaped, StoreChange, StoreRestored
 from reverb.protocol.codes import ClientError, Code
@@ -37,9 +37,6 @@ from reverb.protocol.names import ONLINE_PREFIX, ChannelType, channel_type
 from reverb.protocol.notices import Connected, Disconnected, Notice
 from reverb.protocol.session import Completion, Session
 from reverb.throttled_log import FailureLog
-
-_CLOSED_PER_TURN = 50
-"""The most connections of a terminated user that the hub closes in one turn of the reactor."""
 
 
 class Hub:
@@ -75,10 +72,10 @@ class Hub:
         self._clock = clock
         self._cache_ttl = cache_ttl
         self._meter = meter
-        self._fanout = Fanout(clock)
+        self._fanout = Fanout(clock, make_fanout_target)
         self._publisher = Publisher(broker, meter)
         self._steps = StepQueue()
-        self._departures = DepartureQueue(clock, self._leave_channel)
+        self._departures = DepartureQueue(clock, self._leave_ended)
         self._reserved: set[str] = set()
         self._sessions: dict[str, Session] = {}
         self._channels: dict[tuple[str, str], Channel] = {}
@@ -178,6 +175,7 @@ class Hub:
         """
         app_id, socket_id = session.app.id, session.socket_id
         del self._sessions[socket_id]
+        self._fanout.send_pending(session)
         if self._departures.take(len(session.channels)):
             for name in session.channels:
                 self._subscriptions.remove(session, name)
@@ -196,23 +194,22 @@ class Hub:
         if self._users.is_online(session):
             self._steps.run(session, self._users.leave(session))
 
-    def _leave_channel(self, session: Session, name: str) -> Completion:
-        self._subscriptions.remove(session, name)
-        return self._steps.run(session, self._subscriptions.leave(session, name))
+    def _leave_ended(self, session: Session, name: str) -> Completion:
+        return self.unsubscribe(session, name, session.channels[name])
 
     def mute(self, session: Session) -> None:
         """Send a closing session the pending frames of its channels, and no later frames.
 
-        If the session has too many channels for one turn of the reactor, only the channels with
-        pending frames remove the session. A channel that does not remove the session may still send
-        frames to the closing connection; the transport drops such frames.
+        If the session has too many channels for one turn of the reactor, the channels do not remove
+        the session yet. They may still send frames to the closing connection; the transport drops
+        such frames.
         """
-        channels: Iterable[Channel | None] = self._fanout.pending_channels
+        self._fanout.send_pending(session)
         if self._departures.take(len(session.channels)):
-            channels = [self._channels.get((session.app.id, name)) for name in session.channels]
-        for channel in channels:
-            if channel is not None:
-                channel.remove(session.socket_id)
+            for name in session.channels:
+                channel = self._channels.get((session.app.id, name))
+                if channel is not None:
+                    channel.remove(session.socket_id)
 
     # Operations of sessions
 
@@ -220,11 +217,28 @@ class Hub:
         self, session: Session, channel: str, type_: ChannelType, member: Member | None
     ) -> Completion:
         """Subscribe a session to a channel; the session has already checked the authorization."""
-        return self._steps.run(session, self._subscriptions.join(session, channel, type_, member))
+        joining = self._subscriptions.join(session, channel, type_, member)
+        if member is not None:
+            joining = self._as_member(session, channel, member, joining)
+        return self._steps.run(session, joining, channel)
 
-    def unsubscribe(self, session: Session, channel: str) -> Completion:
+    async def _as_member(
+        self, session: Session, channel: str, member: Member, joining: Coroutine[Any, Any, None]
+    ) -> None:
+        """Run the subscription of a session to a presence channel, as a session of the user."""
+        self._users.add_member(session, member.user_id)
+        try:
+            await joining
+        finally:
+            if channel not in session.channels:  # The subscription has failed.
+                self._users.remove_member(session, member.user_id)
+
+    def unsubscribe(self, session: Session, channel: str, member: Member | None) -> Completion:
         """End a session's subscription; the session receives no later event of the channel."""
-        return self._leave_channel(session, channel)
+        if member is not None:
+            self._users.remove_member(session, member.user_id)
+        self._subscriptions.remove(session, channel)
+        return self._steps.run(session, self._subscriptions.leave(session, channel))
 
     def store_changed(self, change: StoreChange) -> None:
         """Handle a change that a shared store reports.
@@ -245,7 +259,9 @@ class Hub:
                 change.app_id, change.channel.removeprefix(ONLINE_PREFIX)
             )
 
-    def client_event(self, session: Session, channel: str, event: str, data: str) -> Completion:
+    def client_event(
+        self, session: Session, channel: str, event: str, data: str | None
+    ) -> Completion:
         """Publish a client event to the channel's other subscribers.
 
         Raises:
@@ -324,7 +340,10 @@ class Hub:
         return everywhere
 
     def terminate(self, app: App, user_id: str) -> bool:
-        """Close, on all nodes, the connections that are signed in as a user.
+        """Close, on all nodes, the connections of a user.
+
+        The connections of a user are signed in as the user, or have joined a presence channel as
+        the user.
 
         Returns:
             True when the termination was sent to the other nodes, or there can be
@@ -353,8 +372,7 @@ class Hub:
         if isinstance(envelope, CountChanged):
             self._counts.invalidate(envelope)
             return
-        sessions = list(self._users.sessions.get((envelope.app_id, envelope.user_id), ()))
-        run_in_portions(self._clock, sessions, _close_terminated, size=_CLOSED_PER_TURN)
+        self._users.terminate(envelope.app_id, envelope.user_id)
 
     @returns_deferred
     async def flush(self) -> None:
@@ -380,7 +398,3 @@ class Hub:
                 logged and does not affect the hub or other listeners.
         """
         self._publisher.add_listener(listener)
-
-
-def _close_terminated(session: Session) -> None:
-    session.close(Code.UNAUTHORIZED, "You got disconnected by the app")

@@ -31,8 +31,15 @@ class StepQueue:
         """Return the number of sessions with a step in flight."""
         return len(self._in_flight)
 
-    def run(self, session: Session, step: Coroutine[Any, Any, None]) -> Completion:
+    def run(
+        self, session: Session, step: Coroutine[Any, Any, None], subscribing_to: str | None = None
+    ) -> Completion:
         """Run a step of a session, and send an error to the client if the step fails.
+
+        Args:
+            session: The session.
+            step: The step.
+            subscribing_to: The channel if the step is a subscription; None for another step.
 
         Returns:
             None if the step is done already. Otherwise a Deferred that fires when
@@ -41,12 +48,12 @@ class StepQueue:
         try:
             done = run_eagerly(step)
         except Exception:  # noqa: BLE001 - _report distinguishes errors of the client and the server
-            self._report(Failure(), session)
+            self._report(Failure(), session, subscribing_to)
             return None
         if done is None:
             return None
         self._in_flight[session] = done
-        done.addErrback(self._report, session)
+        done.addErrback(self._report, session, subscribing_to)
         done.addCallback(self._finished, session, done)
         return done
 
@@ -62,11 +69,11 @@ class StepQueue:
         if self._in_flight.get(session) is done:
             del self._in_flight[session]
 
-    def _report(self, failure: Failure, session: Session) -> None:
+    def _report(self, failure: Failure, session: Session, channel: str | None) -> None:
         """Send an error to the client; log a server failure that the store has not logged."""
         if failure.check(ClientError):
-            session.send_error(cast(ClientError, failure.value))
+            session.send_error(cast(ClientError, failure.value), channel)
             return
         if not failure.check(StoreRefusedError):  # The store has logged it.
             self._log.failure("failed to serve {socket_id}", failure, socket_id=session.socket_id)
-        session.send_error(ClientError("The server could not do this now; try again"))
+        session.send_error(ClientError("The server could not do this now; try again"), channel)

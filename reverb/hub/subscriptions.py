@@ -69,7 +69,6 @@ class SubscriptionManager:
         Raises:
             ClientError: The channel has as many members as the app allows.
         """
-        socket_id = session.socket_id
         channel = self._reserve(session, name, channel_type)
         try:
             joined = await self._join_store(session, name, member)
@@ -84,8 +83,14 @@ class SubscriptionManager:
             if channel_type.cached and session.open:
                 await self._replay(session, name, channel)
         finally:
-            if socket_id in channel:  # A session that is closing is in no channel any more.
-                channel.activate(socket_id, session.connection)
+            self._activate(session, channel)
+
+    def _activate(self, session: Session, channel: Channel) -> None:
+        socket_id = session.socket_id
+        if socket_id in channel:  # A session that is closing is in no channel any more.
+            self._fanout.send_held(session, channel.held_frames(socket_id))
+        if socket_id in channel:  # The session closes if too many bytes are queued for it.
+            channel.activate(socket_id, session.connection)
 
     def _reserve(self, session: Session, name: str, type_: ChannelType) -> Channel:
         """Add the session to the channel as a pending subscriber; create the channel if needed."""
@@ -160,6 +165,7 @@ class SubscriptionManager:
             return
         payload = messages.event(cached.event, name, cached.data)
         if not channel.will_receive(session.socket_id, payload):
+            self._fanout.send_pending(session)  # These events may have been published before.
             session.send(payload)
 
     # Leaving
@@ -169,10 +175,16 @@ class SubscriptionManager:
         self.remove(session, name)
 
     def remove(self, session: Session, name: str) -> None:
-        """Remove a session from a channel on this node; delete a channel without subscribers."""
+        """Remove a session from a channel on this node; delete a channel without subscribers.
+
+        An open session is first sent the frames that are pending for it. An ended session has
+        been sent them already.
+        """
         key, socket_id = (session.app.id, name), session.socket_id
         channel = self._channels.get(key)
         if channel is not None:
+            if channel.pending_frames and session.open:
+                self._fanout.send_pending(session)
             channel.remove(socket_id)
             if not channel:
                 del self._channels[key]

@@ -1,4 +1,7 @@
-"""The signed-in users of this node, and the invalidations of their online state.
+"""The users of this node's connections, and the invalidations of their online state.
+
+A connection belongs to a user by a sign-in, or as a member of a presence channel. The app's server
+has signed both.
 
 In an app with watchlists the store keeps each signed-in connection as a
 subscription to the user's *online channel*. The store therefore knows whether a
@@ -13,6 +16,7 @@ from twisted.internet.interfaces import IReactorTime
 from reverb.envelope import Publication
 from reverb.interfaces import IBroker, IChannelStore
 from reverb.portions import run_in_portions
+from reverb.protocol.codes import Code
 from reverb.protocol.messages import User
 from reverb.protocol.names import ONLINE_PREFIX
 from reverb.protocol.session import Session
@@ -22,9 +26,12 @@ UserKey = tuple[str, str]
 _PORTION = 100
 """The most users that this node invalidates in one turn of the reactor after a store outage."""
 
+_CLOSED_PER_TURN = 50
+"""The most connections of a terminated user that this node closes in one turn of the reactor."""
+
 
 class UserManager:
-    """The users who are signed in on this node's connections.
+    """The users of this node's connections.
 
     Args:
         broker: Carries invalidations to the nodes on which a user is watched.
@@ -42,6 +49,9 @@ class UserManager:
         self._store = store
         self._clock = clock
         self.sessions: dict[UserKey, set[Session]] = {}
+        # The sessions that are members of presence channels as a user, each with the number of
+        # these channels. A user or a session without such channels is not in the dict.
+        self._member_sessions: dict[UserKey, dict[Session, int]] = {}
         # The socket ids that are subscribed to an online channel, or are being subscribed to it.
         self._online: set[str] = set()
         # The users whose invalidation could not be sent to the other nodes.
@@ -51,6 +61,7 @@ class UserManager:
         """Return how many users and sessions are kept; see :meth:`reverb.hub.hub.Hub.sizes`."""
         return {
             "signed-in users": len(self.sessions),
+            "presence users": len(self._member_sessions),
             "online sessions": len(self._online),
         }
 
@@ -99,6 +110,29 @@ class UserManager:
         if left is not None and left.vacated:
             self.publish_invalidation(app_id, user_id)
 
+    # Members of presence channels, and terminations
+
+    def add_member(self, session: Session, user_id: str) -> None:
+        """Count a presence channel of which a session is, or is becoming, a member as a user."""
+        sessions = self._member_sessions.setdefault((session.app.id, user_id), {})
+        sessions[session] = sessions.get(session, 0) + 1
+
+    def remove_member(self, session: Session, user_id: str) -> None:
+        """Stop counting one presence channel that :meth:`add_member` has counted."""
+        key = (session.app.id, user_id)
+        sessions = self._member_sessions[key]
+        sessions[session] -= 1
+        if not sessions[session]:
+            del sessions[session]
+            if not sessions:
+                del self._member_sessions[key]
+
+    def terminate(self, app_id: str, user_id: str) -> None:
+        """Close this node's connections of a user, in portions."""
+        key = (app_id, user_id)
+        sessions = {*self.sessions.get(key, ()), *self._member_sessions.get(key, ())}
+        run_in_portions(self._clock, list(sessions), _close_terminated, size=_CLOSED_PER_TURN)
+
     # Invalidations
 
     def publish_invalidation(self, app_id: str, user_id: str) -> None:
@@ -140,3 +174,7 @@ class UserManager:
     def _publish(self, key: UserKey) -> None:
         app_id, user_id = key
         self._broker.publish(Publication(app_id, ONLINE_PREFIX + user_id, b""))
+
+
+def _close_terminated(session: Session) -> None:
+    session.close(Code.UNAUTHORIZED, "You got disconnected by the app")

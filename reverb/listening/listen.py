@@ -11,9 +11,9 @@ from twisted.internet.interfaces import IProtocolFactory
 from reverb.listening import endpoint_strings
 from reverb.listening.accepting import Gate, GatedEndpoint
 from reverb.listening.certificates import ReloadingCertificates
+from reverb.listening.endpoint_strings import PROXY_PROTOCOL, TLS_ARGUMENTS
 from reverb.listening.proxy_protocol import ProxyProtocolEndpoint
-
-_PROXY_PROTOCOL = "haproxy:"
+from reverb.listening.tls_endpoint import TlsEndpoint
 
 
 def listen_service(
@@ -31,17 +31,15 @@ def listen_service(
         gate: Limits how many connections the endpoint accepts in one turn of the reactor, and
             counts refused connections. If None, the endpoint accepts connections as Twisted does.
     """
-    inner = text.removeprefix(_PROXY_PROTOCOL)
-    service = strports.service(inner, factory, reactor)
-    kind = endpoint_strings.parse(inner).kind
-    if kind == "tls":
-        service.endpoint.connectionCreator = ReloadingCertificates(inner)
-    elif kind == "ssl":
-        service.endpoint._sslContextFactory = ReloadingCertificates(inner)  # noqa: SLF001 - there is no public API
+    inner = text.removeprefix(PROXY_PROTOCOL)
+    service = strports.service(endpoint_strings.without_layers(text), factory, reactor)
     if gate is not None:
         service.endpoint = GatedEndpoint(service.endpoint, gate)
+    # A proxy sends the header of the PROXY protocol before TLS begins.
     if inner != text:
         service.endpoint = ProxyProtocolEndpoint(service.endpoint, gate)
+    if endpoint_strings.parse(inner).kind in TLS_ARGUMENTS:
+        service.endpoint = TlsEndpoint(service.endpoint, ReloadingCertificates(inner), gate)
     return service
 
 

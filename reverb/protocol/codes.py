@@ -32,7 +32,7 @@ class Code(IntEnum):
     UNSUPPORTED_PROTOCOL = 4007
     """The server does not support the ``protocol`` in the connection URL."""
     NO_PROTOCOL = 4008
-    """The connection URL has no ``protocol`` parameter."""
+    """The connection URL has no ``protocol`` parameter; this server does not send the code."""
     UNAUTHORIZED = 4009
     """The client is not authorized, or the app's server has terminated the user's connections."""
     OVER_CAPACITY = 4100
@@ -72,3 +72,11 @@ class ClientError(Exception):
         self.code = code
         self.auth_failure = auth_failure
         self.limit = limit
+
+
+def message_too_large(size: int, max_bytes: int) -> ClientError:
+    """Make the error for a message of ``size`` bytes, which is more than the app's limit."""
+    limit = "max_message_bytes"
+    return ClientError(
+        f"Message too large: {size} bytes, of at most {max_bytes} ({limit})", limit=limit
+    )

@@ -105,7 +105,13 @@ def _departures(
 
 
 def of_client_event(
-    app_id: str, channel: str, socket_id: str, member: Member | None, *, event: str, data: str
+    app_id: str,
+    channel: str,
+    socket_id: str,
+    member: Member | None,
+    *,
+    event: str,
+    data: str | None,
 ) -> Effects:
     """Return the effects of a client event that the session has accepted.
 
@@ -115,14 +121,14 @@ def of_client_event(
         socket_id: The sender's socket id.
         member: The sender as a member of a presence channel; None on other channels.
         event: The event's name.
-        data: The event's data.
+        data: The event's data; None if the client sent none, which the notice has as ``null``.
     """
     user_id = None if member is None else member.user_id
     notice = ClientEvent(
         app_id=app_id,
         channel=channel,
         event=event,
-        data=data,
+        data="null" if data is None else data,
         socket_id=socket_id,
         user_id=user_id,
     )

@@ -64,7 +64,7 @@ def check_event(
             f"channels: {len(channels)} channels, but an event may name at most {limit}"
         )
     for channel in channels:
-        problem = channel_name_problem(channel, app.max_channel_name)
+        problem = channel_name_problem(channel, app.max_channel_name, app.max_user_id)
         if problem:
             raise EventError(problem)
     if socket_id is not None and not _SOCKET_ID.fullmatch(socket_id):

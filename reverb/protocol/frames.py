@@ -67,13 +67,15 @@ class Frame:
         payload: The message in JSON.
         exclude: The socket id of the one connection that must not receive the
             message; None to exclude none.
+        number: The frame's position among all publications on this node.
     """
 
-    __slots__ = ("_compressed", "exclude", "payload", "plain")
+    __slots__ = ("_compressed", "exclude", "number", "payload", "plain")
 
-    def __init__(self, payload: bytes, exclude: str | None) -> None:
+    def __init__(self, payload: bytes, exclude: str | None, number: int = 0) -> None:
         self.payload = payload
         self.exclude = exclude
+        self.number = number
         self.plain = text_frame(payload)
         self._compressed = b""
 

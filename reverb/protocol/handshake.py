@@ -17,7 +17,8 @@ SUBPROTOCOL = "pusher-channels-protocol-7"
 """The WebSocket subprotocol that the Swift SDK offers and expects the server to select."""
 
 _OLDEST, _NEWEST = 4, 7
-_VERSION = re.compile(r"[0-9A-Za-z][-+.0-9A-Za-z_]{0,63}")
+# Many clients send the + of a semantic version unescaped, and in a query + stands for a space.
+_VERSION = re.compile(r"[0-9A-Za-z][-+ .0-9A-Za-z_]{0,63}")
 
 
 class Rejection(Exception):  # noqa: N818 - it is a response to the client as much as an error
@@ -77,20 +78,22 @@ def parse_query(text: str) -> dict[str, str]:
 def check_version(query: Mapping[str, str]) -> None:
     """Check ``protocol`` and ``version`` in the query of the connection URL.
 
+    A client without a ``protocol`` speaks version 7: clients that were written for Laravel Reverb,
+    which does not read the query, often send none.
+
     Args:
         query: The query parameters of the connection URL.
 
     Raises:
-        Rejection: With code 4006 if ``protocol`` or ``version`` is malformed, 4007 if the
-            server does not support the ``protocol``, and 4008 if the URL has no
-            ``protocol``.
+        Rejection: With code 4006 if ``protocol`` or ``version`` is malformed, and 4007 if the
+            server does not support the ``protocol``.
     """
     version = query.get("version", "")
     if version and not _VERSION.fullmatch(version):
         raise Rejection(Code.BAD_VERSION, f"Invalid version string format: {version[:64]!r}")
     protocol = query.get("protocol", "")
     if not protocol:
-        raise Rejection(Code.NO_PROTOCOL, "No protocol version supplied: add protocol=7")
+        return
     if not (protocol.isascii() and protocol.isdigit()):
         raise Rejection(Code.BAD_VERSION, f"Invalid protocol version: {protocol[:64]!r}")
     if not _OLDEST <= int(protocol[:9]) <= _NEWEST:
@@ -125,25 +128,50 @@ def check_origin(app: App, origin: str) -> None:
     """Check a browser's Origin against the app's ``allowed_origins``.
 
     Args:
-        app: The app; its ``allowed_origins`` are host name patterns.
-        origin: The Origin header, empty when the request has none. The scheme
-            and the port of the Origin are ignored.
+        app: The app; its ``allowed_origins`` are patterns.
+        origin: The Origin header, empty when the request has none. Every browser sends one, so
+            an empty Origin is rejected only if the app's ``require_origin`` is True.
 
     Raises:
-        Rejection: With code 4009 if no pattern matches the Origin's host. A request
-            without an Origin matches only the pattern ``*``.
+        Rejection: With code 4009 if no pattern matches the Origin, or if a required Origin is
+            missing.
     """
+    if not origin:
+        if app.require_origin:
+            raise Rejection(
+                Code.UNAUTHORIZED, "No Origin header, but the app has require_origin = true"
+            )
+        return
     patterns = app.allowed_origins
     if "*" in patterns:
         return
-    try:
-        host = urlsplit(origin).hostname or ""
-    except ValueError:
-        host = ""
-    if not host or not any(_pattern(pattern).fullmatch(host) for pattern in patterns):
+    host = _host(origin)
+    if not any(_matches(pattern, origin, host) for pattern in patterns):
         raise Rejection(
-            Code.UNAUTHORIZED, f"Origin not allowed: {_printable(origin[:100]) or 'none'}"
+            Code.UNAUTHORIZED,
+            f"Origin not allowed by the app's allowed_origins: {_printable(origin[:100])}",
         )
+
+
+def _host(origin: str) -> str:
+    """Return the host of an Origin in lower case; an empty string if the Origin has none."""
+    try:
+        return urlsplit(origin).hostname or ""
+    except ValueError:
+        return ""
+
+
+def _matches(pattern: str, origin: str, host: str) -> bool:
+    """Return whether a pattern matches an Origin, whose host may be empty.
+
+    A pattern with ``://`` is compared with the whole Origin, another one with the host. The pattern
+    ``null`` is compared with the Origin that browsers send for pages without a host.
+    """
+    if "://" in pattern:
+        return _pattern(pattern).fullmatch(origin.lower()) is not None
+    if pattern == "null":
+        return origin == "null"
+    return host != "" and _pattern(pattern).fullmatch(host) is not None
 
 
 def _printable(text: str) -> str:
@@ -153,6 +181,6 @@ def _printable(text: str) -> str:
 
 @lru_cache
 def _pattern(pattern: str) -> re.Pattern[str]:
-    """Compile a host pattern in which ``*`` is the only wildcard."""
+    """Compile a pattern in which ``*`` is the only wildcard."""
     escaped = pattern.lower().replace("[", "[[]").replace("?", "[?]")
     return re.compile(translate(escaped))

@@ -8,20 +8,15 @@ string there or fail on it.
 
 import sys
 from collections.abc import Mapping, Sequence
-from typing import TypeVar
 
 import msgspec
 
 from reverb.protocol.codes import ClientError, Code
-from reverb.protocol.names import MAX_USER_ID, user_id_problem
+from reverb.protocol.json_decoding import decode, decode_data
+from reverb.protocol.names import user_id_problem
 from reverb.protocol.roster import Roster
 
 _encode = msgspec.json.encode
-
-S = TypeVar("S")
-
-NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""The exceptions that a decoder raises for invalid JSON, or for JSON of the wrong shape."""
 
 
 # Messages of clients
@@ -81,7 +76,7 @@ class _ChannelData(msgspec.Struct):
 
 
 class _UserData(msgspec.Struct):
-    id: str
+    id: str | int | float
     user_info: msgspec.Raw = msgspec.Raw(b"null")
     watchlist: msgspec.Raw = msgspec.Raw(b"null")
 
@@ -92,9 +87,9 @@ _unsubscribe_decoder = msgspec.json.Decoder(Unsubscribe)
 _sign_in_decoder = msgspec.json.Decoder(SignIn)
 _channel_data_decoder = msgspec.json.Decoder(_ChannelData)
 _user_data_decoder = msgspec.json.Decoder(_UserData)
-_watchlist_decoder = msgspec.json.Decoder(list[str] | None)
+_watchlist_decoder = msgspec.json.Decoder(list[str | int | float] | None)
+_fields_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _any_decoder = msgspec.json.Decoder()
-_text_decoder = msgspec.json.Decoder(str)
 
 
 def decode_message(payload: bytes) -> Message:
@@ -104,124 +99,111 @@ def decode_message(payload: bytes) -> Message:
         ClientError: The payload is not JSON, or a key of the message is missing
             or has the wrong type.
     """
-    return _decode(_message_decoder, payload, "message")
+    return decode(_message_decoder, payload, "message")
 
 
 def decode_subscribe(data: msgspec.Raw) -> Subscribe:
     """Decode the data of ``pusher:subscribe``; raise ClientError when it is invalid."""
-    return _decode_data(_subscribe_decoder, data, "data of pusher:subscribe")
+    return decode_data(_subscribe_decoder, data, "data of pusher:subscribe")
 
 
 def decode_unsubscribe(data: msgspec.Raw) -> Unsubscribe:
     """Decode the data of ``pusher:unsubscribe``; raise ClientError when it is invalid."""
-    return _decode_data(_unsubscribe_decoder, data, "data of pusher:unsubscribe")
+    return decode_data(_unsubscribe_decoder, data, "data of pusher:unsubscribe")
 
 
 def decode_sign_in(data: msgspec.Raw) -> SignIn:
     """Decode the data of ``pusher:signin``; raise ClientError when it is invalid."""
-    return _decode_data(_sign_in_decoder, data, "data of pusher:signin")
+    return decode_data(_sign_in_decoder, data, "data of pusher:signin")
 
 
-def decode_member(channel_data: str, max_bytes: int) -> Member:
+def decode_member(channel_data: str, max_bytes: int, max_user_id: int) -> Member:
     """Decode the ``channel_data`` of a subscription to a presence channel.
 
     Args:
         channel_data: The JSON text that the app's server signed.
         max_bytes: The largest allowed ``user_info`` in bytes, 0 for no limit.
+        max_user_id: The largest allowed ``user_id`` in characters, 0 for no limit.
 
     Raises:
         ClientError: The text is not a JSON object, or one of its values is
-            invalid. The ``user_id`` must be a non-empty string of up to 200
+            invalid. The ``user_id`` must be a non-empty string of up to ``max_user_id``
             characters, or a number. The ``user_info`` may be missing; otherwise
             it must be an object of up to ``max_bytes``.
     """
-    data = _decode(_channel_data_decoder, channel_data.encode(), "channel_data")
+    data = decode(_channel_data_decoder, channel_data.encode(), "channel_data")
     user_id = _user_id_text(data.user_id)
     if not user_id:
         raise ClientError("Invalid channel_data: user_id must be a non-empty string")
-    if len(user_id) > MAX_USER_ID:
-        raise ClientError(f"Invalid channel_data: user_id is longer than {MAX_USER_ID} characters")
+    if max_user_id and len(user_id) > max_user_id:
+        raise ClientError(f"Invalid channel_data: user_id is longer than {max_user_id} characters")
     return Member(user_id, _user_info(data.user_info, "presence subscription", max_bytes))
 
 
-def decode_user(user_data: str, max_bytes: int, *, watchlists: bool = False) -> User:
+def decode_user(
+    user_data: str, max_bytes: int, max_user_id: int, *, watchlists: bool = False
+) -> User:
     """Decode the ``user_data`` of a sign-in.
 
     Args:
         user_data: The JSON text that the app's server signed.
         max_bytes: The largest allowed ``user_info`` in bytes, 0 for no limit.
+        max_user_id: The largest allowed user id in characters, 0 for no limit.
         watchlists: Whether to decode the ``watchlist``; otherwise it is ignored.
 
     Raises:
         ClientError: The text is not a JSON object, or one of its values is
-            invalid. The ``id`` must be a valid user id. The ``user_info`` may be
-            missing; otherwise it must be an object of up to ``max_bytes``. The
-            ``watchlist``, if decoded, must be a list of valid user ids.
+            invalid. The ``id`` must be a valid user id, or a whole number. The
+            ``user_info`` may be missing; otherwise it must be an object of up to
+            ``max_bytes``. The ``watchlist``, if decoded, must be a list of valid user
+            ids and whole numbers.
     """
-    data = _decode(_user_data_decoder, user_data.encode(), "user_data")
-    problem = user_id_problem(data.id)
-    if problem:
-        raise ClientError(problem)
+    data = decode(_user_data_decoder, user_data.encode(), "user_data")
+    user_id = _signed_in_id(data.id, max_user_id)
     user_info = _user_info(data.user_info, "sign-in", max_bytes)
-    return User(data.id, user_info, _watchlist(data.watchlist) if watchlists else ())
+    watchlist = _watchlist(data.watchlist, max_user_id) if watchlists else ()
+    return User(user_id, user_info, watchlist)
 
 
-def _watchlist(raw: msgspec.Raw) -> tuple[str, ...]:
-    decoded = _decode(_watchlist_decoder, bytes(raw), "watchlist") or ()
-    # The same user may be on many watchlists: interning keeps each id in memory only once.
-    user_ids = tuple(dict.fromkeys(map(sys.intern, decoded)))
-    for user_id in user_ids:
-        problem = user_id_problem(user_id)
-        if problem:
-            raise ClientError(f"Invalid watchlist: {problem}")
-    return user_ids
+def with_string_id(user_data: str, user_id: str) -> str:
+    """Return the ``user_data`` of a sign-in with the ``id`` as a string, otherwise unchanged.
 
-
-def data_text(data: msgspec.Raw) -> str:
-    """Return an event's ``data`` as the string that subscribers receive.
-
-    If the data is a JSON string, the result is the string's value. For any
-    other JSON value the result is the value's text, unchanged (``{}`` stays ``{}``).
+    A confirmation needs the ``id`` as a string: pusher-js takes any other for a failed sign-in.
 
     Args:
-        data: The data of a client event, or of an event in an API request.
+        user_data: The JSON text that the client sent, as :func:`decode_user` has accepted it.
+        user_id: The user's id.
+    """
+    if isinstance(_user_data_decoder.decode(user_data).id, str):
+        return user_data
+    fields = _fields_decoder.decode(user_data)
+    fields["id"] = msgspec.Raw(_encode(user_id))
+    return _encode(fields).decode()
+
+
+def _watchlist(raw: msgspec.Raw, max_user_id: int) -> tuple[str, ...]:
+    decoded = decode(_watchlist_decoder, bytes(raw), "watchlist") or ()
+    try:
+        user_ids = [_signed_in_id(user_id, max_user_id) for user_id in decoded]
+    except ClientError as error:
+        raise ClientError(f"Invalid watchlist: {error.message}") from None
+    # The same user may be on many watchlists: interning keeps each id in memory only once.
+    return tuple(dict.fromkeys(map(sys.intern, user_ids)))
+
+
+def _signed_in_id(user_id: str | float, max_length: int) -> str:
+    """Return a user id of a sign-in as a string.
 
     Raises:
-        ClientError: The data is not valid JSON. (The decoder of the enclosing
-            message does not validate the data completely.)
+        ClientError: The id is a fraction, or not a valid user id.
     """
-    raw = bytes(data)
-    if raw[:1] == b'"':
-        return _decode(_text_decoder, raw, "data")
-    _decode(_any_decoder, raw, "data")
-    return raw.decode()
-
-
-def _decode(decoder: msgspec.json.Decoder[S], data: bytes, subject: str) -> S:
-    try:
-        return decoder.decode(data)
-    except msgspec.ValidationError as error:
-        raise ClientError(f"Invalid {subject}: {json_problem(error)}") from None
-    except NOT_JSON as error:
-        raise ClientError(f"Received invalid JSON in {subject}: {json_problem(error)}") from None
-
-
-def json_problem(error: Exception) -> str:
-    """Describe a decoder's error for the sender of the JSON."""
-    if isinstance(error, RecursionError):
-        return "it is nested too deeply"
-    problem = str(error).replace("`", "'")
-    # The decoder reports half of a surrogate pair, such as "\ud83d", as "truncated" too.
-    return problem.replace(
-        "Input data was truncated", "it ends too early, or has half of a surrogate pair"
-    )
-
-
-def _decode_data(decoder: msgspec.json.Decoder[S], data: msgspec.Raw, subject: str) -> S:
-    """Decode a JSON value, or a JSON string that contains one: clients send both forms."""
-    if not data:
-        raise ClientError(f"Invalid message: {subject} is missing")
-    return _decode(decoder, data_text(data).encode(), subject)
+    if isinstance(user_id, float) and not user_id.is_integer():
+        raise ClientError(f"Invalid user id {user_id}: a number must be a whole number")
+    text = _user_id_text(user_id)
+    problem = user_id_problem(text, max_length)
+    if problem:
+        raise ClientError(problem)
+    return text
 
 
 def _user_id_text(user_id: str | float | None) -> str:
@@ -241,7 +223,7 @@ def _user_info(raw: msgspec.Raw, operation: str, max_bytes: int) -> str:
             f"user_info supplied to {operation} is too large: {len(text)} bytes, "
             f"at most {max_bytes}"
         )
-    info = _decode(_any_decoder, text, "user_info")
+    info = decode(_any_decoder, text, "user_info")
     if info is None:
         return "{}"
     if not isinstance(info, dict):
@@ -271,6 +253,19 @@ def connection_established(socket_id: str, activity_timeout: int) -> bytes:
 def error(message: str, code: Code | None = None) -> bytes:
     """Encode ``pusher:error``: what a client did wrong, or why the server closes the connection."""
     return _encode({"event": "pusher:error", "data": {"code": code, "message": message}})
+
+
+def subscription_error(channel: str, message: str, *, auth_failed: bool) -> bytes:
+    """Encode ``pusher:subscription_error``, in the form in which pusher-js itself emits it.
+
+    Args:
+        channel: The channel to which a subscription is refused, as the client named it.
+        message: Why the subscription is refused.
+        auth_failed: Whether the app server's signature is missing or wrong.
+    """
+    kind = {"type": "AuthError", "status": 401} if auth_failed else {"type": "SubscriptionError"}
+    data = _encode({**kind, "error": message}).decode()
+    return _encode({"event": "pusher:subscription_error", "data": data, "channel": channel})
 
 
 def subscription_succeeded(channel: str) -> bytes:
@@ -333,7 +328,7 @@ def signin_success(user_data: str) -> bytes:
     """Encode the confirmation of a sign-in.
 
     Args:
-        user_data: The JSON text that the client sent.
+        user_data: The JSON text that the client sent, with the ``id`` as a string.
     """
     data = _encode({"user_data": user_data}).decode()
     return _encode({"event": "pusher:signin_success", "data": data})
@@ -355,13 +350,13 @@ def watchlist_events(online: Sequence[str], offline: Sequence[str]) -> bytes:
     return _encode({"event": "pusher_internal:watchlist_events", "data": data})
 
 
-def event(name: str, channel: str, data: str, user_id: str | None = None) -> bytes:
+def event(name: str, channel: str, data: str | None, user_id: str | None = None) -> bytes:
     """Encode a published event.
 
     Args:
         name: The event's name.
         channel: The channel's name.
-        data: The event's data, as clients receive it.
+        data: The event's data, as clients receive it; None for a client event without data.
         user_id: The user id of the sender of a client event on a presence
             channel; None for any other event.
     """

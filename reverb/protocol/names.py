@@ -25,9 +25,6 @@ INTERNAL_PREFIX = "#"
 The API does not list these channels, and webhooks do not report them.
 """
 
-MAX_USER_ID = 200
-"""The largest number of characters in a user's id; the official SDKs have the same limit."""
-
 _NAME = re.compile(r"(?:#server-to-user-)?[-a-zA-Z0-9_=@,.;]+")
 _USER_ID = re.compile(r"[-a-zA-Z0-9_=@,.;]+")
 
@@ -85,15 +82,15 @@ def _find_type(name: str) -> ChannelType:
 _type_of = memoize_short_keys(_find_type, max_entries=4096, max_length=200)
 
 
-def channel_name_problem(name: str, max_length: int) -> str | None:
+def channel_name_problem(name: str, max_length: int, max_user_id: int) -> str | None:
     """Validate a channel's name.
 
     Args:
         name: The name, from a client or an API request.
-        max_length: The largest allowed number of characters, 0 for no limit.
-            The prefix of a server-to-user channel does not count towards the limit.
-            The default limit of 200 therefore allows the server-to-user channel of
-            every valid user id.
+        max_length: The largest allowed number of characters, 0 for no limit. The
+            limit does not apply to server-to-user channels.
+        max_user_id: The largest allowed number of characters in the user id with
+            which the name of a server-to-user channel ends, 0 for no limit.
 
     Returns:
         A sentence that tells the sender why the name is invalid, or None when the
@@ -104,16 +101,20 @@ def channel_name_problem(name: str, max_length: int) -> str | None:
             f"Invalid channel name {_quoted(name)}: only letters, digits and _ - = @ , . ; "
             "are allowed, and at least one is required"
         )
-    length = len(name) - (
-        len(SERVER_TO_USER_PREFIX) if name.startswith(SERVER_TO_USER_PREFIX) else 0
-    )
+    length = len(name)
+    if name.startswith(SERVER_TO_USER_PREFIX):
+        length, max_length = length - len(SERVER_TO_USER_PREFIX), max_user_id
     if max_length and length > max_length:
         return f"Invalid channel name {_quoted(name)}: longer than {max_length} characters"
     return None
 
 
-def user_id_problem(user_id: str) -> str | None:
+def user_id_problem(user_id: str, max_length: int) -> str | None:
     """Validate a user's id, from a sign-in or an API request.
+
+    Args:
+        user_id: The id.
+        max_length: The largest allowed number of characters, 0 for no limit.
 
     Returns:
         A sentence that tells the sender why the id is invalid, or None when the id
@@ -124,8 +125,8 @@ def user_id_problem(user_id: str) -> str | None:
             f"Invalid user id {_quoted(user_id)}: only letters, digits and _ - = @ , . ; "
             "are allowed, and at least one is required"
         )
-    if len(user_id) > MAX_USER_ID:
-        return f"Invalid user id {_quoted(user_id)}: longer than {MAX_USER_ID} characters"
+    if max_length and len(user_id) > max_length:
+        return f"Invalid user id {_quoted(user_id)}: longer than {max_length} characters"
     return None
 
 

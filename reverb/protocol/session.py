@@ -12,7 +12,8 @@ The session owns its state. The transport calls :meth:`Session.receive`,
 
 This module has most of the error texts for clients. The error texts for malformed
 messages are in :mod:`reverb.protocol.messages` and :mod:`reverb.protocol.names`. The
-error texts for a full channel and for too many client events are in :mod:`reverb.hub`.
+error texts for signatures are in :mod:`reverb.protocol.client_signatures`, those for a
+full channel and for too many client events in :mod:`reverb.hub`.
 
 Source: Pusher's documentation, "WebSocket protocol". An error that Pusher's
 live service also sends has Pusher's text.
@@ -27,10 +28,12 @@ import msgspec
 
 from reverb.apps import App
 from reverb.meter import AppMeter
-from reverb.protocol import messages, signing
+from reverb.protocol import messages
+from reverb.protocol.client_signatures import check_sign_in, check_subscription
 from reverb.protocol.codes import ClientError, Code
 from reverb.protocol.events import is_too_large
 from reverb.protocol.frames import FrameBatch
+from reverb.protocol.json_decoding import data_text
 from reverb.protocol.messages import Member, Message, User
 from reverb.protocol.names import (
     SERVER_TO_USER_PREFIX,
@@ -82,11 +85,13 @@ class SessionHub(Protocol):
     ) -> Completion:
         """Subscribe the session to a channel; send the confirmation or the error to the client."""
 
-    def unsubscribe(self, session: "Session", channel: str) -> Completion:
-        """End the session's subscription to a channel."""
+    def unsubscribe(self, session: "Session", channel: str, member: Member | None) -> Completion:
+        """End the session's subscription to a channel, of which it was the member."""
 
-    def client_event(self, session: "Session", channel: str, event: str, data: str) -> Completion:
-        """Publish a client event to the other subscribers of the channel."""
+    def client_event(
+        self, session: "Session", channel: str, event: str, data: str | None
+    ) -> Completion:
+        """Publish a client event, whose data may be None, to the channel's other subscribers."""
 
     def sign_in(self, session: "Session", user: User) -> Completion:
         """Add the session to the user's sessions, and watch the users on the user's watchlist."""
@@ -211,8 +216,14 @@ class Session:
             self.send_error(error)
             return None
 
-    def send_error(self, error: ClientError) -> None:
-        """Send an error to the client, and count it."""
+    def send_error(self, error: ClientError, channel: str | None = None) -> None:
+        """Send an error to the client, and count it.
+
+        Args:
+            error: The error.
+            channel: The channel, if the error is that of a subscription; otherwise None. The
+                error is also reported to the channel, unless the session is subscribed to it.
+        """
         meter = self.meter
         meter.errors[error.code or 0] += 1
         if error.auth_failure:
@@ -220,6 +231,11 @@ class Session:
         if error.limit:
             meter.limit_hits[error.limit] += 1
         self.send(messages.error(error.message, error.code))
+        if channel is None or channel in self._channels:
+            return
+        if self.app.subscription_errors:
+            failed = bool(error.auth_failure)
+            self.send(messages.subscription_error(channel, error.message, auth_failed=failed))
 
     def send(self, payload: bytes) -> None:
         """Send one message, in JSON, to this client only."""
@@ -236,12 +252,25 @@ class Session:
     def _subscribe(self, message: Message) -> Completion:
         request = messages.decode_subscribe(message.data)
         name = request.channel
-        problem = channel_name_problem(name, self.app.max_channel_name)
+        try:
+            type_, member = self._check_subscribe(request)
+        except ClientError as error:
+            self.send_error(error, name)
+            return None
+        self._channels[name] = member
+        if type_.signed:
+            self.authorized = True
+        return self.hub.subscribe(self, name, type_, member)
+
+    def _check_subscribe(self, request: messages.Subscribe) -> tuple[ChannelType, Member | None]:
+        """Return the type of the channel, and the member on a presence channel."""
+        app, name = self.app, request.channel
+        problem = channel_name_problem(name, app.max_channel_name, app.max_user_id)
         if problem:
             raise ClientError(problem)
         if name in self._channels:
             raise ClientError(f"Existing subscription to channel {name}")
-        limit = self.app.max_channels_per_connection
+        limit = app.max_channels_per_connection
         if limit and len(self._channels) >= limit:
             raise ClientError(
                 f"Cannot subscribe to {name}: this connection is subscribed to {limit} channels, "
@@ -250,60 +279,23 @@ class Session:
             )
         type_ = channel_type(name)
         if type_.signed:
-            self._check_channel_auth(request)
+            check_subscription(self.app, self.socket_id, request)
         if type_.kind is ChannelKind.USER and (
             self.user is None or name != SERVER_TO_USER_PREFIX + self.user.id
         ):
             raise ClientError(f"Cannot subscribe to {name}: not signed in as this user")
-        member = self._member(request) if type_.kind is ChannelKind.PRESENCE else None
-        self._channels[name] = member
-        if type_.signed:
-            self.authorized = True
-        return self.hub.subscribe(self, name, type_, member)
-
-    def _check_channel_auth(self, request: messages.Subscribe) -> None:
-        name = request.channel
-        if not request.auth:
-            raise ClientError(
-                f"Auth info required to subscribe to {name}", auth_failure="subscription"
-            )
-        text = signing.channel_text(self.socket_id, name, request.channel_data)
-        self._check_signature(
-            request.auth,
-            text,
-            "subscription",
-            f"Auth value for subscription to {name} is invalid: should be of format "
-            "'key:signature'",
-        )
-
-    def _check_signature(self, auth: str, text: str, operation: str, malformed: str) -> None:
-        """Check that ``auth`` is the app's key, a colon and the text's signature.
-
-        Raises:
-            ClientError: ``auth`` has no colon, a wrong key or a wrong signature. If the
-                signature is wrong, the error contains the text to sign, but not the secret.
-        """
-        key, colon, signature = auth.partition(":")
-        if not colon:
-            raise ClientError(malformed, auth_failure=operation)
-        if not signing.constant_time_equal(self.app.key, key):
-            raise ClientError(
-                f"Invalid key in {operation} auth data: {key[:100]!r}", auth_failure=operation
-            )
-        if not signing.constant_time_equal(signing.sign(self.app.secret, text), signature):
-            raise ClientError(
-                f"Invalid signature: Expected HMAC SHA256 hex digest of {text[:1000]}, "
-                f"but got {signature[:100]}",
-                auth_failure=operation,
-            )
+        return type_, self._member(request) if type_.kind is ChannelKind.PRESENCE else None
 
     def _member(self, request: messages.Subscribe) -> Member:
         """Return the new member: from ``channel_data`` if given, else from the signed-in user.
 
         Source: Pusher's documentation, "Presence channels".
         """
+        app = self.app
         if request.channel_data:
-            return messages.decode_member(request.channel_data, self.app.max_presence_member_bytes)
+            return messages.decode_member(
+                request.channel_data, app.max_presence_member_bytes, app.max_user_id
+            )
         if self.user is not None:
             return Member(self.user.id, self.user.user_info)
         raise ClientError(
@@ -317,20 +309,18 @@ class Session:
             raise ClientError(
                 f"No current subscription to channel {name[:200]}, or subscription in progress"
             )
-        del self._channels[name]
-        return self.hub.unsubscribe(self, name)
+        member = self._channels.pop(name)
+        return self.hub.unsubscribe(self, name, member)
 
     def _sign_in(self, message: Message) -> Completion:
         request = messages.decode_sign_in(message.data)
-        self._check_signature(
-            request.auth,
-            signing.user_text(self.socket_id, request.user_data),
-            "signin",
-            "Invalid format: auth must have the format key:signature",
-        )
+        check_sign_in(self.app, self.socket_id, request)
         app = self.app
         user = messages.decode_user(
-            request.user_data, app.max_presence_member_bytes, watchlists=app.watchlists
+            request.user_data,
+            app.max_presence_member_bytes,
+            app.max_user_id,
+            watchlists=app.watchlists,
         )
         if self.user is not None and self.user.id != user.id:
             raise ClientError(f"Connection already signed in as user {self.user.id}")
@@ -339,7 +329,8 @@ class Session:
             user = msgspec.structs.replace(user, watchlist=user.watchlist[:MAX_WATCHLIST])
         self.user = user
         self.authorized = True
-        self.send(messages.signin_success(request.user_data))
+        user_data = messages.with_string_id(request.user_data, user.id)
+        self.send(messages.signin_success(user_data))
         if count > MAX_WATCHLIST:
             self.send_error(
                 ClientError(
@@ -352,12 +343,13 @@ class Session:
 
     def _client_event(self, message: Message) -> Completion:
         name = message.channel
-        if name is None or not message.data:
-            raise ClientError("Invalid client event (must contain channel and data)")
+        if name is None:
+            raise ClientError("Invalid client event (must contain channel)")
         self._check_client_event(name, message.event)
-        data = messages.data_text(message.data)
+        # As in Laravel Reverb, an event may have no data.
+        data = data_text(message.data) if message.data else None
         limit = self.app.max_event_bytes
-        if is_too_large(data, limit):
+        if data is not None and is_too_large(data, limit):
             raise ClientError(
                 f"The data content of this client event exceeds the allowed maximum ({limit} bytes)"
             )

@@ -8,8 +8,8 @@ import re
 
 import msgspec
 
-from reverb.protocol.messages import NOT_JSON, json_problem
-from reverb.protocol.names import MAX_USER_ID, ONLINE_PREFIX, SERVER_TO_USER_PREFIX
+from reverb.protocol.json_problems import NOT_JSON, json_problem
+from reverb.protocol.names import ONLINE_PREFIX, SERVER_TO_USER_PREFIX
 
 MAX_COUNT = 2**31 - 1
 """The largest valid number of connections, subscriptions or deliveries."""
@@ -60,10 +60,10 @@ def check_member(user_id: str, user_info: str | None) -> None:
         user_info: The JSON text of the member's ``user_info``; None if the member has none.
 
     Raises:
-        ValueError: The user id is empty or too long, or ``user_info`` is not a JSON object.
+        ValueError: The user id is empty, or ``user_info`` is not a JSON object.
     """
-    if not 0 < len(user_id) <= MAX_USER_ID:
-        raise ValueError(f"the user id has {len(user_id)} characters")
+    if not user_id:
+        raise ValueError("the user id is empty")
     if user_info is not None:
         try:
             _decode_object(user_info)

@@ -3,6 +3,7 @@
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from reverb.listening.first_bytes import WRONG_PROTOCOLS
 from reverb.protocol.handshake import Rejection
 from reverb.throttled_log import FailureLog, LineKey, ThrottledLog
 from reverb.transport.client_address import ClientAddress
@@ -10,6 +11,12 @@ from reverb.transport.client_address import ClientAddress
 _log = Logger()
 _ADMITTED_LINES = 20
 """The most connects, and the most disconnects, that one window logs for an app and an address."""
+
+_ADVICE = {wrong.reason: f": {wrong.message}" for wrong in WRONG_PROTOCOLS} | {
+    "proxy_header": ": this port requires the PROXY protocol: switch it on in the proxy, "
+    "or let the server listen without haproxy:"
+}
+"""What to change, for the reasons of which an operator's configuration is the likely cause."""
 
 
 class ConnectionLog:
@@ -79,9 +86,10 @@ class ConnectionLog:
         self._lines.info(
             _log,
             LineKey(f"refused {reason}", "", address),
-            "refused {peer}: {reason}",
+            "refused {peer}: {reason}{advice}",
             peer=address,
             reason=reason,
+            advice=_ADVICE.get(reason, ""),
         )
 
     def too_slow(self, reason: str, address: ClientAddress) -> None:

@@ -107,8 +107,8 @@ def inflate(data: bytes, max_bytes: int) -> bytes:
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
         payload = inflater.decompress(data + _TAIL, max_bytes + 1 if max_bytes else 0)
-    except zlib.error as error:
-        raise DeflateError(str(error)) from None
+    except zlib.error:
+        raise DeflateError("the compressed data is corrupt") from None
     if max_bytes and len(payload) > max_bytes:
         raise SizeError(f"the message inflates to more than {max_bytes} bytes")
     # The client may end its data with a final block and a zero byte (RFC 7692, 7.2.3.4).

@@ -66,7 +66,7 @@ def _make_request(request: TwistedRequest, *, has_body: bool) -> Request:
     ]
     method, target, version = request.method, request.uri, request.clientproto
     if version in (b"HTTP/1.0", b"HTTP/1.1"):
-        parse_head([b"%b %b %b" % (method, target, version), *lines])
+        target = parse_head([b"%b %b %b" % (method, target, version), *lines]).target
     headers = b"".join([line + b"\r\n" for line in lines])
     return make_request(method, target, headers, has_body=has_body)
 

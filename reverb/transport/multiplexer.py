@@ -23,6 +23,7 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from reverb.listening.first_bytes import find_wrong_protocol_on_plain_port
 from reverb.transport.descriptors import SocketBudget
 from reverb.transport.factory import PusherFactory
 from reverb.transport.fast_upgrade import parse_fast_upgrade
@@ -85,6 +86,8 @@ class MultiplexingProtocol(Protocol):
         end = head.find(_END, searched)
         # An incomplete head may end with a part of the empty line, which does not count.
         length = end if end >= 0 else len(head) - len(_END) + 1
+        if end < 0 and self._channel is None and self._refuse_wrong_protocol(head):
+            return
         if length > self.factory.max_request_head_bytes:
             max_bytes = self.factory.max_request_head_bytes
             self._refuse(431, f"The request's head exceeds the allowed maximum ({max_bytes} bytes)")
@@ -170,7 +173,27 @@ class MultiplexingProtocol(Protocol):
 
     def _serve(self, data: bytes) -> None:
         """Pass the bytes of a request to the HTTP channel."""
+        if self._channel is None and self._refuse_wrong_protocol(data):
+            return
         self._open_channel().begin_request(data)
+
+    def _refuse_wrong_protocol(self, data: bytes | bytearray) -> bool:
+        """Refuse the client if its first bytes are of another protocol than HTTP.
+
+        Args:
+            data: The bytes received so far.
+
+        Returns:
+            Whether the client has been refused.
+        """
+        wrong = find_wrong_protocol_on_plain_port(data)
+        if wrong is None:
+            return False
+        self._head = None
+        self.factory.record_refusal(wrong.reason, self.transport.getPeer())
+        # A TLS client reports this response as a wrong version of TLS, which leads to the cause.
+        self._refuse(400, wrong.message)
+        return True
 
     def _refuse(self, status: int, message: str) -> None:
         """Send an error response, and close the connection."""

@@ -3,18 +3,12 @@
 The protocol accepts only text messages. This module is independent of the Pusher protocol.
 """
 
-import re
-from collections import deque
-from typing import ClassVar
-
-import txaio
-from autobahn.twisted.websocket import WebSocketServerProtocol
-from autobahn.websocket.protocol import TrafficStats, WebSocketProtocol
+from autobahn.websocket.protocol import WebSocketProtocol
 from autobahn.websocket.utf8validator import Utf8Validator
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
-from reverb.transport.autobahn_stubs import PASS_THROUGH, NullDeferred, PassThroughInflater
+from reverb.transport.autobahn_stubs import PASS_THROUGH
 from reverb.transport.client_address import UNKNOWN_ADDRESS, ClientAddress
 from reverb.transport.deflate import (
     Agreement,
@@ -26,15 +20,26 @@ from reverb.transport.deflate import (
 )
 from reverb.transport.fast_frame import PONG_LENGTH, frame_end, is_empty_pong, parse_text_frame
 from reverb.transport.http_response import encode_error
+from reverb.transport.lean_protocol import LeanServerProtocol
 from reverb.transport.wrapped_transport import close_socket
 
 _UNSUPPORTED_DATA = 1003
 _POLICY_VIOLATION = 1008
 _MAX_EMPTY_FRAGMENTS = 16
 """The most fragments without payload in one message."""
+_MAX_EXCESS_BYTES = 1_048_576
 _FRAMES_PER_TURN = 32
 _BYTES_PER_TURN = 32_768
 """The frames and bytes after which a connection waits for the next turn of the reactor."""
+
+
+def hard_limit(max_message_bytes: int) -> int:
+    """Return the size of a message in bytes above which the connection is closed; 0 for no limit.
+
+    A message between ``max_message_bytes`` and the hard limit is read and dropped, and the client
+    is told. The hard limit is ten times ``max_message_bytes``, but at most 1 MiB more.
+    """
+    return max_message_bytes + min(9 * max_message_bytes, _MAX_EXCESS_BYTES)
 
 
 def _is_within_turn(frames: int, size: int) -> bool:
@@ -42,7 +47,7 @@ def _is_within_turn(frames: int, size: int) -> bool:
     return frames < _FRAMES_PER_TURN and size < _BYTES_PER_TURN
 
 
-class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autobahn is not typed
+class TextServerProtocol(LeanServerProtocol):
     """The server's side of one WebSocket.
 
     Attributes:
@@ -50,93 +55,17 @@ class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autob
             :func:`reverb.protocol.frames.compressed_text_frame`.
         address: The address of the client.
         held: The reasons why no frame may be read now, as bits; 0 if there is no reason.
+        max_message_bytes: The largest message that is passed to ``onMessage``, in bytes; 0 for no
+            limit. :meth:`limit_messages` changes it.
     """
 
     compresses = False
     address: ClientAddress = UNKNOWN_ADDRESS
     held = 0
+    max_message_bytes = 10_240
+    maxMessagePayloadSize = hard_limit(max_message_bytes)
     _empty_fragments = 0
     websocket_extensions: list[tuple[str, Parameters]]
-
-    # Autobahn copies the options in CONFIG_ATTRS from the factory to every connection, and formats
-    # them for a debug log line. That is a third of the cost of a connect. Therefore the tuple is
-    # empty, and the options are class attributes.
-    CONFIG_ATTRS = ()
-    logOctets = False
-    logFrames = False
-    trackTimings = False
-    utf8validateIncoming = True
-    applyMask = True
-    maxFramePayloadSize = 0
-    maxMessagePayloadSize = 10_240
-    autoFragmentSize = 0
-    failByDrop = False
-    echoCloseCodeReason = True
-    openHandshakeTimeout = 0  # The multiplexer has a timeout of its own.
-    closeHandshakeTimeout = 0  # PusherConnection has a timeout of its own.
-    tcpNoDelay = True
-    autoPingInterval = 0  # PusherConnection sends pings.
-    autoPingTimeout = 0
-    autoPingSize = 12
-    autoPingRestartOnAnyTraffic = True
-    versions = (13,)
-    webStatus = False
-    requireMaskedClientFrames = True
-    maskServerFrames = False
-    perMessageCompressionAccept = staticmethod(lambda _: None)
-    serveFlashSocketPolicy = False
-    flashSocketPolicy = ""
-    allowedOrigins = ("*",)  # Each app has its own.
-    allowedOriginsPatterns = (re.compile(".*"),)
-    allowNullOrigin = True
-    maxConnections = 0  # Each app has its own limit.
-    trustXForwardedFor = 0
-
-    # The initial values of the attributes that Autobahn sets on every new connection. As class
-    # attributes they cost nothing for each connection. A test compares them with Autobahn's.
-    state = WebSocketServerProtocol.STATE_CONNECTING
-    send_state = WebSocketServerProtocol.SEND_STATE_GROUND
-    data = b""
-    inside_message = False
-    current_frame = None
-    triggered = False
-    trackedTimings = None
-    _perMessageCompress: PassThroughInflater | None = None
-    _transport_details = None
-    wasMaxFramePayloadSizeExceeded = False
-    wasMaxMessagePayloadSizeExceeded = False
-    closedByMe = False
-    failedByMe = False
-    droppedByMe = False
-    wasClean = False
-    wasNotCleanReason: str | None = None
-    wasServerConnectionDropTimeout = False
-    wasOpenHandshakeTimeout = False
-    wasCloseHandshakeTimeout = False
-    wasServingFlashSocketPolicyFile = False
-    localCloseCode: int | None = None
-    localCloseReason: bytes | None = None
-    remoteCloseCode: int | None = None
-    remoteCloseReason: str | None = None
-    message_data: bytearray | None = None
-    openHandshakeTimeoutCall = None
-    closeHandshakeTimeoutCall = None
-    autoPingTimeoutCall = None
-    autoPingPending = None
-    autoPingPendingCall = None
-    autoPingPendingSeq = 0
-    autoPingPendingSent = None
-    websocket_version = 13
-    # All connections share these objects, which are not read or stay empty.
-    trafficStats = TrafficStats()
-    send_queue: ClassVar[deque[bytes]] = deque()
-    is_open = is_closed = NullDeferred()
-
-    # Suppress Autobahn's log lines: the connection logs the same facts in one line.
-    log = txaio.make_logger(level="error")
-
-    def __init__(self) -> None:
-        """Skip Autobahn's setup of listeners and Deferreds, which this server does not use."""
 
     @property
     def peer(self) -> str:
@@ -242,7 +171,7 @@ class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autob
             if self.state == self.STATE_OPEN and not (self.inside_message or self.current_frame):
                 if end == PONG_LENGTH and is_empty_pong(data):
                     return 1, b""  # Recorded already: the client is alive.
-                parsed = parse_text_frame(data, start, self.maxMessagePayloadSize)
+                parsed = parse_text_frame(data, start, self.max_message_bytes)
             if parsed is None:
                 by_autobahn = True
                 start = self._read_by_autobahn(data, start)
@@ -302,6 +231,19 @@ class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autob
     def frames_parsed(self) -> None:
         """Do nothing; a subclass may act when :meth:`read_frames` has passed frames to Autobahn."""
 
+    def limit_messages(self, max_message_bytes: int) -> None:
+        """Set the size of the largest message in bytes, 0 for no limit, and the hard limit."""
+        if max_message_bytes != self.max_message_bytes:  # The class has the default.
+            self.max_message_bytes = max_message_bytes
+            self.maxMessagePayloadSize = hard_limit(max_message_bytes)
+
+    def message_dropped(self, size: int) -> None:
+        """Do nothing; a subclass may act when a message above the limit has been dropped.
+
+        Args:
+            size: The size of the message in bytes, as the client sent it or inflated.
+        """
+
     def fail_policy(self, reason: str) -> None:
         """Close the connection with 1008, "policy violation" (RFC 6455, 7.4.1)."""
         self._fail_connection(_POLICY_VIOLATION, reason)
@@ -320,6 +262,9 @@ class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autob
     def onMessageFrameBegin(self, length: int) -> None:
         """Begin a fragment; close the connection if the message has too many empty fragments."""
         super().onMessageFrameBegin(length)
+        if 0 < self.max_message_bytes < self.message_data_total_length:
+            self.message_data = None  # Drop the message.
+            self.utf8validateIncomingCurrentMessage = False
         if length == 0 and not self.failedByMe:
             self._empty_fragments += 1
             if self._empty_fragments > _MAX_EMPTY_FRAGMENTS:
@@ -328,7 +273,8 @@ class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autob
     def onMessageFrameData(self, payload: bytes) -> None:
         """Append a part of a fragment to the bytes of the message.
 
-        Autobahn would keep the parts in a list, which takes more memory if the parts are small.
+        Autobahn would keep the parts in a list, which takes more memory if the parts are small. The
+        bytes of a message above the limit are dropped.
         """
         if not self.failedByMe and self.message_data is not None:
             self.message_data += payload
@@ -339,8 +285,11 @@ class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autob
     def onMessageEnd(self) -> None:
         """Pass a complete message to ``onMessage``, without firing Autobahn's events."""
         self.frame_finished()
-        data, self.message_data = self.message_data or b"", None
+        data, self.message_data = self.message_data, None
         if self.failedByMe:
+            return
+        if data is None:
+            self.message_dropped(self.message_data_total_length)
             return
         payload = bytes(data)
         if self._isMessageCompressed:
@@ -348,6 +297,9 @@ class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autob
             if inflated is None:
                 return
             payload = inflated
+            if 0 < self.max_message_bytes < len(payload):
+                self.message_dropped(len(payload))
+                return
         self.onMessage(payload, self.message_is_binary)
 
     def processControlFrame(self) -> bool:
@@ -382,7 +334,7 @@ class TextServerProtocol(WebSocketServerProtocol):  # type: ignore[misc] # Autob
         return None
 
     def _fail_invalid_utf8(self, error: UnicodeDecodeError) -> None:
-        self._invalid_payload(f"invalid UTF-8 in a text message: {error.reason}")
+        self._invalid_payload(f"a text message is not UTF-8 at byte {error.start}")
 
     def sendHttpErrorResponse(
         self, code: int, reason: str, responseHeaders: list[tuple[str, str]] | None = None

@@ -18,7 +18,7 @@ from reverb.hub.hub import Hub
 from reverb.interfaces import IApps, IConnection
 from reverb.meter import Meter
 from reverb.protocol import messages
-from reverb.protocol.codes import ClientError, Code
+from reverb.protocol.codes import ClientError, Code, message_too_large
 from reverb.protocol.frames import PING, FrameBatch, text_frame
 from reverb.protocol.handshake import SUBPROTOCOL
 from reverb.protocol.session import Completion, Session
@@ -140,6 +140,14 @@ class PusherConnection(PacedProtocol):
         """Pass a message to the session."""
         if self._session is not None:
             self._await_completion(self._session.receive(payload))
+
+    def message_dropped(self, size: int) -> None:
+        """Tell the client that its message was too large; the connection stays open."""
+        session = self._session
+        if session is not None and session.open:
+            session.meter.messages_received += 1
+            session.meter.bytes_received += size
+            session.send_error(message_too_large(size, session.app.max_message_bytes))
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
         """End the session, and log and count why the connection ended."""
@@ -285,8 +293,7 @@ class PusherConnection(PacedProtocol):
         session.meter.opened += 1
         self.socket_id = session.socket_id
         app = session.app
-        if app.max_message_bytes != self.maxMessagePayloadSize:  # The class has the default.
-            self.maxMessagePayloadSize = app.max_message_bytes
+        self.limit_messages(app.max_message_bytes)
         if app.messages_per_second != self.max_frames_per_second:
             self.max_frames_per_second = app.messages_per_second or UNLIMITED
         timing_wheel = self.factory.timing_wheel

@@ -1,8 +1,8 @@
 """The listening sockets: the supervisor binds them, and the workers inherit them.
 
 Twisted's endpoints usually listen by calling a reactor. In place of the reactor, the endpoints of
-the supervisor call a :class:`Binder`, and those of a worker call :class:`InheritedSockets`. So each
-endpoint still adds its own layers, such as TLS or the PROXY protocol.
+the supervisor call a :class:`Binder`, and those of a worker call :class:`InheritedSockets`. The
+supervisor's endpoints have neither TLS nor the PROXY protocol, because only the workers read.
 
 The supervisor binds one TCP socket for each worker on the same address (``SO_REUSEPORT``), and the
 kernel spreads connections evenly over these sockets. Workers share UNIX sockets and systemd's
@@ -20,7 +20,8 @@ from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import Factory
-from twisted.protocols.tls import TLSMemoryBIOFactory
+
+from reverb.listening.endpoint_strings import without_layers
 
 
 class SocketsError(Exception):
@@ -86,7 +87,7 @@ class Binder:
         factory = Factory()
         factory.noisy = False
         problems: list[BaseException] = []
-        listening = serverFromString(self, endpoint).listen(factory)
+        listening = serverFromString(self, without_layers(endpoint)).listen(factory)
         listening.addErrback(lambda failure: problems.append(failure.value))
         if problems and isinstance(problems[0], CannotListenError | OSError):
             raise problems[0]
@@ -107,17 +108,6 @@ class Binder:
             first.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         siblings = [_bind_sibling(first.socket, backlog) for _ in range(self._count - 1)]
         return self._record(first, siblings)
-
-    def listenSSL(
-        self,
-        port: int,
-        factory: Any,
-        contextFactory: object,
-        backlog: int = 50,
-        interface: str = "",
-    ) -> IListeningPort:
-        """Bind a TCP socket for each worker; the workers add TLS."""
-        return self.listenTCP(port, factory, backlog, interface)
 
     def listenUNIX(self, *arguments: Any, **more: Any) -> IListeningPort:
         """Bind a UNIX socket for all workers."""
@@ -191,17 +181,6 @@ class InheritedSockets:
     def listenUNIX(self, path: str, factory: Any, *address: Any, **more: Any) -> IListeningPort:
         """Listen on the next inherited socket."""
         return self._listen(factory)
-
-    def listenSSL(
-        self,
-        port: int,
-        factory: Any,
-        contextFactory: Any,
-        *address: Any,
-        **more: Any,
-    ) -> IListeningPort:
-        """Listen on the next inherited socket, with TLS."""
-        return self._listen(TLSMemoryBIOFactory(contextFactory, False, factory))
 
 
 class _InheritedUnixPort(unix.Port):

@@ -60,13 +60,34 @@ def test_users_are_counted_on_presence_channels(crowd):
     }
 
 
+def test_subscriptions_are_counted_on_all_channels(crowd):
+    content = crowd.get("channels", info="subscription_count").json()
+    assert content == {
+        "channels": {
+            "presence-room": {"subscription_count": 3},
+            "presence-cache-hall": {"subscription_count": 1},
+            "news": {"subscription_count": 2},
+            "private-a": {"subscription_count": 1},
+            "cache-c": {"subscription_count": 1},
+        }
+    }
+
+
+def test_both_counts_of_presence_channels(crowd):
+    content = crowd.get(
+        "channels", filter_by_prefix="presence-room", info="user_count,subscription_count"
+    ).json()
+    assert content == {"channels": {"presence-room": {"user_count": 2, "subscription_count": 3}}}
+
+
 @pytest.mark.parametrize(
     "query",
     [
         {"info": "user_count"},
         {"info": "user_count", "filter_by_prefix": "private-"},
         {"info": "user_count", "filter_by_prefix": "presence"},
-        {"info": "subscription_count", "filter_by_prefix": "presence-"},
+        {"info": "subscription_count,user_count"},
+        {"info": "cache", "filter_by_prefix": "cache-"},
         {"info": "nonsense"},
         {"info": "user_count,nonsense", "filter_by_prefix": "presence-"},
     ],
@@ -256,7 +277,7 @@ def test_connections_without_a_subscription_count_too(server):
 
 @pytest.fixture
 def signed_in(server):
-    """Two connections of user u, one of user v, and one that is u only as a channel member."""
+    """Two connections of user u, one of user v, and one that is u only as a channel's member."""
     clients = [server.client() for _ in range(3)]
     for client, user_id in zip(clients, ("u", "u", "v"), strict=True):
         client.sign_in(json.dumps({"id": user_id}))
@@ -268,16 +289,15 @@ def signed_in(server):
     "path", ["/apps/app-id/users/u/terminate_connections", "/users/u/terminate_connections"]
 )
 @pytest.mark.parametrize("body", [b"{}", b"", b"null"])
-def test_a_signed_in_users_connections_are_closed(server, signed_in, path, body):
+def test_a_users_connections_are_closed(server, signed_in, path, body):
     response = server.request("POST", path, body)
     assert (response.status, response.body) == (200, b"{}")
     first, second, other, member = signed_in
-    for client in (first, second):
+    for client in (first, second, member):
         assert client.take()[-1]["event"] == "pusher:error"
         assert client.close_code == 4009
         assert not client.connected
     assert other.connected
-    assert member.connected
     assert server.client().socket_id
 
 
@@ -285,7 +305,17 @@ def test_terminating_a_user_without_connections_is_no_error(server):
     assert server.post("users/nobody/terminate_connections", b"{}").json() == {}
 
 
-@pytest.mark.parametrize("user_id", ["a%20b", "x" * 201, "%2F", "", "%C3%A4"])
+@pytest.mark.parametrize(
+    ("path", "user_id"),
+    [("a%20b", "a b"), ("auth0%7C1", "auth0|1"), ("%2F", "/"), ("%C3%A4", "ä"), ("7", 7)],
+)
+def test_the_id_of_a_member_may_have_any_character(server, path, user_id):
+    member = join(server, "presence-x", user_id)
+    assert server.post(f"users/{path}/terminate_connections", b"{}").json() == {}
+    assert member.close_code == 4009
+
+
+@pytest.mark.parametrize("user_id", ["x" * 201, ""])
 def test_a_bad_user_id_is_refused(server, user_id):
     response = server.post(f"users/{user_id}/terminate_connections", b"{}")
     assert response.status == 400

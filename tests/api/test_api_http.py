@@ -44,7 +44,6 @@ def post(signed):
 @pytest.mark.parametrize(
     "path",
     [
-        "/",
         "//",
         "/x",
         "/apps",
@@ -75,6 +74,7 @@ def test_an_unknown_route_is_404(server, method, path):
 
 
 ROUTES = {
+    "/": "GET, HEAD",
     "/up": "GET, HEAD",
     "/ready": "GET, HEAD",
     "/apps/app-id/events": "POST",
@@ -136,7 +136,7 @@ def test_the_routes_have_the_servers_prefix(make_server):
     assert server.request("GET", "/a/b/up").json() == {"health": "OK"}
     assert server.request("GET", "/a/b/apps/app-id/channels").json() == {"channels": {}}
     assert server.request("POST", "/a/b/users/u/terminate_connections").json() == {}
-    for path in ("/up", "/a/up", "/a", "/a/b", "/apps/app-id/channels"):
+    for path in ("/up", "/a/up", "/a", "/a/b/x", "/apps/app-id/channels"):
         assert server.request("GET", path).status == 404
 
 

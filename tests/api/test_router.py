@@ -86,6 +86,14 @@ class TestPaths:
         assert handle(router, "GET", "/up").status == 404
         assert handle(router, "GET", "/a/b").status == 404
 
+    def test_unprefixed_routes_have_no_prefix(self):
+        routes = [Route("GET", "/up", show)]
+        router = Router(routes, None, "/a", unprefixed=[Route("GET", "/", show)])
+
+        assert handle(router, "GET", "/").status == 200
+        assert handle(router, "GET", "/a/up").status == 200
+        assert handle(router, "GET", "/a/").status == 404
+
     def test_a_long_path_matches_too(self):
         router = make_router(("GET", "/{name}", show))
 
@@ -175,7 +183,7 @@ class TestResults:
                 ClusterStoreLostError("the link is down"),
                 (
                     503,
-                    "Webhooks are stored in Redis, which is unreachable: the link is down",
+                    "Webhooks are stored in Redis, which is unreachable: see the server's log",
                     (("Retry-After", "5"),),
                 ),
             ),

@@ -21,7 +21,7 @@ class Channel:
 
     def __init__(self, subscribers=3):
         self.tally = Tally()
-        self.stream = Stream("c", Ledger(60), self.tally)
+        self.stream = Stream(["c"], Ledger(60), self.tally)
         self.clients = [FakeClient(number) for number in range(subscribers)]
         self.subscribers = [Subscriber(client, self.stream) for client in self.clients]
 

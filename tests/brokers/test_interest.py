@@ -6,6 +6,7 @@ from twisted.internet.task import Clock
 
 from reverb.brokers.interest import PORTION, UNSUBSCRIBE_DELAY, Interest
 from reverb.brokers.link import LinkLostError
+from reverb.brokers.reply_deadlines import ReplyDeadlines
 
 MANY = [b"c%d" % number for number in range(2 * PORTION + 1)]
 
@@ -15,6 +16,7 @@ class FakeLink:
 
     def __init__(self):
         self.clock = Clock()
+        self.deadlines = ReplyDeadlines(self.clock)
         self.is_open = True
         self.sent = []
         self.confirmations = []

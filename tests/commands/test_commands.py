@@ -235,6 +235,17 @@ def test_help(run):
     assert "--app-secret" in text
 
 
+def test_it_warns_of_unknown_variables(monkeypatch, capsys):
+    monkeypatch.setenv("REVERB_SERVER_PRT", "1")
+
+    main(("webhooks", "list", *APP, "--url", "http://127.0.0.1:1"))
+
+    assert capsys.readouterr().err.splitlines()[0] == (
+        "reverb: ignored unknown environment variables: REVERB_SERVER_PRT (did you mean "
+        "REVERB_SERVER_PORT?)"
+    )
+
+
 def test_running_as_a_module(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["reverb", "--version"])
     with pytest.raises(SystemExit) as end:

@@ -10,14 +10,13 @@ import msgspec
 import pytest
 
 from reverb.apps import EVENT_NAMES, App, Webhook
+from reverb.config.environment import APP_VARIABLES, SETTINGS_VARIABLES
 from reverb.config.loader import load
 from reverb.config.sources import (
     APP_FIELDS,
     APP_OPTIONS,
-    APP_VARIABLES,
     SETTINGS_FIELDS,
     SETTINGS_OPTIONS,
-    SETTINGS_VARIABLES,
 )
 from reverb.settings import Settings, WebhookSettings
 from reverb.validation import plain_type

@@ -46,7 +46,6 @@ class TestEndpoints:
             (PEM.replace(b"CERTIFICATE-----\nMII", b"CERTIFICATE-----\nxxx"), "a certificate in "),
             (PEM.replace(b"PRIVATE KEY-----\nMI", b"PRIVATE KEY-----\nxx"), "a private key in "),
             (MISMATCHED_PEM, "found no certificate with its private key in "),
-            (make_certificate(host=""), "found no certificate for a host name in "),
         ],
     )
     def test_an_unusable_certificate_is_an_error(self, tmp_path, pem, problem):
@@ -57,9 +56,14 @@ class TestEndpoints:
             from_options({"listen": [f"tls:{tmp_path}"]})
         assert problem in str(raised.value)
 
-    def test_ssl_accepts_a_certificate_for_an_ip_address(self, tmp_path):
+    @pytest.mark.parametrize("kind", ["ssl", "tls"])
+    def test_a_certificate_may_be_for_an_ip_address_only(self, tmp_path, kind):
         (tmp_path / "address.pem").write_bytes(make_certificate(host=""))
-        endpoint = f"ssl:443:privateKey={tmp_path / 'address.pem'}"
+        endpoints = {
+            "ssl": f"ssl:443:privateKey={tmp_path / 'address.pem'}",
+            "tls": f"tls:{tmp_path}",
+        }
+        endpoint = endpoints[kind]
 
         assert from_options({"listen": [endpoint]}).settings.listen == (endpoint,)
 
@@ -73,7 +77,7 @@ class TestEndpoints:
             ("tls:/nowhere", "no such certificate directory: '/nowhere'"),
             ("unix:/nowhere/x.sock", "no such directory: '/nowhere'"),
             ("unix:/usr", "'/usr' is a directory"),
-            ("haproxy:htp:1", "Unknown endpoint type: 'htp'"),
+            ("haproxy:htp:1", "unknown endpoint type 'htp'"),
             ("systemd:domain=INET:name=ws", "systemd passed no such socket"),
             (
                 "ssl:1:privateKey=/dev/zero",
@@ -83,6 +87,8 @@ class TestEndpoints:
                 "ssl:1:privateKey=/nowhere.pem",
                 "'/nowhere.pem' cannot be read: No such file or directory",
             ),
+            ("haproxy:tls:/nowhere", "no such certificate directory: '/nowhere'"),
+            ("ssl:privateKey=/x.pem", "the port is missing"),
             ("tcp:1\\", "generator raised StopIteration"),
         ],
     )

@@ -10,21 +10,33 @@ from .loading import ANY_ADDRESS, CERTIFICATES, error_message, from_environment
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("allowed_origins", ["https://example.com"]),
+        ("allowed_origins", ["https://example.com/"]),
+        ("allowed_origins", ["https://example.com/path"]),
+        ("allowed_origins", ["://example.com"]),
         ("allowed_origins", ["example.com:8443"]),
         ("allowed_origins", ["example.com/path"]),
         ("allowed_origins", []),
     ],
 )
-def test_origins_must_be_hosts(from_file, field, value):
+def test_origins_must_be_hosts_or_origins(from_file, field, value):
     message = error_message(
         from_file, f"[[apps]]\nid = '1'\nkey = 'k'\nsecret = 's'\n{field} = {value}"
     )
 
     assert message == (
-        "reverb.toml: apps[0].allowed_origins: expected a list of hosts, such as 'example.com' or "
-        f"'*.example.com', without scheme or port, got {value!r}"
+        "reverb.toml: apps[0].allowed_origins: expected a list of hosts without port, such as "
+        "'example.com' or '*.example.com', or of whole origins, such as "
+        f"'https://example.com:8443', 'file://' or 'null', got {value!r}"
     )
+
+
+@pytest.mark.parametrize(
+    "origin", ["https://example.com:8443", "file://", "null", "app://*", "app://.", "*://localhost"]
+)
+def test_whole_origins_can_be_listed(from_file, origin):
+    text = f"[[apps]]\nid = '1'\nkey = 'k'\nsecret = 's'\nallowed_origins = ['{origin}']"
+
+    assert from_file(text).settings.apps[0].allowed_origins == (origin,)
 
 
 @pytest.mark.parametrize("text", ["a/b", "a b", "a:b", "a%20b", "ä"])

@@ -57,7 +57,7 @@ def test_a_slow_redis_delays_only_what_needs_redis(start_node, connect, make_pro
     slow, fast = start_node(redis_url=proxy.url("shop")), start_node()
     local, ann = connect(slow), connect(slow)
     local.subscribe("news")
-    proxy.delay = 1.0
+    proxy.delay = 0.4
 
     # A request that needs Redis waits for it; other requests do not wait.
     began = time.monotonic()
@@ -105,10 +105,12 @@ def test_a_half_open_connection_is_detected_and_no_client_waits_forever(
         client.send_subscribe("presence-room", f"late{number}")
     for server, client in zip(nodes, late_clients, strict=True):
         client.read_until("pusher_internal:subscription_succeeded")
-        assert elapsed(began) < DETECTION_TIMEOUT
-        code, reason = status(server, "/ready")
-        assert code == 503
-        assert "Redis is not connected: it did not answer within 5 seconds" in reason
+        # The node answers by itself, long before it finds the connection half open.
+        assert is_ready(server)
+    poll("no node is ready", lambda: not any(is_ready(server) for server in nodes))
+    assert elapsed(began) < DETECTION_TIMEOUT
+    reason = "Redis is not connected: it did not answer within 5 seconds"
+    assert all(reason in status(server, "/ready")[1] for server in nodes)
     for proxy in proxies:
         proxy.restore()
     expected |= {"late0", "late1", "late2"}

@@ -42,6 +42,15 @@ def test_a_refused_private_channel_calls_error(server: Server, clients: Clients,
     assert (error["type"], error["status"]) == ("AuthError", 403)
 
 
+def test_a_channel_that_the_server_refuses_calls_error(
+    server: Server, clients: Clients, broadcaster
+):
+    echo = clients.echo("alice", server, broadcaster)
+    error = echo.next(echo.listen("channel", "not a name", "error"))
+    assert error["type"] == "SubscriptionError"
+    assert error["error"].startswith("Invalid channel name 'not a name'")
+
+
 def test_here_joining_and_leaving_receive_the_members(
     server: Server, clients: Clients, broadcaster
 ):
@@ -68,6 +77,15 @@ def test_whispers_reach_only_the_other_subscribers(
     assert bob.next(queue) == {"name": "Alice"}
     bob.do("whisper", kind=kind, channel="room", event="typing", data={"name": "Bob"})
     assert alice.next(queue) == {"name": "Bob"}
+
+
+def test_a_whisper_without_data_arrives(server: Server, clients: Clients, broadcaster):
+    alice, bob = (clients.echo(name, server, broadcaster) for name in ("alice", "bob"))
+    for echo in (alice, bob):
+        echo.open("private", "room")
+        queue = echo.listen("private", "room", "listenForWhisper", "typing")
+    alice.do("whisper", kind="private", channel="room", event="typing")
+    assert bob.next(queue) is None
 
 
 def test_encrypted_private_channels_are_decrypted(

@@ -85,6 +85,22 @@ def test_a_user_is_terminated_on_all_nodes(nodes, connect):
         other.assert_nothing_received()
 
 
+def test_a_member_who_has_not_signed_in_is_terminated_on_all_nodes(nodes, connect):
+    bobs = [connect(server) for server in nodes]
+    ann = connect(nodes[0])
+    ann.subscribe("presence-room", "ann")
+    for bob in bobs:
+        bob.subscribe("presence-room", "bob")
+    ann.assert_received("+bob")
+    with nodes[0].sdk_session() as sdk:
+        sdk.terminate_user_connections("bob")
+
+    for bob in bobs:
+        assert bob.read_until("pusher:error")["code"] == 4009
+        assert bob.next().close_code == 4009
+    ann.assert_received("-bob")
+
+
 def test_presence_includes_all_nodes(nodes, connect):
     one, other = nodes
     ann, bob = connect(one), connect(other)

@@ -1,5 +1,6 @@
 """TLS, on both of Twisted's TLS endpoints."""
 
+import re
 import socket
 import ssl
 from pathlib import Path
@@ -49,6 +50,42 @@ def test_a_client_that_does_not_trust_the_certificate_cannot_connect(tls_server:
     with tls_server.connect() as plain, pytest.raises(ssl.SSLCertVerificationError):
         ssl.create_default_context().wrap_socket(plain, server_hostname="127.0.0.1")
     tls_server.certificate = trusted
+
+
+def test_plain_http_on_a_port_with_tls_gets_400_at_once(tls_server: Server):
+    with socket.create_connection(("127.0.0.1", tls_server.port), TIMEOUT) as plain:
+        plain.sendall(b"GET /up HTTP/1.1\r\nHost: x\r\n\r\n")
+        received = b"".join(iter(lambda: plain.recv(4096), b""))
+    assert received.startswith(b"HTTP/1.1 400 ")
+    assert b"use https:// or wss://" in received
+    poll("the refusal is logged", lambda: "plain_on_tls_port: This port" in tls_server.log)
+
+
+def test_tls_on_a_port_without_tls_is_a_wrong_version_at_once(server: Server):
+    with server.connect() as plain, pytest.raises(ssl.SSLError, match="WRONG_VERSION_NUMBER"):
+        ssl.create_default_context().wrap_socket(plain, server_hostname="127.0.0.1")
+    poll("the refusal is logged", lambda: "tls_on_plain_port: This port" in server.log)
+
+
+@pytest.mark.parametrize("kind", ["ssl", "tls"])
+def test_a_proxy_sends_its_header_before_tls(start_server, pem, kind):
+    endpoints = {
+        "ssl": f"haproxy:ssl:0:interface=127.0.0.1:privateKey={pem}:certKey={pem}",
+        "tls": f"haproxy:tls:{pem.parent}:port=0:interface=127.0.0.1",
+    }
+    plain_endpoint = "tcp:0:interface=127.0.0.1"  # The server is checked through this one.
+    server = start_server("--listen", plain_endpoint, "--listen", endpoints[kind], *APP_OPTIONS)
+    port = int(re.findall(r"listening on 127\.0\.0\.1:(\d+)", server.log)[1])
+    context = ssl.create_default_context(cafile=pem)
+    for header in (b"PROXY TCP4 192.0.2.7 127.0.0.1 5678 443\r\n", b"PROXY UNKNOWN\r\n"):
+        plain = socket.create_connection(("127.0.0.1", port), TIMEOUT)
+        plain.sendall(header)
+        with (
+            context.wrap_socket(plain, server_hostname="127.0.0.1") as sock,
+            RawWebSocket(sock) as client,
+        ):
+            client.expect("pusher:connection_established")
+    poll("the client's address is logged", lambda: "192.0.2.7:5678" in server.log)
 
 
 def renew(path: Path, pem: bytes) -> None:

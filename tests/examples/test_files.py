@@ -11,10 +11,10 @@ import pytest
 from twisted.scripts.twistd import ServerOptions
 
 from reverb.apps import App
+from reverb.config.environment import read_environment
 from reverb.config.loader import load
-from reverb.config.sources import read_environment
 from reverb.lifecycle import STOP_STAGE_TIMEOUT
-from reverb.listening import endpoint_strings
+from reverb.listening import endpoint_check
 from reverb.settings import Settings
 from tests.support.ports import reserve_port
 from tests.support.programs import find_program
@@ -51,7 +51,7 @@ def test_the_command_line_of_a_unit_is_accepted(name):
     assert not options["pidfile"]
     for endpoint in options.subOptions["listen"]:
         # The endpoint is well-formed, but systemd passes no socket here.
-        assert endpoint_strings.find_problem(endpoint) == "systemd passed no such socket"
+        assert endpoint_check.find_problem(endpoint) == "systemd passed no such socket"
 
 
 def test_the_units_agree_with_each_other_and_with_the_server():
@@ -176,7 +176,7 @@ def test_the_endpoints_in_the_comments_are_valid():
         r"^#     listen = (.*)$", (EXAMPLES / "reverb.toml").read_text(), re.MULTILINE
     )
     for endpoint in [part for line in shown for part in tomllib.loads(f"l={line}")["l"]]:
-        problem = endpoint_strings.find_problem(endpoint)
+        problem = endpoint_check.find_problem(endpoint)
         # The certificates and the socket's directory do not exist here.
         assert problem == "" or problem.startswith("no such "), problem
 

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from reverb.testing import APP
 from tests.support.ports import reserve_port
 from tests.support.programs import find_program
 
@@ -175,8 +176,7 @@ def test_the_timeouts_of_nginx_exceed_the_ping_interval():
     text = (EXAMPLES / "nginx.conf").read_text()
     waits = [int(seconds) for seconds in re.findall(r"proxy_(?:read|send)_timeout (\d+)s", text)]
     assert len(waits) == 2
-    # The defaults of ping_interval and pong_timeout.
-    assert min(waits) > 60 + 30
+    assert min(waits) > APP.ping_interval + APP.pong_timeout
 
 
 @pytest.fixture

@@ -20,6 +20,9 @@ class Clients:
         self.channel.reserve(socket_id)
 
     def activate(self, socket_id):
+        self.connections[socket_id].writes += [
+            [frame.payload] for frame in self.channel.held_frames(socket_id)
+        ]
         self.channel.activate(socket_id, self.connections[socket_id])
 
     def add(self, *socket_ids):
@@ -113,16 +116,31 @@ def test_will_receive_covers_held_and_pending_frames(clients):
     assert awaited == ["a", "b"]
 
 
-def test_a_removed_subscriber_is_sent_earlier_frames_at_once(clients):
+def taken(clients, socket_id):
+    return b"".join(frame.payload for frame in clients.channel.take(socket_id)).decode()
+
+
+def test_a_flush_skips_the_frames_that_were_taken(clients):
     clients.add("1.1", "2.2")
     clients.publish("a")
     clients.publish("b", exclude="1.1")
-    clients.channel.remove("1.1")
+    assert taken(clients, "1.1") == "a"
+    assert taken(clients, "1.1") == ""
     clients.publish("c")
 
-    assert clients.received() == {"1.1": "a", "2.2": ""}
     clients.channel.flush()
-    assert clients.received() == {"1.1": "a", "2.2": "abc"}
+    assert clients.received() == {"1.1": "c", "2.2": "abc"}
+
+
+def test_a_flush_skips_the_subscribers_that_have_been_sent_everything(clients):
+    clients.add("1.1", "2.2", "3.3")
+    clients.publish("a")
+    clients.publish("b", exclude="3.3")
+    clients.channel.mark_sent(["1.1", "2.2", "3.3"])
+
+    clients.channel.flush()
+    assert clients.received() == {"1.1": "", "2.2": "", "3.3": ""}
+    assert clients.channel.meter.messages_sent == 0
 
 
 def test_a_subscriber_of_one_turn_receives_the_frames_in_between(clients):
@@ -130,11 +148,22 @@ def test_a_subscriber_of_one_turn_receives_the_frames_in_between(clients):
     clients.publish("a")
     clients.add("1.1")
     clients.publish("b")
+    assert taken(clients, "1.1") == "b"
     clients.channel.remove("1.1")
     clients.publish("c")
     clients.channel.flush()
 
-    assert clients.received() == {"1.1": "b", "2.2": "abc"}
+    assert clients.received() == {"1.1": "", "2.2": "abc"}
+
+
+def test_a_removed_subscriber_receives_no_frame(clients):
+    clients.add("1.1", "2.2")
+    clients.publish("a")
+    clients.channel.remove("1.1")
+    assert taken(clients, "1.1") == ""
+    clients.channel.flush()
+
+    assert clients.received() == {"1.1": "", "2.2": "a"}
 
 
 def test_a_pending_subscriber_that_leaves_receives_nothing(clients):
@@ -154,4 +183,4 @@ def test_removing_a_subscriber_twice_does_nothing(clients):
     clients.channel.remove("1.1")
     clients.channel.flush()
 
-    assert clients.received() == {"1.1": "a"}
+    assert clients.received() == {"1.1": ""}

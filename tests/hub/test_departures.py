@@ -7,7 +7,7 @@ import pytest
 
 from reverb.hub.counts import WINDOW as COUNTS_WINDOW
 from reverb.hub.departures import PER_TURN, WINDOW
-from reverb.hub.hub import _CLOSED_PER_TURN
+from reverb.hub.users import _CLOSED_PER_TURN
 from reverb.hub.users import _PORTION as USERS_PORTION
 from reverb.protocol.changes import StoreRestored
 from reverb.throttled_log import MAX_FAILURES

@@ -12,9 +12,15 @@ from reverb.testing import MemoryConnection
 
 
 def make_channel(*socket_ids):
-    channel = Channel(AppMeter())
-    for socket_id in socket_ids:
-        channel.subscribers[socket_id] = MemoryConnection(socket_id)
+    return share_channel({socket_id: MemoryConnection(socket_id) for socket_id in socket_ids})
+
+
+def share_channel(connections, meter=None):
+    """Make a channel whose subscribers may be subscribers of other channels, too."""
+    channel = Channel(meter or AppMeter())
+    for socket_id, connection in connections.items():
+        channel.reserve(socket_id)
+        channel.activate(socket_id, connection)
     return channel
 
 
@@ -101,6 +107,84 @@ class TestTurns:
         clock.advance(0)
 
         assert len({id(c.writes[0][0]) for c in channel.subscribers.values()}) == 1
+
+
+class TestOrder:
+    """A client of several channels receives all their frames in the order of publication."""
+
+    def test_frames_of_two_channels_are_one_write_in_their_order(self, fanout, clock):
+        both = {"1.1": MemoryConnection("1.1"), "2.2": MemoryConnection("2.2")}
+        one, two = share_channel(both), share_channel(both)
+
+        for channel, payload in [(one, b"a"), (two, b"b"), (one, b"c")]:
+            fanout.add(channel, payload, None)
+        clock.advance(0)
+
+        assert sent(one) == {"1.1": [b"abc"], "2.2": [b"abc"]}
+
+    def test_each_group_of_subscribers_gets_the_same_batch(self, fanout, clock):
+        """The frames of a group are joined once, however many subscribers it has."""
+        batches = set()
+
+        class Recording(MemoryConnection):
+            def send_batch(self, batch):
+                super().send_batch(batch)
+                batches.add(batch)
+
+        names = [f"{number}.1" for number in range(20)]
+        subscribers = {name: Recording(name) for name in names}
+        channels = [share_channel(subscribers) for _ in range(10)]
+        for _ in range(2):
+            for channel in channels:
+                fanout.add(channel, b"x", None)
+        clock.advance(0)
+
+        assert [len(s.writes) for s in subscribers.values()] == [1] * 20
+        assert len(batches) == 1
+
+    def test_channels_without_common_subscribers_are_written_to_as_before(self, clock):
+        """They keep their fanout targets, which know the descriptors of their subscribers."""
+        made = []
+        fanout = Fanout(clock, made.append)
+        channels = [make_channel(f"{number}.1", f"{number}.2") for number in range(5)]
+        for channel in channels:
+            fanout.add(channel, b"x", None)
+        clock.advance(0)
+
+        assert made == []
+        assert [list(sent(channel).values()) for channel in channels] == [[[b"x"], [b"x"]]] * 5
+
+    def test_a_failing_group_does_not_affect_other_groups(self, fanout, clock, logged):
+        class Broken(MemoryConnection):
+            def send_batch(self, batch):
+                raise ZeroDivisionError
+
+        healthy = {"2.2": MemoryConnection("2.2")}
+        broken = {"1.1": Broken("1.1")}
+        one, two = share_channel(broken | healthy), share_channel(broken)
+        three = share_channel(healthy)
+        for channel in [one, two, three]:
+            fanout.add(channel, b"x", None)
+        clock.advance(0)
+
+        assert len(logged.flush(ZeroDivisionError)) == 1
+        assert sends(healthy["2.2"]) == [b"xx"]
+
+    def test_publishers_on_several_channels_cause_a_pause_like_those_on_one(self, fanout, clock):
+        class Slow(MemoryConnection):
+            def send_batch(self, batch):
+                super().send_batch(batch)
+                clock.rightNow += 0.004
+
+        both = {"1.1": Slow("1.1")}
+        one, two = share_channel(both), share_channel(both)
+        for payload in [b"a", b"b", b"c"]:
+            fanout.add(one, payload, None)
+            fanout.add(two, payload.upper(), None)
+            clock.advance(0)
+        clock.advance(0.005)
+
+        assert sends(both["1.1"]) == [b"aA", b"bBcC"]
 
 
 class TestBrokenConnection:
@@ -212,20 +296,28 @@ class TestExclusion:
     ):
         clock = Clock()
         fanout = Fanout(clock)
-        channels = [make_channel("1.1", "2.2"), make_channel("2.2"), make_channel("3.3")]
-        expected = [dict.fromkeys(channel.subscribers, b"") for channel in channels]
+        connections = {name: MemoryConnection(name) for name in ["1.1", "2.2", "3.3"]}
+        meter = AppMeter()
+        channels = [
+            share_channel({name: connections[name] for name in names}, meter)
+            for names in [["1.1", "2.2"], ["2.2", "3.3"], ["2.2"]]
+        ]
+        expected = dict.fromkeys(connections, b"")
+        messages, due = 0, set()
 
         for number, (which, exclude) in enumerate(publications):
             frame = b"<%d>" % number
             fanout.add(channels[which], frame, exclude)
-            for socket_id in expected[which]:
-                if socket_id != exclude:
-                    expected[which][socket_id] += frame
+            for socket_id in channels[which].subscribers.keys() - {exclude}:
+                expected[socket_id] += frame
+                messages += 1
+                due.add((socket_id, len([turn for turn in turns if turn < number])))
             if number in turns:
                 clock.advance(0)
         clock.advance(0)
 
-        for channel, frames in zip(channels, expected, strict=True):
-            assert {name: b"".join(f) for name, f in sent(channel).items()} == frames
-            assert all(frame for frames in sent(channel).values() for frame in frames)
-            assert channel.pending_frames == []
+        written = {name: b"".join(sends(c)) for name, c in connections.items()}
+        assert written == expected
+        assert sum(len(c.writes) for c in connections.values()) == len(due)
+        assert meter.messages_sent == messages
+        assert not any(channel.pending_frames for channel in channels)

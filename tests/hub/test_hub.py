@@ -259,6 +259,20 @@ class TestClientEvents:
 
         assert other.take() == [("client-x", "presence-x", 1, "ann")]
 
+    def test_an_event_without_data_is_relayed_with_null(self, node):
+        one, other = node.connect(), node.connect()
+        for client in (one, other):
+            client.subscribe("private-x")
+            client.take()
+        node.take_notices()
+        one.session.receive(b'{"event":"client-typing","channel":"private-x"}')
+
+        assert other.take() == [("client-typing", "private-x", None)]
+        assert one.take() == []
+        assert node.take_notices() == [
+            ("ClientEvent", "private-x", "client-typing", "null", one.session.socket_id, None)
+        ]
+
     def test_events_above_the_rate_are_refused_with_4301_and_the_connection_stays(self, node):
         app = limited(client_events_per_second=2)
         one, two = node.connect(app), node.connect(app)

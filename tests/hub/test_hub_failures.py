@@ -14,6 +14,12 @@ SERVER_ERROR = (
 )
 
 
+def failed_subscription(channel):
+    """Return the messages to a client whose subscription the store has failed to perform."""
+    data = {"type": "SubscriptionError", "error": SERVER_ERROR[2]["message"]}
+    return [SERVER_ERROR, ("subscription_error", channel, data)]
+
+
 class StoreError(Exception):
     """An unexpected failure of a store."""
 
@@ -42,7 +48,7 @@ def test_a_subscription_that_failed_can_be_tried_again(node, broken, channel):
     broken("join")
     assert client.subscribe(channel, "ann") is None
 
-    assert client.take() == [SERVER_ERROR]
+    assert client.take() == failed_subscription(channel)
     assert client.session.channels == {}
     assert node.hub.channels == {}
     node.store.fails.clear()
@@ -57,7 +63,7 @@ def test_a_subscription_that_fails_later(node, logged):
     node.store.fail(StoreError())
 
     assert done.called
-    assert client.take() == [SERVER_ERROR]
+    assert client.take() == failed_subscription("news")
     assert len(logged.flush(StoreError)) == 1
     client.leave()
     node.assert_empty()
@@ -152,7 +158,7 @@ def test_a_failure_affects_no_other_client(node, broken):
     other.subscribe("news")
     node.publish("news")
 
-    assert one.events() == ["error"]
+    assert one.events() == ["error", "subscription_error"]
     assert other.events() == ["subscription_succeeded", "e"]
     assert result_of(node.store.counts(APP.id, "news")).subscriptions == 1
 
@@ -171,4 +177,4 @@ def test_a_refusal_of_the_store_is_sent_to_the_client_and_not_logged_twice(node)
     node.store.fails["join"] = StoreRefusedError("join 1 news failed: WRONGTYPE")
     client.subscribe("news")
 
-    assert client.take() == [SERVER_ERROR]
+    assert client.take() == failed_subscription("news")

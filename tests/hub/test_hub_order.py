@@ -2,6 +2,8 @@
 
 import pytest
 
+from reverb.protocol.changes import MemberJoined
+from reverb.protocol.messages import Member
 from reverb.service import ReverbService
 from reverb.testing import MemoryServer, frame
 
@@ -139,7 +141,7 @@ def test_a_failure_lets_the_next_message_through(server, logged):
     server.store.fail(ZeroDivisionError())
     server.settle()
 
-    assert names(client) == ["error", "pong"]
+    assert names(client) == ["error", "subscription_error", "pong"]
     assert len(logged.flush(ZeroDivisionError)) == 1
 
 
@@ -172,3 +174,95 @@ def test_a_client_that_violates_the_protocol_receives_earlier_publications(serve
 
     assert names(client) == ["before"]
     assert client.close_code == 1003
+
+
+class TestAcrossChannels:
+    """What one publisher publishes in order reaches a client of several channels in that order."""
+
+    @pytest.fixture
+    def client(self, server):
+        client = server.client()
+        for channel in ["one", "two"]:
+            client.subscribe(channel)
+        client.take()
+        return client
+
+    def publish(self, server, *events):
+        """Publish events, each a name with the number of its channel: ``1`` or ``2``."""
+        for event in events:
+            channel = {"1": "one", "2": "two"}.get(event[-1], event[-1])
+            server.service.publish(server.app, [channel], event, "1")
+
+    def test_a_batch_on_two_channels(self, server, client):
+        self.publish(server, "a1", "b2", "c1", "d2", "e2", "f1")
+        server.settle()
+
+        assert names(client) == ["a1", "b2", "c1", "d2", "e2", "f1"]
+
+    def test_a_client_event_and_a_publication(self, server, client):
+        other = server.client()
+        private = [server.client(), other]
+        for subscriber in private:
+            for channel in ["private-x", "two"]:
+                subscriber.subscribe(channel)
+            subscriber.take()
+        server.service.publish(server.app, ["private-x"], "a", "1")
+        private[0].send({"event": "client-b", "channel": "private-x", "data": {}})
+        self.publish(server, "c2")
+        server.service.publish(server.app, ["private-x"], "d", "1")
+        server.settle()
+
+        assert names(other) == ["a", "client-b", "c2", "d"]
+        assert names(private[0]) == ["a", "c2", "d"]
+
+    def test_a_client_that_unsubscribes(self, server, client):
+        self.publish(server, "a1", "b2")
+        client.send({"event": "pusher:unsubscribe", "data": {"channel": "two"}})
+        self.publish(server, "c2", "d1")
+        server.settle()
+
+        assert names(client) == ["a1", "b2", "d1"]
+
+    def test_a_client_that_is_disconnected(self, server, client):
+        client.sign_in('{"id":"ann"}')
+        client.take()
+        self.publish(server, "a1", "b2", "c1")
+        server.service.hub.terminate(server.app, "ann")
+        self.publish(server, "d2")
+        server.settle()
+
+        assert names(client) == ["a1", "b2", "c1", "error"]
+
+    def test_a_client_that_joins_another_channel_between_the_events(self, server, client):
+        server.store.holds = {"join"}
+        client.subscribe("three")
+        self.publish(server, "a1", "b2")
+        server.store.fire()
+        server.service.publish(server.app, ["three"], "c", "1")
+        self.publish(server, "d1")
+        server.settle()
+
+        assert names(client) == ["subscription_succeeded", "a1", "b2", "c", "d1"]
+
+    def test_a_cached_event_follows_the_events_before_it(self, server, client):
+        self.publish(server, "a1")
+        server.service.publish(server.app, ["cache-x"], "b", "1")
+        client.subscribe("cache-x")
+        self.publish(server, "c2")
+        server.settle()
+
+        assert names(client) == ["subscription_succeeded", "a1", "b", "c2"]
+
+    def test_held_frames_follow_older_events_that_are_not_flushed_yet(self, server, client):
+        """A change of members splits the frames of a pending subscriber before the flush."""
+        server.store.holds = {"join"}
+        client.subscribe("presence-x", channel_data='{"user_id":"1"}')
+        hub = server.service.hub
+        self.publish(server, "a1")
+        server.service.publish(server.app, ["presence-x"], "b", "1")
+        hub.store_changed(MemberJoined(server.app.id, "presence-x", Member("2", "{}")))
+        self.publish(server, "c2")
+        server.store.fire()
+        server.settle()
+
+        assert names(client) == ["subscription_succeeded", "a1", "b", "c2"]

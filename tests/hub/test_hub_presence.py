@@ -150,9 +150,11 @@ class TestLimit:
 
         eve.subscribe("presence-x", "eve")
 
-        ((event, _, data),) = eve.take()
+        (event, _, data), report = eve.take()
         assert (event, data["code"]) == ("error", None)
         assert "presence-x" in data["message"]
+        expected = {"type": "SubscriptionError", "error": data["message"]}
+        assert report == ("subscription_error", "presence-x", expected)
         assert eve.session.open
         assert eve.session.channels == {}
         assert ann.take() == []
@@ -175,7 +177,7 @@ class TestLimit:
         ann.leave()
         eve.subscribe("presence-x", "eve")
 
-        assert eve.events() == ["error", "subscription_succeeded"]
+        assert eve.events() == ["error", "subscription_error", "subscription_succeeded"]
 
     def test_each_channel_has_its_own_limit(self, node):
         client = node.connect(limited(max_presence_members=1))

@@ -79,7 +79,7 @@ class TestJoining:
         store.fire()
         node.publish("presence-x")
 
-        assert bob.events() == ["error"]
+        assert bob.events() == ["error", "subscription_error"]
         bob.leave()
         ann.leave()
         node.assert_empty()

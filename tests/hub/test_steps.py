@@ -14,9 +14,11 @@ class FakeSession:
 
     def __init__(self):
         self.errors = []
+        self.failed_channels = []
 
-    def send_error(self, error):
+    def send_error(self, error, channel):
         self.errors.append(error.message)
+        self.failed_channels.append(channel)
 
 
 async def wait_for(deferred):
@@ -82,7 +84,9 @@ def test_an_error_of_the_client_is_sent_to_it():
 
     steps, session = StepQueue(), FakeSession()
     assert steps.run(session, refuse()) is None
-    assert session.errors == ["no"]
+    assert steps.run(session, refuse(), "news") is None
+    assert session.errors == ["no", "no"]
+    assert session.failed_channels == [None, "news"]
 
 
 def test_an_error_of_the_server_is_logged_and_not_shown(logged):

@@ -2,7 +2,7 @@
 
 import shutil
 import ssl
-from contextlib import suppress
+from base64 import encodebytes
 
 import pytest
 from cryptography.hazmat.primitives.serialization import (
@@ -12,12 +12,15 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 from cryptography.x509 import DNSName, SubjectAlternativeName
-from OpenSSL.SSL import TLS_CLIENT_METHOD, Connection, Context, WantReadError
+from twisted.internet.address import IPv4Address
+from twisted.internet.protocol import Protocol
+from twisted.internet.testing import StringTransport
 
 from bench.certificate import make_certificate
 from reverb.listening.certificates import ReloadingCertificates
+from tests.support.authority import DAY, Authority, common_name, key_pem, make_key
+from tests.support.tls_handshake import handshake
 
-pytestmark = pytest.mark.filterwarnings("ignore:Passing pyOpenSSL:DeprecationWarning")
 BEGINNING = b"-----BEGIN CERTIFICATE"
 
 
@@ -127,7 +130,9 @@ def test_a_key_that_does_not_match_changes_nothing(tmp_path, log):
     for _ in range(3):
         assert site.served() == certificate_of(site.pem)
     ((text, _),) = log.problems()
-    assert text.endswith("Certificate public and private keys do not match.")
+    assert text.endswith(
+        f"found no certificate with its private key in {str(certificate)!r} and {str(site.path)!r}"
+    )
 
 
 class TestHostNames:
@@ -135,7 +140,7 @@ class TestHostNames:
 
     @pytest.fixture
     def certificates(self, tmp_path):
-        for name in ("first.example", "second.example", "*.wild.example"):
+        for name in ("first.example", "second.example", "*.wild.example", "UPPER.example"):
             pem = make_certificate(name)
             (tmp_path / f"{name.replace('*', '_')}.pem").write_bytes(pem)
         return ReloadingCertificates(f"tls:{tmp_path}")
@@ -143,18 +148,7 @@ class TestHostNames:
     @staticmethod
     def names_for(certificates, host):
         """The names in the certificate that a client receives that requests a host."""
-        server = certificates.serverConnectionForTLS(None)
-        client = Connection(Context(TLS_CLIENT_METHOD))
-        if host is not None:
-            client.set_tlsext_host_name(host)
-        client.set_connect_state()
-        server.set_accept_state()
-        for _ in range(5):
-            for side, other in ((client, server), (server, client)):
-                with suppress(WantReadError):
-                    side.do_handshake()
-                with suppress(WantReadError):
-                    other.bio_write(side.bio_read(65_536))
+        client = handshake(certificates, host)
         certificate = client.get_peer_certificate().to_cryptography()
         names = certificate.extensions.get_extension_for_class(SubjectAlternativeName).value
         return names.get_values_for_type(DNSName)
@@ -164,6 +158,9 @@ class TestHostNames:
         [
             (b"first.example", ["first.example"]),
             (b"second.example", ["second.example"]),
+            (b"SECOND.Example", ["second.example"]),
+            (b"second.example.", ["second.example"]),
+            (b"Upper.Example", ["UPPER.example"]),
             (b"a.wild.example", ["*.wild.example"]),
         ],
     )
@@ -180,3 +177,196 @@ class TestHostNames:
         assert len(log.events) <= 1
         assert all(line.isprintable() for line in log.lines(""))
         assert capfd.readouterr() == ("", "")
+
+
+ROOT = Authority("Root R")
+MIDDLE = Authority("Middle", ROOT)
+LEAF, KEY = MIDDLE.issue("host.example")
+
+
+def trusted(authority):
+    """The certificate as ``openssl x509 -trustout`` writes it: an empty sequence follows it."""
+    der = authority.certificate.public_bytes(Encoding.DER) + b"\x30\x00"
+    lines = encodebytes(der)
+    return b"-----BEGIN TRUSTED CERTIFICATE-----\n%b-----END TRUSTED CERTIFICATE-----\n" % lines
+
+
+CERTBOT = {"cert.pem": LEAF, "chain.pem": MIDDLE.pem, "fullchain.pem": LEAF + MIDDLE.pem}
+CERTBOT["privkey.pem"] = KEY
+
+
+def write(directory, files):
+    for name, content in files.items():
+        path = directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+
+def sent_chain(certificates, host=b"host.example", protocol=None):
+    """The common names in the chain that a client receives that trusts only the root."""
+    client = handshake(certificates, host, roots=[ROOT.certificate], protocol=protocol)
+    return [common_name(each.to_cryptography()) for each in client.get_peer_cert_chain()]
+
+
+class TestDirectories:
+    """Sets of files, as the programs write them that issue certificates."""
+
+    @pytest.mark.parametrize(
+        "files",
+        [
+            CERTBOT,
+            CERTBOT | {"README": b"Not a certificate."},
+            {"all.pem": KEY + LEAF + MIDDLE.pem + ROOT.pem},
+            {"all.pem": ROOT.pem + MIDDLE.pem + LEAF + KEY},
+            {"fullchain.pem": LEAF + MIDDLE.pem, "rootCA.pem": ROOT.pem, "x-key.pem": KEY},
+            {"x.pem": LEAF + MIDDLE.pem, "x-key.pem": KEY, "ca.pem": ROOT.pem + key_pem(ROOT.key)},
+            {"x.crt": LEAF + MIDDLE.pem, "x.key": KEY, "x.csr": b"?", "x.conf": b"[req]"},
+            {"x.cer": LEAF, "ca.cer": MIDDLE.pem, "fullchain.cer": LEAF + MIDDLE.pem, "x.key": KEY},
+            {"x.CRT": LEAF, "x.ca-bundle": MIDDLE.pem + ROOT.pem, "x.KEY": KEY},
+            {"live/x/cert.pem": LEAF, "live/chain.pem": MIDDLE.pem, "keys/1.pem": KEY},
+            {"tls.crt": LEAF + MIDDLE.pem, "..2026/tls.crt": LEAF + MIDDLE.pem, "tls.key": KEY},
+            {"x.pem": (KEY + LEAF + MIDDLE.pem).replace(b"\n", b"\r\n")},
+            {"x.pem": b"\xef\xbb\xbf" + KEY.strip() + LEAF.strip() + MIDDLE.pem},
+            {"x.pem": b"Bag Attributes\n  friendlyName: x\n" + KEY + b"0 s:\n" + LEAF + MIDDLE.pem},
+            {"x.pem": KEY + LEAF.replace(b" CERT", b" X509 CERT") + trusted(MIDDLE)},
+            CERTBOT | {"0000_csr.pem": b"-----BEGIN CERTIFICATE REQUEST-----\nM\n"},
+            CERTBOT | {"dh.pem": b"-----BEGIN DH PARAMETERS-----\nM\n-----END DH PARAMETERS-----"},
+            CERTBOT | {"ssh.key": b"-----BEGIN OPENSSH PRIVATE KEY-----\nx\n"},
+            CERTBOT | {"binary.key": b"\x00\x01", "binary.cer": b"\x30\x82\x01"},
+            CERTBOT | {"ca.key": key_pem(MIDDLE.key, b"secret")},
+            CERTBOT | {"other.pem": ROOT.issue("other.example")[0]},
+        ],
+    )
+    def test_any_set_of_files_of_a_working_server_works(self, tmp_path, log, files):
+        write(tmp_path, files)
+        certificates = ReloadingCertificates(f"tls:{tmp_path}")
+
+        for host in (b"host.example", None):
+            assert sent_chain(certificates, host) == ["host.example", "Middle"]
+        assert log.events == []
+
+    def test_links_are_followed(self, tmp_path):
+        write(tmp_path / "archive", CERTBOT)
+        live = tmp_path / "live"
+        (live / "host.example").mkdir(parents=True)
+        for name in CERTBOT:
+            (live / "host.example" / name).symlink_to(tmp_path / "archive" / name)
+        (live / "gone.pem").symlink_to(tmp_path / "nothing.pem")
+        (live / "itself.pem").symlink_to(live / "itself.pem")
+        (live / "above").symlink_to(tmp_path)
+        served = tmp_path / "served"
+        served.mkdir()
+        (served / "host.example").symlink_to(live / "host.example")
+
+        for directory in (live, served):
+            certificates = ReloadingCertificates(f"tls:{directory}")
+            assert sent_chain(certificates) == ["host.example", "Middle"]
+
+    def test_a_linked_directory_may_be_replaced(self, tmp_path, log):
+        # Kubernetes replaces the files of a mounted secret by such a link.
+        now = 0.0
+        files = {"tls.crt": LEAF + MIDDLE.pem, "tls.key": KEY}
+        write(tmp_path / "..1", files)
+        (tmp_path / "..data").symlink_to("..1")
+        for name in files:
+            (tmp_path / name).symlink_to(f"..data/{name}")
+        certificates = ReloadingCertificates(f"tls:{tmp_path}", lambda: now)
+        assert sent_chain(certificates) == ["host.example", "Middle"]
+
+        leaf, key = MIDDLE.issue("host.example", name="renewed")
+        write(tmp_path / "..2", {"tls.crt": leaf + MIDDLE.pem, "tls.key": key})
+        (tmp_path / "..new").symlink_to("..2")
+        (tmp_path / "..new").replace(tmp_path / "..data")
+        shutil.rmtree(tmp_path / "..1")
+        now = 2.0
+        assert sent_chain(certificates) == ["renewed", "Middle"]
+        assert log.problems() == []
+
+    @pytest.mark.parametrize("reuses_key", [False, True])
+    def test_of_several_certificates_for_a_host_the_newest_valid_one_is_used(
+        self, tmp_path, reuses_key
+    ):
+        key = make_key() if reuses_key else None
+        times = {"old": (-3 * DAY, DAY), "new": (-2 * DAY, DAY), "expired": (-DAY, -DAY / 2)}
+        times["future"] = DAY, 2 * DAY
+        for name, (begin, end) in times.items():
+            parts = MIDDLE.issue("host.example", key=key, name=name, begin=begin, end=end)
+            write(tmp_path, {f"{name}.pem": b"".join(parts) + MIDDLE.pem})
+
+        certificates = ReloadingCertificates(f"tls:{tmp_path}")
+        for host in (b"host.example", None):
+            assert sent_chain(certificates, host) == ["new", "Middle"]
+
+    def test_a_client_without_a_host_name_gets_no_certificate_of_an_authority(self, tmp_path):
+        local, local_key = MIDDLE.issue("localhost", addresses=["127.0.0.1"])
+        files = CERTBOT | {"a.pem": Authority("a.example").pem, "b.pem": key_pem(ROOT.key)}
+        write(tmp_path, files | {"local.pem": local + local_key, "root.pem": ROOT.pem})
+
+        certificates = ReloadingCertificates(f"tls:{tmp_path}")
+        assert sent_chain(certificates, None) == ["localhost", "Middle"]
+
+    @pytest.mark.parametrize(
+        ("address", "name"),
+        [("192.0.2.1", "one"), ("192.0.2.2", "two"), ("::ffff:192.0.2.2", "two"), ("::1", "two")],
+    )
+    def test_a_client_without_a_host_name_gets_the_certificate_of_the_address(
+        self, tmp_path, address, name
+    ):
+        for common, addresses in {"one": ["192.0.2.1"], "two": ["192.0.2.2", "::1"]}.items():
+            parts = MIDDLE.issue(name=common, addresses=addresses)
+            write(tmp_path, {f"{common}.pem": b"".join(parts)})
+        write(tmp_path, CERTBOT)
+        certificates = ReloadingCertificates(f"tls:{tmp_path}")
+        protocol = Protocol()
+        protocol.transport = StringTransport(hostAddress=IPv4Address("TCP", address, 443))
+
+        assert sent_chain(certificates, None, protocol)[0] == name
+        assert sent_chain(certificates, b"host.example", protocol)[0] == "host.example"
+
+    def test_a_common_name_is_a_host_name_if_there_are_no_other_names(self, tmp_path):
+        leaf, key = MIDDLE.issue(name="Host.Example")
+        write(tmp_path, {"a.pem": leaf + key + MIDDLE.pem})
+        write(tmp_path, {"b.pem": b"".join(MIDDLE.issue("other.example", addresses=["::1"]))})
+
+        certificates = ReloadingCertificates(f"tls:{tmp_path}")
+        assert sent_chain(certificates) == ["Host.Example", "Middle"]
+
+    def test_a_root_may_appear_while_the_server_runs(self, tmp_path, log):
+        write(tmp_path, CERTBOT)
+        now = 0.0
+        certificates = ReloadingCertificates(f"tls:{tmp_path}", lambda: now)
+        write(tmp_path, {"rootCA.pem": ROOT.pem})
+        now = 2.0
+
+        assert sent_chain(certificates) == ["host.example", "Middle"]
+        assert log.lines("now") == [f"now using the changed certificates of tls:{tmp_path}"]
+
+
+class TestChainsOfSsl:
+    @pytest.mark.parametrize(
+        "names",
+        ["certKey=fullchain.pem", "certKey=cert.pem:extraCertChain=chain.pem", "certKey=all.pem"],
+    )
+    def test_the_chain_is_sent(self, tmp_path, monkeypatch, names):
+        write(tmp_path, CERTBOT | {"all.pem": ROOT.pem + MIDDLE.pem + LEAF})
+        monkeypatch.chdir(tmp_path)
+        certificates = ReloadingCertificates(f"ssl:443:privateKey=privkey.pem:{names}")
+
+        assert sent_chain(certificates) == ["host.example", "Middle"]
+
+    def test_arguments_may_be_positional(self, tmp_path, monkeypatch):
+        write(tmp_path, CERTBOT)
+        monkeypatch.chdir(tmp_path)
+        certificates = ReloadingCertificates("ssl:443:privkey.pem:fullchain.pem")
+
+        assert sent_chain(certificates) == ["host.example", "Middle"]
+
+    @pytest.mark.filterwarnings("ignore:Passing method to:DeprecationWarning")
+    def test_the_other_arguments_of_twisted_are_used(self, tmp_path, monkeypatch):
+        write(tmp_path, CERTBOT)
+        monkeypatch.chdir(tmp_path)
+        files = "privateKey=privkey.pem:certKey=fullchain.pem"
+        certificates = ReloadingCertificates(f"ssl:443:{files}:sslmethod=TLSv1_2_METHOD")
+
+        client = handshake(certificates, roots=[ROOT.certificate])
+        assert client.get_protocol_version_name() == "TLSv1.2"

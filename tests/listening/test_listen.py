@@ -8,6 +8,7 @@ from bench.certificate import make_certificate
 from reverb.listening.certificates import ReloadingCertificates
 from reverb.listening.listen import listen_service
 from reverb.listening.proxy_protocol import ProxyProtocolFactory
+from reverb.listening.tls_endpoint import TlsFactory
 
 
 class Gate:
@@ -59,16 +60,24 @@ def test_a_haproxy_endpoint_reads_the_proxy_protocol(listen, gate):
         assert gate.refusals == ["proxy_header"]
 
 
-@pytest.mark.filterwarnings("ignore:Passing pyOpenSSL:DeprecationWarning")
+@pytest.mark.parametrize("kind", ["ssl", "tls"])
 @pytest.mark.parametrize("prefix", ["", "haproxy:"])
-def test_certificates_reload_also_behind_a_proxy(listen, pem, prefix):
-    text = f"{prefix}ssl:443:privateKey={pem}:certKey={pem}"
-    ((_, _, certificates, *_),) = listen(text).sslServers
-    assert isinstance(certificates, ReloadingCertificates)
-
-
-@pytest.mark.filterwarnings("ignore:Passing pyOpenSSL:DeprecationWarning")
-def test_certificates_of_a_directory_reload(pem):
-    factory = Factory.forProtocol(Protocol)
-    service = listen_service(f"tls:{pem.parent}:port=443", factory, MemoryReactorClock())
-    assert isinstance(service.endpoint.connectionCreator, ReloadingCertificates)
+def test_certificates_reload_also_behind_a_proxy(listen, pem, monkeypatch, prefix, kind):
+    made = []
+    monkeypatch.setattr(
+        "reverb.listening.listen.ReloadingCertificates",
+        lambda text: made.append(ReloadingCertificates(text)) or made[-1],
+    )
+    endpoints = {
+        "ssl": f"ssl:443:privateKey={pem}:certKey={pem}:backlog=7",
+        "tls": f"tls:{pem.parent}:port=443:backlog=7",
+    }
+    ((port, factory, backlog, interface),) = listen(prefix + endpoints[kind]).tcpServers
+    assert (port, backlog) == (443, 7)
+    assert interface == {"ssl": "", "tls": "::"}[kind]
+    assert len(made) == 1
+    # A proxy sends its header before TLS.
+    if prefix:
+        assert isinstance(factory, ProxyProtocolFactory)
+        factory = factory.wrappedFactory
+    assert isinstance(factory, TlsFactory)

@@ -86,7 +86,14 @@ def test_the_header_names_the_client_and_the_rest_is_passed_on(proxy, gate, head
 
 @pytest.mark.parametrize(
     "header",
-    [b"PROXY UNKNOWN\r\n", b"PROXY UNKNOWN ::1 ::1 1 2\r\n", V2_SIGNATURE + b"\x20\x00\x00\x00"],
+    [
+        b"PROXY UNKNOWN\r\n",
+        b"PROXY UNKNOWN ::1 ::1 1 2\r\n",
+        b"PROXY UNKNOWN ffff:f...f:ffff ffff:f...f:ffff 65535 65535\r\n",
+        V2_SIGNATURE + b"\x20\x00\x00\x00",
+        V2_SIGNATURE + b"\x21\x00\x00\x00",
+        V2_SIGNATURE + b"\x20\x11\x00\x0f" + bytes(12) + b"\x04\x00\x00",  # LOCAL, with a TLV.
+    ],
 )
 @pytest.mark.parametrize("split", [single_bytes, lambda data: [data]])
 def test_a_header_may_name_no_client(proxy, header, split):

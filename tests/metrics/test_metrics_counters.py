@@ -63,7 +63,7 @@ CLOSINGS = {
     "unsupported_data": lambda server, client: client.send_raw(frame(b"{}", opcode=2)),
     "invalid_data": lambda server, client: client.send_raw(frame(b"\xff")),
     "policy_violation": split_into_empty_fragments,
-    "message_too_large": lambda server, client: client.send_raw(frame(b"x" * 20_000)),
+    "message_too_large": lambda server, client: client.send_raw(frame(b"x" * 200_000)),
 }
 
 
@@ -102,9 +102,9 @@ def test_a_connection_rejected_by_an_app(make_server, scrape):
 def test_a_connection_rejected_without_an_app(server, scrape):
     server.client("nobody")
     server.client("nobody-else")
-    server.client(query="")
+    server.client(query="protocol=x")
     seen = scrape(server)
-    assert seen.nonzero("connections_rejected_total", "code", app="") == {"4001": 2, "4008": 1}
+    assert seen.nonzero("connections_rejected_total", "code", app="") == {"4001": 2, "4006": 1}
     assert {dict(labels).get("app") for _, labels in seen.samples} == {"app-id", "", None}
 
 
@@ -295,8 +295,10 @@ def test_reached_limits(make_server, scrape):
     other.subscribe("presence-a", channel_data='{"user_id":"2"}')
     statuses = [publish(server).status for _ in range(2)]
     assert statuses == [200, 429]
+    one.send("x" * 20_000)
     assert scrape(server).nonzero("limit_hits_total", "limit") == {
         "max_channels_per_connection": 1,
+        "max_message_bytes": 1,
         "max_presence_members": 1,
         "api_requests_per_second": 1,
     }

@@ -31,7 +31,7 @@ class RecordingHub:
     def subscribe(self, session, channel, type_, member):
         return self._record("subscribe", channel, type_, member)
 
-    def unsubscribe(self, session, channel):
+    def unsubscribe(self, session, channel, member):
         return self._record("unsubscribe", channel)
 
     def client_event(self, session, channel, event, data):
@@ -101,8 +101,14 @@ class Peer:
         return self.send({"event": name, "channel": channel, "data": data})
 
     def refused(self):
-        """Remove the only message, which must be an error without a code, and return its text."""
-        (message,) = self.take()
+        """Remove an error without a code, and return its text.
+
+        Only the report to the channel of a refused subscription may be beside it.
+        """
+        message, *reports = self.take()
+        assert [report["event"] for report in reports] in ([], ["pusher:subscription_error"])
+        for report in reports:
+            assert msgspec.json.decode(report["data"])["error"] == message["data"]["message"]
         assert list(message) == ["event", "data"]
         assert message["event"] == "pusher:error"
         assert list(message["data"]) == ["code", "message"]

@@ -39,8 +39,8 @@ class TestProtocol:
         assert code == Code.UNSUPPORTED_PROTOCOL
 
     @pytest.mark.parametrize("query", [{}, {"protocol": ""}, {"version": "8.6.0"}])
-    def test_a_missing_version(self, query):
-        assert rejection(check_version, query) == Code.NO_PROTOCOL
+    def test_without_a_version_the_client_is_served(self, query):
+        check_version(query)
 
     @pytest.mark.parametrize(
         "protocol",
@@ -74,7 +74,8 @@ class TestKey:
 
 class TestVersion:
     @pytest.mark.parametrize(
-        "version", ["8.6.0", "1.9.3", "0", "7.0.3-beta.1", "2.0.0+build_7", "main", "x" * 64, ""]
+        "version",
+        ["8.6.0", "1.9.3", "0", "7.0.3-beta.1", "2.0.0+build_7", "1.0.0 12", "main", "x" * 64, ""],
     )
     def test_well_formed(self, version):
         check_version({"protocol": "7", "version": version})
@@ -84,7 +85,7 @@ class TestVersion:
 
     @pytest.mark.parametrize(
         "version",
-        ["-1", ".1", " 1", "1 ", "1\n", "1/2", "<b>", "1\0", "caf\u00e9", "\u0661", "x" * 65],
+        ["-1", ".1", " 1", "1\n", "1/2", "<b>", "1\0", "caf\u00e9", "\u0661", "x" * 65],
     )
     def test_badly_formed(self, version):
         query = {"protocol": "7", "version": version}
@@ -111,8 +112,8 @@ class TestApp:
 
 class TestOrigin:
     @staticmethod
-    def admits(patterns, origin):
-        app = msgspec.structs.replace(APP, allowed_origins=tuple(patterns))
+    def admits(patterns, origin, **settings):
+        app = msgspec.structs.replace(APP, allowed_origins=tuple(patterns), **settings)
         try:
             check_origin(app, origin)
         except Rejection as error:
@@ -143,7 +144,6 @@ class TestOrigin:
     @pytest.mark.parametrize(
         "origin",
         [
-            "",
             "null",
             "a.example",
             "//",
@@ -198,6 +198,55 @@ class TestOrigin:
     )
     def test_only_the_star_is_special_in_a_pattern(self, pattern, host, admitted):
         assert self.admits([pattern], f"https://{host}") == admitted
+
+    @pytest.mark.parametrize(
+        ("pattern", "origin", "admitted"),
+        [
+            ("null", "null", True),
+            ("null", "file://", False),
+            ("null", "http://null", False),
+            ("nul*", "null", False),
+            ("file://", "file://", True),
+            ("file://", "null", False),
+            ("capacitor://localhost", "capacitor://localhost", True),
+            ("capacitor://localhost", "Capacitor://LOCALHOST", True),
+            ("Capacitor://Localhost", "capacitor://localhost", True),
+            ("capacitor://localhost", "http://localhost", False),
+            ("localhost", "capacitor://localhost", True),
+            ("app://.", "app://.", True),
+            ("app://*", "app://anything", True),
+            ("chrome-extension://abc*", "chrome-extension://abcdef", True),
+            ("https://a.example", "https://a.example", True),
+            ("https://a.example", "http://a.example", False),
+            ("https://a.example", "https://a.example:8443", False),
+            ("https://a.example:8443", "https://a.example:8443", True),
+            ("https://*.a.example", "https://x.a.example", True),
+            ("https://a.example", "https://a.example.evil.example", False),
+            ("*://localhost", "ionic://localhost", True),
+        ],
+    )
+    def test_whole_origins(self, pattern, origin, admitted):
+        assert self.admits([pattern], origin) == admitted
+
+    def test_a_client_without_an_origin_is_admitted_unless_one_is_required(self):
+        assert self.admits(["a.example"], "")
+        for patterns in (["a.example"], ["*"]):
+            assert not self.admits(patterns, "", require_origin=True)
+        assert self.admits(["a.example"], "https://a.example", require_origin=True)
+
+    @pytest.mark.parametrize(
+        ("origin", "setting"), [("", "require_origin"), ("null", "allowed_origins")]
+    )
+    def test_a_rejection_names_the_setting(self, origin, setting):
+        app = msgspec.structs.replace(APP, allowed_origins=("a.example",), require_origin=True)
+        with pytest.raises(Rejection, match=setting):
+            check_origin(app, origin)
+
+    def test_the_setting_fits_into_a_close_frame_beside_a_long_origin(self):
+        app = msgspec.structs.replace(APP, allowed_origins=("a.example",))
+        with pytest.raises(Rejection) as raised:
+            check_origin(app, "https://" + "x" * 500)
+        assert "allowed_origins" in raised.value.reason[:123]
 
     def test_an_address_of_ipv6(self):
         assert self.admits(["::1"], "http://[::1]:8080")

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from reverb.protocol import messages
 from reverb.protocol.codes import ClientError
+from reverb.protocol.json_decoding import data_text
 from tests.support.nesting import limits_nesting
 
 DEEP = 10_000
@@ -110,23 +111,23 @@ class TestDecodeMessage:
 
     @pytest.mark.parametrize("payload", ["null", "1", "1.5", "true", '"x"', "[]", '["event"]'])
     def test_a_message_is_an_object(self, payload):
-        assert "Expected 'object'" in refusal(messages.decode_message, payload.encode())
+        assert "it must be an object, not " in refusal(messages.decode_message, payload.encode())
 
     @pytest.mark.parametrize("payload", ["{}", '{"data":{}}', '{"Event":"x"}'])
     def test_the_event_is_required(self, payload):
-        assert "'event'" in refusal(messages.decode_message, payload.encode())
+        assert "event is missing" in refusal(messages.decode_message, payload.encode())
 
     @pytest.mark.parametrize("wrong", [*WRONG, "null"])
     def test_the_event_is_a_string(self, wrong):
         payload = f'{{"event":{wrong}}}'.encode()
 
-        assert "$.event" in refusal(messages.decode_message, payload)
+        assert "event must be" in refusal(messages.decode_message, payload)
 
     @pytest.mark.parametrize("wrong", WRONG)
     def test_the_channel_is_a_string(self, wrong):
         payload = f'{{"event":"e","channel":{wrong}}}'.encode()
 
-        assert "$.channel" in refusal(messages.decode_message, payload)
+        assert "channel must be" in refusal(messages.decode_message, payload)
 
     @limits_nesting
     @pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}")])
@@ -156,7 +157,7 @@ class TestDecodeMessage:
         message = messages.decode_message(payload)
 
         assert (message.event, message.channel) == ("a\0b", "\U0001f600")
-        assert messages.data_text(message.data) == "\U0001f600"
+        assert data_text(message.data) == "\U0001f600"
 
     def test_an_error_has_no_backticks(self):
         assert "`" not in refusal(messages.decode_message, b"{}")
@@ -180,7 +181,7 @@ class TestDecodeData:
     @pytest.mark.parametrize("data", ["null", "1", "true", "[]", '["channel"]', "1.5"])
     @pytest.mark.parametrize("encode", [str, json.dumps], ids=["plain", "double"])
     def test_data_is_an_object(self, event, data, encode):
-        assert "Expected 'object'" in refusal(DECODERS[event][0], raw(encode(data)))
+        assert "it must be an object, not " in refusal(DECODERS[event][0], raw(encode(data)))
 
     @pytest.mark.parametrize("event", DECODERS)
     @pytest.mark.parametrize("data", ['""', '"x"', '"{"', '"\\"{}\\""', '"\\u0000"', "{", "[1,}"])
@@ -193,7 +194,7 @@ class TestDecodeData:
         for key in data:
             less = {name: value for name, value in data.items() if name != key}
 
-            assert f"'{key}'" in refusal(decode, raw(json.dumps(less)))
+            assert f"{key} is missing" in refusal(decode, raw(json.dumps(less)))
 
     @pytest.mark.parametrize("event", DECODERS)
     @pytest.mark.parametrize("wrong", [*WRONG, "null"])
@@ -203,7 +204,7 @@ class TestDecodeData:
         for key in data:
             text = json.dumps({**data, key: None}).replace("null", wrong)
 
-            assert f"$.{key}" in refusal(decode, raw(encode(text)))
+            assert f"{key} must be" in refusal(decode, raw(encode(text)))
 
     @limits_nesting
     @pytest.mark.parametrize("event", DECODERS)
@@ -258,7 +259,7 @@ class TestDecodeSubscribe:
     def test_optional_keys_are_strings_too(self, key, wrong):
         data = f'{{"channel":"c","{key}":{wrong}}}'
 
-        assert f"$.{key}" in refusal(messages.decode_subscribe, raw(data))
+        assert f"{key} must be" in refusal(messages.decode_subscribe, raw(data))
 
 
 class TestDataText:
@@ -286,7 +287,7 @@ class TestDataText:
         ],
     )
     def test_a_value_is_its_own_text(self, text):
-        assert messages.data_text(raw(text)) == text
+        assert data_text(raw(text)) == text
 
     @pytest.mark.parametrize(
         ("text", "expected"),
@@ -302,23 +303,23 @@ class TestDataText:
         ],
     )
     def test_a_string_is_decoded(self, text, expected):
-        assert messages.data_text(raw(text)) == expected
+        assert data_text(raw(text)) == expected
 
     @pytest.mark.parametrize("text", ["", "{", '{"a":1,}', '"', '"\\x"', "nul", "01", '{"a":"\n"}'])
     def test_raw_data_is_validated(self, text):
-        refusal(messages.data_text, raw(text))
+        refusal(data_text, raw(text))
 
     @pytest.mark.parametrize("text", [*map('"{}"'.format, LONE_SURROGATES), '{"a":["\\ud800"]}'])
     def test_lone_surrogates(self, text):
-        refusal(messages.data_text, raw(text))
+        refusal(data_text, raw(text))
 
     @limits_nesting
     @pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}")])
     def test_deep_nesting(self, opening, closing):
-        refusal(messages.data_text, raw(nested(opening, closing)))
+        refusal(data_text, raw(nested(opening, closing)))
 
     @given(json_values)
     def test_any_json_survives(self, value):
         text = json.dumps(value)
 
-        assert messages.data_text(raw(text)) == (value if isinstance(value, str) else text)
+        assert data_text(raw(text)) == (value if isinstance(value, str) else text)

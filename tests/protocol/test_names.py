@@ -7,7 +7,6 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from reverb.protocol.names import (
-    MAX_USER_ID,
     SERVER_TO_USER_PREFIX,
     ChannelKind,
     ChannelType,
@@ -67,7 +66,7 @@ class TestChannelType:
         assume(not any(name.startswith(other) for other in longer))
 
         assert channel_type(name) == PREFIXES[prefix]
-        assert channel_name_problem(name, 200) is None
+        assert channel_name_problem(name, 200, 128) is None
 
     @pytest.mark.parametrize(
         "name",
@@ -119,28 +118,28 @@ class TestChannelType:
 class TestChannelNameProblem:
     @pytest.mark.parametrize("character", LEGAL)
     def test_every_legal_character_is_a_legal_name(self, character):
-        assert channel_name_problem(character, 200) is None
+        assert channel_name_problem(character, 200, 128) is None
 
     @pytest.mark.parametrize("name", ILLEGAL)
     @pytest.mark.parametrize(
         "prefix", ["", "x", "private-", "presence-cache-", SERVER_TO_USER_PREFIX]
     )
     def test_anything_else_is_illegal(self, prefix, name):
-        problem = channel_name_problem(prefix + name, 200)
+        problem = channel_name_problem(prefix + name, 200, 128)
 
         assert "Invalid channel name" in problem
         assert problem.isascii()
 
     @pytest.mark.parametrize("name", ["", SERVER_TO_USER_PREFIX])
     def test_an_empty_name_is_illegal(self, name):
-        assert "Invalid channel name" in channel_name_problem(name, 200)
+        assert "Invalid channel name" in channel_name_problem(name, 200, 128)
 
     @given(st.text(max_size=300))
     def test_a_name_is_legal_if_each_character_is(self, name):
         body = name.removeprefix(SERVER_TO_USER_PREFIX)
         legal = bool(body) and set(body) <= set(LEGAL)
 
-        assert (channel_name_problem(name, 0) is None) == legal
+        assert (channel_name_problem(name, 0, 128) is None) == legal
 
     @pytest.mark.parametrize(
         "name",
@@ -160,43 +159,50 @@ class TestChannelNameProblem:
         ],
     )
     def test_a_hash_is_legal_only_in_the_prefix_of_a_users_channel(self, name):
-        assert channel_name_problem(name, 200) is not None
+        assert channel_name_problem(name, 200, 128) is not None
 
     @pytest.mark.parametrize("prefix", ["", "private-", "private-encrypted-cache-"])
     def test_the_length_counts_the_prefix(self, prefix):
         name = prefix + "x" * (200 - len(prefix))
 
-        assert channel_name_problem(name, 200) is None
-        assert "longer than 200" in channel_name_problem(name + "x", 200)
+        assert channel_name_problem(name, 200, 128) is None
+        assert "longer than 200" in channel_name_problem(name + "x", 200, 128)
 
-    def test_the_longest_user_id_has_a_legal_channel(self):
-        name = SERVER_TO_USER_PREFIX + "x" * MAX_USER_ID
+    @pytest.mark.parametrize("max_user_id", [1, 128, 300])
+    def test_the_longest_user_id_has_a_legal_channel(self, max_user_id):
+        name = SERVER_TO_USER_PREFIX + "x" * max_user_id
 
-        assert channel_name_problem(name, 200) is None
-        assert "longer than 200" in channel_name_problem(name + "x", 200)
+        assert channel_name_problem(name, 200, max_user_id) is None
+        problem = channel_name_problem(name + "x", 200, max_user_id)
+        assert f"longer than {max_user_id} characters" in problem
 
     def test_the_limit_is_a_parameter(self):
-        assert channel_name_problem("x" * 164, 164) is None
-        assert "longer than 164" in channel_name_problem("x" * 165, 164)
+        assert channel_name_problem("x" * 164, 164, 128) is None
+        assert "longer than 164" in channel_name_problem("x" * 165, 164, 128)
 
     def test_zero_is_no_limit(self):
-        assert channel_name_problem("x" * 10_000, 0) is None
+        assert channel_name_problem("x" * 10_000, 0, 128) is None
+        assert channel_name_problem(SERVER_TO_USER_PREFIX + "x" * 10_000, 200, 0) is None
 
     def test_a_long_name_is_not_repeated_in_full(self):
-        assert len(channel_name_problem("\u00e9" * 100_000, 200)) < 1000
+        assert len(channel_name_problem("\u00e9" * 100_000, 200, 128)) < 1000
 
 
 class TestUserIdProblem:
-    @pytest.mark.parametrize("user_id", ["1", "a@b.example", "a-b_c=d,e.f;g", "x" * 200])
+    @pytest.mark.parametrize("user_id", ["1", "a@b.example", "a-b_c=d,e.f;g", "x" * 128])
     def test_legal_ids(self, user_id):
-        assert user_id_problem(user_id) is None
+        assert user_id_problem(user_id, 128) is None
 
     @pytest.mark.parametrize("user_id", ["", *ILLEGAL, "#1", "#server-to-user-1"])
     def test_illegal_ids(self, user_id):
-        problem = user_id_problem(user_id)
+        problem = user_id_problem(user_id, 128)
 
         assert "Invalid user id" in problem
         assert problem.isascii()
 
     def test_too_long_an_id(self):
-        assert "longer than 200" in user_id_problem("x" * 201)
+        assert "longer than 128" in user_id_problem("x" * 129, 128)
+        assert "longer than 5" in user_id_problem("x" * 6, 5)
+
+    def test_zero_is_no_limit(self):
+        assert user_id_problem("x" * 10_000, 0) is None

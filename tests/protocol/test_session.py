@@ -75,6 +75,15 @@ class TestSignIn:
         assert message["event"] == "pusher:signin_success"
         assert json.loads(message["data"]) == {"user_data": text}
 
+    def test_a_number_as_the_id(self, peer):
+        peer.sign_in('{"id":1,"user_info":{"a":1}}')
+
+        assert peer.session.user == User("1", '{"a":1}')
+        (message,) = peer.take()
+        assert json.loads(message["data"]) == {"user_data": '{"id":"1","user_info":{"a":1}}'}
+        peer.sign_in('{"id":"1"}')
+        assert [message["event"] for message in peer.take()] == ["pusher:signin_success"]
+
     def test_it_authorizes(self, peer):
         assert not peer.session.authorized
         peer.sign_in('{"id":"ann"}')
@@ -118,7 +127,9 @@ class TestSignIn:
         assert f"of {SOCKET_ID}::user::{data}, but got" in peer.refused()
         assert peer.session.user is None
 
-    @pytest.mark.parametrize("data", ["", "{", "[]", "{}", '{"id":1}', '{"id":""}', '{"id":"a b"}'])
+    @pytest.mark.parametrize(
+        "data", ["", "{", "[]", "{}", '{"id":1.5}', '{"id":""}', '{"id":"a b"}']
+    )
     def test_invalid_user_data(self, peer, data):
         peer.sign_in(data)
 
@@ -170,7 +181,7 @@ class TestWatchlist:
         assert peer.hub.calls == [("sign_in", User("ann", "{}", tuple(ids[:100])))]
         assert peer.session.open
 
-    @pytest.mark.parametrize("watchlist", ["bob", [1], {"bob": True}, ["not an id"]])
+    @pytest.mark.parametrize("watchlist", ["bob", [1.5], {"bob": True}, ["not an id"]])
     def test_an_invalid_watchlist_refuses_the_sign_in(self, peer, watchlist):
         peer.sign_in(json.dumps({"id": "ann", "watchlist": watchlist}))
 

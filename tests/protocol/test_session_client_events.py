@@ -82,14 +82,27 @@ class TestModes:
 class TestShape:
     @pytest.mark.parametrize(
         "more",
-        ["", ',"data":1', ',"channel":null,"data":1', ',"channel":"private-x"'],
-        ids=["neither", "no-channel", "null-channel", "no-data"],
+        ["", ',"data":1', ',"channel":null,"data":1'],
+        ids=["neither", "no-channel", "null-channel"],
     )
-    def test_channel_and_data_are_required(self, make_peer, more):
+    def test_a_channel_is_required(self, make_peer, more):
         peer = make_subscribed_peer(make_peer, "private-x")
         peer.send(b'{"event":"client-x"%s}' % more.encode())
 
-        assert peer.refused() == "Invalid client event (must contain channel and data)"
+        assert peer.refused() == "Invalid client event (must contain channel)"
+
+    def test_an_event_may_have_no_data(self, make_peer):
+        peer = make_subscribed_peer(make_peer, "private-x")
+        peer.send(b'{"event":"client-x","channel":"private-x"}')
+
+        assert peer.hub.calls == [("client_event", "private-x", "client-x", None)]
+        assert peer.take() == []
+
+    def test_an_event_without_data_follows_the_other_rules(self, make_peer):
+        peer = make_subscribed_peer(make_peer, "private-x")
+        peer.send(b'{"event":"client-x","channel":"private-y"}')
+
+        assert peer.refused().startswith("Cannot broadcast client event")
 
     @pytest.mark.parametrize(
         ("data", "text"),

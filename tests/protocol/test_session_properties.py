@@ -66,7 +66,7 @@ def assert_consistent(peer):
     assert session.user is None or isinstance(session.user, User)
     assert session.user is None or session.authorized
     for name, member in session.channels.items():
-        assert channel_name_problem(name, session.app.max_channel_name) is None
+        assert channel_name_problem(name, session.app.max_channel_name, 128) is None
         kind = channel_type(name).kind
         assert isinstance(member, Member) == (kind is ChannelKind.PRESENCE)
         assert session.authorized or not channel_type(name).signed
@@ -86,6 +86,9 @@ def send(peer, payload):
     before, calls = peer.state, len(peer.hub.calls)
     assert peer.session.receive(payload) is None
     answers = peer.take()
+    if len(answers) == 2:  # A refused subscription is also reported to its channel.
+        assert answers[0]["event"] == "pusher:error"
+        assert answers.pop()["event"] == "pusher:subscription_error"
     assert len(answers) <= 1
     assert_consistent(peer)
     if answers and answers[0]["event"] == "pusher:error":

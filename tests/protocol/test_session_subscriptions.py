@@ -188,6 +188,25 @@ class TestPresence:
         assert peer.refused()
         assert peer.state == ({}, None, False, True, None)
 
+    @pytest.mark.parametrize("limit", [128, 300])
+    def test_a_user_id_that_is_too_long(self, make_peer, limit):
+        peer = make_peer(max_user_id=limit)
+        peer.subscribe("presence-x", f'{{"user_id":"{"u" * (limit + 1)}"}}')
+        assert f"user_id is longer than {limit} characters" in peer.refused()
+        peer.sign_in(f'{{"id":"{"u" * (limit + 1)}"}}')
+        assert f"longer than {limit} characters" in peer.refused()
+
+        peer.subscribe("presence-x", f'{{"user_id":"{"u" * limit}"}}')
+        assert subscribed(peer, "presence-x", Member("u" * limit, "{}"))
+
+    def test_the_channel_of_a_user_with_a_long_id(self, make_peer):
+        peer = make_peer(max_user_id=300)
+        peer.sign_in(f'{{"id":"{"u" * 300}"}}')
+        peer.take()
+        peer.hub.calls.clear()
+        peer.subscribe("#server-to-user-" + "u" * 300)
+        assert subscribed(peer, "#server-to-user-" + "u" * 300)
+
     def test_user_info_that_is_too_large(self, make_peer):
         peer = make_peer(max_presence_member_bytes=10)
         peer.subscribe("presence-x", ANN)
@@ -234,3 +253,63 @@ class TestUnsubscribe:
 
         assert list(peer.session.channels) == ["news"]
         assert peer.take() == []
+
+
+class TestSubscriptionErrors:
+    @staticmethod
+    def report(peer):
+        """Return the report to the channel, which follows an error with the same text."""
+        error, report = peer.take()
+        assert error["event"] == "pusher:error"
+        assert report["event"] == "pusher:subscription_error"
+        data = json.loads(report["data"])
+        assert data.pop("error") == error["data"]["message"]
+        return report["channel"], data
+
+    def test_a_wrong_signature(self, peer):
+        peer.subscribe("private-x", auth="the-key:wrong")
+
+        assert self.report(peer) == ("private-x", {"type": "AuthError", "status": 401})
+
+    @pytest.mark.parametrize(
+        "channel", ["not a name", "#server-to-user-bob", "presence-x", "x" * 201]
+    )
+    def test_another_reason(self, peer, channel):
+        peer.subscribe(channel)
+
+        assert self.report(peer) == (channel, {"type": "SubscriptionError"})
+
+    def test_too_many_channels(self, make_peer):
+        peer = make_peer(max_channels_per_connection=1)
+        peer.subscribe("a")
+        peer.subscribe("b")
+
+        assert self.report(peer) == ("b", {"type": "SubscriptionError"})
+
+    def test_a_subscription_that_exists_has_not_failed(self, peer):
+        peer.subscribe("news")
+        peer.subscribe("news")
+
+        assert [message["event"] for message in peer.take()] == ["pusher:error"]
+
+    @pytest.mark.parametrize(
+        "data", [b"{}", b'{"channel":1}', b'{"channel":"private-x","auth":1}', b"[]"]
+    )
+    def test_data_that_cannot_be_decoded_names_no_channel(self, peer, data):
+        peer.send(b'{"event":"pusher:subscribe","data":%s}' % data)
+
+        assert [message["event"] for message in peer.take()] == ["pusher:error"]
+
+    def test_other_errors_are_not_reported_to_a_channel(self, peer):
+        peer.event("pusher:unsubscribe", channel="news")
+        peer.sign_in("{}")
+        peer.client_event("private-x")
+
+        assert [message["event"] for message in peer.take()] == ["pusher:error"] * 3
+
+    def test_an_app_can_switch_them_off(self, make_peer):
+        peer = make_peer(subscription_errors=False)
+        peer.subscribe("private-x", auth="the-key:wrong")
+
+        assert [message["event"] for message in peer.take()] == ["pusher:error"]
+        assert peer.session.meter.auth_failures["subscription"] == 1

@@ -78,10 +78,9 @@ class TestMember:
         with pytest.raises(ValueError, match=r"^the user_info is invalid: "):
             check_member("ann", user_info)
 
-    @pytest.mark.parametrize("user_id", ["", "x" * 201])
-    def test_an_invalid_id(self, user_id):
-        with pytest.raises(ValueError, match=r"^the user id has \d+ characters$"):
-            check_member(user_id, "{}")
+    def test_an_empty_id(self):
+        with pytest.raises(ValueError, match=r"^the user id is empty$"):
+            check_member("", "{}")
 
 
 @pytest.mark.parametrize("name", ["news", "x" * 500, "#server-to-user-a", "#online-a", "a=@,.;_-"])

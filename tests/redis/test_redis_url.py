@@ -142,12 +142,23 @@ class TestLaravel:
                     "REDIS_PORT": "1",
                     "REDIS_DB": "2",
                     "REDIS_USERNAME": "null",
-                    "REDIS_PASSWORD": "p@:/?#",
+                    "REDIS_PASSWORD": "'p@:/?#'",
                     "REVERB_SCALING_CHANNEL": "shop",
                 },
                 "redis://:p%40%3A%2F%3F%23@h:1/2?prefix=shop",
             ),
             ({"REDIS_HOST": "tls://h"}, "rediss://h:6379/0?prefix=reverb"),
+            ({"REDIS_SCHEME": "tls", "REDIS_HOST": "h"}, "rediss://h:6379/0?prefix=reverb"),
+            ({"REDIS_SCHEME": "TCP"}, "redis://127.0.0.1:6379/0?prefix=reverb"),
+            # The scheme of the host, or of the URL, takes precedence.
+            ({"REDIS_SCHEME": "tcp", "REDIS_HOST": "ssl://h"}, "rediss://h:6379/0?prefix=reverb"),
+            ({"REDIS_SCHEME": "tcp", "REDIS_URL": "tls://h"}, "rediss://h?prefix=reverb"),
+            ({"REDIS_HOST": '"h"', "REDIS_PORT": "'1' # x"}, "redis://h:1/0?prefix=reverb"),
+            ({"REDIS_HOST": "${H}", "H": '"h"'}, "redis://h:6379/0?prefix=reverb"),
+            (
+                {"REDIS_HOST": "/run/redis.sock", "REDIS_PASSWORD": "p", "REDIS_DB": "1"},
+                "unix://:p@/run/redis.sock?db=1&prefix=reverb",
+            ),
             ({"REDIS_HOST": "::1"}, "redis://[::1]:6379/0?prefix=reverb"),
             ({"REDIS_URL": "tcp://h:1", "REDIS_HOST": "x"}, "redis://h:1?prefix=reverb"),
             ({"REDIS_USERNAME": "ann"}, "redis://127.0.0.1:6379/0?prefix=reverb"),
@@ -160,10 +171,18 @@ class TestLaravel:
         assert url == expected
         assert parse_redis_url(url)
 
-    @pytest.mark.parametrize("enabled", [None, "", "false", "null"])
+    @pytest.mark.parametrize("enabled", ["true", '"(true)"', "1 # on", "'yes'"])
+    def test_scaling_is_on(self, enabled):
+        environ = APP | {"REVERB_SCALING_ENABLED": enabled, "REDIS_HOST": "h"}
+
+        settings = load(options={}, environ=environ, config_path=None).settings
+
+        assert settings.redis == "redis://h:6379/0?prefix=reverb"
+
+    @pytest.mark.parametrize("enabled", [None, "", "false", "null", '"(false)"', "${NO}"])
     def test_without_scaling_redis_is_the_applications_own(self, enabled):
         scaling = {} if enabled is None else {"REVERB_SCALING_ENABLED": enabled}
-        environ = APP | scaling | {"REDIS_HOST": "h"}
+        environ = APP | scaling | {"REDIS_HOST": '"h', "NO": "off"}
 
         assert load(options={}, environ=environ, config_path=None).settings.redis == ""
 
@@ -177,6 +196,26 @@ class TestLaravel:
             (
                 {"REVERB_SCALING_ENABLED": "true", "REDIS_PORT": "x"},
                 "REVERB_SCALING_ENABLED with REDIS_*: the host or the port of the Redis URL is",
+            ),
+            (
+                {"REVERB_SCALING_ENABLED": "true", "REDIS_HOST": 'a"b'},
+                "REVERB_SCALING_ENABLED with REDIS_*: the host or the port of the Redis URL is",
+            ),
+            (
+                {"REVERB_SCALING_ENABLED": "true", "REDIS_SCHEME": "http"},
+                "REDIS_SCHEME: expected one of 'redis', 'tcp', 'rediss', 'tls', 'ssl'",
+            ),
+            (
+                {"REVERB_SCALING_ENABLED": "true", "REDIS_HOST": "http://h"},
+                "REDIS_HOST: expected one of 'redis', 'tcp', 'rediss', 'tls', 'ssl'",
+            ),
+            (
+                {"REVERB_SCALING_ENABLED": "true", "REDIS_HOST": "${H}"},
+                "REDIS_HOST: refers to ${H}, which is not set;",
+            ),
+            (
+                {"REVERB_SCALING_ENABLED": "true", "REDIS_PASSWORD": "\udcff"},
+                "REDIS_PASSWORD: is not UTF-8",
             ),
         ],
     )

@@ -23,7 +23,7 @@ REFUSALS = {
     "path": ({"path": "/nowhere/"}, "rejected 4005 app="),
     "version": ({"query": "protocol=x"}, "rejected 4006 app="),
     "old protocol": ({"query": "protocol=1"}, "rejected 4007 app="),
-    "no protocol": ({"query": ""}, "rejected 4008 app="),
+    "bad protocol": ({"query": "protocol=x"}, "rejected 4006 app="),
     "origin": ({"key": "picky", "headers": {"Origin": "http://x"}}, "rejected 4009 app=picky"),
     "quota": ({"key": "full"}, "rejected 4004 app=full"),
     "address": ({}, "rejected 4100 app="),

@@ -23,10 +23,10 @@ class Page(Resource):
 
 
 class Mounted:
-    """A connection to a twisted.web site with a handler at ``/realtime``."""
+    """A connection to a twisted.web site with a handler at ``/realtime``, or at the root."""
 
-    def __init__(self, handle):
-        root = Resource()
+    def __init__(self, handle, *, leaf=False):
+        root = HttpResource(handle) if leaf else Resource()
         root.putChild(b"other", Page())
         root.putChild(b"realtime", HttpResource(handle))
         self.protocol = Site(root).buildProtocol(None)
@@ -63,6 +63,20 @@ def mounted(server):
 def signed(server, method, path, body=b""):
     query = signed_query(server.app, method, path, {}, body, server.now())
     return f"{method} {path}?" + "&".join(f"{name}={value}" for name, value in query.items())
+
+
+@pytest.mark.parametrize("path", ["/realtime", "/realtime/"])
+def test_the_home_page_is_at_the_path_of_the_resource(mounted, path):
+    response = mounted.exchange(f"GET {path}")
+    assert response.status == 200
+    assert b"/realtime/app/APP_KEY" in response.body
+
+
+def test_the_target_may_be_absolute(server):
+    connection = Mounted(server.service.handle_request, leaf=True)
+    assert connection.exchange("GET http://x/realtime/up").json() == {"health": "OK"}
+    assert connection.exchange("GET http://x").status == 200
+    connection.lose()
 
 
 def test_a_signed_request_publishes(server, mounted):

@@ -152,7 +152,7 @@ def test_bodies_and_frames_do_not_count_towards_the_head_limit(make_server, wire
     assert len(client.events) == 31
 
 
-@pytest.mark.parametrize("begun", [b"", UP[:20], UPGRADE[:-1], b"\xff" * 100, CLIENT_HELLO])
+@pytest.mark.parametrize("begun", [b"", UP[:20], UPGRADE[:-1], b"\xff" * 100])
 def test_an_incomplete_head_gets_408_and_then_an_abort(make_server, wire, begun):
     server = make_server(handshake_timeout=4)
     client = wire(server)
@@ -199,7 +199,7 @@ def test_an_idle_api_connection_is_closed(make_server, wire):
 
 
 @pytest.mark.parametrize(
-    "data", [b"\x00\r\n\r\n", CLIENT_HELLO + b"\r\n\r\n", b"\r\n\r\n", b"EHLO\r\n\r\n"]
+    "data", [b"\x00\r\n\r\n", b"\r\n\r\n", b"EHLO\r\n\r\n", b"PROXIES / HTTP/1.1\r\n\r\n"]
 )
 def test_garbage_is_a_bad_request(wire, data):
     client = wire()
@@ -208,6 +208,51 @@ def test_garbage_is_a_bad_request(wire, data):
     assert response.status == 400
     assert "error" in response.json()
     assert client.ended
+
+
+PROXY_V1 = b"PROXY TCP4 192.0.2.1 203.0.113.1 5678 443\r\n"
+PROXY_V2 = b"\r\n\r\n\x00\r\nQUIT\n\x20\x00\x00\x00"
+
+
+@pytest.mark.parametrize(
+    ("data", "line"),
+    [
+        (CLIENT_HELLO, "tls_on_plain_port: This port has no TLS: use http:// or ws://"),
+        (CLIENT_HELLO[:1], "tls_on_plain_port: This port has no TLS"),
+        (CLIENT_HELLO + b"\r\n\r\n", "tls_on_plain_port: This port has no TLS"),
+        (CLIENT_HELLO + bytes(100_000), "tls_on_plain_port: This port has no TLS"),
+        (PROXY_V1, "unexpected_proxy_header: This port does not read the PROXY protocol"),
+        (PROXY_V1 + UP, "unexpected_proxy_header: This port does not read the PROXY protocol"),
+        (PROXY_V2 + UP, "unexpected_proxy_header: This port does not read the PROXY protocol"),
+    ],
+)
+def test_another_protocol_is_refused_at_once(server, wire, log, data, line):
+    reason, _, advice = line.partition(": ")
+    for _ in range(3):
+        client = wire()
+        client.send(data)
+        (response,) = client.responses()
+        assert response.status == 400
+        assert response.json()["error"].startswith(advice)
+        assert client.ended
+    assert server.service._meter.refused == {reason: 3}
+    (logged,) = log.lines("refused ")
+    assert f": {line}" in logged
+
+
+def test_a_refused_client_may_go_on_sending(server, wire):
+    client = wire()
+    client.send(*single_bytes(CLIENT_HELLO))
+    assert [response.status for response in client.responses()] == [400]
+    assert server.service._meter.refused == {"tls_on_plain_port": 1}
+
+
+def test_later_requests_are_not_examined_for_other_protocols(server, wire):
+    client = wire()
+    client.send(UP)
+    client.send(PROXY_V1 + UP)
+    assert [response.status for response in client.responses()] == [200, 400]
+    assert not server.service._meter.refused
 
 
 def test_a_post_with_an_upgrade_header_is_an_api_request(server):
@@ -235,6 +280,24 @@ def test_an_upgrade_to_another_protocol_is_ignored(server, protocol):
 )
 def test_an_upgrade_is_recognized_in_any_spelling(server, head):
     assert server.exchange(head).startswith(b"HTTP/1.1 101 ")
+
+
+@pytest.mark.parametrize("start", [b"http://localhost", b"HTTPS://localhost:443"])
+@pytest.mark.parametrize("extra", [b"", b"Origin: http://a.test\r\nOrigin: http://a.test\r\n"])
+def test_the_target_of_an_upgrade_may_be_absolute(server, start, extra):
+    # RFC 9112, 3.2.2, and RFC 6455, 4.1. The extra header lines lead to the slow path.
+    head = UPGRADE.replace(b"GET /app", b"GET " + start + b"/app").replace(
+        b"Upgrade:", extra + b"Upgrade:"
+    )
+    assert b"pusher:connection_established" in server.exchange(head)
+
+
+@pytest.mark.parametrize("target", [b"http://localhost/up", b"HTTP://localhost:8080/up?a=b"])
+def test_the_target_of_a_request_may_be_absolute(wire, target):
+    client = wire()
+    client.send(UP.replace(b"/up", target))
+    (response,) = client.responses()
+    assert (response.status, response.json()) == (200, {"health": "OK"})
 
 
 @pytest.mark.parametrize(
@@ -274,7 +337,9 @@ def test_a_cookie_in_utf8_that_contains_a_next_line_byte_is_accepted(server):
 
 
 def test_a_next_line_byte_does_not_hide_a_header(make_server):
-    app = App(id="1", key="app-key", secret="s", allowed_origins=("good.test",))
+    app = App(
+        id="1", key="app-key", secret="s", allowed_origins=("good.test",), require_origin=True
+    )
     server = make_server(app)
     answer = server.exchange(with_header(b"X-A: v\x85Origin: https://good.test"))
     assert b'"code":4009' in answer

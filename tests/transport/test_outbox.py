@@ -6,8 +6,9 @@ import sys
 import msgspec
 import pytest
 from twisted.internet import tcp
-from twisted.internet.protocol import Protocol
+from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python.failure import Failure
 
 from reverb.protocol import signing
@@ -411,6 +412,34 @@ def test_a_buffered_outbox_without_a_limit_never_overflows():
     assert overflow.times == 0
 
 
+@pytest.fixture
+def wrapped(pair):
+    """Make a transport like that of TLS, around a real socket, and the socket of the other end."""
+    transport, theirs = pair
+    wrapper = ProtocolWrapper(WrappingFactory(Factory()), Protocol())
+    wrapper.makeConnection(transport)
+    return wrapper, transport, theirs
+
+
+def test_a_message_above_the_limit_does_not_count_against_those_behind_it_over_tls(wrapped):
+    wrapper, transport, theirs = wrapped
+    owner = Owner()
+    outbox = outbox_for(wrapper, LIMIT, owner)
+    assert isinstance(outbox, BufferedOutbox)
+    for _ in range(3):
+        outbox.send(b"x" * 5 * LIMIT)
+        for _ in range(9):
+            outbox.send(b"x" * (LIMIT // 10))
+        assert owner.times == 0
+        while queued(transport):
+            transport.doWrite()
+            received(theirs)
+    outbox.send(b"x" * 5 * LIMIT)
+    outbox.send(b"x" * 5 * LIMIT)
+    assert owner.reasons == ["too much unread data is queued"]
+    assert queued(transport) <= 6 * LIMIT
+
+
 # The whole server on real sockets
 
 
@@ -523,6 +552,52 @@ def test_a_newcomer_receives_a_list_of_members_above_the_limit(make_server, real
     assert len(members) > 100_000
     assert b"subscription_succeeded" in members
     assert b"member_added" in added
+
+
+def test_a_newcomer_to_two_channels_reads_both_lists_of_members(make_server, real):
+    """The server handles the second subscription only when the first list has been taken."""
+    server = make_server(max_buffered_bytes=10_000)
+    for number in range(60):
+        info = {"user_id": str(number), "user_info": {"name": "x" * 1_900}}
+        member = msgspec.json.encode(info).decode()
+        client = server.client()
+        for channel in ["presence-one", "presence-two"]:
+            client.subscribe(channel, channel_data=member)
+    newcomer = real(server, small=True)
+    connection = newcomer.connect()
+    for channel in ["presence-one", "presence-two"]:
+        data = {"channel": channel, "channel_data": '{"user_id":"new"}'}
+        text = signing.channel_text(connection.socket_id, channel, data["channel_data"])
+        data["auth"] = f"{server.app.key}:{signing.sign(server.app.secret, text)}"
+        newcomer.send(frame(msgspec.json.encode({"event": "pusher:subscribe", "data": data})))
+    frames = []
+    while len(frames) < 2:
+        newcomer.read()
+        frames += newcomer.frames()
+    assert [b"subscription_succeeded" in payload for _, payload in frames] == [True, True]
+
+
+@pytest.mark.parametrize("channels", [["news"], ["news", "more"]])
+def test_an_event_above_the_limit_reaches_a_client_that_reads(make_server, real, channels):
+    """Also with an event on another channel, which shares the write, and with events behind it."""
+    server = make_server(max_buffered_bytes=10_000)
+    app = msgspec.structs.replace(server.app, max_event_bytes=0)
+    client = real(server, small=True)
+    client.connect()
+    for channel in channels:
+        client.send(_subscribe(channel))
+        client.read_until(b"subscription_succeeded")
+        client.buffer = b""
+    for number in range(3):
+        for channel in channels:
+            server.service.publish(app, [channel], "large", "x" * 200_000)
+        server.clock.advance(0)
+        server.service.publish(app, channels, f"small-{number}", "x")
+        server.clock.advance(0)
+        while client.buffer.count(b"small-%d" % number) < len(channels):
+            client.read()
+    assert [s.open for s in server.service.hub.sessions.values()] == [True]
+    assert sum(b'"large"' in payload for _, payload in client.frames()) == 3 * len(channels)
 
 
 def test_a_full_transport_without_a_socket_is_slow_after_the_timeout(make_server):

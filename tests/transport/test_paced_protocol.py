@@ -26,6 +26,11 @@ def limited(make_server, per_second, **settings):
     return make_server(msgspec.structs.replace(APP, messages_per_second=per_second, **settings))
 
 
+def without_pings(make_server):
+    """Make a server whose pings the client of the tests does not answer amid a frame."""
+    return make_server(msgspec.structs.replace(APP, ping_interval=600))
+
+
 def deliver(connection, data):
     """Deliver data as the transport does, without letting the reactor turn."""
     connection.dataReceived(data)
@@ -306,7 +311,7 @@ class TestUnfinishedMessages:
         ],
     )
     def test_a_message_must_be_finished_in_time(self, make_server, begin):
-        server = make_server()
+        server = without_pings(make_server)
         client = server.client()
         client.send_raw(PING + begin)
         server.advance(MESSAGE_TIMEOUT)
@@ -320,7 +325,7 @@ class TestUnfinishedMessages:
     def test_each_message_has_a_time_of_its_own(self, make_server, data, split):
         """At each moment a message is unfinished, but none for long."""
         split = min(split, len(data) - 1)
-        server = make_server()
+        server = without_pings(make_server)
         client = server.client()
         client.send_raw(data[:split])
         for _ in range(5):

@@ -166,8 +166,8 @@ VIOLATIONS = {
     "truncated": (1007, frame(deflate(PING)[:-4], rsv=COMPRESSED)),
     "invalid UTF-8": (1007, compressed(b'"\xff"')),
     "invalid UTF-8 at the end": (1007, compressed('"€"'.encode()[:-2])),
-    "too large": (1009, compressed(padded(10_241))),
-    "too large before inflation": (1009, frame(bytes(10_241), rsv=COMPRESSED)),
+    "far too large": (1009, compressed(padded(102_401))),
+    "far too large before inflation": (1009, frame(bytes(102_401), rsv=COMPRESSED)),
     "a bomb": (1009, compressed(bytes(9_000_000))),
     "a compressed ping": (1002, frame(b"", opcode=9, rsv=COMPRESSED)),
     "a compressed continuation": (
@@ -211,9 +211,14 @@ class TestViolations:
         client.send_raw(compressed(padded(500)))
         assert names(client) == ["pusher:pong"]
         client.send_raw(compressed(padded(501)))
+        client.send_raw(frame(bytes(501), rsv=COMPRESSED))
+        assert [event["data"]["message"] for event in client.events[1:]] == [
+            "Message too large: 501 bytes, of at most 500 (max_message_bytes)"
+        ] * 2
+        client.send_raw(compressed(padded(5001)))
         assert (client.close_code, client.close_reason) == (
             1009,
-            "the message inflates to more than 500 bytes",
+            "the message inflates to more than 5000 bytes",
         )
 
     def test_without_a_limit_a_message_of_any_size_is_accepted(self, make_server):

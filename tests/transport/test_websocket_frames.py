@@ -107,12 +107,15 @@ VIOLATIONS = {
     "close of one byte": (1002, frame(b"\x03", opcode=8)),
     "close with bad UTF-8": (1007, frame(b"\x03\xe8\xff", opcode=8)),
     "long close": (1002, frame(b"\x03\xe8" + b"x" * 124, opcode=8)),
-    "too large": (1009, frame(b"x" * 10_241)),
-    "too large according to its header": (1009, frame(b"x" * 70_000)[:14]),
-    "too large in fragments": (1009, frame(b"x" * 6000, fin=False) + frame(b"x" * 6000, opcode=0)),
-    "too large in many fragments": (
+    "far too large": (1009, frame(b"x" * 102_401)),
+    "far too large according to its header": (1009, frame(b"x" * 102_401)[:14]),
+    "far too large in fragments": (
         1009,
-        frame(b"x" * 2000, fin=False) + frame(b"x" * 2000, opcode=0, fin=False) * 9,
+        frame(b"x" * 60_000, fin=False) + frame(b"x" * 60_000, opcode=0),
+    ),
+    "far too large in many fragments": (
+        1009,
+        frame(b"x" * 20_000, fin=False) + frame(b"x" * 20_000, opcode=0, fin=False) * 9,
     ),
 }
 
@@ -157,10 +160,63 @@ def test_the_maximum_message_size_is_the_apps(make_server, max_bytes):
     client.send_raw(fragments(padded(max_bytes), max_bytes // 2))
     assert names(client) == ["pusher:pong"] * 2
     client.send(padded(max_bytes + 1))
+    client.send_raw(fragments(padded(max_bytes + 1), max_bytes // 2))
+    assert [event["data"] for event in client.events[1:]] == [refusal(max_bytes + 1, max_bytes)] * 2
+    client.send(padded(max_bytes))
+    assert client.events[-1]["event"] == "pusher:pong"
+
+
+def refusal(size, limit):
+    message = f"Message too large: {size} bytes, of at most {limit} (max_message_bytes)"
+    return {"code": None, "message": message}
+
+
+@pytest.mark.parametrize(("limit", "hard"), [(500, 5_000), (200_000, 200_000 + 1_048_576)])
+def test_above_the_hard_limit_the_connection_is_closed(make_server, limit, hard):
+    server = make_server(app_with(max_message_bytes=limit))
+    client = server.client()
+    client.send(padded(hard))
+    client.send_raw(fragments(padded(hard), hard // 2))
+    assert [event["data"] for event in client.events[1:]] == [refusal(hard, limit)] * 2
+    client.send(padded(hard + 1))
     assert client.close_code == 1009
     other = server.client()
-    other.send_raw(fragments(padded(max_bytes + 1), max_bytes // 2))
+    other.send_raw(fragments(padded(hard + 1), hard // 2))
     assert other.close_code == 1009
+
+
+def test_a_client_event_that_is_too_large_is_answered(server):
+    client, other = server.client(), server.client()
+    for one in (client, other):
+        one.subscribe("private-x")
+    event = {"event": "client-e", "channel": "private-x", "data": "x" * 10_241}
+    client.send(event)
+    assert client.events[-1]["event"] == "pusher:error"
+    assert "max_message_bytes" in client.events[-1]["data"]["message"]
+    client.send(event | {"data": "small"})
+    assert other.events[-1]["data"] == "small"
+    assert [event["event"] for event in other.events].count("client-e") == 1
+
+
+def test_the_bytes_of_a_message_that_is_too_large_are_dropped(server):
+    client = server.client()
+    (connection,) = connections_of(server)
+    whole = frame(b"\xff" * 100_000)
+    for start in range(0, len(whole) - 1, 9_000):
+        client.send_raw(whole[start : min(start + 9_000, len(whole) - 1)])
+        assert not connection.message_data
+        assert len(connection.data) < 9_000
+    client.send_raw(whole[-1:] + SUBSCRIBE)
+    assert client.events[1]["data"] == refusal(100_000, 10_240)
+    assert names(client)[1:] == ["pusher_internal:subscription_succeeded"]
+
+
+def test_a_closing_connection_does_not_answer_a_message_that_is_too_large(server):
+    client = server.client()
+    client.answers_close = False
+    close_each(server, "closing")
+    client.send(padded(20_000))
+    assert [event["data"]["code"] for event in client.events[1:]] == [4200]
 
 
 def test_without_a_limit_a_message_of_any_size_is_accepted(make_server):
@@ -176,7 +232,7 @@ def test_each_app_has_its_own_limit(make_server):
     first, second = server.client(), server.client("large")
     first.send(padded(100))
     second.send(padded(100))
-    assert first.close_code == 1009
+    assert first.events[-1]["data"] == refusal(100, 60)
     assert names(second) == ["pusher:pong"]
 
 

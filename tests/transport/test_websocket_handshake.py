@@ -95,11 +95,8 @@ REJECTIONS = {
     "protocol 3": (4007, {"query": "protocol=3"}),
     "protocol 8": (4007, {"query": "protocol=8"}),
     "a long protocol": (4007, {"query": "protocol=" + "7" * 5000}),
-    "no protocol": (4008, {"query": "client=js"}),
-    "no query": (4008, {"query": ""}),
-    "empty protocol": (4008, {"query": "protocol="}),
     "origin": (4009, {"key": "strict", "headers": {"Origin": "https://evil.test"}}),
-    "no origin": (4009, {"key": "strict"}),
+    "no origin": (4009, {"key": "browsers"}),
     "null origin": (4009, {"key": "strict", "headers": {"Origin": "null"}}),
     "broken origin": (4009, {"key": "strict", "headers": {"Origin": "http://[good.test"}}),
 }
@@ -111,6 +108,7 @@ def strict_server(make_server):
         APP,
         App(id="2", key="off", secret="s", enabled=False),
         App(id="3", key="strict", secret="s", allowed_origins=("good.test",)),
+        App(id="4", key="browsers", secret="s", require_origin=True),
     )
 
 
@@ -132,8 +130,31 @@ def test_a_rejected_client_gets_an_error_over_the_websocket(strict_server, log, 
     assert log.lines("connected ") == log.lines("disconnected ") == []
 
 
+@pytest.mark.parametrize(
+    "query", ["", "protocol=", "client=flutter&version=1.0", "token=abc", "version=1.0.0+12"]
+)
+def test_a_client_that_names_no_protocol_is_served_as_version_7(make_server, query):
+    client = make_server().client(query=query, after=SUBSCRIBE)
+    assert [e["event"] for e in client.events] == [
+        "pusher:connection_established",
+        "pusher_internal:subscription_succeeded",
+    ]
+    assert "activity_timeout" in client.events[0]["data"]
+
+
 def test_a_client_with_an_allowed_origin_is_admitted(strict_server):
     assert strict_server.client("strict", headers={"Origin": "https://good.test:8443"}).socket_id
+
+
+def test_a_client_without_an_origin_is_admitted(strict_server):
+    assert strict_server.client("strict").socket_id
+
+
+@pytest.mark.parametrize("origin", ["null", "file://", "capacitor://localhost", "app://."])
+def test_an_origin_that_is_no_web_address_can_be_allowed(make_server, origin):
+    server = make_server(app_with(allowed_origins=("good.test", origin)))
+    assert server.client(headers={"Origin": origin}).socket_id
+    assert server.client(headers={"Origin": "https://evil.test"}).close_code == 4009
 
 
 def test_a_connection_over_the_quota_is_rejected(make_server):

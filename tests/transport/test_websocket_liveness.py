@@ -61,6 +61,22 @@ def test_a_client_that_only_listens_stays_connected(server):
     assert client.events[-1]["data"] == "data"
 
 
+def test_by_default_an_idle_connection_is_silent_for_less_than_50_seconds(make_server):
+    server = make_server(APP)
+    client = server.client()
+    silence, pings = 0, client.pings
+    for second in range(600):
+        if second % 44 == 0 and second < 200:  # At first, a message just before a ping is due.
+            client.send({"event": "pusher:ping"})
+            silence = 0
+        server.advance(1)
+        silence = 0 if client.pings > pings else silence + 1
+        pings = client.pings
+        assert silence < 50
+    assert client.connected
+    assert 7 <= client.pings <= 14
+
+
 def test_liveness_does_not_depend_on_subscriptions(server):
     answering, silent = server.client(), silent_client(server)
     server.advance(4 * INTERVAL)

@@ -42,6 +42,16 @@ class ConnectionSync:
         for reply in self.sync([app_id]):
             reply.addErrback(lambda failure: failure.trap(*REDIS_ERRORS))
 
+    def resync(self, app_id: str) -> None:
+        """Correct the number of an app's connections in Redis; do nothing in degraded mode."""
+        if self._session.token is not None:
+            reply = self._write(app_id)
+            reply.addErrback(lambda failure: failure.trap(*REDIS_ERRORS))
+
+    def _write(self, app_id: str) -> "Deferred[Any]":
+        count = len(self._local_state.connections.get(app_id, ()))
+        return self._session.run(SYNC_CONNECTIONS, app_id, count)
+
     def sync(self, app_ids: Iterable[str]) -> "Iterator[Deferred[Any]]":
         """Write each app's number of connections, unless this session has written it.
 
@@ -51,5 +61,4 @@ class ConnectionSync:
         for app_id in app_ids:
             if self._sent is not None and app_id not in self._sent:
                 self._sent.add(app_id)
-                count = len(self._local_state.connections.get(app_id, ()))
-                yield self._session.run(SYNC_CONNECTIONS, app_id, count)
+                yield self._write(app_id)

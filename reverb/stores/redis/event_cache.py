@@ -94,6 +94,10 @@ class RedisEventCache:
         except LinkLostError:
             self._fallback.put(key, event, data, ttl)
 
+    def kept(self, key: ChannelKey) -> CachedEvent | None:
+        """Return a channel's last event if it is kept in memory, otherwise None."""
+        return self._fallback.get(key)
+
     async def get(self, key: ChannelKey) -> CachedEvent | None:
         """Return a channel's last event, or None if there is none or it has expired.
 

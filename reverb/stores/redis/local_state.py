@@ -120,6 +120,16 @@ class LocalState:
                 replica.add(Member(user_id, user_info))
             replica.detach()
 
+    def drop_unconfirmed(self, key: ChannelKey) -> None:
+        """Remove the unconfirmed members of a channel who are not members on this node.
+
+        A member on this node may be unconfirmed because Redis has not handled the join yet.
+        """
+        replica = self.replicas.get(key)
+        if replica is not None:
+            replica.unconfirmed.difference_update(self.channels[key].roster)
+            replica.drop_unconfirmed()
+
     # Results in degraded mode
 
     def local_join_result(

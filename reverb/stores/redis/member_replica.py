@@ -54,6 +54,7 @@ class MemberReplica:
 
     __slots__ = (
         "_buffered",
+        "_is_suspended",
         "_oldest_waiter",
         "_on_joined",
         "_on_left",
@@ -80,6 +81,7 @@ class MemberReplica:
         self._state = StateMachine(_State.DETACHED, _TRANSITIONS)
         # The version of the roster, while the replica follows the changes.
         self._version = 0
+        self._is_suspended = False
         self._buffered: dict[int, tuple[str, str | None]] = {}
         self._waiters: list[tuple[float, Deferred[None]]] = []
         self._oldest_waiter: Deferred[None] | None = None
@@ -96,6 +98,19 @@ class MemberReplica:
         """Buffer changes until the snapshot, which the caller requests, is loaded."""
         if self._state.current is not _State.FETCHING:
             self._state.enter(_State.FETCHING)
+
+    def suspend(self) -> None:
+        """Buffer changes, and load no snapshot until :meth:`resume` is called.
+
+        Meanwhile this node adds and removes members itself, because Redis has not replied. Changes
+        and snapshots from before the late reply would report these members a second time.
+        """
+        self.await_snapshot()
+        self._is_suspended = True
+
+    def resume(self) -> None:
+        """Load the next snapshot, which the caller requests after the late reply."""
+        self._is_suspended = False
 
     def apply(self, version: int, user_id: str, user_info: str | None) -> None:
         """Apply a member change that the bus has delivered.
@@ -163,13 +178,13 @@ class MemberReplica:
 
         Members that the snapshot does not contain become unconfirmed: they stay in the roster
         until a change or :meth:`drop_unconfirmed` removes them. A snapshot that the replica does
-        not await is ignored.
+        not await is ignored, as is a snapshot for a suspended replica.
 
         Args:
             members: Maps each member's user id to the member's ``user_info``, which is JSON text.
             version: The version of the snapshot.
         """
-        if self._state.current is not _State.FETCHING:
+        if self._state.current is not _State.FETCHING or self._is_suspended:
             return
         self._state.enter(_State.FOLLOWING)
         self._version = version
@@ -239,6 +254,7 @@ class MemberReplica:
         """Keep the roster, ignore later changes, and fire all Deferreds that await a version."""
         if self._state.current is not _State.DETACHED:
             self._state.enter(_State.DETACHED)
+        self._is_suspended = False
         self.unconfirmed.clear()
         self._buffered.clear()
         waiters, self._waiters = self._waiters, []

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
-from reverb.brokers.link import RECONNECT_GRACE, LinkLostError, wait_for_all
+from reverb.brokers.link import RECONNECT_GRACE, wait_for_all
 from reverb.brokers.link_observer import LinkObserver
 from reverb.deferred import returns_deferred
 from reverb.interfaces import StoreRefusedError
@@ -222,8 +222,8 @@ class Registration(LinkObserver):
         """Remove the members that no node has registered again since this node reconnected."""
         self._grace_timer = None
         self._state.enter(_State.REGISTERED)
-        replicas = list(self._local_state.replicas.values())
-        dropping = self._run_in_portions(replicas, MemberReplica.drop_unconfirmed)
+        keys = list(self._local_state.replicas)
+        dropping = self._run_in_portions(keys, self._local_state.drop_unconfirmed)
         dropping.addCallback(self._restored, self._token)
 
     def _restored(self, _: None, token: str) -> None:
@@ -262,9 +262,26 @@ class Registration(LinkObserver):
         self._log.warn("missed a change to the members of {channel}; reloading", channel=key[1])
         replica = self._local_state.replicas[key]
 
+        self._drop_when_loaded(key, self._channels.fetch(key, replica))
+
+    def reconcile(self, keys: Iterable[ChannelKey]) -> None:
+        """Write channels to Redis again, in portions, and load the snapshots of their members.
+
+        Afterwards Redis and this node agree, whatever the node has answered from its local state
+        meanwhile. Does nothing in degraded mode: the next registration does the same.
+        """
+        self._run_in_portions(list(keys), self._reconcile)
+
+    def _reconcile(self, key: ChannelKey) -> None:
+        if self._session.token is not None:
+            replica = self._local_state.replicas.get(key)
+            if replica is not None:
+                replica.resume()
+            self._drop_when_loaded(key, self._channels.sync(key, replica))
+
+    def _drop_when_loaded(self, key: ChannelKey, loading: "Deferred[None]") -> None:
         def loaded(_: None) -> None:
             if self._state.current is _State.REGISTERED:  # Otherwise _end_grace drops them later.
-                replica.drop_unconfirmed()
+                self._local_state.drop_unconfirmed(key)
 
-        fetching = self._channels.fetch(key, replica).addCallback(loaded)
-        fetching.addErrback(lambda failure: failure.trap(LinkLostError, StoreRefusedError))
+        loading.addCallback(loaded).addErrback(lambda failure: failure.trap(*REDIS_ERRORS))

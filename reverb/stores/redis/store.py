@@ -1,19 +1,22 @@
 """The channel store of nodes that share a Redis.
 
 Each node also keeps its own connections and subscriptions in memory, as the node's local state.
-While Redis is out of reach, the node answers from its local state. When Redis is back, the node
-registers its local state again, even if Redis lost its data. :mod:`reverb.stores.redis.scripts`
-lists the keys.
+While Redis is out of reach, or does not reply in time, the node answers from its local state. When
+Redis is back, the node registers its local state again, even if Redis lost its data.
+:mod:`reverb.stores.redis.scripts` lists the keys.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
+from twisted.internet import defer
 from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
 from reverb.brokers.link import LinkLostError
 from reverb.brokers.link_observer import ConnectPhase
+from reverb.brokers.reply_deadlines import LIMIT, ReplyOverdueError
 from reverb.deferred import returns_deferred
 from reverb.envelope import MemberChange
 from reverb.interfaces import (
@@ -34,10 +37,13 @@ from reverb.stores.redis import scripts
 from reverb.stores.redis.channel_sync import ChannelSync
 from reverb.stores.redis.connection_sync import ConnectionSync
 from reverb.stores.redis.event_cache import RedisEventCache
+from reverb.stores.redis.late_replies import LateReplies
 from reverb.stores.redis.local_state import LocalState
 from reverb.stores.redis.occupancy import Occupancy
 from reverb.stores.redis.registration import Registration
 
+_UNANSWERED = (LinkLostError, ReplyOverdueError)
+"""The errors with which the local state answers: Redis is out of reach, or has not replied yet."""
 _LISTED_PORTION = 500
 """The approximate number of channels that one command of :meth:`RedisStore.channels` examines."""
 
@@ -75,6 +81,14 @@ class RedisStore:
             occupancy=self.occupancy,
             cache=self._cache,
             lease_ms=int(lease * 1000),
+            on_change=self._notify,
+        )
+        self._late = LateReplies(
+            self.session,
+            link.deadlines,
+            self._local_state,
+            connections=self._connections,
+            registration=self._registration,
             on_change=self._notify,
         )
         link.observe(ConnectPhase.REGISTER, self._registration)
@@ -129,8 +143,9 @@ class RedisStore:
         self._connections.send_first(app_id)
         count = self._local_state.connect(app_id, socket_id)
         try:
-            admitted = bool(await self.session.call(scripts.CONNECT, app_id, limit))
-        except (LinkLostError, StoreRefusedError):
+            admitted = bool(await self._late.call(scripts.CONNECT, app_id, limit))
+        except (*_UNANSWERED, StoreRefusedError):
+            self._late.answered_connect(app_id)
             admitted = not limit or count <= limit
         if not admitted:
             self._local_state.disconnect(app_id, socket_id)
@@ -151,9 +166,9 @@ class RedisStore:
         """Return the number of the app's connections on all nodes."""
         self._connections.send_first(app_id)
         try:
-            raw = await self.session.call(scripts.CONNECTIONS, app_id)
+            raw = await self._late.call(scripts.CONNECTIONS, app_id)
             count = self.session.decoder.count(raw, "connections")
-        except LinkLostError:
+        except _UNANSWERED:
             count = None
         return len(self._local_state.connections.get(app_id, ())) if count is None else count
 
@@ -164,7 +179,7 @@ class RedisStore:
         self, app_id: str, channel: str, socket_id: str, member: Member | None, max_members: int
     ) -> JoinResult:
         """Add a subscription, and return how the channel changed; fail if the channel is full."""
-        key = (app_id, channel)
+        key, started = (app_id, channel), self.link.clock.seconds()
         local = self._local_state
         self._channels.send_first(key)
         replica, is_new = local.join(key, socket_id, member)
@@ -177,12 +192,13 @@ class RedisStore:
             member_arguments = ("1", int(wants_snapshot), member.user_id, member.user_info)
         debounce_ms = self.occupancy.debounce_ms_for(key)
         try:
-            total, added, version, members = await self.session.call(
+            total, added, version, members = await self._late.call(
                 scripts.JOIN, *key, *member_arguments, max_members, debounce_ms
             )
             if replica is not None and members is not None:
                 self._channels.load([version, members], key, replica)
-        except LinkLostError:
+        except _UNANSWERED:
+            self._late.answered_channel(key)
             return local.local_join_result(key, socket_id, member, max_members, is_new=is_new)
         except Exception:
             local.leave(key, socket_id)
@@ -196,7 +212,10 @@ class RedisStore:
             return JoinResult(total == 1, added=False, subscriptions=total, members=NO_MEMBERS)
         version = self.session.decoder.number(version, f"versions:{app_id}")
         if (catching_up := replica.wait_for_version(version)) is not None:
-            await catching_up
+            # A late change is sent to the subscriber when it arrives.
+            left = max(0, started + LIMIT - self.link.clock.seconds())
+            with suppress(defer.TimeoutError):
+                await catching_up.addTimeout(left, self.link.clock)
         local.ensure_member(key, socket_id, member, replica)
         return JoinResult(total == 1, bool(added), total, replica.roster, announced=True)
 
@@ -217,10 +236,11 @@ class RedisStore:
         member_arguments = ("", "") if user_id is None else ("1", user_id)
         debounce_ms = self.occupancy.debounce_ms_for(key)
         try:
-            total, removed = await self.session.call(
+            total, removed = await self._late.call(
                 scripts.LEAVE, *key, *member_arguments, debounce_ms
             )
-        except LinkLostError:
+        except _UNANSWERED:
+            self._late.answered_channel(key)
             return self._local_state.local_leave_result(key, local_removed)
         except StoreRefusedError:
             self._channels.resync(key, wants_snapshot=False)
@@ -243,8 +263,8 @@ class RedisStore:
         """Return a presence channel's members on all nodes."""
         self._channels.send_first((app_id, channel))
         try:
-            _, members = await self.session.call(scripts.MEMBERS, app_id, channel)
-        except LinkLostError:
+            _, members = await self._late.call(scripts.MEMBERS, app_id, channel)
+        except _UNANSWERED:
             return self._local_state.members((app_id, channel))
         return self.session.decoder.members(members, f"members:{app_id}:{channel}")
 
@@ -253,8 +273,8 @@ class RedisStore:
         """Return the numbers of a channel's subscriptions and distinct users on all nodes."""
         self._channels.send_first((app_id, channel))
         try:
-            total, users = await self.session.call(scripts.COUNTS, app_id, channel)
-        except LinkLostError:
+            total, users = await self._late.call(scripts.COUNTS, app_id, channel)
+        except _UNANSWERED:
             return self._local_state.counts((app_id, channel))
         count = self.session.decoder.count(total, f"channels:{app_id}")
         return (
@@ -273,8 +293,8 @@ class RedisStore:
         for channel in channels:
             self._channels.send_first((app_id, channel))
         try:
-            replies = await self.session.call(scripts.OCCUPIED, app_id, *channels)
-        except LinkLostError:
+            replies = await self._late.call(scripts.OCCUPIED, app_id, *channels)
+        except _UNANSWERED:
             local = self._local_state.channels
             return {channel: True for channel in channels if (app_id, channel) in local}
         return {channel: bool(reply) for channel, reply in zip(channels, replies, strict=True)}
@@ -287,17 +307,20 @@ class RedisStore:
         the channels in portions. If a channel becomes occupied or vacated while this method runs,
         the returned mapping may or may not contain that channel.
         """
+        try:
+            return await self._list_channels(app_id, prefix)
+        except _UNANSWERED:
+            return self._local_state.channel_counts(app_id, prefix)
+
+    async def _list_channels(self, app_id: str, prefix: str) -> dict[str, ChannelCounts]:
         found: dict[str, ChannelCounts] = {}
         cursor, is_last = b"0", False
-        try:
-            while not is_last:
-                cursor, portion = await self.session.call(
-                    scripts.CHANNELS, app_id, prefix, cursor, _LISTED_PORTION
-                )
-                found.update(self._decode_counts(app_id, portion))
-                is_last = cursor == b"0"
-        except LinkLostError:
-            return self._local_state.channel_counts(app_id, prefix)
+        while not is_last:
+            cursor, portion = await self._late.call(
+                scripts.CHANNELS, app_id, prefix, cursor, _LISTED_PORTION
+            )
+            found.update(self._decode_counts(app_id, portion))
+            is_last = cursor == b"0"
         return found
 
     def _decode_counts(
@@ -320,4 +343,8 @@ class RedisStore:
     @returns_deferred
     async def get_cached_event(self, app_id: str, channel: str) -> CachedEvent | None:
         """Return a cache channel's last event, or None if there is none or it has expired."""
-        return await self._cache.get((app_id, channel))
+        key = (app_id, channel)
+        try:
+            return await self._late.limit(self._cache.get(key))
+        except ReplyOverdueError:
+            return self._cache.kept(key)

@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from reverb.brokers.link import LinkLostError
+from reverb.brokers.reply_deadlines import ReplyDeadlines, ReplyOverdueError
 from reverb.interfaces import StoreRefusedError
 from reverb.log_throttle import LogThrottle
 from reverb.meter import Meter
@@ -27,14 +29,18 @@ class RedisWebhookSession:
 
     Args:
         session: This node's session in Redis.
+        deadlines: Limits how long API requests wait for Redis.
         clock: Measures the time for the rate limit of log lines about corrupt records.
         meter: Counts corrupt records.
     """
 
     _log = Logger()
 
-    def __init__(self, session: RedisSession, clock: IReactorTime, meter: Meter) -> None:
+    def __init__(
+        self, session: RedisSession, deadlines: ReplyDeadlines, clock: IReactorTime, meter: Meter
+    ) -> None:
         self._session = session
+        self._deadlines = deadlines
         self._meter = meter
         self._corrupt = LogThrottle(self._log_corrupt, clock)
         self._last_problem = ""
@@ -55,6 +61,19 @@ class RedisWebhookSession:
         except (LinkLostError, StoreRefusedError) as error:
             raise ClusterStoreLostError(str(error)) from None
 
+    async def ask(self, script: Script, *arguments: Argument) -> Any:
+        """Run a Redis script for an API request, which waits only for a limited time.
+
+        Raises:
+            ClusterStoreLostError: Redis is unreachable, has refused the script, or has not replied
+                in time. Redis may still run the script in the last case.
+        """
+        reply = Deferred.fromCoroutine(self.run(script, *arguments))
+        try:
+            return await self._deadlines.limit(reply)
+        except ReplyOverdueError as error:
+            raise ClusterStoreLostError(str(error)) from None
+
     async def find(self, ids: Sequence[str]) -> list[Delivery]:
         """Get the deliveries with the given ids, in the order of the ids.
 
@@ -65,7 +84,7 @@ class RedisWebhookSession:
         """
         found: list[Delivery] = []
         for start in range(0, len(ids), CHUNK_SIZE):
-            flat = await self.run(scripts.FIND, *ids[start : start + CHUNK_SIZE])
+            flat = await self.ask(scripts.FIND, *ids[start : start + CHUNK_SIZE])
             for pair in zip(flat[::2], flat[1::2], strict=True):
                 try:
                     found.append(decode_delivery(*pair))

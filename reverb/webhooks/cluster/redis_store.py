@@ -41,7 +41,7 @@ class RedisWebhookStore:
 
     def __init__(self, store: RedisStore, *, clock: IReactorTime, meter: Meter) -> None:
         self._store = store
-        self._session = RedisWebhookSession(store.session, clock, meter)
+        self._session = RedisWebhookSession(store.session, store.link.deadlines, clock, meter)
         # All terms of this node have one token, so after a loss of Redis the node need not
         # wait until its own lock expires.
         self._leader_token = secrets.token_hex(8)
@@ -94,7 +94,7 @@ class RedisWebhookStore:
             or the cluster's queue is full; or with ``pending`` if the delivery is pending already.
             The store changes only if the Deferred fires with ``added``.
         """
-        reply = await self._session.run(
+        reply = await self._session.ask(
             scripts.ADD,
             limits.max_deliveries,
             limits.max_bytes,
@@ -111,7 +111,7 @@ class RedisWebhookStore:
         """List the ids of an app's deliveries, the newest first."""
         states = _STATES if state is None else (state,)
         before = f"({after}" if after else "+"
-        ids = await self._session.run(scripts.LIST_IDS, app_id, before, limit, *states)
+        ids = await self._session.ask(scripts.LIST_IDS, app_id, before, limit, *states)
         # An id that is not UTF-8 becomes an id that no delivery has.
         return [delivery_id.decode("utf-8", "replace") for delivery_id in ids]
 
@@ -126,7 +126,7 @@ class RedisWebhookStore:
     @returns_deferred
     async def queued(self, app_id: str, url: str) -> int:
         """Count the pending deliveries of an endpoint."""
-        raw = await self._session.run(scripts.COUNT_QUEUED, app_id, url)
+        raw = await self._session.ask(scripts.COUNT_QUEUED, app_id, url)
         number = parse_number(raw)
         if number is None or number > MAX_COUNT:
             self._session.record_corrupt("counts", f"{raw!a} deliveries queued for {url}")

@@ -255,3 +255,35 @@ def test_a_waiter_for_an_impossible_version_is_released_by_a_snapshot(observer, 
     replica.load_snapshot({"ann": "{}"}, 3)
 
     assert waiting.called
+
+
+def test_a_suspended_replica_reports_nothing_a_second_time(observer, replica):
+    """The node has answered a join and a leave itself; the late replies change nothing."""
+    replica.suspend()
+    replica.add(Member("bob", "{}"))
+    replica.add(Member("cat", "{}"))
+    replica.remove("cat")
+    assert observer.take() == ["+bob", "+cat", "-cat"]
+
+    for version, (user_id, info) in enumerate(
+        [("bob", "{}"), ("cat", "{}"), ("cat", None), ("dan", "{}")], start=6
+    ):
+        replica.apply(version, user_id, info)
+    replica.load_snapshot({"ann": "{}", "cat": "{}"}, 7)  # From before the late replies.
+    assert observer.take() == []
+
+    replica.resume()
+    replica.load_snapshot({"ann": "{}", "bob": "{}", "dan": "{}"}, 9)
+    assert observer.take() == ["+dan"]
+    replica.apply(10, "eve", "{}")
+    assert observer.take() == ["+eve"]
+    assert replica.unconfirmed == set()
+
+
+def test_the_loss_of_redis_ends_a_suspension(observer, replica):
+    replica.suspend()
+    replica.detach()
+    replica.await_snapshot()
+    replica.load_snapshot({"ann": "{}", "bob": "{}"}, 7)
+
+    assert observer.take() == ["+bob"]

@@ -56,6 +56,7 @@ class Cluster:
     def __init__(self, redis, rng):
         self.redis, self.rng = redis, rng
         self.nodes = [FlappingNode(redis.url(), rng) for _ in range(3)]
+        self.gone = []
 
     def lose_a_connection(self):
         self.rng.choice(self.nodes).link.reset("the test says so")
@@ -70,11 +71,13 @@ class Cluster:
     def kill_a_node(self):
         node = self.nodes.pop(self.rng.randrange(len(self.nodes)))
         node.die()
+        self.gone.append(node)
         self.nodes.append(FlappingNode(self.redis.url(), self.rng))
 
     def stop_a_node(self):
         node = self.nodes.pop(self.rng.randrange(len(self.nodes)))
         node.stop()
+        self.gone.append(node)
         self.nodes.append(FlappingNode(self.redis.url(), self.rng))
 
     def restart_redis(self):
@@ -85,7 +88,8 @@ class Cluster:
         self.redis.start()
 
     def settle(self):
-        for node in self.nodes:
+        """Wait for all joins and leaves: also those on nodes that are gone come to an end."""
+        for node in [*self.nodes, *self.gone]:
             for deferred in node.pending:
                 wait(deferred)
             node.pending.clear()
@@ -141,4 +145,5 @@ def test_all_nodes_converge_after_failures(own_redis, seed):
     cluster.check()
     for node in cluster.nodes:
         node.stop()
+    cluster.settle()
     assert own_redis.keys("reverb") == set()

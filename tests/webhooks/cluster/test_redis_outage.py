@@ -5,7 +5,8 @@ import pytest
 from reverb.protocol.names import ONLINE_PREFIX
 from reverb.webhooks.cluster import forwarder
 from reverb.webhooks.events import WebhookEvent
-from tests.support.waiting import pause, until
+from reverb.webhooks.interfaces import ClusterStoreLostError
+from tests.support.waiting import pause, until, wait
 from tests.webhooks.cluster.webhook_nodes import ROOM, WebhookNode, received, until_received
 
 pytestmark = pytest.mark.outside_reactor
@@ -179,3 +180,18 @@ def test_a_response_that_cannot_be_stored_does_not_count(
     restore_redis()
 
     assert until_received(receiver, 2) == ["event private-a client-x", "event private-a client-y"]
+
+
+@pytest.mark.slow
+def test_a_query_about_deliveries_does_not_wait_for_a_redis_that_does_not_answer(nodes, own_redis):
+    archive = nodes[1].archive
+    own_redis.pause()
+    try:
+        for query in (archive.page("1", None, 10, None), archive.get("1", "x")):
+            with pytest.raises(ClusterStoreLostError, match="no reply within 2 s"):
+                wait(query, seconds=4)
+        assert nodes[1].store.connected
+    finally:
+        own_redis.resume()
+    wait(nodes[1].link.call("PING"))
+    assert wait(archive.get("1", "x")) is None
