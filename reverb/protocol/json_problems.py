@@ -20,6 +20,7 @@ _TYPES = {
     "array": "a list",
     "object": "an object",
 }
+_NOT_UTF_8 = "it is not UTF-8"
 _MAX_KEY = 60
 _PATH = re.compile(r" - at `\$\.?([^`]*+)`\Z")
 _MISMATCH = re.compile(r"Expected `([^`]++)`, got `([^`]++)`")
@@ -40,7 +41,7 @@ def json_problem(error: Exception) -> str:
     if isinstance(error, RecursionError):
         return "it is nested too deeply"
     if isinstance(error, UnicodeDecodeError):
-        return f"it is not UTF-8 at byte {error.start}"
+        return _NOT_UTF_8  # Older decoders count from the beginning of the string, not of the text.
     if isinstance(error, msgspec.ValidationError):
         return _shape_problem(str(error))
     return _syntax_problem(str(error))
@@ -69,7 +70,7 @@ def _syntax_problem(text: str) -> str:
         # The decoder reports half of a surrogate pair, such as "\ud83d", as truncated, too.
         return "it ends too early, or has half of a surrogate pair"
     if "UTF-8" in text:
-        return "it is not UTF-8"
+        return _NOT_UTF_8
     problem = "it has half of a surrogate pair" if "surrogate" in text else "the syntax is wrong"
     found = _AT_BYTE.search(text)
     return f"{problem} at byte {found[1]}" if found else problem

@@ -89,7 +89,7 @@ def test_deep_nesting():
 def test_invalid_utf8():
     with pytest.raises(UnicodeDecodeError) as caught:
         b"ab\xff".decode()
-    assert json_problem(caught.value) == "it is not UTF-8 at byte 2"
+    assert json_problem(caught.value) == "it is not UTF-8"
 
 
 @pytest.mark.parametrize("error", [msgspec.ValidationError, msgspec.DecodeError])
