@@ -37,7 +37,7 @@ def make_router(context: ApiContext, prefix: str) -> Router:
         prefix: The prefix of all paths: empty, or a path such as ``/realtime``.
     """
     home = HomePage(prefix)
-    # A load balancer may check the root whatever the prefix is.
+    # A load balancer may check the root even if the routes have a prefix.
     root = [Route("GET", path, home.show) for path in dict.fromkeys(["/", prefix, f"{prefix}/"])]
     return Router(_ROUTES, context, prefix, unprefixed=root)
 

@@ -1,7 +1,7 @@
 """Sends the pending frames of several channels to the subscribers that the channels share.
 
 If each channel sent its own frames, a client of two channels would receive the frames of the first
-channel before those of the second, whatever their order of publication, and with one write for each
+channel before older frames of the second, and with one write for each
 channel. So the subscribers of several pending channels are grouped by their channels. Each group
 receives the frames of its channels with one write, in the order of publication.
 """

@@ -57,7 +57,7 @@ class ChainBuilder:
 
 
 def preference(certificate: Certificate, now: dt.datetime) -> tuple[bool, dt.datetime, dt.datetime]:
-    """Return by what to compare certificates for the same purpose; the greatest is the best one.
+    """Return the sort key of certificates for the same purpose; the best one has the greatest key.
 
     A valid certificate is better than one that is not valid, and a newer one is better than an
     older one.

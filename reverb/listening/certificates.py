@@ -158,7 +158,7 @@ def _make_contexts_by_name(
 
 
 def _rank_as_default(certificate: ServerCertificate, now: dt.datetime) -> tuple[Any, ...]:
-    """Return by what to compare certificates for clients that request no host name; least is best.
+    """Return the sort key for clients without a host name; the best certificate has the least key.
 
     Such clients mostly connect to an IP address, so a certificate with an IP address goes before
     others, even with another one: behind a router, the server does not see the address that a

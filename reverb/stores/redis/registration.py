@@ -267,8 +267,8 @@ class Registration(LinkObserver):
     def reconcile(self, keys: Iterable[ChannelKey]) -> None:
         """Write channels to Redis again, in portions, and load the snapshots of their members.
 
-        Afterwards Redis and this node agree, whatever the node has answered from its local state
-        meanwhile. Does nothing in degraded mode: the next registration does the same.
+        Afterwards Redis has the subscriptions of this node's local state. In degraded mode, the
+        method does nothing, because the next registration writes the channels.
         """
         self._run_in_portions(list(keys), self._reconcile)
 
